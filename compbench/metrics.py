@@ -1,0 +1,99 @@
+"""Matching metrics: whole-array functions of a ScoreTable. A tie is wrong, and counted.
+
+text: every image scores each of its captions above every other caption; image: every caption scores each
+of its images above every other image; group: both (Thrush et al., "Winoground", CVPR 2022, eqs. 1-3).
+A metric that does not apply to a shape is absent: text needs two captions, image two images, group both.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from math import comb, factorial, prod
+
+import numpy as np
+
+from compbench.types import Bools, Floats, Metric, ScoreTable
+
+__all__ = ["GROUP", "IMAGE", "MATCHING", "TEXT", "applicable"]
+
+
+def _wins(scores: Floats, matches: Bools, *, or_ties: bool) -> Bools:
+    """[N]: along the last axis, the lowest true score beats the highest false one, in every row."""
+    lowest_true = np.where(matches, scores, np.inf).min(-1)
+    highest_false = np.where(matches, -np.inf, scores).max(-1)
+    beats = lowest_true >= highest_false if or_ties else lowest_true > highest_false
+    return beats.all(-1)
+
+
+def _text(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    return _wins(table.scores, table.matches, or_ties=or_ties)
+
+
+def _image(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    return _wins(table.scores.swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
+
+
+def _group(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    return _text(table, or_ties=or_ties) & _image(table, or_ties=or_ties)
+
+
+def _text_chance(matches: Bools) -> float:
+    """Rows are independent; k true among n scores come first with probability 1 / C(n, k)."""
+    return float(prod(Fraction(1, comb(matches.shape[1], int(k))) for k in matches.sum(1)))
+
+
+def _image_chance(matches: Bools) -> float:
+    return _text_chance(matches.T)
+
+
+def _group_chance(matches: Bools) -> float | None:
+    """Known for n images with one caption each; None for other patterns."""
+    n = matches.shape[0]
+    is_one_to_one = matches.shape == (n, n) and (matches.sum(0) == 1).all() and (matches.sum(1) == 1).all()
+    if not is_one_to_one:
+        return None
+    return float(Fraction(_orders(n, 0, 0), factorial(n * n)))
+
+
+@cache
+def _orders(n: int, n_true: int, n_false: int) -> int:
+    """Descending orders of an n x n matrix in which a false entry comes after both true ones of its row and column."""
+    if n_true + n_false == n * n:
+        return 1
+    total = 0
+    if n_true < n:
+        total += (n - n_true) * _orders(n, n_true + 1, n_false)
+    free = n_true * (n_true - 1) - n_false
+    if free > 0:
+        total += free * _orders(n, n_true, n_false + 1)
+    return total
+
+
+TEXT = Metric(
+    name="text",
+    outcome=_text,
+    ties=lambda table: _text(table, or_ties=True) & ~_text(table),
+    chance=_text_chance,
+    applies=lambda shape: shape[0] >= 1 and shape[1] >= 2,
+)
+IMAGE = Metric(
+    name="image",
+    outcome=_image,
+    ties=lambda table: _image(table, or_ties=True) & ~_image(table),
+    chance=_image_chance,
+    applies=lambda shape: shape[0] >= 2 and shape[1] >= 1,
+)
+GROUP = Metric(
+    name="group",
+    outcome=_group,
+    ties=lambda table: _group(table, or_ties=True) & ~_group(table),
+    chance=_group_chance,
+    applies=lambda shape: shape[0] >= 2 and shape[1] >= 2,
+)
+MATCHING = {metric.name: metric for metric in (TEXT, IMAGE, GROUP)}
+
+
+def applicable(metrics: dict[str, Metric], shape: tuple[int, int]) -> dict[str, Metric]:
+    """The metrics that exist for examples of `shape` (I, C)."""
+    return {name: metric for name, metric in metrics.items() if metric.applies(shape)}

@@ -1,0 +1,156 @@
+"""Drawn scenes of one or two coloured shapes, and the captions that describe them.
+
+The `shapes` task and the training set of the tiny models both come from here. Some
+colour-shape combinations are held out: a training scene never shows one, so that a test can
+ask whether a model binds a colour to a shape that it has only ever seen apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+__all__ = [
+    "COLOURS",
+    "HELD_OUT",
+    "RELATIONS",
+    "SHAPES",
+    "SIZE_PX",
+    "Shape",
+    "describe",
+    "draw",
+    "is_held_out",
+    "training_scene",
+]
+
+SIZE_PX = 64
+COLOURS = {
+    "red": (214, 39, 40),
+    "green": (44, 150, 44),
+    "blue": (40, 80, 214),
+    "yellow": (240, 215, 40),
+    "purple": (140, 50, 170),
+    "white": (248, 248, 248),
+}
+SHAPES = ("circle", "square", "triangle", "cross")
+# relation -> (axis, whether the first object is the one on the left or at the top)
+RELATIONS = {
+    "to the left of": ("horizontal", True),
+    "to the right of": ("horizontal", False),
+    "above": ("vertical", True),
+    "below": ("vertical", False),
+}
+HELD_OUT = frozenset(
+    {("red", "triangle"), ("green", "cross"), ("blue", "circle"), ("yellow", "square")}
+)
+_PLACES = {"horizontal": ("on the left", "on the right"), "vertical": ("at the top", "at the bottom")}
+_SUPERSAMPLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One coloured shape: names from COLOURS and SHAPES."""
+
+    colour: str
+    shape: str
+
+    def __str__(self) -> str:
+        return f"a {self.colour} {self.shape}"
+
+
+def is_held_out(shape: Shape) -> bool:
+    """Whether the combination never occurs in a training scene."""
+    return (shape.colour, shape.shape) in HELD_OUT
+
+
+def describe(first: Shape, relation: str, second: Shape) -> str:
+    """The caption of a pair.
+
+    >>> describe(Shape("red", "circle"), "to the left of", Shape("blue", "square"))
+    'a red circle to the left of a blue square'
+    """
+    return f"{first} {relation} {second}"
+
+
+def draw(first: Shape, relation: str, second: Shape, rng: np.random.Generator) -> Image.Image:
+    """A 64x64 RGB picture of `first` standing in `relation` to `second`; `rng` places and sizes them."""
+    axis, first_comes_first = RELATIONS[relation]
+    low, high = (first, second) if first_comes_first else (second, first)
+    return _paint([(low, _centre(axis, 0, rng)), (high, _centre(axis, 1, rng))], rng)
+
+
+def training_scene(rng: np.random.Generator, *, single: float = 0.33) -> tuple[Image.Image, str]:
+    """A picture and its caption for training; a share `single` of them shows one object and says where.
+
+    Held-out combinations never occur. Two phrasings of the two-object captions are mixed.
+    """
+    axis = ("horizontal", "vertical")[rng.integers(2)]
+    if rng.random() < single:
+        side = int(rng.integers(2))
+        shape = _any_shape(rng)
+        return _paint([(shape, _centre(axis, side, rng))], rng), f"{shape} {_PLACES[axis][side]}"
+    low = _any_shape(rng)
+    high = _any_shape(rng, unlike=low)
+    image = _paint([(low, _centre(axis, 0, rng)), (high, _centre(axis, 1, rng))], rng)
+    return image, _caption(axis, low, high, rng)
+
+
+def _caption(axis: str, low: Shape, high: Shape, rng: np.random.Generator) -> str:
+    forward, backward = [name for name, (its_axis, _) in RELATIONS.items() if its_axis == axis]
+    kind = rng.random()
+    if kind < 0.4:
+        return describe(low, forward, high)
+    if kind < 0.8:
+        return describe(high, backward, low)
+    ordered = [(0, low), (1, high)]
+    if rng.random() < 0.5:
+        ordered.reverse()
+    return " and ".join(f"{_PLACES[axis][side]} {shape}" for side, shape in ordered)
+
+
+def _any_shape(rng: np.random.Generator, unlike: Shape | None = None) -> Shape:
+    while True:
+        shape = Shape(list(COLOURS)[rng.integers(len(COLOURS))], SHAPES[rng.integers(len(SHAPES))])
+        clash = unlike is not None and (shape.colour == unlike.colour or shape.shape == unlike.shape)
+        if not is_held_out(shape) and not clash:
+            return shape
+
+
+def _centre(axis: str, side: int, rng: np.random.Generator) -> tuple[float, float]:
+    """A centre in pixels: the first or second half along the axis, near the middle across it."""
+    along = (16.0, 48.0)[side] + rng.uniform(-3, 3)
+    across = 32.0 + rng.uniform(-8, 8)
+    return (along, across) if axis == "horizontal" else (across, along)
+
+
+def _paint(
+    objects: Sequence[tuple[Shape, tuple[float, float]]], rng: np.random.Generator
+) -> Image.Image:
+    grey = int(rng.integers(70, 131))
+    canvas = Image.new("RGB", (SIZE_PX * _SUPERSAMPLE,) * 2, (grey, grey, grey))
+    pen = ImageDraw.Draw(canvas)
+    for shape, (x, y) in objects:
+        radius = rng.uniform(8.5, 11.5) * _SUPERSAMPLE
+        _stamp(pen, shape, x * _SUPERSAMPLE, y * _SUPERSAMPLE, radius)
+    return canvas.resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX)
+
+
+def _stamp(pen: ImageDraw.ImageDraw, shape: Shape, x: float, y: float, radius: float) -> None:
+    fill = COLOURS[shape.colour]
+    match shape.shape:
+        case "circle":
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
+        case "square":
+            side = 0.88 * radius
+            pen.rectangle((x - side, y - side, x + side, y + side), fill)
+        case "triangle":
+            pen.polygon([(x, y - radius), (x - radius, y + 0.8 * radius), (x + radius, y + 0.8 * radius)], fill)
+        case "cross":
+            bar = 0.36 * radius
+            pen.rectangle((x - bar, y - radius, x + bar, y + radius), fill)
+            pen.rectangle((x - radius, y - bar, x + radius, y + bar), fill)
+        case other:
+            raise ValueError(f"no shape named {other!r}; expected one of {SHAPES}")

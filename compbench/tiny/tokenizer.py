@@ -1,0 +1,42 @@
+"""The tokenizer of the tiny models: CLIP's byte-pair encoding over the words of the scenes' captions."""
+
+from __future__ import annotations
+
+from transformers import CLIPTokenizer
+
+from compbench.tasks import scenes
+
+__all__ = ["CONTEXT_LENGTH", "make_tokenizer"]
+
+CONTEXT_LENGTH = 16
+_START, _END, _PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_FILLERS = ("a", "an", "the", "and", "on", "at", "in", "to", "of", "left", "right", "top", "bottom", "above", "below", "nothing")
+
+
+def make_tokenizer() -> CLIPTokenizer:
+    """One token a word of the scenes; other words fall apart into letters.
+
+    The end token has the highest id, as in CLIP, whose text tower finds it by argmax.
+    """
+    words = sorted({*_FILLERS, *scenes.COLOURS, *scenes.SHAPES})
+    merges = list(dict.fromkeys(pair for word in words for pair in _merges_of(word)))
+    pieces = [*_LETTERS, *(f"{letter}</w>" for letter in _LETTERS), *("".join(pair) for pair in merges)]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys([_PAD, *pieces, _START, _END]))}
+    return CLIPTokenizer(
+        vocab=vocabulary,
+        merges=merges,
+        pad_token=_PAD,
+        model_max_length=CONTEXT_LENGTH,
+    )
+
+
+def _merges_of(word: str) -> list[tuple[str, str]]:
+    """The merges that build `word` letter by letter, from its end, so that words do not steal each other's."""
+    letters = [*word[:-1], f"{word[-1]}</w>"]
+    merges: list[tuple[str, str]] = []
+    tail = letters[-1]
+    for letter in reversed(letters[:-1]):
+        merges.append((letter, tail))
+        tail = letter + tail
+    return merges

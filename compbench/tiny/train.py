@@ -1,0 +1,315 @@
+"""The recipe of the tiny models: `python -m compbench.tiny.train --work DIR` (two CPU cores, about two hours).
+
+Four resumable stages: an autoencoder, a bank of encoded scenes, the latent diffusion model with its
+text encoder, and a CLIP. Killed at any time, the same command continues from the last checkpoint and
+ends at the same weights: the examples of step n depend on (seed, n) alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from compbench.tasks import scenes
+from compbench.tiny import export
+from compbench.tiny.tokenizer import make_tokenizer
+
+__all__ = ["Recipe", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the weights."""
+
+    seed: int = 20_230_701
+    vae_steps: int = 1_200
+    vae_batch: int = 32
+    bank_scenes: int = 48_000
+    sd_steps: int = 8_000
+    sd_batch: int = 64
+    sd_learning_rate: float = 1.5e-3
+    caption_dropout: float = 0.1
+    high_noise_share: float = 0.4
+    clip_steps: int = 2_400
+    clip_batch: int = 256
+    clip_learning_rate: float = 1.5e-3
+
+
+def new_vae() -> AutoencoderKL:
+    """64x64x3 pixels <-> 8x8x8 latents, 0.66 M parameters."""
+    return AutoencoderKL(
+        block_out_channels=(8, 16, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=8,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=64,
+    )
+
+
+def new_unet() -> UNet2DConditionModel:
+    """8x8x8 latents -> the v target, cross-attention at both levels, 2.4 M parameters."""
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=(48, 96),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=96,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Captions of up to 16 tokens -> [16, 96]."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=96,
+            intermediate_size=288,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=tokenizer.model_max_length,
+            projection_dim=96,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule with the v target."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def train_vae(recipe: Recipe, work: Path) -> AutoencoderKL:
+    """Pixels to latents with an L1 + L2 reconstruction loss and a whiff of KL."""
+    torch.manual_seed(recipe.seed)
+    vae = new_vae()
+
+    def loss(step: int) -> Tensor:
+        pixels, _ = _scenes(range(step * recipe.vae_batch, (step + 1) * recipe.vae_batch), recipe.seed, stream=1)
+        images = _to_range(pixels)
+        posterior = vae.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=_generator(recipe.seed, 2, step))
+        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        return F.l1_loss(decoded, images) + F.mse_loss(decoded, images) + 1e-4 * kl
+
+    stage = _Stage("vae", work, {"vae": vae}, recipe.vae_steps, 2e-3)
+    stage.run(loss)
+    return vae
+
+
+def encode_bank(recipe: Recipe, vae: AutoencoderKL, work: Path) -> tuple[Tensor, list[str], float]:
+    """Latents [n, 8, 8, 8] float32 of unit variance, their captions, and the scaling factor that made it one."""
+    path = work / "bank.pt"
+    if not path.exists():
+        latents: list[Tensor] = []
+        captions: list[str] = []
+        for start in range(0, recipe.bank_scenes, 250):
+            pixels, texts = _scenes(range(start, min(start + 250, recipe.bank_scenes)), recipe.seed, stream=3)
+            with torch.inference_mode():
+                latents.append(vae.encode(_to_range(pixels)).latent_dist.mean)
+            captions += texts
+        raw = torch.cat(latents)
+        _save({"latents": raw, "captions": captions, "scaling_factor": 1.0 / raw.std().item()}, path)
+    bank = torch.load(path, weights_only=True)
+    return bank["latents"] * bank["scaling_factor"], bank["captions"], bank["scaling_factor"]
+
+
+def train_sd(
+    recipe: Recipe, tokenizer: CLIPTokenizer, bank: Tensor, captions: list[str], work: Path
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    """The U-Net and its text encoder on the v target; the averaged weights are returned."""
+    torch.manual_seed(recipe.seed + 1)
+    unet, text_encoder, scheduler = new_unet(), new_text_encoder(tokenizer), new_scheduler()
+    tokens = _tokenize(tokenizer, captions)
+    empty = _tokenize(tokenizer, [""])[0]
+
+    def loss(step: int) -> Tensor:
+        generator = _generator(recipe.seed, 4, step)
+        rows = torch.randint(len(bank), (recipe.sd_batch,), generator=generator)
+        noise = torch.randn(bank[rows].shape, generator=generator)
+        timesteps = torch.randint(1000, (recipe.sd_batch,), generator=generator)
+        high = torch.rand(recipe.sd_batch, generator=generator) < recipe.high_noise_share
+        timesteps = torch.where(high, 600 + timesteps * 400 // 1000, timesteps)
+        dropped = torch.rand(recipe.sd_batch, generator=generator) < recipe.caption_dropout
+        ids = torch.where(dropped[:, None], empty, tokens[rows])
+        latents = bank[rows]
+        noised = scheduler.add_noise(latents, noise, timesteps)
+        target = scheduler.get_velocity(latents, noise, timesteps)
+        hidden = text_encoder(ids)[0]
+        return F.mse_loss(unet(noised, timesteps, hidden).sample, target)
+
+    stage = _Stage("sd", work, {"unet": unet, "text_encoder": text_encoder}, recipe.sd_steps, recipe.sd_learning_rate)
+    stage.run(loss)
+    return unet, text_encoder
+
+
+def train_clip(recipe: Recipe, tokenizer: CLIPTokenizer, work: Path) -> nn.Module:
+    """A CLIP on fresh scenes with the usual symmetric contrastive loss."""
+    torch.manual_seed(recipe.seed + 2)
+    clip = export.new_clip(tokenizer)
+    mean = torch.tensor(export.CLIP_MEAN)[:, None, None]
+    std = torch.tensor(export.CLIP_STD)[:, None, None]
+
+    def loss(step: int) -> Tensor:
+        first = step * recipe.clip_batch
+        pixels, captions = _scenes(range(first, first + recipe.clip_batch), recipe.seed, stream=5)
+        images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - mean) / std
+        features, text, scale = clip(images, _tokenize(tokenizer, captions))[:3]
+        logits = scale * features @ text.T
+        # captions repeat within a batch; each of the equal ones is a right answer
+        same = torch.tensor([[a == b for b in captions] for a in captions], dtype=torch.float32)
+        targets = same / same.sum(1, keepdim=True)
+        return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+
+    stage = _Stage("clip", work, {"clip": clip}, recipe.clip_steps, recipe.clip_learning_rate, weight_decay=0.05)
+    stage.run(loss)
+    return clip
+
+
+class _Stage:
+    """A training loop with warm-up, linear decay over the last half, averaged weights and checkpoints."""
+
+    def __init__(
+        self, name: str, work: Path, modules: dict[str, nn.Module], steps: int, rate: float, weight_decay: float = 0.01
+    ) -> None:
+        self.name, self.path, self.steps, self.rate = name, work / f"{name}.pt", steps, rate
+        self.modules = nn.ModuleDict(modules)
+        self.optimizer = torch.optim.AdamW(
+            self.modules.parameters(), rate, weight_decay=weight_decay, betas=(0.9, 0.99)
+        )
+        self.average = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
+
+    def run(self, loss: Callable[[int], Tensor], save_every: int = 200) -> None:
+        start, running, began = self._resume(), 0.0, time.monotonic()
+        for step in range(start, self.steps):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate(step)
+            value = loss(step)
+            self.optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
+            self.optimizer.step()
+            self._accumulate(step)
+            running = value.item() if step == start else 0.98 * running + 0.02 * value.item()
+            if (step + 1) % save_every == 0 or step + 1 == self.steps:
+                self._checkpoint(step + 1)
+                seconds = time.monotonic() - began
+                print(f"{self.name} {step + 1}/{self.steps} loss {running:.4f} {seconds:.0f} s", file=sys.stderr, flush=True)
+        self.modules.load_state_dict(self.average)
+        self.modules.eval()
+
+    def _rate(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / 200)
+        return self.rate * warm * min(1.0, 2 * (1 - step / self.steps))
+
+    def _accumulate(self, step: int) -> None:
+        decay = min(0.999, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for key, value in self.modules.state_dict().items():
+                if value.is_floating_point():
+                    self.average[key].lerp_(value, 1 - decay)
+                else:
+                    self.average[key].copy_(value)
+
+    def _checkpoint(self, step: int) -> None:
+        state = {
+            "step": step,
+            "modules": self.modules.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        _save(state, self.path)
+
+    def _resume(self) -> int:
+        if not self.path.exists():
+            return 0
+        state = torch.load(self.path, weights_only=True)
+        self.modules.load_state_dict(state["modules"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = state["average"]
+        return state["step"]
+
+
+def _scenes(indices: Iterable[int], seed: int, stream: int) -> tuple[np.ndarray, list[str]]:
+    """uint8 pixels [n, 64, 64, 3] and captions of the scenes with these numbers."""
+    drawn = [scenes.training_scene(np.random.default_rng([seed, stream, index])) for index in indices]
+    return np.stack([np.asarray(image) for image, _ in drawn]), [caption for _, caption in drawn]
+
+
+def _to_range(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1  # NHWC uint8 -> NCHW [-1, 1]
+
+
+def _tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    encoded = tokenizer(
+        captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+    )
+    return encoded.input_ids
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    seed = int(np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator().manual_seed(seed)
+
+
+def _save(state: object, path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def main() -> None:
+    """Train what is not trained yet, then write the weights in the layouts of diffusers and open_clip."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("tiny-training"), help="checkpoints; kept between calls")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="where tiny-sd/ and tiny-clip/ go")
+    parser.add_argument("--only", choices=("sd", "clip"), help="train one of the two")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    recipe, tokenizer = Recipe(), make_tokenizer()
+    if arguments.only != "clip":
+        vae = train_vae(recipe, arguments.work)
+        bank, captions, scaling_factor = encode_bank(recipe, vae, arguments.work)
+        unet, text_encoder = train_sd(recipe, tokenizer, bank, captions, arguments.work)
+        vae.register_to_config(scaling_factor=scaling_factor)
+        export.save_sd(arguments.output / "tiny-sd", vae, unet, text_encoder, tokenizer, new_scheduler())
+    if arguments.only != "sd":
+        clip = train_clip(recipe, tokenizer, arguments.work)
+        export.save_clip(arguments.output / "tiny-clip", clip, tokenizer)
+
+
+if __name__ == "__main__":
+    main()

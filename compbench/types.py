@@ -1,0 +1,274 @@
+"""The nouns of the harness: what is asked (Example, Task), what is measured (Measurement, ScoreMatrix), who measures (Scorer).
+
+numpy only. Axes are always [example N, image I, caption C, draw D]. A score is higher for a better
+match; an error is lower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = [
+    "Bools",
+    "DataError",
+    "DrawTable",
+    "Example",
+    "Floats",
+    "Image",
+    "Ints",
+    "Json",
+    "Measurement",
+    "MeasuresErrors",
+    "Metric",
+    "ModelSpec",
+    "Price",
+    "Priced",
+    "RunError",
+    "Runtime",
+    "ScoreMatrix",
+    "ScoreTable",
+    "Scorer",
+    "Source",
+    "Task",
+    "UsageError",
+]
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
+
+
+class UsageError(ValueError):
+    """The user asked for something that does not exist or does not fit; the command exits with 2."""
+
+
+class DataError(ValueError):
+    """An input cannot be used: it is missing, damaged, gated or of the wrong form; the command exits with 1."""
+
+
+class RunError(RuntimeError):
+    """A run cannot start or go on (locked, disk full, NaN from the network); what was stored stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that is decoded only when asked for.
+
+    `source` is a file, encoded bytes, or a function that gives either a PIL image or encoded bytes.
+    """
+
+    name: str
+    source: Path | bytes | Callable[[], "PIL.Image.Image | bytes"]
+
+    def decode(self) -> PIL.Image.Image:
+        """The picture in its own mode, fully read; DataError names it when it is missing or truncated."""
+        import PIL.Image
+
+        source = self.source() if callable(self.source) else self.source
+        if isinstance(source, PIL.Image.Image):
+            return source
+        try:
+            opened = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            opened.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(
+                f"image {self.name!r} cannot be decoded ({error}); expected a whole PNG, JPEG or other picture: "
+                "fetch or copy it again"
+            ) from error
+        return opened
+
+    def digest(self) -> str:
+        """SHA-256 of the encoded file, or of the pixels where there is no file."""
+        source = self.source() if callable(self.source) else self.source
+        if isinstance(source, Path):
+            try:
+                return hashlib.sha256(source.read_bytes()).hexdigest()
+            except OSError as error:
+                raise DataError(f"image {self.name!r} cannot be read ({error}); fetch or copy it again") from error
+        if isinstance(source, bytes):
+            return hashlib.sha256(source).hexdigest()
+        return hashlib.sha256(source.mode.encode() + repr(source.size).encode() + source.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Images and captions to be matched.
+
+    >>> Example("0", (), ("a", "b"), np.zeros((0, 2), bool)).shape
+    (0, 2)
+    """
+
+    id: str
+    images: tuple[Image, ...]  # length I
+    captions: tuple[str, ...]  # length C
+    matches: Bools  # [I, C] which caption truly describes which image
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])  # column -> values
+    group: str = ""  # examples that share an image or a source; "" stands for the example's own id
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(I, C)."""
+        return len(self.images), len(self.captions)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """The scores of many examples of one shape, ready for a metric."""
+
+    ids: tuple[str, ...]  # length N
+    scores: Floats  # [N, I, C] float64
+    matches: Bools  # [N, I, C]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A per-example outcome: right or wrong for each example of a ScoreTable."""
+
+    name: str
+    outcome: Callable[[ScoreTable], Bools]  # -> [N]
+    ties: Callable[[ScoreTable], Bools]  # -> [N] wrong only because two scores are equal
+    chance: Callable[[Bools], float | None]  # matches [I, C] -> its closed-form value for random scores
+    applies: Callable[[tuple[int, int]], bool]  # (I, C) -> whether the metric exists for the shape
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of examples and the metrics that judge them.
+
+    `revision` is a digest of ids, captions, matches and images: the same for a hub copy and a local one.
+    """
+
+    name: str
+    examples: Sequence[Example]
+    metrics: Mapping[str, Metric]
+    description: str = ""
+    citation: str = ""  # BibTeX
+    is_gated: bool = False  # its images and captions must not be copied into what is shared
+    tag_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    @cached_property
+    def revision(self) -> str:
+        """Twelve hex digits; reads every image once."""
+        digest = hashlib.sha256()
+        for example in sorted(self.examples, key=lambda each: each.id):
+            parts = [example.id, *example.captions, *(image.digest() for image in example.images)]
+            digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
+        return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawTable:
+    """The draws of a bank as stored with a run: what a rule needs to weigh them."""
+
+    timesteps: Floats  # [D] of the noise schedule; whole numbers for Stable Diffusion
+    alpha: Floats  # [D] float32, x_t = alpha x_0 + sigma eps
+    sigma: Floats  # [D] float32
+    target: str  # what the network predicts, hence what the stored errors are of: "eps" or "v"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a diffusion model was measured to: raw errors of one example, per draw."""
+
+    example_id: str
+    draws: Ints  # [D] int32, indices into the run's bank, ascending
+    errors: Floats  # [I, C, D] float32
+    measured: Bools  # [I, C, D]; False where a policy found the draw unnecessary
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMatrix:
+    """The scores of one example, [I, C]; higher is a better match."""
+
+    example_id: str
+    scores: Floats
+
+
+class Scorer(Protocol):
+    """Measures examples. `known` holds what is already stored of an example, by id."""
+
+    def prepare(self, task: Task) -> None: ...
+    def score(
+        self, examples: Sequence[Example], known: Mapping[str, Measurement]
+    ) -> Iterator[ScoreMatrix | Measurement]: ...
+
+
+@runtime_checkable
+class MeasuresErrors(Protocol):
+    """A scorer that yields Measurements; its draws are stored once a run."""
+
+    def draw_table(self) -> DrawTable: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What scoring costs: counted, and timed by a short probe."""
+
+    evaluations_per_pair: int  # network evaluations a (image, caption) pair; 0 for embedding models
+    flops_per_evaluation: float
+    seconds_per_evaluation: float
+    bytes_per_pair: int  # stored
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A scorer that can tell its price before the run."""
+
+    def price(self, examples: Sequence[Example]) -> Price: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where and how to compute: nothing here may change a measurement."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    batch_size: int | None = None  # None: found automatically
+    is_offline: bool = False
+    say: Callable[[str], None] = lambda message: None  # one-line notes for the user, shown on stderr
+    advance: Callable[[int], None] = lambda evaluations: None  # network evaluations just done
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model's weights come from: a hub repository at a revision, or a local folder."""
+
+    repo: str  # "org/name", or a path when `is_local`
+    revision: str | None = None  # a commit; None: whatever `main` is when a run starts
+    is_local: bool = False
+
+
+class ModelSpec(Protocol):
+    """What a user asks for after --model: a frozen dataclass whose fields are the options. Torch-free."""
+
+    def for_task(self, task: str | None) -> Self:
+        """The same spec with every default that depends on the task filled in."""
+        ...
+
+    def source(self) -> Source | None:
+        """Where the weights come from; None for a model that has none."""
+        ...
+
+    def identity(self) -> Mapping[str, Json]:
+        """All that changes a measurement, apart from the weights: a run's key is made of it."""
+        ...
+
+    def view(self) -> Mapping[str, Json]:
+        """Options that only choose how a stored measurement is read: draws, rule. Empty for most."""
+        ...
+
+    def build(self, source: Source | None, runtime: Runtime) -> Scorer:
+        """The scorer, weights loaded from the resolved `source`; the first place torch is imported."""
+        ...

@@ -1,0 +1,51 @@
+"""Fixtures shared by the tests: untrained tiny models in the hub's own layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained v-prediction pipeline in the diffusers layout, tiny-sd's own architecture."""
+    return _save_pipeline(tmp_path_factory.mktemp("pipeline") / "v", "v_prediction")
+
+
+@pytest.fixture(scope="session")
+def tiny_eps_pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an epsilon scheduler."""
+    return _save_pipeline(tmp_path_factory.mktemp("pipeline") / "eps", "epsilon")
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained open_clip model of tiny-clip's own architecture in open_clip's folder layout."""
+    import torch
+
+    from compbench.tiny import export
+    from compbench.tiny.tokenizer import make_tokenizer
+
+    folder = tmp_path_factory.mktemp("clip") / "tiny"
+    tokenizer = make_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        export.save_clip(folder, export.new_clip(tokenizer), tokenizer)
+    return folder
+
+
+def _save_pipeline(folder: Path, prediction_type: str) -> Path:
+    import torch
+    from diffusers import DDIMScheduler
+
+    from compbench.tiny import export, train
+    from compbench.tiny.tokenizer import make_tokenizer
+
+    tokenizer = make_tokenizer()
+    scheduler = DDIMScheduler.from_config(train.new_scheduler().config, prediction_type=prediction_type)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = train.new_vae(), train.new_unet(), train.new_text_encoder(tokenizer)
+    export.save_sd(folder, *parts, tokenizer, scheduler)
+    return folder

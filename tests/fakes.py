@@ -1,0 +1,91 @@
+"""Hand-made pieces whose answers can be checked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import PIL.Image
+
+from compbench.metrics import MATCHING
+from compbench.types import DrawTable, Example, Image, Json, Measurement, Runtime, ScoreMatrix, Source, Task
+
+TAGS = ("Object", "Relation", "Both")
+
+
+def example(number: int, *, colour: int = 0) -> Example:
+    """A 2x2 example with plain grey pictures; example n carries the tag number n modulo 3."""
+    images = tuple(
+        Image(f"{number}-{side}.png", lambda grey=grey: PIL.Image.new("RGB", (8, 8), (grey,) * 3))
+        for side, grey in enumerate((number % 200, 200 + colour))
+    )
+    captions = (f"caption zero of {number}", f"caption one of {number}")
+    return Example(f"{number:04d}", images, captions, np.eye(2, dtype=bool), {"tag": (TAGS[number % 3],)})
+
+
+def task(n: int = 12, name: str = "fake") -> Task:
+    """`n` examples of `example`."""
+    return Task(name, tuple(example(i) for i in range(n)), MATCHING, tag_order={"tag": TAGS})
+
+
+@dataclass
+class PerfectScorer:
+    """Score 1 for a match, 0 otherwise; remembers which examples it was asked about."""
+
+    asked: list[str] = field(default_factory=list[str])
+
+    def prepare(self, task: Task) -> None:
+        self.task = task
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
+        for each in examples:
+            self.asked.append(each.id)
+            yield ScoreMatrix(each.id, each.matches.astype(np.float64))
+
+
+@dataclass
+class ErrorScorer:
+    """Error d + 1 at draw d for a wrong pair and d for a right one: the score of every draw count is known."""
+
+    n_draws: int = 4
+    n_bank: int = 10
+    measured_draws: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+
+    def prepare(self, task: Task) -> None:
+        self.task = task
+
+    def draw_table(self) -> DrawTable:
+        ramp = np.linspace(0.1, 0.9, self.n_bank, dtype=np.float32)
+        return DrawTable(np.arange(self.n_bank), np.sqrt(1 - ramp**2), ramp, "v")
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
+        for each in examples:
+            have = set(known[each.id].draws.tolist()) if each.id in known else set[int]()
+            draws = np.array([d for d in range(self.n_draws) if d not in have], dtype=np.int32)
+            self.measured_draws += [(each.id, int(d)) for d in draws]
+            errors = draws[None, None, :] + (~each.matches)[..., None].astype(np.float32)
+            yield Measurement(each.id, draws, errors.astype(np.float32), np.ones(errors.shape, bool))
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A ModelSpec around one of the scorers above."""
+
+    kind: str = "perfect"
+    draws: int | None = None
+
+    def for_task(self, task: str | None) -> Spec:
+        return self
+
+    def source(self) -> Source | None:
+        return None
+
+    def identity(self) -> Mapping[str, Json]:
+        return {"kind": self.kind}
+
+    def view(self) -> Mapping[str, Json]:
+        return {} if self.kind == "perfect" else {"n_draws": self.draws or 4, "target": "native"}
+
+    def build(self, source: Source | None, runtime: Runtime) -> PerfectScorer | ErrorScorer:
+        return PerfectScorer() if self.kind == "perfect" else ErrorScorer(self.draws or 4)
