@@ -1,4 +1,4 @@
-"""The nouns of the harness: what is asked (Example, Task), what is measured (Measurement, ScoreMatrix), who measures (Scorer).
+"""The nouns: what is asked (Example, Task), what is measured (Measurement, ScoreMatrix), who measures (Scorer).
 
 numpy only. Axes are always [example N, image I, caption C, draw D]. A score is higher for a better
 match; an error is lower.
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from compbench.errors import DataError, RunError, UsageError
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -51,18 +53,6 @@ Ints = NDArray[np.integer]
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
-class UsageError(ValueError):
-    """The user asked for something that does not exist or does not fit; the command exits with 2."""
-
-
-class DataError(ValueError):
-    """An input cannot be used: it is missing, damaged, gated or of the wrong form; the command exits with 1."""
-
-
-class RunError(RuntimeError):
-    """A run cannot start or go on (locked, disk full, NaN from the network); what was stored stays."""
-
-
 @dataclass(frozen=True, slots=True)
 class Image:
     """A picture that is decoded only when asked for.
@@ -71,7 +61,8 @@ class Image:
     """
 
     name: str
-    source: Path | bytes | Callable[[], "PIL.Image.Image | bytes"]
+    source: Path | bytes | Callable[[], PIL.Image.Image | bytes]
+    sha256: str | None = None  # what `digest` gives, where it is known without reading the image
 
     def decode(self) -> PIL.Image.Image:
         """The picture in its own mode, fully read; DataError names it when it is missing or truncated."""
@@ -92,6 +83,8 @@ class Image:
 
     def digest(self) -> str:
         """SHA-256 of the encoded file, or of the pixels where there is no file."""
+        if self.sha256 is not None:
+            return self.sha256
         source = self.source() if callable(self.source) else self.source
         if isinstance(source, Path):
             try:
@@ -251,15 +244,18 @@ class Source:
 
 
 class ModelSpec(Protocol):
-    """What a user asks for after --model: a frozen dataclass whose fields are the options. Torch-free."""
+    """What a user asks for after --model: a frozen dataclass whose fields are the options. Torch-free.
+
+    A class that inherits from it has to say only `identity` and `build`.
+    """
 
     def for_task(self, task: str | None) -> Self:
         """The same spec with every default that depends on the task filled in."""
-        ...
+        return self
 
     def source(self) -> Source | None:
         """Where the weights come from; None for a model that has none."""
-        ...
+        return None
 
     def identity(self) -> Mapping[str, Json]:
         """All that changes a measurement, apart from the weights: a run's key is made of it."""
@@ -267,7 +263,7 @@ class ModelSpec(Protocol):
 
     def view(self) -> Mapping[str, Json]:
         """Options that only choose how a stored measurement is read: draws, rule. Empty for most."""
-        ...
+        return {}
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         """The scorer, weights loaded from the resolved `source`; the first place torch is imported."""

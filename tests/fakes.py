@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -89,3 +91,76 @@ class Spec:
 
     def build(self, source: Source | None, runtime: Runtime) -> PerfectScorer | ErrorScorer:
         return PerfectScorer() if self.kind == "perfect" else ErrorScorer(self.draws or 4)
+
+
+@dataclass
+class HashScorer:
+    """Errors that look random and depend on (example, pair, draw) alone, one example every `seconds`."""
+
+    n_draws: int
+    n_bank: int = 16
+    seconds: float = 0.0
+
+    def prepare(self, task: Task) -> None:
+        pass
+
+    def draw_table(self) -> DrawTable:
+        ramp = np.linspace(0.1, 0.9, self.n_bank, dtype=np.float32)
+        return DrawTable(np.arange(self.n_bank), np.sqrt(1 - ramp**2), ramp, "v")
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
+        for each in examples:
+            time.sleep(self.seconds)
+            have = set(known[each.id].draws.tolist()) if each.id in known else set[int]()
+            draws = np.array([d for d in range(self.n_draws) if d not in have], dtype=np.int32)
+            seed = int.from_bytes(each.id.encode(), "big")
+            errors = np.random.default_rng(seed).random((*each.shape, self.n_bank), np.float32)[..., draws]
+            yield Measurement(each.id, draws, errors, np.ones(errors.shape, bool))
+
+
+@dataclass(frozen=True)
+class HashSpec:
+    """The model of a HashScorer; its pace is no part of its identity."""
+
+    draws: int = 8
+    seconds: float = 0.0
+
+    def for_task(self, task: str | None) -> HashSpec:
+        return self
+
+    def source(self) -> Source | None:
+        return None
+
+    def identity(self) -> Mapping[str, Json]:
+        return {"bank": 16}
+
+    def view(self) -> Mapping[str, Json]:
+        return {"n_draws": self.draws, "target": "native"}
+
+    def build(self, source: Source | None, runtime: Runtime) -> HashScorer:
+        return HashScorer(self.draws, seconds=self.seconds)
+
+
+@dataclass(frozen=True)
+class GivenSpec:
+    """The model of a scorer that the test holds in its hands, or of none: then building it fails the test."""
+
+    scorer: Any = field(default=None, metadata={"option": False})
+    view_of: Mapping[str, Json] = field(default_factory=dict[str, Json], metadata={"option": False})
+    weights: Source | None = field(default=None, metadata={"option": False})
+
+    def for_task(self, task: str | None) -> GivenSpec:
+        return self
+
+    def source(self) -> Source | None:
+        return self.weights
+
+    def identity(self) -> Mapping[str, Json]:
+        return {"kind": "given"}
+
+    def view(self) -> Mapping[str, Json]:
+        return self.view_of
+
+    def build(self, source: Source | None, runtime: Runtime) -> Any:
+        assert self.scorer is not None, "the model was built although nothing lacked"
+        return self.scorer

@@ -43,9 +43,7 @@ RELATIONS = {
     "above": ("vertical", True),
     "below": ("vertical", False),
 }
-HELD_OUT = frozenset(
-    {("red", "triangle"), ("green", "cross"), ("blue", "circle"), ("yellow", "square")}
-)
+HELD_OUT = frozenset({("red", "triangle"), ("green", "cross"), ("blue", "circle"), ("yellow", "square")})
 _PLACES = {"horizontal": ("on the left", "on the right"), "vertical": ("at the top", "at the bottom")}
 _SUPERSAMPLE = 4
 
@@ -126,11 +124,9 @@ def _centre(axis: str, side: int, rng: np.random.Generator) -> tuple[float, floa
     return (along, across) if axis == "horizontal" else (across, along)
 
 
-def _paint(
-    objects: Sequence[tuple[Shape, tuple[float, float]]], rng: np.random.Generator
-) -> Image.Image:
+def _paint(objects: Sequence[tuple[Shape, tuple[float, float]]], rng: np.random.Generator) -> Image.Image:
     grey = int(rng.integers(70, 131))
-    canvas = Image.new("RGB", (SIZE_PX * _SUPERSAMPLE,) * 2, (grey, grey, grey))
+    canvas = Image.new("RGB", (SIZE_PX * _SUPERSAMPLE, SIZE_PX * _SUPERSAMPLE), (grey, grey, grey))
     pen = ImageDraw.Draw(canvas)
     for shape, (x, y) in objects:
         radius = rng.uniform(8.5, 11.5) * _SUPERSAMPLE

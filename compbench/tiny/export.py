@@ -20,10 +20,17 @@ CLIP_STD = (0.25, 0.25, 0.25)
 
 
 def clip_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """The open_clip configuration: a 4-layer ViT on 8x8 patches and a 3-layer causal text tower."""
+    """The open_clip configuration: a 4-layer ViT on 16x16 patches and a 3-layer causal text tower."""
     return {
         "embed_dim": 96,
-        "vision_cfg": {"image_size": 64, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8, "mlp_ratio": 3.0},
+        "vision_cfg": {
+            "image_size": 64,
+            "layers": 4,
+            "width": 128,
+            "head_width": 32,
+            "patch_size": 16,
+            "mlp_ratio": 3.0,
+        },
         "text_cfg": {
             "context_length": tokenizer.model_max_length,
             "vocab_size": len(tokenizer),

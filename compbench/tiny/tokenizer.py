@@ -11,7 +11,8 @@ __all__ = ["CONTEXT_LENGTH", "make_tokenizer"]
 CONTEXT_LENGTH = 16
 _START, _END, _PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-_FILLERS = ("a", "an", "the", "and", "on", "at", "in", "to", "of", "left", "right", "top", "bottom", "above", "below", "nothing")
+_PLACES = ["on", "at", "in", "to", "of", "left", "right", "top", "bottom", "above", "below"]
+_FILLERS = ["a", "an", "the", "and", "nothing", *_PLACES]
 
 
 def make_tokenizer() -> CLIPTokenizer:

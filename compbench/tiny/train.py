@@ -1,3 +1,5 @@
+# pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false
+# (diffusers annotates its constructors and outputs too narrowly)
 """The recipe of the tiny models: `python -m compbench.tiny.train --work DIR` (two CPU cores, about two hours).
 
 Four resumable stages: an autoencoder, a bank of encoded scenes, the latent diffusion model with its
@@ -37,14 +39,14 @@ class Recipe:
     vae_steps: int = 1_200
     vae_batch: int = 32
     bank_scenes: int = 48_000
-    sd_steps: int = 8_000
+    sd_steps: int = 6_000
     sd_batch: int = 64
     sd_learning_rate: float = 1.5e-3
     caption_dropout: float = 0.1
     high_noise_share: float = 0.4
-    clip_steps: int = 2_400
-    clip_batch: int = 256
-    clip_learning_rate: float = 1.5e-3
+    clip_steps: int = 3_000
+    clip_batch: int = 128
+    clip_learning_rate: float = 1e-3
 
 
 def new_vae() -> AutoencoderKL:
@@ -225,7 +227,11 @@ class _Stage:
             if (step + 1) % save_every == 0 or step + 1 == self.steps:
                 self._checkpoint(step + 1)
                 seconds = time.monotonic() - began
-                print(f"{self.name} {step + 1}/{self.steps} loss {running:.4f} {seconds:.0f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{self.name} {step + 1}/{self.steps} loss {running:.4f} {seconds:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
         self.modules.load_state_dict(self.average)
         self.modules.eval()
 

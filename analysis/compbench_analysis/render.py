@@ -1,0 +1,148 @@
+"""Grids of strings as a terminal table, Markdown, LaTeX, CSV or JSON: one look wherever a table is printed.
+
+Standard library only, so that `compbench list` stays instant.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["FORMATS", "Grid", "count", "duration", "records", "render", "size"]
+
+FORMATS = ("table", "markdown", "csv", "json", "latex")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {each: f"\\{each}" for each in "&%$#_{}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A small table of strings with a line above it and lines below it."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    notes: tuple[str, ...] = ()
+    align: str = ""  # one letter a column, l or r; "" stands for all left
+
+
+def render(grids: Sequence[Grid], style: str) -> str:
+    """The grids in the style asked for, one below the other, ending without a newline.
+
+    >>> print(render([Grid(("model", "n"), (("chance", "400"), ("sd2", "24")), align="lr")], "table"))
+    model     n
+    -----------
+    chance  400
+    sd2      24
+    """
+    if style in ("csv", "json"):
+        return records([_record(grid, row) for grid in grids for row in grid.rows], style)
+    draw = {"table": _table, "markdown": _markdown, "latex": _latex}[style]
+    return "\n\n".join(draw(grid) for grid in grids if grid.rows or grid.title or grid.notes)
+
+
+def records(rows: Iterable[Mapping[str, Any]], style: str) -> str:
+    """Rows of named values as CSV (missing values empty) or as a JSON list."""
+    rows = list(rows)
+    if style == "json":
+        return json.dumps(rows, indent=1, ensure_ascii=False)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().rstrip("\n")
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it.
+
+    >>> duration(0.42), duration(75), duration(5000), duration(200_000)
+    ('0.4 s', '1 min 15 s', '1 h 23 min', '2 d 8 h')
+    """
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for unit, name, below, below_name in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min")):
+        if seconds >= unit:
+            return f"{int(seconds // unit)} {name} {int(seconds % unit // below)} {below_name}"
+    return f"{int(seconds // _MINUTE)} min {int(seconds % _MINUTE)} s"
+
+
+def count(n: int) -> str:
+    """A whole number with its thousands apart.
+
+    >>> count(1600000)
+    '1,600,000'
+    """
+    return f"{n:,}"
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in the largest unit that fits.
+
+    >>> size(5_160_000_000)
+    '5.2 GB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def _record(grid: Grid, row: Sequence[str]) -> dict[str, str]:
+    return dict(zip(grid.header, row, strict=True))
+
+
+def _table(grid: Grid) -> str:
+    lines = [grid.title] if grid.title else []
+    if grid.rows:
+        widths = [max(map(len, column)) for column in zip(grid.header, *grid.rows, strict=True)]
+        lines += [_line(grid.header, widths, grid.align), "-" * (sum(widths) + 2 * (len(widths) - 1))]
+        lines += [_line(row, widths, grid.align) for row in grid.rows]
+    return "\n".join([*lines, *grid.notes])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], align: str) -> str:
+    sides = align or "l" * len(widths)
+    padded = (
+        cell.rjust(w) if side == "r" else cell.ljust(w) for cell, w, side in zip(cells, widths, sides, strict=True)
+    )
+    return "  ".join(padded).rstrip()
+
+
+def _markdown(grid: Grid) -> str:
+    blocks = [f"**{grid.title}**"] if grid.title else []
+    if grid.rows:
+        rule = " | ".join({"l": ":--", "r": "--:"}[side] for side in grid.align or "l" * len(grid.header))
+        header, *rows = ("| " + " | ".join(map(_markdown_cell, row)) + " |" for row in (grid.header, *grid.rows))
+        blocks.append("\n".join([header, f"| {rule} |", *rows]))
+    if grid.notes:
+        blocks.append("\n".join(f"- {note}" for note in grid.notes))
+    return "\n\n".join(blocks)
+
+
+def _markdown_cell(cell: str) -> str:
+    return _plain(cell).replace("|", "\\|")
+
+
+def _latex(grid: Grid) -> str:
+    lines = [f"% {line}" for line in (grid.title,) if line]
+    if grid.rows:
+        lines += [rf"\begin{{tabular}}{{{grid.align or 'l' * len(grid.header)}}}", r"\toprule", _latex_row(grid.header)]
+        lines += [r"\midrule", *map(_latex_row, grid.rows), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, *(f"% {note}" for note in grid.notes)])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join("".join(_LATEX.get(letter, letter) for letter in _plain(cell)) for cell in cells) + r" \\"
+
+
+def _plain(cell: str) -> str:
+    """Without the spaces that line numbers up in a terminal."""
+    return re.sub(r"\s+", " ", cell.strip()).replace("[ ", "[")

@@ -1,0 +1,112 @@
+"""Everything that a run of the benchmark has to say, as text: scores, cost, ties, what is partial, signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from compbench_analysis import tables
+from compbench_analysis.render import Grid, count, duration, records, render
+from compbench_analysis.signature import labels, partial, signature
+
+if TYPE_CHECKING:
+    from compbench.rules import Rule
+    from compbench.store import Run
+
+__all__ = ["Cost", "cost", "to_text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run has cost so far."""
+
+    n_evaluations: int  # of the network, one for each stored error; 0 for a model that gives scores directly
+    seconds: float
+    device: str
+
+
+def to_text(
+    runs: Sequence[Run], style: str = "table", by: str | Sequence[str] | None = None, rule: Rule | None = None
+) -> str:
+    """The runs in one of render.FORMATS: one table for each task, its runs in the order given.
+
+    csv and json are `tables.tidy` with the signature, the cost and the folder of its run on each row.
+    """
+    if style in ("csv", "json"):
+        return records((row for part in _by_task(runs) for row in _rows(part, by, rule)), style)
+    return "\n\n\n".join(render(_grids(part, by, rule), style) for part in _by_task(runs))
+
+
+def cost(run: Run) -> Cost:
+    """The sum over the run's parts, whoever measured them."""
+    parts = run.parts()
+    devices = dict.fromkeys(str(each["device"]) for each in parts if each.get("device"))
+    return Cost(
+        n_evaluations=sum(int(str(each.get("n_errors") or 0)) for each in parts),
+        seconds=sum(float(str(each.get("seconds") or 0)) for each in parts),
+        device=", ".join(devices),
+    )
+
+
+def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that can stand in one table: of the same task at the same revision."""
+    order = list(dict.fromkeys((run.key.task, run.key.task_revision) for run in runs))
+    return [[run for run in runs if (run.key.task, run.key.task_revision) == each] for each in order]
+
+
+def _rows(runs: Sequence[Run], by: str | Sequence[str] | None, rule: Rule | None) -> Iterator[dict[str, Any]]:
+    more = {
+        run.key.digest: {**asdict(cost(run)), "signature": signature(run, rule), "folder": str(run.path)}
+        for run in runs
+    }
+    for row in tables.plain_rows(tables.tidy(runs, by, rule)):
+        yield {**row, **more[row["run"]]}
+
+
+def _grids(runs: Sequence[Run], by: str | Sequence[str] | None, rule: Rule | None) -> list[Grid]:
+    frame = tables.tidy(runs, by, rule)
+    n_all = count(runs[0].info["n_task_examples"])
+    title = f"{runs[0].key.task}, {n_all} examples: percent right [Wilson 95 % interval]; n in parentheses"
+    signatures = tuple(signature(run, rule) for run in runs)
+    return [
+        Grid((), (), title=title, notes=tuple(_partials(runs, rule))),
+        *tables.grids(frame),
+        _costs(runs, frame),
+        Grid((), (), title="Signature for a paper" if len(runs) == 1 else "Signatures for a paper", notes=signatures),
+    ]
+
+
+def _partials(runs: Sequence[Run], rule: Rule | None) -> Iterator[str]:
+    """What is not whole, once for models of which the same can be said."""
+    labels_of: dict[str, list[str]] = {}
+    for run, label in zip(runs, labels(runs), strict=True):
+        if what := partial(run, rule):
+            labels_of.setdefault(what, []).append(label)
+    for what, names in labels_of.items():
+        yield what if len(names) == len(runs) else f"{', '.join(names)}: {what}"
+    if len(labels_of) > 1 or 0 < sum(map(len, labels_of.values())) < len(runs):
+        yield "The models did not see the same examples: n stands in a table of its own."
+
+
+def _costs(runs: Sequence[Run], frame: pd.DataFrame) -> Grid:
+    """Network evaluations and time of each model, and the ties of each metric where there are any."""
+    costs = [cost(run) for run in runs]
+    overall = frame[frame["tag"] == tables.OVERALL]
+    tied = [metric for metric, n in overall.groupby("metric", sort=False)["ties"].sum().items() if n]
+    ties = overall.pivot_table("ties", "run", "metric", aggfunc="sum")
+    rows = [
+        (
+            label,
+            count(each.n_evaluations) if each.n_evaluations else "–",
+            duration(each.seconds),
+            each.device,
+            *(count(int(ties.loc[run.key.digest, metric])) for metric in tied),
+        )
+        for run, label, each in zip(runs, labels(runs), costs, strict=True)
+    ]
+    header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
+    notes = ("A tie is wrong: no model is right about two equal scores.",) if tied else ()
+    return Grid(header, tuple(rows), notes=notes, align="lrrl" + "r" * len(tied))

@@ -1,0 +1,71 @@
+"""What a run was, in one line that can be pasted into a paper; standard library only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compbench.rules import Rule
+    from compbench.store import Run
+
+__all__ = ["labels", "partial", "signature"]
+
+
+def signature(run: Run, rule: Rule | None = None) -> str:
+    """Task and revision, n, model and weights, all that identifies the measurement, its view, run and version."""
+    rule = rule or run.rule
+    n_done, n_all = len(run.done(rule.n_draws)), run.info["n_task_examples"]
+    view = {"draws": rule.n_draws, "rule": rule.target} if run.info["view"] else {}
+    parts = {
+        "task": f"{run.key.task}@{run.key.task_revision}",
+        "n": f"{n_done}" if n_done == n_all else f"{n_done}/{n_all}",
+        "model": run.key.model + (f"@{_short(run.key.weights)}" if run.key.weights else ""),
+        **_flat(run.key.measurement),
+        **_flat(view),
+        "run": run.key.digest,
+        "compbench": run.info["compbench"],
+    }
+    return "|".join(f"{name}:{value}" for name, value in parts.items())
+
+
+def partial(run: Run, rule: Rule | None = None) -> str:
+    """'partial: 24 of 400 examples', and why where it is known; '' for a whole run."""
+    n_done, n_all = len(run.done((rule or run.rule).n_draws)), run.info["n_task_examples"]
+    if n_done == n_all:
+        return ""
+    why = run.status if run.status in ("running", "interrupted", "failed") else ""
+    return f"partial: {n_done} of {n_all} examples" + (f" ({why})" if why else "")
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """The model names, followed by what tells apart two runs of the same model on the same task."""
+    times = Counter((run.key.task, run.key.model) for run in runs)
+    return [run.key.model + (_difference(run, runs) if times[run.key.task, run.key.model] > 1 else "") for run in runs]
+
+
+def _difference(run: Run, runs: Sequence[Run]) -> str:
+    twins = [each for each in runs if (each.key.task, each.key.model) == (run.key.task, run.key.model)]
+    own = _flat(run.key.measurement)
+    unlike = [name for name in own if len({_flat(each.key.measurement).get(name) for each in twins}) > 1]
+    said = ", ".join(f"{name}={own[name]}" for name in unlike)
+    is_enough = len({tuple(_flat(each.key.measurement).get(name) for name in unlike) for each in twins}) == len(twins)
+    return f" ({said})" if is_enough else f" ({run.key.digest[:6]})"
+
+
+def _flat(values: Mapping[str, object]) -> dict[str, str]:
+    """Nested names joined by a dot; spaces out, so that a signature is one word."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            flat[name] = str(value).replace(" ", "").replace("|", "/")
+    return flat
+
+
+def _short(weights: str) -> str:
+    """A commit or digest down to twelve letters."""
+    before, _, last = weights.rpartition("@" if "@" in weights else ":")
+    return f"{before}@{last[:12]}" if "@" in weights else f"{before}:{last[:12]}"

@@ -1,0 +1,121 @@
+"""Loads open_clip models from fetched files: the network, its image transform and its tokenizer.
+
+open_clip builds an architecture without quick-GELU even where its tag was trained with it, and only warns; here the
+tag decides. Weights are read from safetensors where there are any, never by unpickling code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import open_clip
+import PIL.Image
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from torch import Tensor, nn
+
+from compbench import hub
+from compbench.types import DataError, Source
+
+__all__ = ["Loaded", "build_architecture", "load_repository", "load_tag"]
+
+_SAFE, _PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+_TOKENIZER_FILES = ("*.json", "*.txt", "*.model")
+_PRECISION = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # open_clip keeps layer norms in float32
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
+
+class Loaded(NamedTuple):
+    """What a scorer is made of."""
+
+    model: nn.Module
+    transform: Callable[[PIL.Image.Image], Tensor]  # -> CHW float32, as the model was evaluated by its authors
+    tokenize: Callable[..., Tensor]  # (texts, context_length) -> [n, context_length] int64
+    dtype: str
+
+
+def load_tag(architecture: str, tag: str, source: Source | None, file: str, dtype: str, *, is_offline: bool) -> Loaded:
+    """The weights that open_clip lists as `tag`, from the hub repository `source`; from their url where it is None."""
+    if source is None:
+        weights = Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(architecture, tag)))
+    else:
+        weights = _weights_file(source, _candidates(file), is_offline=is_offline)
+    model = build_architecture(architecture, tag, dtype, weights)
+    options: dict[str, Any] = {"local_files_only": True} if is_offline and _has_hub_tokenizer(architecture) else {}
+    return Loaded(model, _eval_transform(model), open_clip.get_tokenizer(architecture, **options), dtype)
+
+
+def load_repository(source: Source, dtype: str, *, is_offline: bool) -> Loaded:
+    """A local folder or hub repository with an open_clip_config.json and weights."""
+    folder = hub.fetch(source, _TOKENIZER_FILES, is_offline)
+    if not source.is_local:
+        _weights_file(source, _candidates(""), is_offline=is_offline)
+    try:
+        config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+        model: Any = open_clip.create_model(f"local-dir:{folder}", precision=_PRECISION[dtype], require_pretrained=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise DataError(
+            f"model {source.repo!r} cannot be loaded by open_clip ({error}); fetch or copy it again"
+        ) from error
+    return Loaded(model, _eval_transform(model), _tokenizer(folder, config, is_offline=is_offline), dtype)
+
+
+def build_architecture(
+    architecture: str, tag: str, dtype: str, weights: Path | None, *, device: str = "cpu"
+) -> nn.Module:
+    """The network as `tag` was trained: its activation and its preprocessing; untrained where `weights` is None."""
+    config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
+    try:
+        return open_clip.create_model(
+            architecture,
+            pretrained=None if weights is None else str(weights),
+            precision=_PRECISION[dtype],
+            device=device,
+            force_quick_gelu=config.get("quick_gelu", False),
+            force_preprocess_cfg={key: config[key] for key in _PREPROCESSING if key in config},
+            pretrained_text=False,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"weights {tag!r} of {architecture!r} cannot be loaded ({error}); fetch them again") from error
+
+
+def _candidates(file: str) -> list[str]:
+    """Names under which the weights may be, safetensors first."""
+    if not file:
+        return [_SAFE, _PICKLED]
+    return [str(Path(file).with_suffix(".safetensors")), file]
+
+
+def _weights_file(source: Source, names: Sequence[str], *, is_offline: bool) -> Path:
+    for name in names:
+        path = hub.fetch(source, [name], is_offline) / name
+        if path.is_file():
+            return path
+    raise DataError(f"model {source.repo!r} holds no open_clip weights; expected {' or '.join(names)}")
+
+
+def _eval_transform(model: Any) -> Callable[[PIL.Image.Image], Tensor]:
+    transform: Any = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    return transform
+
+
+def _has_hub_tokenizer(architecture: str) -> bool:
+    return bool((open_clip.get_model_config(architecture) or {}).get("text_cfg", {}).get("hf_tokenizer_name"))
+
+
+def _tokenizer(folder: Path, config: dict[str, Any], *, is_offline: bool) -> Callable[..., Tensor]:
+    """The tokenizer beside the weights, or the one that the configuration names on the hub."""
+    text = config["model_cfg"].get("text_cfg", {})
+    name = text.get("hf_tokenizer_name", "")
+    has_own = any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.json"))
+    if name and not has_own:
+        return open_clip.tokenizer.HFTokenizer(
+            name,
+            context_length=text.get("context_length", 77),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            local_files_only=is_offline,
+            **text.get("tokenizer_kwargs", {}),
+        )
+    return open_clip.get_tokenizer(f"local-dir:{folder}")

@@ -1,0 +1,175 @@
+"""What a user asks for, settled: names become a task, a model, the commit of its weights, a key, the examples."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compbench import hub, registry
+from compbench.store import Run, RunKey, Store, subset
+from compbench.types import DataError, Example, Json, ModelSpec, Source, Task, UsageError
+
+__all__ = ["Asked", "Request", "model_spec", "settle"]
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `run` and `plan` are given, but for where it is computed."""
+
+    task: str | Task
+    model: str | ModelSpec
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    data: Path | str | None = None
+    limit: int | None = None
+    seed: int | None = None
+    dtype: str | None = None
+    runs: Path | str | None = None
+    is_offline: bool = False
+    refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request with nothing left open."""
+
+    task: Task
+    label: str
+    spec: ModelSpec
+    source: Source | None  # at a commit
+    key: RunKey
+    limit: int | None  # None where all examples are asked for
+    ids: list[str]  # of the examples asked for, in the task's order
+    store: Store
+    described: Mapping[str, Json]  # the model, as run.json holds it
+
+    @property
+    def view(self) -> dict[str, Json]:
+        """How the run is to be read."""
+        return dict(self.spec.view())
+
+    def missing(self, stored: Run | None) -> list[Example]:
+        """What is asked for and not stored yet."""
+        n_draws = self.view.get("n_draws")
+        done = set[str]() if stored is None else stored.done(n_draws if isinstance(n_draws, int) else None)
+        lacking = set(self.ids) - done
+        return [each for each in self.task.examples if each.id in lacking]
+
+    def open(self) -> Run:
+        """The run on disk, made if there is none."""
+        return self.store.open(self.key, self.task, view=self.view, model=self.described)
+
+
+def settle(request: Request, say: Callable[[str], None]) -> Asked:
+    """Everything that can be wrong with a request is told here, before torch is imported."""
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"limit cannot be {request.limit}; expected a whole number of examples, at least 1")
+    label, spec = model_spec(request, say)
+    task = _task(request)
+    spec = spec.for_task(task.name)
+    store = Store(request.runs, say=say)
+    identity = json.loads(json.dumps(spec.identity()))
+    wanted = spec.source()
+    unpinned = RunKey(task.name, task.revision, label, None, identity)
+    source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
+    limit = request.limit if request.limit is not None and request.limit < len(task.examples) else None
+    ids = subset([each.id for each in task.examples], limit)
+    if limit is not None:
+        say(f"{task.name}: {len(task.examples)} → {limit} examples, the same for every model")
+    key = dataclasses.replace(unpinned, weights=weights)
+    return Asked(task, label, spec, source, key, limit, ids, store, _described(label, spec, wanted))
+
+
+def model_spec(request: Request, say: Callable[[str], None]) -> tuple[str, ModelSpec]:
+    """The label and the spec with its options; seed and dtype go to models that have them."""
+    label, spec = registry.model(request.model, request.options)
+    known = registry.options(spec)
+    general = {"seed": request.seed, "dtype": request.dtype}
+    asked = {name: value for name, value in general.items() if value is not None}
+    for name in asked.keys() - known.keys():
+        say(f"{label} has no {name}: {name}={asked[name]} changes nothing for it")
+    _, spec = registry.model(spec, {name: value for name, value in asked.items() if name in known})
+    return label, spec
+
+
+def _task(request: Request) -> Task:
+    task = request.task
+    if isinstance(task, str):
+        data = None if request.data is None else Path(request.data)
+        task = registry.task(task, data=data, is_offline=request.is_offline)
+    _check(task)
+    return task
+
+
+def _check(task: Task) -> None:
+    seen: set[str] = set()
+    if not task.examples:
+        raise DataError(f"task {task.name!r} has no examples")
+    for example in task.examples:
+        what = f"example {example.id!r} of task {task.name!r}"
+        if example.id in seen:
+            raise DataError(f"{what} occurs twice; expected every id once")
+        if example.matches.shape != example.shape:
+            raise DataError(f"{what} has matches {example.matches.shape}; expected {example.shape}, images by captions")
+        if (empty := next((n for n, text in enumerate(example.captions) if not text.strip()), None)) is not None:
+            raise DataError(f"caption {empty} of {what} is empty; expected words that describe an image")
+        seen.add(example.id)
+
+
+def _resolved(
+    source: Source | None, stored: Run | None, request: Request, say: Callable[[str], None]
+) -> tuple[Source | None, str | None]:
+    """The source at a commit and the word for its weights: those of `stored` where a run is to be continued."""
+    if source is None:
+        return None, None
+    if stored is None or request.refresh:
+        return hub.resolve(source, is_offline=request.is_offline, say=say)
+    weights = str(stored.key.weights)
+    commit = weights.rpartition("@")[2]
+    newest = None if request.is_offline else _newest(source)
+    if newest is not None and newest != commit:
+        say(
+            f"{source.repo} has moved on to {newest[:12]}; this run goes on at {commit[:12]} "
+            "(--refresh takes the new one)"
+        )
+    return dataclasses.replace(source, revision=commit), weights
+
+
+def _newest(source: Source) -> str | None:
+    """The commit that the hub has now; None where it cannot be asked, which is no reason not to go on."""
+    try:
+        return hub.resolve(source, is_offline=False, say=lambda message: None)[0].revision
+    except DataError:
+        return None
+
+
+def _alike(store: Store, key: RunKey, source: Source | None) -> Run | None:
+    """The latest run that differs from `key` in nothing but the commit, where the source leaves that open."""
+    is_open = source is not None and not source.is_local and not _COMMIT.fullmatch(source.revision or "")
+    if source is None or not is_open:
+        return None
+    siblings = [
+        run
+        for run in store.of_model(key)
+        if str(run.key.weights).startswith(f"hf:{source.repo}@")
+        and dataclasses.replace(run.key, weights=None) == key
+        and (run.info["model"].get("source") or {}).get("revision") == source.revision
+    ]
+    return max(siblings, key=lambda run: str(run.info["updated"]), default=None)
+
+
+def _described(label: str, spec: ModelSpec, source: Source | None) -> dict[str, Json]:
+    options = {name: _plain(option.default) for name, option in registry.options(spec).items()}
+    described: dict[str, Json] = {"label": label, "options": options, "citation": str(getattr(spec, "citation", ""))}
+    if source is not None:
+        described["source"] = {"repo": source.repo, "revision": source.revision, "is_local": source.is_local}
+    return described
+
+
+def _plain(value: object) -> Json:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

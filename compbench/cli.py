@@ -1,0 +1,378 @@
+"""The command `compbench`: each command parses, calls one public function and prints.
+
+stdout is the result, stderr the progress. Only click is imported at the top: help and list must answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from compbench_analysis.render import FORMATS, Grid, render
+
+from compbench.errors import DataError, RunError, UsageError
+
+if TYPE_CHECKING:
+    from compbench.store import Run
+    from compbench.types import Example
+
+__all__ = ["main"]
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 misuse, 130 interrupted."""
+    code: object = DONE
+    try:
+        code = compbench.main(arguments, "compbench", standalone_mode=False)
+    except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (KeyboardInterrupt, click.Abort):
+        code = _fail("interrupted: run the same command to go on", INTERRUPTED)
+    except (click.ClickException, UsageError) as error:
+        code = _fail(_misuse(error), MISUSED)
+    except (DataError, RunError) as error:
+        code = _fail(f"error: {error}", FAILED)
+    return code if isinstance(code, int) else DONE
+
+
+class _Commands(click.Group):
+    """Commands in the order in which they are used; a wrong one is answered with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0].replace("_", "-")) is None:
+            from compbench.options import unknown
+
+            raise unknown("command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+        "max_content_width": 110,
+    },
+)
+@click.version_option(None, "--version", package_name="compbench", message="compbench %(version)s")
+def compbench() -> None:
+    """Does this model bind words to the right things in a picture?
+
+    \b
+    compbench run shapes --model tiny-sd --model tiny-clip --model chance
+    """
+
+
+def _hear_offline(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    """huggingface_hub reads its environment when it is imported, so this comes before everything else."""
+    if value:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    return value or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _read_batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither auto nor a whole number, at least 1")
+    return int(value)
+
+
+def _check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Told now rather than after hours of measuring."""
+    if value is not None and not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {str(value.parent)!r}")
+    return value
+
+
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator."""
+
+    def decorate(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_PATH = click.Path(path_type=Path)
+_runs = click.option("--runs", type=_PATH, metavar="DIR", help="Where runs are: else COMPBENCH_RUNS, else ./runs.")
+_data = click.option("--data", type=_PATH, metavar="PATH", help="A local copy of the task's data.")
+_offline = click.option(
+    "--offline", "is_offline", is_flag=True, is_eager=True, callback=_hear_offline, help="Fetch nothing from a hub."
+)
+_style = click.option(
+    "--format", "style", type=click.Choice(FORMATS), default="table", show_default=True, help="How it is printed."
+)
+_by = click.option("--by", multiple=True, metavar="COLUMN", help="Tag column of the table (repeatable); else tag.")
+_output = click.option(
+    "--output", type=_PATH, callback=_check_folder, metavar="FILE", help="Where the result goes; else stdout."
+)
+_printed = _together(_style, _output)
+_to_run = _together(
+    click.option("--model", "-m", "models", multiple=True, required=True, help="Name or scheme:ADDRESS (repeatable)."),
+    click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
+    _data,
+    click.option("--limit", "-L", type=click.IntRange(1), help="A seeded subset, the same for every model."),
+    click.option("--seed", type=int, help="Of the noise."),
+    click.option("--dtype", metavar="NAME", help="float32, bfloat16 or float16, inside the network."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
+    click.option("--batch-size", default="auto", show_default=True, callback=_read_batch_size, metavar="N"),
+    _runs,
+    _offline,
+    click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),
+)
+
+
+@compbench.command(short_help="Score models on tasks and print the table.")
+@click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+@_to_run
+@click.option("--dry-run", is_flag=True, help="Print what would be done and its price; measure nothing.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
+@_by
+@_printed
+def run(
+    tasks: Sequence[str],
+    models: Sequence[str],
+    options: Sequence[str],
+    dry_run: bool,
+    quiet: bool,
+    by: Sequence[str],
+    style: str,
+    output: Path | None,
+    **settings: Any,
+) -> int:
+    """Score models on tasks, store all that is measured, print the table. Given again, it goes on.
+
+    \b
+    compbench run shapes -m tiny-sd -m tiny-clip -m chance
+    compbench run shapes -m tiny-sd -o draws=100 --limit 24
+    """
+    from compbench import jobs, listing, progress
+
+    reporter, setting = progress.for_stderr(is_quiet=quiet), jobs.Settings(**settings)
+    asked = jobs.ordered(tasks, models, options, setting, reporter.say)
+    if dry_run:
+        _print(listing.plans(jobs.planned(asked, setting, reporter), style), output)
+        return DONE
+    finished, n_failed = jobs.measure(asked, setting, reporter)
+    if finished:
+        text = _results(finished, style, by)
+        is_for_reading = style == "table" and output is None
+        _print(f"{text}\n\n{listing.where(finished, setting.runs)}" if is_for_reading else text, output)
+    return FAILED if n_failed else DONE
+
+
+@compbench.command(short_help="Print stored runs as a table.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@_runs
+@_by
+@_printed
+def show(references: Sequence[str], runs: Path | None, by: Sequence[str], style: str, output: Path | None) -> None:
+    """Print stored runs; several models on one task are one table.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+
+    \b
+    compbench show shapes/tiny-sd shapes/chance --by axis
+    """
+    _print(_results(_find(references, runs), style, by), output)
+
+
+@compbench.command("list", short_help="List models, tasks or stored runs.")
+@click.argument("kind", type=click.Choice(["models", "tasks", "runs"]), required=False)
+@click.argument("name", required=False)
+@click.option("--check", is_flag=True, help="Load each model and task, and name those that do not work.")
+@_runs
+@_printed
+def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, style: str, output: Path | None) -> None:
+    """List what can be asked for, or what is stored; with a model's name, its options.
+
+    \b
+    compbench list models
+    compbench list models sd2
+    """
+    from compbench import listing, plugins
+
+    if name is not None:
+        _print(render([_described(kind, name)], style), output)
+    elif kind == "runs":
+        from compbench.store import Store
+
+        _print(render([listing.stored(Store(runs).runs())], style), output)
+    else:
+        kinds = {"tasks": ("task",), "models": ("model", "scheme")}
+        wanted = {each: plugins.entries(*kinds[each]) for each in kinds if kind in (None, each)}
+        found = {each: plugins.checked(entries) if check else entries for each, entries in wanted.items()}
+        _print(render([listing.offered(each[:-1], entries) for each, entries in found.items()], style), output)
+
+
+@compbench.command("show-task", short_help="Look at examples of a task.")
+@click.argument("task")
+@_data
+@click.option("--n", default=8, show_default=True, type=click.IntRange(1), help="How many, spread over the task.")
+@_offline
+@_printed
+def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str, output: Path | None) -> None:
+    """Print examples of a task; with an --output that ends in .png, draw them as well.
+
+    \b
+    compbench show-task shapes --n 12 --output shapes.png
+    """
+    from compbench import listing, registry
+    from compbench.store import subset
+
+    loaded = registry.task(task, data=data, is_offline=is_offline)
+    chosen = set(subset([example.id for example in loaded.examples], n))
+    examples = [example for example in loaded.examples if example.id in chosen]
+    if output is not None and output.suffix.lower() in _PICTURES:
+        _draw(examples, output)
+        output = None
+    _print(render([listing.examples(examples)], style), output)
+    if loaded.is_gated:
+        click.echo("This data is gated: its licence does not allow passing it on.", err=True)
+
+
+@compbench.command("import", short_help="Store scores of a model that cannot be run here.")
+@click.argument("path", type=_PATH)
+@click.option("--task", required=True)
+@click.option("--as", "name", required=True, metavar="NAME", help="What the model is called from now on.")
+@_data
+@_runs
+@_offline
+@_by
+@_printed
+def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **settings: Any) -> None:
+    """Store the scores or choices in a csv, tsv, parquet or jsonl file as a run.
+
+    \b
+    compbench import scores.csv --task winoground --as gpt-4o
+    """
+    from compbench.harness import import_scores
+
+    _print(_results([import_scores(path, **settings)], style, by), output)
+
+
+@compbench.command(short_help="Write the scores of a run, one row an example.")
+@click.argument("reference", metavar="RUN")
+@click.option("--output", required=True, type=_PATH, callback=_check_folder, metavar="FILE", help=".parquet or .csv")
+@_runs
+def export(reference: str, output: Path, runs: Path | None) -> None:
+    """Write one row an example: outcomes, ties, margins, tags and scores.
+
+    \b
+    compbench export shapes/tiny-sd --output scores.parquet
+    """
+    if output.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"cannot write {output.suffix or 'a file without a suffix'!r}; expected .parquet or .csv")
+    frame = _find([reference], runs)[0].to_frame()
+    with _writing(output):
+        frame.to_parquet(output) if output.suffix == ".parquet" else frame.to_csv(output, index=False)
+    click.echo(f"{len(frame)} examples written to {output}", err=True)
+
+
+@compbench.command(short_help="Print the BibTeX of model, data set and method.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@_runs
+@_output
+def cite(references: Sequence[str], runs: Path | None, output: Path | None) -> None:
+    """Print what to cite for runs, each entry once.
+
+    \b
+    compbench cite winoground/sd2 >> references.bib
+    """
+    from compbench_analysis.cite import to_bibtex
+
+    _print(to_bibtex(_find(references, runs)), output)
+
+
+@compbench.command(short_help="Say what works on this machine.")
+@click.option("--online", "is_online", is_flag=True, help="Also ask the hub whether winoground is open to you.")
+@_runs
+@_printed
+def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) -> int:
+    """Say what works on this machine and what to do about what does not.
+
+    \b
+    compbench doctor --online
+    """
+    from compbench import listing
+    from compbench.doctor import examine
+
+    checks = list(examine(runs or Path(os.environ.get("COMPBENCH_RUNS") or "runs"), is_online=is_online))
+    _print(render([listing.checks(checks)], style), output)
+    return FAILED if any(check.state == "problem" for check in checks) else DONE
+
+
+def _find(references: Sequence[str], root: Path | None) -> list[Run]:
+    from compbench.store import Store
+
+    store = Store(root)
+    return list({run.path: run for run in map(store.find, references)}.values())
+
+
+def _results(runs: Sequence[Run], style: str, by: Sequence[str]) -> str:
+    from compbench_analysis.results import to_text
+
+    return to_text(runs, style, by or None)
+
+
+def _described(kind: str | None, name: str) -> Grid:
+    from compbench import listing
+
+    if kind == "models":
+        return listing.option_list(name)
+    raise UsageError(f"nothing more to list of {name!r}; see compbench {'show-task' if kind == 'tasks' else 'show'}")
+
+
+def _draw(examples: Sequence[Example], picture: Path) -> None:
+    from compbench.tasks.gallery import contact_sheet
+
+    with _writing(picture):
+        contact_sheet(examples, len(examples)).save(picture)
+    click.echo(f"picture of {len(examples)} examples: {picture}", err=True)
+
+
+def _print(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text)
+        return
+    with _writing(output):
+        output.write_text(text + "\n", encoding="utf-8")
+    click.echo(f"written to {output}", err=True)
+
+
+@contextmanager
+def _writing(output: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {str(output)!r} ({error.strerror or error}); choose another --output") from error
+
+
+def _misuse(error: click.ClickException | UsageError) -> str:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"error: {error.format_message()} (see {error.ctx.command_path} --help)"
+    return f"error: {error.format_message() if isinstance(error, click.ClickException) else error}"
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(message, err=True)
+    return code

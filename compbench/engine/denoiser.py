@@ -1,0 +1,87 @@
+"""What the engine sees of a diffusion model: its training loss, and nothing else.
+
+x_t = alpha x_0 + sigma eps with alpha^2 + sigma^2 = 1 (variance preserving); a model predicts eps, v = alpha eps -
+sigma x_0 (Salimans & Ho, "Progressive Distillation", 2022) or x_0. Errors are kept in the model's own target: the
+other two follow from it by a weight per draw (`compbench.rules`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import PIL.Image
+import torch
+from torch import Tensor
+
+from compbench.types import DataError
+
+__all__ = ["TARGETS", "Conditioning", "Denoiser", "Schedule", "Target", "mean_square"]
+
+Conditioning = Mapping[str, Tensor]  # each [C, ...]
+Target = Literal["eps", "v", "x0"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """alpha and sigma of every timestep, [T] float32 (or halves, where the published script is imitated)."""
+
+    alpha: Tensor
+    sigma: Tensor
+
+    @classmethod
+    def from_alphas_cumprod(cls, alphas_cumprod: Tensor, target: Target) -> Schedule:
+        """Square roots in the dtype that is given: float16 reproduces the published script's rounding."""
+        if target == "eps" and not (alphas_cumprod > 0).all():
+            raise DataError(
+                "the schedule ends at zero signal (zero terminal SNR) while the network predicts noise; there its "
+                "error says nothing: such a model is trained for v_prediction, mend scheduler_config.json"
+            )
+        return cls(alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5)
+
+
+class Denoiser(Protocol):
+    """A diffusion model seen only through its training loss."""
+
+    schedule: Schedule  # on the CPU
+    target: Target
+    device: torch.device
+    latent_shape: tuple[int, int, int]  # c, h, w
+
+    def encode_images(self, images: Sequence[PIL.Image.Image]) -> Tensor:
+        """Latents [I, c, h, w] on the device, scaled as trained."""
+        ...
+
+    def encode_captions(self, captions: Sequence[str]) -> Conditioning:
+        """What the network takes with each caption, on the device."""
+        ...
+
+    def too_long(self, captions: Sequence[str]) -> list[str]:
+        """The captions of which the text encoder sees only the beginning."""
+        ...
+
+    def residual(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """target - prediction in the model's own target, [b, c, h, w] float32, without a host synchronisation."""
+        ...
+
+
+def mean_square(residual: Tensor) -> Tensor:
+    """[b, c, h, w] -> [b] float32; halves stay halves until the end, where the published script is imitated."""
+    return residual.square().flatten(1).mean(1).float()
+
+
+def _eps(latents: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return noise
+
+
+def _v(latents: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return alpha * noise - sigma * latents
+
+
+def _x0(latents: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return latents
+
+
+# latents, noise, alpha, sigma -> what the network was trained to predict
+TARGETS: Mapping[Target, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {"eps": _eps, "v": _v, "x0": _x0}

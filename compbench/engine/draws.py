@@ -1,0 +1,75 @@
+"""The bank: a finite, fixed set of draws (timestep, noise), the same for every image-caption pair of a run.
+
+Draw d depends on the seed and d alone: never on batch, device, order, or how many draws are used. Every prefix of the
+bank is balanced over the timesteps, so a larger budget only adds draws to a smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compbench.types import Ints
+
+__all__ = ["PAPER_SEED", "DrawBank", "balanced_timesteps", "paper_bank", "seeded_bank"]
+
+PAPER_SEED = 42
+_PAPER_NOISES = 1024
+
+Noise = Callable[[Iterable[int], tuple[int, ...]], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawBank:
+    """Draw d is timestep `timesteps[d]` with noise `noise([d], shape)[0]`."""
+
+    timesteps: Ints  # [D] int64, each of the schedule's once
+    noise: Noise  # draws, (c, h, w) -> [k, c, h, w] float32 on the CPU
+
+
+def balanced_timesteps(n: int = 1000) -> Ints:
+    """The numbers 0..n-1, each once, in van der Corput's order: every prefix is spread evenly.
+
+    The sequence is shifted by a third, so that a prefix of 2^k neither leans to low noise nor to high.
+
+    >>> balanced_timesteps(8).tolist()
+    [2, 6, 0, 4, 3, 7, 1, 5]
+    """
+    n_bits = max(1, (n - 1).bit_length())
+    reversed_bits = (int(f"{d:0{n_bits}b}"[::-1], 2) for d in range(1 << n_bits))
+    whole = 3 << n_bits  # thirds of a step: integers keep the order exact
+    steps = ((3 * r + (1 << n_bits)) % whole * n // whole for r in reversed_bits)
+    return np.fromiter(dict.fromkeys(steps), dtype=np.int64, count=n)
+
+
+def seeded_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
+    """compbench's own bank: the noise of draw d comes from a generator seeded by (seed, d)."""
+
+    def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
+        return torch.stack([torch.randn(shape, generator=_generator(seed, draw)) for draw in draws])
+
+    return DrawBank(balanced_timesteps(n_timesteps), noise)
+
+
+def paper_bank(seed: int = PAPER_SEED, n_timesteps: int = 1000) -> DrawBank:
+    """The published run's draws: timestep t goes with the t-th of 1024 noises drawn at once after manual_seed(42).
+
+    The published loop goes through t in order; ours in balanced order, over the same 1000 pairs (t, noise).
+    """
+    timesteps = balanced_timesteps(n_timesteps)
+
+    def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        noises = torch.randn((_PAPER_NOISES, *shape), generator=generator)
+        return noises[torch.from_numpy(timesteps[list(draws)])]
+
+    return DrawBank(timesteps, noise)
+
+
+def _generator(seed: int, draw: int) -> torch.Generator:
+    mixed = np.random.SeedSequence([seed, draw]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))

@@ -1,0 +1,63 @@
+"""A run as a data frame: one row an example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from compbench.metrics import MATCHING, applicable
+from compbench.types import Bools, Floats, ScoreTable
+
+__all__ = ["empty_table", "to_frame"]
+
+Shape = tuple[int, int]
+
+
+def to_frame(tables: Mapping[Shape, ScoreTable], examples: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The rows of `tables` in the order of `examples`.
+
+    id; text, image, group as far as they apply; text_tie ...: wrong only because two scores are equal; text_margin,
+    image_margin: lowest true minus highest false score, where that is worst; one column for each kind of tag;
+    score_i_c of image i and caption c.
+    """
+    named = {name: MATCHING[name] for name in metrics if name in MATCHING}
+    frame = pd.concat([_of_one_shape(shape, table, named) for shape, table in tables.items()], ignore_index=True)
+    tags = pd.DataFrame([_joined(each) for each in examples["tags"]], index=list(examples["id"]))
+    described = frame[["id"]].join(tags, on="id").drop(columns="id")
+    is_score = frame.columns.str.startswith("score_")
+    ordered = pd.concat([frame.loc[:, ~is_score], described, frame.loc[:, is_score]], axis=1)
+    order = pd.Series(range(len(examples)), index=list(examples["id"]))
+    return ordered.sort_values("id", key=lambda ids: ids.map(order)).reset_index(drop=True)
+
+
+def empty_table(matches: Mapping[str, Bools]) -> dict[Shape, ScoreTable]:
+    """A table of no examples of the first shape there is."""
+    n_images, n_captions = next(iter(matches.values())).shape if matches else (0, 0)
+    none = np.zeros((0, n_images, n_captions))
+    return {(n_images, n_captions): ScoreTable((), none, none.astype(bool))}
+
+
+def _of_one_shape(shape: Shape, table: ScoreTable, metrics: Mapping[str, object]) -> pd.DataFrame:
+    applying = applicable({name: MATCHING[name] for name in metrics}, shape)
+    columns: dict[str, object] = {"id": list(table.ids)}
+    columns |= {name: metric.outcome(table) for name, metric in applying.items()}
+    columns |= {f"{name}_tie": metric.ties(table) for name, metric in applying.items()}
+    if "text" in applying:
+        columns["text_margin"] = _margin(table.scores, table.matches)
+    if "image" in applying:
+        columns["image_margin"] = _margin(table.scores.swapaxes(1, 2), table.matches.swapaxes(1, 2))
+    columns |= {f"score_{i}_{c}": table.scores[:, i, c] for i, c in np.ndindex(shape)}
+    return pd.DataFrame(columns)
+
+
+def _margin(scores: Floats, matches: Bools) -> Floats:
+    """[N]: along the last axis, the lowest true minus the highest false score, in the worst row."""
+    lowest_true = np.where(matches, scores, np.inf).min(-1)
+    highest_false = np.where(matches, -np.inf, scores).max(-1)
+    return (lowest_true - highest_false).min(-1)
+
+
+def _joined(tags: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {name: ", ".join(values) for name, values in tags.items()}

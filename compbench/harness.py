@@ -1,0 +1,219 @@
+"""run(): what the command calls. evaluate(): the one loop. Neither imports torch; a model's build() does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from compbench import provenance
+from compbench.asked import Asked, Request, settle
+from compbench.imported import import_scores
+from compbench.interrupts import Interrupts
+from compbench.loaded import LoadedModel, load_model
+from compbench.plan import Plan, plan, warn_if_long
+from compbench.reporter import QuietReporter, Reporter
+from compbench.store import Run, Store
+from compbench.types import (
+    Example,
+    Measurement,
+    MeasuresErrors,
+    ModelSpec,
+    RunError,
+    Runtime,
+    ScoreMatrix,
+    Scorer,
+    Task,
+    UsageError,
+)
+
+__all__ = [
+    "LoadedModel",
+    "Plan",
+    "QuietReporter",
+    "Reporter",
+    "evaluate",
+    "import_scores",
+    "load_model",
+    "load_run",
+    "plan",
+    "run",
+]
+
+# results wait in memory for a hundredth of the time so far, within these bounds, and are then written as one part
+_SECONDS_BETWEEN_PARTS = (0.5, 60.0)
+
+
+def run(
+    task: str | Task,
+    *,
+    model: str | ModelSpec,
+    options: Mapping[str, object] | None = None,
+    data: Path | str | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    dtype: str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    runs: Path | str | None = None,
+    is_offline: bool = False,
+    refresh: bool = False,
+    reporter: Reporter | None = None,
+    **model_options: object,
+) -> Run:
+    """Score `task` with `model` and return the stored run; what is stored already is not measured again.
+
+    Options of the model are keywords (`draws=100`) or in `options`. Ctrl-C or SIGTERM raises KeyboardInterrupt after
+    what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
+    is not pinned to one.
+    """
+    reporter = reporter or QuietReporter()
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size cannot be {batch_size}; expected a whole number, at least 1, or none")
+    given = {**(options or {}), **model_options}
+    asked = settle(Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh), reporter.say)
+    stored = asked.open()
+    if not asked.missing(stored) and stored.is_settled(asked.view):
+        return stored.limited(asked.limit)
+    with stored.locked():
+        _measure(asked, stored, device, batch_size, is_offline, reporter)
+    return stored.limited(asked.limit)
+
+
+def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
+    """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for."""
+    return Store(runs).find(reference)
+
+
+def evaluate(
+    task: Task,
+    scorer: Scorer,
+    run: Run,
+    ids: Sequence[str],
+    *,
+    reporter: Reporter | None = None,
+    interrupts: Interrupts | None = None,
+    device: str | None = None,
+) -> None:
+    """Measure what `run` lacks of the examples `ids`, storing results as they come; the caller holds the lock.
+
+    RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
+    """
+    reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
+    scorer.prepare(task)
+    if isinstance(scorer, MeasuresErrors):
+        run.write_draws(scorer.draw_table())
+    done = run.done()
+    lacking = {each for each in ids if each not in done}
+    examples = [each for each in task.examples if each.id in lacking]
+    known = run.measurements([each.id for each in examples])
+    n_pairs = sum(len(each.images) * len(each.captions) for each in examples)
+    reporter.start(
+        f"{run.key.task} · {run.key.model}",
+        len(ids),
+        len(ids) - len(examples),
+        n_pairs,
+        _n_lacking(run, n_pairs, known),
+    )
+    waiting = {each.id: each for each in examples}
+    writer = _Writer(run, interrupts, device)
+    try:
+        for result in scorer.score(examples, known):
+            _check(result, waiting.pop(result.example_id, None), result.example_id)
+            writer.add(result)
+            reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
+            interrupts.check()
+    finally:
+        try:
+            writer.flush()
+        finally:
+            reporter.stop()
+    if unmeasured := lacking - run.done():
+        raise RunError(
+            f"model {run.key.model!r} left {len(unmeasured)} of {len(examples)} examples without all their scores or "
+            f"draws, {min(unmeasured)!r} the first; expected a result for each"
+        )
+
+
+def _measure(
+    asked: Asked, stored: Run, device: str, batch_size: int | None, is_offline: bool, reporter: Reporter
+) -> None:
+    interrupts = Interrupts()
+    with interrupts.watched():
+        try:
+            stored.repair()
+            stored.mark("running", view=asked.view)
+            if asked.missing(stored):
+                runtime = Runtime(
+                    device, batch_size, is_offline, reporter.say, lambda n: reporter.advance(evaluations=n)
+                )
+                scorer = asked.spec.build(asked.source, runtime)
+                warn_if_long(scorer, asked, stored, reporter.say)
+                where = str(getattr(scorer, "device", "cpu" if device == "auto" else device))
+                evaluate(asked.task, scorer, stored, asked.ids, reporter=reporter, interrupts=interrupts, device=where)
+            with interrupts.held():
+                stored.settle(asked.limit)
+        except BaseException as error:
+            with suppress(RunError):  # a full disk must not hide what went wrong
+                stored.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            raise
+
+
+class _Writer:
+    """Results in memory, written as one part when the time has come and at the end."""
+
+    def __init__(self, run: Run, interrupts: Interrupts, device: str | None) -> None:
+        self._run, self._interrupts, self._device = run, interrupts, device
+        self._results: list[Measurement | ScoreMatrix] = []
+        self._began = self._flushed = time.monotonic()
+
+    def add(self, result: Measurement | ScoreMatrix) -> None:
+        self._results.append(result)
+        now = time.monotonic()
+        shortest, longest = _SECONDS_BETWEEN_PARTS
+        if now - self._flushed >= min(max((now - self._began) / 100, shortest), longest):
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._results:
+            return
+        with self._interrupts.held():
+            seconds = time.monotonic() - self._flushed
+            self._run.append(self._results, seconds=round(seconds, 3), **provenance.here(self._device))
+            self._results, self._flushed = [], time.monotonic()
+
+
+def _n_lacking(run: Run, n_pairs: int, known: Mapping[str, Measurement]) -> int | None:
+    """Network evaluations still to do, where the number of draws is set."""
+    n_draws = run.rule.n_draws
+    if n_draws is None:
+        return None
+    return n_pairs * n_draws - sum(int(each.measured[..., each.draws < n_draws].sum()) for each in known.values())
+
+
+def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:
+    return result.errors.shape[:2] if isinstance(result, Measurement) else result.scores.shape
+
+
+def _check(result: Measurement | ScoreMatrix, example: Example | None, example_id: str) -> None:
+    if example is None:
+        raise RunError(f"the model gave a result for example {example_id!r} that was not asked for, or gave two")
+    if _shape(result) != example.shape:
+        raise RunError(f"the model gave {_shape(result)} for example {example_id!r}; expected {example.shape}")
+    if isinstance(result, Measurement):
+        bad = np.argwhere(result.measured & ~np.isfinite(result.errors))  # [k, 3]
+        values = result.errors
+    else:
+        bad = np.argwhere(~np.isfinite(result.scores))  # [k, 2]
+        values = result.scores
+    if len(bad):
+        image, caption, *draw = (int(each) for each in bad[0])
+        where = f", draw {int(result.draws[draw[0]])}" if isinstance(result, Measurement) else ""
+        raise RunError(
+            f"the model gave {values[tuple(bad[0])]} for example {example_id!r}, image {image}, "
+            f"caption {caption} ({example.captions[caption]!r}){where}, and {len(bad) - 1} more such values there; "
+            "what was stored stays. A wider dtype (float32) is the usual cure"
+        )

@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM end a run as KeyboardInterrupt, and never in the middle of storing a result."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """Signals of the main thread while a run lasts; elsewhere they are left alone."""
+
+    def __init__(self) -> None:
+        self._is_asked = self._is_held = False
+
+    @contextmanager
+    def watched(self) -> Generator[None]:
+        """SIGTERM and SIGINT raise KeyboardInterrupt; what they did before is restored at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # an ignored SIGINT stays ignored: so a shell starts what runs in the background
+        watched = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) != signal.SIG_IGN]
+        before = [signal.signal(each, self._hear) for each in watched]
+        try:
+            yield
+        finally:
+            for each, handler in zip(watched, before, strict=True):
+                signal.signal(each, signal.SIG_DFL if handler is None else handler)
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """A signal that comes now takes effect at the end."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        self.check()
+
+    def check(self) -> None:
+        """Raise for a signal that was held back, or whose exception was lost in a destructor or a callback."""
+        if self._is_asked:
+            self._is_asked = False
+            raise KeyboardInterrupt
+
+    def _hear(self, signal_number: int, frame: FrameType | None) -> None:
+        self._is_asked = True
+        if not self._is_held:
+            raise KeyboardInterrupt

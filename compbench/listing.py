@@ -1,0 +1,138 @@
+"""Small tables that the command prints: what is on offer, what is stored, a plan, the examples of a task."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compbench_analysis.render import Grid, count, duration, records, render, size
+
+if TYPE_CHECKING:
+    from compbench.doctor import Check
+    from compbench.plan import Plan
+    from compbench.plugins import Entry
+    from compbench.store import Run
+    from compbench.types import Example
+
+__all__ = ["checks", "examples", "offered", "option_list", "plans", "stored", "where"]
+
+_DAY = 86_400
+
+
+def offered(kind: str, entries: Iterable[Entry]) -> Grid:
+    """Names, the packages that bring them and where they come from; what is wrong with some stands below."""
+    entries = list(entries)
+    names = {entry: f"{entry.name}:ADDRESS" if entry.kind == "scheme" else entry.name for entry in entries}
+    rows = tuple((names[entry], entry.package, entry.value) for entry in entries)
+    return Grid((kind, "package", "from"), rows, notes=tuple(f"error: {each.error}" for each in entries if each.error))
+
+
+def option_list(model: str) -> Grid:
+    """The options of one model with their defaults; the model's module is imported, torch is not."""
+    from compbench import registry
+
+    label, spec = registry.model(model)
+    first_line = (type(spec).__doc__ or "").strip().partition("\n")[0]
+    rows = tuple(
+        (
+            f"-o {each.name}=",
+            str(each.default).lower() if each.default is None else str(each.default),
+            each.type,
+            each.help,
+        )
+        for each in registry.options(spec).values()
+    )
+    notes = () if rows else ("It has no options.",)
+    return Grid(("option", "default", "is", "what it does"), rows, title=f"{label}: {first_line}", notes=notes)
+
+
+def stored(runs: Iterable[Run]) -> Grid:
+    """Runs, the latest of a model last."""
+    rows = tuple(
+        (
+            f"{run.key.task}/{run.key.model}",
+            run.key.digest,
+            run.status,
+            f"{run.info['limit'] or run.info['n_task_examples']} of {run.info['n_task_examples']}",
+            str((run.info["view"] or {}).get("n_draws", "–")),
+            str(run.info["updated"])[:16].replace("T", " "),
+        )
+        for run in runs
+    )
+    return Grid(("run", "digest", "status", "examples asked", "draws", "updated (UTC)"), rows, align="lllrrl")
+
+
+def plans(made: Sequence[Plan], style: str) -> str:
+    """What runs would do and cost; csv and json give plain numbers."""
+    if style in ("csv", "json"):
+        return records(({**asdict(plan), "folder": str(plan.folder)} for plan in made), style)
+    header = ("task", "model", "examples", "pairs", "evaluations", "TFLOPs", "time", "to fetch", "to store")
+    rows = tuple(
+        (
+            plan.task,
+            plan.model,
+            count(plan.examples),
+            count(plan.pairs),
+            _known(plan.evaluations, count),
+            _known(plan.tflops, lambda tflops: f"{tflops:,.3g}"),
+            _known(plan.seconds, duration),
+            _known(plan.fetch_bytes, size),
+            size(plan.store_bytes),
+        )
+        for plan in made
+    )
+    notes = (
+        *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
+        "Nothing was measured or written. ? cannot be known before the weights are here.",
+    )
+    return render([Grid(header, rows, notes=notes, align="ll" + "r" * 7)], style)
+
+
+def checks(made: Sequence[Check]) -> Grid:
+    """What doctor found, and below it what to do."""
+    notes = tuple(f"{each.name}: {each.advice}" for each in made if each.advice)
+    return Grid(("what", "state", "found"), tuple((each.name, each.state, each.found) for each in made), notes=notes)
+
+
+def examples(chosen: Sequence[Example]) -> Grid:
+    """A row for each caption: which images it matches, by number."""
+    rows: list[tuple[str, ...]] = []
+    for example in chosen:
+        tags = ", ".join(value for values in example.tags.values() for value in values)
+        for number, caption in enumerate(example.captions):
+            images = ", ".join(str(i) for i in example.matches[:, number].nonzero()[0]) or "none"
+            rows.append((example.id, tags, images, caption))
+    return Grid(("example", "tags", "image", "caption"), tuple(rows))
+
+
+def where(runs: Sequence[Run], root: Path | None) -> str:
+    """Where runs are stored and the commands that look at them next."""
+    from compbench.store import Store
+
+    store = Store(root, say=lambda message: None)
+    names = [f"{run.key.task}/{run.key.model}" for run in runs]
+    latest = [store.find(name).path == run.path for name, run in zip(names, runs, strict=True)]
+    asked = [name if is_latest else run.key.digest for name, is_latest, run in zip(names, latest, runs, strict=True)]
+    command = shlex.join(["compbench", "show", *asked, *(["--runs", str(root)] if root else [])])
+    columns = dict.fromkeys(column for tags in runs[0].examples()["tags"] for column in tags if column != "tag")
+    stored_in = [f"  {run.path}" for run in runs]
+    by = [f"  {command} --by {' --by '.join(columns)}"] if columns else []
+    return "\n".join(["Stored in", *stored_in, "Look at them again, or by other tags", f"  {command}", *by])
+
+
+def _known(value, say) -> str:
+    return "?" if value is None else say(value)
+
+
+def _what_happens(plan: Plan) -> str:
+    if plan.is_done:
+        return f"all of it is stored in {plan.folder}"
+    said = f"would be stored in {plan.folder}"
+    if plan.seconds is not None and plan.seconds > _DAY:
+        said += (
+            "; more than a day: fewer draws (-o draws=N, more can be added later), --limit N or a GPU make it cheaper"
+        )
+    return said

@@ -1,0 +1,85 @@
+"""A model for one's own loop: images and captions in, scores out, nothing stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from compbench import hub, registry, rules
+from compbench.reporter import QuietReporter
+from compbench.rules import Rule
+from compbench.types import (
+    DataError,
+    Example,
+    Floats,
+    Image,
+    Json,
+    Measurement,
+    MeasuresErrors,
+    ModelSpec,
+    Runtime,
+    ScoreMatrix,
+    Scorer,
+    Task,
+)
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = ["LoadedModel", "load_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A scorer with its weights in memory."""
+
+    label: str
+    scorer: Scorer
+    view: Mapping[str, Json]
+
+    def score_pairs(self, images: Sequence[PIL.Image.Image | Path | str], captions: Sequence[str]) -> Floats:
+        """[I, C] float64, the score of every caption for every image; higher is a better match."""
+        if (empty := next((n for n, text in enumerate(captions) if not text.strip()), None)) is not None:
+            raise DataError(f"caption {empty} is empty; expected words that describe an image")
+        matches = np.zeros((len(images), len(captions)), bool)
+        example = Example("pairs", tuple(map(_image, images, range(len(images)))), tuple(captions), matches)
+        if not matches.size:
+            return np.zeros(matches.shape)
+        self.scorer.prepare(Task("pairs", (example,), {}))
+        return self._scores(next(iter(self.scorer.score([example], {}))))
+
+    def _scores(self, result: ScoreMatrix | Measurement) -> Floats:
+        if isinstance(result, ScoreMatrix):
+            return result.scores.astype(np.float64)
+        n_draws, target = self.view.get("n_draws"), str(self.view.get("target") or "native")
+        rule = Rule(target, n_draws if isinstance(n_draws, int) else None)
+        return rules.score(result, cast(MeasuresErrors, self.scorer).draw_table(), rule).scores
+
+
+def load_model(
+    model: str | ModelSpec,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    is_offline: bool = False,
+    **options: object,
+) -> LoadedModel:
+    """The model with its weights in memory; options as after `-o`, e.g. `draws=100`."""
+    say = QuietReporter().say
+    label, spec = registry.model(model, options)
+    spec = spec.for_task(None)
+    source = spec.source()
+    if source is not None:
+        source, _ = hub.resolve(source, is_offline=is_offline, say=say)
+    scorer = spec.build(source, Runtime(device, batch_size, is_offline, say))
+    return LoadedModel(label, scorer, spec.view())
+
+
+def _image(image: PIL.Image.Image | Path | str, number: int) -> Image:
+    if isinstance(image, str | Path):
+        return Image(str(image), Path(image))
+    return Image(f"image {number}", lambda: image)

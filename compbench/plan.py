@@ -1,0 +1,139 @@
+"""What a run would do and what it would cost, before it is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compbench import hub
+from compbench.asked import Asked, Request, settle
+from compbench.reporter import QuietReporter, Reporter
+from compbench.store import Run
+from compbench.types import Example, ModelSpec, Price, Priced, Runtime, Scorer, Task
+
+__all__ = ["Plan", "plan", "warn_if_long"]
+
+_DAY = 86_400.0
+_BYTES_PER_SCORE = 32  # a row of a scores part, uncompressed
+_BYTES_PER_ERROR = 4
+# below this no run takes a day, at one evaluation in four seconds; the probe is spared
+_EVALUATIONS_WORTH_A_PROBE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is still to do; None where it cannot be told before the weights are here."""
+
+    task: str
+    model: str
+    examples: int  # to measure; what is stored is not counted
+    pairs: int
+    evaluations: int | None  # of the network; 0 for an embedding model
+    tflops: float | None  # in all
+    seconds: float | None  # from a short probe
+    fetch_bytes: int | None  # of weights
+    store_bytes: int
+    folder: Path
+    is_done: bool  # nothing is to be measured
+
+
+def plan(
+    task: str | Task,
+    *,
+    model: str | ModelSpec,
+    options: Mapping[str, object] | None = None,
+    data: Path | str | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    dtype: str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    runs: Path | str | None = None,
+    is_offline: bool = False,
+    refresh: bool = False,
+    reporter: Reporter | None = None,
+    **model_options: object,
+) -> Plan:
+    """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
+    say = (reporter or QuietReporter()).say
+    given = {**(options or {}), **model_options}
+    asked = settle(Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh), say)
+    stored = asked.store.get(asked.key)
+    missing = asked.missing(stored)
+    fetch_bytes = _fetch_bytes(asked, is_offline) if missing else 0
+    price = None
+    if missing and (fetch_bytes == 0 or is_offline):
+        scorer = asked.spec.build(asked.source, Runtime(device, batch_size, is_offline, say))
+        price = scorer.price(missing) if isinstance(scorer, Priced) else None
+    return _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price)
+
+
+def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str], None]) -> None:
+    """Say so when what is to be measured takes more than a day, and what would make it cheaper."""
+    missing = asked.missing(stored)
+    n_draws = asked.view.get("n_draws")
+    if not isinstance(scorer, Priced) or not isinstance(n_draws, int):
+        return
+    n_lacking = n_draws * _n_pairs(missing) - _n_measured(asked, stored, missing)
+    if n_lacking < _EVALUATIONS_WORTH_A_PROBE:
+        return
+    seconds = n_lacking * scorer.price(missing).seconds_per_evaluation
+    if seconds > _DAY:
+        say(
+            f"{asked.task.name} · {asked.label}: {n_lacking:,} network evaluations at "
+            f"{n_lacking / seconds:.3g} a second are about {seconds / _DAY:.1f} days. Cheaper: fewer draws "
+            f"(draws={max(1, n_draws // 10)} takes a tenth; more can be added later), fewer examples (limit), "
+            "a GPU, or a smaller model. What is measured is kept if you stop"
+        )
+
+
+def _planned(
+    asked: Asked, missing: Sequence[Example], n_measured: int, fetch_bytes: int | None, price: Price | None
+) -> Plan:
+    n_pairs, n_draws = _n_pairs(missing), asked.view.get("n_draws")
+    evaluations = n_draws * n_pairs - n_measured if isinstance(n_draws, int) else None if "n_draws" in asked.view else 0
+    tflops = seconds = None
+    store_bytes = n_pairs * _BYTES_PER_SCORE + _BYTES_PER_ERROR * (evaluations or 0)
+    if price is not None:
+        evaluations = price.evaluations_per_pair * n_pairs - n_measured
+        tflops = evaluations * price.flops_per_evaluation / 1e12
+        # an embedding model has no evaluations to time
+        seconds = evaluations * price.seconds_per_evaluation if evaluations else None
+        store_bytes = n_pairs * price.bytes_per_pair
+    return Plan(
+        task=asked.task.name,
+        model=asked.label,
+        examples=len(missing),
+        pairs=n_pairs,
+        evaluations=evaluations if missing else 0,
+        tflops=tflops if missing else 0.0,
+        seconds=seconds if missing else 0.0,
+        fetch_bytes=fetch_bytes,
+        store_bytes=store_bytes if missing else 0,
+        folder=asked.store.root / asked.key.folder,
+        is_done=not missing,
+    )
+
+
+def _fetch_bytes(asked: Asked, is_offline: bool) -> int | None:
+    """0 without weights to fetch; None when the hub does not tell, or the spec not which files it needs."""
+    if asked.source is None:
+        return 0
+    patterns = getattr(asked.spec, "files", None)
+    if patterns is None and not asked.source.is_local:
+        return None
+    return hub.missing_bytes(asked.source, patterns or (), is_offline)
+
+
+def _n_pairs(examples: Sequence[Example]) -> int:
+    return sum(len(each.images) * len(each.captions) for each in examples)
+
+
+def _n_measured(asked: Asked, stored: Run | None, missing: Sequence[Example]) -> int:
+    """(pair, draw) errors that are stored of examples which lack some."""
+    n_draws = asked.view.get("n_draws")
+    if stored is None or not isinstance(n_draws, int):
+        return 0
+    known = stored.measurements([each.id for each in missing])
+    return sum(int(each.measured[..., each.draws < n_draws].sum()) for each in known.values())

@@ -1,0 +1,152 @@
+"""How a run shows on stderr that it moves: a bar on a terminal, a plain line every few seconds elsewhere.
+
+Both are Reporters of the harness. Counts are of this run's remaining work; the rate is of what was done since start.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from compbench_analysis.render import duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from compbench.reporter import Reporter
+
+__all__ = ["BarReporter", "LineReporter", "SilentReporter", "for_stderr"]
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def for_stderr(*, is_quiet: bool = False) -> Reporter:
+    """The reporter that fits where stderr goes."""
+    if is_quiet:
+        return SilentReporter()
+    return BarReporter() if sys.stderr.isatty() else LineReporter(sys.stderr)
+
+
+class SilentReporter:
+    """Says nothing at all."""
+
+    def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None: ...
+    def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None: ...
+    def say(self, message: str) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was done since start, of what there is to do."""
+
+    n_examples: int  # of the whole run
+    n_before: int  # of them stored by earlier runs
+    n_pairs: int
+    n_evaluations: int | None
+    started: float
+    examples: int = 0
+    pairs: int = 0
+    evaluations: int = 0
+
+    def add(self, examples: int, pairs: int, evaluations: int) -> None:
+        self.examples += examples
+        self.pairs += pairs
+        self.evaluations += evaluations
+
+    @property
+    def work(self) -> tuple[int, int]:
+        """(done, to do) in the finest unit that is counted: network evaluations, else pairs."""
+        if self.n_evaluations:
+            return min(self.evaluations, self.n_evaluations), self.n_evaluations
+        return min(self.pairs, self.n_pairs), self.n_pairs
+
+    def counts(self) -> list[str]:
+        """['24/400 examples', '96/1,600 pairs', '3,072/51,200 evaluations']."""
+        counts = [
+            f"{self.n_before + self.examples:,}/{self.n_examples:,} examples",
+            f"{self.pairs:,}/{self.n_pairs:,} pairs",
+        ]
+        return [*counts, f"{self.evaluations:,}/{self.n_evaluations:,} evaluations"] if self.n_evaluations else counts
+
+    def pace(self, now: float) -> list[str]:
+        """['450/s', '1 min 47 s left'] of the finest unit; empty before anything is done."""
+        done, to_do = self.work
+        if not done or now <= self.started:
+            return []
+        rate = done / (now - self.started)
+        return [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s", f"{duration((to_do - done) / rate)} left"]
+
+
+class LineReporter:
+    """A line at most every five seconds, and one at the end; for logs and pipes."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = stream, clock
+        self._label, self._tally, self._last = "", None, 0.0
+
+    def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None:
+        self._label, self._last = label, self._clock()
+        self._tally: _Tally | None = _Tally(n_examples, n_done, n_pairs, n_evaluations, self._last)
+
+    def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None:
+        if self._tally is None:
+            return
+        self._tally.add(examples, pairs, evaluations)
+        if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = self._clock()
+            self.say(f"{self._label}: {', '.join(self._tally.counts() + self._tally.pace(self._last))}")
+
+    def say(self, message: str) -> None:
+        print(message, file=self._stream, flush=True)
+
+    def stop(self) -> None:
+        if self._tally is not None:
+            seconds = self._clock() - self._tally.started
+            self.say(f"{self._label}: {', '.join(self._tally.counts())} in {duration(seconds)}")
+        self._tally = None
+
+
+class BarReporter:
+    """A rich progress bar on stderr; messages scroll above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
+        self._progress: Progress | None = None
+        self._tally: _Tally | None = None
+
+    def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+
+        self.stop()
+        self._tally = _Tally(n_examples, n_done, n_pairs, n_evaluations, time.monotonic())
+        cut = Column(no_wrap=True, overflow="ellipsis")  # a narrow terminal loses counts, not the time left
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(16),
+            TextColumn("{task.fields[said]}", table_column=cut),
+        )
+        self._progress = Progress(*columns, console=self._console, refresh_per_second=4)
+        self._progress.add_task(label, total=max(self._tally.work[1], 1), said=", ".join(self._tally.counts()))
+        self._progress.start()
+
+    def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None:
+        if self._progress is None or self._tally is None:
+            return
+        self._tally.add(examples, pairs, evaluations)
+        said = [*reversed(self._tally.pace(time.monotonic())), *self._tally.counts()]
+        self._progress.update(self._progress.task_ids[0], completed=self._tally.work[0], said=", ".join(said))
+
+    def say(self, message: str) -> None:
+        self._console.print(message, markup=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = self._tally = None

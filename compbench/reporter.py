@@ -1,0 +1,32 @@
+"""How a run tells its user that it moves."""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+__all__ = ["QuietReporter", "Reporter"]
+
+
+class Reporter(Protocol):
+    """Hears of a run's start, of what was just done, and of one-line notes."""
+
+    def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None:
+        """`n_done` of `n_examples` are stored already; pairs and network evaluations are those still to do."""
+        ...
+
+    def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None: ...
+    def say(self, message: str) -> None: ...
+    def stop(self) -> None: ...
+
+
+class QuietReporter:
+    """Shows no progress; notes go to stderr."""
+
+    def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None: ...
+    def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None: ...
+
+    def say(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    def stop(self) -> None: ...

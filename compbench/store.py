@@ -1,0 +1,337 @@
+"""Where runs live: one folder for each thing that was measured, named by the digest of all that decides it.
+
+`runs/<task>/<model>/<digest>/`. A folder is a run as soon as run.json is there. What is inside is contents.py's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compbench import disk, provenance
+from compbench.key import RunKey, slug
+from compbench.lock import is_held, locked
+from compbench.rules import Rule
+from compbench.types import DrawTable, Json, Measurement, RunError, ScoreMatrix, ScoreTable, Task, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from compbench.contents import Contents
+
+__all__ = ["FORMAT", "Run", "RunKey", "Store", "subset"]
+
+FORMAT = 1  # of the files in a run's folder; a reader refuses a newer one
+_SUBSET_SEED = 0
+
+
+def _to_stderr(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def subset(ids: Sequence[str], limit: int | None) -> list[str]:
+    """`limit` of the ids, in their order: the same for every model, and part of every larger subset.
+
+    >>> subset(["a", "b", "c", "d"], 3), subset(["a", "b", "c", "d"], 2)
+    (['a', 'c', 'd'], ['a', 'd'])
+    """
+    if limit is None or limit >= len(ids):
+        return list(ids)
+
+    def rank(example_id: str) -> bytes:
+        return hashlib.sha256(f"{_SUBSET_SEED}:{example_id}".encode()).digest()
+
+    chosen = set(sorted(ids, key=rank)[:limit])
+    return [each for each in ids if each in chosen]
+
+
+class Run:
+    """A run on disk: its key, what it holds, and how it is read.
+
+    `limit` narrows what is read to the same seeded subset that `--limit` measures; what is stored stays.
+    """
+
+    def __init__(self, path: Path, *, say: Callable[[str], None] = _to_stderr, limit: int | None = None) -> None:
+        self.path, self.limit, self._say = path, limit, say
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """run.json as it is now; RunError when it is damaged or of a newer format."""
+        path = self.path / "run.json"
+        try:
+            info = json.loads(path.read_text())
+            format_number = int(info["format"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{str(path)!r} cannot be read ({error}); move the folder away and run again to start afresh"
+            ) from error
+        if format_number > FORMAT:
+            raise RunError(
+                f"run {str(self.path)!r} was written by a newer compbench (format {format_number}, "
+                f"this one reads up to {FORMAT}): upgrade compbench"
+            )
+        return info
+
+    @cached_property
+    def key(self) -> RunKey:
+        """What was measured."""
+        return RunKey(**self.info["key"])
+
+    @property
+    def rule(self) -> Rule:
+        """How the run is read unless told otherwise: its view."""
+        return _rule(self.info["view"])
+
+    @property
+    def status(self) -> str:
+        """done, partial, running, interrupted or failed; a run whose process died reads as interrupted."""
+        status = str(self.info["status"])
+        return "interrupted" if status == "running" and not is_held(self.path) else status
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some of the task's examples are missing from what is read."""
+        return len(self.done()) < int(self.info["n_task_examples"])
+
+    def limited(self, limit: int | None) -> Run:
+        """The same run, of which only the subset is read."""
+        narrowed = Run(self.path, say=self._say, limit=limit)
+        narrowed.__dict__["_contents"] = self._contents  # what was checked need not be checked again
+        return narrowed
+
+    def ids(self) -> list[str]:
+        """The examples that are read, measured or not, in the task's order."""
+        return subset(list(self._contents.matches), self.limit)
+
+    def examples(self) -> pd.DataFrame:
+        """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
+        return self._contents.examples.copy()
+
+    def done(self, n_draws: int | None = None) -> set[str]:
+        """The examples that are measured, on at least `n_draws` draws of an error run (None: as many as its view)."""
+        done = self._contents.done(n_draws or self.rule.n_draws)
+        return set(done) if self.limit is None else set(done).intersection(self.ids())
+
+    def measurements(self, ids: Sequence[str] | None = None) -> dict[str, Measurement]:
+        """The stored errors by example, in memory all at once; empty for a run of scores."""
+        return self._contents.measurements(self.ids() if ids is None else ids)
+
+    def draws(self) -> DrawTable:
+        """The bank of an error run."""
+        return self._contents.draws()
+
+    def table(self, rule: Rule | None = None, ids: Sequence[str] | None = None) -> ScoreTable:
+        """The scores [N, I, C] of what is done, in the task's order, under `rule` (None: the run's view).
+
+        Asked for `ids` that are not done, or of several shapes, it raises ValueError.
+        """
+        tables = self.tables(rule, ids)
+        if len(tables) > 1:
+            shapes = " and ".join(f"{n_images}x{n_captions}" for n_images, n_captions in tables)
+            raise ValueError(f"run {str(self.path)!r} has examples of shapes {shapes}; ask tables() for one table each")
+        return next(iter(tables.values()))
+
+    def tables(self, rule: Rule | None = None, ids: Sequence[str] | None = None) -> dict[tuple[int, int], ScoreTable]:
+        """`table` for each shape (I, C) of examples; an empty table where nothing is done."""
+        from compbench.frames import empty_table
+
+        rule = rule or self.rule
+        done = self.done(rule.n_draws)
+        wanted = [each for each in self.ids() if each in done] if ids is None else list(ids)
+        if lacking := [each for each in wanted if each not in done]:
+            raise ValueError(
+                f"{len(lacking)} of the {len(wanted)} examples asked for are not measured, {lacking[0]!r} the first; "
+                "give the run command again"
+            )
+        if not wanted:
+            return empty_table(self._contents.matches)
+        return self._contents.tables(rule, wanted)
+
+    def to_frame(self, rule: Rule | None = None) -> pd.DataFrame:
+        """One row an example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
+        from compbench.frames import to_frame
+
+        return to_frame(self.tables(rule), self._contents.examples, self.info["task"]["metrics"])
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Alone with the run; RunError names the process that is there already."""
+        return locked(self.path, self._say)
+
+    def append(self, results: Sequence[Measurement | ScoreMatrix], **record: Json) -> Path:
+        """Store results as one part, whole or not at all; `record` says who measured them."""
+        return self._contents.append(results, record)
+
+    def parts(self) -> list[dict[str, Json]]:
+        """Who measured each part, oldest first: n_examples, n_errors, seconds, time, host, device, versions, git."""
+        return disk.read_lines(self.path / "parts.jsonl")
+
+    def write_draws(self, draws: DrawTable) -> None:
+        """Store the bank; RunError when the run was measured with another."""
+        self._contents.write_draws(draws)
+
+    def repair(self) -> None:
+        """Set damaged parts aside, so that their examples are measured again."""
+        self._contents.repair()
+
+    def is_settled(self, view: Mapping[str, Json]) -> bool:
+        """Whether the files already say all that a run with this view would make them say."""
+        info = self.info
+        is_said = info["view"] == dict(view) and info["status"] in ("done", "partial")
+        is_derived = not self._contents.has_errors or self._contents.has_scores(_rule(view))
+        return is_said and is_derived and not self._contents.damaged()
+
+    def settle(self, limit: int | None) -> None:
+        """Derive the scores of an error run under its view and say how far the run is."""
+        if self._contents.has_errors:
+            self._contents.write_scores(self.rule)
+        is_whole = len(self._contents.done(self.rule.n_draws)) == self.info["n_task_examples"]
+        self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
+
+    def mark(self, status: str, **changes: Json) -> None:
+        """Write the status, and other lines of run.json."""
+        with disk.writing(self.path):
+            disk.write_json(
+                self.path / "run.json", {**self.info, **changes, "status": status, "updated": provenance.now()}
+            )
+
+    @cached_property
+    def _contents(self) -> Contents:
+        from compbench.contents import Contents
+
+        return Contents(self.path, self._say)
+
+
+class Store:
+    """The folder of all runs: `root`, else COMPBENCH_RUNS, else ./runs."""
+
+    def __init__(self, root: Path | str | None = None, *, say: Callable[[str], None] = _to_stderr) -> None:
+        self.root = Path(root or os.environ.get("COMPBENCH_RUNS") or "runs")
+        self._say = say
+
+    def get(self, key: RunKey) -> Run | None:
+        """The run with this key, if there is one."""
+        run = Run(self.root / key.folder, say=self._say)
+        if not (run.path / "run.json").exists():
+            return None
+        if run.key.to_json() != json.loads(json.dumps(key.to_json())):
+            raise RunError(f"folder {str(run.path)!r} holds another run of the same digest; move it away and run again")
+        return run
+
+    def open(
+        self,
+        key: RunKey,
+        task: Task,
+        *,
+        view: Mapping[str, Json] | None = None,
+        model: Mapping[str, Json] | None = None,
+    ) -> Run:
+        """The run with this key, made if there is none; `view` and `model` describe a new one."""
+        run = self.get(key)
+        if run is None or not _has_examples(run.path):
+            with disk.writing(self.root / key.folder):
+                _create(self.root / key.folder, key, task, view or {}, model or {}, is_new=run is None)
+        return run or Run(self.root / key.folder, say=self._say)
+
+    def runs(self) -> list[Run]:
+        """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
+        found: list[tuple[tuple[str, str, str], Run]] = []
+        for path in sorted(self.root.glob("*/*/*/run.json")):
+            run = Run(path.parent, say=self._say)
+            try:
+                found.append(((run.key.task, run.key.model, str(run.info["updated"])), run))
+            except RunError as error:
+                self._say(str(error))
+        return [run for _, run in sorted(found, key=lambda each: each[0])]
+
+    def of_model(self, key: RunKey) -> list[Run]:
+        """The runs of the key's task and model, whatever else differs."""
+        runs = (Run(path.parent, say=self._say) for path in (self.root / key.folder).parent.glob("*/run.json"))
+        return [run for run in runs if (run.key.task, run.key.model) == (key.task, key.model)]
+
+    def find(self, reference: str | Path) -> Run:
+        """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for."""
+        if (Path(reference) / "run.json").is_file():
+            return Run(Path(reference), say=self._say)
+        runs, name = self.runs(), str(reference)
+        if latest := [run for run in runs if name in _names(run.key)]:
+            return max(latest, key=lambda run: str(run.info["updated"]))
+        matching = [run for run in runs if run.key.digest.startswith(name)] if name else []
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            choices = ", ".join(f"{run.key.digest} ({run.key.task}/{run.key.model})" for run in matching)
+            raise UsageError(f"{len(matching)} runs begin with {name!r}: {choices}; give more letters")
+        raise _no_such_run(name, runs, self.root)
+
+
+def _rule(view: Mapping[str, Any]) -> Rule:
+    return Rule(str(view.get("target") or "native"), view.get("n_draws"))
+
+
+def _names(key: RunKey) -> set[str]:
+    return {f"{key.task}/{key.model}", f"{slug(key.task)}/{slug(key.model)}"}
+
+
+def _no_such_run(name: str, runs: Sequence[Run], root: Path) -> UsageError:
+    import difflib
+
+    if not runs:
+        return UsageError(f"no run {name!r}: there are none in {str(root)!r}; name their folder with --runs DIR")
+    known = sorted({f"{run.key.task}/{run.key.model}" for run in runs})
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"expected one of {', '.join(known)}"
+    return UsageError(f"no run {name!r} in {str(root)!r}; {hint}")
+
+
+def _has_examples(path: Path) -> bool:
+    from compbench import parts
+
+    try:
+        parts.read(path / "examples.parquet")
+    except (FileNotFoundError, parts.DamagedPart):
+        return False
+    return True
+
+
+def _create(
+    path: Path, key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json], *, is_new: bool
+) -> None:
+    from compbench import parts
+
+    path.mkdir(parents=True, exist_ok=True)
+    disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
+    if is_new:  # last: its presence makes the folder a run
+        disk.write_json(path / "run.json", _first_info(key, task, view, model))
+
+
+def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:
+    now = provenance.now()
+    return {
+        "format": FORMAT,
+        "key": key.to_json(),
+        "status": "running",
+        "view": dict(view),
+        "n_task_examples": len(task.examples),
+        "limit": None,
+        "created": now,
+        "updated": now,
+        "compbench": provenance.version(),
+        "task": {
+            "description": task.description,
+            "citation": task.citation,
+            "is_gated": task.is_gated,
+            "tag_order": {name: list(values) for name, values in task.tag_order.items()},
+            "metrics": list(task.metrics),
+        },
+        "model": dict(model),
+    }

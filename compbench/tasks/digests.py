@@ -1,0 +1,61 @@
+"""Image digests that are remembered between runs, so that a finished run answers without reading its images again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from compbench import hub
+from compbench.types import DataError, Example
+
+__all__ = ["file_stamp", "with_digests"]
+
+
+def with_digests(examples: Sequence[Example], origin: Sequence[str]) -> tuple[Example, ...]:
+    """The same examples, every image knowing its SHA-256.
+
+    `origin` must change whenever an image may have changed: the stamps of the files, or the code that draws.
+    Images of a new origin are read once, here.
+    """
+    key = hashlib.sha256("\n".join(origin).encode()).hexdigest()[:32]
+    place = hub.cache_folder() / "images" / f"{key}.json"
+    names = [image.name for example in examples for image in example.images]
+    known = _read(place)
+    if not known.keys() >= set(names):
+        known = {image.name: image.digest() for example in examples for image in example.images}
+        _write(place, known)
+    return tuple(
+        replace(example, images=tuple(replace(image, sha256=known[image.name]) for image in example.images))
+        for example in examples
+    )
+
+
+def file_stamp(path: Path) -> str:
+    """Path, size and time of change of the file behind all links."""
+    try:
+        path = path.resolve(strict=True)
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); copy or fetch it again") from error
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def _read(place: Path) -> dict[str, str]:
+    try:
+        known = json.loads(place.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(place: Path, known: dict[str, str]) -> None:
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(known))
+        partial.replace(place)

@@ -1,0 +1,1 @@
+"""A compbench plugin: the model `greenness` and the task `colours`."""
