@@ -44,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else DONE
 
 
+def _with_dashes(name: str) -> str:
+    """--batch_size is --batch-size."""
+    return name.replace("_", "-")
+
+
 class _Commands(click.Group):
     """Commands in the order in which they are used; a wrong one is answered with the nearest."""
 
@@ -53,7 +58,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0].replace("_", "-")) is None:
+        if args and not args[0].startswith("-") and self.get_command(ctx, _with_dashes(args[0])) is None:
             from compbench.options import unknown
 
             raise unknown("command", args[0], self.commands)
@@ -64,7 +69,7 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "token_normalize_func": lambda name: name.replace("_", "-"),
+        "token_normalize_func": _with_dashes,
         "max_content_width": 110,
     },
 )
@@ -216,10 +221,12 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 
         _print(render([listing.stored(Store(runs).runs())], style), output)
     else:
-        kinds = {"tasks": ("task",), "models": ("model", "scheme")}
-        wanted = {each: plugins.entries(*kinds[each]) for each in kinds if kind in (None, each)}
-        found = {each: plugins.checked(entries) if check else entries for each, entries in wanted.items()}
-        _print(render([listing.offered(each[:-1], entries) for each, entries in found.items()], style), output)
+        found = {"tasks": plugins.entries("task"), "models": plugins.entries("model", "scheme")}
+        wanted = {each: entries for each, entries in found.items() if kind in (None, each)}
+        grids = [
+            listing.offered(each[:-1], plugins.checked(wanted[each]) if check else wanted[each]) for each in wanted
+        ]
+        _print(render(grids, style), output)
 
 
 @compbench.command("show-task", short_help="Look at examples of a task.")

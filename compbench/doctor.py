@@ -72,6 +72,7 @@ def _hardware() -> Iterator[Check]:
             "tiny-sd, tiny-clip and CLIP run well; for sd2 use a machine with a GPU, or install a CUDA build of torch"
         )
         yield Check("device", "note", found, advice)
+        yield Check("bfloat16", "ok", "on the CPU; float32 is faster there")
 
 
 def _bf16(is_supported: bool) -> Check:
@@ -93,7 +94,8 @@ def _plugins() -> Iterator[Check]:
 
     for entry in [*registry.tasks(is_checked=True), *registry.models(is_checked=True)]:
         if entry.error:
-            yield Check(f"{entry.kind} {entry.name}", "note", entry.error, f"ask for help at {entry.package}")
+            is_own = entry.package.startswith("compbench ")
+            yield Check(f"{entry.kind} {entry.name}", "problem" if is_own else "note", "does not work", entry.error)
 
 
 def _token() -> Check:

@@ -101,4 +101,8 @@ def _loader(settings: Settings) -> Callable[[str], Task]:
     """Tasks by name, each read once."""
     from compbench import registry
 
-    return cache(lambda name: registry.task(name, data=settings.data, is_offline=settings.is_offline))
+    @cache
+    def load(name: str) -> Task:
+        return registry.task(name, data=settings.data, is_offline=settings.is_offline)
+
+    return load

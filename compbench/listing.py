@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +77,7 @@ def plans(made: Sequence[Plan], style: str) -> str:
             count(plan.examples),
             count(plan.pairs),
             _known(plan.evaluations, count),
-            _known(plan.tflops, lambda tflops: f"{tflops:,.3g}"),
+            _known(plan.tflops, "{:,.3g}".format),
             _known(plan.seconds, duration),
             _known(plan.fetch_bytes, size),
             size(plan.store_bytes),
@@ -123,8 +123,8 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
     return "\n".join(["Stored in", *stored_in, "Look at them again, or by other tags", f"  {command}", *by])
 
 
-def _known(value, say) -> str:
-    return "?" if value is None else say(value)
+def _known(value: float | None, said: Callable[[float], str]) -> str:
+    return "?" if value is None else said(value)
 
 
 def _what_happens(plan: Plan) -> str:

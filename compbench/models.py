@@ -36,14 +36,7 @@ _PAPER_SEED = 42
 _PAPER_TASKS = ("winoground",)
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-
-
-def _option(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
-
-
-def _fixed(default: Any, **more: Any) -> Any:
-    return field(default=default, metadata={"option": False}, **more)
+_FIXED = {"option": False}
 
 
 @dataclass(frozen=True)
@@ -55,20 +48,34 @@ class StableDiffusion(ModelSpec):
     the network was trained to predict).
     """
 
-    name: str = _fixed("stable-diffusion")
-    repo: str = _fixed("")
-    revision: str | None = _fixed(None)
-    is_local: bool = _fixed(False)
-    is_small: bool = _fixed(False)  # quick on a CPU: float32, 32 draws, compbench's protocol everywhere
-    pipeline: Any = _fixed(None, repr=False, compare=False)  # one in memory, in place of a repo
-    weights: str | None = _fixed(None)  # digest of the pipeline in memory
+    name: str = field(default="stable-diffusion", metadata=_FIXED)
+    repo: str = field(default="", metadata=_FIXED)
+    revision: str | None = field(default=None, metadata=_FIXED)
+    is_local: bool = field(default=False, metadata=_FIXED)
+    # quick on a CPU: float32, 32 draws, compbench's protocol everywhere
+    is_small: bool = field(default=False, metadata=_FIXED)
+    pipeline: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # one in memory, in place of a repo
+    weights: str | None = field(default=None, metadata=_FIXED)  # digest of the pipeline in memory
 
-    draws: int | None = _option(None, "draws of the bank a score is the mean of, 1 to 1000; more can be added later")
-    rule: Literal["auto", "native", "eps", "v", "x0"] = _option("auto", "the target whose squared error is averaged")
-    protocol: Protocol = _option("auto", "how errors are measured: draws, picture and precision")
-    seed: int | None = _option(None, "of the noise; 42 where the published run is reproduced, else 0")
-    dtype: Dtype = _option("auto", "of the network; schedule, noise and errors are float32 but in published-fp16")
-    folder: Path | None = _option(None, "a local copy in the diffusers layout, in place of the hub's")
+    draws: int | None = field(
+        default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 1000; more can be added later"}
+    )
+    rule: Literal["auto", "native", "eps", "v", "x0"] = field(
+        default="auto", metadata={"help": "the target whose squared error is averaged"}
+    )
+    protocol: Protocol = field(
+        default="auto", metadata={"help": "how errors are measured: draws, picture and precision"}
+    )
+    seed: int | None = field(
+        default=None, metadata={"help": "of the noise; 42 where the published run is reproduced, else 0"}
+    )
+    dtype: Dtype = field(
+        default="auto",
+        metadata={"help": "of the network; schedule, noise and errors are float32 but in published-fp16"},
+    )
+    folder: Path | None = field(
+        default=None, metadata={"help": "a local copy in the diffusers layout, in place of the hub's"}
+    )
 
     def __post_init__(self) -> None:
         if self.draws is not None and not 1 <= self.draws <= _N_BANK:

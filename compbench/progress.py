@@ -132,9 +132,10 @@ class BarReporter:
             BarColumn(16),
             TextColumn("{task.fields[said]}", table_column=cut),
         )
-        self._progress = Progress(*columns, console=self._console, refresh_per_second=4)
-        self._progress.add_task(label, total=max(self._tally.work[1], 1), said=", ".join(self._tally.counts()))
-        self._progress.start()
+        progress = Progress(*columns, console=self._console, refresh_per_second=4)
+        progress.add_task(label, total=max(self._tally.work[1], 1), said=", ".join(self._tally.counts()))
+        progress.start()
+        self._progress = progress
 
     def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None:
         if self._progress is None or self._tally is None:

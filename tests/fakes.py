@@ -164,3 +164,58 @@ class GivenSpec:
     def build(self, source: Source | None, runtime: Runtime) -> Any:
         assert self.scorer is not None, "the model was built although nothing lacked"
         return self.scorer
+
+
+class RecordingDenoiser:
+    """A denoiser whose errors are known: its residual is caption number / 10 + timestep / 1000, and the image's grey.
+
+    Remembers the size of each batch and which (image, caption, timestep) it was asked for. Latents carry the grey of
+    the picture, conditioning the number that ends the caption. Above `fits` jobs a batch is out of memory.
+    """
+
+    def __init__(self, *, n_timesteps: int = 1000, fits: int = 1_000_000, target: str = "v") -> None:
+        import torch
+
+        from compbench.engine.denoiser import Schedule
+
+        ramp = torch.linspace(0.999, 0.005, n_timesteps)
+        self.schedule = Schedule.from_alphas_cumprod(ramp, "v")
+        self.target, self.device, self.latent_shape = target, torch.device("cpu"), (1, 2, 2)
+        self.fits = fits
+        self.batch_sizes: list[int] = []
+        self.jobs: list[tuple[int, int, int]] = []  # (grey, caption number, timestep), padding included
+        self.images_encoded: list[int] = []
+        self.captions_encoded: list[str] = []
+        self.broken: tuple[int, int] | None = None  # (caption number, timestep) that gives NaN
+
+    def encode_images(self, images):
+        import torch
+
+        greys = [image.convert("L").getpixel((0, 0)) for image in images]
+        self.images_encoded += greys
+        return torch.tensor(greys, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
+
+    def encode_captions(self, captions):
+        import torch
+
+        self.captions_encoded += captions
+        numbers = [float(caption.split()[-1]) for caption in captions]
+        return {"number": torch.tensor(numbers)}
+
+    def too_long(self, captions):
+        return [caption for caption in captions if len(caption.split()) > 10]
+
+    def residual(self, latents, noise, timesteps, conditioning):
+        import torch
+
+        self.batch_sizes.append(len(latents))
+        if len(latents) > self.fits:
+            raise torch.OutOfMemoryError("out of memory")
+        numbers = conditioning["number"]
+        greys = latents[:, 0, 0, 0]
+        self.jobs += zip(greys.int().tolist(), numbers.int().tolist(), timesteps.tolist(), strict=True)
+        values = numbers / 10 + timesteps / 1000 + greys
+        if self.broken is not None:
+            is_broken = (numbers == self.broken[0]) & (timesteps == self.broken[1])
+            values = torch.where(is_broken, torch.nan, values)
+        return values.view(-1, 1, 1, 1).expand(-1, 1, 2, 2)

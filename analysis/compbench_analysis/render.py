@@ -17,8 +17,11 @@ __all__ = ["FORMATS", "Grid", "count", "duration", "records", "render", "size"]
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX |= {each: f"\\{each}" for each in "&%$#_{}"}
+_LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def duration(seconds: float) -> str:
     """A length of time as people say it.
 
     >>> duration(0.42), duration(75), duration(5000), duration(200_000)
-    ('0.4 s', '1 min 15 s', '1 h 23 min', '2 d 8 h')
+    ('0.4 s', '1 min 15 s', '1 h 23 min', '2 d 7 h')
     """
     if seconds < _MINUTE:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
@@ -73,13 +76,13 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // _MINUTE)} min {int(seconds % _MINUTE)} s"
 
 
-def count(n: int) -> str:
+def count(n: float) -> str:
     """A whole number with its thousands apart.
 
     >>> count(1600000)
     '1,600,000'
     """
-    return f"{n:,}"
+    return f"{n:,.0f}"
 
 
 def size(n_bytes: float) -> str:

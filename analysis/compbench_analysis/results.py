@@ -53,6 +53,7 @@ def cost(run: Run) -> Cost:
 
 def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs that can stand in one table: of the same task at the same revision."""
+    runs = list({run.path: run for run in runs}.values())
     order = list(dict.fromkeys((run.key.task, run.key.task_revision) for run in runs))
     return [[run for run in runs if (run.key.task, run.key.task_revision) == each] for each in order]
 
@@ -93,20 +94,15 @@ def _partials(runs: Sequence[Run], rule: Rule | None) -> Iterator[str]:
 
 def _costs(runs: Sequence[Run], frame: pd.DataFrame) -> Grid:
     """Network evaluations and time of each model, and the ties of each metric where there are any."""
-    costs = [cost(run) for run in runs]
-    overall = frame[frame["tag"] == tables.OVERALL]
-    tied = [metric for metric, n in overall.groupby("metric", sort=False)["ties"].sum().items() if n]
-    ties = overall.pivot_table("ties", "run", "metric", aggfunc="sum")
-    rows = [
-        (
-            label,
-            count(each.n_evaluations) if each.n_evaluations else "–",
-            duration(each.seconds),
-            each.device,
-            *(count(int(ties.loc[run.key.digest, metric])) for metric in tied),
-        )
-        for run, label, each in zip(runs, labels(runs), costs, strict=True)
-    ]
+    overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
+    ties = {(row["run"], row["metric"]): int(row["ties"]) for row in overall}
+    tied = list(dict.fromkeys(row["metric"] for row in overall if row["ties"]))
+    rows: list[tuple[str, ...]] = []
+    for run, label in zip(runs, labels(runs), strict=True):
+        spent = cost(run)
+        n_evaluations = count(spent.n_evaluations) if spent.n_evaluations else "–"
+        n_ties = (count(ties.get((run.key.digest, metric), 0)) for metric in tied)
+        rows.append((label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
     header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
     notes = ("A tie is wrong: no model is right about two equal scores.",) if tied else ()
     return Grid(header, tuple(rows), notes=notes, align="lrrl" + "r" * len(tied))

@@ -10,24 +10,25 @@ import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from compbench.metrics import MATCHING
 from compbench.types import Bools, Metric, UsageError
-from compbench_analysis.render import Grid, records, render
+from compbench_analysis.render import Grid
 from compbench_analysis.signature import labels
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["CHANCE", "OVERALL", "grids", "plain_rows", "tidy", "to_text", "wilson"]
+__all__ = ["CHANCE", "OVERALL", "grids", "plain_rows", "tidy", "wilson"]
 
 OVERALL = "overall"
 CHANCE = "random chance"
+Outcomes = dict[str, tuple[bool, bool]]  # example id -> (is right, is wrong only because of a tie)
 _COLUMNS = [
     "task",
     "model",
@@ -54,7 +55,8 @@ def tidy(runs: Run | Iterable[Run], by: str | Sequence[str] | None = None, rule:
     `by` names tag columns of the task ("fine", "visual" ...; None: "tag" where there is one); the whole set is tagged
     `overall`. An example with several tags of a column counts under each. `n` is what was measured of `n_total`.
     """
-    runs = list(runs) if isinstance(runs, Iterable) else [runs]
+    given = runs if isinstance(runs, Iterable) else [runs]
+    runs = list({each.path: each for each in given}.values())  # a run that is given twice is one run
     rows = [row for run, label in zip(runs, labels(runs), strict=True) for row in _rows(run, label, by, rule)]
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
@@ -69,7 +71,7 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
         return math.nan, math.nan
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(n_right, n, alpha=0.05, method="wilson")
+    low, high = cast("tuple[float, float]", proportion_confint(n_right, n, alpha=0.05, method="wilson"))
     return max(0.0, float(low)), min(1.0, float(high))
 
 
@@ -78,27 +80,32 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
 
     Where all models measured the same examples n stands beside the tag; otherwise in a block of its own.
     """
-    if frame.empty:
+    rows = _named(plain_rows(frame))
+    if not rows:
         return []
-    marked = frame["model"].where(~frame["is_partial"], frame["model"] + " (partial)")
-    frame = frame.assign(tag=_unambiguous(frame), model=marked)
-    n_of = frame.groupby("tag")["n"].agg(["first", "nunique"])
-    is_one_n = bool((n_of["nunique"] == 1).all())
-    names = {str(tag): f"{tag} ({n_of.loc[tag, 'first']})" if is_one_n else str(tag) for tag in frame["tag"].unique()}
-    width = len(max(frame["metric"].unique(), key=len))  # the blocks line up
-    titles = {metric: f"{metric} score, %".ljust(width + len(" score, %")) for metric in frame["metric"].unique()}
-    blocks = [_block(titles[metric], part, names) for metric, part in frame.groupby("metric", sort=False)]
-    if not is_one_n:
-        one = frame[frame["metric"] == frame["metric"].iloc[0]]
-        blocks.append(_turned("n", names, {(row.model, row.tag): str(row.n) for row in one.itertuples()}))
-    return blocks
+    metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
+    n_of: dict[str, set[int]] = {}
+    for row in rows:
+        n_of.setdefault(row["tag"], set()).add(row["n"])
+    is_one_n = all(len(each) == 1 for each in n_of.values())
+    names = {tag: f"{tag} ({min(each)})" if is_one_n else tag for tag, each in n_of.items()}
+    width = len(max(metrics, key=len))  # the blocks line up
+    blocks = [
+        _block(f"{metric} score, %".ljust(width + 9), [row for row in rows if row["metric"] == metric], names)
+        for metric in metrics
+    ]
+    if is_one_n:
+        return blocks
+    counts = {(row["model"], row["tag"]): str(row["n"]) for row in rows if row["metric"] == metrics[0]}
+    return [*blocks, _turned("n", names, counts)]
 
 
-def to_text(frame: pd.DataFrame, style: str = "table") -> str:
-    """A tidy frame in one of render.FORMATS; csv and json stay tidy, with fractions in full precision."""
-    if style in ("csv", "json"):
-        return records(plain_rows(frame), style)
-    return "\n\n".join(render(grids(part), style) for _, part in frame.groupby("task", sort=False))
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as Python values, None for what is not known."""
+    return [
+        {str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
 
 
 def _rows(run: Run, label: str, by: str | Sequence[str] | None, rule: Rule | None) -> Iterator[dict[str, Any]]:
@@ -118,7 +125,7 @@ def _rows(run: Run, label: str, by: str | Sequence[str] | None, rule: Rule | Non
                 "column": column,
                 "tag": tag,
                 "metric": metric.name,
-                **_tally(outcomes[outcomes.index.isin(members)]),
+                **_tally([outcomes[each] for each in members if each in outcomes]),
                 "chance": _chance(metric, [matches[each] for each in members]),
                 "n_total": len(members),
                 "is_partial": n_done < len(matches),
@@ -126,25 +133,24 @@ def _rows(run: Run, label: str, by: str | Sequence[str] | None, rule: Rule | Non
             }
 
 
-def _judge(run: Run, metrics: Iterable[Metric], rule: Rule | None) -> list[tuple[Metric, pd.DataFrame]]:
-    """Each metric with what is right and what is tied, one row for each example that it applies to."""
+def _judge(run: Run, metrics: Iterable[Metric], rule: Rule | None) -> list[tuple[Metric, Outcomes]]:
+    """Each metric with what it says of the examples that it applies to."""
     scored = run.tables(rule)
-    judged: list[tuple[Metric, pd.DataFrame]] = []
+    judged: list[tuple[Metric, Outcomes]] = []
     for metric in metrics:
-        parts = [
-            pd.DataFrame({"right": metric.outcome(table), "tie": metric.ties(table)}, index=list(table.ids))
-            for shape, table in scored.items()
-            if metric.applies(shape) and table.ids
-        ]
-        judged.append((metric, pd.concat(parts) if parts else pd.DataFrame({"right": [], "tie": []}, dtype=bool)))
+        outcomes: Outcomes = {}
+        for shape, table in scored.items():
+            if table.ids and metric.applies(shape):
+                outcomes |= zip(table.ids, zip(metric.outcome(table), metric.ties(table), strict=True), strict=True)
+        judged.append((metric, outcomes))
     return judged
 
 
-def _tally(outcomes: pd.DataFrame) -> dict[str, float]:
-    n, n_right = len(outcomes), int(outcomes["right"].sum())
+def _tally(outcomes: Sequence[tuple[bool, bool]]) -> dict[str, float]:
+    n, n_right, ties = len(outcomes), sum(int(right) for right, _ in outcomes), sum(int(tie) for _, tie in outcomes)
     low, high = wilson(n_right, n)
     value = n_right / n if n else math.nan
-    return {"n": n, "n_right": n_right, "value": value, "low": low, "high": high, "ties": int(outcomes["tie"].sum())}
+    return {"n": n, "n_right": n_right, "value": value, "low": low, "high": high, "ties": ties}
 
 
 def _chance(metric: Metric, matches: Sequence[Bools]) -> float:
@@ -187,16 +193,26 @@ def _bools(rows: Iterable[Iterable[bool]]) -> Bools:
     return np.array([list(row) for row in rows], dtype=bool)
 
 
-def _unambiguous(frame: pd.DataFrame) -> pd.Series[str]:
-    """The tag, after its column's name where two columns share a tag."""
-    is_shared = frame.groupby("tag")["column"].transform("nunique") > 1
-    return frame["tag"].where(~is_shared, frame["column"] + ": " + frame["tag"])
+def _named(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose model says that it is partial, and whose tag names its column where two columns share it."""
+    columns: dict[str, set[str]] = {}
+    for row in rows:
+        columns.setdefault(row["tag"], set()).add(row["column"])
+    return [
+        {
+            **row,
+            "model": f"{row['model']} (partial)" if row["is_partial"] else row["model"],
+            "tag": f"{row['column']}: {row['tag']}" if len(columns[row["tag"]]) > 1 else row["tag"],
+        }
+        for row in rows
+    ]
 
 
-def _block(title: str, part: pd.DataFrame, names: Mapping[str, str]) -> Grid:
-    cells = {(row.model, row.tag): _cell(row.value, row.low, row.high) for row in part.itertuples()}
-    known = part.dropna(subset="chance")
-    cells |= {(CHANCE, row.tag): f"{100 * row.chance:5.1f}" for row in known.itertuples()}
+def _block(title: str, rows: Sequence[dict[str, Any]], names: Mapping[str, str]) -> Grid:
+    cells = {(row["model"], row["tag"]): _cell(row["value"], row["low"], row["high"]) for row in rows}
+    for row in rows:
+        if row["chance"] is not None:
+            cells[CHANCE, row["tag"]] = f"{100 * row['chance']:5.1f}"
     return _turned(title, names, cells)
 
 
@@ -210,16 +226,8 @@ def _turned(title: str, names: Mapping[str, str], cells: Mapping[tuple[str, str]
     return Grid((title, *names.values()), tuple(rows))
 
 
-def _cell(value: float, low: float, high: float) -> str:
+def _cell(value: float | None, low: float, high: float) -> str:
     """Percent with its interval, padded so that a column of them lines up."""
-    if math.isnan(value):
+    if value is None:
         return "    –"
     return f"{100 * value:5.1f} [{100 * low:4.1f}, {100 * high:.1f}]"
-
-
-def plain_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Rows of Python values, None for what is not known."""
-    for row in frame.to_dict("records"):
-        yield {
-            str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()
-        }

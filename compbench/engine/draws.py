@@ -37,7 +37,7 @@ def balanced_timesteps(n: int = 1000) -> Ints:
     The sequence is shifted by a third, so that a prefix of 2^k neither leans to low noise nor to high.
 
     >>> balanced_timesteps(8).tolist()
-    [2, 6, 0, 4, 3, 7, 1, 5]
+    [2, 6, 4, 0, 3, 7, 5, 1]
     """
     n_bits = max(1, (n - 1).bit_length())
     reversed_bits = (int(f"{d:0{n_bits}b}"[::-1], 2) for d in range(1 << n_bits))

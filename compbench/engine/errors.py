@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -114,7 +114,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
+def _full_float32() -> Generator[None]:
     """float32 means float32: cuDNN would round convolutions to TF32, whose errors change decisions."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
         yield

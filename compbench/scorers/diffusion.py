@@ -42,7 +42,6 @@ __all__ = ["DiffusionClassifier"]
 _BATCHES_A_CHUNK = (
     16  # between two host copies, and at most lost when the process is killed, beside unfinished examples
 )
-_PROBE_SECONDS = 2.0
 _BYTES_PER_ERROR = 4
 
 Key = TypeVar("Key", bound=Hashable)
@@ -71,7 +70,7 @@ class DiffusionClassifier:
         """The whole bank, so that any number of its draws can be weighed later."""
         schedule, timesteps = self.denoiser.schedule, torch.from_numpy(self.bank.timesteps)
         return DrawTable(
-            timesteps=self.bank.timesteps,
+            timesteps=self.bank.timesteps.astype(np.float64),
             alpha=schedule.alpha[timesteps].float().numpy(),
             sigma=schedule.sigma[timesteps].float().numpy(),
             target=self.denoiser.target,
@@ -104,8 +103,8 @@ class DiffusionClassifier:
                 states.release(done.example.captions)
                 yield done.measurement()
 
-    def price(self, examples: Sequence[Example]) -> Price:
-        """Counted on the real network, and timed for about two seconds after one batch to warm up."""
+    def price(self, examples: Sequence[Example], *, probe_seconds: float = 2.0) -> Price:
+        """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""
         example = examples[0]
         n_jobs = self.n_draws * sum(len(each.images) * len(each.captions) for each in examples)
         engine = self._engine(n_jobs, example, lambda evaluations: None)
@@ -115,9 +114,9 @@ class DiffusionClassifier:
         n_batches, began = 0, time.perf_counter()
         engine.errors(latents, states, jobs)
         seconds = time.perf_counter() - began
-        if seconds < _PROBE_SECONDS:  # a slower machine is told by its first batch
+        if seconds < probe_seconds:  # a slower machine is told by its first batch
             began = time.perf_counter()
-            while (seconds := time.perf_counter() - began) < _PROBE_SECONDS:
+            while (seconds := time.perf_counter() - began) < probe_seconds:
                 engine.errors(latents, states, jobs)
                 n_batches += 1
         return Price(

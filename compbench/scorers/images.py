@@ -9,7 +9,7 @@ import PIL.Image
 import PIL.ImageOps
 import torch
 from torch import Tensor
-from torchvision.transforms import functional
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 __all__ = ["Transform", "centre_crop", "whole_picture"]
 
@@ -21,8 +21,8 @@ def centre_crop(image: PIL.Image.Image, size_px: int) -> Tensor:
 
     The sides of wide pictures are lost, and a palette picture is resized by nearest neighbour in its own mode.
     """
-    resized = functional.resize(image, [size_px], functional.InterpolationMode.BICUBIC)
-    return _to_range(functional.center_crop(resized, [size_px, size_px]).convert("RGB"))
+    resize = Compose([Resize(size_px, InterpolationMode.BICUBIC), CenterCrop(size_px)])
+    return _to_range(resize(image).convert("RGB"))
 
 
 def whole_picture(image: PIL.Image.Image, size_px: int) -> Tensor:

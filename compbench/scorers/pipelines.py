@@ -9,7 +9,7 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +19,10 @@ import diffusers
 import PIL.Image
 import torch
 import transformers
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -74,7 +77,7 @@ class StableDiffusionDenoiser:
         self, components: Components, transform: Transform, precision: Precision, device: torch.device, name: str
     ) -> None:
         _check_is_supported(components, name)
-        self.target = _target(components.scheduler, name)
+        self.target: Target = _target(components.scheduler, name)
         self.device, self._transform, self._precision = device, transform, precision
         is_borrowed = components.is_borrowed
         self._unet = _placed(components.unet, device, precision.unet, is_borrowed)
@@ -95,7 +98,7 @@ class StableDiffusionDenoiser:
         """[I, c, h, w]: the mean of the posterior, not a sample, shifted and scaled as trained."""
         pixels = torch.stack([self._transform(image, self._size_px) for image in images])
         means = [
-            self._vae.encode(some.to(self.device, self._precision.encoders)).latent_dist.mean
+            self._vae.encode(some.to(self.device, self._precision.encoders), return_dict=False)[0].mean
             for some in pixels.split(_ENCODED_AT_ONCE)
         ]
         means = torch.cat(means).to(self._precision.arithmetic)
@@ -117,6 +120,8 @@ class StableDiffusionDenoiser:
 
     def too_long(self, captions: Sequence[str]) -> list[str]:
         """The captions with more tokens than the text encoder takes, its start and end tokens included."""
+        if not captions:  # which the tokenizer does not take
+            return []
         with _quiet():  # the tokenizer warns of each
             ids = self._tokenizer(list(captions), truncation=False).input_ids
         return [text for text, each in zip(captions, ids, strict=True) if len(each) > self.context_length]
@@ -139,16 +144,22 @@ def fetch_folder(source: Source, files: Sequence[str], is_offline: bool, name: s
 
 
 def load_components(folder: Path) -> Components:
-    """The components of a folder in the diffusers layout, in float32 on the CPU."""
+    """The components of a folder in the diffusers layout, in float32 on the CPU. DataError for damaged files."""
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    with _quiet():
-        return Components(
-            unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", low_cpu_mem_usage=False, **options),
-            vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False, **options),
-            text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", **options).float(),
-            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-            scheduler=_load_scheduler(folder),
-        )
+    try:
+        with _quiet():
+            return Components(
+                unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", low_cpu_mem_usage=False, **options),
+                vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False, **options),
+                text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", **options).float(),
+                tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+                scheduler=_load_scheduler(folder),
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(f"{str(folder)!r} cannot be loaded ({reason}); fetch or copy the model again") from error
 
 
 def components_of(pipeline: Any) -> Components:
@@ -192,7 +203,7 @@ def _load_scheduler(folder: Path) -> Any:
     except (OSError, ValueError) as error:
         raise DataError(f"{str(folder)!r} has no readable scheduler/scheduler_config.json ({error})") from error
     kind = getattr(diffusers, str(config.get("_class_name")), None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise DataError(
             f"{str(folder)!r} names a scheduler {config.get('_class_name')!r} that diffusers {diffusers.__version__} "
             "does not have; compbench runs no code from a model's folder"
@@ -254,7 +265,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """No progress bars and no advice from diffusers and transformers; errors still come."""
     loggers = [diffusers.utils.logging, transformers.utils.logging]
     levels = [logger.get_verbosity() for logger in loggers]

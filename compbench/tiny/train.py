@@ -44,7 +44,7 @@ class Recipe:
     sd_learning_rate: float = 1.5e-3
     caption_dropout: float = 0.1
     high_noise_share: float = 0.4
-    clip_steps: int = 3_000
+    clip_steps: int = 2_000
     clip_batch: int = 128
     clip_learning_rate: float = 1e-3
 

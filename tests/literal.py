@@ -1,0 +1,116 @@
+"""The published Winoground loop, slow and literal: one pair at a time, one batch of timesteps at a time.
+
+Written from the protocol's description alone and using nothing of compbench: what compbench's engine is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusionPipeline
+
+__all__ = ["encode_caption", "encode_image", "literal_errors", "load", "pair_errors", "published_noise"]
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The whole pipeline, as a user of diffusers loads it."""
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder, safety_checker=None, requires_safety_checker=False, low_cpu_mem_usage=False
+    )
+    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        module.to(dtype)
+    return pipeline
+
+
+def published_noise(shape: tuple[int, ...], seed: int = 42) -> torch.Tensor:
+    """1024 noises drawn at once after torch.manual_seed(42), on the CPU."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return torch.randn(1024, *shape)
+
+
+@torch.no_grad()
+def encode_image(pipeline: Any, image: PIL.Image.Image) -> torch.Tensor:
+    """Resize the shorter side, crop the centre, RGB, [-1, 1]; the mean of the posterior, scaled."""
+    size = pipeline.unet.config.sample_size * 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+    width, height = image.size
+    if width < height:
+        width, height = size, int(size * height / width)
+    else:
+        width, height = int(size * width / height), size
+    image = image.resize((width, height), PIL.Image.Resampling.BICUBIC)
+    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
+    image = image.crop((left, top, left + size, top + size)).convert("RGB")
+    pixels = (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255 - 0.5) / 0.5
+    latent = pipeline.vae.encode(pixels.to(pipeline.vae.device, pipeline.vae.dtype)).latent_dist.mean
+    return latent * pipeline.vae.config.scaling_factor
+
+
+@torch.no_grad()
+def encode_caption(pipeline: Any, caption: str) -> torch.Tensor:
+    """[1, tokens, width], the last hidden state."""
+    tokens = pipeline.tokenizer(
+        [caption],
+        padding="max_length",
+        max_length=pipeline.tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    return pipeline.text_encoder(tokens.input_ids.to(pipeline.text_encoder.device))[0]
+
+
+@torch.no_grad()
+def pair_errors(
+    pipeline: Any,
+    latent: torch.Tensor,
+    text: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: Sequence[int],
+    batch_size: int = 32,
+) -> np.ndarray:
+    """[T] mean squared error between the noise and the noise predicted, of one image and one caption."""
+    alphas_cumprod = pipeline.scheduler.alphas_cumprod.to("cpu", latent.dtype)
+    errors = torch.zeros(len(timesteps))
+    for start in range(0, len(timesteps), batch_size):
+        batch = torch.tensor(timesteps[start : start + batch_size])
+        alpha = (alphas_cumprod[batch] ** 0.5).view(-1, 1, 1, 1).to(latent.device)
+        sigma = ((1 - alphas_cumprod[batch]) ** 0.5).view(-1, 1, 1, 1).to(latent.device)
+        eps = noise[batch].to(latent)
+        batch = batch.to(latent.device)
+        noised = latent * alpha + eps * sigma
+        prediction = pipeline.unet(noised, batch, encoder_hidden_states=text.repeat(len(batch), 1, 1)).sample
+        if pipeline.scheduler.config.prediction_type == "v_prediction":
+            prediction = alpha * prediction + sigma * noised
+        error = F.mse_loss(eps, prediction, reduction="none").mean(dim=(1, 2, 3))
+        errors[start : start + batch_size] = error.detach().cpu()
+    return errors.numpy()
+
+
+def literal_errors(
+    folder: Path,
+    images: Sequence[PIL.Image.Image],
+    captions: Sequence[str],
+    timesteps: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> np.ndarray:
+    """[I, C, T] eps errors of every pair, one pair after the other."""
+    pipeline = load(folder, dtype)
+    latents = [encode_image(pipeline, image) for image in images]
+    noise = published_noise(tuple(latents[0].shape[1:]))
+    return np.stack(
+        [
+            np.stack(
+                [
+                    pair_errors(pipeline, latent, encode_caption(pipeline, caption), noise, timesteps)
+                    for caption in captions
+                ]
+            )
+            for latent in latents
+        ]
+    )

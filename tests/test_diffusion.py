@@ -1,0 +1,170 @@
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from fakes import RecordingDenoiser
+
+from compbench.engine.draws import seeded_bank
+from compbench.scorers.diffusion import DiffusionClassifier
+from compbench.types import DataError, Example, Image, Measurement, RunError, Runtime, Task
+
+
+def grey(value):
+    return Image(f"{value}.png", lambda: PIL.Image.new("L", (2, 2), value))
+
+
+def example(number, captions=None):
+    """Two grey pictures that no other example has, two captions that end in a number."""
+    captions = captions or (f"caption {2 * number}", f"caption {2 * number + 1}")
+    return Example(f"{number:02d}", (grey(2 * number), grey(2 * number + 1)), tuple(captions), np.eye(2, dtype=bool))
+
+
+EXAMPLES = [example(n) for n in range(5)]
+
+
+def scorer(denoiser=None, n_draws=10, **runtime):
+    return DiffusionClassifier(denoiser or RecordingDenoiser(), seeded_bank(0), n_draws, Runtime("cpu", **runtime))
+
+
+def expected(each, timesteps):
+    """By hand: (grey + caption / 10 + t / 1000) squared, [I, C, D]."""
+    greys = np.array([2 * int(each.id), 2 * int(each.id) + 1])
+    numbers = np.array([int(caption.split()[-1]) for caption in each.captions])
+    return (greys[:, None, None] + numbers[None, :, None] / 10 + timesteps / 1000) ** 2
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3, 7, 64])
+def test_each_error_lands_where_it_belongs(batch_size):
+    classifier = scorer(batch_size=batch_size)
+    results = list(classifier.score(EXAMPLES, {}))
+    assert [each.example_id for each in results] == [each.id for each in EXAMPLES]
+    for each, result in zip(EXAMPLES, results, strict=True):
+        assert result.draws.tolist() == list(range(10))
+        assert result.measured.all()
+        assert result.errors.dtype == np.float32
+        np.testing.assert_allclose(result.errors, expected(each, classifier.bank.timesteps[:10]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 16])
+def test_batches_are_full_across_pairs_and_examples(batch_size):
+    denoiser = RecordingDenoiser()
+    list(scorer(denoiser, batch_size=batch_size).score(EXAMPLES, {}))
+    n_jobs = 5 * 4 * 10
+    assert set(denoiser.batch_sizes) == {batch_size}
+    assert len(denoiser.batch_sizes) == -(-n_jobs // batch_size)  # only the very last one may be filled up
+    assert len(set(denoiser.jobs[:n_jobs])) == n_jobs  # each (image, caption, draw) once
+
+
+def test_a_picture_and_a_distinct_caption_are_encoded_once():
+    shared = [example(n, ("the same 1", f"its own {n + 5}")) for n in range(4)]
+    denoiser = RecordingDenoiser()
+    list(scorer(denoiser, batch_size=2).score(shared, {}))
+    assert sorted(denoiser.images_encoded) == list(range(8))
+    assert sorted(denoiser.captions_encoded) == sorted(["the same 1", *(f"its own {n + 5}" for n in range(4))])
+
+
+def test_a_caption_that_an_example_has_twice_is_fine():
+    twin = example(1, ("same 3", "same 3"))
+    (result,) = scorer().score([twin], {})
+    assert np.array_equal(result.errors[:, 0], result.errors[:, 1])
+
+
+def test_only_the_draws_that_are_lacking_are_measured():
+    first = {each.example_id: each for each in scorer(n_draws=4).score(EXAMPLES, {})}
+    denoiser = RecordingDenoiser()
+    rest = list(scorer(denoiser, n_draws=10, batch_size=10).score(EXAMPLES, first))
+    assert len(denoiser.jobs) == 5 * 4 * 6
+    whole = list(scorer(n_draws=10).score(EXAMPLES, {}))
+    for some, more, all_at_once in zip(first.values(), rest, whole, strict=True):
+        assert more.draws.tolist() == list(range(4, 10))
+        assert np.array_equal(np.concatenate([some.errors, more.errors], axis=-1), all_at_once.errors)
+
+
+def test_a_draw_that_was_measured_for_some_pairs_only_is_measured_again():
+    measured = np.ones((2, 2, 3), bool)
+    measured[0, 1, 1] = False
+    known = {"00": Measurement("00", np.arange(3), np.zeros((2, 2, 3), np.float32), measured)}
+    (result,) = scorer(n_draws=4).score([EXAMPLES[0]], known)
+    assert result.draws.tolist() == [1, 3]
+
+
+def test_lowering_the_number_of_draws_measures_nothing():
+    known = {each.example_id: each for each in scorer(n_draws=10).score(EXAMPLES, {})}
+    denoiser = RecordingDenoiser()
+    assert list(scorer(denoiser, n_draws=4).score(EXAMPLES, known)) == []
+    assert denoiser.batch_sizes == denoiser.images_encoded == []
+
+
+def test_what_a_network_gives_for_one_example_does_not_depend_on_the_others():
+    (alone,) = scorer(batch_size=8).score([EXAMPLES[3]], {})
+    among = list(scorer(batch_size=8).score(EXAMPLES, {}))[3]
+    assert np.array_equal(alone.errors, among.errors)
+
+
+def test_a_nan_names_example_caption_and_draw_and_what_came_before_stands():
+    denoiser = RecordingDenoiser()
+    classifier = scorer(denoiser)
+    denoiser.broken = (5, int(classifier.bank.timesteps[6]))
+    stream = classifier.score(EXAMPLES, {})
+    assert [next(stream).example_id, next(stream).example_id] == ["00", "01"]
+    with pytest.raises(RunError, match=r"nan for example '02', image 0, caption 1 \('caption 5'\), draw 6") as error:
+        next(stream)
+    assert f"timestep {denoiser.broken[1]}" in str(error.value)
+
+
+def test_running_out_of_memory_changes_no_error_and_is_remembered():
+    said, denoiser = [], RecordingDenoiser(fits=8)
+    classifier = scorer(denoiser, batch_size=16, say=said.append)
+    results = list(classifier.score(EXAMPLES, {}))
+    np.testing.assert_allclose(results[4].errors, expected(EXAMPLES[4], classifier.bank.timesteps[:10]), rtol=1e-5)
+    list(classifier.score(EXAMPLES, {}))
+    assert said == ["out of memory: batch size 16 → 8"]
+
+
+def test_an_empty_caption_is_refused_by_name_before_anything_is_measured():
+    denoiser = RecordingDenoiser()
+    bad = example(3, ("caption 1", "  "))
+    with pytest.raises(DataError, match="caption 1 of example '03' is empty"):
+        list(scorer(denoiser).score([EXAMPLES[0], bad], {}))
+    assert denoiser.batch_sizes == []
+
+
+def test_captions_beyond_the_text_encoder_s_context_are_counted_and_said_once():
+    said = []
+    classifier = scorer(say=said.append)
+    examples = [EXAMPLES[0], example(1, (f"{'very ' * 10}long 3", "caption 4"))]
+    classifier.prepare(Task("fake", tuple(examples), {}))
+    list(classifier.score(examples, {}))
+    assert len(said) == 1
+    assert said[0].startswith("1 of 4 distinct captions are longer than the text encoder's context")
+
+
+def test_a_truncated_picture_is_named():
+    import io
+
+    stream = io.BytesIO()
+    PIL.Image.effect_noise((32, 32), 50).save(stream, "PNG")
+    broken = Image("half.png", stream.getvalue()[:200])
+    each = Example("07", (grey(0), broken), ("caption 0", "caption 1"), np.eye(2, dtype=bool))
+    with pytest.raises(DataError, match=r"image 'half\.png' cannot be decoded"):
+        list(scorer().score([each], {}))
+
+
+def test_progress_counts_each_evaluation_once():
+    advanced = []
+    list(scorer(batch_size=7, advance=advanced.append).score(EXAMPLES, {}))
+    assert sum(advanced) == 5 * 4 * 10
+
+
+def test_the_whole_bank_is_stored_whatever_the_number_of_draws():
+    classifier = scorer(n_draws=3)
+    table = classifier.draw_table()
+    assert len(table.timesteps) == 1000
+    assert table.target == "v"
+    assert np.allclose(table.alpha**2 + table.sigma**2, 1, atol=1e-6)
+    assert np.array_equal(table.alpha, classifier.denoiser.schedule.alpha[torch.tensor(table.timesteps).long()])
+
+
+def test_more_draws_than_the_bank_has_are_refused():
+    with pytest.raises(DataError, match="1001 draws were asked for; the bank of this model has 1000"):
+        scorer(n_draws=1001)

@@ -1,0 +1,79 @@
+"""The per-tag plot: what is drawn is what the frame holds."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+from compbench_analysis import plots, tables
+
+
+def _frame(models: tuple[str, ...] = ("one", "other"), *, is_partial: bool = False) -> pd.DataFrame:
+    rows = [
+        {
+            "task": "fake",
+            "model": model,
+            "column": column,
+            "tag": tag,
+            "metric": metric,
+            "n": 20,
+            "value": right / 20,
+            "low": tables.wilson(right, 20)[0],
+            "high": tables.wilson(right, 20)[1],
+            "chance": 0.25,
+            "is_partial": is_partial,
+        }
+        for right, model in enumerate(models, 5)
+        for column, tag in (("tag", "Object"), ("tag", "Both"), ("", "overall"))
+        for metric in ("text", "image")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_there_is_a_panel_for_each_metric_and_a_bar_for_each_model_and_tag() -> None:
+    figure = plots.per_tag_bars(_frame())
+    assert [axis.get_title() for axis in figure.axes] == ["text score", "image score"]
+    assert [len(axis.containers) for axis in figure.axes] == [4, 4]  # bars and error bars of two models
+    heights = [bar.get_height() for bar in figure.axes[0].containers[0]]
+    assert heights == [0.25, 0.25, 0.25]
+
+
+def test_error_bars_reach_to_the_interval() -> None:
+    axis = plots.per_tag_bars(_frame(("one",))).axes[0]
+    (_, low), (_, high) = axis.containers[1].lines[2][0].get_segments()[0]
+    assert (low, high) == pytest.approx(tables.wilson(5, 20))
+
+
+def test_chance_is_drawn() -> None:
+    axis = plots.per_tag_bars(_frame()).axes[0]
+    assert [list(patch.get_data().values) for patch in axis.patches if hasattr(patch, "get_data")] == [[0.25] * 3]
+
+
+def test_a_model_has_one_colour_and_no_other_model_shares_its_look() -> None:
+    axes = plots.per_tag_bars(_frame(("a", "b", "c"))).axes
+    looks = [[(bar.get_facecolor(), bar.get_hatch()) for bar in bars] for axis in axes for bars in axis.containers[::2]]
+    assert all(len(set(each)) == 1 for each in looks)
+    first, second = [each[0] for each in looks[:3]], [each[0] for each in looks[3:]]
+    assert first == second
+    assert len(set(first)) == 3
+
+
+def test_partial_runs_are_marked() -> None:
+    legend = plots.per_tag_bars(_frame(is_partial=True)).legends[0]
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["one (partial)", "other (partial)"]
+
+
+def test_a_metric_or_tag_that_a_model_lacks_leaves_a_gap() -> None:
+    frame = _frame()
+    lacking = frame[~((frame["model"] == "other") & (frame["metric"] == "image"))]
+    plots.per_tag_bars(lacking).savefig(io.BytesIO(), dpi=30)
+
+
+@pytest.mark.parametrize("n_models", [1, 3, 9])
+def test_nothing_is_cut_off_however_many_models(n_models: int) -> None:
+    figure = plots.per_tag_bars(_frame(tuple(f"model-{i}-with-a-name" for i in range(n_models))))
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.width
