@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
-from compbench_analysis.render import FORMATS, Grid, render
+from compbench_analysis.render import Grid, render
 
+from compbench import flags
 from compbench.errors import DataError, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -25,14 +26,13 @@ __all__ = ["main"]
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     code: object = DONE
     try:
-        code = compbench.main(arguments, "compbench", standalone_mode=False)
+        code = group.main(arguments, "compbench", standalone_mode=False)
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, click.Abort):
@@ -74,7 +74,7 @@ class _Commands(click.Group):
     },
 )
 @click.version_option(None, "--version", package_name="compbench", message="compbench %(version)s")
-def compbench() -> None:
+def group() -> None:
     """Does this model bind words to the right things in a picture?
 
     \b
@@ -82,75 +82,13 @@ def compbench() -> None:
     """
 
 
-def _hear_offline(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
-    """huggingface_hub reads its environment when it is imported, so this comes before everything else."""
-    if value:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    return value or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-def _read_batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
-    if value == "auto":
-        return None
-    if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is neither auto nor a whole number, at least 1")
-    return int(value)
-
-
-def _check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    """Told now rather than after hours of measuring."""
-    if value is not None and not value.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {str(value.parent)!r}")
-    return value
-
-
-def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator."""
-
-    def decorate(function: Command) -> Command:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-_PATH = click.Path(path_type=Path)
-_runs = click.option("--runs", type=_PATH, metavar="DIR", help="Where runs are: else COMPBENCH_RUNS, else ./runs.")
-_data = click.option("--data", type=_PATH, metavar="PATH", help="A local copy of the task's data.")
-_offline = click.option(
-    "--offline", "is_offline", is_flag=True, is_eager=True, callback=_hear_offline, help="Fetch nothing from a hub."
-)
-_style = click.option(
-    "--format", "style", type=click.Choice(FORMATS), default="table", show_default=True, help="How it is printed."
-)
-_by = click.option("--by", multiple=True, metavar="COLUMN", help="Tag column of the table (repeatable); else tag.")
-_output = click.option(
-    "--output", type=_PATH, callback=_check_folder, metavar="FILE", help="Where the result goes; else stdout."
-)
-_printed = _together(_style, _output)
-_to_run = _together(
-    click.option("--model", "-m", "models", multiple=True, required=True, help="Name or scheme:ADDRESS (repeatable)."),
-    click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
-    _data,
-    click.option("--limit", "-L", type=click.IntRange(1), help="A seeded subset, the same for every model."),
-    click.option("--seed", type=int, help="Of the noise."),
-    click.option("--dtype", metavar="NAME", help="float32, bfloat16 or float16, inside the network."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
-    click.option("--batch-size", default="auto", show_default=True, callback=_read_batch_size, metavar="N"),
-    _runs,
-    _offline,
-    click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),
-)
-
-
-@compbench.command(short_help="Score models on tasks and print the table.")
+@group.command(short_help="Score models on tasks and print the table.")
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
-@_to_run
+@flags.to_run
 @click.option("--dry-run", is_flag=True, help="Print what would be done and its price; measure nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
-@_by
-@_printed
+@flags.by
+@flags.printed
 def run(
     tasks: Sequence[str],
     models: Sequence[str],
@@ -175,7 +113,7 @@ def run(
     if dry_run:
         _print(listing.plans(jobs.planned(asked, setting, reporter), style), output)
         return DONE
-    finished, n_failed = jobs.measure(asked, setting, reporter)
+    finished, n_failed = jobs.measure(asked, setting, reporter, by)
     if finished:
         text = _results(finished, style, by)
         is_for_reading = style == "table" and output is None
@@ -183,11 +121,11 @@ def run(
     return FAILED if n_failed else DONE
 
 
-@compbench.command(short_help="Print stored runs as a table.")
+@group.command(short_help="Print stored runs as a table.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
-@_runs
-@_by
-@_printed
+@flags.runs
+@flags.by
+@flags.printed
 def show(references: Sequence[str], runs: Path | None, by: Sequence[str], style: str, output: Path | None) -> None:
     """Print stored runs; several models on one task are one table.
 
@@ -199,12 +137,12 @@ def show(references: Sequence[str], runs: Path | None, by: Sequence[str], style:
     _print(_results(_find(references, runs), style, by), output)
 
 
-@compbench.command("list", short_help="List models, tasks or stored runs.")
+@group.command("list", short_help="List models, tasks or stored runs.")
 @click.argument("kind", type=click.Choice(["models", "tasks", "runs"]), required=False)
 @click.argument("name", required=False)
 @click.option("--check", is_flag=True, help="Load each model and task, and name those that do not work.")
-@_runs
-@_printed
+@flags.runs
+@flags.printed
 def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, style: str, output: Path | None) -> None:
     """List what can be asked for, or what is stored; with a model's name, its options.
 
@@ -229,12 +167,12 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
         _print(render(grids, style), output)
 
 
-@compbench.command("show-task", short_help="Look at examples of a task.")
+@group.command("show-task", short_help="Look at examples of a task.")
 @click.argument("task")
-@_data
+@flags.data
 @click.option("--n", default=8, show_default=True, type=click.IntRange(1), help="How many, spread over the task.")
-@_offline
-@_printed
+@flags.offline
+@flags.printed
 def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str, output: Path | None) -> None:
     """Print examples of a task; with an --output that ends in .png, draw them as well.
 
@@ -255,15 +193,15 @@ def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str
         click.echo("This data is gated: its licence does not allow passing it on.", err=True)
 
 
-@compbench.command("import", short_help="Store scores of a model that cannot be run here.")
-@click.argument("path", type=_PATH)
+@group.command("import", short_help="Store scores of a model that cannot be run here.")
+@click.argument("path", type=flags.PATH)
 @click.option("--task", required=True)
 @click.option("--as", "name", required=True, metavar="NAME", help="What the model is called from now on.")
-@_data
-@_runs
-@_offline
-@_by
-@_printed
+@flags.data
+@flags.runs
+@flags.offline
+@flags.by
+@flags.printed
 def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **settings: Any) -> None:
     """Store the scores or choices in a csv, tsv, parquet or jsonl file as a run.
 
@@ -275,10 +213,12 @@ def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **se
     _print(_results([import_scores(path, **settings)], style, by), output)
 
 
-@compbench.command(short_help="Write the scores of a run, one row an example.")
+@group.command(short_help="Write the scores of a run, one row an example.")
 @click.argument("reference", metavar="RUN")
-@click.option("--output", required=True, type=_PATH, callback=_check_folder, metavar="FILE", help=".parquet or .csv")
-@_runs
+@click.option(
+    "--output", required=True, type=flags.PATH, callback=flags.check_folder, metavar="FILE", help=".parquet or .csv"
+)
+@flags.runs
 def export(reference: str, output: Path, runs: Path | None) -> None:
     """Write one row an example: outcomes, ties, margins, tags and scores.
 
@@ -293,10 +233,10 @@ def export(reference: str, output: Path, runs: Path | None) -> None:
     click.echo(f"{len(frame)} examples written to {output}", err=True)
 
 
-@compbench.command(short_help="Print the BibTeX of model, data set and method.")
+@group.command(short_help="Print the BibTeX of model, data set and method.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
-@_runs
-@_output
+@flags.runs
+@flags.output
 def cite(references: Sequence[str], runs: Path | None, output: Path | None) -> None:
     """Print what to cite for runs, each entry once.
 
@@ -308,10 +248,10 @@ def cite(references: Sequence[str], runs: Path | None, output: Path | None) -> N
     _print(to_bibtex(_find(references, runs)), output)
 
 
-@compbench.command(short_help="Say what works on this machine.")
+@group.command(short_help="Say what works on this machine.")
 @click.option("--online", "is_online", is_flag=True, help="Also ask the hub whether winoground is open to you.")
-@_runs
-@_printed
+@flags.runs
+@flags.printed
 def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) -> int:
     """Say what works on this machine and what to do about what does not.
 

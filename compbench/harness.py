@@ -118,13 +118,14 @@ def evaluate(
         n_pairs,
         _n_lacking(run, n_pairs, known),
     )
-    waiting = {each.id: each for each in examples}
+    waiting = _Waiting(examples, known, run.rule.n_draws)
     writer = _Writer(run, interrupts, device)
     try:
         for result in scorer.score(examples, known):
-            _check(result, waiting.pop(result.example_id, None), result.example_id)
+            is_finished = waiting.take(result)
             writer.add(result)
-            reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
+            if is_finished:
+                reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
             interrupts.check()
     finally:
         try:
@@ -160,6 +161,28 @@ def _measure(
             with suppress(RunError):  # a full disk must not hide what went wrong
                 stored.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
+
+
+class _Waiting:
+    """The examples that lack something: a score matrix finishes one, errors may come in several pieces."""
+
+    def __init__(self, examples: Sequence[Example], known: Mapping[str, Measurement], n_draws: int | None) -> None:
+        self._examples = {each.id: each for each in examples}
+        self._lacking: dict[str, set[int]] = {}
+        for example_id in self._examples if n_draws is not None else ():
+            have = known[example_id].draws.tolist() if example_id in known else ()
+            self._lacking[example_id] = set(range(n_draws or 0)).difference(have)
+
+    def take(self, result: Measurement | ScoreMatrix) -> bool:
+        """Whether the example is finished with this; RunError when the result cannot be right."""
+        _check(result, self._examples.get(result.example_id), result.example_id)
+        lacking = self._lacking.get(result.example_id)
+        if isinstance(result, Measurement) and lacking is not None:
+            lacking.difference_update(result.draws.tolist())
+        if isinstance(result, ScoreMatrix) or not lacking:
+            del self._examples[result.example_id]
+            return True
+        return False
 
 
 class _Writer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,37 +71,41 @@ def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list
     """What each job would do and cost."""
     from compbench.harness import plan
 
-    load = _loader(settings)
+    tasks = _tasks(jobs, settings)
     return [
-        plan(load(job.task), model=job.model, options=job.options, reporter=reporter, **settings.keywords())
+        plan(tasks[job.task], model=job.model, options=job.options, reporter=reporter, **settings.keywords())
         for job in jobs
     ]
 
 
-def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> tuple[list[Run], int]:
-    """The finished runs and how many failed: the failure of one model is said, and the others go on."""
+def measure(
+    jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Sequence[str] = ()
+) -> tuple[list[Run], int]:
+    """The finished runs and how many failed: the failure of one model is said, and the others go on.
+
+    That a task cannot be read, or lacks a tag column of `by`, is told before anything is measured.
+    """
+    from compbench_analysis.tables import tag_columns
+
     from compbench.harness import run
 
-    load = _loader(settings)
+    tasks = _tasks(jobs, settings)
+    for task in tasks.values():
+        tag_columns(by, [example.tags for example in task.examples])
     finished: list[Run] = []
     for job in jobs:
         try:
-            task = load(job.task)
-            done = run(task, model=job.model, options=job.options, reporter=reporter, **settings.keywords())
+            finished.append(
+                run(tasks[job.task], model=job.model, options=job.options, reporter=reporter, **settings.keywords())
+            )
         except (DataError, RunError) as error:
-            reporter.stop()
             print(f"error: {job.task} · {job.model}: {error}", file=sys.stderr)
-        else:
-            finished.append(done)
     return finished, len(jobs) - len(finished)
 
 
-def _loader(settings: Settings) -> Callable[[str], Task]:
-    """Tasks by name, each read once."""
+def _tasks(jobs: Sequence[Job], settings: Settings) -> dict[str, Task]:
+    """The tasks by name, each read once."""
     from compbench import registry
 
-    @cache
-    def load(name: str) -> Task:
-        return registry.task(name, data=settings.data, is_offline=settings.is_offline)
-
-    return load
+    names = dict.fromkeys(job.task for job in jobs)
+    return {name: registry.task(name, data=settings.data, is_offline=settings.is_offline) for name in names}

@@ -25,6 +25,7 @@ from compbench.types import (
     ScoreMatrix,
     Scorer,
     Task,
+    joined,
 )
 
 if TYPE_CHECKING:
@@ -50,11 +51,10 @@ class LoadedModel:
         if not matches.size:
             return np.zeros(matches.shape)
         self.scorer.prepare(Task("pairs", (example,), {}))
-        return self._scores(next(iter(self.scorer.score([example], {}))))
-
-    def _scores(self, result: ScoreMatrix | Measurement) -> Floats:
-        if isinstance(result, ScoreMatrix):
-            return result.scores.astype(np.float64)
+        results = list(self.scorer.score([example], {}))
+        if isinstance(results[0], ScoreMatrix):
+            return results[0].scores.astype(np.float64)
+        (result,) = joined(each for each in results if isinstance(each, Measurement))
         n_draws, target = self.view.get("n_draws"), str(self.view.get("target") or "native")
         rule = Rule(target, n_draws if isinstance(n_draws, int) else None)
         return rules.score(result, cast(MeasuresErrors, self.scorer).draw_table(), rule).scores

@@ -86,11 +86,12 @@ class LineReporter:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
-        self._label, self._tally, self._last = "", None, 0.0
+        self._tally: _Tally | None = None
+        self._label, self._said, self._last = "", "", 0.0
 
     def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None:
         self._label, self._last = label, self._clock()
-        self._tally: _Tally | None = _Tally(n_examples, n_done, n_pairs, n_evaluations, self._last)
+        self._tally = _Tally(n_examples, n_done, n_pairs, n_evaluations, self._last)
 
     def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None:
         if self._tally is None:
@@ -98,16 +99,21 @@ class LineReporter:
         self._tally.add(examples, pairs, evaluations)
         if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = self._clock()
-            self.say(f"{self._label}: {', '.join(self._tally.counts() + self._tally.pace(self._last))}")
+            self._write(f"{self._label}: {', '.join(self._tally.counts() + self._tally.pace(self._last))}")
 
     def say(self, message: str) -> None:
-        print(message, file=self._stream, flush=True)
+        if message != self._said:  # models that follow each other say the same of their task
+            self._write(message)
+        self._said = message
 
     def stop(self) -> None:
         if self._tally is not None:
             seconds = self._clock() - self._tally.started
-            self.say(f"{self._label}: {', '.join(self._tally.counts())} in {duration(seconds)}")
+            self._write(f"{self._label}: {', '.join(self._tally.counts())} in {duration(seconds)}")
         self._tally = None
+
+    def _write(self, message: str) -> None:
+        print(message, file=self._stream, flush=True)
 
 
 class BarReporter:
@@ -119,6 +125,7 @@ class BarReporter:
         self._console = Console(stderr=True, highlight=False)
         self._progress: Progress | None = None
         self._tally: _Tally | None = None
+        self._said = ""
 
     def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -126,13 +133,14 @@ class BarReporter:
 
         self.stop()
         self._tally = _Tally(n_examples, n_done, n_pairs, n_evaluations, time.monotonic())
-        cut = Column(no_wrap=True, overflow="ellipsis")  # a narrow terminal loses counts, not the time left
+        whole = Column(no_wrap=True, min_width=len(label))
+        rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # a narrow terminal loses counts, not the time left
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(16),
-            TextColumn("{task.fields[said]}", table_column=cut),
+            TextColumn("{task.description}", markup=False, table_column=whole),
+            BarColumn(12, table_column=Column(min_width=12)),
+            TextColumn("{task.fields[said]}", markup=False, table_column=rest),
         )
-        progress = Progress(*columns, console=self._console, refresh_per_second=4)
+        progress = Progress(*columns, console=self._console, refresh_per_second=4, expand=True)
         progress.add_task(label, total=max(self._tally.work[1], 1), said=", ".join(self._tally.counts()))
         progress.start()
         self._progress = progress
@@ -145,7 +153,9 @@ class BarReporter:
         self._progress.update(self._progress.task_ids[0], completed=self._tally.work[0], said=", ".join(said))
 
     def say(self, message: str) -> None:
-        self._console.print(message, markup=False, soft_wrap=True)
+        if message != self._said:
+            self._console.print(message, markup=False, soft_wrap=True)
+        self._said = message
 
     def stop(self) -> None:
         if self._progress is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,7 @@ __all__ = [
     "Source",
     "Task",
     "UsageError",
+    "joined",
 ]
 
 Bools = NDArray[np.bool_]
@@ -182,6 +183,22 @@ class Measurement:
     measured: Bools  # [I, C, D]; False where a policy found the draw unnecessary
 
 
+def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
+    """One Measurement an example, in the order of their first pieces; the pieces of one hold different draws."""
+    by_example: dict[str, list[Measurement]] = {}
+    for piece in pieces:
+        by_example.setdefault(piece.example_id, []).append(piece)
+    return [
+        Measurement(
+            example_id,
+            np.concatenate([piece.draws for piece in its]),
+            np.concatenate([piece.errors for piece in its], axis=-1),
+            np.concatenate([piece.measured for piece in its], axis=-1),
+        )
+        for example_id, its in by_example.items()
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreMatrix:
     """The scores of one example, [I, C]; higher is a better match."""
@@ -191,7 +208,10 @@ class ScoreMatrix:
 
 
 class Scorer(Protocol):
-    """Measures examples. `known` holds what is already stored of an example, by id."""
+    """Measures examples. `known` holds what is already stored of an example, by id.
+
+    A ScoreMatrix is all of an example; its Measurements may come in several pieces, of different draws each.
+    """
 
     def prepare(self, task: Task) -> None: ...
     def score(

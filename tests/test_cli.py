@@ -85,6 +85,7 @@ def test_python_dash_m_is_the_command() -> None:
         ("run shapes", "Missing option '--model'"),
         ("run shapes -m chance --modle sd2", "'--model'"),
         ("run shapes winoground -m chance --data here", "--data is the data of one task, and 2 are asked for"),
+        ("run shapes -m chance --by axi", "no tag column named 'axi'; did you mean 'axis'"),
         ("rnu shapes", "no command named 'rnu'; did you mean 'run'?"),
         ("show shapes/chance", "no run 'shapes/chance'"),
         ("list models chanc", "did you mean 'chance'?"),
@@ -181,7 +182,7 @@ def test_a_dry_run_prints_the_price_and_writes_nothing(capsys: Captured, runs: P
 
 
 def test_a_model_that_fails_lets_the_others_go_on(capsys: Captured) -> None:
-    assert main("run shapes -m sd:nobody/nothing -m chance --limit 4 --offline".split()) == 1
+    assert main(["run", "shapes", "-m", "sd:nobody/nothing", "-m", "chance", "--limit", "4", "--offline"]) == 1
     said = capsys.readouterr()
     assert said.err.count("error: ") == 1
     assert "error: shapes · sd:nobody/nothing: model 'nobody/nothing' is not in the local cache" in said.err

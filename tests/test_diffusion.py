@@ -6,7 +6,7 @@ from fakes import RecordingDenoiser
 
 from compbench.engine.draws import seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.types import DataError, Example, Image, Measurement, RunError, Runtime, Task
+from compbench.types import DataError, Example, Image, Measurement, RunError, Runtime, Task, joined
 
 
 def grey(value):
@@ -36,7 +36,7 @@ def expected(each, timesteps):
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 7, 64])
 def test_each_error_lands_where_it_belongs(batch_size):
     classifier = scorer(batch_size=batch_size)
-    results = list(classifier.score(EXAMPLES, {}))
+    results = joined(classifier.score(EXAMPLES, {}))
     assert [each.example_id for each in results] == [each.id for each in EXAMPLES]
     for each, result in zip(EXAMPLES, results, strict=True):
         assert result.draws.tolist() == list(range(10))
@@ -70,11 +70,11 @@ def test_a_caption_that_an_example_has_twice_is_fine():
 
 
 def test_only_the_draws_that_are_lacking_are_measured():
-    first = {each.example_id: each for each in scorer(n_draws=4).score(EXAMPLES, {})}
+    first = {each.example_id: each for each in joined(scorer(n_draws=4).score(EXAMPLES, {}))}
     denoiser = RecordingDenoiser()
-    rest = list(scorer(denoiser, n_draws=10, batch_size=10).score(EXAMPLES, first))
+    rest = joined(scorer(denoiser, n_draws=10, batch_size=10).score(EXAMPLES, first))
     assert len(denoiser.jobs) == 5 * 4 * 6
-    whole = list(scorer(n_draws=10).score(EXAMPLES, {}))
+    whole = joined(scorer(n_draws=10).score(EXAMPLES, {}))
     for some, more, all_at_once in zip(first.values(), rest, whole, strict=True):
         assert more.draws.tolist() == list(range(4, 10))
         assert np.array_equal(np.concatenate([some.errors, more.errors], axis=-1), all_at_once.errors)
@@ -88,8 +88,15 @@ def test_a_draw_that_was_measured_for_some_pairs_only_is_measured_again():
     assert result.draws.tolist() == [1, 3]
 
 
+def test_an_example_that_outlasts_a_chunk_is_handed_on_in_pieces():
+    pieces = list(scorer(n_draws=10, batch_size=1).score(EXAMPLES[:1], {}))  # a chunk is 16 batches, here 4 draws
+    assert [each.draws.tolist() for each in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    (at_once,) = scorer(n_draws=10, batch_size=64).score(EXAMPLES[:1], {})
+    assert np.array_equal(joined(pieces)[0].errors, at_once.errors)
+
+
 def test_lowering_the_number_of_draws_measures_nothing():
-    known = {each.example_id: each for each in scorer(n_draws=10).score(EXAMPLES, {})}
+    known = {each.example_id: each for each in joined(scorer(n_draws=10).score(EXAMPLES, {}))}
     denoiser = RecordingDenoiser()
     assert list(scorer(denoiser, n_draws=4).score(EXAMPLES, known)) == []
     assert denoiser.batch_sizes == denoiser.images_encoded == []
@@ -97,7 +104,7 @@ def test_lowering_the_number_of_draws_measures_nothing():
 
 def test_what_a_network_gives_for_one_example_does_not_depend_on_the_others():
     (alone,) = scorer(batch_size=8).score([EXAMPLES[3]], {})
-    among = list(scorer(batch_size=8).score(EXAMPLES, {}))[3]
+    among = joined(scorer(batch_size=8).score(EXAMPLES, {}))[3]
     assert np.array_equal(alone.errors, among.errors)
 
 
@@ -115,7 +122,7 @@ def test_a_nan_names_example_caption_and_draw_and_what_came_before_stands():
 def test_running_out_of_memory_changes_no_error_and_is_remembered():
     said, denoiser = [], RecordingDenoiser(fits=8)
     classifier = scorer(denoiser, batch_size=16, say=said.append)
-    results = list(classifier.score(EXAMPLES, {}))
+    results = joined(classifier.score(EXAMPLES, {}))
     np.testing.assert_allclose(results[4].errors, expected(EXAMPLES[4], classifier.bank.timesteps[:10]), rtol=1e-5)
     list(classifier.score(EXAMPLES, {}))
     assert said == ["out of memory: batch size 16 → 8"]

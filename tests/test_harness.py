@@ -333,3 +333,30 @@ def test_a_stored_run_is_plain_json_and_parquet(tmp_path: Path) -> None:
 
 def _state(folder: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*") if path.is_file()}
+
+
+@dataclass
+class PiecemealScorer(fakes.ErrorScorer):
+    """Gives an example's draws one at a time, and is stopped before the draw `stops_at` of the third example."""
+
+    stops_at: int | None = None
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
+        for number, whole in enumerate(super().score(examples, known)):
+            for d in range(len(whole.draws)):
+                if number == 2 and d == self.stops_at:
+                    raise KeyboardInterrupt
+                one = slice(d, d + 1)
+                yield Measurement(whole.example_id, whole.draws[one], whole.errors[..., one], whole.measured[..., one])
+
+
+def test_errors_may_come_in_pieces_and_an_interruption_keeps_each(tmp_path: Path) -> None:
+    task = fakes.task(5)
+    stopped = PiecemealScorer(stops_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        harness.run(task, model=fakes.GivenSpec(stopped, VIEW), runs=tmp_path)
+    going_on = PiecemealScorer()
+    run = harness.run(task, model=fakes.GivenSpec(going_on, VIEW), runs=tmp_path)
+    assert run.status == "done"
+    assert going_on.measured_draws[0] == ("0002", 3)  # draws 0 to 2 of the third example were kept
+    assert len(going_on.measured_draws) == 1 + 2 * 4

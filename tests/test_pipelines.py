@@ -16,7 +16,7 @@ from compbench import models, rules
 from compbench.engine.errors import ErrorEngine
 from compbench.rules import Rule
 from compbench.scorers import pipelines, protocols
-from compbench.types import DataError, Example, Image, Runtime, Source
+from compbench.types import DataError, Example, Image, Runtime, Source, joined
 
 CAPTIONS = ("a red circle to the left of a blue square", "a blue square to the left of a red circle")
 N_DRAWS = 40
@@ -44,7 +44,7 @@ def test_every_error_and_decision_is_that_of_the_literal_loop(target, tiny_pipel
     assert ours.denoiser.target == target
     weights = Rule("eps").weights(ours.draw_table())[:N_DRAWS]
     timesteps = ours.bank.timesteps[:N_DRAWS].tolist()
-    for each, result in zip(map(example, (0, 1)), ours.score([example(0), example(1)], {}), strict=True):
+    for each, result in zip(map(example, (0, 1)), joined(ours.score([example(0), example(1)], {})), strict=True):
         published = literal.literal_errors(folder, [image.decode() for image in each.images], CAPTIONS, timesteps)
         np.testing.assert_allclose(result.errors * weights, published, rtol=1e-5)
         scores = rules.score(result, ours.draw_table(), Rule("eps")).scores
@@ -55,7 +55,7 @@ def test_the_published_halves_are_imitated(tiny_eps_pipeline_folder):
     ours = classifier(tiny_eps_pipeline_folder, draws=4, protocol="published-fp16", dtype="float16")
     alphas_cumprod = ours.denoiser._unet.dtype, ours.denoiser.schedule.alpha.dtype
     assert alphas_cumprod == (torch.float16, torch.float16)
-    (result,) = ours.score([example(0)], {})
+    (result,) = joined(ours.score([example(0)], {}))
     assert np.array_equal(result.errors, result.errors.astype(np.float16))
     published = literal.literal_errors(
         tiny_eps_pipeline_folder,
@@ -72,16 +72,17 @@ def test_the_paper_protocol_in_half_precision_keeps_float32_arithmetic(dtype, to
     half, full = (classifier(tiny_pipeline_folder, draws=4, dtype=each) for each in (dtype, "float32"))
     assert half.draw_table().alpha.dtype == np.float32
     assert np.array_equal(half.draw_table().alpha, full.draw_table().alpha)
-    (rounded,), (exact,) = half.score([example(0)], {}), full.score([example(0)], {})
+    (rounded,), (exact,) = joined(half.score([example(0)], {})), joined(full.score([example(0)], {}))
     np.testing.assert_allclose(rounded.errors, exact.errors, rtol=tolerance)
     assert not np.array_equal(rounded.errors, rounded.errors.astype(np.float16))
 
 
 def test_errors_depend_neither_on_the_batch_size_nor_on_the_examples_before(tiny_pipeline_folder):
     examples = [example(0), example(1)]
-    reference = list(classifier(tiny_pipeline_folder, 16, draws=8, protocol="compbench").score(examples, {}))
+    reference = joined(classifier(tiny_pipeline_folder, 16, draws=8, protocol="compbench").score(examples, {}))
     for batch_size in (1, 5, 64):
-        (alone,) = classifier(tiny_pipeline_folder, batch_size, draws=8, protocol="compbench").score(examples[1:], {})
+        ours = classifier(tiny_pipeline_folder, batch_size, draws=8, protocol="compbench")
+        (alone,) = joined(ours.score(examples[1:], {}))
         np.testing.assert_allclose(alone.errors, reference[1].errors, rtol=1e-5)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["CHANCE", "OVERALL", "grids", "plain_rows", "tidy", "wilson"]
+__all__ = ["CHANCE", "OVERALL", "grids", "plain_rows", "tag_columns", "tidy", "wilson"]
 
 OVERALL = "overall"
 CHANCE = "random chance"
@@ -169,18 +169,26 @@ def _groups(
     """(column, tag, example ids) for each tag of the columns, in the task's own order, then the whole set."""
     ids = [str(each) for each in examples["id"]]
     tags: list[Mapping[str, Sequence[str]]] = list(examples["tags"])
-    known = dict.fromkeys(name for each in tags for name in each)
-    columns = [by] if isinstance(by, str) else (["tag"] if "tag" in known else []) if by is None else list(by)
     groups: list[tuple[str, str, list[str]]] = []
-    for column in columns:
-        if column not in known:
-            raise UsageError(_no_such_column(column, list(known)))
+    for column in tag_columns(by, tags):
         found = {value for each in tags for value in each.get(column, ())}
         order = [tag for tag in tag_order.get(column, ()) if tag in found]
         for tag in [*order, *sorted(found - set(order))]:
             members = [each for each, values in zip(ids, tags, strict=True) if tag in values.get(column, ())]
             groups.append((column, tag, members))
     return [*groups, ("", OVERALL, ids)]
+
+
+def tag_columns(by: str | Sequence[str] | None, tags: Iterable[Mapping[str, Sequence[str]]]) -> list[str]:
+    """The columns that `by` stands for among the tags of a task's examples; UsageError when it has no such column."""
+    known = dict.fromkeys(name for each in tags for name in each)
+    if by is None or len(by) == 0:
+        return ["tag"] if "tag" in known else []
+    columns = [by] if isinstance(by, str) else list(by)
+    for column in columns:
+        if column not in known:
+            raise UsageError(_no_such_column(column, list(known)))
+    return columns
 
 
 def _no_such_column(column: str, known: Sequence[str]) -> str:

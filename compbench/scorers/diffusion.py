@@ -39,9 +39,7 @@ from compbench.types import (
 
 __all__ = ["DiffusionClassifier"]
 
-_BATCHES_A_CHUNK = (
-    16  # between two host copies, and at most lost when the process is killed, beside unfinished examples
-)
+_BATCHES_A_CHUNK = 16  # between two host copies: what a killed process loses
 _BYTES_PER_ERROR = 4
 
 Key = TypeVar("Key", bound=Hashable)
@@ -77,7 +75,7 @@ class DiffusionClassifier:
         )
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
-        """The draws that `known` lacks, example by example, in order.
+        """The draws that `known` lacks, in order; an example that outlasts a chunk comes in several pieces.
 
         RunError names example, caption and draw of an error that is not finite; what came before it stands.
         """
@@ -98,10 +96,14 @@ class DiffusionClassifier:
             self._measure(engine, started, latents, states, wanted)
             if engine.batch_size < size:  # memory ran out: the next call begins there
                 self._batch_size = size = engine.batch_size
-            while started and (done := _first_finished(started, self.bank)):
+            for work in started:
+                work.check(self.bank)
+                if work.n_ready:
+                    yield work.measurement()
+            for done in [work for work in started if not work.n_left]:
+                started.remove(done)
                 latents.release(done.example.images)
                 states.release(done.example.captions)
-                yield done.measurement()
 
     def price(self, examples: Sequence[Example], *, probe_seconds: float = 2.0) -> Price:
         """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""
@@ -206,11 +208,17 @@ class _Work:
     example: Example
     draws: Ints  # [D] int32
     errors: Floats  # [D, I, C] float32
-    n_done: int = 0
+    n_done: int = 0  # jobs measured
+    n_given: int = 0  # draws that were handed on
 
     @property
     def n_left(self) -> int:
         return self.errors.size - self.n_done
+
+    @property
+    def n_ready(self) -> int:
+        """Draws that are measured for every pair and not handed on."""
+        return self.n_done // max(self.errors[0].size, 1) - self.n_given
 
     def jobs_left(self, row_of_image: Mapping[Image, int], row_of_caption: Mapping[str, int]) -> Ints:
         """[J, 3]: rows of image and caption among those of the chunk, and the draw."""
@@ -240,8 +248,11 @@ class _Work:
             )
 
     def measurement(self) -> Measurement:
-        errors = np.ascontiguousarray(np.moveaxis(self.errors, 0, -1))  # [I, C, D]
-        return Measurement(self.example.id, self.draws, errors, np.ones(errors.shape, bool))
+        """The draws that are ready; they count as handed on."""
+        ready = slice(self.n_given, self.n_given + self.n_ready)
+        self.n_given = ready.stop
+        errors = np.ascontiguousarray(np.moveaxis(self.errors[ready], 0, -1))  # [I, C, D]
+        return Measurement(self.example.id, self.draws[ready], errors, np.ones(errors.shape, bool))
 
 
 def _work(example: Example, n_draws: int, known: Measurement | None) -> _Work:
@@ -249,12 +260,6 @@ def _work(example: Example, n_draws: int, known: Measurement | None) -> _Work:
     have = set[int]() if known is None else set(known.draws[known.measured.all((0, 1))].tolist())
     draws = np.array([draw for draw in range(n_draws) if draw not in have], dtype=np.int32)
     return _Work(example, draws, np.empty((len(draws), *example.shape), dtype=np.float32))
-
-
-def _first_finished(started: list[_Work], bank: DrawBank) -> _Work | None:
-    """The first work, taken off the list, when it is finished; what it has measured is checked in any case."""
-    started[0].check(bank)
-    return started.pop(0) if not started[0].n_left else None
 
 
 def _rows(keys: Sequence[Key]) -> dict[Key, int]:

@@ -153,5 +153,3 @@ def _example(number: int, tag: str, *pair: Scene) -> Example:
     )
     tags = {"tag": (tag,), "axis": (axis,), "seen": (seen,)}
     return Example(name, images, tuple(scene.caption for scene in pair), np.eye(2, dtype=bool), tags)
-
-

@@ -116,5 +116,3 @@ def _split(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """The tags of a cell: separated by commas, often none."""
     cells = value.split(",") if isinstance(value, str) else value or ()
     return tuple(cell.strip() for cell in cells if cell.strip())
-
-

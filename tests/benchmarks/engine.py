@@ -28,7 +28,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from compbench import models, registry
 from compbench.rules import Rule, score
 from compbench.scorers import pipelines, protocols
-from compbench.types import Example, Image, Runtime
+from compbench.types import Example, Image, Runtime, joined
 from tests import literal
 from tests.counting import HostSyncs
 
@@ -171,7 +171,7 @@ def _diffusers(subject: Subject, bank: Any, examples: Sequence[Example]) -> np.n
 
 def _eager(ours: Any, examples: Sequence[Example]) -> np.ndarray:
     draws = ours.draw_table()
-    return np.stack([-score(each, draws, Rule("eps")).scores for each in ours.score(examples, {})])
+    return np.stack([-score(each, draws, Rule("eps")).scores for each in joined(ours.score(examples, {}))])
 
 
 def _classifier(subject: Subject) -> Any:

@@ -1,0 +1,77 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from compbench_analysis.render import FORMATS
+
+__all__ = ["PATH", "by", "check_folder", "data", "offline", "output", "printed", "runs", "to_run"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _hear_offline(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    """huggingface_hub reads its environment when it is imported, so this comes before everything else."""
+    if value:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    return value or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _read_batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither auto nor a whole number, at least 1")
+    return int(value)
+
+
+def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Told now rather than after hours of measuring."""
+    if value is not None and not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {str(value.parent)!r}")
+    return value
+
+
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator."""
+
+    def decorate(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+PATH = click.Path(path_type=Path)
+runs = click.option("--runs", type=PATH, metavar="DIR", help="Where runs are: else COMPBENCH_RUNS, else ./runs.")
+data = click.option("--data", type=PATH, metavar="PATH", help="A local copy of the task's data.")
+offline = click.option(
+    "--offline", "is_offline", is_flag=True, is_eager=True, callback=_hear_offline, help="Fetch nothing from a hub."
+)
+_style = click.option(
+    "--format", "style", type=click.Choice(FORMATS), default="table", show_default=True, help="How it is printed."
+)
+by = click.option("--by", multiple=True, metavar="COLUMN", help="Tag column of the table (repeatable); else tag.")
+output = click.option(
+    "--output", type=PATH, callback=check_folder, metavar="FILE", help="Where the result goes; else stdout."
+)
+printed = _together(_style, output)
+to_run = _together(
+    click.option("--model", "-m", "models", multiple=True, required=True, help="Name or scheme:ADDRESS (repeatable)."),
+    click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
+    data,
+    click.option("--limit", "-L", type=click.IntRange(1), help="A seeded subset, the same for every model."),
+    click.option("--seed", type=int, help="Of the noise."),
+    click.option("--dtype", metavar="NAME", help="float32, bfloat16 or float16, inside the network."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
+    click.option("--batch-size", default="auto", show_default=True, callback=_read_batch_size, metavar="N"),
+    runs,
+    offline,
+    click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),
+)
