@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from compbench_analysis.render import Grid, render
 
 from compbench import flags
 from compbench.errors import DataError, RunError, UsageError
+from compbench_analysis.render import Grid, render
 
 if TYPE_CHECKING:
     from compbench.store import Run

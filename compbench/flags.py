@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
 from compbench_analysis.render import FORMATS
 
 __all__ = ["PATH", "by", "check_folder", "data", "offline", "output", "printed", "runs", "to_run"]

@@ -85,9 +85,8 @@ def measure(
 
     That a task cannot be read, or lacks a tag column of `by`, is told before anything is measured.
     """
-    from compbench_analysis.tables import tag_columns
-
     from compbench.harness import run
+    from compbench_analysis.tables import tag_columns
 
     tasks = _tasks(jobs, settings)
     for task in tasks.values():

@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from compbench_baselines.chance import Chance
 from scipy.stats import binomtest
 
 from compbench.metrics import GROUP, IMAGE, TEXT
 from compbench.types import Example, Metric, Runtime, ScoreTable
+from compbench_baselines.chance import Chance
 from tests import fakes
 
 N_MANY = 20_000

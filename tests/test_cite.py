@@ -6,12 +6,12 @@ import dataclasses
 import re
 from pathlib import Path
 
-import fakes
 import pytest
-from compbench_analysis.cite import citations, to_bibtex
 
+import fakes
 from compbench import registry
 from compbench.store import Run, RunKey, Store
+from compbench_analysis.cite import citations, to_bibtex
 
 
 def _run(root: Path, model: str, *, view: bool = False, citation: str = "") -> Run:

@@ -2,11 +2,11 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from fakes import RecordingDenoiser
 
 from compbench.engine.draws import seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.types import DataError, Example, Image, Measurement, RunError, Runtime, Task, joined
+from fakes import RecordingDenoiser
 
 
 def grey(value):

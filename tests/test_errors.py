@@ -2,11 +2,11 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from counting import HostSyncs
-from fakes import RecordingDenoiser
 
 from compbench.engine.errors import ErrorEngine, first_batch_size
 from compbench.types import RunError
+from counting import HostSyncs
+from fakes import RecordingDenoiser
 
 JOBS = np.array([(i, c, d) for i in range(2) for c in range(3) for d in range(4)])
 

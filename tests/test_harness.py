@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fakes
 import numpy as np
 import PIL.Image
 import pytest
 
+import fakes
 from compbench import harness
 from compbench.reporter import QuietReporter
 from compbench.rules import Rule

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import fakes
 import numpy as np
 import pandas as pd
 import pytest
 
+import fakes
 from compbench.harness import import_scores
 from compbench.types import DataError
 

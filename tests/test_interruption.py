@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import fakes
 import numpy as np
 import pandas as pd
 import pytest
 
+import fakes
 from compbench import harness
 from compbench.interrupts import Interrupts
 from compbench.store import Run, Store

@@ -16,10 +16,6 @@ import open_clip
 import PIL.Image
 import pytest
 import torch
-from compbench_baselines import clip_weights, open_clip_catalogue
-from compbench_baselines import open_clip as presets
-from compbench_baselines.clip_scorer import ClipScorer
-from compbench_baselines.open_clip import OpenClip, from_address
 from open_clip.transformer import QuickGELU
 
 import compbench
@@ -27,6 +23,10 @@ from compbench import registry
 from compbench.metrics import MATCHING
 from compbench.tasks import scenes
 from compbench.types import DataError, Example, Floats, Image, RunError, Runtime, Source, Task, UsageError
+from compbench_baselines import clip_weights, open_clip_catalogue
+from compbench_baselines import open_clip as presets
+from compbench_baselines.clip_scorer import ClipScorer
+from compbench_baselines.open_clip import OpenClip, from_address
 
 
 def _png(seed: int) -> bytes:

@@ -5,18 +5,18 @@ import logging
 import shutil
 from dataclasses import replace
 
-import literal
 import numpy as np
 import PIL.Image
 import pytest
 import torch
-from counting import HostSyncs
 
+import literal
 from compbench import models, rules
 from compbench.engine.errors import ErrorEngine
 from compbench.rules import Rule
 from compbench.scorers import pipelines, protocols
 from compbench.types import DataError, Example, Image, Runtime, Source, joined
+from counting import HostSyncs
 
 CAPTIONS = ("a red circle to the left of a blue square", "a blue square to the left of a red circle")
 N_DRAWS = 40

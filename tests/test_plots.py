@@ -6,6 +6,7 @@ import io
 
 import pandas as pd
 import pytest
+
 from compbench_analysis import plots, tables
 
 

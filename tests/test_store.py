@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fakes
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fakes
 from compbench import parts, rules
 from compbench.contents import Contents
 from compbench.rules import Rule

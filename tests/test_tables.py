@@ -9,17 +9,17 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import fakes
 import numpy as np
 import pytest
-from compbench_analysis import results, tables
-from compbench_analysis.render import FORMATS, Grid, render
-from compbench_analysis.signature import labels, partial, signature
 from scipy import stats
 
+import fakes
 from compbench.metrics import MATCHING
 from compbench.store import Run, RunKey, Store
 from compbench.types import Example, ScoreMatrix, Task, UsageError
+from compbench_analysis import results, tables
+from compbench_analysis.render import FORMATS, Grid, render
+from compbench_analysis.signature import labels, partial, signature
 
 RIGHT, WRONG, TIED = np.eye(2), 1 - np.eye(2), np.ones((2, 2))
 # the published counts of CLIP ViT-L/14: right, of n

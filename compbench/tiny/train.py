@@ -28,7 +28,7 @@ from compbench.tasks import scenes
 from compbench.tiny import export
 from compbench.tiny.tokenizer import make_tokenizer
 
-__all__ = ["Recipe", "main"]
+__all__ = ["Recipe", "Stage", "main", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,14 @@ class Recipe:
     vae_steps: int = 1_200
     vae_batch: int = 32
     bank_scenes: int = 48_000
-    sd_steps: int = 6_000
+    sd_steps: int = 8_000
     sd_batch: int = 64
-    sd_learning_rate: float = 1.5e-3
+    # step -> learning rate, straight lines between
+    sd_rates: tuple[tuple[int, float], ...] = ((0, 0.0), (200, 1.5e-3), (3_000, 1.5e-3), (4_200, 9e-4), (8_000, 0.0))
     caption_dropout: float = 0.1
-    high_noise_share: float = 0.4
+    # from this step on, this share of the timesteps lies at or above this one: binding first, then place, of which
+    # only very noisy latents teach anything
+    high_noise: tuple[tuple[int, float, int], ...] = ((0, 0.4, 600), (4_200, 0.75, 800))
     clip_steps: int = 2_000
     clip_batch: int = 128
     clip_learning_rate: float = 1e-3
@@ -125,7 +128,7 @@ def train_vae(recipe: Recipe, work: Path) -> AutoencoderKL:
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         return F.l1_loss(decoded, images) + F.mse_loss(decoded, images) + 1e-4 * kl
 
-    stage = _Stage("vae", work, {"vae": vae}, recipe.vae_steps, 2e-3)
+    stage = Stage("vae", work, {"vae": vae}, recipe.vae_steps, _falling(2e-3, recipe.vae_steps))
     stage.run(loss)
     return vae
 
@@ -161,8 +164,9 @@ def train_sd(
         rows = torch.randint(len(bank), (recipe.sd_batch,), generator=generator)
         noise = torch.randn(bank[rows].shape, generator=generator)
         timesteps = torch.randint(1000, (recipe.sd_batch,), generator=generator)
-        high = torch.rand(recipe.sd_batch, generator=generator) < recipe.high_noise_share
-        timesteps = torch.where(high, 600 + timesteps * 400 // 1000, timesteps)
+        _, share, lowest = next(phase for phase in reversed(recipe.high_noise) if step >= phase[0])
+        high = torch.rand(recipe.sd_batch, generator=generator) < share
+        timesteps = torch.where(high, lowest + timesteps * (1000 - lowest) // 1000, timesteps)
         dropped = torch.rand(recipe.sd_batch, generator=generator) < recipe.caption_dropout
         ids = torch.where(dropped[:, None], empty, tokens[rows])
         latents = bank[rows]
@@ -171,7 +175,8 @@ def train_sd(
         hidden = text_encoder(ids)[0]
         return F.mse_loss(unet(noised, timesteps, hidden).sample, target)
 
-    stage = _Stage("sd", work, {"unet": unet, "text_encoder": text_encoder}, recipe.sd_steps, recipe.sd_learning_rate)
+    modules = {"unet": unet, "text_encoder": text_encoder}
+    stage = Stage("sd", work, modules, recipe.sd_steps, _interpolated(recipe.sd_rates))
     stage.run(loss)
     return unet, text_encoder
 
@@ -194,21 +199,28 @@ def train_clip(recipe: Recipe, tokenizer: CLIPTokenizer, work: Path) -> nn.Modul
         targets = same / same.sum(1, keepdim=True)
         return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
-    stage = _Stage("clip", work, {"clip": clip}, recipe.clip_steps, recipe.clip_learning_rate, weight_decay=0.05)
+    rate = _falling(recipe.clip_learning_rate, recipe.clip_steps)
+    stage = Stage("clip", work, {"clip": clip}, recipe.clip_steps, rate, weight_decay=0.05)
     stage.run(loss)
     return clip
 
 
-class _Stage:
-    """A training loop with warm-up, linear decay over the last half, averaged weights and checkpoints."""
+class Stage:
+    """A training loop with a learning rate by step, averaged weights and checkpoints."""
 
     def __init__(
-        self, name: str, work: Path, modules: dict[str, nn.Module], steps: int, rate: float, weight_decay: float = 0.01
+        self,
+        name: str,
+        work: Path,
+        modules: dict[str, nn.Module],
+        steps: int,
+        rate: Callable[[int], float],
+        weight_decay: float = 0.01,
     ) -> None:
         self.name, self.path, self.steps, self.rate = name, work / f"{name}.pt", steps, rate
         self.modules = nn.ModuleDict(modules)
         self.optimizer = torch.optim.AdamW(
-            self.modules.parameters(), rate, weight_decay=weight_decay, betas=(0.9, 0.99)
+            self.modules.parameters(), rate(0), weight_decay=weight_decay, betas=(0.9, 0.99)
         )
         self.average = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
 
@@ -216,7 +228,7 @@ class _Stage:
         start, running, began = self._resume(), 0.0, time.monotonic()
         for step in range(start, self.steps):
             for group in self.optimizer.param_groups:
-                group["lr"] = self._rate(step)
+                group["lr"] = self.rate(step)
             value = loss(step)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()
@@ -234,10 +246,6 @@ class _Stage:
                 )
         self.modules.load_state_dict(self.average)
         self.modules.eval()
-
-    def _rate(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / 200)
-        return self.rate * warm * min(1.0, 2 * (1 - step / self.steps))
 
     def _accumulate(self, step: int) -> None:
         decay = min(0.999, (1 + step) / (10 + step))
@@ -265,6 +273,16 @@ class _Stage:
         self.optimizer.load_state_dict(state["optimizer"])
         self.average = state["average"]
         return state["step"]
+
+
+def _falling(rate: float, steps: int, warm_up: int = 200) -> Callable[[int], float]:
+    """A warm-up, a constant rate, and a straight fall to zero over the second half."""
+    return lambda step: rate * min(1.0, (step + 1) / warm_up) * min(1.0, 2 * (1 - step / steps))
+
+
+def _interpolated(rates: tuple[tuple[int, float], ...]) -> Callable[[int], float]:
+    steps, values = zip(*rates, strict=True)
+    return lambda step: float(np.interp(step + 1, steps, values))
 
 
 def _scenes(indices: Iterable[int], seed: int, stream: int) -> tuple[np.ndarray, list[str]]:
@@ -295,6 +313,20 @@ def _save(state: object, path: Path) -> None:
     os.replace(partial, path)
 
 
+def train(recipe: Recipe, work: Path, output: Path, *, only: str | None = None) -> None:
+    """Train what `work` lacks and write `tiny-sd` and `tiny-clip` into `output`."""
+    work.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer()
+    if only != "clip":
+        vae = train_vae(recipe, work)
+        bank, captions, scaling_factor = encode_bank(recipe, vae, work)
+        unet, text_encoder = train_sd(recipe, tokenizer, bank, captions, work)
+        vae.register_to_config(scaling_factor=scaling_factor)
+        export.save_sd(output / "tiny-sd", vae, unet, text_encoder, tokenizer, new_scheduler())
+    if only != "sd":
+        export.save_clip(output / "tiny-clip", train_clip(recipe, tokenizer, work), tokenizer)
+
+
 def main() -> None:
     """Train what is not trained yet, then write the weights in the layouts of diffusers and open_clip."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -304,17 +336,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    recipe, tokenizer = Recipe(), make_tokenizer()
-    if arguments.only != "clip":
-        vae = train_vae(recipe, arguments.work)
-        bank, captions, scaling_factor = encode_bank(recipe, vae, arguments.work)
-        unet, text_encoder = train_sd(recipe, tokenizer, bank, captions, arguments.work)
-        vae.register_to_config(scaling_factor=scaling_factor)
-        export.save_sd(arguments.output / "tiny-sd", vae, unet, text_encoder, tokenizer, new_scheduler())
-    if arguments.only != "sd":
-        clip = train_clip(recipe, tokenizer, arguments.work)
-        export.save_clip(arguments.output / "tiny-clip", clip, tokenizer)
+    train(Recipe(), arguments.work, arguments.output, only=arguments.only)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""The tiny models: what ships, what it can do, and the recipe that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import compbench
+from compbench.tasks import scenes
+from compbench.tiny import train
+from compbench.tiny.tokenizer import CONTEXT_LENGTH, make_tokenizer
+
+TINY = Path(train.__file__).parent
+
+
+def test_both_models_ship_within_twenty_megabytes_as_float16_safetensors() -> None:
+    files = [file for name in ("tiny-sd", "tiny-clip") for file in (TINY / name).rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 20e6
+    assert {"open_clip_model.safetensors", "diffusion_pytorch_model.safetensors"} <= {file.name for file in files}
+    assert not [file for file in files if file.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_the_words_of_the_scenes_are_one_token_each_and_captions_fit() -> None:
+    tokenizer = make_tokenizer()
+    for colour in scenes.COLOURS:
+        for shape in scenes.SHAPES:
+            assert len(tokenizer(f"a {colour} {shape}").input_ids) == 3 + 2
+    captions = [scenes.training_scene(np.random.default_rng([1, n]))[1] for n in range(300)]
+    assert max(len(tokenizer(caption).input_ids) for caption in captions) <= CONTEXT_LENGTH
+
+
+def test_shipped_tokenizers_are_the_recipe_s() -> None:
+    from transformers import AutoTokenizer, CLIPTokenizer
+
+    text = "on the left a red circle and on the right a zebra"
+    expected = make_tokenizer()(text).input_ids
+    assert CLIPTokenizer.from_pretrained(TINY / "tiny-sd" / "tokenizer")(text).input_ids == expected
+    assert AutoTokenizer.from_pretrained(TINY / "tiny-clip")(text).input_ids == expected
+
+
+@pytest.mark.parametrize(("model", "options"), [("tiny-clip", {}), ("tiny-sd", {"draws": 16})])
+def test_a_shipped_model_binds_colours_to_shapes(tmp_path: Path, model: str, options: dict[str, object]) -> None:
+    frame = compbench.run("shapes", model=model, limit=36, runs=tmp_path, **options).to_frame()
+    bound = frame[frame["tag"] != "Object"]
+    assert len(bound) > 15
+    assert bound["text"].mean() > 0.8  # chance is 0.25
+
+
+def test_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    def stage(work: Path) -> train.Stage:
+        torch.manual_seed(0)
+        work.mkdir(exist_ok=True)
+        return train.Stage("line", work, {"line": nn.Linear(3, 1)}, 9, lambda step: 0.1 / (step + 1))
+
+    def loss_of(one: train.Stage, stops_at: int | None = None):
+        def loss(step: int) -> torch.Tensor:
+            if step == stops_at:
+                raise KeyboardInterrupt
+            batch = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+            return (one.modules["line"](batch) - 1).square().mean()
+
+        return loss
+
+    whole = stage(tmp_path / "whole")
+    whole.run(loss_of(whole), save_every=2)
+    stopped = stage(tmp_path / "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(loss_of(stopped, stops_at=5), save_every=2)
+    resumed = stage(tmp_path / "stopped")
+    resumed.run(loss_of(resumed), save_every=2)
+    for key, value in whole.modules.state_dict().items():
+        assert torch.equal(value, resumed.modules.state_dict()[key])
+
+
+def test_the_recipe_runs_from_scenes_to_both_folders(tmp_path: Path) -> None:
+    recipe = train.Recipe(
+        vae_steps=2, vae_batch=2, bank_scenes=6, sd_steps=2, sd_batch=2, clip_steps=2, clip_batch=4, seed=1
+    )
+    train.train(recipe, tmp_path / "work", tmp_path / "out")
+    pairs = [scenes.training_scene(np.random.default_rng(n)) for n in range(2)]
+    images, captions = [image for image, _ in pairs], [caption for _, caption in pairs]
+    for model in (f"sd:{tmp_path}/out/tiny-sd", f"open-clip:{tmp_path}/out/tiny-clip"):
+        options = {"draws": 2, "dtype": "float32"} if model.startswith("sd:") else {}
+        scores = compbench.load_model(model, **options).score_pairs(images, captions)
+        assert scores.shape == (2, 2)
+        assert np.isfinite(scores).all()
