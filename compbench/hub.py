@@ -54,19 +54,28 @@ def fetch(source: Source, allow_patterns: Sequence[str], is_offline: bool, repo_
     """The folder that holds the files which match; a local source is its own folder. DataError says what to do."""
     if source.is_local:
         return _existing(Path(source.repo))
-    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
+    from huggingface_hub import HfApi, snapshot_download  # pyright: ignore[reportUnknownVariableType]
+
+    def snapshot(*, local_files_only: bool) -> Path:
+        return Path(
+            snapshot_download(
+                source.repo,
+                repo_type=repo_type,
+                revision=source.revision,
+                allow_patterns=list(allow_patterns),
+                local_files_only=local_files_only,
+            )
+        )
 
     try:
-        folder = snapshot_download(
-            source.repo,
-            repo_type=repo_type,
-            revision=source.revision,
-            allow_patterns=list(allow_patterns),
-            local_files_only=is_offline,
-        )
+        if not is_offline:  # a hub that does not answer is told at once: the download alone would try for half a minute
+            HfApi().repo_info(source.repo, repo_type=repo_type, revision=source.revision, timeout=10)
+        return snapshot(local_files_only=is_offline)
     except Exception as error:
+        with suppress(Exception):
+            if not is_offline:
+                return snapshot(local_files_only=True)
         raise explain(error, source.repo, repo_type) from error
-    return Path(str(folder))
 
 
 def missing_bytes(source: Source, allow_patterns: Sequence[str], is_offline: bool) -> int | None:
