@@ -7,6 +7,7 @@ stored in one target are errors in every target after a weight per draw.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from compbench.types import DrawTable, Floats, Measurement, ScoreMatrix, UsageEr
 __all__ = ["TARGETS", "Rule", "score"]
 
 # what multiplies an error in v to give the error in the named target
-_FROM_V = {
+_FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
     "v": lambda draws: np.ones_like(draws.alpha, dtype=np.float64),
     "eps": lambda draws: draws.alpha.astype(np.float64) ** 2,
     "x0": lambda draws: draws.sigma.astype(np.float64) ** 2,

@@ -1,3 +1,5 @@
+# pyright: reportArgumentType=false
+# (diffusers annotates its constructors too narrowly)
 """Writes trained tiny models in the layouts that diffusers and open_clip load."""
 
 from __future__ import annotations
@@ -8,7 +10,10 @@ from typing import Any
 
 import open_clip
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer

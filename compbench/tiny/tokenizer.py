@@ -26,7 +26,7 @@ def make_tokenizer() -> CLIPTokenizer:
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys([_PAD, *pieces, _START, _END]))}
     return CLIPTokenizer(
         vocab=vocabulary,
-        merges=merges,
+        merges=merges,  # pyright: ignore[reportArgumentType]  # pairs, as the tokenizers library takes them
         pad_token=_PAD,
         model_max_length=CONTEXT_LENGTH,
     )
