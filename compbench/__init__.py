@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from compbench.plugins import model, task
     from compbench.rules import Rule
     from compbench.store import Run, Store
-    from compbench.types import Example, Image, ScoreMatrix, Task
+    from compbench.types import Example, Image, ModelSpec, ScoreMatrix, Task
 
 __version__ = metadata.version("compbench")
 
@@ -27,6 +27,7 @@ _HOMES = {
     "Store": "store",
     "Example": "types",
     "Image": "types",
+    "ModelSpec": "types",
     "ScoreMatrix": "types",
     "Task": "types",
 }
@@ -34,6 +35,7 @@ _HOMES = {
 __all__ = [
     "Example",
     "Image",
+    "ModelSpec",
     "Rule",
     "Run",
     "ScoreMatrix",

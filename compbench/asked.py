@@ -13,9 +13,10 @@ from compbench import hub, registry
 from compbench.store import Run, RunKey, Store, subset
 from compbench.types import DataError, Example, Json, ModelSpec, Source, Task, UsageError
 
-__all__ = ["Asked", "Request", "model_spec", "settle"]
+__all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ class Asked:
 
 def settle(request: Request, say: Callable[[str], None]) -> Asked:
     """Everything that can be wrong with a request is told here, before torch is imported."""
-    if request.limit is not None and request.limit < 1:
-        raise UsageError(f"limit cannot be {request.limit}; expected a whole number of examples, at least 1")
+    if request.limit is not None:
+        _check_count("limit", request.limit)
     label, spec = model_spec(request, say)
     task = _task(request)
     spec = spec.for_task(task.name)
@@ -83,6 +84,26 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         say(f"{task.name}: {len(task.examples)} → {limit} examples, the same for every model")
     key = dataclasses.replace(unpinned, weights=weights)
     return Asked(task, label, spec, source, key, limit, ids, store, _described(label, spec, wanted))
+
+
+def check_where(device: str, batch_size: int | None) -> None:
+    """UsageError for a device that cannot be, or a batch size that is no count."""
+    if batch_size is not None:
+        _check_count("batch_size", batch_size)
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"no device named {device!r}; expected auto, cpu, cuda, cuda:1 or mps")
+
+
+def check_is_here(asked: Asked) -> None:
+    """DataError, without importing torch, where the hub must not be asked and the weights are not in its cache."""
+    files = getattr(asked.spec, "files", None)
+    if asked.source is not None and not asked.source.is_local and files is not None:
+        hub.fetch(asked.source, files, is_offline=True)
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{name} cannot be {value!r}; expected a whole number, at least 1")
 
 
 def model_spec(request: Request, say: Callable[[str], None]) -> tuple[str, ModelSpec]:
@@ -102,6 +123,8 @@ def _task(request: Request) -> Task:
     if isinstance(task, str):
         data = None if request.data is None else Path(request.data)
         task = registry.task(task, data=data, is_offline=request.is_offline)
+    if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
+        raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
     _check(task)
     return task
 

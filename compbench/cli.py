@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import click
 
 from compbench import flags
 from compbench.errors import DataError, RunError, UsageError
-from compbench_analysis.render import Grid, render
+from compbench_analysis.render import Grid, records, render
 
 if TYPE_CHECKING:
     from compbench.store import Run
@@ -157,7 +158,11 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
     elif kind == "runs":
         from compbench.store import Store
 
-        _print(render([listing.stored(Store(runs).runs())], style), output)
+        store = Store(runs)
+        stored = store.runs()
+        if not stored:
+            click.echo(f"no runs in {str(store.root)!r}", err=True)
+        _print(render([listing.stored(stored)], style), output)
     else:
         found = {"tasks": plugins.entries("task"), "models": plugins.entries("model", "scheme")}
         wanted = {each: entries for each, entries in found.items() if kind in (None, each)}
@@ -204,6 +209,9 @@ def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str
 @flags.printed
 def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **settings: Any) -> None:
     """Store the scores or choices in a csv, tsv, parquet or jsonl file as a run.
+
+    Its columns: example_id, image, caption, score; or example_id, image, choice (the number of the caption chosen);
+    or example_id, caption, choice_image. Images and captions are numbered from 0.
 
     \b
     compbench import scores.csv --task winoground --as gpt-4o
@@ -262,7 +270,8 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
     from compbench.doctor import examine
 
     checks = list(examine(runs or Path(os.environ.get("COMPBENCH_RUNS") or "runs"), is_online=is_online))
-    _print(render([listing.checks(checks)], style), output)
+    text = records(map(asdict, checks), style) if style in ("csv", "json") else render([listing.checks(checks)], style)
+    _print(text, output)
     return FAILED if any(check.state == "problem" for check in checks) else DONE
 
 

@@ -35,13 +35,14 @@ class Contents:
     folder: Path
     say: Callable[[str], None]
     bytes_at_once: int = 64_000_000  # of errors and their mask in memory, whatever the size of the run
+    _is_told: bool = False  # that the draws are damaged
     _index: dict[Path, _Part] = field(default_factory=dict["Path", "_Part"])
     _done: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict[tuple[object, ...], frozenset[str]])
 
     @property
     def has_errors(self) -> bool:
         """Whether it is the run of a scorer that measures errors."""
-        return (self.folder / "draws.parquet").exists()
+        return (self.folder / "draws.parquet").exists() or (self.folder / "errors").exists()
 
     @cached_property
     def examples(self) -> pd.DataFrame:
@@ -81,10 +82,11 @@ class Contents:
 
     def measurements(self, ids: Sequence[str] | None) -> dict[str, Measurement]:
         """The stored errors of each example that has any."""
-        if not self.has_errors:
+        n_bank = self._bank_size() if self.has_errors else 0
+        if not n_bank:
             return {}
         found: dict[str, Measurement] = {}
-        for chunk, errors, measured in self._errors(self._known(ids), len(self.draws().alpha)):
+        for chunk, errors, measured in self._errors(self._known(ids), n_bank):
             for example_id, its_errors, its_mask in zip(chunk, errors, measured, strict=True):
                 draws = np.flatnonzero(its_mask.any((0, 1)))
                 if len(draws):
@@ -227,9 +229,14 @@ class Contents:
 
     def _bank_size(self) -> int:
         """0 where the draws cannot be read: the scorer writes them anew."""
+        if not self.has_errors:
+            return 0
         try:
             return len(self.draws().alpha)
-        except RunError:
+        except RunError as error:
+            if not self._is_told:
+                self.say(str(error))
+            self._is_told = True
             return 0
 
     def _scores(self, ids: Sequence[str]) -> dict[str, Floats]:

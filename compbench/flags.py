@@ -64,7 +64,9 @@ output = click.option(
 )
 printed = _together(_style, output)
 to_run = _together(
-    click.option("--model", "-m", "models", multiple=True, required=True, help="Name or scheme:ADDRESS (repeatable)."),
+    click.option(
+        "--model", "-m", "models", multiple=True, required=True, help="Name or scheme:ADDRESS; repeat it, or a,b."
+    ),
     click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
     data,
     click.option("--limit", "-L", type=click.IntRange(1), help="A seeded subset, the same for every model."),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from compbench import provenance
-from compbench.asked import Asked, Request, settle
+from compbench.asked import Asked, Request, check_is_here, check_where, settle
 from compbench.imported import import_scores
 from compbench.interrupts import Interrupts
 from compbench.loaded import LoadedModel, load_model
@@ -27,7 +27,6 @@ from compbench.types import (
     ScoreMatrix,
     Scorer,
     Task,
-    UsageError,
 )
 
 __all__ = [
@@ -71,8 +70,7 @@ def run(
     is not pinned to one.
     """
     reporter = reporter or QuietReporter()
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch_size cannot be {batch_size}; expected a whole number, at least 1, or none")
+    check_where(device, batch_size)
     given = {**(options or {}), **model_options}
     asked = settle(Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh), reporter.say)
     stored = asked.open()
@@ -146,11 +144,13 @@ def _measure(
     with interrupts.watched():
         try:
             stored.repair()
-            stored.mark("running", view=asked.view)
+            stored.mark("running", view=asked.view, limit=asked.limit)
             if asked.missing(stored):
                 runtime = Runtime(
                     device, batch_size, is_offline, reporter.say, lambda n: reporter.advance(evaluations=n)
                 )
+                if is_offline:
+                    check_is_here(asked)
                 scorer = asked.spec.build(asked.source, runtime)
                 warn_if_long(scorer, asked, stored, reporter.say)
                 where = str(getattr(scorer, "device", "cpu" if device == "auto" else device))

@@ -77,16 +77,18 @@ def plans(made: Sequence[Plan], style: str) -> str:
             count(plan.examples),
             count(plan.pairs),
             _known(plan.evaluations, count),
-            _known(plan.tflops, "{:,.3g}".format),
-            _known(plan.seconds, duration),
+            "–" if plan.evaluations == 0 else _known(plan.tflops, "{:,.3g}".format),
+            "–" if plan.evaluations == 0 else _known(plan.seconds, duration),
             _known(plan.fetch_bytes, size),
             size(plan.store_bytes),
         )
         for plan in made
     )
+    is_open = any(cell == "?" for row in rows for cell in row)
     notes = (
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
-        "Nothing was measured or written. ? cannot be known before the weights are here.",
+        "Nothing was measured or written.",
+        *(("? cannot be known before the weights are here, or while the hub does not answer.",) if is_open else ()),
     )
     return render([Grid(header, rows, notes=notes, align="ll" + "r" * 7)], style)
 

@@ -25,6 +25,7 @@ from compbench.types import (
     ScoreMatrix,
     Scorer,
     Task,
+    UsageError,
     joined,
 )
 
@@ -44,6 +45,8 @@ class LoadedModel:
 
     def score_pairs(self, images: Sequence[PIL.Image.Image | Path | str], captions: Sequence[str]) -> Floats:
         """[I, C] float64, the score of every caption for every image; higher is a better match."""
+        if isinstance(captions, str):
+            raise UsageError(f"captions cannot be one string, {captions!r}; expected a list of captions")
         if (empty := next((n for n, text in enumerate(captions) if not text.strip()), None)) is not None:
             raise DataError(f"caption {empty} is empty; expected words that describe an image")
         matches = np.zeros((len(images), len(captions)), bool)

@@ -128,9 +128,19 @@ class StableDiffusion(ModelSpec):
     def source(self) -> Source | None:
         if self.pipeline is not None:
             return None
-        if self.folder is not None:
-            return Source(str(self.folder.expanduser()), is_local=True)
-        return Source(self.repo, self.revision, self.is_local)
+        if self.folder is not None or self.is_local:
+            return self._local_source(Path(self.folder or self.repo).expanduser())
+        return Source(self.repo, self.revision)
+
+    def _local_source(self, folder: Path) -> Source:
+        """UsageError, before torch is imported, where no pipeline is."""
+        if not (folder / "unet").is_dir():
+            hint = "; `python -m compbench.tiny.train` trains it" if self.is_small else ""
+            raise UsageError(
+                f"model {self.name!r} has no unet/ in {str(folder)!r}; expected the diffusers layout of Stable "
+                f"Diffusion (unet, vae, text_encoder, tokenizer, scheduler){hint}"
+            )
+        return Source(str(folder), is_local=True)
 
     def identity(self) -> Mapping[str, Json]:
         settled = self.for_task(None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compbench import hub
-from compbench.asked import Asked, Request, settle
+from compbench.asked import Asked, Request, check_is_here, check_where, settle
 from compbench.reporter import QuietReporter, Reporter
 from compbench.store import Run
 from compbench.types import Example, ModelSpec, Price, Priced, Runtime, Scorer, Task
@@ -57,12 +57,15 @@ def plan(
 ) -> Plan:
     """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
     say = (reporter or QuietReporter()).say
+    check_where(device, batch_size)
     given = {**(options or {}), **model_options}
     asked = settle(Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh), say)
     stored = asked.store.get(asked.key)
     missing = asked.missing(stored)
     fetch_bytes = _fetch_bytes(asked, is_offline) if missing else 0
     price = None
+    if missing and is_offline:
+        check_is_here(asked)
     if missing and (fetch_bytes == 0 or is_offline):
         scorer = asked.spec.build(asked.source, Runtime(device, batch_size, is_offline, say))
         price = scorer.price(missing) if isinstance(scorer, Priced) else None
@@ -94,13 +97,13 @@ def _planned(
     n_pairs, n_draws = _n_pairs(missing), asked.view.get("n_draws")
     evaluations = n_draws * n_pairs - n_measured if isinstance(n_draws, int) else None if "n_draws" in asked.view else 0
     tflops = seconds = None
-    store_bytes = n_pairs * _BYTES_PER_SCORE + _BYTES_PER_ERROR * (evaluations or 0)
+    store_bytes = _BYTES_PER_ERROR * evaluations if evaluations else n_pairs * _BYTES_PER_SCORE
     if price is not None:
         evaluations = price.evaluations_per_pair * n_pairs - n_measured
         tflops = evaluations * price.flops_per_evaluation / 1e12
         # an embedding model has no evaluations to time
         seconds = evaluations * price.seconds_per_evaluation if evaluations else None
-        store_bytes = n_pairs * price.bytes_per_pair
+        store_bytes = evaluations * price.bytes_per_pair // max(price.evaluations_per_pair, 1)
     return Plan(
         task=asked.task.name,
         model=asked.label,

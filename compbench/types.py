@@ -76,8 +76,10 @@ class Image:
             opened = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
             opened.load()
         except (OSError, SyntaxError, ValueError) as error:
+            is_no_picture = isinstance(error, PIL.UnidentifiedImageError)
+            why = "it is no picture that Pillow knows" if is_no_picture else str(error)
             raise DataError(
-                f"image {self.name!r} cannot be decoded ({error}); expected a whole PNG, JPEG or other picture: "
+                f"image {self.name!r} cannot be decoded ({why}); expected a whole PNG, JPEG or other picture: "
                 "fetch or copy it again"
             ) from error
         return opened

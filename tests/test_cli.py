@@ -273,7 +273,7 @@ def test_doctor_finds_what_works_and_never_shows_a_token(capsys: Captured, monke
     monkeypatch.setenv("HF_TOKEN", "hf_notasecret")
     assert main(["doctor", "--format", "json"]) == 0
     out = capsys.readouterr().out
-    state_of = {row["what"]: row["state"] for row in json.loads(out)}
+    state_of = {row["name"]: row["state"] for row in json.loads(out)}
     assert state_of["torch"] == state_of["hub token"] == state_of["runs"] == "ok"
     assert "hf_notasecret" not in out
 

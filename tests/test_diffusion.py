@@ -114,6 +114,7 @@ def test_a_nan_names_example_caption_and_draw_and_what_came_before_stands():
     denoiser.broken = (5, int(classifier.bank.timesteps[6]))
     stream = classifier.score(EXAMPLES, {})
     assert [next(stream).example_id, next(stream).example_id] == ["00", "01"]
+    assert next(stream).draws.tolist() == [0, 1, 2, 3, 4, 5]  # of the third example, before the draw that broke
     with pytest.raises(RunError, match=r"nan for example '02', image 0, caption 1 \('caption 5'\), draw 6") as error:
         next(stream)
     assert f"timestep {denoiser.broken[1]}" in str(error.value)

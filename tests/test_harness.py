@@ -360,3 +360,30 @@ def test_errors_may_come_in_pieces_and_an_interruption_keeps_each(tmp_path: Path
     assert run.status == "done"
     assert going_on.measured_draws[0] == ("0002", 3)  # draws 0 to 2 of the third example were kept
     assert len(going_on.measured_draws) == 1 + 2 * 4
+
+
+def test_damaged_draws_are_said_and_written_anew_and_nothing_is_measured_again(tmp_path: Path) -> None:
+    task, book = fakes.task(4), Notebook()
+    run = harness.run(task, model=fakes.GivenSpec(fakes.ErrorScorer(), VIEW), runs=tmp_path)
+    scores = run.table().scores
+    (run.path / "draws.parquet").write_bytes(b"junk")
+    assert Store(tmp_path, say=book.say).find(run.path).done() == set()
+    assert "the draws of run" in book.said[-1]
+    scorer = fakes.ErrorScorer()
+    again = harness.run(task, model=fakes.GivenSpec(scorer, VIEW), runs=tmp_path, reporter=book)
+    assert scorer.measured_draws == []
+    assert again.status == "done"
+    assert np.array_equal(again.table().scores, scores)
+
+
+def test_what_cannot_be_asked_is_told_with_what_is_expected(tmp_path: Path) -> None:
+    model: Any = fakes.Spec()
+    for wrong, message in [
+        ({"limit": "4"}, "limit cannot be '4'; expected a whole number"),
+        ({"batch_size": 0}, "batch_size cannot be 0"),
+        ({"device": "cda"}, "no device named 'cda'"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            harness.run(fakes.task(1), model=model, runs=tmp_path, **wrong)
+    with pytest.raises(UsageError, match="task cannot be 1"):
+        harness.run(1, model=model, runs=tmp_path)  # type: ignore[arg-type]

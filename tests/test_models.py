@@ -82,12 +82,16 @@ def test_a_wrong_option_is_told_with_what_is_expected(change, message):
 
 
 def test_a_local_folder_can_stand_for_the_hub_s_copy(tmp_path):
+    with pytest.raises(UsageError, match="has no unet/ in"):
+        replace(SD2, folder=tmp_path).source()
+    (tmp_path / "unet").mkdir()
     assert replace(SD2, folder=tmp_path).source() == Source(str(tmp_path), is_local=True)
     with pytest.raises(UsageError, match="no folder"):
         replace(SD2, folder=tmp_path / "none")
 
 
 def test_an_address_is_a_folder_or_a_hub_name_with_or_without_a_revision(tmp_path):
+    (tmp_path / "unet").mkdir()
     assert from_address(str(tmp_path)).source() == Source(str(tmp_path), is_local=True)
     assert from_address("org/name").source() == Source("org/name")
     assert from_address("org/name@refs/pr/1").source() == Source("org/name", "refs/pr/1")

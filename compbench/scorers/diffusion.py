@@ -96,10 +96,7 @@ class DiffusionClassifier:
             self._measure(engine, started, latents, states, wanted)
             if engine.batch_size < size:  # memory ran out: the next call begins there
                 self._batch_size = size = engine.batch_size
-            for work in started:
-                work.check(self.bank)
-                if work.n_ready:
-                    yield work.measurement()
+            yield from _ready(started, self.bank)
             for done in [work for work in started if not work.n_left]:
                 started.remove(done)
                 latents.release(done.example.images)
@@ -234,18 +231,20 @@ class _Work:
         self.n_done += n
         return errors[n:]
 
-    def check(self, bank: DrawBank) -> None:
-        """RunError for the first error so far that is not a finite number."""
+    def fault(self, bank: DrawBank) -> RunError | None:
+        """What to raise for the first error so far that is not a finite number; what came before it stays."""
         bad = np.flatnonzero(~np.isfinite(self.errors.reshape(-1)[: self.n_done]))
-        if len(bad):
-            d, image, caption = (int(each) for each in np.unravel_index(bad[0], self.errors.shape))
-            draw = int(self.draws[d])
-            raise RunError(
-                f"the network gave {self.errors[d, image, caption]} for example {self.example.id!r}, image {image}, "
-                f"caption {caption} ({self.example.captions[caption]!r}), draw {draw} (timestep "
-                f"{int(bank.timesteps[draw])}); what was measured before is stored. A wider dtype (float32) is the "
-                "usual cure"
-            )
+        if not len(bad):
+            return None
+        self.n_done = int(bad[0])
+        d, image, caption = (int(each) for each in np.unravel_index(bad[0], self.errors.shape))
+        draw = int(self.draws[d])
+        return RunError(
+            f"the network gave {self.errors[d, image, caption]} for example {self.example.id!r}, image {image}, "
+            f"caption {caption} ({self.example.captions[caption]!r}), draw {draw} (timestep "
+            f"{int(bank.timesteps[draw])}); what was measured before is stored. A wider dtype (float32) is the "
+            "usual cure"
+        )
 
     def measurement(self) -> Measurement:
         """The draws that are ready; they count as handed on."""
@@ -260,6 +259,16 @@ def _work(example: Example, n_draws: int, known: Measurement | None) -> _Work:
     have = set[int]() if known is None else set(known.draws[known.measured.all((0, 1))].tolist())
     draws = np.array([draw for draw in range(n_draws) if draw not in have], dtype=np.int32)
     return _Work(example, draws, np.empty((len(draws), *example.shape), dtype=np.float32))
+
+
+def _ready(started: Sequence[_Work], bank: DrawBank) -> Iterator[Measurement]:
+    """What can be handed on; a fault is raised after what was measured before it."""
+    for work in started:
+        fault = work.fault(bank)
+        if work.n_ready:
+            yield work.measurement()
+        if fault is not None:
+            raise fault
 
 
 def _rows(keys: Sequence[Key]) -> dict[Key, int]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compbench.types import ModelSpec, ScoreMatrix
+from compbench import ModelSpec, ScoreMatrix
 
 
 @dataclass(frozen=True)
