@@ -6,9 +6,8 @@ Each image of a run and each distinct caption is embedded once; embeddings are f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compbench.engine.devices import full_float32, halved, is_out_of_memory, pick_device
 from compbench.types import (
     DataError,
     Example,
@@ -28,7 +28,6 @@ from compbench.types import (
     Runtime,
     ScoreMatrix,
     Task,
-    UsageError,
 )
 
 __all__ = ["ClipScorer"]
@@ -76,7 +75,7 @@ class ClipScorer:
         runtime: Runtime,
     ) -> ClipScorer:
         """The scorer on the runtime's device."""
-        device = _device(runtime.device)
+        device = pick_device(runtime.device)
         batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(device.type, 256)
         return cls(
             model, transform, tokenize, getattr(torch, dtype), device=device, batch_size=batch_size, say=runtime.say
@@ -110,27 +109,15 @@ class ClipScorer:
         """[n, d] float32 of unit length, in batches that are halved when memory runs out."""
         embedded: list[Tensor] = []
         start = 0
-        with _full_float32():
+        with full_float32():
             while start < len(inputs):
                 features = _try(encode, inputs[start : start + self.batch_size].to(self.device))
                 if features is None:
-                    self._halve()
+                    self.batch_size = halved(self.batch_size, self.device, self._say)
                     continue
                 embedded.append(features)
                 start += len(features)
         return torch.cat(embedded).cpu().numpy()
-
-    def _halve(self) -> None:
-        if self.batch_size == 1:
-            raise RunError(
-                f"out of memory on {self.device} at batch size 1: stop other programs there, or use another --device "
-                "or a smaller model; what was scored is stored"
-            )
-        smaller = self.batch_size // 2
-        self._say(f"out of memory: batch size {self.batch_size} → {smaller}")
-        self.batch_size = smaller
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _cosines(self, example: Example, images: Mapping[Image, Floats]) -> Floats:
         """[I, C] float64; RunError where one is not a number."""
@@ -216,30 +203,6 @@ def _try(encode: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor | None:
     try:
         return F.normalize(encode(batch).float(), dim=-1)
     except RuntimeError as error:
-        # the CPU and MPS allocators have no class of their own
-        is_out_of_memory = isinstance(error, torch.OutOfMemoryError) or any(
-            words in str(error) for words in ("can't allocate memory", "out of memory")
-        )
-        if not is_out_of_memory:
+        if not is_out_of_memory(error):
             raise
         return None
-
-
-@contextmanager
-def _full_float32() -> Generator[None]:
-    """float32 means float32: cuDNN would round the patch embedding to TF32."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
-        yield
-
-
-def _device(name: str) -> torch.device:
-    """The named device, or the fastest there is for "auto"."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"no device named {name!r}; expected auto, cpu, cuda, cuda:1 or mps") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {name!r} is not there: torch sees no CUDA device; leave out --device, or say cpu")
-    return device

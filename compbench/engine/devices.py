@@ -1,12 +1,15 @@
-"""Where to compute."""
+"""Where to compute, and what to do when its memory runs out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
 import torch
 
-from compbench.types import UsageError
+from compbench.types import RunError, UsageError
 
-__all__ = ["pick_device"]
+__all__ = ["full_float32", "halved", "is_out_of_memory", "pick_device"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -23,3 +26,29 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"no device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     return device
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a batch did not fit; the allocators of CPU and MPS have no class of their own."""
+    words = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
+
+
+def halved(batch_size: int, device: torch.device, say: Callable[[str], None]) -> int:
+    """Half the batch size that did not fit, said in one line; RunError when it was 1."""
+    if batch_size == 1:
+        raise RunError(
+            f"out of memory on {device} at batch size 1: stop other programs there, use a smaller dtype "
+            "(--dtype bfloat16), another --device or a smaller model; what was measured is stored"
+        )
+    say(f"out of memory: batch size {batch_size} → {batch_size // 2}")
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return batch_size // 2
+
+
+@contextmanager
+def full_float32() -> Generator[None]:
+    """float32 means float32: cuDNN would round convolutions to TF32, whose errors change decisions."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
+        yield

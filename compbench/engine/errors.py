@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from compbench.engine.denoiser import Conditioning, Denoiser, mean_square
-from compbench.types import Floats, Ints, RunError
+from compbench.engine.devices import full_float32, halved, is_out_of_memory
+from compbench.types import Floats, Ints
 
 __all__ = ["ErrorEngine", "first_batch_size"]
 
@@ -44,11 +44,11 @@ class ErrorEngine:
         rows = torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)).to(self.denoiser.device)
         errors = torch.empty(len(jobs), dtype=torch.float32, device=self.denoiser.device)
         start = 0
-        with _full_float32():
+        with full_float32():
             while start < len(jobs):
                 measured = self._try(latents, conditioning, rows, start)
                 if measured is None:
-                    self._halve()
+                    self.batch_size = halved(self.batch_size, self.denoiser.device, self._say)
                     continue
                 stop = min(start + len(measured), len(jobs))
                 errors[start:stop] = measured[: stop - start]
@@ -69,21 +69,9 @@ class ErrorEngine:
             )
             return mean_square(residual)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return None  # the caller halves after this frame, and what it holds, is gone
-
-    def _halve(self) -> None:
-        if self.batch_size == 1:
-            raise RunError(
-                f"out of memory on {self.denoiser.device} at batch size 1: stop other programs there, use a smaller "
-                "dtype (--dtype bfloat16) or another --device; what was measured is stored"
-            )
-        smaller = self.batch_size // 2
-        self._say(f"out of memory: batch size {self.batch_size} → {smaller}")
-        self.batch_size = smaller
-        if self.denoiser.device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def first_batch_size(denoiser: Denoiser, run_batch: Callable[[int], object]) -> int:
@@ -106,15 +94,3 @@ def _peak_bytes(device: torch.device, run_batch: Callable[[int], object], size: 
     torch.cuda.reset_peak_memory_stats(device)
     run_batch(size)
     return torch.cuda.max_memory_allocated(device)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # the CPU allocator has no class of its own
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-@contextmanager
-def _full_float32() -> Generator[None]:
-    """float32 means float32: cuDNN would round convolutions to TF32, whose errors change decisions."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
-        yield
