@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import literal
-from compbench import models, rules
+from compbench import models, registry, rules
 from compbench.engine.errors import ErrorEngine
 from compbench.rules import Rule
 from compbench.scorers import pipelines, protocols
@@ -49,6 +50,18 @@ def test_every_error_and_decision_is_that_of_the_literal_loop(target, tiny_pipel
         np.testing.assert_allclose(result.errors * weights, published, rtol=1e-5)
         scores = rules.score(result, ours.draw_table(), Rule("eps")).scores
         assert np.array_equal(np.argsort(scores, axis=None), np.argsort(-published.astype(float).mean(-1), axis=None))
+
+
+def test_the_shipped_model_agrees_with_the_literal_loop_on_all_thousand_draws():
+    folder = Path(models.TINY_SD.repo)
+    each = registry.task("shapes").examples[0]
+    ours = classifier(folder, batch_size=None, draws=1000)
+    (result,) = joined(ours.score([each], {}))
+    pictures = [image.decode() for image in each.images]
+    published = literal.literal_errors(folder, pictures, each.captions, ours.bank.timesteps.tolist())
+    np.testing.assert_allclose(result.errors * Rule("eps").weights(ours.draw_table()), published, rtol=1e-5)
+    scores = rules.score(result, ours.draw_table(), Rule("eps")).scores
+    assert np.array_equal(np.argsort(scores, axis=None), np.argsort(-published.astype(float).mean(-1), axis=None))
 
 
 def test_the_published_halves_are_imitated(tiny_eps_pipeline_folder):
