@@ -52,7 +52,7 @@ class StableDiffusion(ModelSpec):
     repo: str = field(default="", metadata=_FIXED)
     revision: str | None = field(default=None, metadata=_FIXED)
     is_local: bool = field(default=False, metadata=_FIXED)
-    # quick on a CPU: float32, 32 draws, compbench's protocol everywhere
+    # quick on a CPU: float32, 16 draws, compbench's protocol everywhere
     is_small: bool = field(default=False, metadata=_FIXED)
     pipeline: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # one in memory, in place of a repo
     weights: str | None = field(default=None, metadata=_FIXED)  # digest of the pipeline in memory
@@ -118,7 +118,7 @@ class StableDiffusion(ModelSpec):
         return replace(
             self,
             protocol=protocol,
-            draws=self.draws or (1000 if not is_ours else 32 if self.is_small else 100),
+            draws=self.draws or (1000 if not is_ours else 16 if self.is_small else 100),
             rule=self.rule if self.rule != "auto" else "native" if is_ours else "eps",
             seed=self.seed if self.seed is not None else 0 if is_ours else _PAPER_SEED,
             dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
