@@ -45,10 +45,10 @@ def test_elsewhere_our_own_protocol_is_the_default(task):
 
 
 @pytest.mark.parametrize("task", ["shapes", "winoground"])
-def test_the_tiny_model_is_always_float32_with_32_draws(task):
+def test_the_tiny_model_is_always_float32_with_16_draws(task):
     spec = TINY_SD.for_task(task)
     assert spec.identity() == {"family": "stable-diffusion", "protocol": "compbench", "seed": 0, "dtype": "float32"}
-    assert spec.view() == {"n_draws": 32, "target": "native"}
+    assert spec.view() == {"n_draws": 16, "target": "native"}
 
 
 def test_what_only_reads_a_measurement_is_no_part_of_its_identity():
