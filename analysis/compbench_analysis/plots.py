@@ -132,7 +132,12 @@ def margin_histogram(frame: pd.DataFrame, *, models: Sequence[str] = ()) -> Figu
             axis.axvline(side, color=_GREY, linewidth=1, linestyle=":")
         flips = f"{part['p_flip'].sum():.1f} of {len(part)} expected to flip"
         _titled(axis, f"{model}, {metric}\n{flips}", "examples" if number == 0 else "")
-    _caption(figure, frame, "decision margin in standard errors over draws", "right of 0 is right")
+    _caption(
+        figure,
+        frame,
+        "decision margin in standard errors over draws",
+        f"right of 0 is right; the last bars hold all beyond {_FURTHEST:g}",
+    )
     return figure
 
 

@@ -34,7 +34,7 @@ def half_samples(timesteps: Floats, n_resamples: int, seed: int) -> Floats:
     """[n_resamples, D] weights of a stratified bootstrap; neighbouring timesteps, two by two, are the strata.
 
     n - 1 of a stratum's n draws are taken with replacement and count n / (n - 1) times, which makes the variance of a
-    mean unbiased in strata this small (Rao and Wu, JASA 83, 1988, section 3); of two draws one counts double.
+    mean unbiased in strata this small (Rao and Wu, JASA 83, 1988); of two draws one counts double.
     """
     if len(timesteps) < 2:
         raise UsageError("one draw tells nothing of what other draws would give; run with more draws")
