@@ -20,7 +20,7 @@ import pandas as pd
 from compbench import disk, parts, rules
 from compbench.parts import DamagedPart
 from compbench.rules import Rule
-from compbench.types import Bools, DrawTable, Floats, Json, Measurement, RunError, ScoreMatrix, ScoreTable
+from compbench.types import Bools, DrawTable, ErrorTable, Floats, Json, Measurement, RunError, ScoreMatrix, ScoreTable
 
 __all__ = ["Contents", "Shape"]
 
@@ -109,6 +109,23 @@ class Contents:
             )
             for shape, members in by_shape.items()
         }
+
+    def seen(self) -> frozenset[str]:
+        """The examples of which anything is stored."""
+        return frozenset().union(*(part.id_set for part in self._parts().values()))
+
+    def n_common_draws(self, ids: Sequence[str]) -> int:
+        """How many leading draws of the bank every pair of each of `ids` was measured on."""
+        n_common = self._bank_size() if ids else 0
+        for _, _, measured in self._errors(ids, n_common, with_errors=False) if n_common else ():
+            lacking = np.flatnonzero(~measured.all((0, 1, 2)))
+            n_common = min([n_common, *lacking[:1].tolist()])
+        return n_common
+
+    def error_tables(self, ids: Sequence[str], n_draws: int) -> Iterator[ErrorTable]:
+        """The errors of `ids`, all of them done, in pieces that fit in memory; a part's examples stand together."""
+        for chunk, errors, _ in self._errors(ids, n_draws):
+            yield ErrorTable(tuple(chunk), errors, np.stack([self.matches[each] for each in chunk]))
 
     def append(self, results: Sequence[Measurement | ScoreMatrix], record: Mapping[str, Json]) -> Path:
         """Store results as one new part, and who measured them."""

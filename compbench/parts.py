@@ -110,7 +110,7 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
 
 def scores_table(ids: Sequence[str], scores: Sequence[Floats]) -> pa.Table:
     """One row a pair, float64; `scores` are [I, C], one for each id."""
-    shapes = np.array([each.shape for each in scores]).reshape(-1, 2)
+    shapes = np.array([each.shape for each in scores], dtype=int).reshape(-1, 2)
     pairs = [np.indices(each.shape).reshape(2, -1) for each in scores]  # images, captions
     images, captions = np.concatenate([np.zeros((2, 0), int), *pairs], axis=1)
     values = np.concatenate([np.zeros(0), *(each.astype(np.float64).ravel() for each in scores)])

@@ -14,7 +14,7 @@ import numpy as np
 
 from compbench.types import DrawTable, Floats, Measurement, ScoreMatrix, UsageError
 
-__all__ = ["TARGETS", "Rule", "score"]
+__all__ = ["TARGETS", "Rule", "score", "scores_under"]
 
 # what multiplies an error in v to give the error in the named target
 _FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
@@ -62,3 +62,12 @@ def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix
     weights = rule.weights(draws)[measurement.draws[kept]]
     mean_error = (measurement.errors[..., kept].astype(np.float64) * weights).mean(-1)
     return ScoreMatrix(measurement.example_id, -mean_error)
+
+
+def scores_under(errors: Floats, weights: Floats) -> Floats:
+    """[R, N, I, C] float64: minus the errors [N, I, C, D] summed under each of `weights` [R, D].
+
+    An example stands in the same row of every pair's product, so that equal errors give equal scores, bit for bit.
+    """
+    by_pair = np.ascontiguousarray(errors.transpose(1, 2, 0, 3), dtype=np.float64)  # [I, C, N, D]
+    return -(by_pair @ weights.T).transpose(3, 2, 0, 1)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,17 @@ from compbench import disk, provenance
 from compbench.key import RunKey, slug
 from compbench.lock import is_held, locked
 from compbench.rules import Rule
-from compbench.types import DrawTable, Json, Measurement, RunError, ScoreMatrix, ScoreTable, Task, UsageError
+from compbench.types import (
+    DrawTable,
+    ErrorTable,
+    Json,
+    Measurement,
+    RunError,
+    ScoreMatrix,
+    ScoreTable,
+    Task,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,6 +136,20 @@ class Run:
         """The stored errors by example, in memory all at once; empty for a run of scores."""
         return self._contents.measurements(self.ids() if ids is None else ids)
 
+    def error_tables(self, n_draws: int | None = None) -> Iterator[ErrorTable]:
+        """The stored errors of every example that was measured, in pieces that fit in memory whatever the run's size.
+
+        On the first `n_draws` draws (None: as many as all of them have). UsageError for a run of scores, and where an
+        example lacks one of the draws: a mean over other draws than its neighbours' is no comparison.
+        """
+        n_draws, ids = self._complete(n_draws)
+        return self._contents.error_tables(ids, n_draws)
+
+    def n_common_draws(self) -> int:
+        """How many leading draws of the bank every measured example has; 0 for a run of scores."""
+        seen = self._contents.seen()
+        return self._contents.n_common_draws([each for each in self.ids() if each in seen])
+
     def draws(self) -> DrawTable:
         """The bank of an error run."""
         return self._contents.draws()
@@ -203,6 +227,30 @@ class Run:
             disk.write_json(
                 self.path / "run.json", {**self.info, **changes, "status": status, "updated": provenance.now()}
             )
+
+    def _complete(self, n_draws: int | None) -> tuple[int, list[str]]:
+        """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
+        where = f"run {str(self.path)!r} of {self.key.model!r}"
+        if not self._contents.has_errors:
+            raise UsageError(
+                f"{where} stores scores and no errors per draw: only a run of a diffusion model such as 'tiny-sd' does"
+            )
+        if n_draws is not None and n_draws < 1:
+            raise UsageError(f"n_draws={n_draws} was asked of {where}; expected at least 1")
+        seen = self._contents.seen()
+        ids = [each for each in self.ids() if each in seen]
+        n_asked = n_draws if n_draws is not None else max(1, self._contents.n_common_draws(ids))
+        done = self._contents.done(n_asked)
+        if not ids:
+            raise UsageError(f"{where} has no measured example yet: give the run command again")
+        if lacking := [each for each in ids if each not in done]:
+            n_common = self._contents.n_common_draws(ids)
+            raise UsageError(
+                f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
+                f"the first {n_asked} draws (the run was interrupted or pruned, or has fewer); give the run command "
+                f"again with draws={n_asked}" + (f", or read it with n_draws={n_common}" if n_common else "")
+            )
+        return n_asked, ids
 
     @cached_property
     def _contents(self) -> Contents:

@@ -26,6 +26,7 @@ __all__ = [
     "Bools",
     "DataError",
     "DrawTable",
+    "ErrorTable",
     "Example",
     "Floats",
     "Image",
@@ -126,6 +127,15 @@ class ScoreTable:
 
     ids: tuple[str, ...]  # length N
     scores: Floats  # [N, I, C] float64
+    matches: Bools  # [N, I, C]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorTable:
+    """The raw errors of some examples of one shape, each measured on the same leading draws of the bank."""
+
+    ids: tuple[str, ...]  # length N
+    errors: Floats  # [N, I, C, D] float32
     matches: Bools  # [N, I, C]
 
 

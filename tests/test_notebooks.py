@@ -60,3 +60,12 @@ def test_the_quickstart_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     done = _executed(FOLDER / "01_quickstart.ipynb", tmp_path, monkeypatch)
     assert "image/png" in _kinds(done, "plot")
     assert len(list((tmp_path / "runs" / "shapes").iterdir())) == 4
+
+
+@pytest.mark.skipif(not TINY[0].is_dir(), reason="the tiny models are not trained yet")
+def test_how_many_draws_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _executed(FOLDER / "03_how_many_draws.ipynb", tmp_path, monkeypatch)
+    for cell_id in ("draws", "timesteps", "margins"):
+        assert "image/png" in _kinds(done, cell_id)
+    for cell_id in ("draws-table", "rules", "unsure", "table"):
+        assert "text/html" in _kinds(done, cell_id)

@@ -78,3 +78,72 @@ def test_nothing_is_cut_off_however_many_models(n_models: int) -> None:
     legend = figure.legends[0].get_window_extent()
     assert legend.x0 >= 0
     assert legend.x1 <= figure.bbox.width
+
+
+def _curve(models: tuple[str, ...] = ("one", "other"), *, is_partial: bool = False) -> pd.DataFrame:
+    """What curves.by_draws and curves.differences give, in one frame."""
+    rows = [
+        {
+            "task": "fake",
+            "model": model,
+            "column": "",
+            "tag": "overall",
+            "metric": metric,
+            "n": 20,
+            "n_draws": n_draws,
+            "timestep": 100.0 * n_draws,
+            "value": 0.5 + n_draws / 100,
+            "difference": n_draws / 10,
+            "low": 0.4,
+            "high": 0.9,
+            "chance": 0.25,
+            "is_partial": is_partial,
+        }
+        for model in models
+        for metric in ("text", "image")
+        for n_draws in (1, 2, 4, 6)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_accuracy_by_draws_draws_what_the_frame_holds() -> None:
+    figure = plots.accuracy_by_draws(_curve())
+    assert [axis.get_ylabel() for axis in figure.axes] == ["text score", "image score"]
+    one, other, chance = figure.axes[0].lines
+    assert one.get_xdata().tolist() == [1, 2, 4, 6]
+    assert one.get_ydata().tolist() == pytest.approx([0.51, 0.52, 0.54, 0.56])
+    assert one.get_color() != other.get_color()
+    assert list(chance.get_ydata()) == [0.25, 0.25]
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_a_model_has_the_colour_that_it_has_in_the_bars() -> None:
+    bars = plots.per_tag_bars(_frame(("clip", "one"))).axes[0].containers[2][0].get_facecolor()
+    line = plots.accuracy_by_draws(_curve(("one",)), models=["clip", "one"]).axes[0].lines[0]
+    assert tuple(bars)[:3] == tuple(line.get_color())
+
+
+def test_difference_by_timestep_draws_what_the_frame_holds() -> None:
+    curve = _curve(("one",), is_partial=True)
+    figure = plots.difference_by_timestep(curve[curve["metric"] == "text"])
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [100, 200, 400, 600]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([0.1, 0.2, 0.4, 0.6])
+    assert figure.legends[0].get_texts()[0].get_text() == "one (partial)"
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_margins_stand_in_the_histogram_once_each() -> None:
+    frame = pd.DataFrame(
+        {
+            "task": "fake",
+            "model": "one",
+            "metric": "text",
+            "margin": [0.0, 1.0, -1.0, 9.0, 1.0],
+            "se": [1.0, 0.5, 0.5, 0.01, 0.0],
+            "p_flip": [0.5, 0.1, 0.1, 0.0, 0.0],
+        }
+    )
+    figure = plots.margin_histogram(frame)
+    assert sum(bar.get_height() for bar in figure.axes[0].patches) == 5
+    assert figure.axes[0].get_title() == "one, text\n0.7 of 5 expected to flip"
+    figure.savefig(io.BytesIO(), dpi=30)

@@ -103,6 +103,38 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     assert run.draws().target == "v"
 
 
+def test_errors_come_in_pieces_of_the_draws_that_all_examples_have(tmp_path: Path) -> None:
+    run = _error_run(tmp_path)
+    run.append([_measured(3, range(7))])
+    run.append([_measured(5, range(4))])
+    assert run.n_common_draws() == 4
+    found = {}
+    for table in run.error_tables():
+        assert table.errors.shape[1:] == (2, 2, 4)
+        found |= zip(table.ids, table.errors, strict=True)
+    assert list(found) == ["0003", "0005"]
+    np.testing.assert_array_equal(found["0005"], ERRORS[5][..., :4])
+    with pytest.raises(UsageError, match="1 of its 2 measured examples, '0005' the first"):
+        run.error_tables(7)
+    with pytest.raises(UsageError, match="expected at least 1"):
+        run.error_tables(0)
+
+
+def test_a_run_of_scores_has_no_errors_to_give(tmp_path: Path) -> None:
+    run = _score_run(tmp_path)
+    assert run.n_common_draws() == 0
+    with pytest.raises(UsageError, match="stores scores and no errors"):
+        run.error_tables()
+
+
+def test_a_run_of_which_nothing_is_done_can_be_settled(tmp_path: Path) -> None:
+    run = _error_run(tmp_path, n_draws=8)
+    run.append([_measured(1, range(3))])
+    run.settle(None)
+    assert run.status == "partial"
+    assert len(run.table().ids) == 0
+
+
 @given(st.data())
 @settings(deadline=None, max_examples=12)
 def test_how_draws_are_spread_over_parts_changes_no_bit_of_a_score(data: st.DataObject) -> None:

@@ -1,0 +1,266 @@
+"""What the stored errors of a run say beyond its table: how many draws are enough, which timesteps tell, what is noise.
+
+Every frame is made from the errors alone. Draws are resampled jointly for all examples, since all share one bank: what
+the draws add to a score's uncertainty does not shrink with more examples, and stands apart from their sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from compbench.rules import TARGETS, Rule
+from compbench.types import ErrorTable, Floats, UsageError
+from compbench_analysis import tables
+from compbench_analysis.readings import Stored
+from compbench_analysis.resampling import balanced_subsets, half_samples
+from compbench_analysis.signature import labels
+
+if TYPE_CHECKING:
+    from compbench.store import Run
+
+__all__ = ["by_draws", "by_rule", "by_timestep", "differences", "monte_carlo"]
+
+By = str | Sequence[str] | None
+Window = tuple[float, float]
+_Z = 1.959964  # of a normal 95 % interval
+_SOURCES = {
+    "native": "the network's own training loss",
+    "eps": "Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023",
+    "v": "Salimans and Ho, Progressive Distillation, ICLR 2022",
+    "x0": "Salimans and Ho, Progressive Distillation, ICLR 2022",
+}
+_CELL = ["task", "model", "column", "tag", "metric", "n", "chance", "n_total", "is_partial", "run"]
+
+
+def by_draws(
+    runs: Run | Iterable[Run],
+    by: By = None,
+    rule: Rule | None = None,
+    *,
+    counts: Sequence[int] | None = None,
+    n_subsets: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Each cell of `tables.tidy` against the number of draws: one row for each of `counts` (None: powers of two, all).
+
+    `value` is that of the bank's first draws, which a smaller budget would have measured; its last point is the
+    table's. `low` to `high` holds 95 % of `n_subsets` balanced random subsets of as many draws (`mean` of them all):
+    they share draws, so that the band closes at the last point; what remains there is told by `monte_carlo`.
+    """
+    return _frames(_by_draws(run, label, by, rule, counts, n_subsets, seed) for run, label in _labelled(runs))
+
+
+def by_timestep(
+    runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_bins: int = 10
+) -> pd.DataFrame:
+    """Each cell of `tables.tidy` read from the draws of one bin of timesteps alone, with its Wilson interval.
+
+    The bins, `first` to `last` with their mean `timestep`, hold equally many draws (but for the remainder).
+    """
+    return _frames(_by_timestep(run, label, by, rule, n_bins) for run, label in _labelled(runs))
+
+
+def differences(
+    runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_bins: int = 10
+) -> pd.DataFrame:
+    """How much larger the error of wrong pairs is than that of right ones, by bin of timesteps and by tag.
+
+    An example's difference is paired: same pictures, captions and noise. `difference` is the mean over examples, `low`
+    to `high` its normal 95 % interval over the sampling of examples; above 0 the bin speaks for the right pairs.
+    """
+    return _frames(_differences(run, label, by, rule, n_bins) for run, label in _labelled(runs))
+
+
+def monte_carlo(
+    runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """`tables.tidy` with what other draws would change: `draws_se`, and `draws_low` to `draws_high` around the value.
+
+    The standard deviation of the cell over joint resamples of the draws (resampling.half_samples), and 1.96 of it to
+    either side, within 0 and 1. `low` to `high` stay what they were: the sampling of examples, at these draws.
+    """
+    return _frames(_monte_carlo(run, label, by, rule, n_resamples, seed) for run, label in _labelled(runs))
+
+
+def by_rule(
+    runs: Run | Iterable[Run],
+    by: By = None,
+    *,
+    n_draws: int | None = None,
+    windows: Sequence[Window] | None = None,
+) -> pd.DataFrame:
+    """Each cell of `tables.tidy` under each scoring rule: every target, then the native one within timestep windows.
+
+    `rule` names it and `source` says where it comes from. `n_draws`: of the bank's first draws (None: the run's view);
+    `windows` are (first, last) timesteps, both within (None: thirds of the draws).
+    """
+    return _frames(_by_rule(run, label, by, n_draws, windows) for run, label in _labelled(runs))
+
+
+def _by_draws(
+    run: Run, label: str, by: By, rule: Rule | None, counts: Sequence[int] | None, n_subsets: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    stored = Stored(run, rule)
+    n_all = stored.n_draws
+    counts = sorted({*(2**k for k in range(n_all.bit_length())), n_all}) if counts is None else list(counts)
+    if unfit := [each for each in counts if not 1 <= each <= n_all]:
+        raise UsageError(f"{unfit[0]} draws were asked for; expected 1 to {n_all}, which run {str(run.path)!r} holds")
+    prefixes = np.stack([(np.arange(n_all) < each) / each for each in counts])
+    subsets = [balanced_subsets(stored.draws.timesteps, each, n_subsets, seed) for each in counts]
+    for row, share in _read(stored, label, by, np.concatenate([prefixes, *subsets])):
+        spread = share[len(counts) :].reshape(len(counts), n_subsets)
+        lows, highs = np.percentile(spread, [2.5, 97.5], axis=1)
+        for number, count in enumerate(counts):
+            yield {
+                **_cell(row),
+                "n_draws": count,
+                "value": share[number],
+                "mean": spread[number].mean(),
+                "low": lows[number],
+                "high": highs[number],
+            }
+
+
+def _by_timestep(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -> Iterator[dict[str, Any]]:
+    stored = Stored(run, rule)
+    bins = _bins(stored, n_bins)
+    for row, share in _read(stored, label, by, _within(bins, stored.n_draws)):
+        for members, value in zip(bins, share, strict=True):
+            yield {**_cell(row), **_described(stored, members), **_with_interval(value, row["n"])}
+
+
+def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -> Iterator[dict[str, Any]]:
+    stored = Stored(run, rule)
+    bins = _bins(stored, n_bins)
+    weights = _within(bins, stored.n_draws) * stored.weights
+    found: dict[str, Floats] = {}
+    for table in stored.tables():
+        by_bin = _wrong_minus_right(table) @ weights.T  # [N, bins]
+        paired = np.flatnonzero(np.isfinite(by_bin).all(1))
+        found |= {table.ids[each]: by_bin[each] for each in paired}
+    for column, tag, ids in _groups(run, by):
+        members = [found[each] for each in ids if each in found]
+        its = np.stack(members) if members else np.full((1, n_bins), np.nan)
+        se = its.std(0, ddof=1) / np.sqrt(len(its)) if len(its) > 1 else np.full(n_bins, np.nan)
+        mean = its.mean(0)
+        for number, draws in enumerate(bins):
+            yield {
+                "task": run.key.task,
+                "model": label,
+                "column": column,
+                "tag": tag,
+                "n": len(members),
+                **_described(stored, draws),
+                "difference": mean[number],
+                "low": mean[number] - _Z * se[number],
+                "high": mean[number] + _Z * se[number],
+                "is_partial": run.is_partial,
+                "run": run.key.digest,
+            }
+
+
+def _monte_carlo(
+    run: Run, label: str, by: By, rule: Rule | None, n_resamples: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    stored = Stored(run, rule)
+    for row, share in _read(stored, label, by, half_samples(stored.draws.timesteps, n_resamples, seed)):
+        se, value = float(share.std(ddof=1)), row["value"]
+        yield {
+            **row,
+            "n_draws": stored.n_draws,
+            "draws_se": se,
+            "draws_low": max(0.0, value - _Z * se),
+            "draws_high": min(1.0, value + _Z * se),
+        }
+
+
+def _by_rule(
+    run: Run, label: str, by: By, n_draws: int | None, windows: Sequence[Window] | None
+) -> Iterator[dict[str, Any]]:
+    stored = Stored(run, Rule("native", n_draws or run.rule.n_draws))
+    readings = dict(_named_readings(stored, windows))
+    for row, share in _read(stored, label, by, np.stack([weights for _, weights in readings.values()])):
+        for (name, (source, weights)), value in zip(readings.items(), share, strict=True):
+            how = {"rule": name, "source": source, "n_draws": int((weights > 0).sum())}
+            yield {**_cell(row), **how, **_with_interval(value, row["n"])}
+
+
+def _named_readings(stored: Stored, windows: Sequence[Window] | None) -> Iterator[tuple[str, tuple[str, Floats]]]:
+    """Each rule with its source and its weights [D]."""
+    for target in TARGETS:
+        yield target, (_SOURCES[target], Rule(target).weights(stored.draws) / stored.n_draws)
+    timesteps = stored.draws.timesteps
+    if windows is None:
+        n_windows = min(3, stored.n_draws)
+        windows = [(timesteps[each].min(), timesteps[each].max()) for each in _bins(stored, n_windows)]
+    for first, last in windows:
+        is_inside = (timesteps >= first) & (timesteps <= last)
+        if not is_inside.any():
+            raise UsageError(
+                f"no draw has a timestep from {first:g} to {last:g}; those of run {str(stored.run.path)!r} lie from "
+                f"{timesteps.min():g} to {timesteps.max():g}"
+            )
+        yield f"native, t {first:g}–{last:g}", ("native, within a window of timesteps", is_inside / is_inside.sum())
+
+
+def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:
+    given = runs if isinstance(runs, Iterable) else [runs]
+    runs = list({each.path: each for each in given}.values())
+    return list(zip(runs, labels(runs), strict=True))
+
+
+def _frames(rows: Iterable[Iterable[dict[str, Any]]]) -> pd.DataFrame:
+    return pd.DataFrame([row for each in rows for row in each])
+
+
+def _groups(run: Run, by: By) -> list[tuple[str, str, list[str]]]:
+    return tables.tag_groups(run.examples(), by, run.info["task"].get("tag_order", {}))
+
+
+def _read(stored: Stored, label: str, by: By, readings: Floats) -> Iterator[tuple[dict[str, Any], Floats]]:
+    """Each row of the table with the share [R] that is right under each reading."""
+    outcomes = stored.outcomes(readings)
+    members = {(column, tag): ids for column, tag, ids in _groups(stored.run, by)}
+    for row in tables.tidy(stored.run, by, stored.rule).to_dict("records"):
+        row = {**{str(name): each for name, each in row.items()}, "model": label}
+        yield row, outcomes[row["metric"]].share(members[row["column"], row["tag"]])
+
+
+def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table without what belongs to its own value."""
+    return {name: row[name] for name in _CELL}
+
+
+def _bins(stored: Stored, n_bins: int) -> list[np.ndarray]:
+    """The draws in order of timestep, cut into bins of equally many."""
+    if not 1 <= n_bins <= stored.n_draws:
+        raise UsageError(f"{n_bins} bins of {stored.n_draws} draws; expected 1 to {stored.n_draws}")
+    return np.array_split(np.argsort(stored.draws.timesteps, kind="stable"), n_bins)
+
+
+def _within(bins: Sequence[np.ndarray], n_draws: int) -> Floats:
+    """[bins, D], the mean over each bin's draws."""
+    return np.stack([np.isin(np.arange(n_draws), members) / len(members) for members in bins])
+
+
+def _described(stored: Stored, members: np.ndarray) -> dict[str, Any]:
+    timesteps = stored.draws.timesteps[members]
+    within = {"first": timesteps.min(), "timestep": timesteps.mean(), "last": timesteps.max()}
+    return {**{name: float(each) for name, each in within.items()}, "n_draws": len(members)}
+
+
+def _with_interval(value: float, n: int) -> dict[str, float]:
+    low, high = tables.wilson(round(value * n) if n else 0, n)
+    return {"value": float(value), "low": low, "high": high}
+
+
+def _wrong_minus_right(table: ErrorTable) -> Floats:
+    """[N, D] float64: mean error of an example's wrong pairs less that of its right ones; NaN where it lacks either."""
+    with np.errstate(invalid="ignore"):
+        right = table.matches / table.matches.sum((1, 2), keepdims=True)
+        wrong = ~table.matches / (~table.matches).sum((1, 2), keepdims=True)
+    return np.einsum("nic,nicd->nd", wrong - right, table.errors)
