@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["CHANCE", "OVERALL", "grids", "plain_rows", "tag_columns", "tidy", "wilson"]
+__all__ = ["CHANCE", "OVERALL", "grids", "plain_rows", "tag_columns", "tag_groups", "tidy", "wilson"]
 
 OVERALL = "overall"
 CHANCE = "random chance"
@@ -61,7 +61,7 @@ def tidy(runs: Run | Iterable[Run], by: str | Sequence[str] | None = None, rule:
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
 
-def wilson(n_right: int, n: int) -> tuple[float, float]:
+def wilson(n_right: float, n: float) -> tuple[float, float]:
     """The Wilson 95 % interval of a proportion; NaN when nothing was counted.
 
     >>> [round(100 * bound, 1) for bound in wilson(38, 141)]
@@ -111,7 +111,7 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _rows(run: Run, label: str, by: str | Sequence[str] | None, rule: Rule | None) -> Iterator[dict[str, Any]]:
     examples, described = run.examples(), run.info["task"]
     matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
-    groups = _groups(examples, by, described.get("tag_order", {}))
+    groups = tag_groups(examples, by, described.get("tag_order", {}))
     judged = _judge(run, [MATCHING[name] for name in described["metrics"] if name in MATCHING], rule)
     n_done = len(run.done((rule or run.rule).n_draws))
     for column, tag, ids in groups:
@@ -163,7 +163,7 @@ def _chance(metric: Metric, matches: Sequence[Bools]) -> float:
     return total / len(matches)
 
 
-def _groups(
+def tag_groups(
     examples: pd.DataFrame, by: str | Sequence[str] | None, tag_order: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str, list[str]]]:
     """(column, tag, example ids) for each tag of the columns, in the task's own order, then the whole set."""
