@@ -126,8 +126,16 @@ def run(
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @flags.runs
 @flags.by
+@click.option("--published", "with_published", is_flag=True, help="Beside them the scores that others have published.")
 @flags.printed
-def show(references: Sequence[str], runs: Path | None, by: Sequence[str], style: str, output: Path | None) -> None:
+def show(
+    references: Sequence[str],
+    runs: Path | None,
+    by: Sequence[str],
+    with_published: bool,
+    style: str,
+    output: Path | None,
+) -> None:
     """Print stored runs; several models on one task are one table.
 
     RUN is a folder, task/model (its latest run), or the first letters of a digest.
@@ -135,7 +143,37 @@ def show(references: Sequence[str], runs: Path | None, by: Sequence[str], style:
     \b
     compbench show shapes/tiny-sd shapes/chance --by axis
     """
-    _print(_results(_find(references, runs), style, by), output)
+    _print(_results(_find(references, runs), style, by, with_published=with_published), output)
+
+
+@group.command(short_help="Test whether stored runs differ.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN RUN...")
+@flags.runs
+@flags.by
+@click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
+@click.option("--ids", "with_ids", is_flag=True, help="With csv and json: the examples that only A has right, ...")
+@flags.printed
+def compare(
+    references: Sequence[str],
+    runs: Path | None,
+    by: Sequence[str],
+    limit: int | None,
+    with_ids: bool,
+    style: str,
+    output: Path | None,
+) -> None:
+    """Test whether runs on the same examples differ: exact tests, intervals, overall and by tag.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+
+    \b
+    compbench compare shapes/tiny-sd shapes/tiny-clip
+    """
+    from compbench_analysis import compared
+    from compbench_analysis.compare import compare as compare_runs
+
+    chosen = [run if limit is None else run.limited(limit) for run in _find(references, runs)]
+    _print(compared.to_text(compare_runs(chosen, by or None), style, with_ids=with_ids), output)
 
 
 @group.command("list", short_help="List models, tasks or stored runs.")
@@ -282,10 +320,10 @@ def _find(references: Sequence[str], root: Path | None) -> list[Run]:
     return list({run.path: run for run in map(store.find, references)}.values())
 
 
-def _results(runs: Sequence[Run], style: str, by: Sequence[str]) -> str:
+def _results(runs: Sequence[Run], style: str, by: Sequence[str], *, with_published: bool = False) -> str:
     from compbench_analysis.results import to_text
 
-    return to_text(runs, style, by or None)
+    return to_text(runs, style, by or None, with_published=with_published)
 
 
 def _described(kind: str | None, name: str) -> Grid:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from compbench_analysis import tables
+from compbench_analysis import published, tables
 from compbench_analysis.render import Grid, count, duration, records, render
 from compbench_analysis.signature import labels, partial, signature
 
@@ -29,15 +29,22 @@ class Cost:
 
 
 def to_text(
-    runs: Sequence[Run], style: str = "table", by: str | Sequence[str] | None = None, rule: Rule | None = None
+    runs: Sequence[Run],
+    style: str = "table",
+    by: str | Sequence[str] | None = None,
+    rule: Rule | None = None,
+    *,
+    with_published: bool = False,
 ) -> str:
     """The runs in one of render.FORMATS: one table for each task, its runs in the order given.
 
-    csv and json are `tables.tidy` with the signature, the cost and the folder of its run on each row.
+    csv and json are `tables.tidy` with the signature, the cost and the folder of its run on each row; with_published
+    adds what others have published of the task, each row with its source and protocol.
     """
+    parts = [(part, _published(part[0], by) if with_published else []) for part in _by_task(runs)]
     if style in ("csv", "json"):
-        return records((row for part in _by_task(runs) for row in _rows(part, by, rule)), style)
-    return "\n\n\n".join(render(_grids(part, by, rule), style) for part in _by_task(runs))
+        return records((row for part, more in parts for row in [*_rows(part, by, rule), *more]), style)
+    return "\n\n\n".join(render(_grids(part, by, rule, more), style) for part, more in parts)
 
 
 def cost(run: Run) -> Cost:
@@ -67,14 +74,22 @@ def _rows(runs: Sequence[Run], by: str | Sequence[str] | None, rule: Rule | None
         yield {**row, **more[row["run"]]}
 
 
-def _grids(runs: Sequence[Run], by: str | Sequence[str] | None, rule: Rule | None) -> list[Grid]:
+def _published(run: Run, by: str | Sequence[str] | None) -> list[dict[str, Any]]:
+    return published.rows(run.key.task, [by] if isinstance(by, str) else by)
+
+
+def _grids(
+    runs: Sequence[Run], by: str | Sequence[str] | None, rule: Rule | None, more: list[dict[str, Any]]
+) -> list[Grid]:
     frame = tables.tidy(runs, by, rule)
+    beside = pd.DataFrame([*frame.to_dict("records"), *more])
     n_all = count(runs[0].info["n_task_examples"])
     title = f"{runs[0].key.task}, {n_all} examples: percent right [Wilson 95 % interval]; n in parentheses"
     signatures = tuple(signature(run, rule) for run in runs)
     return [
         Grid((), (), title=title, notes=tuple(_partials(runs, rule))),
-        *tables.grids(frame),
+        *tables.grids(beside if more else frame),
+        *([Grid((), (), title=published.NOTE, notes=tuple(published.sources(more)))] if more else []),
         _costs(runs, frame),
         Grid((), (), title="Signature for a paper" if len(runs) == 1 else "Signatures for a paper", notes=signatures),
     ]

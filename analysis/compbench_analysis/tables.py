@@ -61,7 +61,7 @@ def tidy(runs: Run | Iterable[Run], by: str | Sequence[str] | None = None, rule:
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
 
-def wilson(n_right: int, n: int) -> tuple[float, float]:
+def wilson(n_right: float, n: float) -> tuple[float, float]:
     """The Wilson 95 % interval of a proportion; NaN when nothing was counted.
 
     >>> [round(100 * bound, 1) for bound in wilson(38, 141)]
