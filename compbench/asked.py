@@ -15,7 +15,6 @@ from compbench.types import DataError, Example, Json, ModelSpec, Source, Task, U
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -173,8 +172,7 @@ def _newest(source: Source) -> str | None:
 
 def _alike(store: Store, key: RunKey, source: Source | None) -> Run | None:
     """The latest run that differs from `key` in nothing but the commit, where the source leaves that open."""
-    is_open = source is not None and not source.is_local and not _COMMIT.fullmatch(source.revision or "")
-    if source is None or not is_open:
+    if source is None or hub.is_pinned(source):
         return None
     siblings = [
         run

@@ -21,7 +21,7 @@ from typing import Literal
 
 from compbench.types import DataError, Source
 
-__all__ = ["cache_folder", "explain", "fetch", "file_digest", "folder_digest", "missing_bytes", "resolve"]
+__all__ = ["cache_folder", "explain", "fetch", "file_digest", "folder_digest", "is_pinned", "missing_bytes", "resolve"]
 
 RepoType = Literal["model", "dataset"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -43,11 +43,16 @@ def resolve(source: Source, *, is_offline: bool, say: Callable[[str], None]) -> 
     """
     if source.is_local:
         return source, f"sha256:{folder_digest(Path(source.repo))}"
-    if source.revision is None or not _COMMIT.fullmatch(source.revision):
+    if not is_pinned(source):
         branch = source.revision or "main"
         source = replace(source, revision=_commit(source.repo, branch, is_offline=is_offline))
         say(f"{source.repo}: {branch} is commit {source.revision}")
     return source, f"hf:{source.repo}@{source.revision}"
+
+
+def is_pinned(source: Source) -> bool:
+    """Whether the source names a commit, or is a folder: neither moves on."""
+    return source.is_local or _COMMIT.fullmatch(source.revision or "") is not None
 
 
 def fetch(source: Source, allow_patterns: Sequence[str], is_offline: bool, repo_type: RepoType = "model") -> Path:
