@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bools",
+    "Classes",
     "DataError",
     "DrawTable",
     "ErrorTable",
@@ -128,6 +129,7 @@ class ScoreTable:
     ids: tuple[str, ...]  # length N
     scores: Floats  # [N, I, C] float64
     matches: Bools  # [N, I, C]
+    unconditional: Floats | None = None  # [N, I] float64: the score of no caption at all, where it was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,17 @@ class Metric:
     ties: Callable[[ScoreTable], Bools]  # -> [N] wrong only because two scores are equal
     chance: Callable[[Bools], float | None]  # matches [I, C] -> its closed-form value for random scores
     applies: Callable[[tuple[int, int]], bool]  # (I, C) -> whether the metric exists for the shape
+    is_per_class: bool = False  # its number is the mean over classes of the mean outcome of a class's examples
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """What the captions of a classification task stand for; every example has the same tuple of captions."""
+
+    names: tuple[str, ...]  # length K, in the order of the source's own label file
+    of_caption: tuple[int, ...]  # length C: the class, 0 to K-1, that each caption describes
+    label_space: str = ""  # whose labels a class-conditional model must have been trained on: "imagenet", "digits"
+    labels: tuple[int, ...] | None = None  # length C: each caption's label in that space; None where there is none
 
 
 @dataclass(frozen=True)
@@ -164,6 +177,8 @@ class Task:
     citation: str = ""  # BibTeX
     is_gated: bool = False  # its images and captions must not be copied into what is shared
     tag_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    classes: Classes | None = None  # of a classification task: what the captions, shared by all examples, stand for
+    training: Callable[[], Sequence[Example]] | None = None  # its training split, for models that learn from one
 
     @cached_property
     def revision(self) -> str:
@@ -193,6 +208,8 @@ class Measurement:
     draws: Ints  # [D] int32, indices into the run's bank, ascending
     errors: Floats  # [I, C, D] float32
     measured: Bools  # [I, C, D]; False where a policy found the draw unnecessary
+    others: Mapping[str, Floats] = field(default_factory=dict[str, Floats])  # further reductions: name -> [I, C, D]
+    unconditional: Floats | None = None  # [I, D] float32: the error under the empty caption
 
 
 def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
@@ -206,9 +223,16 @@ def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
             np.concatenate([piece.draws for piece in its]),
             np.concatenate([piece.errors for piece in its], axis=-1),
             np.concatenate([piece.measured for piece in its], axis=-1),
+            {name: np.concatenate([piece.others[name] for piece in its], axis=-1) for name in its[0].others},
+            _joined_unconditional(its),
         )
         for example_id, its in by_example.items()
     ]
+
+
+def _joined_unconditional(pieces: Sequence[Measurement]) -> Floats | None:
+    known = [piece.unconditional for piece in pieces if piece.unconditional is not None]
+    return np.concatenate(known, axis=-1) if len(known) == len(pieces) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +241,7 @@ class ScoreMatrix:
 
     example_id: str
     scores: Floats
+    unconditional: Floats | None = None  # [I]: the score of no caption at all
 
 
 class Scorer(Protocol):
