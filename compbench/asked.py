@@ -132,15 +132,25 @@ def _check(task: Task) -> None:
     seen: set[str] = set()
     if not task.examples:
         raise DataError(f"task {task.name!r} has no examples")
+    shared = task.examples[0].captions
     for example in task.examples:
         what = f"example {example.id!r} of task {task.name!r}"
         if example.id in seen:
             raise DataError(f"{what} occurs twice; expected every id once")
         if example.matches.shape != example.shape:
             raise DataError(f"{what} has matches {example.matches.shape}; expected {example.shape}, images by captions")
-        if (empty := next((n for n, text in enumerate(example.captions) if not text.strip()), None)) is not None:
-            raise DataError(f"caption {empty} of {what} is empty; expected words that describe an image")
+        if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
+            _check_captions(task, example, shared, what)
         seen.add(example.id)
+
+
+def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:
+    if (empty := next((n for n, text in enumerate(example.captions) if not text.strip()), None)) is not None:
+        raise DataError(f"caption {empty} of {what} is empty; expected words that describe an image")
+    if task.classes is not None and example.captions != shared:
+        raise DataError(
+            f"{what} has other captions than the first example; the examples of a classification share them"
+        )
 
 
 def _resolved(

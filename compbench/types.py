@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -182,10 +183,15 @@ class Task:
 
     @cached_property
     def revision(self) -> str:
-        """Twelve hex digits; reads every image once."""
-        digest = hashlib.sha256()
+        """Twelve hex digits; reads every image once, and the captions of a classification task once for all."""
+        digest, shared = hashlib.sha256(), None
+        if self.classes is not None and self.examples:
+            shared = self.examples[0].captions
+            asked = [list(shared), list(self.classes.of_caption), self.classes.label_space, self.classes.labels]
+            digest.update(json.dumps(asked).encode() + b"\x1e")
         for example in sorted(self.examples, key=lambda each: each.id):
-            parts = [example.id, *example.captions, *(image.digest() for image in example.images)]
+            own = () if example.captions is shared or example.captions == shared else example.captions
+            parts = [example.id, *own, *(image.digest() for image in example.images)]
             digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
         return digest.hexdigest()[:12]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compbench.metrics import MATCHING
+from compbench.metrics import BY_NAME
 from compbench.rules import scores_under
 from compbench.types import Bools, DrawTable, ErrorTable, Floats, Metric, ScoreTable
 
@@ -78,7 +78,7 @@ class Stored:
     @property
     def metrics(self) -> list[Metric]:
         """The task's."""
-        return [MATCHING[name] for name in self.run.info["task"]["metrics"] if name in MATCHING]
+        return [BY_NAME[name] for name in self.run.info["task"]["metrics"] if name in BY_NAME]
 
     def outcomes(self, readings: Floats) -> dict[str, Outcomes]:
         """Each metric's outcomes under `readings` [R, D]; the rule's own weights are applied on top."""
