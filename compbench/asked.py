@@ -71,6 +71,8 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         _check_count("limit", request.limit)
     label, spec = model_spec(request, say)
     task = _task(request)
+    if getattr(spec, "label_space", "") and task.labelled is not None:  # a model that knows labels, not words
+        task = task.labelled
     spec = spec.for_task(task.name)
     store = Store(request.runs, say=say)
     identity = json.loads(json.dumps(spec.identity()))

@@ -180,6 +180,7 @@ class Task:
     tag_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     classes: Classes | None = None  # of a classification task: what the captions, shared by all examples, stand for
     training: Callable[[], Sequence[Example]] | None = None  # its training split, for models that learn from one
+    labelled: Task | None = None  # the same pictures with a caption for each label, where a class has several labels
 
     @cached_property
     def revision(self) -> str:

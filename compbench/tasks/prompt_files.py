@@ -27,11 +27,6 @@ class Prompts:
     captions: tuple[str, ...]  # length C
     of_caption: tuple[int, ...]  # length C: the class of each
 
-    def captioned(self, captions: Sequence[tuple[str, int]]) -> Prompts:
-        """The same classes with other captions, each with its class."""
-        ordered = sorted(captions, key=lambda each: each[1])
-        return Prompts(self.names, tuple(text for text, _ in ordered), tuple(place for _, place in ordered))
-
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -42,7 +37,8 @@ class _Row:
 
 
 def shipped(task: str) -> Prompts:
-    """The published prompts of a task."""
+    """The published prompts of a task; ImageNet-V2 has ImageNet's."""
+    task = "imagenet" if task == "imagenet-v2" else task
     return read_prompts([_FOLDER / f"{task}.csv"])
 
 

@@ -19,7 +19,7 @@ import PIL.Image
 
 from compbench.metrics import CLASSIFYING
 from compbench.tasks import scenes
-from compbench.tasks.classification import examples_of
+from compbench.tasks.data_sets import examples_of
 from compbench.tasks.digests import with_digests
 from compbench.tasks.prompt_files import Prompts
 from compbench.tasks.splits import Picture, Split
@@ -50,7 +50,8 @@ def shape_classes() -> Task:
 
 
 def _examples(split: str, prompts: Prompts) -> Sequence[Example]:
-    made = examples_of(Split(tuple(_pictures(split)), None, ()), split, prompts, lambda picture: picture.name)
+    pictures = tuple(_pictures(split))
+    made = examples_of(Split(pictures, None, ()), [f"{split}/{each.name}" for each in pictures], prompts)
     unseen = {f"{each.colour} {each.shape}" for each in _CLASSES if scenes.is_held_out(each)}
     return tuple(
         replace(each, tags={**each.tags, "seen": ("unseen" if each.tags["class"][0] in unseen else "seen",)})
