@@ -100,7 +100,7 @@ def test_a_metric_that_does_not_apply_is_absent() -> None:
 
 def test_an_image_that_is_easy_under_no_caption_gains_nothing_by_that() -> None:
     easy = np.array([[[-0.2, -0.3], [-1.2, -1.0]]])  # the first image has the lower error under both captions
-    table = ScoreTable(("0",), easy, np.eye(2, dtype=bool)[None], unconditional=np.array([[-0.3, -1.3]]))
+    table = ScoreTable(("0",), easy, np.eye(2, dtype=bool)[None], unconditional=np.array([[-0.3, -1.25]]))
     outcomes = {metric.name: bool(metric.outcome(table)[0]) for metric in named(MATCHING, unconditional=True)}
     assert outcomes == {"text": True, "image": True, "group": True, "image_raw": False, "group_raw": False}
 
