@@ -188,12 +188,14 @@ class RecordingDenoiser:
         self.captions_encoded: list[str] = []
         self.broken: tuple[int, int] | None = None  # (caption number, timestep) that gives NaN
 
-    def encode_images(self, images):
+    def pixels(self, image):
         import torch
 
-        greys = [image.convert("L").getpixel((0, 0)) for image in images]
-        self.images_encoded += greys
-        return torch.tensor(greys, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
+        return torch.tensor(float(image.convert("L").getpixel((0, 0))))
+
+    def encode_pixels(self, pixels):
+        self.images_encoded += pixels.int().tolist()
+        return pixels.view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
 
     def encode_captions(self, captions):
         import torch
@@ -204,6 +206,11 @@ class RecordingDenoiser:
 
     def too_long(self, captions):
         return [caption for caption in captions if len(caption.split()) > 10]
+
+    def errors(self, latents, noise, timesteps, conditioning, reductions):
+        from compbench.engine.denoiser import reduced
+
+        return reduced(self.residual(latents, noise, timesteps, conditioning), reductions)
 
     def residual(self, latents, noise, timesteps, conditioning):
         import torch

@@ -9,7 +9,10 @@ import torch
 
 from compbench.types import RunError, UsageError
 
-__all__ = ["full_float32", "halved", "is_out_of_memory", "pick_device"]
+__all__ = ["full_float32", "halved", "is_out_of_memory", "lost_device", "pick_device"]
+
+
+_FAILURES = ("CUDA error", "HIP error", "device lost")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -45,6 +48,23 @@ def halved(batch_size: int, device: torch.device, say: Callable[[str], None]) ->
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return batch_size // 2
+
+
+@contextmanager
+def lost_device(device: torch.device) -> Generator[None]:
+    """RunError, which says how to go on, in place of the error that a driver gives when a device fails in mid-run."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error) or not any(
+            word in str(error) for word in ("CUDA error", "HIP error", "device lost")
+        ):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise RunError(
+            f"the device {device} failed ({reason}); what was measured is stored: give the same command again, on "
+            "another --device if it fails anew"
+        ) from error
 
 
 @contextmanager

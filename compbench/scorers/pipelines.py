@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from compbench import hub
-from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target
+from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target, reduced
 from compbench.scorers.images import Transform
 from compbench.types import DataError, Source
 
@@ -93,10 +93,13 @@ class StableDiffusionDenoiser:
         self.latent_shape = (int(self._unet.config["in_channels"]), side, side)
         self._size_px = side * 2 ** (len(self._vae.config["block_out_channels"]) - 1)
 
+    def pixels(self, image: PIL.Image.Image) -> Tensor:
+        """[3, side, side] float32 in [-1, 1]."""
+        return self._transform(image, self._size_px)
+
     @torch.inference_mode()
-    def encode_images(self, images: Sequence[PIL.Image.Image]) -> Tensor:
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
         """[I, c, h, w]: the mean of the posterior, not a sample, shifted and scaled as trained."""
-        pixels = torch.stack([self._transform(image, self._size_px) for image in images])
         means = [
             self._vae.encode(some.to(self.device, self._precision.encoders), return_dict=False)[0].mean
             for some in pixels.split(_ENCODED_AT_ONCE)
@@ -125,6 +128,12 @@ class StableDiffusionDenoiser:
         with _quiet():  # the tokenizer warns of each
             ids = self._tokenizer(list(captions), truncation=False).input_ids
         return [text for text, each in zip(captions, ids, strict=True) if len(each) > self.context_length]
+
+    def errors(
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, reductions: Sequence[str]
+    ) -> Tensor:
+        """[R, b] float32."""
+        return reduced(self.residual(latents, noise, timesteps, conditioning), reductions)
 
     def residual(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """target - prediction, [b, c, h, w] in the dtype of the arithmetic."""
