@@ -155,7 +155,7 @@ class Contents:
             line: dict[str, Json] = {
                 "part": path.relative_to(self.folder).as_posix(),
                 "n_examples": len(measurements) + len(matrices),
-                "n_errors": sum(int(each.measured.sum()) for each in measurements),
+                "n_errors": sum(_n_errors(each) for each in measurements),
             }
             disk.append_line(self.folder / "parts.jsonl", {**line, **record})
         return path
@@ -368,6 +368,11 @@ def _measurement(
         main[:, -1, draws] if is_there and main is not None else None,
         has_it if is_there else None,
     )
+
+
+def _n_errors(measurement: Measurement) -> int:
+    without = measurement.has_unconditional
+    return int(measurement.measured.sum()) + (0 if without is None else int(without.sum()))
 
 
 def _table(matrices: Sequence[ScoreMatrix], matches: Sequence[Bools]) -> ScoreTable:

@@ -170,7 +170,8 @@ class RecordingDenoiser:
     """A denoiser whose errors are known: its residual is caption number / 10 + timestep / 1000, and the image's grey.
 
     Remembers the size of each batch and which (image, caption, timestep) it was asked for. Latents carry the grey of
-    the picture, conditioning the number that ends the caption. Above `fits` jobs a batch is out of memory.
+    the picture, conditioning the number that ends the caption, -1 for no caption. Above `fits` jobs a batch is out of
+    memory.
     """
 
     def __init__(self, *, n_timesteps: int = 1000, fits: int = 1_000_000, target: str = "v") -> None:
@@ -188,6 +189,9 @@ class RecordingDenoiser:
         self.captions_encoded: list[str] = []
         self.broken: tuple[int, int] | None = None  # (caption number, timestep) that gives NaN
 
+    def compile(self, mode, say):
+        say(f"compiled: {mode}")
+
     def pixels(self, image):
         import torch
 
@@ -201,7 +205,7 @@ class RecordingDenoiser:
         import torch
 
         self.captions_encoded += captions
-        numbers = [float(caption.split()[-1]) for caption in captions]
+        numbers = [float(caption.split()[-1]) if caption else -1.0 for caption in captions]
         return {"number": torch.tensor(numbers)}
 
     def too_long(self, captions):

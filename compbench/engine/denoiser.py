@@ -49,6 +49,10 @@ class Denoiser(Protocol):
     device: torch.device
     latent_shape: tuple[int, int, int]  # c, h, w
 
+    def compile(self, mode: str, say: Callable[[str], None]) -> None:
+        """From now on the network is run through torch.compile."""
+        ...
+
     def pixels(self, image: PIL.Image.Image) -> Tensor:
         """What `encode_pixels` takes of a picture, on the CPU; called from several threads."""
         ...

@@ -9,7 +9,7 @@ import torch
 
 from compbench.types import RunError, UsageError
 
-__all__ = ["full_float32", "halved", "is_out_of_memory", "lost_device", "pick_device"]
+__all__ = ["full_float32", "halved", "is_out_of_memory", "lost_device", "pick_device", "usable_dtype"]
 
 
 _FAILURES = ("CUDA error", "HIP error", "device lost")
@@ -29,6 +29,17 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"no device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     return device
+
+
+def usable_dtype(name: str, device: torch.device, say: Callable[[str], None]) -> str:
+    """The dtype asked for; float32, and said, on a CUDA device without bfloat16 arithmetic of its own."""
+    if name != "bfloat16" or device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
+        return name
+    say(
+        f"{torch.cuda.get_device_name(device)} has no bfloat16: the network runs in float32, which is slower and "
+        "differs from other devices by rounding alone (--dtype float16 is the fast choice here, as a run of its own)"
+    )
+    return "float32"
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -45,6 +45,7 @@ _CHUNKS_QUEUED = {"cuda": 2}  # so that the device has work while the host reads
 _BYTES_PER_ERROR = 4
 _NOISE_SHARE = 0.25  # of a CUDA device's free memory: a larger bank stays on the host
 _PICTURES_AHEAD = 32
+_JOBS_WORTH_COMPILING = 20_000  # compiling takes a minute or two
 _THREADS = 4  # that decode pictures
 _NO_CAPTION = ""
 
@@ -64,13 +65,17 @@ class DiffusionClassifier:
         reductions: Sequence[str] = ("mse",),
         unconditional: bool = False,
         policy_of: PolicyOf | None = None,
+        compile_mode: str = "off",
     ) -> None:
-        """`policy_of` gives the policy of an example under an adaptive schedule; None: every draw of every pair."""
+        """`policy_of` gives the policy of an example under an adaptive schedule; None: every draw of every pair.
+
+        `compile_mode` is off, auto (on a CUDA device where it pays), or a mode of torch.compile.
+        """
         if n_draws > len(bank.timesteps):
             raise DataError(f"{n_draws} draws were asked for; the bank of this model has {len(bank.timesteps)}")
         self.denoiser, self.bank, self.n_draws = denoiser, bank, n_draws
         self.reductions, self.unconditional = tuple(reductions), unconditional
-        self._policy_of, self._runtime = policy_of, runtime
+        self._policy_of, self._compile_mode, self._runtime = policy_of, compile_mode, runtime
         self._batch_size = runtime.batch_size
         self._told: set[str] = set()
         self._labels: tuple[str, ...] | None = None  # in place of captions, for a class-conditional model
@@ -158,6 +163,7 @@ class DiffusionClassifier:
         return n_all - sum(int(each.measured[..., each.draws < self.n_draws].sum()) for each in known.values())
 
     def _engine(self, n_jobs: int, example: Example, advance: Callable[[int], None]) -> ErrorEngine:
+        self._compile_if_it_pays(n_jobs)
         timesteps = torch.from_numpy(self.bank.timesteps[: self.n_draws]).to(self.device)
         engine = ErrorEngine(
             self.denoiser,
@@ -172,6 +178,14 @@ class DiffusionClassifier:
             self._batch_size = first_batch_size(self.denoiser, self._probe(engine, example))
         engine.batch_size = max(1, min(self._batch_size, n_jobs))
         return engine
+
+    def _compile_if_it_pays(self, n_jobs: int) -> None:
+        mode = self._compile_mode
+        if mode == "auto":
+            mode = "default" if self.device.type == "cuda" and n_jobs >= _JOBS_WORTH_COMPILING else "off"
+        if mode != "off":
+            self._compile_mode = "off"  # done once
+            self.denoiser.compile(mode, self._runtime.say)
 
     @cached_property
     def _noise(self) -> Tensor:
