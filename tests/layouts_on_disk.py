@@ -26,7 +26,7 @@ def picture(path: Path, seed: int, size: int = 8) -> Path:
 
 
 def cifar_python(root: Path, labels: Sequence[int]) -> Path:
-    """cifar-10-batches-py: pickles of protocol 2 with bytes as keys, as Python 2 wrote them; test picture n is seed n."""
+    """cifar-10-batches-py: pickles of protocol 2, keys in bytes, as Python 2 wrote them. Test picture n has seed n."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     meta = {b"label_names": [name.encode() for name in CIFAR10], b"num_cases_per_batch": len(labels)}

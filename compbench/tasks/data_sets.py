@@ -23,7 +23,7 @@ from compbench.tasks.digests import file_stamp, with_digests
 from compbench.tasks.folders import class_folders, read_folders, split_folder
 from compbench.tasks.hub_images import HubData, is_copy, read_hub
 from compbench.tasks.prompt_files import Prompts
-from compbench.tasks.splits import Layout, Picture, Split, same_name
+from compbench.tasks.splits import Layout, Split, same_name
 from compbench.types import Bools, Classes, DataError, Example, Image, Task
 
 __all__ = ["DataSet", "PromptFiles", "examples_of", "load", "load_folder"]
