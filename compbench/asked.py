@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compbench import hub, registry
+from compbench.rules import Rule
 from compbench.store import Run, RunKey, Store, subset
 from compbench.types import DataError, Example, Json, ModelSpec, Source, Task, UsageError
 
@@ -55,8 +56,8 @@ class Asked:
 
     def missing(self, stored: Run | None) -> list[Example]:
         """What is asked for and not stored yet."""
-        n_draws = self.view.get("n_draws")
-        done = set[str]() if stored is None else stored.done(n_draws if isinstance(n_draws, int) else None)
+        rule = Rule.of_view(self.view)
+        done = set[str]() if stored is None else stored.done(rule.n_draws, unconditional=rule.unconditional)
         lacking = set(self.ids) - done
         return [each for each in self.task.examples if each.id in lacking]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from compbench.metrics import MATCHING, applicable
-from compbench.types import Bools, Floats, ScoreTable
+from compbench.metrics import named
+from compbench.types import Bools, Floats, Metric, ScoreTable
 
 __all__ = ["empty_table", "to_frame"]
 
@@ -20,10 +20,12 @@ def to_frame(tables: Mapping[Shape, ScoreTable], examples: pd.DataFrame, metrics
 
     id; text, image, group as far as they apply; text_tie ...: wrong only because two scores are equal; text_margin,
     image_margin: lowest true minus highest false score, where that is worst; one column for each kind of tag;
-    score_i_c of image i and caption c.
+    score_i_c of image i and caption c. Where the score without a caption was measured, score_i_without, by which image
+    and group are normalised, and image_raw and group_raw, which are not.
     """
-    named = {name: MATCHING[name] for name in metrics if name in MATCHING}
-    frame = pd.concat([_of_one_shape(shape, table, named) for shape, table in tables.items()], ignore_index=True)
+    is_normalised = any(table.unconditional is not None for table in tables.values())
+    judging = named(metrics, unconditional=is_normalised)
+    frame = pd.concat([_of_one_shape(shape, table, judging) for shape, table in tables.items()], ignore_index=True)
     tags = pd.DataFrame([_joined(each) for each in examples["tags"]], index=list(examples["id"]))
     described = frame[["id"]].join(tags, on="id").drop(columns="id")
     is_score = frame.columns.str.startswith("score_")
@@ -39,16 +41,19 @@ def empty_table(matches: Mapping[str, Bools]) -> dict[Shape, ScoreTable]:
     return {(n_images, n_captions): ScoreTable((), none, none.astype(bool))}
 
 
-def _of_one_shape(shape: Shape, table: ScoreTable, metrics: Mapping[str, object]) -> pd.DataFrame:
-    applying = applicable({name: MATCHING[name] for name in metrics}, shape)
+def _of_one_shape(shape: Shape, table: ScoreTable, metrics: Sequence[Metric]) -> pd.DataFrame:
+    applying = {metric.name: metric for metric in metrics if metric.applies(shape)}
     columns: dict[str, object] = {"id": list(table.ids)}
     columns |= {name: metric.outcome(table) for name, metric in applying.items()}
     columns |= {f"{name}_tie": metric.ties(table) for name, metric in applying.items()}
     if "text" in applying:
         columns["text_margin"] = _margin(table.scores, table.matches)
     if "image" in applying:
-        columns["image_margin"] = _margin(table.scores.swapaxes(1, 2), table.matches.swapaxes(1, 2))
+        gains = table.scores if table.unconditional is None else table.scores - table.unconditional[:, :, None]
+        columns["image_margin"] = _margin(gains.swapaxes(1, 2), table.matches.swapaxes(1, 2))
     columns |= {f"score_{i}_{c}": table.scores[:, i, c] for i, c in np.ndindex(shape)}
+    if table.unconditional is not None:
+        columns |= {f"score_{i}_without": table.unconditional[:, i] for i in range(shape[0])}
     return pd.DataFrame(columns)
 
 

@@ -7,6 +7,8 @@ A metric that does not apply to a shape is absent: text needs two captions, imag
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from math import comb, factorial, prod
@@ -15,7 +17,7 @@ import numpy as np
 
 from compbench.types import Bools, Floats, Metric, ScoreTable
 
-__all__ = ["GROUP", "IMAGE", "MATCHING", "TEXT", "applicable"]
+__all__ = ["GROUP", "IMAGE", "MATCHING", "RAW", "TEXT", "named"]
 
 
 def _wins(scores: Floats, matches: Bools, *, or_ties: bool) -> Bools:
@@ -30,12 +32,32 @@ def _text(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     return _wins(table.scores, table.matches, or_ties=or_ties)
 
 
-def _image(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+def _image_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     return _wins(table.scores.swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
+
+
+def _image(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    """An image that is easy under any caption, and under none, gains nothing by that."""
+    if table.unconditional is None:
+        return _image_raw(table, or_ties=or_ties)
+    gains = table.scores - table.unconditional[:, :, None]
+    return _wins(gains.swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
 
 
 def _group(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     return _text(table, or_ties=or_ties) & _image(table, or_ties=or_ties)
+
+
+def _group_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    return _text(table, or_ties=or_ties) & _image_raw(table, or_ties=or_ties)
+
+
+def _image_raw_ties(table: ScoreTable) -> Bools:
+    return _image_raw(table, or_ties=True) & ~_image_raw(table)
+
+
+def _group_raw_ties(table: ScoreTable) -> Bools:
+    return _group_raw(table, or_ties=True) & ~_group_raw(table)
 
 
 def _text_chance(matches: Bools) -> float:
@@ -92,8 +114,27 @@ GROUP = Metric(
     applies=lambda shape: shape[0] >= 2 and shape[1] >= 2,
 )
 MATCHING = {metric.name: metric for metric in (TEXT, IMAGE, GROUP)}
+# beside image and group, where those are of scores that are normalised by the score of no caption
+RAW = {
+    "image": replace(
+        IMAGE,
+        name="image_raw",
+        outcome=_image_raw,
+        ties=_image_raw_ties,
+    ),
+    "group": replace(
+        GROUP,
+        name="group_raw",
+        outcome=_group_raw,
+        ties=_group_raw_ties,
+    ),
+}
 
 
-def applicable(metrics: dict[str, Metric], shape: tuple[int, int]) -> dict[str, Metric]:
-    """The metrics that exist for examples of `shape` (I, C)."""
-    return {name: metric for name, metric in metrics.items() if metric.applies(shape)}
+def named(names: Iterable[str], *, unconditional: bool = False) -> list[Metric]:
+    """The metrics that a stored run's `names` stand for; names that are unknown here are passed over.
+
+    `unconditional`: the raw forms too of those that the score without a caption normalises.
+    """
+    known = [MATCHING[name] for name in names if name in MATCHING]
+    return [*known, *(RAW[metric.name] for metric in known if unconditional and metric.name in RAW)]

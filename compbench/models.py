@@ -74,6 +74,16 @@ class StableDiffusion(ModelSpec):
         default="auto",
         metadata={"help": "of the network; schedule, noise and errors are float32 but in published-fp16"},
     )
+    loss: Literal["auto", "l2", "l1"] = field(
+        default="auto", metadata={"help": "squared or absolute error; with l1 both are stored"}
+    )
+    unconditional: bool = field(
+        default=False,
+        metadata={"help": "measure the error without a caption too and normalise image scores by it"},
+    )
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
+        default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
+    )
     folder: Path | None = field(
         default=None, metadata={"help": "a local copy in the diffusers layout, in place of the hub's"}
     )
@@ -92,6 +102,11 @@ class StableDiffusion(ModelSpec):
             raise UsageError(
                 f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the diffusers layout"
             )
+
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """What is made of a residual: both, where the absolute error is asked for."""
+        return ("mse", "l1") if self.loss == "l1" else ("mse",)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -123,6 +138,7 @@ class StableDiffusion(ModelSpec):
             rule=self.rule if self.rule != "auto" else "native" if is_ours else "eps",
             seed=self.seed if self.seed is not None else 0 if is_ours else _PAPER_SEED,
             dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
+            loss=self.loss if self.loss != "auto" else "l2",
             weights=self._digest(),
         )
 
@@ -147,11 +163,18 @@ class StableDiffusion(ModelSpec):
         settled = self.for_task(None)
         identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": settled.protocol}
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
+        if settled.loss == "l1":
+            identity["reductions"] = list(settled.reductions)
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
-        return {"n_draws": settled.draws, "target": settled.rule}
+        view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.rule}
+        return (
+            view
+            | ({"reduction": "l1"} if settled.loss == "l1" else {})
+            | ({"unconditional": True} if settled.unconditional else {})
+        )
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         from compbench.scorers import pipelines, protocols
@@ -170,6 +193,9 @@ class StableDiffusion(ModelSpec):
             n_draws=settled.draws or _N_BANK,
             runtime=runtime,
             name=self.name,
+            reductions=settled.reductions,
+            unconditional=settled.unconditional,
+            compile_mode=settled.compile,
         )
 
     def _dtype(self, protocol: Protocol) -> Dtype:

@@ -100,7 +100,7 @@ class Run:
     @property
     def rule(self) -> Rule:
         """How the run is read unless told otherwise: its view."""
-        return _rule(self.info["view"])
+        return Rule.of_view(self.info["view"])
 
     @property
     def status(self) -> str:
@@ -127,9 +127,14 @@ class Run:
         """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
         return self._contents.examples.copy()
 
-    def done(self, n_draws: int | None = None) -> set[str]:
-        """The examples that are measured, on at least `n_draws` draws of an error run (None: as many as its view)."""
-        done = self._contents.done(n_draws or self.rule.n_draws)
+    def done(self, n_draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
+        """The examples that are measured, on at least `n_draws` draws of an error run (None: as many as its view).
+
+        `unconditional`: also without a caption (None: if its view asks for that).
+        """
+        rule = self.rule
+        without = rule.unconditional if unconditional is None else unconditional
+        done = self._contents.done(n_draws or rule.n_draws, without)
         return set(done) if self.limit is None else set(done).intersection(self.ids())
 
     def measurements(self, ids: Sequence[str] | None = None) -> dict[str, Measurement]:
@@ -170,7 +175,7 @@ class Run:
         from compbench.frames import empty_table
 
         rule = rule or self.rule
-        done = self.done(rule.n_draws)
+        done = self.done(rule.n_draws, unconditional=rule.unconditional)
         wanted = [each for each in self.ids() if each in done] if ids is None else list(ids)
         if lacking := [each for each in wanted if each not in done]:
             raise ValueError(
@@ -211,14 +216,15 @@ class Run:
         """Whether the files already say all that a run with this view would make them say."""
         info = self.info
         is_said = info["view"] == dict(view) and info["status"] in ("done", "partial")
-        is_derived = not self._contents.has_errors or self._contents.has_scores(_rule(view))
+        is_derived = not self._contents.has_errors or self._contents.has_scores(Rule.of_view(view))
         return is_said and is_derived and not self._contents.damaged()
 
     def settle(self, limit: int | None) -> None:
         """Derive the scores of an error run under its view and say how far the run is."""
         if self._contents.has_errors:
             self._contents.write_scores(self.rule)
-        is_whole = len(self._contents.done(self.rule.n_draws)) == self.info["n_task_examples"]
+        rule = self.rule
+        is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
         self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
 
     def mark(self, status: str, **changes: Json) -> None:
@@ -320,10 +326,6 @@ class Store:
             choices = ", ".join(f"{run.key.digest} ({run.key.task}/{run.key.model})" for run in matching)
             raise UsageError(f"{len(matching)} runs begin with {name!r}: {choices}; give more letters")
         raise _no_such_run(name, runs, self.root)
-
-
-def _rule(view: Mapping[str, Any]) -> Rule:
-    return Rule(str(view.get("target") or "native"), view.get("n_draws"))
 
 
 def _names(key: RunKey) -> set[str]:

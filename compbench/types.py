@@ -210,10 +210,12 @@ class Measurement:
     measured: Bools  # [I, C, D]; False where a policy found the draw unnecessary
     others: Mapping[str, Floats] = field(default_factory=dict[str, Floats])  # further reductions: name -> [I, C, D]
     unconditional: Floats | None = None  # [I, D] float32: the error under the empty caption
+    has_unconditional: Bools | None = None  # [I, D] where that was measured
+    is_last: bool = True  # whether no further piece of the example follows
 
 
 def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
-    """One Measurement an example, in the order of their first pieces; the pieces of one hold different draws."""
+    """One Measurement an example, in the order of their first pieces; no two pieces hold the same error."""
     by_example: dict[str, list[Measurement]] = {}
     for piece in pieces:
         by_example.setdefault(piece.example_id, []).append(piece)
@@ -224,15 +226,23 @@ def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
             np.concatenate([piece.errors for piece in its], axis=-1),
             np.concatenate([piece.measured for piece in its], axis=-1),
             {name: np.concatenate([piece.others[name] for piece in its], axis=-1) for name in its[0].others},
-            _joined_unconditional(its),
+            *_joined_unconditional(its),
+            its[-1].is_last,
         )
         for example_id, its in by_example.items()
     ]
 
 
-def _joined_unconditional(pieces: Sequence[Measurement]) -> Floats | None:
-    known = [piece.unconditional for piece in pieces if piece.unconditional is not None]
-    return np.concatenate(known, axis=-1) if len(known) == len(pieces) else None
+def _joined_unconditional(pieces: Sequence[Measurement]) -> tuple[Floats, Bools] | tuple[None, None]:
+    if all(piece.unconditional is None for piece in pieces):
+        return None, None
+    errors: list[Floats] = []
+    masks: list[Bools] = []
+    for piece in pieces:
+        shape = piece.errors.shape[0], len(piece.draws)
+        errors.append(np.zeros(shape, np.float32) if piece.unconditional is None else piece.unconditional)
+        masks.append(np.zeros(shape, bool) if piece.has_unconditional is None else piece.has_unconditional)
+    return np.concatenate(errors, axis=-1), np.concatenate(masks, axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
