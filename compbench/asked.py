@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compbench import hub, registry
 from compbench.store import Run, RunKey, Store, subset
-from compbench.types import DataError, Example, Json, ModelSpec, Source, Task, UsageError
+from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -72,6 +72,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     label, spec = model_spec(request, say)
     task = _task(request)
     spec = spec.for_task(task.name)
+    spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
     identity = json.loads(json.dumps(spec.identity()))
     wanted = spec.source()

@@ -26,6 +26,7 @@ __all__ = [
     "Bools",
     "Classes",
     "DataError",
+    "DependsOnTask",
     "DrawTable",
     "ErrorTable",
     "Example",
@@ -183,11 +184,20 @@ class Task:
     @cached_property
     def revision(self) -> str:
         """Twelve hex digits; reads every image once."""
-        digest = hashlib.sha256()
-        for example in sorted(self.examples, key=lambda each: each.id):
-            parts = [example.id, *example.captions, *(image.digest() for image in example.images)]
-            digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
-        return digest.hexdigest()[:12]
+        return _revision(self.examples)
+
+    @cached_property
+    def training_revision(self) -> str | None:
+        """The same of the training split; None where there is none."""
+        return None if self.training is None else _revision(self.training())
+
+
+def _revision(examples: Iterable[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in sorted(examples, key=lambda each: each.id):
+        parts = [example.id, *example.captions, *(image.digest() for image in example.images)]
+        digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
+    return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,4 +334,13 @@ class ModelSpec(Protocol):
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         """The scorer, weights loaded from the resolved `source`; the first place torch is imported."""
+        ...
+
+
+@runtime_checkable
+class DependsOnTask(Protocol):
+    """A spec that depends on more of a task than its name: its training split, what its captions stand for."""
+
+    def on(self, task: Task) -> ModelSpec:
+        """The same spec with that in its identity; UsageError where it cannot score the task."""
         ...
