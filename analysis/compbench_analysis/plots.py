@@ -20,7 +20,7 @@ from compbench.types import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["accuracy_by_draws", "difference_by_timestep", "margin_histogram", "per_tag_bars"]
+__all__ = ["accuracy_by_draws", "difference_by_timestep", "margin_histogram", "per_tag_bars", "picture"]
 
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")  # tells models apart where a page is printed grey
 _GREY = "0.25"
@@ -39,6 +39,11 @@ class _Picture(Figure):
         out = io.BytesIO()
         self.savefig(out, format="png", dpi=110)
         return out.getvalue()
+
+
+def picture(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, which a notebook shows by itself."""
+    return _Picture(figsize=(width, height), layout="constrained")
 
 
 def per_tag_bars(frame: pd.DataFrame) -> Figure:
