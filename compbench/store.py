@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compbench import disk, provenance
+from compbench.adaptive import Adaptive
 from compbench.key import RunKey, slug
 from compbench.lock import is_held, locked
 from compbench.rules import Rule
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from compbench.contents import Contents
+    from compbench.policies import Verdict
 
 __all__ = ["FORMAT", "Run", "RunKey", "Store", "subset"]
 
@@ -152,7 +154,9 @@ class Run:
         return self._contents.error_tables(ids, n_draws)
 
     def n_common_draws(self) -> int:
-        """How many leading draws of the bank every measured example has; 0 for a run of scores."""
+        """How many leading draws of the bank every measured example has; 0 for a run of scores or a raced one."""
+        if self.adaptive is not None:
+            return 0
         seen = self._contents.seen()
         return self._contents.n_common_draws([each for each in self.ids() if each in seen])
 
@@ -192,6 +196,18 @@ class Run:
         from compbench.frames import to_frame
 
         return to_frame(self.tables(rule), self._contents.examples, self.info["task"]["metrics"], self.classes)
+
+    @cached_property
+    def adaptive(self) -> Adaptive | None:
+        """The schedule of a run that measures no more than its outcomes need; None where every draw is measured."""
+        return Adaptive.of_identity(self.key.measurement)
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """What an adaptive schedule concludes of each example that is done, and how surely; empty for other runs."""
+        if self.adaptive is None:
+            return {}
+        done = self.done()
+        return dict(self._contents.verdicts([each for each in self.ids() if each in done]))
 
     @property
     def classes(self) -> Classes | None:
@@ -251,6 +267,12 @@ class Run:
             raise UsageError(
                 f"{where} stores scores and no errors per draw: only a run of a diffusion model such as 'tiny-sd' does"
             )
+        if self.adaptive is not None:
+            raise UsageError(
+                f"{where} was measured with schedule={self.adaptive.kind}, which leaves out draws that its outcomes do "
+                "not need; what asks for every draw (curves, other weightings, resampled draws) needs a run with "
+                "schedule=full"
+            )
         if n_draws is not None and n_draws < 1:
             raise UsageError(f"n_draws={n_draws} was asked of {where}; expected at least 1")
         seen = self._contents.seen()
@@ -272,7 +294,7 @@ class Run:
     def _contents(self) -> Contents:
         from compbench.contents import Contents
 
-        return Contents(self.path, self._say)
+        return Contents(self.path, self._say, self.adaptive, self.classes)
 
 
 class Store:
