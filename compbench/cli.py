@@ -109,17 +109,22 @@ def run(
     """
     from compbench import jobs, listing, progress
 
-    reporter, setting = progress.for_stderr(is_quiet=quiet), jobs.Settings(**settings)
+    setting = jobs.Settings(**settings)
+    reporter = progress.for_stderr(is_quiet=quiet, shard=setting.shard)
     asked = jobs.ordered(tasks, models, options, setting, reporter.say)
     if dry_run:
         _print(listing.plans(jobs.planned(asked, setting, reporter), style), output)
         return DONE
-    finished, n_failed = jobs.measure(asked, setting, reporter, by)
-    if finished:
-        text = _results(finished, style, by)
+    outcome = jobs.measure(asked, setting, reporter, by)
+    if outcome.runs and outcome.is_told_here(setting.shard):
+        text = _results(outcome.runs, style, by)
         is_for_reading = style == "table" and output is None
-        _print(f"{text}\n\n{listing.where(finished, setting.runs)}" if is_for_reading else text, output)
-    return FAILED if n_failed else DONE
+        _print(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
+    elif outcome.runs and not quiet:
+        click.echo(f"shard {setting.shard} done; what remains is with the others", err=True)
+    for failure in outcome.failures:
+        click.echo(f"error: {failure}", err=True)
+    return FAILED if outcome.failures else DONE
 
 
 @group.command(short_help="Print stored runs as a table.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -217,10 +218,11 @@ class Contents:
         for path in sorted(folder.glob("*.parquet")):
             if path.name.startswith(("_", ".")):
                 continue
-            status = path.stat()
-            stamp = status.st_size, status.st_mtime_ns
-            known = self._index.get(path)
-            fresh[path] = known if known is not None and known.stamp == stamp else self._look_at(path, stamp)
+            with suppress(FileNotFoundError):  # another process has just set it aside
+                status = path.stat()
+                stamp = status.st_size, status.st_mtime_ns
+                known = self._index.get(path)
+                fresh[path] = known if known is not None and known.stamp == stamp else self._look_at(path, stamp)
         self._index = fresh
         return {path: part for path, part in fresh.items() if part.damage is None}
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from compbench.shards import Shard, shard_here
 from compbench_analysis.render import FORMATS
 
 __all__ = ["PATH", "by", "check_folder", "data", "offline", "output", "printed", "runs", "to_run"]
@@ -29,6 +30,10 @@ def _read_batch_size(ctx: click.Context, parameter: click.Parameter, value: str)
     if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is neither auto nor a whole number, at least 1")
     return int(value)
+
+
+def _read_shard(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
+    return shard_here(value)
 
 
 def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -74,6 +79,12 @@ to_run = _together(
     click.option("--dtype", metavar="NAME", help="float32, bfloat16 or float16, inside the network."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
     click.option("--batch-size", default="auto", show_default=True, callback=_read_batch_size, metavar="N"),
+    click.option(
+        "--shard",
+        metavar="K/N",
+        callback=_read_shard,
+        help="Only every N-th example, from the K-th; else what torchrun, accelerate or srun say.",
+    ),
     runs,
     offline,
     click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),

@@ -260,7 +260,9 @@ class StableDiffusion(ModelSpec):
             components = pipelines.components_of(self.pipeline)
         else:
             folder = pipelines.fetch_folder(source, self.files, runtime.is_offline, self.name)
-            components = pipelines.load_components(folder)
+            # for another task too, where it wants them in the same precision: they are cast in place
+            key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
+            components = runtime.kept(key, lambda: pipelines.load_components(folder))
         return protocols.classifier(
             components,
             protocol=settled.protocol,

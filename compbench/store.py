@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from compbench import disk, provenance
 from compbench.adaptive import Adaptive
 from compbench.key import RunKey, slug
-from compbench.lock import is_held, locked
+from compbench.lock import Guard, is_held, is_shared, locked
 from compbench.rules import Rule
+from compbench.shards import Shard
 from compbench.types import (
     Classes,
     DrawTable,
@@ -218,13 +219,18 @@ class Run:
         labels = None if stored["labels"] is None else tuple(stored["labels"])
         return Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Alone with the run; RunError names the process that is there already."""
-        return locked(self.path, self._say)
+    def locked(self, shard: Shard | None = None) -> AbstractContextManager[None]:
+        """Alone with the run, or with a shard of it; RunError names the process that is there already."""
+        return locked(self.path, self._say, shard)
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Alone with the files for the moment of a change, whichever processes measure; every change enters it."""
+        return self._guard()
 
     def append(self, results: Sequence[Measurement | ScoreMatrix], **record: Json) -> Path:
         """Store results as one part, whole or not at all; `record` says who measured them."""
-        return self._contents.append(results, record)
+        with self.guarded():  # so that no two parts get one number and no lines are mixed
+            return self._contents.append(results, record)
 
     def parts(self) -> list[dict[str, Json]]:
         """Who measured each part, oldest first: n_examples, n_errors, seconds, time, host, device, versions, git."""
@@ -232,11 +238,13 @@ class Run:
 
     def write_draws(self, draws: DrawTable) -> None:
         """Store the bank; RunError when the run was measured with another."""
-        self._contents.write_draws(draws)
+        with self.guarded():
+            self._contents.write_draws(draws)
 
     def repair(self) -> None:
         """Set damaged parts aside, so that their examples are measured again."""
-        self._contents.repair()
+        with self.guarded():  # what is half-written now was left by the dead: the living write under the guard
+            self._contents.repair()
 
     def is_settled(self, view: Mapping[str, Json]) -> bool:
         """Whether the files already say all that a run with this view would make them say."""
@@ -247,15 +255,22 @@ class Run:
 
     def settle(self, limit: int | None) -> None:
         """Derive the scores of an error run under its view and say how far the run is."""
-        if self._contents.has_errors:
-            self._contents.write_scores(self.rule)
-        rule = self.rule
-        is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
-        self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
+        with self.guarded():
+            if self._contents.has_errors:
+                self._contents.write_scores(self.rule)
+            rule = self.rule
+            is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
+            self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
+
+    def leave(self, shard: Shard) -> None:
+        """A shard ends while others lack examples: the last to leave says that the run is not whole."""
+        with self.guarded():
+            if not is_shared(self.path, shard) and self.info["status"] == "running":
+                self.mark("partial")
 
     def mark(self, status: str, **changes: Json) -> None:
         """Write the status, and other lines of run.json."""
-        with disk.writing(self.path):
+        with self.guarded(), disk.writing(self.path):
             disk.write_json(
                 self.path / "run.json", {**self.info, **changes, "status": status, "updated": provenance.now()}
             )
@@ -291,6 +306,10 @@ class Run:
         return n_asked, ids
 
     @cached_property
+    def _guard(self) -> Guard:
+        return Guard(self.path)
+
+    @cached_property
     def _contents(self) -> Contents:
         from compbench.contents import Contents
 
@@ -322,11 +341,14 @@ class Store:
         model: Mapping[str, Json] | None = None,
     ) -> Run:
         """The run with this key, made if there is none; `view` and `model` describe a new one."""
-        run = self.get(key)
-        if run is None or not _has_examples(run.path):
-            with disk.writing(self.root / key.folder):
-                _create(self.root / key.folder, key, task, view or {}, model or {}, is_new=run is None)
-        return run or Run(self.root / key.folder, say=self._say)
+        run, path = self.get(key), self.root / key.folder
+        if run is None or not _has_examples(path):
+            with disk.writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+                with Guard(path)():
+                    run = self.get(key)  # another shard may have made it
+                    _create(path, key, task, view or {}, model or {}, is_new=run is None)
+        return run or Run(path, say=self._say)
 
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
@@ -390,7 +412,6 @@ def _create(
 ) -> None:
     from compbench import parts
 
-    path.mkdir(parents=True, exist_ok=True)
     disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
     if is_new:  # last: its presence makes the folder a run
         disk.write_json(path / "run.json", _first_info(key, task, view, model))
