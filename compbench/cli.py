@@ -176,6 +176,35 @@ def compare(
     _print(compared.to_text(compare_runs(chosen, by or None), style, with_ids=with_ids), output)
 
 
+@group.command(short_help="Write one page to read, share and keep.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.option("--output", default=Path("report.html"), show_default=True, type=flags.PATH, callback=flags.check_folder)
+@flags.runs
+@flags.by
+@click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
+@flags.data
+@click.option(
+    "--images/--no-images", "with_images", default=None, help="Pictures and captions; else those of data that is open."
+)
+@click.option("--open", "is_opened", is_flag=True, help="Show the page in the browser.")
+def report(references: Sequence[str], output: Path, runs: Path | None, is_opened: bool, **look: Any) -> None:
+    """Write one HTML file: who wins and is it real, where, why (all examples), how it was measured.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+
+    \b
+    compbench report shapes/tiny-sd shapes/tiny-clip --output report.html
+    """
+    import webbrowser
+
+    from compbench.page import report as write_report
+
+    page = write_report(_find(references, runs), output, say=lambda message: click.echo(message, err=True), **look)
+    click.echo(f"written to {page}", err=True)
+    if is_opened:
+        webbrowser.open(page.absolute().as_uri())
+
+
 @group.command("list", short_help="List models, tasks or stored runs.")
 @click.argument("kind", type=click.Choice(["models", "tasks", "runs"]), required=False)
 @click.argument("name", required=False)

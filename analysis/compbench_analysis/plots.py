@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -20,7 +21,7 @@ from compbench.types import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["accuracy_by_draws", "difference_by_timestep", "margin_histogram", "per_tag_bars"]
+__all__ = ["accuracy_by_draws", "difference_by_timestep", "margin_histogram", "model_colours", "per_tag_bars"]
 
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")  # tells models apart where a page is printed grey
 _GREY = "0.25"
@@ -139,6 +140,11 @@ def margin_histogram(frame: pd.DataFrame, *, models: Sequence[str] = ()) -> Figu
         f"right of 0 is right; the last bars hold all beyond {_FURTHEST:g}",
     )
     return figure
+
+
+def model_colours(n_models: int) -> list[str]:
+    """The colours of the first models of every figure, as "#rrggbb"."""
+    return [to_hex(_colour(number)) for number in range(n_models)]
 
 
 def _in_errors(frame: pd.DataFrame) -> Floats:
