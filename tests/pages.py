@@ -36,9 +36,12 @@ def example(number: int, *, captions: Sequence[str] = (), tag: str = "") -> Exam
     return Example(f"{number:04d}", images, texts, np.eye(2, dtype=bool), tags)
 
 
-def task(n: int, name: str = "photos", *, is_gated: bool = False) -> Task:
-    """`n` examples of `example`."""
-    examples = tuple(example(number) for number in range(n))
+def task(n: int, name: str = "photos", *, is_gated: bool = False, nasty: Mapping[int, str] | None = None) -> Task:
+    """`n` examples of `example`; `nasty` are first captions by number."""
+    first = nasty or {}
+    examples = tuple(
+        example(number, captions=(first[number], f"plain {number}") if number in first else ()) for number in range(n)
+    )
     return Task(name, examples, MATCHING, is_gated=is_gated, tag_order={"tag": fakes.TAGS})
 
 

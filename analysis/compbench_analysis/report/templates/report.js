@@ -193,9 +193,9 @@ class Browser {
 
   build() {
     const { data } = this;
-    const select = (label, options) => {
+    const select = (label, options, changed = () => this.changed()) => {
       const node = make("select", { ariaLabel: label, title: label }, ...options.map(([value, text]) => make("option", { value }, text)));
-      node.addEventListener("change", () => this.changed());
+      node.addEventListener("change", changed);
       return node;
     };
     this.search = make("input", { type: "search", placeholder: "search captions, ids, tags", ariaLabel: "search" });
@@ -204,8 +204,7 @@ class Browser {
     if (data.metrics.includes("group")) this.metric.value = "group";
     const states = [["", "any"], ["right", "right"], ["wrong", "wrong"], ["tied", "tied"]];
     this.models = data.models.map((name) => select(`outcome of ${name}`, states));
-    this.pair = select("which of two models is right", [["", "any outcome"], ...this.pairs()]);
-    this.pair.addEventListener("change", () => this.setPair());
+    this.pair = select("which of two models is right", [["", "any outcome"], ...this.pairs()], () => this.setPair());
     this.tags = data.columns.map((name, column) => {
       const values = [...new Set(data.examples.flatMap((example) => example.t[column]))];
       if (values.length > 6) values.sort(); // fewer stay in the task's own order
