@@ -6,7 +6,6 @@ pair the later part counts; how the draws are spread over parts changes no bit o
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,19 @@ import pandas as pd
 from compbench import disk, parts, rules
 from compbench.parts import DamagedPart
 from compbench.rules import Rule
-from compbench.types import Bools, DrawTable, ErrorTable, Floats, Json, Measurement, RunError, ScoreMatrix, ScoreTable
+from compbench.types import (
+    Bools,
+    DrawTable,
+    ErrorTable,
+    Floats,
+    Json,
+    Measurement,
+    RunError,
+    ScoreMatrix,
+    ScoreTable,
+    UsageError,
+    joined,
+)
 
 __all__ = ["Contents", "Shape"]
 
@@ -48,16 +59,11 @@ class Contents:
     def examples(self) -> pd.DataFrame:
         """One row an example in the task's order; `tags` are mappings and `matches` arrays [I, C]."""
         try:
-            frame = parts.read(self.folder / "examples.parquet").to_pandas()
+            return parts.read_examples(self.folder / "examples.parquet")
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
                 f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): give the run command again"
             ) from error
-        frame["tags"] = [json.loads(each) for each in frame["tags"]]
-        frame["matches"] = [np.array([list(row) for row in each], dtype=bool) for each in frame["matches"]]
-        frame["captions"] = [tuple(each) for each in frame["captions"]]
-        frame["image_names"] = [tuple(each) for each in frame["image_names"]]
-        return frame
 
     @cached_property
     def matches(self) -> dict[str, Bools]:
@@ -73,11 +79,16 @@ class Contents:
                 f"the draws of run {str(self.folder)!r} cannot be read ({error}): give the run command again"
             ) from error
 
-    def done(self, n_draws: int | None) -> frozenset[str]:
-        """The examples of which every pair has a score, or the first `n_draws` draws (None: equally many, and some)."""
-        key = n_draws, self._bank_size(), tuple((path, part.stamp) for path, part in self._parts().items())
+    def done(self, n_draws: int | None, unconditional: bool = False) -> frozenset[str]:
+        """The examples of which every pair has a score, or the first `n_draws` draws (None: equally many, and some).
+
+        `unconditional`: also each image without a caption. An example of a run with a schedule is done when that
+        wants nothing more.
+        """
+        stamps = tuple((path, part.stamp) for path, part in self._parts().items())
+        key = n_draws, unconditional, self._bank_size(), stamps
         if key not in self._done:
-            self._done = {key: frozenset(self._measured_ids(n_draws))}
+            self._done = {key: frozenset(self._measured_ids(n_draws, unconditional))}
         return self._done[key]
 
     def measurements(self, ids: Sequence[str] | None) -> dict[str, Measurement]:
@@ -86,13 +97,12 @@ class Contents:
         if not n_bank:
             return {}
         found: dict[str, Measurement] = {}
-        for chunk, errors, measured in self._errors(self._known(ids), n_bank):
-            for example_id, its_errors, its_mask in zip(chunk, errors, measured, strict=True):
-                draws = np.flatnonzero(its_mask.any((0, 1)))
-                if len(draws):
-                    found[example_id] = Measurement(
-                        example_id, draws.astype(np.int32), its_errors[..., draws], its_mask[..., draws]
-                    )
+        columns = self._columns()
+        for chunk, errors, measured in self._errors(self._known(ids), n_bank, columns, unconditional=True):
+            for n, example_id in enumerate(chunk):
+                one = _measurement(example_id, {name: each[n] for name, each in errors.items()}, measured[n])
+                if len(one.draws):
+                    found[example_id] = one
         return found
 
     def tables(self, rule: Rule, ids: Sequence[str]) -> dict[Shape, ScoreTable]:
@@ -102,11 +112,7 @@ class Contents:
         for each in ids:
             by_shape.setdefault(_shape(self.matches[each]), []).append(each)
         return {
-            shape: ScoreTable(
-                tuple(members),
-                np.stack([scores[each] for each in members]),
-                np.stack([self.matches[each] for each in members]),
-            )
+            shape: _table([scores[each] for each in members], [self.matches[each] for each in members])
             for shape, members in by_shape.items()
         }
 
@@ -117,27 +123,23 @@ class Contents:
     def n_common_draws(self, ids: Sequence[str]) -> int:
         """How many leading draws of the bank every pair of each of `ids` was measured on."""
         n_common = self._bank_size() if ids else 0
-        for _, _, measured in self._errors(ids, n_common, with_errors=False) if n_common else ():
+        for _, _, measured in self._errors(ids, n_common) if n_common else ():
             lacking = np.flatnonzero(~measured.all((0, 1, 2)))
             n_common = min([n_common, *lacking[:1].tolist()])
         return n_common
 
     def error_tables(self, ids: Sequence[str], n_draws: int) -> Iterator[ErrorTable]:
         """The errors of `ids`, all of them done, in pieces that fit in memory; a part's examples stand together."""
-        for chunk, errors, _ in self._errors(ids, n_draws):
-            yield ErrorTable(tuple(chunk), errors, np.stack([self.matches[each] for each in chunk]))
+        for chunk, errors, _ in self._errors(ids, n_draws, ("errors",)):
+            yield ErrorTable(tuple(chunk), errors["errors"], np.stack([self.matches[each] for each in chunk]))
 
     def append(self, results: Sequence[Measurement | ScoreMatrix], record: Mapping[str, Json]) -> Path:
         """Store results as one new part, and who measured them."""
-        measurements = [each for each in results if isinstance(each, Measurement)]
+        measurements = joined(each for each in results if isinstance(each, Measurement))
         matrices = [each for each in results if isinstance(each, ScoreMatrix)]
         if measurements and matrices:
             raise TypeError("one part holds Measurements or ScoreMatrix objects, not both")
-        table = (
-            parts.errors_table(measurements)
-            if measurements
-            else parts.scores_table([each.example_id for each in matrices], [each.scores for each in matrices])
-        )
+        table = parts.errors_table(measurements) if measurements else parts.scores_table(matrices)
         folder = self.folder / ("errors" if measurements else "scores")
         with disk.writing(self.folder):
             folder.mkdir(exist_ok=True)
@@ -146,8 +148,8 @@ class Contents:
             disk.write(path, content)
             line: dict[str, Json] = {
                 "part": path.relative_to(self.folder).as_posix(),
-                "n_examples": len(results),
-                "n_errors": sum(int(each.measured.sum()) for each in measurements),
+                "n_examples": len(measurements) + len(matrices),
+                "n_errors": sum(_n_errors(each) for each in measurements),
             }
             disk.append_line(self.folder / "parts.jsonl", {**line, **record})
         return path
@@ -170,10 +172,9 @@ class Contents:
 
     def write_scores(self, rule: Rule) -> None:
         """Derive scores/ from the errors under `rule`, so that any Parquet reader finds them."""
-        done = self.done(rule.n_draws)
-        ids = [each for each in self.matches if each in done]
-        scores = self._scores_by_rule(rule, ids)
-        table = parts.scores_table(ids, [scores[each] for each in ids])
+        done = self.done(rule.n_draws, rule.unconditional)
+        scores = self._scores_by_rule(rule, [each for each in self.matches if each in done])
+        table = parts.scores_table([scores[each] for each in self.matches if each in done])
         with disk.writing(self.folder):
             (self.folder / "scores").mkdir(exist_ok=True)
             disk.write(self._derived, parts.encode(table.replace_schema_metadata(_words(rule))))
@@ -231,14 +232,14 @@ class Contents:
     def _known(self, ids: Iterable[str] | None) -> list[str]:
         return list(self.matches) if ids is None else [each for each in ids if each in self.matches]
 
-    def _measured_ids(self, n_draws: int | None) -> Iterator[str]:
+    def _measured_ids(self, n_draws: int | None, unconditional: bool) -> Iterator[str]:
         if not self.has_errors:
             yield from self._scores(list(self.matches))
             return
         n_asked = n_draws or self._bank_size()
         if not 0 < n_asked <= self._bank_size():  # also where the bank is damaged: then all must be asked again
             return
-        for chunk, _, measured in self._errors(list(self.matches), n_asked, with_errors=False):
+        for chunk, _, measured in self._errors(list(self.matches), n_asked, unconditional=unconditional):
             for example_id, mask in zip(chunk, measured, strict=True):
                 some, every = mask.any((0, 1)), mask.all((0, 1))  # [D] over the pairs
                 if bool(every.all()) if n_draws else bool(some.any() and (some == every).all()):
@@ -256,43 +257,62 @@ class Contents:
             self._is_told = True
             return 0
 
-    def _scores(self, ids: Sequence[str]) -> dict[str, Floats]:
-        """[I, C] float64 of each of `ids` that has them all."""
-        found: dict[str, Floats] = {}
-        for shape, members in self._by_shape(ids):
-            scores = np.zeros((len(members), *shape))
+    def _scores(self, ids: Sequence[str]) -> dict[str, ScoreMatrix]:
+        """Of each of `ids` that has all its scores."""
+        found: dict[str, ScoreMatrix] = {}
+        for (n_images, n_captions), members in self._by_shape(ids):
+            scores = np.zeros((len(members), n_images, n_captions + 1))
             measured = np.zeros(scores.shape, bool)
             for path in self._parts():
-                parts.fill_scores(path, members, scores, measured)
-            found |= {each: scores[n] for n, each in enumerate(members) if measured[n].all()}
+                parts.fill_scores(path, members, scores, measured, with_no_caption=True)
+            for n, each in enumerate(members):
+                if measured[n, :, :-1].all():
+                    without = scores[n, :, -1] if measured[n, :, -1].all() else None
+                    found[each] = ScoreMatrix(each, scores[n, :, :-1], without)
         return found
 
-    def _scores_by_rule(self, rule: Rule, ids: Sequence[str]) -> dict[str, Floats]:
+    def _scores_by_rule(self, rule: Rule, ids: Sequence[str]) -> dict[str, ScoreMatrix]:
         draws = self.draws()
         n_draws = rule.n_draws or len(draws.alpha)
-        found: dict[str, Floats] = {}
-        for chunk, errors, measured in self._errors(ids, n_draws):
-            for example_id, its_errors, its_mask in zip(chunk, errors, measured, strict=True):
-                used = np.flatnonzero(its_mask.any((0, 1)))
-                one = Measurement(example_id, used, its_errors[..., used], its_mask[..., used])
-                found[example_id] = rules.score(one, draws, rule).scores
+        found: dict[str, ScoreMatrix] = {}
+        columns = tuple("errors" if name == "mse" else name for name in rule.reductions)
+        if lacking := set(columns) - set(self._columns()):
+            raise UsageError(
+                f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; "
+                f"it has {', '.join('mse' if each == 'errors' else each for each in self._columns())}"
+            )
+        for chunk, errors, measured in self._errors(ids, n_draws, columns, unconditional=rule.unconditional):
+            for n, example_id in enumerate(chunk):
+                its = {name: each[n] for name, each in errors.items()}
+                one = _measurement(example_id, its, measured[n], with_no_caption=rule.unconditional)
+                found[example_id] = rules.score(one, draws, rule)
         return found
 
+    def _columns(self) -> tuple[str, ...]:
+        """The columns of the errors: `errors` and one for each further reduction, as in the first part."""
+        first = next(iter(self._parts()), None)
+        names = [] if first is None else parts.metadata(first).names
+        return tuple(name for name in names if name not in ("example_id", "image", "caption", "draws")) or ("errors",)
+
     def _errors(
-        self, ids: Sequence[str], n_draws: int, *, with_errors: bool = True
-    ) -> Iterator[tuple[list[str], Floats, Bools]]:
-        """(ids, errors [n, I, C, D], mask) in pieces that fit in memory, each part read for few of them."""
+        self, ids: Sequence[str], n_draws: int, columns: Sequence[str] = (), *, unconditional: bool = False
+    ) -> Iterator[tuple[list[str], dict[str, Floats], Bools]]:
+        """(ids, errors [n, I, C, D] by column, mask) in pieces that fit in memory, each part read for few of them.
+
+        `unconditional`: the last caption of the arrays is no caption at all.
+        """
         usable = self._parts()
         first = {each: n for n, part in reversed(list(enumerate(usable.values()))) for each in part.ids}
-        for shape, members in self._by_shape(each for each in ids if each in first):
+        for (n_images, n_captions), members in self._by_shape(each for each in ids if each in first):
             members.sort(key=lambda each: first[each])  # so that a part's examples stand together; the sort is stable
-            size = max(1, self.bytes_at_once // (5 * shape[0] * shape[1] * n_draws))
+            shape = n_images, n_captions + unconditional, n_draws
+            size = max(1, self.bytes_at_once // (int(np.prod(shape)) * (4 * max(len(columns), 1) + 1)))
             for start in range(0, len(members), size):
                 chunk = members[start : start + size]
-                measured = np.zeros((len(chunk), *shape, n_draws), bool)
-                errors = np.zeros(measured.shape, np.float32) if with_errors else np.zeros(0, np.float32)
+                measured = np.zeros((len(chunk), *shape), bool)
+                errors = {name: np.zeros(measured.shape, np.float32) for name in columns}
                 for path in (path for path, part in usable.items() if not part.id_set.isdisjoint(chunk)):
-                    parts.fill_errors(path, chunk, errors if with_errors else None, measured)
+                    parts.fill_errors(path, chunk, errors, measured, with_no_caption=unconditional)
                 yield chunk, errors, measured
 
     def _by_shape(self, ids: Iterable[str]) -> list[tuple[Shape, list[str]]]:
@@ -323,5 +343,43 @@ def _shape(matches: Bools) -> Shape:
     return matches.shape[0], matches.shape[1]
 
 
+def _measurement(
+    example_id: str, errors: Mapping[str, Floats], measured: Bools, *, with_no_caption: bool = True
+) -> Measurement:
+    """Of arrays [I, C, D], the last caption of which is none if `with_no_caption`."""
+    draws = np.flatnonzero(measured.any((0, 1)))
+    own = slice(None, -1 if with_no_caption else None)
+    has_it = measured[:, -1, draws] if with_no_caption else np.zeros(0, bool)
+    main = errors.get("errors")
+    others = {name: each[:, own, draws] for name, each in errors.items() if name != "errors"}
+    is_there = bool(has_it.any())
+    return Measurement(
+        example_id,
+        draws.astype(np.int32),
+        np.zeros_like(next(iter(others.values()))) if main is None else main[:, own, draws],
+        measured[:, own, draws],
+        others,
+        main[:, -1, draws] if is_there and main is not None else None,
+        has_it if is_there else None,
+    )
+
+
+def _n_errors(measurement: Measurement) -> int:
+    without = measurement.has_unconditional
+    return int(measurement.measured.sum()) + (0 if without is None else int(without.sum()))
+
+
+def _table(matrices: Sequence[ScoreMatrix], matches: Sequence[Bools]) -> ScoreTable:
+    known = [each.unconditional for each in matrices if each.unconditional is not None]
+    return ScoreTable(
+        tuple(each.example_id for each in matrices),
+        np.stack([each.scores for each in matrices]),
+        np.stack(matches),
+        np.stack(known) if len(known) == len(matrices) else None,
+    )
+
+
 def _words(rule: Rule) -> dict[str, str]:
-    return {"target": rule.target, "n_draws": "" if rule.n_draws is None else str(rule.n_draws)}
+    words = {"target": rule.target, "n_draws": "" if rule.n_draws is None else str(rule.n_draws)}
+    extra = {"reduction": rule.reduction} if rule.reduction != "mse" else {}
+    return words | extra | ({"unconditional": "true"} if rule.unconditional else {})

@@ -58,8 +58,7 @@ class LoadedModel:
         if isinstance(results[0], ScoreMatrix):
             return results[0].scores.astype(np.float64)
         (result,) = joined(each for each in results if isinstance(each, Measurement))
-        n_draws, target = self.view.get("n_draws"), str(self.view.get("target") or "native")
-        rule = Rule(target, n_draws if isinstance(n_draws, int) else None)
+        rule = Rule.of_view(self.view)
         return rules.score(result, cast(MeasuresErrors, self.scorer).draw_table(), rule).scores
 
 

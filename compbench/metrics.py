@@ -1,12 +1,17 @@
-"""Matching metrics: whole-array functions of a ScoreTable. A tie is wrong, and counted.
+"""Metrics: whole-array functions of a ScoreTable. A tie is wrong, and counted.
 
-text: every image scores each of its captions above every other caption; image: every caption scores each
+Matching. text: every image scores each of its captions above every other caption; image: every caption scores each
 of its images above every other image; group: both (Thrush et al., "Winoground", CVPR 2022, eqs. 1-3).
 A metric that does not apply to a shape is absent: text needs two captions, image two images, group both.
+
+Classifying. top1: the best of the true class's captions scores above every caption of another class, so that a class
+may have several prompts; mean_per_class: the same outcome, its number the mean over classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from math import comb, factorial, prod
@@ -15,7 +20,18 @@ import numpy as np
 
 from compbench.types import Bools, Floats, Metric, ScoreTable
 
-__all__ = ["GROUP", "IMAGE", "MATCHING", "TEXT", "applicable"]
+__all__ = [
+    "BY_NAME",
+    "CLASSIFYING",
+    "GROUP",
+    "IMAGE",
+    "MATCHING",
+    "MEAN_PER_CLASS",
+    "RAW",
+    "TEXT",
+    "TOP1",
+    "named",
+]
 
 
 def _wins(scores: Floats, matches: Bools, *, or_ties: bool) -> Bools:
@@ -30,12 +46,45 @@ def _text(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     return _wins(table.scores, table.matches, or_ties=or_ties)
 
 
-def _image(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+def _image_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     return _wins(table.scores.swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
+
+
+def _image(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    """An image that is easy under any caption, and under none, gains nothing by that."""
+    if table.unconditional is None:
+        return _image_raw(table, or_ties=or_ties)
+    gains = table.scores - table.unconditional[:, :, None]
+    return _wins(gains.swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
 
 
 def _group(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     return _text(table, or_ties=or_ties) & _image(table, or_ties=or_ties)
+
+
+def _top1(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    """[N]: in every row, the highest true score beats the highest false one."""
+    highest_true = np.where(table.matches, table.scores, -np.inf).max(-1)
+    highest_false = np.where(table.matches, -np.inf, table.scores).max(-1)
+    beats = highest_true >= highest_false if or_ties else highest_true > highest_false
+    return beats.all(-1)
+
+
+def _top1_chance(matches: Bools) -> float:
+    """Rows are independent; the highest of n scores is one of the k true ones with probability k / n."""
+    return float(prod(Fraction(int(k), matches.shape[1]) for k in matches.sum(1)))
+
+
+def _group_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    return _text(table, or_ties=or_ties) & _image_raw(table, or_ties=or_ties)
+
+
+def _image_raw_ties(table: ScoreTable) -> Bools:
+    return _image_raw(table, or_ties=True) & ~_image_raw(table)
+
+
+def _group_raw_ties(table: ScoreTable) -> Bools:
+    return _group_raw(table, or_ties=True) & ~_group_raw(table)
 
 
 def _text_chance(matches: Bools) -> float:
@@ -91,9 +140,38 @@ GROUP = Metric(
     chance=_group_chance,
     applies=lambda shape: shape[0] >= 2 and shape[1] >= 2,
 )
+TOP1 = Metric(
+    name="top1",
+    outcome=_top1,
+    ties=lambda table: _top1(table, or_ties=True) & ~_top1(table),
+    chance=_top1_chance,
+    applies=lambda shape: shape[0] >= 1 and shape[1] >= 2,
+)
+MEAN_PER_CLASS = replace(TOP1, name="mean_per_class", is_per_class=True)
 MATCHING = {metric.name: metric for metric in (TEXT, IMAGE, GROUP)}
+CLASSIFYING = {metric.name: metric for metric in (TOP1, MEAN_PER_CLASS)}
+BY_NAME = MATCHING | CLASSIFYING
+# beside image and group, where those are of scores that are normalised by the score of no caption
+RAW = {
+    "image": replace(
+        IMAGE,
+        name="image_raw",
+        outcome=_image_raw,
+        ties=_image_raw_ties,
+    ),
+    "group": replace(
+        GROUP,
+        name="group_raw",
+        outcome=_group_raw,
+        ties=_group_raw_ties,
+    ),
+}
 
 
-def applicable(metrics: dict[str, Metric], shape: tuple[int, int]) -> dict[str, Metric]:
-    """The metrics that exist for examples of `shape` (I, C)."""
-    return {name: metric for name, metric in metrics.items() if metric.applies(shape)}
+def named(names: Iterable[str], *, unconditional: bool = False) -> list[Metric]:
+    """The metrics that a stored run's `names` stand for; names that are unknown here are passed over.
+
+    `unconditional`: the raw forms too of those that the score without a caption normalises.
+    """
+    known = [BY_NAME[name] for name in names if name in BY_NAME]
+    return [*known, *(RAW[metric.name] for metric in known if unconditional and metric.name in RAW)]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from compbench.types import DrawTable, Floats, Measurement, ScoreMatrix, UsageError
 
-__all__ = ["TARGETS", "Rule", "score", "scores_under"]
+__all__ = ["TARGETS", "Rule", "errors_of", "score", "scores_under"]
 
 # what multiplies an error in v to give the error in the named target
 _FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
@@ -27,23 +28,46 @@ TARGETS = ("native", *_FROM_V)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How stored errors become scores: the target whose squared error is averaged, over the first `n_draws` draws.
+    """How stored errors become scores: the target whose error is averaged, over the first `n_draws` draws.
 
-    `native` is the target that the network was trained to predict; `eps` is the paper's.
+    `native` is the target that the network was trained to predict; `eps` is the paper's. `reduction` names how a
+    residual became a number, or several joined by + for their sum. `unconditional` compares the captions' images by
+    what a caption brings them: the error without a caption minus the error with it (Krojer et al., "Are Diffusion
+    Models Vision-And-Language Reasoners?", NeurIPS 2023).
     """
 
     target: str = "native"
     n_draws: int | None = None  # None: all that were measured
+    reduction: str = "mse"
+    unconditional: bool = False
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise UsageError(f"no scoring rule named {self.target!r}; expected one of {', '.join(TARGETS)}")
+        if self.target != "native" and not set(self.reductions) <= {"mse", "l1"}:
+            raise UsageError(f"the error {self.reduction!r} has no form in {self.target!r}; expected target native")
+
+    @classmethod
+    def of_view(cls, view: Mapping[str, Any]) -> Rule:
+        """The rule that a spec's view, or that of a stored run, stands for."""
+        return cls(
+            str(view.get("target") or "native"),
+            view.get("n_draws"),
+            str(view.get("reduction") or "mse"),
+            bool(view.get("unconditional")),
+        )
+
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """The names of what is summed."""
+        return tuple(self.reduction.split("+"))
 
     def weights(self, draws: DrawTable) -> Floats:
         """[D] float64, what each draw's stored error is multiplied by."""
         if self.target == "native":
             return np.ones(len(draws.alpha))
-        return _FROM_V[self.target](draws) / _FROM_V[draws.target](draws)
+        squared = _FROM_V[self.target](draws) / _FROM_V[draws.target](draws)
+        return np.sqrt(squared) if self.reduction == "l1" else squared
 
 
 def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix:
@@ -60,8 +84,23 @@ def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix
     if not measurement.measured[..., kept].all():
         raise ValueError(f"example {measurement.example_id!r} was not measured on every draw")
     weights = rule.weights(draws)[measurement.draws[kept]]
-    mean_error = (measurement.errors[..., kept].astype(np.float64) * weights).mean(-1)
-    return ScoreMatrix(measurement.example_id, -mean_error)
+    mean_error = (errors_of(measurement, rule)[..., kept] * weights).mean(-1)
+    if not rule.unconditional:
+        return ScoreMatrix(measurement.example_id, -mean_error)
+    if measurement.unconditional is None or measurement.has_unconditional is None:
+        raise ValueError(f"example {measurement.example_id!r} was not measured without a caption")
+    if not measurement.has_unconditional[:, kept].all():
+        raise ValueError(f"example {measurement.example_id!r} was not measured without a caption on every draw")
+    without = (measurement.unconditional[:, kept].astype(np.float64) * weights).mean(-1)  # [I]
+    return ScoreMatrix(measurement.example_id, -mean_error, -without)
+
+
+def errors_of(measurement: Measurement, rule: Rule) -> Floats:
+    """[I, C, D] float64: the errors that `rule` reads, before its weights."""
+    return sum(
+        (measurement.errors if name == "mse" else measurement.others[name]).astype(np.float64)
+        for name in rule.reductions
+    )  # pyright: ignore[reportReturnType]
 
 
 def scores_under(errors: Floats, weights: Floats) -> Floats:

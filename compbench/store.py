@@ -20,6 +20,7 @@ from compbench.key import RunKey, slug
 from compbench.lock import is_held, locked
 from compbench.rules import Rule
 from compbench.types import (
+    Classes,
     DrawTable,
     ErrorTable,
     Json,
@@ -100,7 +101,7 @@ class Run:
     @property
     def rule(self) -> Rule:
         """How the run is read unless told otherwise: its view."""
-        return _rule(self.info["view"])
+        return Rule.of_view(self.info["view"])
 
     @property
     def status(self) -> str:
@@ -127,9 +128,14 @@ class Run:
         """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
         return self._contents.examples.copy()
 
-    def done(self, n_draws: int | None = None) -> set[str]:
-        """The examples that are measured, on at least `n_draws` draws of an error run (None: as many as its view)."""
-        done = self._contents.done(n_draws or self.rule.n_draws)
+    def done(self, n_draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
+        """The examples that are measured, on at least `n_draws` draws of an error run (None: as many as its view).
+
+        `unconditional`: also without a caption (None: if its view asks for that).
+        """
+        rule = self.rule
+        without = rule.unconditional if unconditional is None else unconditional
+        done = self._contents.done(n_draws or rule.n_draws, without)
         return set(done) if self.limit is None else set(done).intersection(self.ids())
 
     def measurements(self, ids: Sequence[str] | None = None) -> dict[str, Measurement]:
@@ -170,7 +176,7 @@ class Run:
         from compbench.frames import empty_table
 
         rule = rule or self.rule
-        done = self.done(rule.n_draws)
+        done = self.done(rule.n_draws, unconditional=rule.unconditional)
         wanted = [each for each in self.ids() if each in done] if ids is None else list(ids)
         if lacking := [each for each in wanted if each not in done]:
             raise ValueError(
@@ -185,7 +191,16 @@ class Run:
         """One row an example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
         from compbench.frames import to_frame
 
-        return to_frame(self.tables(rule), self._contents.examples, self.info["task"]["metrics"])
+        return to_frame(self.tables(rule), self._contents.examples, self.info["task"]["metrics"], self.classes)
+
+    @property
+    def classes(self) -> Classes | None:
+        """What the captions of a classification task stand for; None for another task."""
+        stored = self.info["task"].get("classes")
+        if stored is None:
+            return None
+        labels = None if stored["labels"] is None else tuple(stored["labels"])
+        return Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
 
     def locked(self) -> AbstractContextManager[None]:
         """Alone with the run; RunError names the process that is there already."""
@@ -211,14 +226,15 @@ class Run:
         """Whether the files already say all that a run with this view would make them say."""
         info = self.info
         is_said = info["view"] == dict(view) and info["status"] in ("done", "partial")
-        is_derived = not self._contents.has_errors or self._contents.has_scores(_rule(view))
+        is_derived = not self._contents.has_errors or self._contents.has_scores(Rule.of_view(view))
         return is_said and is_derived and not self._contents.damaged()
 
     def settle(self, limit: int | None) -> None:
         """Derive the scores of an error run under its view and say how far the run is."""
         if self._contents.has_errors:
             self._contents.write_scores(self.rule)
-        is_whole = len(self._contents.done(self.rule.n_draws)) == self.info["n_task_examples"]
+        rule = self.rule
+        is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
         self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
 
     def mark(self, status: str, **changes: Json) -> None:
@@ -322,10 +338,6 @@ class Store:
         raise _no_such_run(name, runs, self.root)
 
 
-def _rule(view: Mapping[str, Any]) -> Rule:
-    return Rule(str(view.get("target") or "native"), view.get("n_draws"))
-
-
 def _names(key: RunKey) -> set[str]:
     return {f"{key.task}/{key.model}", f"{slug(key.task)}/{slug(key.model)}"}
 
@@ -362,6 +374,16 @@ def _create(
         disk.write_json(path / "run.json", _first_info(key, task, view, model))
 
 
+def _described(classes: Classes) -> dict[str, Json]:
+    labels = None if classes.labels is None else list(classes.labels)
+    return {
+        "names": list(classes.names),
+        "of_caption": list(classes.of_caption),
+        "label_space": classes.label_space,
+        "labels": labels,
+    }
+
+
 def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:
     now = provenance.now()
     return {
@@ -380,6 +402,7 @@ def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mappin
             "is_gated": task.is_gated,
             "tag_order": {name: list(values) for name, values in task.tag_order.items()},
             "metrics": list(task.metrics),
+            "classes": None if task.classes is None else _described(task.classes),
         },
         "model": dict(model),
     }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compbench.metrics import GROUP, IMAGE, MATCHING, TEXT, applicable
+from compbench.metrics import GROUP, IMAGE, MATCHING, TEXT, named
 from compbench.types import ScoreTable
 
 EYE = np.eye(2, dtype=bool)
@@ -90,9 +90,29 @@ def test_text_chance_equals_a_count_for_any_pattern_of_matches(matches: np.ndarr
 
 
 def test_a_metric_that_does_not_apply_is_absent() -> None:
-    assert list(applicable(MATCHING, (1, 2))) == ["text"]
-    assert list(applicable(MATCHING, (2, 1))) == ["image"]
-    assert list(applicable(MATCHING, (2, 2))) == ["text", "image", "group"]
+    def applying(shape: tuple[int, int]) -> list[str]:
+        return [metric.name for metric in MATCHING.values() if metric.applies(shape)]
+
+    assert applying((1, 2)) == ["text"]
+    assert applying((2, 1)) == ["image"]
+    assert applying((2, 2)) == ["text", "image", "group"]
+
+
+def test_an_image_that_is_easy_under_no_caption_gains_nothing_by_that() -> None:
+    easy = np.array([[[-0.2, -0.3], [-1.2, -1.0]]])  # the first image has the lower error under both captions
+    table = ScoreTable(("0",), easy, np.eye(2, dtype=bool)[None], unconditional=np.array([[-0.3, -1.25]]))
+    outcomes = {metric.name: bool(metric.outcome(table)[0]) for metric in named(MATCHING, unconditional=True)}
+    assert outcomes == {"text": True, "image": True, "group": True, "image_raw": False, "group_raw": False}
+
+
+@given(
+    hnp.arrays(float, (3, 2, 2), elements=st.floats(-1, 1)),
+    hnp.arrays(float, (3, 2), elements=st.floats(-1, 1)),
+)
+def test_the_text_score_does_not_see_the_score_of_no_caption(scores: np.ndarray, without: np.ndarray) -> None:
+    matches = np.eye(2, dtype=bool)[None].repeat(3, 0)
+    raw = TEXT.outcome(ScoreTable(("0", "1", "2"), scores, matches))
+    assert (raw == TEXT.outcome(ScoreTable(("0", "1", "2"), scores, matches, without))).all()
 
 
 def test_group_chance_of_an_irregular_pattern_is_not_made_up() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from compbench.metrics import MATCHING
+from compbench.metrics import named
 from compbench.types import Bools, Floats, Ints, UsageError
 from compbench_analysis import paired, tables
 from compbench_analysis.paired import Agreement
@@ -154,7 +154,8 @@ def _name(run: Run) -> str:
 
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None) -> Iterator[_Pair]:
     frames = [run.to_frame(rule).set_index("id").sort_index() for run in runs]
-    metrics = [name for name in runs[0].info["task"]["metrics"] if name in MATCHING and name in frames[0]]
+    known = named(runs[0].info["task"]["metrics"], unconditional=True)
+    metrics = [metric.name for metric in known if all(metric.name in frame for frame in frames)]
     for a, b in combinations(range(len(runs)), 2):
         yield _Pair(
             names={"task": runs[a].key.task, "a": names[a], "b": names[b], "metric": ""},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compbench.metrics import MATCHING
+from compbench.metrics import RAW, named
 from compbench.rules import scores_under
 from compbench.types import Bools, DrawTable, ErrorTable, Floats, Metric, ScoreTable
 
@@ -77,8 +77,9 @@ class Stored:
 
     @property
     def metrics(self) -> list[Metric]:
-        """The task's."""
-        return [MATCHING[name] for name in self.run.info["task"]["metrics"] if name in MATCHING]
+        """The task's; the raw form of one that a score without a caption normalises, for these errors lack that."""
+        known = named(self.run.info["task"]["metrics"])
+        return [RAW.get(each.name, each) for each in known] if self.run.rule.unconditional else known
 
     def outcomes(self, readings: Floats) -> dict[str, Outcomes]:
         """Each metric's outcomes under `readings` [R, D]; the rule's own weights are applied on top."""

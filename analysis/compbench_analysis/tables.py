@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from compbench.metrics import MATCHING
+from compbench.metrics import named
 from compbench.types import Bools, Metric, UsageError
 from compbench_analysis.render import Grid
 from compbench_analysis.signature import labels
@@ -112,8 +112,9 @@ def _rows(run: Run, label: str, by: str | Sequence[str] | None, rule: Rule | Non
     examples, described = run.examples(), run.info["task"]
     matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
     groups = tag_groups(examples, by, described.get("tag_order", {}))
-    judged = _judge(run, [MATCHING[name] for name in described["metrics"] if name in MATCHING], rule)
-    n_done = len(run.done((rule or run.rule).n_draws))
+    rule = rule or run.rule
+    judged = _judge(run, named(described["metrics"], unconditional=rule.unconditional), rule)
+    n_done = len(run.done(rule.n_draws))
     for column, tag, ids in groups:
         for metric, outcomes in judged:
             members = [each for each in ids if metric.applies(matches[each].shape)]
