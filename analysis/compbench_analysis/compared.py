@@ -16,7 +16,6 @@ from compbench_analysis.signature import partial, signature
 __all__ = ["marks", "notes", "to_text"]
 
 Row = dict[str, Any]
-_FEW = 30  # examples; below, one of them is more than three points
 _VIEW = {"n_draws": "draws", "target": "rule"}
 _NO_PROTOCOL = {"seed", "weights"}
 
@@ -170,8 +169,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if len(comparison.interactions):
         yield "Gains in two tags: exact permutation of examples between them; interval by MOVER (Zou & Donner, 2008)."
         yield "One tag with a small p and one without is no sign that they differ; a small p here is."
-    if min(comparison.outcomes["n"]) < _FEW:
-        yield f"*: fewer than {_FEW} examples; one of them is more than 3 points."
+    if min(comparison.outcomes["n"]) < tables.FEW:
+        yield f"*: fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
 
 
 def _families(*frames: pd.DataFrame) -> Iterator[str]:
@@ -190,7 +189,7 @@ def _tag(tag: str, n: int, row: Row, rows: Sequence[Row]) -> str:
     """A tag with n; with its column where two columns are shown, and marked where examples are few."""
     columns = {each["column"] for each in rows if each["column"]}
     name = f"{row['column']}: {tag}" if row["column"] and len(columns) > 1 else tag
-    return f"{name} ({n})" + ("*" if n < _FEW else "")
+    return f"{name} ({n})" + ("*" if n < tables.FEW else "")
 
 
 def _difference(row: Row) -> str:
