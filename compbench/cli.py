@@ -238,14 +238,23 @@ def curves(
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @click.option("--output", default=Path("report.html"), show_default=True, type=flags.PATH, callback=flags.check_folder)
 @flags.runs
-@flags.by
+@flags.broken_down
 @click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
 @flags.data
 @click.option(
     "--images/--no-images", "with_images", default=None, help="Pictures and captions; else those of data that is open."
 )
 @click.option("--open", "is_opened", is_flag=True, help="Show the page in the browser.")
-def report(references: Sequence[str], output: Path, runs: Path | None, is_opened: bool, **look: Any) -> None:
+def report(
+    references: Sequence[str],
+    output: Path,
+    runs: Path | None,
+    by: Sequence[str],
+    tags: Path | None,
+    is_crossed: bool,
+    is_opened: bool,
+    **look: Any,
+) -> None:
     """Write one HTML file: who wins and is it real, where, why (all examples), how it was measured.
 
     RUN is a folder, task/model (its latest run), or the first letters of a digest.
@@ -257,7 +266,8 @@ def report(references: Sequence[str], output: Path, runs: Path | None, is_opened
 
     from compbench.page import report as write_report
 
-    page = write_report(_find(references, runs), output, say=lambda message: click.echo(message, err=True), **look)
+    chosen, by_tags = _find(references, runs), _breakdown(by, tags, is_crossed)
+    page = write_report(chosen, output, by=by_tags, say=lambda message: click.echo(message, err=True), **look)
     click.echo(f"written to {page}", err=True)
     if is_opened:
         webbrowser.open(page.absolute().as_uri())

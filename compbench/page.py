@@ -17,6 +17,7 @@ from compbench.types import Image, Task
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
+    from compbench_analysis.breakdowns import By
 
 __all__ = ["report"]
 
@@ -25,7 +26,7 @@ def report(
     runs: Run | str | Path | Iterable[Run | str | Path],
     output: Path | str = "report.html",
     *,
-    by: Sequence[str] = (),
+    by: By = None,
     rule: Rule | None = None,
     limit: int | None = None,
     with_images: bool | None = None,
@@ -36,9 +37,9 @@ def report(
 ) -> Path:
     """Write the runs, or what stands for them (`task/model`, a digest, a folder), as one HTML file and return its path.
 
-    `by` are tag columns; `limit` reads the subset that `run(limit=...)` measures; `with_images` forces pictures and
-    captions in or out (None: in, unless the data is gated); `tasks` are tasks in memory, `data` a local copy of the
-    one task's data, `root` the folder of the runs.
+    `by` are tag columns, or a Breakdown; `limit` reads the subset that `run(limit=...)` measures; `with_images` forces
+    pictures and captions in or out (None: in, unless the data is gated); `tasks` are tasks in memory, `data` a local
+    copy of the one task's data, `root` the folder of the runs.
     """
     from compbench_analysis.report import Look, write
 
@@ -47,7 +48,7 @@ def report(
     pictures, notes = _pictures(chosen, tasks, data, with_images)
     for note in notes.values():
         say(note)
-    look = Look(by=tuple(by), rule=rule, with_images=with_images, pictures=pictures, notes=notes)
+    look = Look(by=by, rule=rule, with_images=with_images, pictures=pictures, notes=notes)
     return write(chosen, output, look)
 
 

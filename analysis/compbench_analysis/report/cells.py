@@ -12,8 +12,7 @@ from compbench_analysis.render import count
 
 __all__ = ["Cell", "Heading", "Strip", "Table", "link", "named", "number", "p_value", "percent", "points", "score"]
 
-_FEW = 30  # examples; below, one of them is more than three points
-FEW = f"fewer than {_FEW} examples: one of them is more than 3 points"
+SMALL = "too few examples, or too wide an interval, to rank models by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +76,15 @@ def score(row: Mapping[str, Any] | None, colour: int | None, n_asked: int | None
     n, low, high = int(row["n"]), 100 * row["low"], 100 * row["high"]
     detail = f"{low:.1f} – {high:.1f}" + (f", n {count(n)}" if n != n_asked else "")
     mark = None if row["chance"] is None else 100 * row["chance"]
-    said = f"{count(row['n_right'])} of {count(n)} right"
-    ties = f"; {count(row['ties'])} tied, which is wrong" if row.get("ties") else ""
+    is_small = bool(row.get("is_small"))
+    ties = f"{row['ties']:,.3g} tied, which is wrong" if row.get("ties") else ""
+    said = [f"{row['n_right']:,.6g} of {count(n)} right", ties, SMALL if is_small else ""]
     return Cell(
-        f"{100 * row['value']:.1f}" + ("*" if n < _FEW else ""),
+        f"{100 * row['value']:.1f}" + ("*" if is_small else ""),
         float(row["value"]),
         detail,
         Strip(low, 100 * row["value"], high, mark, colour),
-        title=said + ties + (f"; {FEW}" if n < _FEW else ""),
+        title="; ".join(filter(None, said)),
     )
 
 

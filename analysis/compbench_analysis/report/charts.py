@@ -16,14 +16,13 @@ from matplotlib.figure import Figure
 
 from compbench.store import Run
 from compbench.types import UsageError
-from compbench_analysis import curves, plots
+from compbench_analysis import curves, plots, tables
+from compbench_analysis.breakdowns import By
 from compbench_analysis.margins import margins
 from compbench_analysis.report.sections import Section
 from compbench_analysis.report.thumbnails import data_uri
 
-__all__ = ["Chart", "bars", "by_draws", "by_timestep", "margin_chart"]
-
-By = str | Sequence[str] | None
+__all__ = ["Chart", "bars", "by_draws", "by_rule", "by_timestep", "margin_chart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,13 @@ class Chart:
     reasons: tuple[str, ...] = ()
 
 
-def bars(frame: pd.DataFrame) -> Chart:
+def bars(frame: pd.DataFrame, section: Section) -> Chart:
     """Scores by tag."""
     measured = frame.iloc[np.flatnonzero(frame["n"] > 0)]
     if measured.empty:
         return Chart("Scores by tag", "", reasons=("nothing is measured yet",))
     about = "Bars are shares of right answers with 95 % intervals; the dashed line is random chance."
-    return _drawn("Scores by tag", about, lambda: plots.per_tag_bars(measured))
+    return _drawn("Scores by tag", about, lambda: plots.per_tag_bars(measured, models=section.labels))
 
 
 def by_draws(section: Section, by: By) -> Chart:
@@ -71,6 +70,22 @@ def by_timestep(section: Section, by: By) -> Chart:
         ("Where in the noise the decision is made", about),
         lambda run: curves.differences(run, by, section.rule, n_bins=min(10, run.n_common_draws())),
         lambda frame: plots.difference_by_timestep(frame, models=section.labels),
+    )
+
+
+def by_rule(section: Section) -> Chart:
+    """Scores of the whole set under every way to weigh the stored errors."""
+    about = "The same stored errors, weighed in other ways: nothing was measured anew."
+
+    def overall(run: Run) -> pd.DataFrame:
+        frame = curves.by_rule(run, None, n_draws=(section.rule or run.rule).n_draws)
+        return frame.iloc[np.flatnonzero(frame["tag"] == tables.OVERALL)]
+
+    return _of_runs(
+        section,
+        ("Scoring rules side by side", about),
+        overall,
+        lambda frame: plots.accuracy_by_rule(frame, models=section.labels),
     )
 
 

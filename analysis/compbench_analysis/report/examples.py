@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compbench.metrics import MATCHING
+from compbench.metrics import named
 from compbench.store import Run
 from compbench.types import Floats, Image, UsageError
+from compbench_analysis import tables
+from compbench_analysis.breakdowns import By
 from compbench_analysis.margins import margins
 from compbench_analysis.report.explanations import explanations
 from compbench_analysis.report.sections import Section
@@ -34,7 +36,7 @@ class Shown:
     why_not: str = ""  # what the page says where something is left out
 
 
-def browser(section: Section, shown: Shown) -> dict[str, Any]:
+def browser(section: Section, shown: Shown, by: By = None) -> dict[str, Any]:
     """JSON for the script of the page; names are short, since there may be many thousand examples.
 
     Each example: id, c captions (rows of `captions`), k their numbers, p pictures (rows of `pictures`), n image names,
@@ -42,7 +44,7 @@ def browser(section: Section, shown: Shown) -> dict[str, Any]:
     metric (1 right, 0 wrong, -1 tied), d margins by metric (value, standard error, chance to flip).
     """
     examples = section.runs[0].examples()
-    columns = list(dict.fromkeys(name for tags in examples["tags"] for name in tags))
+    columns = _own_columns(examples, section, by)
     results = [_results(run, section) for run in section.runs]
     maps = explanations(section.runs, section.labels) if shown.has_captions else {}
     distinct: dict[str, int] = {}
@@ -61,7 +63,7 @@ def browser(section: Section, shown: Shown) -> dict[str, Any]:
                 "p": _places(example, shown),
                 "n": list(example["image_names"]),
                 "m": example["matches"][:, kept].astype(int).tolist(),
-                "t": [list(example["tags"].get(name, ())) for name in columns],
+                "t": [its.get(str(example["id"]), []) for its in columns.values()],
                 "r": [each and {**each, "s": _rounded(each["s"][:, kept])} for each in own],
                 "x": maps.get(str(example["id"]), []),
             }
@@ -69,16 +71,34 @@ def browser(section: Section, shown: Shown) -> dict[str, Any]:
     return {
         "task": section.key,
         "models": list(section.labels),
-        "metrics": _metrics(section),
-        "columns": columns,
+        "metrics": _judged(results),
+        "columns": list(columns),
         "captions": list(distinct) if shown.has_captions else [],
         "pictures": list(shown.album.uris),
         "examples": rows,
     }
 
 
-def _metrics(section: Section) -> list[str]:
-    return [name for name in section.described["metrics"] if name in MATCHING]
+def _own_columns(examples: pd.DataFrame, section: Section, by: By) -> dict[str, dict[str, list[str]]]:
+    """Column -> example id -> tags, of the task and of the breakdown asked for."""
+    columns: dict[str, dict[str, list[str]]] = {}
+    for example_id, tags in zip(examples["id"], examples["tags"], strict=True):
+        for name, values in tags.items():
+            columns.setdefault(name, {})[str(example_id)] = list(values)
+    known = set(columns)
+    for name, tag, ids in tables.tag_groups(examples, by, section.described.get("tag_order", {})):
+        for each in ids if name and name not in known else ():
+            columns.setdefault(name, {}).setdefault(each, []).append(tag)
+    return columns
+
+
+def _known(section: Section) -> list[str]:
+    return [metric.name for metric in named(section.described["metrics"], unconditional=True)]
+
+
+def _judged(results: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """The metrics that say something of some example."""
+    return list(dict.fromkeys(name for its in results for each in its.values() for name in each["o"]))
 
 
 def _results(run: Run, section: Section) -> dict[str, dict[str, Any]]:
@@ -89,18 +109,18 @@ def _results(run: Run, section: Section) -> dict[str, dict[str, Any]]:
     scores = {
         each: table.scores[row] for table in run.tables(section.rule).values() for row, each in enumerate(table.ids)
     }
-    names = [name for name in _metrics(section) if name in frame]
+    names = [name for name in _known(section) if name in frame]
     outcomes = {name: _outcomes(frame, name) for name in names}
-    deviations = _deviations(run, section)
     with_margin = [name for name in names if f"{name}_margin" in frame]
     columns = {name: frame[f"{name}_margin"].to_numpy(dtype=float) for name in with_margin}
+    deviations = _deviations(run, section)
     found: dict[str, dict[str, Any]] = {}
     for row, each in enumerate(map(str, frame.index)):
         found[each] = {
             "s": scores[each],
             "o": {name: outcomes[name][row] for name in names if outcomes[name][row] is not None},
             "d": {
-                name: [_short(columns[name][row]), *deviations.get((each, name), (None, None))]
+                name: [_short(columns[name][row]), *_spread(columns[name][row], deviations.get((each, name)))]
                 for name in with_margin
                 if np.isfinite(columns[name][row])
             },
@@ -116,14 +136,21 @@ def _outcomes(frame: pd.DataFrame, metric: str) -> list[int | None]:
     ]
 
 
-def _deviations(run: Run, section: Section) -> dict[tuple[str, str], tuple[float | None, float | None]]:
-    """(example id, metric) -> standard error of the margin and the chance that it flips, where errors are stored."""
+def _deviations(run: Run, section: Section) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """(example id, metric) -> margin, its standard error and the chance that it flips, where errors are stored."""
     try:
         frame = margins(run, section.rule)
     except UsageError:  # the section on timesteps says why
         return {}
-    columns = (frame[name] for name in ("id", "metric", "se", "p_flip"))
-    return {(str(each), metric): (_short(se), _short(flip)) for each, metric, se, flip in zip(*columns, strict=True)}
+    columns = (frame[name] for name in ("id", "metric", "margin", "se", "p_flip"))
+    return {(str(each), metric): (margin, se, flip) for each, metric, margin, se, flip in zip(*columns, strict=True)}
+
+
+def _spread(margin: float, found: tuple[float, float, float] | None) -> tuple[float | None, float | None]:
+    """Standard error and chance to flip, where they are of this very margin: one may be normalised, the other not."""
+    if found is None or not np.isclose(found[0], margin, rtol=1e-6, atol=1e-12):
+        return None, None
+    return _short(found[1]), _short(found[2])
 
 
 def _kept_captions(matches: np.ndarray, scores: Sequence[Floats]) -> list[int]:

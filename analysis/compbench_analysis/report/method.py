@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from compbench.store import Run
@@ -49,7 +50,7 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "task": f"{run.key.task} at revision {run.key.task_revision}",
         "model": f"{run.key.model}, weights {run.key.weights or 'none'}",
         "measured as": _listed(run.key.measurement) or "no options",
-        "options": _listed(info["model"].get("options") or {}) or "none",
+        "options": _listed(_without_folders(info["model"].get("options") or {})) or "none",
     }
     if info["view"]:
         facts["scored by"] = f"rule {rule.target}, {rule.n_draws or 'all measured'} draws"
@@ -64,6 +65,15 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "run": f"{run.key.folder.as_posix()}, format {info['format']}, compbench {info['compbench']}",
     }
     return facts
+
+
+def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given; of a path its last name alone."""
+    return {
+        name: PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
+        for name, value in options.items()
+        if value is not None
+    }
 
 
 def _n_bank(run: Run) -> int:

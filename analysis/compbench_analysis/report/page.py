@@ -24,6 +24,7 @@ from compbench.rules import Rule
 from compbench.store import Run
 from compbench.types import Image, UsageError
 from compbench_analysis import curves, tables
+from compbench_analysis.breakdowns import By, breakdown
 from compbench_analysis.compare import Comparison, compare
 from compbench_analysis.plots import model_colours
 from compbench_analysis.report import charts, method, pairs, scores
@@ -47,7 +48,7 @@ _OPENED = "This data is gated, and this page holds its pictures and captions: it
 class Look:
     """How runs are shown."""
 
-    by: Sequence[str] = ()  # tag columns; none: "tag" for scores and tests, all for the breakdown
+    by: By = None  # tag columns, or a Breakdown; none: "tag" for scores and tests, all columns for the breakdown
     rule: Rule | None = None
     with_images: bool | None = None  # pictures and captions; None: unless the data is gated
     n_resamples: int = 9999  # of the margin test
@@ -94,27 +95,28 @@ def render(runs: Run | Iterable[Run], look: Look = Look()) -> str:
 
 def _view(section: Section, look: Look) -> dict[str, Any]:
     """All that the template shows of one task."""
-    by = list(look.by) or None
+    by = look.by if breakdown(look.by).names else None
     frame = tables.tidy(section.runs, by, look.rule)
     comparison, why_not = _comparison(section, look)
     shown = _shown(section, look)
-    columns = list(look.by) or _columns(section)
     return {
         "section": section,
         "notes": section.notes(),
         "sentences": scores.sentences(frame, section, comparison),
         "score_tables": scores.score_tables(frame, section),
+        "methods": scores.methods(frame),
+        "seeds": scores.seeds_table(section, by),
         "ties": scores.ties_table(frame, section),
         "published": scores.published_table(section),
         "draws": _draws(section, by),
         "pairs": pairs.pair_views(comparison, section) if comparison else [],
         "why_no_pairs": why_not,
         "tested": pairs.tested(comparison) if comparison else [],
-        "bars": charts.bars(frame),
-        "breakdown": scores.breakdown(tables.tidy(section.runs, columns, look.rule), section),
-        "charts": [charts.by_draws(section, by), charts.by_timestep(section, by)],
+        "bars": charts.bars(frame, section),
+        "breakdown": scores.breakdown(tables.tidy(section.runs, by or _columns(section), look.rule), section),
+        "charts": [charts.by_draws(section, by), charts.by_timestep(section, by), charts.by_rule(section)],
         "margins": charts.margin_chart(section),
-        "browser": browser(section, shown),
+        "browser": browser(section, shown, by),
         "shown": shown,
         "runs": method.run_views(section),
         "description": str(section.described["description"]).strip(),
@@ -129,13 +131,13 @@ def _comparison(section: Section, look: Look) -> tuple[Comparison | None, str]:
     if len(section.runs) < 2:
         return None, "One run has nothing to be tested against; name two or more runs of this task."
     try:
-        found = compare(section.runs, list(look.by) or None, look.rule, n_resamples=look.n_resamples)
+        found = compare(section.runs, look.by, look.rule, n_resamples=look.n_resamples)
     except UsageError as error:
         return None, section.without_paths(str(error))
     return found, ""
 
 
-def _draws(section: Section, by: list[str] | None) -> Table | None:
+def _draws(section: Section, by: By) -> Table | None:
     """How far the scores would move under other draws, for the runs that store their errors."""
     rows: list[tuple[Any, ...]] = []
     names: list[str] = []

@@ -9,12 +9,24 @@ import pandas as pd
 
 from compbench.types import UsageError
 from compbench_analysis import published, tables
+from compbench_analysis.breakdowns import By
 from compbench_analysis.compare import Comparison
+from compbench_analysis.intervals import METHODS
 from compbench_analysis.render import count
-from compbench_analysis.report.cells import FEW, Cell, Heading, Strip, Table, named, number, score
+from compbench_analysis.report.cells import SMALL, Cell, Heading, Strip, Table, named, number, score
 from compbench_analysis.report.sections import Section
 
-__all__ = ["breakdown", "published_table", "metrics_of", "score_tables", "sentences", "spread", "ties_table"]
+__all__ = [
+    "breakdown",
+    "published_table",
+    "methods",
+    "metrics_of",
+    "score_tables",
+    "seeds_table",
+    "sentences",
+    "spread",
+    "ties_table",
+]
 
 Row = dict[str, Any]
 _FIRST = "group"  # the metric of the headline, where the task has it
@@ -55,6 +67,33 @@ def spread(row: Mapping[str, Any]) -> Cell:
     """A score's standard deviation over draws, with the interval around it."""
     around = f"{100 * row['draws_low']:.1f} – {100 * row['draws_high']:.1f}"
     return Cell(f"{100 * row['draws_se']:.2f}", float(row["draws_se"]), f"{100 * row['value']:.1f}: {around}")
+
+
+def seeds_table(section: Section, by: By) -> Table | None:
+    """Mean and standard deviation of the runs that differ by their seed alone; None where there are none."""
+    frame = tables.over_seeds(section.runs, by, section.rule)
+    rows = [row for row in tables.plain_rows(frame) if row["seeds"] > 1 and row["sd"] is not None]
+    if not rows:
+        return None
+    headings = (Heading("model", is_number=False), *(Heading(each, is_number=False) for each in ("score", "tag")))
+    body = tuple(
+        (
+            named(row["model"]),
+            named(row["metric"]),
+            named(row["tag"], detail=f"n {count(row['n'])}"),
+            score(row, None, int(row["n"])),
+            Cell(f"{100 * row['sd']:.2f}", float(row["sd"])),
+        )
+        for row in rows
+    )
+    note = "The mean over seeds, the interval of that mean over examples, and the standard deviation over seeds."
+    return Table((*headings, Heading("mean", "%"), Heading("±", "points, over seeds")), body, "Over seeds", (note,))
+
+
+def methods(frame: pd.DataFrame) -> list[str]:
+    """Which interval stands in the tables."""
+    kinds = dict.fromkeys(kind for each in frame["method"] for kind in str(each).split("+"))
+    return [f"Interval: {METHODS[kind]}." for kind in kinds if kind in METHODS]
 
 
 def published_table(section: Section) -> Table | None:
@@ -114,8 +153,7 @@ def _by_model(metric: str, rows: Sequence[Row], section: Section) -> Table:
         Heading("model", is_number=False),
         *(Heading(_tag_name(tag, tags), f"n {count(n_of[tag])}") for tag in tags),
     )
-    is_few = any(row["n"] < 30 for row in rows if row["value"] is not None)
-    return Table(headings, (*body, chance), f"{metric} score", (f"*: {FEW}.",) if is_few else ())
+    return Table(headings, (*body, chance), f"{metric} score", _small_note(rows))
 
 
 def _by_tag(metric: str, rows: Sequence[Row], section: Section) -> Table:
@@ -140,8 +178,11 @@ def _by_tag(metric: str, rows: Sequence[Row], section: Section) -> Table:
         *(Heading(label) for label in section.labels),
         Heading(tables.CHANCE),
     )
-    is_few = any(row["n"] < 30 for row in rows if row["value"] is not None)
-    return Table(headings, tuple(body), f"{metric} score", (f"*: {FEW}.",) if is_few else ())
+    return Table(headings, tuple(body), f"{metric} score", _small_note(rows))
+
+
+def _small_note(rows: Sequence[Row]) -> tuple[str, ...]:
+    return (f"*: {SMALL}.",) if any(row["is_small"] for row in rows if row["value"] is not None) else ()
 
 
 def _tags(rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -280,7 +280,7 @@ class Browser {
     const result = example.r[model];
     if (!result) return null;
     const own = result.d[this.metric.value];
-    const known = own ? [own] : Object.values(result.d);
+    const known = own ? [own] : this.metric.value === "group" ? Object.values(result.d) : [];
     // a group is right where all its margins are positive: its margin is the smallest
     return known.length ? known.reduce((least, each) => (each[0] < least[0] ? each : least)) : null;
   }
