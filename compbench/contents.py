@@ -56,6 +56,7 @@ class Contents:
     _is_told: bool = False  # that the draws are damaged
     _index: dict[Path, _Part] = field(default_factory=dict["Path", "_Part"])
     _done: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict[tuple[object, ...], frozenset[str]])
+    _whole: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict[tuple[object, ...], frozenset[str]])
 
     @property
     def has_errors(self) -> bool:
@@ -98,6 +99,16 @@ class Contents:
             self._done = {key: frozenset(self._measured_ids(n_draws, unconditional))}
         return self._done[key]
 
+    def whole(self, n_draws: int, unconditional: bool = False) -> frozenset[str]:
+        """The examples of which every pair has each of the first `n_draws` draws, whatever a schedule wanted."""
+        key = n_draws, unconditional, tuple((path, part.stamp) for path, part in self._parts().items())
+        if key not in self._whole:
+            n_read = min(n_draws, self._bank_size())
+            pieces = self._errors(list(self.matches), n_read, unconditional=unconditional) if n_read == n_draws else ()
+            whole = {each for chunk, _, mask in pieces for each, its in zip(chunk, mask, strict=True) if its.all()}
+            self._whole = {key: frozenset(whole)}
+        return self._whole[key]
+
     def measurements(self, ids: Sequence[str] | None) -> dict[str, Measurement]:
         """The stored errors of each example that has any."""
         n_bank = self._bank_size() if self.has_errors else 0
@@ -135,10 +146,25 @@ class Contents:
             n_common = min([n_common, *lacking[:1].tolist()])
         return n_common
 
-    def error_tables(self, ids: Sequence[str], n_draws: int) -> Iterator[ErrorTable]:
-        """The errors of `ids`, all of them done, in pieces that fit in memory; a part's examples stand together."""
-        for chunk, errors, _ in self._errors(ids, n_draws, ("errors",)):
-            yield ErrorTable(tuple(chunk), errors["errors"], np.stack([self.matches[each] for each in chunk]))
+    def reductions(self) -> tuple[str, ...]:
+        """The names of the errors that are stored, as a rule knows them."""
+        return tuple("mse" if each == "errors" else each for each in self._columns())
+
+    def error_tables(self, ids: Sequence[str], n_draws: int, rule: Rule) -> Iterator[ErrorTable]:
+        """The errors of `ids` that `rule` reads, in pieces that fit in memory; a part's examples stand together.
+
+        All of `ids` are done.
+        """
+        columns, without = self._columns_of(rule), rule.unconditional
+        for chunk, by_column, _ in self._errors(ids, n_draws, columns, unconditional=without):
+            errors = by_column[columns[0]]
+            for name in columns[1:]:
+                errors = errors.astype(np.float64) + by_column[name]
+            matches = np.stack([self.matches[each] for each in chunk])
+            if without:
+                yield ErrorTable(tuple(chunk), errors[:, :, :-1], matches, errors[:, :, -1])
+            else:
+                yield ErrorTable(tuple(chunk), errors, matches)
 
     def append(self, results: Sequence[Measurement | ScoreMatrix], record: Mapping[str, Json]) -> Path:
         """Store results as one new part, and who measured them."""
@@ -291,12 +317,7 @@ class Contents:
         draws = self.draws()
         n_draws = rule.n_draws or len(draws.alpha)
         found: dict[str, ScoreMatrix] = {}
-        columns = tuple("errors" if name == "mse" else name for name in rule.reductions)
-        if lacking := set(columns) - set(self._columns()):
-            raise UsageError(
-                f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; "
-                f"it has {', '.join('mse' if each == 'errors' else each for each in self._columns())}"
-            )
+        columns = self._columns_of(rule)
         for chunk, errors, measured in self._errors(ids, n_draws, columns, unconditional=rule.unconditional):
             for n, example_id in enumerate(chunk):
                 its = {name: each[n] for name, each in errors.items()}
@@ -323,6 +344,15 @@ class Contents:
                 f"run {str(self.folder)!r} stopped measuring where its own rule ({adaptive.rule.target}, "
                 f"{adaptive.rule.n_draws} draws) was certain and cannot be read by another; run it with schedule=full"
             )
+
+    def _columns_of(self, rule: Rule) -> tuple[str, ...]:
+        """The columns that a rule reads; UsageError where the run lacks one."""
+        if lacking := set(rule.reductions) - set(self.reductions()):
+            raise UsageError(
+                f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; "
+                f"it has {', '.join(self.reductions())}"
+            )
+        return tuple("errors" if name == "mse" else name for name in rule.reductions)
 
     def _columns(self) -> tuple[str, ...]:
         """The columns of the errors: `errors` and one for each further reduction, as in the first part."""

@@ -12,7 +12,7 @@ import click
 from compbench.shards import Shard, shard_here
 from compbench_analysis.render import FORMATS
 
-__all__ = ["PATH", "by", "check_folder", "data", "offline", "output", "printed", "runs", "to_run"]
+__all__ = ["PATH", "broken_down", "by", "check_folder", "data", "offline", "output", "printed", "runs", "to_run"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,6 +64,18 @@ _style = click.option(
     "--format", "style", type=click.Choice(FORMATS), default="table", show_default=True, help="How it is printed."
 )
 by = click.option("--by", multiple=True, metavar="COLUMN", help="Tag column of the table (repeatable); else tag.")
+broken_down = _together(
+    click.option(
+        "--by",
+        multiple=True,
+        metavar="COLUMN",
+        help="Tag column (repeatable), or caption_length; of show also margin. Else tag.",
+    ),
+    click.option(
+        "--tags", type=PATH, metavar="FILE", help="csv or parquet with a column id and columns of your own tags."
+    ),
+    click.option("--cross", "is_crossed", is_flag=True, help="Every combination of the columns."),
+)
 output = click.option(
     "--output", type=PATH, callback=check_folder, metavar="FILE", help="Where the result goes; else stdout."
 )

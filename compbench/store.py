@@ -145,14 +145,20 @@ class Run:
         """The stored errors by example, in memory all at once; empty for a run of scores."""
         return self._contents.measurements(self.ids() if ids is None else ids)
 
-    def error_tables(self, n_draws: int | None = None) -> Iterator[ErrorTable]:
+    def error_tables(self, n_draws: int | None = None, rule: Rule | None = None) -> Iterator[ErrorTable]:
         """The stored errors of every example that was measured, in pieces that fit in memory whatever the run's size.
 
-        On the first `n_draws` draws (None: as many as all of them have). UsageError for a run of scores, and where an
-        example lacks one of the draws: a mean over other draws than its neighbours' is no comparison.
+        On the first `n_draws` draws (None: as many as all of them have), those that `rule` reads (None: the run's
+        view). UsageError for a run of scores, and where an example lacks one of the draws: a mean over other draws
+        than its neighbours' is no comparison.
         """
-        n_draws, ids = self._complete(n_draws)
-        return self._contents.error_tables(ids, n_draws)
+        rule = rule or self.rule
+        n_draws, ids = self._complete(n_draws, rule)
+        return self._contents.error_tables(ids, n_draws, rule)
+
+    def reductions(self) -> tuple[str, ...]:
+        """The names of the errors that are stored; none for a run of scores."""
+        return self._contents.reductions() if self._contents.has_errors else ()
 
     def n_common_draws(self) -> int:
         """How many leading draws of the bank every measured example has; 0 for a run of scores or a raced one."""
@@ -275,7 +281,7 @@ class Run:
                 self.path / "run.json", {**self.info, **changes, "status": status, "updated": provenance.now()}
             )
 
-    def _complete(self, n_draws: int | None) -> tuple[int, list[str]]:
+    def _complete(self, n_draws: int | None, rule: Rule) -> tuple[int, list[str]]:
         """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
         where = f"run {str(self.path)!r} of {self.key.model!r}"
         if not self._contents.has_errors:
@@ -293,15 +299,15 @@ class Run:
         seen = self._contents.seen()
         ids = [each for each in self.ids() if each in seen]
         n_asked = n_draws if n_draws is not None else max(1, self._contents.n_common_draws(ids))
-        done = self._contents.done(n_asked)
         if not ids:
             raise UsageError(f"{where} has no measured example yet: give the run command again")
-        if lacking := [each for each in ids if each not in done]:
+        whole = self._contents.whole(n_asked, rule.unconditional)
+        if lacking := [each for each in ids if each not in whole]:
             n_common = self._contents.n_common_draws(ids)
             raise UsageError(
                 f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
-                f"the first {n_asked} draws (the run was interrupted or pruned, or has fewer); give the run command "
-                f"again with draws={n_asked}" + (f", or read it with n_draws={n_common}" if n_common else "")
+                f"the first {n_asked} draws (the run was interrupted, or has fewer); give the run command again with "
+                f"draws={n_asked}" + (f", or read it with n_draws={n_common}" if n_common else "")
             )
         return n_asked, ids
 
