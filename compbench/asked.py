@@ -12,7 +12,7 @@ from pathlib import Path
 from compbench import hub, registry
 from compbench.rules import Rule
 from compbench.store import Run, RunKey, Store, subset
-from compbench.types import DataError, Example, Json, ModelSpec, Source, Task, UsageError
+from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -72,7 +72,10 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         _check_count("limit", request.limit)
     label, spec = model_spec(request, say)
     task = _task(request)
+    if getattr(spec, "label_space", "") and task.labelled is not None:  # a model that knows labels, not words
+        task = task.labelled
     spec = spec.for_task(task.name)
+    spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
     identity = json.loads(json.dumps(spec.identity()))
     wanted = spec.source()
@@ -133,15 +136,25 @@ def _check(task: Task) -> None:
     seen: set[str] = set()
     if not task.examples:
         raise DataError(f"task {task.name!r} has no examples")
+    shared = task.examples[0].captions
     for example in task.examples:
         what = f"example {example.id!r} of task {task.name!r}"
         if example.id in seen:
             raise DataError(f"{what} occurs twice; expected every id once")
         if example.matches.shape != example.shape:
             raise DataError(f"{what} has matches {example.matches.shape}; expected {example.shape}, images by captions")
-        if (empty := next((n for n, text in enumerate(example.captions) if not text.strip()), None)) is not None:
-            raise DataError(f"caption {empty} of {what} is empty; expected words that describe an image")
+        if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
+            _check_captions(task, example, shared, what)
         seen.add(example.id)
+
+
+def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:
+    if (empty := next((n for n, text in enumerate(example.captions) if not text.strip()), None)) is not None:
+        raise DataError(f"caption {empty} of {what} is empty; expected words that describe an image")
+    if task.classes is not None and example.captions != shared:
+        raise DataError(
+            f"{what} has other captions than the first example; the examples of a classification share them"
+        )
 
 
 def _resolved(

@@ -6,7 +6,6 @@ pair the later part counts; how the draws are spread over parts changes no bit o
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -61,16 +60,11 @@ class Contents:
     def examples(self) -> pd.DataFrame:
         """One row an example in the task's order; `tags` are mappings and `matches` arrays [I, C]."""
         try:
-            frame = parts.read(self.folder / "examples.parquet").to_pandas()
+            return parts.read_examples(self.folder / "examples.parquet")
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
                 f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): give the run command again"
             ) from error
-        frame["tags"] = [json.loads(each) for each in frame["tags"]]
-        frame["matches"] = [np.array([list(row) for row in each], dtype=bool) for each in frame["matches"]]
-        frame["captions"] = [tuple(each) for each in frame["captions"]]
-        frame["image_names"] = [tuple(each) for each in frame["image_names"]]
-        return frame
 
     @cached_property
     def matches(self) -> dict[str, Bools]:
@@ -181,7 +175,7 @@ class Contents:
             line: dict[str, Json] = {
                 "part": path.relative_to(self.folder).as_posix(),
                 "n_examples": len(measurements) + len(matrices),
-                "n_errors": sum(int(each.measured.sum()) for each in measurements),
+                "n_errors": sum(_n_errors(each) for each in measurements),
             }
             disk.append_line(self.folder / "parts.jsonl", {**line, **record})
         return path
@@ -398,6 +392,11 @@ def _measurement(
         main[:, -1, draws] if is_there and main is not None else None,
         has_it if is_there else None,
     )
+
+
+def _n_errors(measurement: Measurement) -> int:
+    without = measurement.has_unconditional
+    return int(measurement.measured.sum()) + (0 if without is None else int(without.sum()))
 
 
 def _table(matrices: Sequence[ScoreMatrix], matches: Sequence[Bools]) -> ScoreTable:

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from compbench.metrics import named
-from compbench.types import Bools, Floats, Metric, ScoreTable
+from compbench.metrics import TOP1, named
+from compbench.types import Bools, Classes, Floats, Ints, Metric, ScoreTable
 
-__all__ = ["empty_table", "to_frame"]
+__all__ = ["empty_table", "predicted", "to_frame"]
 
 Shape = tuple[int, int]
 
 
-def to_frame(tables: Mapping[Shape, ScoreTable], examples: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def to_frame(
+    tables: Mapping[Shape, ScoreTable], examples: pd.DataFrame, metrics: Sequence[str], classes: Classes | None = None
+) -> pd.DataFrame:
     """The rows of `tables` in the order of `examples`.
 
     id; text, image, group as far as they apply; text_tie ...: wrong only because two scores are equal; text_margin,
     image_margin: lowest true minus highest false score, where that is worst; one column for each kind of tag;
     score_i_c of image i and caption c. Where the score without a caption was measured, score_i_without, by which image
     and group are normalised, and image_raw and group_raw, which are not.
+
+    Of a classification, whatever the number of classes: id; top1 and top1_tie; prediction, the class of the highest
+    score (empty where two classes share it); top1_margin; score_true and score_false, the highest of the true class
+    and of all others; the tags, among them class.
     """
     is_normalised = any(table.unconditional is not None for table in tables.values())
     judging = named(metrics, unconditional=is_normalised)
-    frame = pd.concat([_of_one_shape(shape, table, judging) for shape, table in tables.items()], ignore_index=True)
+    of_one_shape = partial(_of_one_shape, judging) if classes is None else partial(_of_classes, classes)
+    frame = pd.concat([of_one_shape(shape, table) for shape, table in tables.items()], ignore_index=True)
     tags = pd.DataFrame([_joined(each) for each in examples["tags"]], index=list(examples["id"]))
     described = frame[["id"]].join(tags, on="id").drop(columns="id")
-    is_score = frame.columns.str.startswith("score_")
+    is_score = frame.columns.str.fullmatch(r"score_\d+_(\d+|without)")
     ordered = pd.concat([frame.loc[:, ~is_score], described, frame.loc[:, is_score]], axis=1)
     order = pd.Series(range(len(examples)), index=list(examples["id"]))
     return ordered.sort_values("id", key=lambda ids: ids.map(order)).reset_index(drop=True)
@@ -41,7 +49,36 @@ def empty_table(matches: Mapping[str, Bools]) -> dict[Shape, ScoreTable]:
     return {(n_images, n_captions): ScoreTable((), none, none.astype(bool))}
 
 
-def _of_one_shape(shape: Shape, table: ScoreTable, metrics: Sequence[Metric]) -> pd.DataFrame:
+def _of_classes(classes: Classes, shape: Shape, table: ScoreTable) -> pd.DataFrame:
+    scores, matches = table.scores[:, 0], table.matches[:, 0]  # [N, C]
+    best_true = np.where(matches, scores, -np.inf).max(-1)
+    best_false = np.where(matches, -np.inf, scores).max(-1)
+    names = np.array([*classes.names, ""], dtype=object)
+    return pd.DataFrame(
+        {
+            "id": list(table.ids),
+            "top1": TOP1.outcome(table),
+            "top1_tie": TOP1.ties(table),
+            "prediction": names[predicted(scores, classes)],
+            "top1_margin": best_true - best_false,
+            "score_true": best_true,
+            "score_false": best_false,
+        }
+    )
+
+
+def predicted(scores: Floats, classes: Classes) -> Ints:
+    """[N]: the class of each row's highest score [N, C]; -1 where captions of several classes share it."""
+    of_caption = np.array(classes.of_caption)
+    if not scores.size:
+        return np.zeros(len(scores), int)
+    is_best = scores == scores.max(-1, keepdims=True)
+    lowest = np.where(is_best, of_caption, len(classes.names)).min(-1)
+    highest = np.where(is_best, of_caption, -1).max(-1)
+    return np.where(lowest == highest, lowest, -1)
+
+
+def _of_one_shape(metrics: Sequence[Metric], shape: Shape, table: ScoreTable) -> pd.DataFrame:
     applying = {metric.name: metric for metric in metrics if metric.applies(shape)}
     columns: dict[str, object] = {"id": list(table.ids)}
     columns |= {name: metric.outcome(table) for name, metric in applying.items()}

@@ -16,6 +16,7 @@ from compbench.interrupts import Interrupts
 from compbench.loaded import LoadedModel, load_model
 from compbench.plan import Plan, plan, warn_if_long
 from compbench.reporter import QuietReporter, Reporter
+from compbench.rules import Rule
 from compbench.store import Run, Store
 from compbench.types import (
     Example,
@@ -114,9 +115,9 @@ def evaluate(
         len(ids),
         len(ids) - len(examples),
         n_pairs,
-        _n_lacking(run, n_pairs, known),
+        _n_lacking(run.rule, examples, known),
     )
-    waiting = _Waiting(examples, known, run.rule.n_draws)
+    waiting = _Waiting(examples)
     writer = _Writer(run, interrupts, device)
     try:
         for result in scorer.score(examples, known):
@@ -166,23 +167,16 @@ def _measure(
 class _Waiting:
     """The examples that lack something: a score matrix finishes one, errors may come in several pieces."""
 
-    def __init__(self, examples: Sequence[Example], known: Mapping[str, Measurement], n_draws: int | None) -> None:
+    def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = {each.id: each for each in examples}
-        self._lacking: dict[str, set[int]] = {}
-        for example_id in self._examples if n_draws is not None else ():
-            have = known[example_id].draws.tolist() if example_id in known else ()
-            self._lacking[example_id] = set(range(n_draws or 0)).difference(have)
 
     def take(self, result: Measurement | ScoreMatrix) -> bool:
         """Whether the example is finished with this; RunError when the result cannot be right."""
         _check(result, self._examples.get(result.example_id), result.example_id)
-        lacking = self._lacking.get(result.example_id)
-        if isinstance(result, Measurement) and lacking is not None:
-            lacking.difference_update(result.draws.tolist())
-        if isinstance(result, ScoreMatrix) or not lacking:
+        is_finished = isinstance(result, ScoreMatrix) or result.is_last
+        if is_finished:
             del self._examples[result.example_id]
-            return True
-        return False
+        return is_finished
 
 
 class _Writer:
@@ -209,12 +203,18 @@ class _Writer:
             self._results, self._flushed = [], time.monotonic()
 
 
-def _n_lacking(run: Run, n_pairs: int, known: Mapping[str, Measurement]) -> int | None:
-    """Network evaluations still to do, where the number of draws is set."""
-    n_draws = run.rule.n_draws
-    if n_draws is None:
+def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:
+    """Network evaluations still to do, at most, where the number of draws is set."""
+    if rule.n_draws is None:
         return None
-    return n_pairs * n_draws - sum(int(each.measured[..., each.draws < n_draws].sum()) for each in known.values())
+    n_all = rule.n_draws * sum(len(each.images) * (len(each.captions) + rule.unconditional) for each in examples)
+    return n_all - sum(_n_known(each, rule) for each in known.values())
+
+
+def _n_known(measured: Measurement, rule: Rule) -> int:
+    kept = measured.draws < (rule.n_draws or 0)
+    without = measured.has_unconditional if rule.unconditional else None
+    return int(measured.measured[..., kept].sum()) + (0 if without is None else int(without[:, kept].sum()))
 
 
 def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:

@@ -1,8 +1,11 @@
-"""Matching metrics: whole-array functions of a ScoreTable. A tie is wrong, and counted.
+"""Metrics: whole-array functions of a ScoreTable. A tie is wrong, and counted.
 
-text: every image scores each of its captions above every other caption; image: every caption scores each
+Matching. text: every image scores each of its captions above every other caption; image: every caption scores each
 of its images above every other image; group: both (Thrush et al., "Winoground", CVPR 2022, eqs. 1-3).
 A metric that does not apply to a shape is absent: text needs two captions, image two images, group both.
+
+Classifying. top1: the best of the true class's captions scores above every caption of another class, so that a class
+may have several prompts; mean_per_class: the same outcome, its number the mean over classes.
 """
 
 from __future__ import annotations
@@ -17,7 +20,18 @@ import numpy as np
 
 from compbench.types import Bools, Floats, Metric, ScoreTable
 
-__all__ = ["GROUP", "IMAGE", "MATCHING", "RAW", "TEXT", "named"]
+__all__ = [
+    "BY_NAME",
+    "CLASSIFYING",
+    "GROUP",
+    "IMAGE",
+    "MATCHING",
+    "MEAN_PER_CLASS",
+    "RAW",
+    "TEXT",
+    "TOP1",
+    "named",
+]
 
 
 def _wins(scores: Floats, matches: Bools, *, or_ties: bool) -> Bools:
@@ -46,6 +60,19 @@ def _image(table: ScoreTable, *, or_ties: bool = False) -> Bools:
 
 def _group(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     return _text(table, or_ties=or_ties) & _image(table, or_ties=or_ties)
+
+
+def _top1(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    """[N]: in every row, the highest true score beats the highest false one."""
+    highest_true = np.where(table.matches, table.scores, -np.inf).max(-1)
+    highest_false = np.where(table.matches, -np.inf, table.scores).max(-1)
+    beats = highest_true >= highest_false if or_ties else highest_true > highest_false
+    return beats.all(-1)
+
+
+def _top1_chance(matches: Bools) -> float:
+    """Rows are independent; the highest of n scores is one of the k true ones with probability k / n."""
+    return float(prod(Fraction(int(k), matches.shape[1]) for k in matches.sum(1)))
 
 
 def _group_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
@@ -113,7 +140,17 @@ GROUP = Metric(
     chance=_group_chance,
     applies=lambda shape: shape[0] >= 2 and shape[1] >= 2,
 )
+TOP1 = Metric(
+    name="top1",
+    outcome=_top1,
+    ties=lambda table: _top1(table, or_ties=True) & ~_top1(table),
+    chance=_top1_chance,
+    applies=lambda shape: shape[0] >= 1 and shape[1] >= 2,
+)
+MEAN_PER_CLASS = replace(TOP1, name="mean_per_class", is_per_class=True)
 MATCHING = {metric.name: metric for metric in (TEXT, IMAGE, GROUP)}
+CLASSIFYING = {metric.name: metric for metric in (TOP1, MEAN_PER_CLASS)}
+BY_NAME = MATCHING | CLASSIFYING
 # beside image and group, where those are of scores that are normalised by the score of no caption
 RAW = {
     "image": replace(
@@ -136,5 +173,5 @@ def named(names: Iterable[str], *, unconditional: bool = False) -> list[Metric]:
 
     `unconditional`: the raw forms too of those that the score without a caption normalises.
     """
-    known = [MATCHING[name] for name in names if name in MATCHING]
+    known = [BY_NAME[name] for name in names if name in BY_NAME]
     return [*known, *(RAW[metric.name] for metric in known if unconditional and metric.name in RAW)]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compbench.scorers.diffusion import DiffusionClassifier
 
 __all__ = [
+    "CLASSIFIER_BIBTEX",
     "SD1_4",
     "SD1_5",
     "SD2",
@@ -73,6 +74,16 @@ class StableDiffusion(ModelSpec):
         default="auto",
         metadata={"help": "of the network; schedule, noise and errors are float32 but in published-fp16"},
     )
+    loss: Literal["auto", "l2", "l1"] = field(
+        default="auto", metadata={"help": "squared or absolute error; with l1 both are stored"}
+    )
+    unconditional: bool = field(
+        default=False,
+        metadata={"help": "measure the error without a caption too and normalise image scores by it"},
+    )
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
+        default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
+    )
     folder: Path | None = field(
         default=None, metadata={"help": "a local copy in the diffusers layout, in place of the hub's"}
     )
@@ -93,6 +104,11 @@ class StableDiffusion(ModelSpec):
             )
 
     @property
+    def reductions(self) -> tuple[str, ...]:
+        """What is made of a residual: both, where the absolute error is asked for."""
+        return ("mse", "l1") if self.loss == "l1" else ("mse",)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """What is fetched of a hub repository: no safety checker, no second precision, no pickles."""
         weights = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -108,7 +124,7 @@ class StableDiffusion(ModelSpec):
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return _CLASSIFIER_BIBTEX if self.is_small else f"{_LDM_BIBTEX}\n\n{_CLASSIFIER_BIBTEX}"
+        return CLASSIFIER_BIBTEX if self.is_small else f"{_LDM_BIBTEX}\n\n{CLASSIFIER_BIBTEX}"
 
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
@@ -122,6 +138,7 @@ class StableDiffusion(ModelSpec):
             rule=self.rule if self.rule != "auto" else "native" if is_ours else "eps",
             seed=self.seed if self.seed is not None else 0 if is_ours else _PAPER_SEED,
             dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
+            loss=self.loss if self.loss != "auto" else "l2",
             weights=self._digest(),
         )
 
@@ -146,11 +163,18 @@ class StableDiffusion(ModelSpec):
         settled = self.for_task(None)
         identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": settled.protocol}
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
+        if settled.loss == "l1":
+            identity["reductions"] = list(settled.reductions)
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
-        return {"n_draws": settled.draws, "target": settled.rule}
+        view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.rule}
+        return (
+            view
+            | ({"reduction": "l1"} if settled.loss == "l1" else {})
+            | ({"unconditional": True} if settled.unconditional else {})
+        )
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         from compbench.scorers import pipelines, protocols
@@ -169,6 +193,9 @@ class StableDiffusion(ModelSpec):
             n_draws=settled.draws or _N_BANK,
             runtime=runtime,
             name=self.name,
+            reductions=settled.reductions,
+            unconditional=settled.unconditional,
+            compile_mode=settled.compile,
         )
 
     def _dtype(self, protocol: Protocol) -> Dtype:
@@ -223,7 +250,7 @@ _LDM_BIBTEX = """@inproceedings{rombach2022high,
   booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
   year      = {2022}
 }"""
-_CLASSIFIER_BIBTEX = """@inproceedings{li2023diffusion,
+CLASSIFIER_BIBTEX = """@inproceedings{li2023diffusion,
   title     = {Your Diffusion Model is Secretly a Zero-Shot Classifier},
   author    = {Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, Deepak},
   booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},

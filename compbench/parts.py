@@ -12,9 +12,11 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,15 +36,18 @@ __all__ = [
     "name",
     "read",
     "read_draws",
+    "read_examples",
     "scores_table",
 ]
 
+# where all examples share their captions, these stand once in the file's metadata; captions and matches are null
 EXAMPLES = pa.schema(
     {
         "id": pa.string(),
         "captions": pa.list_(pa.string()),
         "image_names": pa.list_(pa.string()),
         "matches": pa.list_(pa.list_(pa.bool_())),  # [I, C]
+        "true_pairs": pa.list_(pa.int32()),  # with shared captions: what matches holds, as image * C + caption
         "tags": pa.string(),  # a JSON object: column -> values
         "group": pa.string(),
         "order": pa.int32(),
@@ -60,6 +65,7 @@ ERRORS = pa.schema(
 NO_CAPTION = -1
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
+_SHARED = b"captions"
 _PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
 _ROWS_AT_ONCE = 2_048  # with a thousand draws each, 16 MB
@@ -70,20 +76,60 @@ class DamagedPart(ValueError):
 
 
 def examples_table(examples: Sequence[Example]) -> pa.Table:
-    """What an analysis needs of the examples, so that it never needs the task."""
+    """What an analysis needs of the examples, so that it never needs the task; captions that all share stand once."""
+    shared = _shared_captions(examples)
     rows = [
         {
             "id": example.id,
-            "captions": list(example.captions),
+            "captions": list(example.captions) if shared is None else None,
             "image_names": [image.name for image in example.images],
-            "matches": example.matches.tolist(),
+            "matches": example.matches.tolist() if shared is None else None,
+            "true_pairs": np.flatnonzero(example.matches) if shared is not None else None,
             "tags": json.dumps({name: list(values) for name, values in example.tags.items()}, ensure_ascii=False),
             "group": example.group or example.id,
             "order": order,
         }
         for order, example in enumerate(examples)
     ]
-    return pa.Table.from_pylist(rows, EXAMPLES)
+    if shared is None:
+        return pa.Table.from_pylist(rows, EXAMPLES.remove(EXAMPLES.get_field_index("true_pairs")))
+    words = {_SHARED: json.dumps(shared, ensure_ascii=False)}
+    return pa.Table.from_pylist(rows, EXAMPLES).replace_schema_metadata(words)
+
+
+def read_examples(path: Path) -> pd.DataFrame:
+    """What `examples_table` holds, one row an example: captions a tuple, matches [I, C], tags a mapping.
+
+    Shared captions are one tuple, and the matches of a class one array, which cannot be written to.
+    """
+    table = read(path)
+    frame = table.to_pandas()
+    words = (table.schema.metadata or {}).get(_SHARED)
+    frame["tags"] = [json.loads(each) for each in frame["tags"]]
+    frame["image_names"] = [tuple(each) for each in frame["image_names"]]
+    if words is None:
+        frame["matches"] = [np.array([list(row) for row in each], dtype=bool) for each in frame["matches"]]
+        frame["captions"] = [tuple(each) for each in frame["captions"]]
+        return frame
+    shared = tuple(json.loads(words))
+    matches_of = cache(partial(_matches, len(shared)))
+    pairs = zip(frame["image_names"], frame.pop("true_pairs"), strict=True)
+    frame["matches"] = [matches_of(len(names), tuple(each.tolist())) for names, each in pairs]
+    frame["captions"] = [shared] * len(frame)
+    return frame
+
+
+def _shared_captions(examples: Sequence[Example]) -> tuple[str, ...] | None:
+    """The captions that all of several examples have."""
+    first = examples[0].captions if len(examples) > 1 else None
+    return first if all(each.captions is first or each.captions == first for each in examples) else None
+
+
+def _matches(n_captions: int, n_images: int, true_pairs: tuple[int, ...]) -> Bools:
+    matches = np.zeros((n_images, n_captions), bool)
+    matches.reshape(-1)[list(true_pairs)] = True
+    matches.setflags(write=False)
+    return matches
 
 
 def errors_table(measurements: Sequence[Measurement]) -> pa.Table:

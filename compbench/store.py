@@ -20,6 +20,7 @@ from compbench.key import RunKey, slug
 from compbench.lock import is_held, locked
 from compbench.rules import Rule
 from compbench.types import (
+    Classes,
     DrawTable,
     ErrorTable,
     Json,
@@ -196,7 +197,16 @@ class Run:
         """One row an example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
         from compbench.frames import to_frame
 
-        return to_frame(self.tables(rule), self._contents.examples, self.info["task"]["metrics"])
+        return to_frame(self.tables(rule), self._contents.examples, self.info["task"]["metrics"], self.classes)
+
+    @property
+    def classes(self) -> Classes | None:
+        """What the captions of a classification task stand for; None for another task."""
+        stored = self.info["task"].get("classes")
+        if stored is None:
+            return None
+        labels = None if stored["labels"] is None else tuple(stored["labels"])
+        return Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
 
     def locked(self) -> AbstractContextManager[None]:
         """Alone with the run; RunError names the process that is there already."""
@@ -377,6 +387,16 @@ def _create(
         disk.write_json(path / "run.json", _first_info(key, task, view, model))
 
 
+def _described(classes: Classes) -> dict[str, Json]:
+    labels = None if classes.labels is None else list(classes.labels)
+    return {
+        "names": list(classes.names),
+        "of_caption": list(classes.of_caption),
+        "label_space": classes.label_space,
+        "labels": labels,
+    }
+
+
 def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:
     now = provenance.now()
     return {
@@ -395,6 +415,7 @@ def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mappin
             "is_gated": task.is_gated,
             "tag_order": {name: list(values) for name, values in task.tag_order.items()},
             "metrics": list(task.metrics),
+            "classes": None if task.classes is None else _described(task.classes),
         },
         "model": dict(model),
     }

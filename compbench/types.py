@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,7 @@ __all__ = [
     "Bools",
     "Classes",
     "DataError",
+    "DependsOnTask",
     "DrawTable",
     "ErrorTable",
     "Example",
@@ -180,15 +182,30 @@ class Task:
     tag_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     classes: Classes | None = None  # of a classification task: what the captions, shared by all examples, stand for
     training: Callable[[], Sequence[Example]] | None = None  # its training split, for models that learn from one
+    labelled: Task | None = None  # the same pictures with a caption for each label, where a class has several labels
 
     @cached_property
     def revision(self) -> str:
-        """Twelve hex digits; reads every image once."""
-        digest = hashlib.sha256()
-        for example in sorted(self.examples, key=lambda each: each.id):
-            parts = [example.id, *example.captions, *(image.digest() for image in example.images)]
-            digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
-        return digest.hexdigest()[:12]
+        """Twelve hex digits; reads every image once, and the captions of a classification task once for all."""
+        return _revision(self.examples, self.classes)
+
+    @cached_property
+    def training_revision(self) -> str | None:
+        """The same of the training split; None where there is none."""
+        return None if self.training is None else _revision(self.training(), self.classes)
+
+
+def _revision(examples: Sequence[Example], classes: Classes | None) -> str:
+    digest, shared = hashlib.sha256(), None
+    if classes is not None and examples:
+        shared = examples[0].captions
+        asked = [list(shared), list(classes.of_caption), classes.label_space, classes.labels]
+        digest.update(json.dumps(asked).encode() + b"\x1e")
+    for example in sorted(examples, key=lambda each: each.id):
+        own = () if example.captions is shared or example.captions == shared else example.captions
+        parts = [example.id, *own, *(image.digest() for image in example.images)]
+        digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
+    return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,4 +352,13 @@ class ModelSpec(Protocol):
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         """The scorer, weights loaded from the resolved `source`; the first place torch is imported."""
+        ...
+
+
+@runtime_checkable
+class DependsOnTask(Protocol):
+    """A spec that depends on more of a task than its name: its training split, what its captions stand for."""
+
+    def on(self, task: Task) -> ModelSpec:
+        """The same spec with that in its identity; UsageError where it cannot score the task."""
         ...

@@ -170,7 +170,8 @@ class RecordingDenoiser:
     """A denoiser whose errors are known: its residual is caption number / 10 + timestep / 1000, and the image's grey.
 
     Remembers the size of each batch and which (image, caption, timestep) it was asked for. Latents carry the grey of
-    the picture, conditioning the number that ends the caption. Above `fits` jobs a batch is out of memory.
+    the picture, conditioning the number that ends the caption, -1 for no caption. Above `fits` jobs a batch is out of
+    memory.
     """
 
     def __init__(self, *, n_timesteps: int = 1000, fits: int = 1_000_000, target: str = "v") -> None:
@@ -188,22 +189,32 @@ class RecordingDenoiser:
         self.captions_encoded: list[str] = []
         self.broken: tuple[int, int] | None = None  # (caption number, timestep) that gives NaN
 
-    def encode_images(self, images):
+    def compile(self, mode, say):
+        say(f"compiled: {mode}")
+
+    def pixels(self, image):
         import torch
 
-        greys = [image.convert("L").getpixel((0, 0)) for image in images]
-        self.images_encoded += greys
-        return torch.tensor(greys, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
+        return torch.tensor(float(image.convert("L").getpixel((0, 0))))
+
+    def encode_pixels(self, pixels):
+        self.images_encoded += pixels.int().tolist()
+        return pixels.view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
 
     def encode_captions(self, captions):
         import torch
 
         self.captions_encoded += captions
-        numbers = [float(caption.split()[-1]) for caption in captions]
+        numbers = [float(caption.split()[-1]) if caption else -1.0 for caption in captions]
         return {"number": torch.tensor(numbers)}
 
     def too_long(self, captions):
         return [caption for caption in captions if len(caption.split()) > 10]
+
+    def errors(self, latents, noise, timesteps, conditioning, reductions):
+        from compbench.engine.denoiser import reduced
+
+        return reduced(self.residual(latents, noise, timesteps, conditioning), reductions)
 
     def residual(self, latents, noise, timesteps, conditioning):
         import torch

@@ -164,6 +164,83 @@ def test_progress_counts_each_evaluation_once():
     assert sum(advanced) == 5 * 4 * 10
 
 
+def without_caption(each, timesteps):
+    """By hand, [I, D]."""
+    greys = np.array([2 * int(each.id), 2 * int(each.id) + 1])
+    return (greys[:, None] - 0.1 + timesteps / 1000) ** 2
+
+
+def unconditional(denoiser=None, n_draws=10):
+    return DiffusionClassifier(
+        denoiser or RecordingDenoiser(), seeded_bank(0), n_draws, Runtime("cpu", batch_size=7), unconditional=True
+    )
+
+
+def test_the_error_without_a_caption_is_measured_under_the_same_draws_and_changes_no_other():
+    classifier = unconditional()
+    with_it, plain = joined(classifier.score(EXAMPLES, {})), joined(scorer(batch_size=7).score(EXAMPLES, {}))
+    for each, one, other in zip(EXAMPLES, with_it, plain, strict=True):
+        assert np.array_equal(one.errors, other.errors)
+        by_hand = without_caption(each, classifier.bank.timesteps[:10])
+        np.testing.assert_allclose(one.unconditional, by_hand, rtol=1e-5)
+        assert one.has_unconditional.all()
+
+
+def test_the_error_without_a_caption_can_be_added_and_costs_one_evaluation_an_image_and_draw():
+    known = {each.example_id: each for each in joined(scorer().score(EXAMPLES, {}))}
+    denoiser = RecordingDenoiser()
+    added = joined(unconditional(denoiser).score(EXAMPLES, known))
+    assert {number for _, number, _ in denoiser.jobs} == {-1}
+    assert len(set(denoiser.jobs)) == 5 * 2 * 10
+    assert not any(each.measured.any() for each in added)
+    assert all(each.has_unconditional.all() for each in added)
+
+
+def test_the_absolute_error_comes_from_the_same_evaluation():
+    denoiser = RecordingDenoiser()
+    classifier = DiffusionClassifier(denoiser, seeded_bank(0), 10, Runtime("cpu"), reductions=("mse", "l1"))
+    for result in joined(classifier.score(EXAMPLES, {})):
+        np.testing.assert_allclose(result.others["l1"] ** 2, result.errors, rtol=1e-5)
+    assert len(denoiser.jobs) == -(-5 * 4 * 10 // 64) * 64
+
+
+class Halving:
+    """Wants draw 0 of all pairs, then of those with a lower error than the mean the draws 1 and 2."""
+
+    def wanted(self, errors, measured):
+        wanted = np.zeros_like(measured)
+        if not measured[..., 0].all():
+            wanted[..., 0] = True
+        else:
+            wanted[..., 1:3] = (errors[..., :1] < errors[..., 0].mean()) & ~measured[..., 1:3]
+        return wanted & ~measured
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_a_policy_s_rounds_are_measured_and_nothing_else_however_the_batches_fall(batch_size):
+    runtime = Runtime("cpu", batch_size=batch_size)
+    classifier = DiffusionClassifier(RecordingDenoiser(), seeded_bank(0), 10, runtime, policy_of=lambda each: Halving())
+    for each, result in zip(EXAMPLES, joined(classifier.score(EXAMPLES, {})), strict=True):
+        by_hand = expected(each, classifier.bank.timesteps[:10])
+        is_low = by_hand[..., 0] < by_hand[..., 0].mean()
+        n_measured = np.zeros((2, 2, 3), int)
+        np.add.at(n_measured, np.s_[:, :, result.draws], result.measured)
+        assert (n_measured[..., 0] == 1).all()
+        assert np.array_equal(n_measured[..., 1:3], np.stack([is_low, is_low], -1))
+
+
+def test_an_interrupted_round_is_taken_up_where_it_stopped():
+    runtime = Runtime("cpu", batch_size=1)
+    classifier = DiffusionClassifier(RecordingDenoiser(), seeded_bank(0), 10, runtime, policy_of=lambda each: Halving())
+    whole = joined(classifier.score(EXAMPLES[:1], {}))[0]
+    for n in range(len(whole.draws)):
+        part = np.arange(len(whole.draws)) < n
+        known = Measurement("00", whole.draws[part], whole.errors[..., part], whole.measured[..., part])
+        rest = joined(classifier.score(EXAMPLES[:1], {"00": known}))[0]
+        assert np.array_equal(np.concatenate([known.draws, rest.draws]), whole.draws)
+        assert np.array_equal(np.concatenate([known.errors, rest.errors], -1), whole.errors)
+
+
 def test_the_whole_bank_is_stored_whatever_the_number_of_draws():
     classifier = scorer(n_draws=3)
     table = classifier.draw_table()

@@ -17,7 +17,8 @@ def engine_of(denoiser, batch_size, **notes):
 
 def inputs(denoiser):
     greys = [PIL.Image.new("L", (2, 2), grey) for grey in (1, 3)]
-    return denoiser.encode_images(greys), denoiser.encode_captions(["caption 0", "caption 1", "caption 2"])
+    pixels = torch.stack([denoiser.pixels(each) for each in greys])
+    return denoiser.encode_pixels(pixels), denoiser.encode_captions(["caption 0", "caption 1", "caption 2"])
 
 
 def expected():
@@ -28,7 +29,7 @@ def expected():
 @pytest.mark.parametrize("batch_size", [1, 5, 7, 24, 100])
 def test_errors_are_those_worked_by_hand_at_any_batch_size(batch_size):
     denoiser = RecordingDenoiser()
-    errors = engine_of(denoiser, batch_size).errors(*inputs(denoiser), JOBS)
+    errors = engine_of(denoiser, batch_size).errors(*inputs(denoiser), JOBS)[0]
     assert errors.dtype == np.float32
     assert errors.tolist() == pytest.approx(expected())
 
@@ -36,7 +37,7 @@ def test_errors_are_those_worked_by_hand_at_any_batch_size(batch_size):
 @pytest.mark.parametrize("batch_size", [5, 7, 24])
 def test_batches_have_one_shape_and_only_the_last_is_filled_up(batch_size):
     denoiser = RecordingDenoiser()
-    engine_of(denoiser, batch_size).errors(*inputs(denoiser), JOBS)
+    engine_of(denoiser, batch_size).errors(*inputs(denoiser), JOBS)[0]
     assert set(denoiser.batch_sizes) == {batch_size}
     assert len(denoiser.batch_sizes) == -(-len(JOBS) // batch_size)
     padding = denoiser.jobs[len(JOBS) :]
@@ -46,14 +47,14 @@ def test_batches_have_one_shape_and_only_the_last_is_filled_up(batch_size):
 
 def test_only_real_evaluations_are_reported():
     denoiser, advanced = RecordingDenoiser(), []
-    engine_of(denoiser, 7, advance=advanced.append).errors(*inputs(denoiser), JOBS)
+    engine_of(denoiser, 7, advance=advanced.append).errors(*inputs(denoiser), JOBS)[0]
     assert advanced == [7, 7, 7, 3]
 
 
 def test_the_batch_is_halved_when_memory_runs_out_and_said_once_each_time():
     denoiser, said = RecordingDenoiser(fits=3), []
     engine = engine_of(denoiser, 12, say=said.append)
-    assert engine.errors(*inputs(denoiser), JOBS).tolist() == pytest.approx(expected())
+    assert engine.errors(*inputs(denoiser), JOBS)[0].tolist() == pytest.approx(expected())
     assert said == ["out of memory: batch size 12 → 6", "out of memory: batch size 6 → 3"]
     assert engine.batch_size == 3
 
@@ -68,16 +69,16 @@ def test_the_cpu_allocator_s_error_counts_as_out_of_memory_and_others_do_not():
             return super().residual(latents, *rest)
 
     denoiser = Full()
-    assert engine_of(denoiser, 4).errors(*inputs(denoiser), JOBS).tolist() == pytest.approx(expected())
+    assert engine_of(denoiser, 4).errors(*inputs(denoiser), JOBS)[0].tolist() == pytest.approx(expected())
     denoiser.message = "shapes do not match"
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        engine_of(denoiser, 4).errors(*inputs(denoiser), JOBS)
+        engine_of(denoiser, 4).errors(*inputs(denoiser), JOBS)[0]
 
 
 def test_out_of_memory_at_batch_size_one_says_what_to_do():
     denoiser = RecordingDenoiser(fits=0)
     with pytest.raises(RunError, match=r"out of memory on cpu at batch size 1.*--dtype bfloat16"):
-        engine_of(denoiser, 2).errors(*inputs(denoiser), JOBS)
+        engine_of(denoiser, 2).errors(*inputs(denoiser), JOBS)[0]
 
 
 def test_a_cpu_s_first_batch_fills_its_cache():

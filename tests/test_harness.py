@@ -347,7 +347,9 @@ class PiecemealScorer(fakes.ErrorScorer):
                 if number == 2 and d == self.stops_at:
                     raise KeyboardInterrupt
                 one = slice(d, d + 1)
-                yield Measurement(whole.example_id, whole.draws[one], whole.errors[..., one], whole.measured[..., one])
+                errors, measured = whole.errors[..., one], whole.measured[..., one]
+                is_last = d + 1 == len(whole.draws)
+                yield Measurement(whole.example_id, whole.draws[one], errors, measured, is_last=is_last)
 
 
 def test_errors_may_come_in_pieces_and_an_interruption_keeps_each(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_resumed_example_has_the_errors_of_an_uninterrupted_one(tiny_pipeline_
 
 def test_the_host_waits_once_a_call_and_not_once_a_batch(tiny_pipeline_folder):
     denoiser = classifier(tiny_pipeline_folder).denoiser
-    latents = denoiser.encode_images([picture(0)])
+    latents = denoiser.encode_pixels(denoiser.pixels(picture(0))[None])
     states = denoiser.encode_captions(CAPTIONS)
     engine = ErrorEngine(denoiser, torch.randn(4, *denoiser.latent_shape), torch.tensor([1, 300, 600, 900]), 2)
     jobs = np.array([(0, c, d) for c in range(2) for d in range(4)])

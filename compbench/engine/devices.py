@@ -9,7 +9,10 @@ import torch
 
 from compbench.types import RunError, UsageError
 
-__all__ = ["full_float32", "halved", "is_out_of_memory", "pick_device"]
+__all__ = ["full_float32", "halved", "is_out_of_memory", "lost_device", "pick_device", "usable_dtype"]
+
+
+_FAILURES = ("CUDA error", "HIP error", "device lost")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -26,6 +29,17 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"no device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     return device
+
+
+def usable_dtype(name: str, device: torch.device, say: Callable[[str], None]) -> str:
+    """The dtype asked for; float32, and said, on a CUDA device without bfloat16 arithmetic of its own."""
+    if name != "bfloat16" or device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
+        return name
+    say(
+        f"{torch.cuda.get_device_name(device)} has no bfloat16: the network runs in float32, which is slower and "
+        "differs from other devices by rounding alone (--dtype float16 is the fast choice here, as a run of its own)"
+    )
+    return "float32"
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -45,6 +59,23 @@ def halved(batch_size: int, device: torch.device, say: Callable[[str], None]) ->
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return batch_size // 2
+
+
+@contextmanager
+def lost_device(device: torch.device) -> Generator[None]:
+    """RunError, which says how to go on, in place of the error that a driver gives when a device fails in mid-run."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error) or not any(
+            word in str(error) for word in ("CUDA error", "HIP error", "device lost")
+        ):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise RunError(
+            f"the device {device} failed ({reason}); what was measured is stored: give the same command again, on "
+            "another --device if it fails anew"
+        ) from error
 
 
 @contextmanager

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from compbench.engine.denoiser import Conditioning, Denoiser, mean_square
-from compbench.engine.devices import full_float32, halved, is_out_of_memory
+from compbench.engine.denoiser import Conditioning, Denoiser
+from compbench.engine.devices import full_float32, halved, is_out_of_memory, lost_device
 from compbench.types import Floats, Ints
 
-__all__ = ["ErrorEngine", "first_batch_size"]
+__all__ = ["ErrorEngine", "Pending", "first_batch_size"]
 
 _LARGEST_BATCH = 64  # beyond it a U-Net of Stable Diffusion gains nothing
 _CPU_POSITIONS = 2048  # latent positions a batch: what stays in a core's cache
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Errors on their way to the host."""
+
+    _errors: Tensor  # [R, J]
+    _copied: torch.cuda.Event | None
+
+    def result(self) -> Floats:
+        """[R, J] float32; waits until they are there. RunError when the device is lost."""
+        if self._copied is not None:
+            with lost_device(self._errors.device):
+                self._copied.synchronize()
+        return self._errors.numpy()
+
+
 class ErrorEngine:
     """Measures errors in batches of a constant size, halved when memory runs out.
 
-    `noise` [D, c, h, w] float32 and `timesteps` [D] int64 are the draws that jobs index, on the denoiser's device.
+    `noise` [D, c, h, w] float32 and `timesteps` [D] int64 are the draws that jobs index. Timesteps are on the
+    denoiser's device; so is the noise, unless it is too much for it: then each batch brings its own.
     """
 
     def __init__(
@@ -31,47 +48,59 @@ class ErrorEngine:
         timesteps: Tensor,
         batch_size: int,
         *,
+        reductions: Sequence[str] = ("mse",),
         say: Callable[[str], None] = lambda message: None,
         advance: Callable[[int], None] = lambda evaluations: None,
     ) -> None:
         self.denoiser, self.noise, self.timesteps = denoiser, noise, timesteps
-        self.batch_size = batch_size
+        self.batch_size, self.reductions = batch_size, tuple(reductions)
         self._say, self._advance = say, advance
 
-    @torch.inference_mode()
     def errors(self, latents: Tensor, conditioning: Conditioning, jobs: Ints) -> Floats:
-        """[J] float32: the mean squared error of each job, a row (image, caption, draw) of `jobs` [J, 3]."""
-        rows = torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)).to(self.denoiser.device)
-        errors = torch.empty(len(jobs), dtype=torch.float32, device=self.denoiser.device)
+        """[R, J] float32: each reduction of the error of each job, a row (image, caption, draw) of `jobs` [J, 3]."""
+        return self.start(latents, conditioning, jobs).result()
+
+    @torch.inference_mode()
+    def start(self, latents: Tensor, conditioning: Conditioning, jobs: Ints) -> Pending:
+        """The same without waiting for a CUDA device: what it has to do is queued when this returns."""
+        device = self.denoiser.device
+        rows = _on_device(torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)), device)
+        errors = torch.empty((len(self.reductions), len(jobs)), dtype=torch.float32, device=device)
         start = 0
-        with full_float32():
+        with full_float32(), lost_device(device):
             while start < len(jobs):
-                measured = self._try(latents, conditioning, rows, start)
+                measured = self._try(latents, conditioning, rows, jobs, start)
                 if measured is None:
-                    self.batch_size = halved(self.batch_size, self.denoiser.device, self._say)
+                    self.batch_size = halved(self.batch_size, device, self._say)
                     continue
-                stop = min(start + len(measured), len(jobs))
-                errors[start:stop] = measured[: stop - start]
+                stop = min(start + self.batch_size, len(jobs))
+                errors[:, start:stop] = measured[:, : stop - start]
                 self._advance(stop - start)
                 start = stop
-        return errors.cpu().numpy()  # the one transfer of the call: not per batch
+            return _to_host(errors)  # the one transfer of the call: not per batch
 
-    def _try(self, latents: Tensor, conditioning: Conditioning, rows: Tensor, start: int) -> Tensor | None:
-        """The errors of one batch [b], its tail filled up with the last job; None when memory ran out."""
+    def _try(self, latents: Tensor, conditioning: Conditioning, rows: Tensor, jobs: Ints, start: int) -> Tensor | None:
+        """The errors of one batch [R, b], its tail filled up with the last job; None when memory ran out."""
         batch = torch.arange(start, start + self.batch_size, device=rows.device).clamp_(max=len(rows) - 1)
         image, caption, draw = rows[batch].unbind(1)
         try:
-            residual = self.denoiser.residual(
+            return self.denoiser.errors(
                 latents[image],
-                self.noise[draw],
+                self._noise_of(draw, jobs[start : start + self.batch_size, 2]),
                 self.timesteps[draw],
                 {name: each[caption] for name, each in conditioning.items()},
+                self.reductions,
             )
-            return mean_square(residual)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return None  # the caller halves after this frame, and what it holds, is gone
+
+    def _noise_of(self, draw: Tensor, draws: Ints) -> Tensor:
+        if self.noise.device == draw.device:
+            return self.noise[draw]
+        filled = np.concatenate([draws, np.repeat(draws[-1:], len(draw) - len(draws))])
+        return _on_device(self.noise[torch.from_numpy(filled)], draw.device)
 
 
 def first_batch_size(denoiser: Denoiser, run_batch: Callable[[int], object]) -> int:
@@ -88,6 +117,23 @@ def first_batch_size(denoiser: Denoiser, run_batch: Callable[[int], object]) -> 
     free, _ = torch.cuda.mem_get_info(denoiser.device)
     fitting = int(0.75 * free / max(two - one, 1))
     return 1 << max(0, min(fitting, _LARGEST_BATCH).bit_length() - 1)  # a power of two
+
+
+def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy that a CUDA device fetches when it comes to it, so that the host need not wait."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _to_host(errors: Tensor) -> Pending:
+    if errors.device.type != "cuda":
+        return Pending(errors.cpu(), None)
+    host = torch.empty(errors.shape, dtype=errors.dtype, pin_memory=True)
+    host.copy_(errors, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return Pending(host, copied)
 
 
 def _peak_bytes(device: torch.device, run_batch: Callable[[int], object], size: int) -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,27 +21,33 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from compbench.engine.denoiser import Denoiser
+from compbench.engine.denoiser import Conditioning, Denoiser
 from compbench.engine.draws import DrawBank
-from compbench.engine.errors import ErrorEngine, first_batch_size
+from compbench.engine.errors import ErrorEngine, Pending, first_batch_size
+from compbench.scorers.work import Fault, PolicyOf, Work
 from compbench.types import (
     DataError,
     DrawTable,
     Example,
-    Floats,
     Image,
-    Ints,
     Measurement,
     Price,
     RunError,
     Runtime,
     Task,
+    UsageError,
 )
 
 __all__ = ["DiffusionClassifier"]
 
 _BATCHES_A_CHUNK = 16  # between two host copies: what a killed process loses
+_CHUNKS_QUEUED = {"cuda": 2}  # so that the device has work while the host reads; elsewhere there is nothing to hide
 _BYTES_PER_ERROR = 4
+_NOISE_SHARE = 0.25  # of a CUDA device's free memory: a larger bank stays on the host
+_PICTURES_AHEAD = 32
+_JOBS_WORTH_COMPILING = 20_000  # compiling takes a minute or two
+_THREADS = 4  # that decode pictures
+_NO_CAPTION = ""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -48,21 +55,42 @@ Key = TypeVar("Key", bound=Hashable)
 class DiffusionClassifier:
     """A Scorer whose measurements are a denoiser's errors over the first `n_draws` draws of a bank."""
 
-    def __init__(self, denoiser: Denoiser, bank: DrawBank, n_draws: int, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        bank: DrawBank,
+        n_draws: int,
+        runtime: Runtime,
+        *,
+        reductions: Sequence[str] = ("mse",),
+        unconditional: bool = False,
+        policy_of: PolicyOf | None = None,
+        compile_mode: str = "off",
+    ) -> None:
+        """`policy_of` gives the policy of an example under an adaptive schedule; None: every draw of every pair.
+
+        `compile_mode` is off, auto (on a CUDA device where it pays), or a mode of torch.compile.
+        """
         if n_draws > len(bank.timesteps):
             raise DataError(f"{n_draws} draws were asked for; the bank of this model has {len(bank.timesteps)}")
         self.denoiser, self.bank, self.n_draws = denoiser, bank, n_draws
-        self._runtime = runtime
+        self.reductions, self.unconditional = tuple(reductions), unconditional
+        self._policy_of, self._compile_mode, self._runtime = policy_of, compile_mode, runtime
         self._batch_size = runtime.batch_size
         self._told: set[str] = set()
+        self._labels: tuple[str, ...] | None = None  # in place of captions, for a class-conditional model
 
     @property
     def device(self) -> torch.device:
         return self.denoiser.device
 
     def prepare(self, task: Task) -> None:
-        """Nothing to learn from the task; its captions are looked at before the first evaluation."""
-        self._look_at_captions(task.examples)
+        """Its captions are looked at before the first evaluation; a class-conditional model needs its labels."""
+        label_space = getattr(self.denoiser, "label_space", None)
+        if label_space is not None:
+            self._labels = _labels(task, label_space)
+        else:
+            self._look_at_captions(task.examples)
 
     def draw_table(self) -> DrawTable:
         """The whole bank, so that any number of its draws can be weighed later."""
@@ -75,32 +103,27 @@ class DiffusionClassifier:
         )
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
-        """The draws that `known` lacks, in order; an example that outlasts a chunk comes in several pieces.
+        """What `known` lacks, draw by draw; an example that outlasts a chunk, or a round, comes in several pieces.
 
         RunError names example, caption and draw of an error that is not finite; what came before it stands.
         """
-        self._look_at_captions(examples)
-        waiting = deque(work for each in examples if (work := _work(each, self.n_draws, known.get(each.id))).n_left)
-        n_jobs = sum(work.n_left for work in waiting)
-        if not n_jobs:
+        if self._labels is None:
+            self._look_at_captions(examples)
+        works = (self._work(example, known.get(example.id)) for example in examples)
+        first = next((work for work in works if work.n_left), None)
+        if first is None:
             return
-        engine = self._engine(n_jobs, waiting[0].example, self._runtime.advance)
-        latents = _Shelf(Counter(image for work in waiting for image in work.example.images), self._latents)
-        states = _Shelf(Counter(text for work in waiting for text in work.example.captions), self._states)
-        started: list[_Work] = []
-        size = engine.batch_size
-        while waiting or started:
-            wanted = _BATCHES_A_CHUNK * engine.batch_size
-            while waiting and sum(work.n_left for work in started) < wanted:
-                started.append(waiting.popleft())
-            self._measure(engine, started, latents, states, wanted)
-            if engine.batch_size < size:  # memory ran out: the next call begins there
-                self._batch_size = size = engine.batch_size
-            yield from _ready(started, self.bank)
-            for done in [work for work in started if not work.n_left]:
-                started.remove(done)
-                latents.release(done.example.images)
-                states.release(done.example.captions)
+        engine = self._engine(self._n_jobs(examples, known), first.example, self._runtime.advance)
+        images = Counter(image for each in examples for image in each.images)
+        captions = Counter(text for each in examples for text in self._captions(each))
+        with _Ahead(images, lambda image: self.denoiser.pixels(image.decode())) as ahead:
+            latents = _Shelf(images, lambda some: {"latents": self.denoiser.encode_pixels(ahead.take(some))})
+            states = _Shelf(captions, self.denoiser.encode_captions)
+            size = engine.batch_size
+            for piece in _Line(engine, latents, states, self.bank).measured(first, works):
+                if engine.batch_size < size:  # memory ran out: the next call begins there
+                    self._batch_size = size = engine.batch_size
+                yield piece
 
     def price(self, examples: Sequence[Example], *, probe_seconds: float = 2.0) -> Price:
         """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""
@@ -125,39 +148,56 @@ class DiffusionClassifier:
             bytes_per_pair=self.n_draws * _BYTES_PER_ERROR,
         )
 
-    def _measure(
-        self,
-        engine: ErrorEngine,
-        works: Sequence[_Work],
-        latents: _Shelf[Image],
-        states: _Shelf[str],
-        n_wanted: int,
-    ) -> None:
-        """The next `n_wanted` jobs of `works`, or all that are left, through the engine in one call."""
-        images = list(dict.fromkeys(image for work in works for image in work.example.images))
-        captions = list(dict.fromkeys(text for work in works for text in work.example.captions))
-        row_of_image, row_of_caption = _rows(images), _rows(captions)
-        jobs = np.concatenate([work.jobs_left(row_of_image, row_of_caption) for work in works])[:n_wanted]
-        errors = engine.errors(latents.stacked(images)["latents"], states.stacked(captions), jobs)
-        for work in works:
-            errors = work.take(errors)
+    def _work(self, example: Example, known: Measurement | None) -> Work:
+        policy = None if self._policy_of is None else self._policy_of(example)
+        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known)
+
+    def _captions(self, example: Example) -> tuple[str, ...]:
+        """What the network is given, no caption last where that is asked for."""
+        captions = example.captions if self._labels is None else self._labels
+        return (*captions, _NO_CAPTION) if self.unconditional else captions
+
+    def _n_jobs(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int:
+        """At most so many."""
+        n_all = self.n_draws * sum(len(each.images) * len(self._captions(each)) for each in examples)
+        return n_all - sum(int(each.measured[..., each.draws < self.n_draws].sum()) for each in known.values())
 
     def _engine(self, n_jobs: int, example: Example, advance: Callable[[int], None]) -> ErrorEngine:
+        self._compile_if_it_pays(n_jobs)
         timesteps = torch.from_numpy(self.bank.timesteps[: self.n_draws]).to(self.device)
-        engine = ErrorEngine(self.denoiser, self._noise, timesteps, 1, say=self._runtime.say, advance=advance)
+        engine = ErrorEngine(
+            self.denoiser,
+            self._noise,
+            timesteps,
+            1,
+            reductions=self.reductions,
+            say=self._runtime.say,
+            advance=advance,
+        )
         if self._batch_size is None:
             self._batch_size = first_batch_size(self.denoiser, self._probe(engine, example))
-        engine.batch_size = min(self._batch_size, n_jobs)
+        engine.batch_size = max(1, min(self._batch_size, n_jobs))
         return engine
+
+    def _compile_if_it_pays(self, n_jobs: int) -> None:
+        mode = self._compile_mode
+        if mode == "auto":
+            mode = "default" if self.device.type == "cuda" and n_jobs >= _JOBS_WORTH_COMPILING else "off"
+        if mode != "off":
+            self._compile_mode = "off"  # done once
+            self.denoiser.compile(mode, self._runtime.say)
 
     @cached_property
     def _noise(self) -> Tensor:
-        """[D, c, h, w] float32 on the device, made on the CPU so that every device sees the same."""
-        return self.bank.noise(range(self.n_draws), self.denoiser.latent_shape).to(self.device)
+        """[D, c, h, w] float32, made on the CPU so that every device sees the same."""
+        noise = self.bank.noise(range(self.n_draws), self.denoiser.latent_shape)
+        if self.device.type == "cuda" and noise.nbytes > _NOISE_SHARE * torch.cuda.mem_get_info(self.device)[0]:
+            return noise
+        return noise.to(self.device)
 
     def _probe(self, engine: ErrorEngine, example: Example) -> Callable[[int], object]:
         """A function that runs one batch of a size."""
-        silent = ErrorEngine(self.denoiser, engine.noise, engine.timesteps, 1)
+        silent = ErrorEngine(self.denoiser, engine.noise, engine.timesteps, 1, reductions=self.reductions)
 
         def run_batch(size: int) -> object:
             silent.batch_size = size
@@ -165,31 +205,28 @@ class DiffusionClassifier:
 
         return run_batch
 
-    def _first_pair(self, example: Example) -> tuple[Tensor, Mapping[str, Tensor]]:
-        latents = self.denoiser.encode_images([example.images[0].decode()])
-        return latents, self.denoiser.encode_captions(example.captions[:1])
+    def _first_pair(self, example: Example) -> tuple[Tensor, Conditioning]:
+        pixels = self.denoiser.pixels(example.images[0].decode())
+        return self.denoiser.encode_pixels(pixels[None]), self.denoiser.encode_captions(self._captions(example)[:1])
 
-    def _flops(self, engine: ErrorEngine, latents: Tensor, states: Mapping[str, Tensor]) -> float:
+    def _flops(self, engine: ErrorEngine, latents: Tensor, states: Conditioning) -> float:
         """Of one evaluation; attention is counted in its written-out form, since not every fused kernel is counted."""
+        noise = engine.noise[:1].to(self.device)
         with torch.inference_mode(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            self.denoiser.residual(latents, engine.noise[:1], engine.timesteps[:1], states)
+            self.denoiser.errors(latents, noise, engine.timesteps[:1], states, self.reductions)
         return float(counter.get_total_flops())
-
-    def _latents(self, images: Sequence[Image]) -> Mapping[str, Tensor]:
-        return {"latents": self.denoiser.encode_images([image.decode() for image in images])}
-
-    def _states(self, captions: Sequence[str]) -> Mapping[str, Tensor]:
-        return self.denoiser.encode_captions(captions)
 
     def _look_at_captions(self, examples: Sequence[Example]) -> None:
         """DataError for an empty caption; the number of those too long for the text encoder is said once."""
-        for example in examples:
+        distinct = {id(each.captions): each for each in examples}  # the classes of a task are one tuple
+        for example in distinct.values():
             for number, caption in enumerate(example.captions):
                 if not caption.strip():
                     raise DataError(
                         f"caption {number} of example {example.id!r} is empty; expected words that describe an image"
                     )
-        captions = list({text: None for each in examples for text in each.captions if text not in self._told})
+        texts = dict.fromkeys(text for each in distinct.values() for text in each.captions)
+        captions = [text for text in texts if text not in self._told]
         self._told.update(captions)
         if too_long := self.denoiser.too_long(captions):
             self._runtime.say(
@@ -198,103 +235,143 @@ class DiffusionClassifier:
             )
 
 
-@dataclass
-class _Work:
-    """An example being measured; its jobs are ordered by draw, then image, then caption."""
-
-    example: Example
-    draws: Ints  # [D] int32
-    errors: Floats  # [D, I, C] float32
-    n_done: int = 0  # jobs measured
-    n_given: int = 0  # draws that were handed on
-
-    @property
-    def n_left(self) -> int:
-        return self.errors.size - self.n_done
-
-    @property
-    def n_ready(self) -> int:
-        """Draws that are measured for every pair and not handed on."""
-        return self.n_done // max(self.errors[0].size, 1) - self.n_given
-
-    def jobs_left(self, row_of_image: Mapping[Image, int], row_of_caption: Mapping[str, int]) -> Ints:
-        """[J, 3]: rows of image and caption among those of the chunk, and the draw."""
-        draw, image, caption = np.unravel_index(np.arange(self.n_done, self.errors.size), self.errors.shape)
-        images = np.array([row_of_image[each] for each in self.example.images])
-        captions = np.array([row_of_caption[each] for each in self.example.captions])
-        return np.stack([images[image], captions[caption], self.draws[draw]], axis=1)
-
-    def take(self, errors: Floats) -> Floats:
-        """Keep the errors of the next jobs; what belongs to other examples is returned."""
-        n = min(self.n_left, len(errors))
-        self.errors.reshape(-1)[self.n_done : self.n_done + n] = errors[:n]
-        self.n_done += n
-        return errors[n:]
-
-    def fault(self, bank: DrawBank) -> RunError | None:
-        """What to raise for the first error so far that is not a finite number; what came before it stays."""
-        bad = np.flatnonzero(~np.isfinite(self.errors.reshape(-1)[: self.n_done]))
-        if not len(bad):
-            return None
-        self.n_done = int(bad[0])
-        d, image, caption = (int(each) for each in np.unravel_index(bad[0], self.errors.shape))
-        draw = int(self.draws[d])
-        return RunError(
-            f"the network gave {self.errors[d, image, caption]} for example {self.example.id!r}, image {image}, "
-            f"caption {caption} ({self.example.captions[caption]!r}), draw {draw} (timestep "
-            f"{int(bank.timesteps[draw])}); what was measured before is stored. A wider dtype (float32) is the "
-            "usual cure"
+def _labels(task: Task, label_space: str) -> tuple[str, ...]:
+    """The label of each caption of a task, as text; UsageError where the model was not trained on such labels."""
+    classes = task.classes
+    if classes is None or classes.labels is None or classes.label_space != label_space:
+        has = "no classes" if classes is None else f"classes of {classes.label_space or 'no label space'!r}"
+        raise UsageError(
+            f"a class-conditional model of {label_space!r} cannot score task {task.name!r}, which has {has}; "
+            f"expected a classification task whose classes are labels of {label_space!r}"
         )
-
-    def measurement(self) -> Measurement:
-        """The draws that are ready; they count as handed on."""
-        ready = slice(self.n_given, self.n_given + self.n_ready)
-        self.n_given = ready.stop
-        errors = np.ascontiguousarray(np.moveaxis(self.errors[ready], 0, -1))  # [I, C, D]
-        return Measurement(self.example.id, self.draws[ready], errors, np.ones(errors.shape, bool))
+    return tuple(map(str, classes.labels))
 
 
-def _work(example: Example, n_draws: int, known: Measurement | None) -> _Work:
-    """What an example still lacks: the draws that are not measured for each of its pairs."""
-    have = set[int]() if known is None else set(known.draws[known.measured.all((0, 1))].tolist())
-    draws = np.array([draw for draw in range(n_draws) if draw not in have], dtype=np.int32)
-    return _Work(example, draws, np.empty((len(draws), *example.shape), dtype=np.float32))
+class _Line:
+    """Examples on their way through the engine: started, queued on the device, handed on."""
+
+    def __init__(self, engine: ErrorEngine, latents: _Shelf[Image], states: _Shelf[str], bank: DrawBank) -> None:
+        self._engine, self._latents, self._states, self._bank = engine, latents, states, bank
+        self._active: list[Work] = []
+
+    def measured(self, first: Work, others: Iterator[Work]) -> Iterator[Measurement]:
+        """The errors of all that comes, in pieces."""
+        self._begin(first)
+        queued: deque[tuple[Pending, list[tuple[Work, int]]]] = deque()
+        depth = _CHUNKS_QUEUED.get(self._engine.denoiser.device.type, 1)
+        while True:
+            while len(queued) < depth and (chunk := self._chunk(others)):
+                jobs = np.concatenate([work.take_jobs(n) for work, n in chunk])
+                queued.append((self._engine.start(self._latents.tensors["latents"], self._states.tensors, jobs), chunk))
+            if not queued:
+                return
+            yield from self._handed_on(*queued.popleft())
+
+    def _begin(self, work: Work) -> None:
+        work.place(self._latents.rows(work.example.images), self._states.rows(work.captions))
+        self._active.append(work)
+
+    def _chunk(self, others: Iterator[Work]) -> list[tuple[Work, int]]:
+        """Works and how many jobs of each; more examples are started until the chunk is full."""
+        n_wanted = _BATCHES_A_CHUNK * self._engine.batch_size
+        n_left = sum(work.n_left for work in self._active)
+        while n_left < n_wanted and (work := next((each for each in others if each.n_left), None)) is not None:
+            self._begin(work)
+            n_left += work.n_left
+        chunk: list[tuple[Work, int]] = []
+        for work in self._active:
+            n = min(work.n_left, n_wanted)
+            n_wanted -= n
+            chunk += [(work, n)] if n else []
+        return chunk
+
+    def _handed_on(self, pending: Pending, chunk: list[tuple[Work, int]]) -> Iterator[Measurement]:
+        """What is whole; a fault is raised after what was measured before it."""
+        errors = pending.result()  # [R, J]
+        start = 0
+        for work, n in chunk:
+            fault = work.put(errors[:, start : start + n])
+            start += n
+            news = work.news()
+            if news is not None:
+                yield news
+            if fault is not None:
+                raise _fault(work, fault, self._bank)
+            if work.is_finished:
+                self._active.remove(work)
+                self._latents.release(work.example.images)
+                self._states.release(work.captions)
 
 
-def _ready(started: Sequence[_Work], bank: DrawBank) -> Iterator[Measurement]:
-    """What can be handed on; a fault is raised after what was measured before it."""
-    for work in started:
-        fault = work.fault(bank)
-        if work.n_ready:
-            yield work.measurement()
-        if fault is not None:
-            raise fault
+def _fault(work: Work, fault: Fault, bank: DrawBank) -> RunError:
+    value, image, caption, draw = fault
+    return RunError(
+        f"the network gave {value} for example {work.example.id!r}, image {image}, caption {caption} "
+        f"({work.captions[caption]!r}), draw {draw} (timestep {int(bank.timesteps[draw])}); what was measured before "
+        "is stored. A wider dtype (float32) is the usual cure"
+    )
 
 
-def _rows(keys: Sequence[Key]) -> dict[Key, int]:
-    return {key: row for row, key in enumerate(keys)}
+class _Ahead:
+    """Pictures made into pixels by threads, a few before they are asked for."""
+
+    def __init__(self, images: Iterable[Image], pixels: Callable[[Image], Tensor]) -> None:
+        self._coming, self._pixels = iter(images), pixels
+        self._futures: dict[Image, Future[Tensor]] = {}
+        self._pool = ThreadPoolExecutor(_THREADS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def take(self, images: Sequence[Image]) -> Tensor:
+        """The pixels of `images`, stacked; DataError names one that cannot be decoded."""
+        wanted = set(images)
+        for image in self._coming:
+            self._futures[image] = self._pool.submit(self._pixels, image)
+            if len(self._futures) >= _PICTURES_AHEAD and wanted <= self._futures.keys():
+                break
+        return torch.stack([self._futures.pop(image).result() for image in images])
 
 
 class _Shelf(Generic[Key]):
-    """Encodes each distinct image or caption once, and forgets it after its last use."""
+    """Encodes each distinct image or caption once, and gives its row to another after its last use."""
 
-    def __init__(self, uses: Counter[Key], encode: Callable[[Sequence[Key]], Mapping[str, Tensor]]) -> None:
+    def __init__(self, uses: Counter[Key], encode: Callable[[Sequence[Key]], Conditioning]) -> None:
         self._uses, self._encode = uses, encode
-        self._encoded: dict[Key, dict[str, Tensor]] = {}
+        self._row: dict[Key, int] = {}
+        self._free: list[int] = []
+        self.tensors: dict[str, Tensor] = {}  # name -> [rows, ...]
 
-    def stacked(self, keys: Sequence[Key]) -> dict[str, Tensor]:
-        """name -> [len(keys), ...]; what is not on the shelf is encoded in one call."""
-        lacking = [key for key in keys if key not in self._encoded]
+    def rows(self, keys: Sequence[Key]) -> list[int]:
+        """Where each of `keys` stands in `tensors`; those that do not are encoded in one call."""
+        lacking = list(dict.fromkeys(key for key in keys if key not in self._row))
         if lacking:
             encoded = self._encode(lacking)
-            for row, key in enumerate(lacking):
-                self._encoded[key] = {name: each[row].clone() for name, each in encoded.items()}
-        names = self._encoded[keys[0]]
-        return {name: torch.stack([self._encoded[key][name] for key in keys]) for name in names}
+            self._make_room(len(lacking), encoded)
+            taken = [self._free.pop() for _ in lacking]
+            self._row |= zip(lacking, taken, strict=True)
+            for name, each in encoded.items():
+                self.tensors[name][taken] = each
+        return [self._row[key] for key in keys]
 
-    def release(self, keys: Sequence[Key]) -> None:
+    def release(self, keys: Iterable[Key]) -> None:
         """One use less of each."""
         for key in keys:
             self._uses[key] -= 1
             if not self._uses[key]:
-                del self._encoded[key]
+                self._free.append(self._row.pop(key))
+
+    def _make_room(self, n: int, like: Conditioning) -> None:
+        if n <= len(self._free):
+            return
+        n_rows = len(self._row) + len(self._free)
+        n_more = max(n - len(self._free), n_rows)
+        for name, each in like.items():
+            more = each.new_zeros((n_more, *each.shape[1:]))
+            self.tensors[name] = torch.cat([self.tensors[name], more]) if n_rows else more
+        self._free += range(n_rows, n_rows + n_more)

@@ -9,7 +9,7 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from compbench import hub
-from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target
+from compbench.engine.compiled import Compiled
+from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target, reduced
 from compbench.scorers.images import Transform
 from compbench.types import DataError, Source
 
@@ -83,6 +84,7 @@ class StableDiffusionDenoiser:
         self._unet = _placed(components.unet, device, precision.unet, is_borrowed)
         self._vae = _placed(components.vae, device, precision.encoders, is_borrowed)
         self._text_encoder = _placed(components.text_encoder, device, precision.encoders, is_borrowed)
+        self._network: Callable[..., Any] = self._unet
         self._tokenizer = components.tokenizer
         n_positions = int(components.text_encoder.config.max_position_embeddings)
         self.context_length = min(int(components.tokenizer.model_max_length), n_positions)
@@ -93,10 +95,21 @@ class StableDiffusionDenoiser:
         self.latent_shape = (int(self._unet.config["in_channels"]), side, side)
         self._size_px = side * 2 ** (len(self._vae.config["block_out_channels"]) - 1)
 
+    def compile(self, mode: str, say: Callable[[str], None]) -> None:
+        """From now on the U-Net is run through torch.compile."""
+        self._network = Compiled(self._unet, mode, say)
+
+    def fuse_projections(self) -> None:
+        """Queries, keys and values of an attention in one product."""
+        self._unet.fuse_qkv_projections()
+
+    def pixels(self, image: PIL.Image.Image) -> Tensor:
+        """[3, side, side] float32 in [-1, 1]."""
+        return self._transform(image, self._size_px)
+
     @torch.inference_mode()
-    def encode_images(self, images: Sequence[PIL.Image.Image]) -> Tensor:
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
         """[I, c, h, w]: the mean of the posterior, not a sample, shifted and scaled as trained."""
-        pixels = torch.stack([self._transform(image, self._size_px) for image in images])
         means = [
             self._vae.encode(some.to(self.device, self._precision.encoders), return_dict=False)[0].mean
             for some in pixels.split(_ENCODED_AT_ONCE)
@@ -122,16 +135,22 @@ class StableDiffusionDenoiser:
         """The captions with more tokens than the text encoder takes, its start and end tokens included."""
         if not captions:  # which the tokenizer does not take
             return []
-        with _quiet():  # the tokenizer warns of each
+        with quiet():  # the tokenizer warns of each
             ids = self._tokenizer(list(captions), truncation=False).input_ids
         return [text for text, each in zip(captions, ids, strict=True) if len(each) > self.context_length]
+
+    def errors(
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, reductions: Sequence[str]
+    ) -> Tensor:
+        """[R, b] float32."""
+        return reduced(self.residual(latents, noise, timesteps, conditioning), reductions)
 
     def residual(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """target - prediction, [b, c, h, w] in the dtype of the arithmetic."""
         alpha, sigma = (each[timesteps].view(-1, 1, 1, 1) for each in (self._alpha, self._sigma))
         noise = noise.to(self._precision.arithmetic)
         noised = alpha * latents + sigma * noise
-        prediction = self._unet(noised.to(self._precision.unet), timesteps, **conditioning, return_dict=False)[0]
+        prediction = self._network(noised.to(self._precision.unet), timesteps, **conditioning, return_dict=False)[0]
         return TARGETS[self.target](latents, noise, alpha, sigma) - prediction.to(self._precision.arithmetic)
 
 
@@ -147,7 +166,7 @@ def load_components(folder: Path) -> Components:
     """The components of a folder in the diffusers layout, in float32 on the CPU. DataError for damaged files."""
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
     try:
-        with _quiet():
+        with quiet():
             return Components(
                 unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", low_cpu_mem_usage=False, **options),
                 vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False, **options),
@@ -252,7 +271,7 @@ def _placed(module: Module, device: torch.device, dtype: torch.dtype, is_borrowe
     is_right = not module.training and parameter.dtype == dtype and parameter.device == device
     if is_borrowed and is_right:
         return module
-    with _quiet():
+    with quiet():
         module = (copy.deepcopy(module) if is_borrowed else module).to(device=device, dtype=dtype).eval()
     if device.type == "cuda" and isinstance(module, UNet2DConditionModel):
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -265,7 +284,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """No progress bars and no advice from diffusers and transformers; errors still come."""
     loggers = [diffusers.utils.logging, transformers.utils.logging]
     levels = [logger.get_verbosity() for logger in loggers]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from compbench.engine.devices import pick_device
+from compbench.engine.devices import pick_device, usable_dtype
 from compbench.engine.draws import paper_bank, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import centre_crop, whole_picture
@@ -15,20 +17,39 @@ __all__ = ["classifier", "precision"]
 
 
 def classifier(
-    components: Components, *, protocol: str, seed: int, dtype: str, n_draws: int, runtime: Runtime, name: str
+    components: Components,
+    *,
+    protocol: str,
+    seed: int,
+    dtype: str,
+    n_draws: int,
+    runtime: Runtime,
+    name: str,
+    reductions: Sequence[str] = ("mse",),
+    unconditional: bool = False,
+    compile_mode: str = "auto",
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a pipeline's components, as `protocol` measures."""
     is_ours = protocol == "compbench"
+    device = pick_device(runtime.device)
     denoiser = StableDiffusionDenoiser(
         components,
         transform=whole_picture if is_ours else centre_crop,
-        precision=precision(protocol, dtype),
-        device=pick_device(runtime.device),
+        precision=precision(protocol, usable_dtype(dtype, device, runtime.say)),
+        device=device,
         name=name,
     )
     n_timesteps = len(denoiser.schedule.alpha)
     bank = seeded_bank(seed, n_timesteps) if is_ours else paper_bank(seed, n_timesteps)
-    return DiffusionClassifier(denoiser, bank, n_draws, runtime)
+    return DiffusionClassifier(
+        denoiser,
+        bank,
+        n_draws,
+        runtime,
+        reductions=reductions,
+        unconditional=unconditional,
+        compile_mode=compile_mode,
+    )
 
 
 def precision(protocol: str, dtype: str) -> Precision:

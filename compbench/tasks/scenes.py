@@ -22,6 +22,7 @@ __all__ = [
     "Shape",
     "describe",
     "draw",
+    "draw_alone",
     "is_held_out",
     "training_scene",
 ]
@@ -78,6 +79,12 @@ def draw(first: Shape, relation: str, second: Shape, rng: np.random.Generator) -
     axis, first_comes_first = RELATIONS[relation]
     low, high = (first, second) if first_comes_first else (second, first)
     return _paint([(low, _centre(axis, 0, rng)), (high, _centre(axis, 1, rng))], rng)
+
+
+def draw_alone(shape: Shape, rng: np.random.Generator) -> Image.Image:
+    """A 64x64 picture of one object on the left, on the right, at the top or at the bottom; `rng` chooses."""
+    axis = ("horizontal", "vertical")[rng.integers(2)]
+    return _paint([(shape, _centre(axis, int(rng.integers(2)), rng))], rng)
 
 
 def training_scene(rng: np.random.Generator, *, single: float = 0.33) -> tuple[Image.Image, str]:

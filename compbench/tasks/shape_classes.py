@@ -1,0 +1,76 @@
+"""The task `shape-classes`: one coloured shape in each picture, 24 classes, so that there is nothing to download.
+
+The classes are all pairs of six colours and four shapes, the prompts "a red circle" and so on. An example is `unseen`
+when no training scene of the tiny models shows its combination: what they know of it they know from its parts. The
+training split, 40 pictures a class, is for models that learn from one, and shows all 24.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from compbench.metrics import CLASSIFYING
+from compbench.tasks import scenes
+from compbench.tasks.data_sets import examples_of
+from compbench.tasks.digests import with_digests
+from compbench.tasks.prompt_files import Prompts
+from compbench.tasks.splits import Picture, Split
+from compbench.types import Classes, Example, Task
+
+__all__ = ["shape_classes"]
+
+_CLASSES = tuple(scenes.Shape(colour, shape) for colour, shape in product(scenes.COLOURS, scenes.SHAPES))
+_N_EACH = {"test": 10, "train": 40}
+_SEED = 0
+# training scenes of the tiny models come from the streams 0 to 99 of their seed, those of `shapes` from 100 and 101
+_STREAMS = {"test": 102, "train": 103}
+
+
+def shape_classes() -> Task:
+    """The 240 examples; nothing is read or fetched, and pictures are drawn when asked for."""
+    names = tuple(f"{each.colour} {each.shape}" for each in _CLASSES)
+    prompts = Prompts(names, tuple(map(str, _CLASSES)), tuple(range(len(_CLASSES))))
+    return Task(
+        name="shape-classes",
+        examples=with_digests(_examples("test", prompts), _origin()),
+        metrics=CLASSIFYING,
+        description=__doc__ or "",
+        tag_order={"seen": ("seen", "unseen"), "class": names},
+        classes=Classes(names, prompts.of_caption),
+        training=lambda: _examples("train", prompts),
+    )
+
+
+def _examples(split: str, prompts: Prompts) -> Sequence[Example]:
+    pictures = tuple(_pictures(split))
+    made = examples_of(Split(pictures, None, ()), [f"{split}/{each.name}" for each in pictures], prompts)
+    unseen = {f"{each.colour} {each.shape}" for each in _CLASSES if scenes.is_held_out(each)}
+    return tuple(
+        replace(each, tags={**each.tags, "seen": ("unseen" if each.tags["class"][0] in unseen else "seen",)})
+        for each in made
+    )
+
+
+def _pictures(split: str) -> Iterator[Picture]:
+    for label, shape in enumerate(_CLASSES):
+        for number in range(_N_EACH[split]):
+            name = f"{shape.colour}-{shape.shape}-{number:02d}.png"
+            yield Picture(name, label, partial(_draw, shape, _SEED, _STREAMS[split], label, number))
+
+
+def _draw(shape: scenes.Shape, *seed: int) -> PIL.Image.Image:
+    return scenes.draw_alone(shape, np.random.default_rng(seed))
+
+
+def _origin() -> list[str]:
+    """All that the pixels come from: this code and the libraries that draw."""
+    code = [Path(__file__).read_text(), Path(scenes.__file__).read_text()]
+    return [*code, PIL.__version__, np.__version__, platform.machine()]
