@@ -12,7 +12,7 @@ from pathlib import Path
 from compbench import hub, registry
 from compbench.rules import Rule
 from compbench.store import Run, RunKey, Store, subset
-from compbench.types import DataError, Example, Json, ModelSpec, Source, Task, UsageError
+from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -75,6 +75,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     if getattr(spec, "label_space", "") and task.labelled is not None:  # a model that knows labels, not words
         task = task.labelled
     spec = spec.for_task(task.name)
+    spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
     identity = json.loads(json.dumps(spec.identity()))
     wanted = spec.source()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compbench.scorers.diffusion import DiffusionClassifier
 
 __all__ = [
+    "CLASSIFIER_BIBTEX",
     "SD1_4",
     "SD1_5",
     "SD2",
@@ -123,7 +124,7 @@ class StableDiffusion(ModelSpec):
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return _CLASSIFIER_BIBTEX if self.is_small else f"{_LDM_BIBTEX}\n\n{_CLASSIFIER_BIBTEX}"
+        return CLASSIFIER_BIBTEX if self.is_small else f"{_LDM_BIBTEX}\n\n{CLASSIFIER_BIBTEX}"
 
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
@@ -249,7 +250,7 @@ _LDM_BIBTEX = """@inproceedings{rombach2022high,
   booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
   year      = {2022}
 }"""
-_CLASSIFIER_BIBTEX = """@inproceedings{li2023diffusion,
+CLASSIFIER_BIBTEX = """@inproceedings{li2023diffusion,
   title     = {Your Diffusion Model is Secretly a Zero-Shot Classifier},
   author    = {Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, Deepak},
   booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},

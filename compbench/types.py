@@ -27,6 +27,7 @@ __all__ = [
     "Bools",
     "Classes",
     "DataError",
+    "DependsOnTask",
     "DrawTable",
     "ErrorTable",
     "Example",
@@ -185,16 +186,25 @@ class Task:
     @cached_property
     def revision(self) -> str:
         """Twelve hex digits; reads every image once, and the captions of a classification task once for all."""
-        digest, shared = hashlib.sha256(), None
-        if self.classes is not None and self.examples:
-            shared = self.examples[0].captions
-            asked = [list(shared), list(self.classes.of_caption), self.classes.label_space, self.classes.labels]
-            digest.update(json.dumps(asked).encode() + b"\x1e")
-        for example in sorted(self.examples, key=lambda each: each.id):
-            own = () if example.captions is shared or example.captions == shared else example.captions
-            parts = [example.id, *own, *(image.digest() for image in example.images)]
-            digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
-        return digest.hexdigest()[:12]
+        return _revision(self.examples, self.classes)
+
+    @cached_property
+    def training_revision(self) -> str | None:
+        """The same of the training split; None where there is none."""
+        return None if self.training is None else _revision(self.training(), self.classes)
+
+
+def _revision(examples: Sequence[Example], classes: Classes | None) -> str:
+    digest, shared = hashlib.sha256(), None
+    if classes is not None and examples:
+        shared = examples[0].captions
+        asked = [list(shared), list(classes.of_caption), classes.label_space, classes.labels]
+        digest.update(json.dumps(asked).encode() + b"\x1e")
+    for example in sorted(examples, key=lambda each: each.id):
+        own = () if example.captions is shared or example.captions == shared else example.captions
+        parts = [example.id, *own, *(image.digest() for image in example.images)]
+        digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
+    return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,4 +351,13 @@ class ModelSpec(Protocol):
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         """The scorer, weights loaded from the resolved `source`; the first place torch is imported."""
+        ...
+
+
+@runtime_checkable
+class DependsOnTask(Protocol):
+    """A spec that depends on more of a task than its name: its training split, what its captions stand for."""
+
+    def on(self, task: Task) -> ModelSpec:
+        """The same spec with that in its identity; UsageError where it cannot score the task."""
         ...

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-__all__ = ["Transform", "centre_crop", "whole_picture"]
+__all__ = ["Transform", "adm_centre_crop", "centre_crop", "whole_picture"]
 
 Transform = Callable[[PIL.Image.Image, int], Tensor]  # picture, side in pixels -> [3, side, side] float32 in [-1, 1]
 
@@ -23,6 +23,20 @@ def centre_crop(image: PIL.Image.Image, size_px: int) -> Tensor:
     """
     resize = Compose([Resize(size_px, InterpolationMode.BICUBIC), CenterCrop(size_px)])
     return _to_range(resize(image).convert("RGB"))
+
+
+def adm_centre_crop(image: PIL.Image.Image, size_px: int) -> Tensor:
+    """The transform of ADM and DiT (Dhariwal & Nichol, 2021): the middle of the picture, RGB first.
+
+    Halved by a box filter while the shorter side is at least twice as long; then bicubic; then cropped.
+    """
+    image = image.convert("RGB")
+    while min(image.size) >= 2 * size_px:
+        image = image.resize((image.width // 2, image.height // 2), PIL.Image.Resampling.BOX)
+    scale = size_px / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), PIL.Image.Resampling.BICUBIC)
+    left, top = (image.width - size_px) // 2, (image.height - size_px) // 2
+    return _to_range(image.crop((left, top, left + size_px, top + size_px)))
 
 
 def whole_picture(image: PIL.Image.Image, size_px: int) -> Tensor:

@@ -135,7 +135,7 @@ class StableDiffusionDenoiser:
         """The captions with more tokens than the text encoder takes, its start and end tokens included."""
         if not captions:  # which the tokenizer does not take
             return []
-        with _quiet():  # the tokenizer warns of each
+        with quiet():  # the tokenizer warns of each
             ids = self._tokenizer(list(captions), truncation=False).input_ids
         return [text for text, each in zip(captions, ids, strict=True) if len(each) > self.context_length]
 
@@ -166,7 +166,7 @@ def load_components(folder: Path) -> Components:
     """The components of a folder in the diffusers layout, in float32 on the CPU. DataError for damaged files."""
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
     try:
-        with _quiet():
+        with quiet():
             return Components(
                 unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", low_cpu_mem_usage=False, **options),
                 vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False, **options),
@@ -271,7 +271,7 @@ def _placed(module: Module, device: torch.device, dtype: torch.dtype, is_borrowe
     is_right = not module.training and parameter.dtype == dtype and parameter.device == device
     if is_borrowed and is_right:
         return module
-    with _quiet():
+    with quiet():
         module = (copy.deepcopy(module) if is_borrowed else module).to(device=device, dtype=dtype).eval()
     if device.type == "cuda" and isinstance(module, UNet2DConditionModel):
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -284,7 +284,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """No progress bars and no advice from diffusers and transformers; errors still come."""
     loggers = [diffusers.utils.logging, transformers.utils.logging]
     levels = [logger.get_verbosity() for logger in loggers]

@@ -13,7 +13,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from compbench.tasks import scenes
 from compbench.tiny import export
 from compbench.tiny.tokenizer import make_tokenizer
 
-__all__ = ["Recipe", "Stage", "main", "train"]
+__all__ = ["Recipe", "Stage", "falling", "main", "seeded", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +125,12 @@ def train_vae(recipe: Recipe, work: Path) -> AutoencoderKL:
         pixels, _ = _scenes(range(step * recipe.vae_batch, (step + 1) * recipe.vae_batch), recipe.seed, stream=1)
         images = _to_range(pixels)
         posterior = vae.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=_generator(recipe.seed, 2, step))
+        noise = torch.randn(posterior.mean.shape, generator=seeded(recipe.seed, 2, step))
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         return F.l1_loss(decoded, images) + F.mse_loss(decoded, images) + 1e-4 * kl
 
-    stage = Stage("vae", work, {"vae": vae}, recipe.vae_steps, _falling(2e-3, recipe.vae_steps))
+    stage = Stage("vae", work, {"vae": vae}, recipe.vae_steps, falling(2e-3, recipe.vae_steps))
     stage.run(loss)
     return vae
 
@@ -162,7 +162,7 @@ def train_sd(
     empty = _tokenize(tokenizer, [""])[0]
 
     def loss(step: int) -> Tensor:
-        generator = _generator(recipe.seed, 4, step)
+        generator = seeded(recipe.seed, 4, step)
         rows = torch.randint(len(bank), (recipe.sd_batch,), generator=generator)
         noise = torch.randn(bank[rows].shape, generator=generator)
         timesteps = torch.randint(1000, (recipe.sd_batch,), generator=generator)
@@ -201,7 +201,7 @@ def train_clip(recipe: Recipe, tokenizer: CLIPTokenizer, work: Path) -> nn.Modul
         targets = same / same.sum(1, keepdim=True)
         return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
-    rate = _falling(recipe.clip_learning_rate, recipe.clip_steps)
+    rate = falling(recipe.clip_learning_rate, recipe.clip_steps)
     stage = Stage("clip", work, {"clip": clip}, recipe.clip_steps, rate, weight_decay=0.05)
     stage.run(loss)
     return clip
@@ -226,7 +226,13 @@ class Stage:
         )
         self.average = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
 
-    def run(self, loss: Callable[[int], Tensor], save_every: int = 200) -> None:
+    def run(
+        self,
+        loss: Callable[[int], Tensor],
+        save_every: int = 200,
+        watch: Callable[[int, Mapping[str, Tensor]], None] = lambda step, average: None,
+    ) -> None:
+        """All steps that are left; `watch` sees the averaged weights, named as in `modules`, at every checkpoint."""
         start, running, began = self._resume(), 0.0, time.monotonic()
         for step in range(start, self.steps):
             for group in self.optimizer.param_groups:
@@ -246,6 +252,7 @@ class Stage:
                     file=sys.stderr,
                     flush=True,
                 )
+                watch(step + 1, self.average)
         self.modules.load_state_dict(self.average)
         self.modules.eval()
 
@@ -277,7 +284,7 @@ class Stage:
         return state["step"]
 
 
-def _falling(rate: float, steps: int, warm_up: int = 200) -> Callable[[int], float]:
+def falling(rate: float, steps: int, warm_up: int = 200) -> Callable[[int], float]:
     """A warm-up, a constant rate, and a straight fall to zero over the second half."""
     return lambda step: rate * min(1.0, (step + 1) / warm_up) * min(1.0, 2 * (1 - step / steps))
 
@@ -304,7 +311,8 @@ def _tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     return encoded.input_ids
 
 
-def _generator(*numbers: int) -> torch.Generator:
+def seeded(*numbers: int) -> torch.Generator:
+    """A generator that depends on these numbers alone."""
     seed = int(np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0] >> 1)
     return torch.Generator().manual_seed(seed)
 

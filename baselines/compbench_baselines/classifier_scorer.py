@@ -1,0 +1,65 @@
+"""Scores by the logits of a network that knows classes: one forward pass a picture, whatever the number of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compbench.engine.devices import full_float32, halved, is_out_of_memory, pick_device
+from compbench.types import Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench_baselines.pictures import Transform, batches
+
+__all__ = ["ClassifierScorer", "logits"]
+
+
+class ClassifierScorer:
+    """A network for pictures and, for each caption of the task, which of its outputs is the score."""
+
+    def __init__(
+        self, network: nn.Module, transform: Transform, columns: Callable[[Task], Ints], runtime: Runtime
+    ) -> None:
+        self.device = pick_device(runtime.device)
+        self._network, self._transform = network.to(self.device).eval().requires_grad_(False), transform
+        self._columns_of, self._columns = columns, np.zeros(0, np.int64)
+        self._runtime = runtime
+
+    def prepare(self, task: Task) -> None:
+        self._columns = self._columns_of(task)
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
+        found = logits(
+            self._network, [each.images[0] for each in examples], self._transform, self.device, self._runtime
+        )
+        for example, of_outputs in zip(examples, found, strict=True):
+            yield ScoreMatrix(example.id, of_outputs[None, self._columns])
+
+
+def logits(
+    network: nn.Module, images: Sequence[Image], transform: Transform, device: torch.device, runtime: Runtime
+) -> Iterator[Floats]:
+    """[K] float64 for each picture, in float32 arithmetic; batches are halved when memory runs out."""
+    batch_size = runtime.batch_size or (32 if device.type == "cpu" else 256)
+    chunks = [np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
+    for pixels in batches(images, chunks, transform):
+        start = 0
+        while start < len(pixels):
+            found = _try(network, pixels[start : start + batch_size].to(device))
+            if found is None:
+                batch_size = halved(batch_size, device, runtime.say)
+                continue
+            start += len(found)
+            yield from found.cpu().double().numpy()
+
+
+@torch.inference_mode()
+def _try(network: nn.Module, pixels: Tensor) -> Tensor | None:
+    try:
+        with full_float32():
+            return network(pixels).float()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None

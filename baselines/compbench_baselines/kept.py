@@ -1,0 +1,117 @@
+"""What is dear to make and made once: trained models, features, generated pictures, under the user's cache folder.
+
+A folder is named by the digest of all that decides its contents, and holds that as `about.json`. One process at a
+time works in it; a second one waits and then finds the work done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from compbench import disk, hub
+from compbench.types import DataError, Json, RunError
+from compbench_baselines.labelled import digest_of
+
+__all__ = ["Arrays", "folder", "locked"]
+
+_SECONDS_BETWEEN_PARTS = 15.0
+_MAX_WAITING_BYTES = 256 << 20
+
+
+def folder(kind: str, about: Mapping[str, Json]) -> Path:
+    """The folder for what `about` decides, made if there is none: `$XDG_CACHE_HOME/compbench/KIND/DIGEST`."""
+    path = hub.cache_folder() / kind / digest_of(about)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / "about.json").is_file():
+            disk.write_json(path / "about.json", about)
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {str(path)!r} ({error.strerror or error}); expected a folder for what is made once: "
+            "set XDG_CACHE_HOME to a writable place with room"
+        ) from error
+    return path
+
+
+@contextmanager
+def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
+    """Work in `path` alone; `say` hears when another process has to be waited for."""
+    lock = filelock.FileLock(path / "lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        say(f"another process works in {str(path)!r}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Arrays:
+    """Arrays of one shape and dtype by name, on disk in parts that are written while they are made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._where: dict[str, tuple[Path, int]] = {}  # name -> its part and its row there
+        self._waiting: dict[str, NDArray[np.generic]] = {}
+        self._flushed = time.monotonic()
+        for part in sorted(path.glob("*.safetensors")):
+            self._index(part)
+
+    def lacking(self, names: Sequence[str]) -> list[str]:
+        """Those that are not kept yet, each once."""
+        return [name for name in dict.fromkeys(names) if name not in self._where and name not in self._waiting]
+
+    def add(self, names: Sequence[str], values: NDArray[np.generic]) -> None:
+        """values: [n, ...]; written now and then, and at `flush`."""
+        self._waiting.update(zip(names, values, strict=True))
+        n_bytes = len(self._waiting) * values[0].nbytes if len(values) else 0
+        if time.monotonic() - self._flushed > _SECONDS_BETWEEN_PARTS or n_bytes > _MAX_WAITING_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Everything that was added is on the disk."""
+        if self._waiting:
+            names = list(self._waiting)
+            part = self._path / f"{hashlib.sha256(''.join(names).encode()).hexdigest()[:16]}.safetensors"
+            values = np.stack([self._waiting[name] for name in names])
+            with disk.writing(self._path):
+                disk.write(part, save({"values": values}, metadata={"names": "\n".join(names)}))
+            self._index(part)
+            self._waiting.clear()
+        self._flushed = time.monotonic()
+
+    def read(self, names: Sequence[str]) -> NDArray[np.generic]:
+        """[n, ...] in the order of `names`; read from the disk part by part."""
+        rows: dict[Path, list[tuple[int, int]]] = {}
+        values: dict[int, NDArray[np.generic]] = {}
+        for number, name in enumerate(names):
+            if name in self._waiting:
+                values[number] = self._waiting[name]
+            else:
+                part, row = self._where[name]
+                rows.setdefault(part, []).append((number, row))
+        for part, wanted in rows.items():
+            with safe_open(part, framework="numpy") as file:
+                kept = file.get_slice("values")
+                values.update((number, kept[row]) for number, row in wanted)
+        return np.stack([values[number] for number in range(len(names))])
+
+    def _index(self, part: Path) -> None:
+        try:
+            with safe_open(part, framework="numpy") as file:
+                names = file.metadata()["names"].split("\n")
+        except (OSError, KeyError, SafetensorError) as error:
+            raise DataError(f"{str(part)!r} is damaged ({error}); delete it, it will be made again") from error
+        self._where.update((name, (part, row)) for row, name in enumerate(names))

@@ -1,0 +1,94 @@
+"""Which class a picture shows, and which classes the captions of a task stand for. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compbench.types import Classes, DataError, Example, Floats, Image, Ints, Json, Task, UsageError
+
+__all__ = ["Labelled", "classes_of", "digest_of", "for_captions", "training_images"]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Pictures and their classes."""
+
+    images: tuple[Image, ...]
+    labels: Ints  # [n] int64, 0 to n_classes - 1
+    n_classes: int
+    digest: str  # of the pictures and their labels: what a trained model is kept under
+
+
+def classes_of(task: Task, model: str) -> Classes:
+    """What the captions stand for; UsageError for a task that is no classification task."""
+    if task.classes is None:
+        raise UsageError(
+            f"model {model!r} names the class of a picture, and task {task.name!r} has none: its captions differ from "
+            "example to example; expected a classification task"
+        )
+    return task.classes
+
+
+def for_captions(class_scores: Floats, classes: Classes) -> Floats:
+    """[n, K] scores of the classes as [n, C] scores of the captions: the prompts of a class share its score."""
+    return class_scores[:, np.asarray(classes.of_caption)]
+
+
+def training_images(task: Task, model: str) -> tuple[Labelled, int]:
+    """The training split, and how many of its pictures were left out because they are test pictures too.
+
+    UsageError where a task has no training split, DataError where it lacks a class.
+    """
+    classes = classes_of(task, model)
+    if task.training is None:
+        raise UsageError(
+            f"model {model!r} learns from a task's training split, and task {task.name!r} has none; "
+            "expected a task that comes with one"
+        )
+    examples = task.training()
+    tested = {image.digest() for example in task.examples for image in example.images}
+    shown = [(example.images[0], _label(example, classes, task.name)) for example in examples]
+    kept = [(image, label) for image, label in shown if image.digest() not in tested]
+    labelled = _labelled(kept, classes, task.name)
+    return labelled, len(shown) - len(kept)
+
+
+def digest_of(what: Mapping[str, Json] | Sequence[Json]) -> str:
+    """Twelve hex digits that stand for plain values.
+
+    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _labelled(shown: Sequence[tuple[Image, int]], classes: Classes, task: str) -> Labelled:
+    labels = np.array([label for _, label in shown], dtype=np.int64)
+    counts = np.bincount(labels, minlength=len(classes.names))  # [K]
+    if not counts.all():
+        lacking = [classes.names[k] for k in np.flatnonzero(counts == 0)]
+        raise DataError(
+            f"the training split of task {task!r} has no picture of class {lacking[0]!r}, nor of {len(lacking) - 1} "
+            "others; expected at least one of each class"
+        )
+    images = tuple(image for image, _ in shown)
+    digest = digest_of([[image.digest(), label] for image, label in shown])
+    return Labelled(images, labels, len(classes.names), digest)
+
+
+def _label(example: Example, classes: Classes, task: str) -> int:
+    """The class that the example's matching captions describe."""
+    if example.shape != (1, len(classes.of_caption)):
+        raise DataError(
+            f"training example {example.id!r} of task {task!r} has {example.shape[0]} pictures and {example.shape[1]} "
+            f"captions; expected 1 picture and the {len(classes.of_caption)} captions of the task"
+        )
+    labels = np.unique(np.asarray(classes.of_caption)[example.matches[0]])
+    if len(labels) != 1:
+        raise DataError(f"training example {example.id!r} of task {task!r} has {len(labels)} classes; expected one")
+    return int(labels[0])

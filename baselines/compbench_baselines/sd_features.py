@@ -1,0 +1,110 @@
+"""The baseline *SD Features* of the paper's Table 1: a classifier of what the U-Net makes of a picture. Torch-free.
+
+The middle block of Stable Diffusion's U-Net is read at one timestep, under an empty caption, for each picture of the
+training split, and a classifier learns the classes from that. It has seen labelled pictures: it is not zero-shot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Self
+
+from compbench.models import Dtype, StableDiffusion
+from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
+from compbench_baselines.diffusion_base import base_model, settled_dtype
+from compbench_baselines.trained import training_digest
+
+if TYPE_CHECKING:
+    from compbench_baselines.sd_features_scorer import FeatureScorer
+
+__all__ = ["SDFeatures"]
+
+_NAME = "sd-features"
+
+
+@dataclass(frozen=True)
+class SDFeatures(ModelSpec):
+    """Features of a Stable Diffusion's middle block and a classifier of them, trained on the task's training split."""
+
+    base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
+    timestep: int = field(default=100, metadata={"help": "how much noise the picture gets, 0 to 999"})
+    caption: str = field(default="", metadata={"help": "that the U-Net is given with every picture"})
+    seed: int = field(default=0, metadata={"help": "of the noise, which all pictures share, and of the training"})
+    head: Literal["logistic", "resnet"] = field(
+        default="logistic", metadata={"help": "the classifier: scikit-learn's logistic regression or a small ResNet"}
+    )
+    pooled: Literal["auto", "true", "false"] = field(
+        default="auto", metadata={"help": "whether features are averaged over the picture; auto: for logistic"}
+    )
+    c: float = field(default=0.1, metadata={"help": "of the logistic regression: scikit-learn's C"})
+    epochs: int = field(default=30, metadata={"help": "of the small ResNet"})
+    dtype: Dtype = field(default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 for tiny-sd"})
+    training: str | None = field(default=None, metadata={"option": False})  # digest of the training split
+
+    def __post_init__(self) -> None:
+        base_model(self.base, _NAME)
+        if not 0 <= self.timestep < 1000:
+            raise UsageError(f"model {_NAME!r} cannot take timestep={self.timestep}; expected 0 to 999")
+        if self.head == "resnet" and self.pooled == "true":
+            raise UsageError(f"model {_NAME!r}: head=resnet needs maps of features; expected pooled=false or auto")
+        if not self.c > 0 or self.epochs < 1:
+            raise UsageError(f"model {_NAME!r} cannot take c={self.c}, epochs={self.epochs}; expected more than 0")
+
+    @property
+    def model(self) -> StableDiffusion:
+        """The diffusion model."""
+        return base_model(self.base, _NAME)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a picture's features are [c] and not [c, h, w]."""
+        return self.pooled == "true" or (self.pooled == "auto" and self.head == "logistic")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is fetched of a hub repository."""
+        return self.model.files
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the diffusion model and of the paper that has this baseline."""
+        return self.model.citation
+
+    def for_task(self, task: str | None) -> Self:
+        return dataclasses.replace(self, dtype=settled_dtype(self.dtype, self.model))
+
+    def on(self, task: Task) -> Self:
+        return dataclasses.replace(self, training=training_digest(task, _NAME))
+
+    def source(self) -> Source | None:
+        return self.model.source()
+
+    def measured(self) -> Mapping[str, Json]:
+        """All that decides the features of a picture, apart from the weights."""
+        return {
+            "block": "mid",
+            "timestep": self.timestep,
+            "caption": self.caption,
+            "seed": self.seed,
+            "pooled": self.is_pooled,
+            "dtype": settled_dtype(self.dtype, self.model),
+        }
+
+    def learned(self) -> Mapping[str, Json]:
+        """All that decides the classifier, apart from the features."""
+        if self.head == "logistic":
+            return {"head": self.head, "c": self.c}
+        return {"head": self.head, "epochs": self.epochs, "seed": self.seed}
+
+    def identity(self) -> Mapping[str, Json]:
+        return {"scorer": _NAME, "version": 1, **self.measured(), **self.learned(), "training": self.training}
+
+    def build(self, source: Source | None, runtime: Runtime) -> FeatureScorer:
+        from compbench_baselines.diffusion_base import components, word_for
+        from compbench_baselines.sd_features_scorer import FeatureScorer
+
+        parts = components(self.model, source, runtime)
+        assert source is not None  # or there would be no components
+        return FeatureScorer(self, parts, word_for(source), runtime)

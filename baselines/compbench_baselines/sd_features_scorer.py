@@ -1,0 +1,189 @@
+"""Reads the U-Net's middle block, keeps what it reads, and trains a classifier of it.
+
+Latents and features are kept by the picture's digest as they are made: a killed process loses seconds of work, another
+timestep needs no autoencoder, and a test set that shares pictures shares their features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compbench.engine.devices import halved, is_out_of_memory, pick_device
+from compbench.scorers.images import whole_picture
+from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
+from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench_baselines import kept
+from compbench_baselines.fitting import Job, Recipe, fit
+from compbench_baselines.labelled import Labelled, classes_of, for_captions, training_images
+from compbench_baselines.logistic import fit_logistic
+from compbench_baselines.networks import small_resnet
+from compbench_baselines.progress import Paced
+from compbench_baselines.sd_features import SDFeatures
+from compbench_baselines.trained_scorer import note_left_out
+
+__all__ = ["FeatureScorer", "MidBlock"]
+
+_NAME = "sd-features"
+_FIRST_BATCH_SIZE = {"cpu": 16}
+_PREDICTED_AT_ONCE = 256
+
+
+class MidBlock:
+    """Latents and features of pictures, made once."""
+
+    def __init__(self, spec: SDFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
+        self.device = pick_device(runtime.device)
+        precision = Precision(unet=getattr(torch, spec.for_task(None).dtype), encoders=torch.float32)
+        self._denoiser = StableDiffusionDenoiser(parts, whole_picture, precision, self.device, spec.model.name)
+        self._spec, self._block, self._runtime = spec, parts.unet.mid_block, runtime
+        self._batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(self.device.type, 64)
+        of_latents = {"weights": weights, "picture": "whole", "of": "latents"}
+        self.about = {**of_latents, "of": "features", **spec.measured()}
+        self._latents_at, self._features_at = kept.folder("features", of_latents), kept.folder("features", self.about)
+        self._latents, self._features = kept.Arrays(self._latents_at), kept.Arrays(self._features_at)
+
+    def names(self, images: Sequence[Image]) -> list[str]:
+        """What pictures are kept under."""
+        return [image.digest() for image in images]
+
+    def make(self, images: Sequence[Image]) -> None:
+        """Latents and features of all pictures are kept afterwards; what is kept already is not made again."""
+        by_name = dict(zip(self.names(images), images, strict=True))
+        lacking = self._features.lacking(list(by_name))
+        paced = Paced(self._runtime.say, f"{_NAME}: features", len(lacking))
+        start = 0
+        try:
+            while start < len(lacking):
+                some = lacking[start : start + self._batch_size]
+                features = self._try(some, by_name)
+                if features is None:
+                    self._batch_size = halved(self._batch_size, self.device, self._runtime.say)
+                    continue
+                self._features.add(some, features)
+                self._runtime.advance(len(some))
+                start += len(some)
+                paced.note(start)
+        finally:  # also when the user stops it
+            self._latents.flush()
+            self._features.flush()
+
+    def read(self, names: Sequence[str]) -> Floats:
+        """[n, c] or [n, c, h, w] float32."""
+        return self._features.read(names).astype(np.float32)
+
+    def _try(self, names: Sequence[str], images: Mapping[str, Image]) -> Floats | None:
+        try:
+            return self._of_latents(self._latents_of(names, images))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _latents_of(self, names: Sequence[str], images: Mapping[str, Image]) -> Tensor:
+        """[n, c, h, w] float32."""
+        if lacking := self._latents.lacking(names):
+            made = self._denoiser.encode_images([images[name].decode() for name in lacking])
+            self._latents.add(lacking, made.cpu().numpy())
+        return torch.from_numpy(self._latents.read(names)).to(self.device)
+
+    @torch.inference_mode()
+    def _of_latents(self, latents: Tensor) -> Floats:
+        """float16 maps [n, c, h, w], or their float32 means [n, c]."""
+        spec, n = self._spec, len(latents)
+        noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(spec.seed)).to(self.device)
+        conditioning = {name: each.expand(n, *each.shape[1:]) for name, each in self._conditioning().items()}
+        timesteps = torch.full((n,), spec.timestep, device=self.device)
+        captured: list[Tensor] = []
+        handle = self._block.register_forward_hook(_stop_at(captured))  # pyright: ignore
+        try:
+            self._denoiser.residual(latents, noise.expand_as(latents), timesteps, conditioning)
+        except _Captured:
+            pass
+        finally:
+            handle.remove()
+        (maps,) = captured
+        pooled = maps.float().mean((2, 3)) if spec.is_pooled else maps.half()
+        return pooled.cpu().numpy()
+
+    def _conditioning(self) -> Mapping[str, Tensor]:
+        return self._denoiser.encode_captions([self._spec.caption])
+
+
+class _Captured(Exception):  # ends a forward pass, is no error
+    """The middle block has spoken; the second half of the U-Net need not run."""
+
+
+def _stop_at(captured: list[Tensor]) -> Any:
+    def hook(module: object, inputs: object, output: Tensor) -> None:
+        captured.append(output)
+        raise _Captured
+
+    return hook
+
+
+@dataclass(frozen=True, slots=True)
+class _Maps:
+    """Feature maps read from the disk batch by batch."""
+
+    block: MidBlock
+    names: Sequence[str]
+
+    def batches(self, chunks: Iterable[Ints], epoch: int | None) -> Iterator[Tensor]:
+        return (torch.from_numpy(self.block.read([self.names[index] for index in chunk])) for chunk in chunks)
+
+
+class FeatureScorer:
+    """A classifier of a picture's features."""
+
+    def __init__(self, spec: SDFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
+        self._spec, self._runtime = spec, runtime
+        self._block = MidBlock(spec, parts, weights, runtime)
+        self.device = self._block.device
+        self._classify: Any = None  # [n, ...] float32 -> [n, K]
+        self._classes: Classes | None = None
+
+    def prepare(self, task: Task) -> None:
+        """Read the features of the training split and train on them, as far as that was not done before."""
+        self._classes = classes_of(task, _NAME)
+        shown, n_left_out = training_images(task, _NAME)
+        note_left_out(n_left_out, _NAME, self._runtime)
+        about = {**self._block.about, **self._spec.learned(), "version": 1, "pictures": shown.digest}
+        path = kept.folder("trained", about)
+        with kept.locked(path, self._runtime.say):
+            self._block.make(shown.images)
+            self._classify = self._trained(shown, path)
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
+        assert self._classes is not None  # the harness prepares first
+        for start in range(0, len(examples), _PREDICTED_AT_ONCE):
+            some = examples[start : start + _PREDICTED_AT_ONCE]
+            images = [each.images[0] for each in some]
+            self._block.make(images)
+            found = for_captions(self._classify(self._block.read(self._block.names(images))), self._classes)
+            for example, of_captions in zip(some, found, strict=True):
+                yield ScoreMatrix(example.id, of_captions[None])
+
+    def _trained(self, shown: Labelled, path: Any) -> Any:
+        spec, names, say = self._spec, self._block.names(shown.images), self._runtime.say
+        if spec.head == "logistic":
+            inputs = self._block.read(names).reshape(len(names), -1).astype(np.float64)
+            line = fit_logistic(inputs, shown.labels, path, c=spec.c, name=_NAME, say=say)
+            return lambda features: line.scores(features.reshape(len(features), -1).astype(np.float64))
+        network = small_resnet(shown.n_classes, self._block.read(names[:1]).shape[1], spec.seed)
+        everything = np.arange(len(names))
+        recipe = Recipe(n_epochs=spec.epochs, learning_rate=1e-3, seed=spec.seed)
+        inputs = _Maps(self._block, names)
+        job = Job(_NAME, inputs, shown.labels, everything, everything[:0], recipe, path, self.device, say)
+        network = fit(network, job)
+        return lambda maps: _outputs(network, maps, self.device)
+
+
+@torch.inference_mode()
+def _outputs(network: torch.nn.Module, maps: Floats, device: torch.device) -> Floats:
+    return network(torch.from_numpy(maps).to(device)).double().cpu().numpy()

@@ -1,0 +1,151 @@
+"""Pictures of classes by Stable Diffusion: picture k of a caption depends on (seed, caption, k) alone.
+
+Each is a PNG that says in itself what it was made from, written as soon as it is made; what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import PIL.PngImagePlugin
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+from compbench import disk
+from compbench.engine.devices import halved, is_out_of_memory, pick_device
+from compbench.key import slug
+from compbench.scorers.pipelines import Components
+from compbench.types import Runtime
+from compbench_baselines.progress import Paced
+
+__all__ = ["Generator", "Wanted"]
+
+_AT_ONCE = 8  # rows of every batch, the last one too: a network's last bits depend on how many rows it is given
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Picture number k of a caption."""
+
+    caption: str
+    k: int
+
+    def seed(self, seed: int) -> int:
+        """Of its noise."""
+        digest = hashlib.sha256(f"{seed}/{self.caption}/{self.k}".encode()).digest()
+        return int.from_bytes(digest[:6])
+
+    def file(self, folder: Path) -> Path:
+        """Where it is kept: captions that look alike as names have folders of their own."""
+        digest = hashlib.sha256(self.caption.encode()).hexdigest()[:8]
+        return folder / f"{slug(self.caption)[:60]}-{digest}" / f"{self.k:05d}.png"
+
+
+class Generator:
+    """A diffusers pipeline of a model's own components, with the DDIM sampler."""
+
+    def __init__(self, parts: Components, settings: Mapping[str, Any], folder: Path, runtime: Runtime) -> None:
+        self.device = pick_device(runtime.device)
+        self._settings, self._folder, self._runtime = settings, folder, runtime
+        self._parts = parts
+        self._pipeline: Any = None
+        self._embedded: dict[str, torch.Tensor] = {}
+        self._at_once = _AT_ONCE
+
+    def make(self, wanted: Sequence[Wanted]) -> list[Path]:
+        """The files of the pictures, all of them there; those that were not are made."""
+        files = [each.file(self._folder) for each in wanted]
+        lacking = [each for each, file in zip(wanted, files, strict=True) if not file.is_file()]
+        n_evaluations = len(lacking) * int(self._settings["steps"]) * (2 if self._is_guided else 1)
+        if lacking:
+            self._runtime.say(
+                f"synthetic-sd: {len(lacking):,} of {len(wanted):,} pictures are to be made, "
+                f"{n_evaluations:,} network evaluations"
+            )
+        paced = Paced(self._runtime.say, "synthetic-sd: pictures", len(lacking))
+        start = 0
+        while start < len(lacking):
+            some = lacking[start : start + self._at_once]
+            if (pictures := self._try(some)) is None:
+                self._at_once = halved(self._at_once, self.device, self._runtime.say)
+                continue
+            for each, picture in zip(some, pictures, strict=True):
+                self._write(each, picture)
+            start += len(some)
+            paced.note(start)
+        return files
+
+    @property
+    def _is_guided(self) -> bool:
+        return float(self._settings["guidance_scale"]) > 1
+
+    def _try(self, wanted: Sequence[Wanted]) -> list[PIL.Image.Image] | None:
+        try:
+            return self._pictures(wanted)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    @torch.inference_mode()
+    def _pictures(self, wanted: Sequence[Wanted]) -> list[PIL.Image.Image]:
+        pipeline = self._loaded()
+        padded = [*wanted, *[wanted[-1]] * (self._at_once - len(wanted))]
+        unet = pipeline.unet
+        shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+        noise = [
+            torch.randn(shape, generator=torch.Generator().manual_seed(each.seed(self._settings["seed"])))
+            for each in padded
+        ]
+        made = pipeline(
+            prompt_embeds=torch.cat([self._embedding(each.caption) for each in padded]),
+            negative_prompt_embeds=self._embedding("").expand(len(padded), -1, -1) if self._is_guided else None,
+            latents=torch.stack(noise).to(self.device, unet.dtype),
+            num_inference_steps=self._settings["steps"],
+            guidance_scale=self._settings["guidance_scale"],
+        )
+        return made.images[: len(wanted)]
+
+    def _embedding(self, caption: str) -> torch.Tensor:
+        """[1, tokens, width], once a caption."""
+        if caption not in self._embedded:
+            self._embedded[caption], _ = self._pipeline.encode_prompt(caption, self.device, 1, False)
+        return self._embedded[caption]
+
+    def _loaded(self) -> Any:
+        """The pipeline, put together when the first picture is to be made."""
+        if self._pipeline is None:
+            parts = self._parts
+            pipeline = StableDiffusionPipeline(
+                vae=parts.vae,
+                text_encoder=parts.text_encoder,
+                tokenizer=parts.tokenizer,
+                unet=parts.unet,
+                scheduler=DDIMScheduler.from_config(parts.scheduler.config),
+                safety_checker=None,  # pyright: ignore
+                feature_extractor=None,  # pyright: ignore
+                requires_safety_checker=False,
+            )
+            pipeline.set_progress_bar_config(disable=True)
+            self._pipeline = pipeline.to(self.device, getattr(torch, str(self._settings["dtype"])))
+        return self._pipeline
+
+    def _write(self, wanted: Wanted, picture: PIL.Image.Image) -> None:
+        about = PIL.PngImagePlugin.PngInfo()
+        about.add_itxt("caption", wanted.caption)
+        about.add_text("k", str(wanted.k))
+        about.add_text("noise_seed", str(wanted.seed(self._settings["seed"])))
+        for name, value in self._settings.items():
+            about.add_text(name, str(value))
+        out = io.BytesIO()
+        picture.save(out, "PNG", pnginfo=about)
+        file = wanted.file(self._folder)
+        with disk.writing(self._folder):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            disk.write(file, out.getbuffer())

@@ -1,0 +1,140 @@
+"""The baseline *Synthetic SD Data* of the paper's Table 1: a classifier of pictures that Stable Diffusion made.
+
+A labelled set is generated from the task's captions, a ResNet learns from 90 % of it, the other 10 % choose among its
+epochs, and it is then tested on real pictures. The paper made 10,000 pictures a class, by Stable Diffusion 2.0, and
+trained a ResNet-50. Torch-free until `build`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Self
+
+from compbench.models import Dtype, StableDiffusion
+from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
+from compbench_baselines.diffusion_base import base_model, settled_dtype
+from compbench_baselines.labelled import classes_of, digest_of
+
+if TYPE_CHECKING:
+    from compbench_baselines.synthetic_sd_scorer import SyntheticScorer
+
+__all__ = ["SyntheticSD"]
+
+_NAME = "synthetic-sd"
+
+
+@dataclass(frozen=True)
+class SyntheticSD(ModelSpec):
+    """Pictures made by Stable Diffusion from the task's captions, and a ResNet trained on them. None: by the base."""
+
+    base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
+    n_per_class: int | None = field(
+        default=None, metadata={"help": "pictures a class; none: 500, and 16 for tiny-sd (the paper: 10000)"}
+    )
+    steps: int | None = field(default=None, metadata={"help": "of DDIM; none: 25, and 10 for tiny-sd"})
+    guidance_scale: float | None = field(
+        default=None, metadata={"help": "of classifier-free guidance; none: 7.5, and 3 for tiny-sd"}
+    )
+    seed: int = field(default=0, metadata={"help": "of the pictures' noise and of the training"})
+    architecture: str = field(
+        default="auto",
+        metadata={"help": "small-resnet or a name of timm; auto: resnet50, and small-resnet for tiny-sd"},
+    )
+    size_px: int | None = field(
+        default=None, metadata={"help": "side of the pictures that it sees; none: 224, and 64 for small-resnet"}
+    )
+    epochs: int | None = field(default=None, metadata={"help": "of the training; none: 90, and 30 for small-resnet"})
+    augment: Literal["auto", "true", "false"] = field(
+        default="auto", metadata={"help": "random parts, mirrored, to learn from; auto: not for small-resnet"}
+    )
+    dtype: Dtype = field(
+        default="auto", metadata={"help": "of the diffusion model; auto is bfloat16, and float32 for tiny-sd"}
+    )
+    asked: str | None = field(default=None, metadata={"option": False})  # digest of the classes' captions
+
+    def __post_init__(self) -> None:
+        base_model(self.base, _NAME)
+        least = {"n_per_class": 2, "steps": 1, "size_px": 8, "epochs": 1, "guidance_scale": 0}
+        for name, at_least in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= at_least:
+                raise UsageError(f"model {_NAME!r} cannot take {name}={value}; expected {at_least} or more")
+
+    @property
+    def model(self) -> StableDiffusion:
+        """The diffusion model."""
+        return base_model(self.base, _NAME)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is fetched of a hub repository."""
+        return self.model.files
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the diffusion model and of the paper that has this baseline."""
+        return self.model.citation
+
+    def for_task(self, task: str | None) -> Self:
+        """Every `auto` and None filled in."""
+        is_small = self.model.is_small
+        architecture = self.architecture
+        if architecture == "auto":
+            architecture = "small-resnet" if is_small else "resnet50"
+        is_small_resnet = architecture == "small-resnet"
+        augment = self.augment if self.augment != "auto" else "false" if is_small_resnet else "true"
+        return dataclasses.replace(
+            self,
+            n_per_class=self.n_per_class or (16 if is_small else 500),
+            steps=self.steps or (10 if is_small else 25),
+            guidance_scale=_or(self.guidance_scale, 3.0 if is_small else 7.5),
+            architecture=architecture,
+            size_px=self.size_px or (64 if is_small_resnet else 224),
+            epochs=self.epochs or (30 if is_small_resnet else 90),
+            augment=augment,
+            dtype=settled_dtype(self.dtype, self.model),
+        )
+
+    def on(self, task: Task) -> Self:
+        classes = classes_of(task, _NAME)
+        captions = task.examples[0].captions
+        return dataclasses.replace(self, asked=digest_of([*captions, *classes.of_caption]))
+
+    def source(self) -> Source | None:
+        return self.model.source()
+
+    def generated(self) -> Mapping[str, Json]:
+        """All that decides a picture beside its caption and its number, apart from the weights."""
+        settled = self.for_task(None)
+        return {
+            "sampler": "ddim",
+            "steps": settled.steps,
+            "guidance_scale": settled.guidance_scale,
+            "seed": settled.seed,
+            "dtype": settled.dtype,
+        }
+
+    def learned(self) -> Mapping[str, Json]:
+        """All that decides the classifier, apart from the pictures."""
+        settled = self.for_task(None)
+        names = ("n_per_class", "architecture", "size_px", "epochs", "augment", "seed")
+        return {name: getattr(settled, name) for name in names}
+
+    def identity(self) -> Mapping[str, Json]:
+        return {"scorer": _NAME, "version": 1, **self.generated(), **self.learned(), "asked": self.asked}
+
+    def build(self, source: Source | None, runtime: Runtime) -> SyntheticScorer:
+        from compbench_baselines.diffusion_base import components, word_for
+        from compbench_baselines.synthetic_sd_scorer import SyntheticScorer
+
+        settled = self.for_task(None)
+        parts = components(settled.model, source, runtime)
+        assert source is not None  # or there would be no components
+        return SyntheticScorer(settled, parts, word_for(source), runtime)
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    """0 is a value."""
+    return otherwise if value is None else value

@@ -1,0 +1,110 @@
+"""Has the pictures made, trains a network on them, and scores real pictures with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from compbench.engine.devices import pick_device
+from compbench.scorers.pipelines import Components
+from compbench.types import Classes, Example, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench_baselines import kept
+from compbench_baselines.classifier_scorer import logits
+from compbench_baselines.fitting import Job, Recipe, fit
+from compbench_baselines.labelled import classes_of, for_captions
+from compbench_baselines.networks import SMALL_RESNET, new_network
+from compbench_baselines.pictures import Transform, batches, cropped, to_pixels
+from compbench_baselines.synthetic_pictures import Generator, Wanted
+from compbench_baselines.synthetic_sd import SyntheticSD
+
+__all__ = ["SyntheticScorer", "wanted_pictures"]
+
+_NAME = "synthetic-sd"
+_SHARE_HELD_OUT = 10  # one picture in so many of a class chooses among the epochs
+
+
+class SyntheticScorer:
+    """A network that has seen nothing but generated pictures."""
+
+    def __init__(self, spec: SyntheticSD, parts: Components, weights: str, runtime: Runtime) -> None:
+        self._spec, self._runtime, self._weights = spec, runtime, weights
+        self.device = pick_device(runtime.device)
+        self._generated_at = kept.folder("synthetic", {"weights": weights, **spec.generated()})
+        self._generator = Generator(parts, spec.generated(), self._generated_at, runtime)
+        self._transform: Transform = (cropped if spec.augment == "true" else to_pixels)(spec.size_px or 0)
+        self._network: nn.Module | None = None
+        self._classes: Classes | None = None
+
+    def prepare(self, task: Task) -> None:
+        """Make the pictures and train on them, as far as that was not done before."""
+        spec = self._spec
+        self._classes = classes = classes_of(task, _NAME)
+        captions = task.examples[0].captions
+        wanted, labels, is_held_out = wanted_pictures(captions, classes, spec.n_per_class or 0)
+        about = {"weights": self._weights, **spec.generated(), **spec.learned(), "version": 1}
+        path = kept.folder("trained", {**about, "captions": [*captions], "classes": [*classes.of_caption]})
+        with kept.locked(path, self._runtime.say), kept.locked(self._generated_at, self._runtime.say):
+            files = self._generator.make(wanted)
+            job = Job(
+                _NAME,
+                _Files(files, self._transform, spec.seed),
+                labels,
+                np.flatnonzero(~is_held_out),
+                np.flatnonzero(is_held_out),
+                _recipe(spec),
+                path,
+                self.device,
+                self._runtime.say,
+            )
+            self._network = fit(new_network(spec.architecture, len(classes.names), spec.seed), job)
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
+        assert self._network is not None  # the harness prepares first
+        assert self._classes is not None
+        images = [each.images[0] for each in examples]
+        found = logits(self._network, images, self._transform, self.device, self._runtime)
+        for example, of_classes in zip(examples, found, strict=True):
+            yield ScoreMatrix(example.id, for_captions(of_classes[None], self._classes))
+
+
+def wanted_pictures(
+    captions: Sequence[str], classes: Classes, n_per_class: int
+) -> tuple[list[Wanted], Ints, np.ndarray]:
+    """The pictures of all classes, their labels [n], and which are held out [n]: a class's prompts take turns."""
+    wanted: list[Wanted] = []
+    labels: list[int] = []
+    for label in range(len(classes.names)):
+        prompts = [each for each, k in zip(captions, classes.of_caption, strict=True) if k == label]
+        prompts = list(dict.fromkeys(prompts))
+        wanted += [Wanted(prompts[k % len(prompts)], k) for k in range(n_per_class)]
+        labels += [label] * n_per_class
+    n_held_out = max(1, n_per_class // _SHARE_HELD_OUT)
+    is_held_out = np.tile(np.arange(n_per_class) >= n_per_class - n_held_out, len(classes.names))
+    return wanted, np.array(labels, dtype=np.int64), is_held_out
+
+
+def _recipe(spec: SyntheticSD) -> Recipe:
+    is_small = spec.architecture == SMALL_RESNET
+    return Recipe(
+        n_epochs=spec.epochs or 0,
+        batch_size=32 if is_small else 256,
+        learning_rate=3e-3 if is_small else 1e-3,
+        seed=spec.seed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Pictures on disk, augmented anew in each epoch where the transform does so."""
+
+    files: Sequence[Path]
+    transform: Transform
+    seed: int
+
+    def batches(self, chunks: Iterable[Ints], epoch: int | None) -> Iterator[Tensor]:
+        images = [Image(file.name, file) for file in self.files]
+        return batches(images, chunks, self.transform, None if epoch is None else (self.seed, epoch))

@@ -1,0 +1,131 @@
+"""Small classifiers that are trained on the spot, on a task's training split. Torch-free; training in trained_scorer.
+
+They say how hard a task is for a model that may see its pictures: what a class-conditional diffusion model is compared
+with. A trained one is kept under the digest of what it learned from, so the shifted versions of a test set share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
+from compbench_baselines.labelled import classes_of
+
+if TYPE_CHECKING:
+    from compbench.types import Scorer
+
+__all__ = ["LogisticRegression", "SmallResNet", "training_digest"]
+
+_FIXED = {"option": False}
+_SKLEARN = """@article{pedregosa2011scikit,
+  title   = {Scikit-learn: Machine Learning in {P}ython},
+  author  = {Pedregosa, F. and Varoquaux, G. and Gramfort, A. and Michel, V. and Thirion, B. and Grisel, O. and Blondel,
+             M. and Prettenhofer, P. and Weiss, R. and Dubourg, V. and Vanderplas, J. and Passos, A. and Cournapeau, D.
+             and Brucher, M. and Perrot, M. and Duchesnay, E.},
+  journal = {Journal of Machine Learning Research},
+  volume  = {12},
+  pages   = {2825--2830},
+  year    = {2011}
+}
+"""
+_TIMM = """@software{wightman2019timm,
+  title  = {PyTorch Image Models},
+  author = {Wightman, Ross},
+  year   = {2019},
+  doi    = {10.5281/zenodo.4414861}
+}
+"""
+
+
+@dataclass(frozen=True)
+class SmallResNet(ModelSpec):
+    """A ResNet of some 70,000 weights, trained on the task's training split."""
+
+    size_px: int = field(default=32, metadata={"help": "side of the pictures that it sees"})
+    epochs: int = field(default=20, metadata={"help": "how often it sees the training split"})
+    seed: int = field(default=0, metadata={"help": "of its first weights and of the order of the pictures"})
+    training: str | None = field(default=None, metadata=_FIXED)  # digest of the training split
+
+    def __post_init__(self) -> None:
+        _check_size(self.size_px, "small-resnet", at_least=8)
+        if self.epochs < 1:
+            raise UsageError(f"model 'small-resnet' cannot take epochs={self.epochs}; expected 1 or more")
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the library that its layers come from."""
+        return _TIMM
+
+    def on(self, task: Task) -> Self:
+        return dataclasses.replace(self, training=training_digest(task, "small-resnet"))
+
+    def identity(self) -> Mapping[str, Json]:
+        return {
+            "scorer": "small-resnet",
+            "version": 1,
+            "size_px": self.size_px,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "training": self.training,
+        }
+
+    def build(self, source: Source | None, runtime: Runtime) -> Scorer:
+        from compbench_baselines.trained_scorer import ResNetScorer
+
+        return ResNetScorer(self, runtime)
+
+
+@dataclass(frozen=True)
+class LogisticRegression(ModelSpec):
+    """scikit-learn's logistic regression on the pixels, fitted to the task's training split."""
+
+    size_px: int = field(default=16, metadata={"help": "side of the pictures that it sees"})
+    c: float = field(default=0.1, metadata={"help": "the inverse of the L2 penalty, scikit-learn's C"})
+    training: str | None = field(default=None, metadata=_FIXED)  # digest of the training split
+
+    def __post_init__(self) -> None:
+        _check_size(self.size_px, "logistic-regression", at_least=1)
+        if not self.c > 0:
+            raise UsageError(f"model 'logistic-regression' cannot take c={self.c}; expected more than 0")
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the library that fits it."""
+        return _SKLEARN
+
+    def on(self, task: Task) -> Self:
+        return dataclasses.replace(self, training=training_digest(task, "logistic-regression"))
+
+    def identity(self) -> Mapping[str, Json]:
+        return {
+            "scorer": "logistic-regression",
+            "version": 1,
+            "size_px": self.size_px,
+            "c": self.c,
+            "training": self.training,
+        }
+
+    def build(self, source: Source | None, runtime: Runtime) -> Scorer:
+        from compbench_baselines.trained_scorer import LogisticScorer
+
+        return LogisticScorer(self, runtime)
+
+
+def training_digest(task: Task, model: str) -> str:
+    """What a run's key holds of the training split; UsageError where there is none."""
+    classes_of(task, model)
+    digest = task.training_revision
+    if digest is None:
+        raise UsageError(
+            f"model {model!r} learns from a task's training split, and task {task.name!r} has none; "
+            "expected a task that comes with one"
+        )
+    return digest
+
+
+def _check_size(size_px: int, model: str, *, at_least: int) -> None:
+    if size_px < at_least:
+        raise UsageError(f"model {model!r} cannot take size_px={size_px}; expected {at_least} or more")

@@ -1,0 +1,128 @@
+"""Trains the small classifiers where their weights are not kept already, and scores with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compbench.engine.devices import pick_device
+from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench_baselines import kept
+from compbench_baselines.classifier_scorer import logits
+from compbench_baselines.fitting import Job, Recipe, fit
+from compbench_baselines.labelled import classes_of, for_captions, training_images
+from compbench_baselines.logistic import Line, fit_logistic
+from compbench_baselines.networks import SMALL_RESNET, new_network
+from compbench_baselines.pictures import batches, to_pixels
+from compbench_baselines.trained import LogisticRegression, SmallResNet
+
+__all__ = ["InMemory", "LogisticScorer", "ResNetScorer", "note_left_out"]
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Inputs that fit in memory, [n, ...]."""
+
+    values: Tensor
+
+    def batches(self, chunks: Iterable[Ints], epoch: int | None) -> Iterator[Tensor]:
+        return (self.values[chunk] for chunk in chunks)
+
+
+class ResNetScorer:
+    """A small ResNet of the task's own training split."""
+
+    def __init__(self, spec: SmallResNet, runtime: Runtime) -> None:
+        self._spec, self._runtime = spec, runtime
+        self.device = pick_device(runtime.device)
+        self._network: nn.Module | None = None
+        self._classes: Classes | None = None
+
+    def prepare(self, task: Task) -> None:
+        """Train, or load what was trained on the same pictures before."""
+        spec, name = self._spec, "small-resnet"
+        self._classes = classes_of(task, name)
+        shown, n_left_out = training_images(task, name)
+        note_left_out(n_left_out, name, self._runtime)
+        recipe = Recipe(n_epochs=spec.epochs, seed=spec.seed)
+        about = {"model": name, "version": 1, "pictures": shown.digest, "size_px": spec.size_px, "epochs": spec.epochs}
+        path = kept.folder("trained", about | {"seed": spec.seed})
+        with kept.locked(path, self._runtime.say):
+            pixels = torch.from_numpy(_pixels(shown.images, spec.size_px))
+            everything = np.arange(len(shown.labels))
+            job = Job(
+                name,
+                InMemory(pixels),
+                shown.labels,
+                everything,
+                everything[:0],
+                recipe,
+                path,
+                self.device,
+                self._runtime.say,
+            )
+            self._network = fit(new_network(SMALL_RESNET, shown.n_classes, spec.seed), job)
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
+        assert self._network is not None  # the harness prepares first
+        assert self._classes is not None
+        images = [each.images[0] for each in examples]
+        found = logits(self._network, images, to_pixels(self._spec.size_px), self.device, self._runtime)
+        for example, of_classes in zip(examples, found, strict=True):
+            yield ScoreMatrix(example.id, for_captions(of_classes[None], self._classes))
+
+
+class LogisticScorer:
+    """A logistic regression of the task's own training split."""
+
+    def __init__(self, spec: LogisticRegression, runtime: Runtime) -> None:
+        self._spec, self._runtime = spec, runtime
+        self.device = "cpu"
+        self._line: Line | None = None
+        self._classes: Classes | None = None
+
+    def prepare(self, task: Task) -> None:
+        """Fit, or load what was fitted to the same pictures before."""
+        spec, name = self._spec, "logistic-regression"
+        self._classes = classes_of(task, name)
+        shown, n_left_out = training_images(task, name)
+        note_left_out(n_left_out, name, self._runtime)
+        path = kept.folder(
+            "trained",
+            {"model": name, "version": 1, "pictures": shown.digest, "size_px": spec.size_px, "c": spec.c},
+        )
+        with kept.locked(path, self._runtime.say):
+            self._line = fit_logistic(
+                self._inputs(shown.images), shown.labels, path, c=spec.c, name=name, say=self._runtime.say
+            )
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
+        assert self._line is not None  # the harness prepares first
+        assert self._classes is not None
+        for start in range(0, len(examples), _BATCH):
+            some = examples[start : start + _BATCH]
+            found = for_captions(self._line.scores(self._inputs([each.images[0] for each in some])), self._classes)
+            for example, of_captions in zip(some, found, strict=True):
+                yield ScoreMatrix(example.id, of_captions[None])
+
+    def _inputs(self, images: Sequence[Image]) -> Floats:
+        """[n, d] float64: all pixels of all channels."""
+        return _pixels(images, self._spec.size_px).reshape(len(images), -1).astype(np.float64)
+
+
+def note_left_out(n: int, model: str, runtime: Runtime) -> None:
+    """Say that test pictures stood in the training split."""
+    if n:
+        runtime.say(f"{model}: {n} pictures of the training split are test pictures too; it does not learn from them")
+
+
+def _pixels(images: Sequence[Image], size_px: int) -> Floats:
+    """[n, 3, size_px, size_px] float32."""
+    chunks = [np.arange(start, min(start + _BATCH, len(images))) for start in range(0, len(images), _BATCH)]
+    return torch.cat(list(batches(images, chunks, to_pixels(size_px)))).numpy()

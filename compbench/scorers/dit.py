@@ -1,0 +1,294 @@
+"""Class-conditional diffusion transformers through diffusers, seen by the engine as a Denoiser.
+
+Peebles & Xie, "Scalable Diffusion Models with Transformers", ICCV 2023, as classifiers by Li et al. (ICCV 2023): the
+class label takes the caption's place, the network gives eps and the variance, and three errors are made of one pass.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import PIL.Image
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from compbench import hub
+from compbench.engine.bound import Bound
+from compbench.engine.denoiser import Conditioning, Schedule, Target
+from compbench.engine.devices import pick_device
+from compbench.engine.draws import DrawBank, paper_bank, seeded_bank
+from compbench.scorers.diffusion import DiffusionClassifier
+from compbench.scorers.images import Transform, adm_centre_crop, whole_picture
+from compbench.scorers.pipelines import quiet
+from compbench.types import DataError, Runtime, Source, Task, UsageError
+
+__all__ = ["Components", "DiTDenoiser", "classifier", "every_fourth", "fetch_folder", "load"]
+
+Module = TypeVar("Module", bound=nn.Module)
+
+_ENCODED_AT_ONCE = 4  # pictures
+_STEM = "diffusion_pytorch_model"
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The parts of a DiTPipeline that an error needs."""
+
+    transformer: DiTTransformer2DModel
+    vae: AutoencoderKL
+    betas: Tensor  # [T] float64
+    id2label: Mapping[int, str]
+
+
+class DiTDenoiser:
+    """A Denoiser over a transformer that predicts eps and the variance, conditioned on a class label."""
+
+    target: Target = "eps"
+    reductions = ("mse", "l1", "vlb")
+
+    def __init__(
+        self,
+        components: Components,
+        *,
+        label_space: str,
+        transform: Transform,
+        dtype: torch.dtype,
+        device: torch.device,
+        name: str,
+    ) -> None:
+        self.label_space, self.id2label, self.name = label_space, components.id2label, name
+        self.device, self._transform, self._dtype = device, transform, dtype
+        with quiet():
+            self._transformer = _placed(components.transformer, device, dtype)
+            self._vae = _placed(components.vae, device, torch.float32)
+        alphas_cumprod = (1 - components.betas).cumprod(0)
+        self.schedule = Schedule(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
+        self._alpha, self._sigma = self.schedule.alpha.to(device), self.schedule.sigma.to(device)
+        self._bound = Bound.from_betas(components.betas, device)
+        config = components.transformer.config
+        side = int(config["sample_size"])
+        self.latent_shape = (int(config["in_channels"]), side, side)
+        self._no_class = int(config["num_embeds_ada_norm"])
+        self._size_px = side * 2 ** (len(components.vae.config["block_out_channels"]) - 1)
+
+    def check(self, task: Task) -> None:
+        """UsageError when the task asks for classes that the model was not trained on."""
+        classes = task.classes
+        if classes is None:
+            raise UsageError(
+                f"model {self.name!r} knows class labels and no captions, and task {task.name!r} is no classification "
+                f"task; expected one with labels of {self.label_space!r}"
+            )
+        if classes.labels is None or classes.label_space != self.label_space:
+            given = repr(classes.label_space) if classes.label_space else "none"
+            raise UsageError(
+                f"model {self.name!r} scores the classes of {self.label_space!r} that it was trained on; the labels of "
+                f"task {task.name!r} are of {given}"
+            )
+        self._check_labels(classes.labels, f"task {task.name!r}")
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[PIL.Image.Image]) -> Tensor:
+        """[I, c, h, w] float32: the mean of the posterior, scaled as trained."""
+        pixels = torch.stack([self._transform(image, self._size_px) for image in images])
+        means = [
+            self._vae.encode(some.to(self.device), return_dict=False)[0].mean for some in pixels.split(_ENCODED_AT_ONCE)
+        ]
+        return torch.cat(means) * self._vae.config["scaling_factor"]
+
+    def encode_captions(self, captions: Sequence[str]) -> Conditioning:
+        """Labels [C] of captions that are numbers of classes, "207"; the empty one stands for no class."""
+        labels = [self._no_class if not caption else _number(caption) for caption in captions]
+        self._check_labels((label for label in labels if label != self._no_class), "the scorer")
+        return {"class_labels": torch.tensor(labels, device=self.device)}
+
+    def too_long(self, captions: Sequence[str]) -> list[str]:
+        """None ever is."""
+        return []
+
+    def errors(
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        conditioning: Conditioning,
+        reductions: Sequence[str] = reductions,
+    ) -> Tensor:
+        """[R, b] float32 of one pass: mean squared and mean absolute error in eps, and the bound's term in bits."""
+        alpha, sigma = (each[timesteps][:, None, None, None] for each in (self._alpha, self._sigma))
+        noised = alpha * latents + sigma * noise
+        output = self._transformer(
+            noised.to(self._dtype), timestep=timesteps, class_labels=conditioning["class_labels"], return_dict=False
+        )[0]
+        eps, v = output.float().chunk(2, dim=1)
+        error = noise - eps
+        reduce: dict[str, Callable[[], Tensor]] = {
+            "mse": lambda: error.square().flatten(1).mean(1),
+            "l1": lambda: error.abs().flatten(1).mean(1),
+            "vlb": lambda: self._bound.bits(error, v, timesteps),
+        }
+        return torch.stack([reduce[reduction]() for reduction in reductions])
+
+    def _check_labels(self, labels: Iterable[int], whose: str) -> None:
+        if unknown := [label for label in labels if label not in self.id2label]:
+            raise UsageError(
+                f"{whose} asks for label {unknown[0]} ({len(unknown)} such); model {self.name!r} has the "
+                f"{len(self.id2label)} labels {min(self.id2label)} to {max(self.id2label)} of {self.label_space!r}"
+            )
+
+
+def classifier(
+    components: Components,
+    *,
+    label_space: str,
+    protocol: str,
+    seed: int,
+    dtype: str,
+    n_draws: int,
+    runtime: Runtime,
+    name: str,
+) -> DiffusionClassifier:
+    """The Diffusion Classifier over a DiT, as `protocol` measures."""
+    is_published = protocol == "paper"
+    denoiser = DiTDenoiser(
+        components,
+        label_space=label_space,
+        transform=adm_centre_crop if is_published else whole_picture,
+        dtype=getattr(torch, dtype),
+        device=pick_device(runtime.device),
+        name=name,
+    )
+    n_timesteps = len(components.betas)
+    return DiffusionClassifier(denoiser, every_fourth(seed, n_timesteps, is_published), n_draws, runtime)
+
+
+def every_fourth(seed: int, n_timesteps: int = 1000, is_published: bool = True) -> DrawBank:
+    """Timesteps 2, 6, ..., 998 in balanced order.
+
+    In the published run the i-th of them goes with the i-th of 1024 noises drawn at once after manual_seed(seed), for
+    every image and class.
+    """
+    grid = np.arange(2, n_timesteps, 4)
+    drawn = paper_bank(seed, len(grid)) if is_published else seeded_bank(seed, len(grid))
+    return DrawBank(grid[drawn.timesteps], drawn.noise)
+
+
+def fetch_folder(source: Source, files: Sequence[str], is_offline: bool, name: str) -> Path:
+    """The folder with the model's `files`; the hub is not asked for a commit that is whole in the cache."""
+    if not source.is_local and not is_offline:
+        with suppress(DataError):
+            return _checked(hub.fetch(source, files, is_offline=True), name)
+    return _checked(hub.fetch(source, files, is_offline), name)
+
+
+def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
+    """The components of a folder in the layout of DiTPipeline, in float32 on the CPU; DataError for what is no such.
+
+    Pickles are read by torch with weights_only, which runs no code of theirs, and that is said.
+    """
+    pickled = [part for part in ("transformer", "vae") if not _file(folder, part, "safetensors").is_file()]
+    if pickled:
+        say(f"{name}: {' and '.join(pickled)} are pickles (.bin), read as weights only: no code of theirs is run")
+    try:
+        with quiet():
+            components = Components(
+                transformer=_weights(DiTTransformer2DModel, folder, "transformer", pickled),
+                vae=_weights(AutoencoderKL, folder, "vae", pickled),
+                betas=_betas(_json(folder / "scheduler" / "scheduler_config.json"), name),
+                id2label={
+                    int(key): str(label) for key, label in _json(folder / "model_index.json")["id2label"].items()
+                },
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(f"{str(folder)!r} cannot be loaded ({reason}); fetch or copy the model again") from error
+    _check_is_supported(components, name)
+    return components
+
+
+def _placed(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
+    return module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def _weights(kind: Any, folder: Path, part: str, pickled: Sequence[str]) -> Any:
+    return kind.from_pretrained(
+        folder, subfolder=part, use_safetensors=part not in pickled, local_files_only=True, low_cpu_mem_usage=False
+    ).float()
+
+
+def _file(folder: Path, part: str, suffix: str) -> Path:
+    return folder / part / f"{_STEM}.{suffix}"
+
+
+def _checked(folder: Path, name: str) -> Path:
+    """The folder, when it has every file; DataError says which it lacks."""
+    needed = ("transformer/config.json", "vae/config.json", "scheduler/scheduler_config.json", "model_index.json")
+    lacking = [each for each in needed if not (folder / each).is_file()]
+    for part in ("transformer", "vae"):
+        if not any(_file(folder, part, suffix).is_file() for suffix in ("safetensors", "bin")):
+            lacking.append(f"{part}/{_STEM}.safetensors (or .bin)")
+    if lacking:
+        raise DataError(
+            f"model {name!r} has no {', '.join(lacking)} in {str(folder)!r}; expected the layout of diffusers' "
+            "DiTPipeline: fetch or copy it again"
+        )
+    return folder
+
+
+def _betas(config: Mapping[str, Any], name: str) -> Tensor:
+    """[T] float64, equally spaced: the one schedule that DiT is published with."""
+    if config.get("beta_schedule") != "linear" or config.get("trained_betas") is not None:
+        raise DataError(
+            f"model {name!r} has the schedule {config.get('beta_schedule')!r} (scheduler/scheduler_config.json); "
+            "expected 'linear', which DiT was trained with"
+        )
+    if config.get("prediction_type", "epsilon") != "epsilon":
+        raise DataError(f"model {name!r} predicts {config['prediction_type']!r}; expected 'epsilon'")
+    return torch.linspace(config["beta_start"], config["beta_end"], config["num_train_timesteps"], dtype=torch.float64)
+
+
+def _check_is_supported(components: Components, name: str) -> None:
+    transformer, vae = components.transformer.config, components.vae.config
+    n_in, n_out = int(transformer["in_channels"]), transformer["out_channels"]
+    if n_out != 2 * n_in:
+        raise DataError(
+            f"model {name!r} has {n_out} output channels for {n_in} of its latents; expected twice as many: eps and "
+            "the variance of each"
+        )
+    if n_in != vae["latent_channels"]:
+        raise DataError(
+            f"model {name!r} has a transformer of {n_in} input channels on latents of {vae['latent_channels']}"
+        )
+    n_classes = int(transformer["num_embeds_ada_norm"])
+    if set(components.id2label) != set(range(n_classes)):
+        raise DataError(
+            f"model {name!r} names {len(components.id2label)} labels in model_index.json and was trained on "
+            f"{n_classes}; expected the labels 0 to {n_classes - 1}"
+        )
+
+
+def _id2label(index: Mapping[str, Any]) -> Mapping[int, str]:
+    if "id2label" not in index:
+        raise ValueError("model_index.json names no labels: no id2label")
+    return {int(key): str(label) for key, label in index["id2label"].items()}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _number(caption: str) -> int:
+    try:
+        return int(caption)
+    except ValueError:
+        raise UsageError(f"a class-conditional model takes labels, not the caption {caption!r}") from None
