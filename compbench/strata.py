@@ -52,6 +52,16 @@ class Strata:
         turns = self.in_order[:, None] == np.arange(len(self.shares))
         return turns.cumsum(0)[self.looks - 1]
 
+    @cached_property
+    def weights(self) -> Floats:
+        """[looks, D], what each draw of the order counts in the estimated mean: none beyond the look.
+
+        A stratum without a draw (at the first looks of a bank of very few) is left out.
+        """
+        known = np.where(self.counts > 0, self.sizes, 0)
+        each = known / known.sum(1, keepdims=True) / np.maximum(self.counts, 1)  # [looks, H]
+        return each[:, self.in_order] * (np.arange(len(self.order)) < self.looks[:, None])
+
 
 def looks(n_draws: int) -> Ints:
     """The budgets at which a race is looked at, up to the whole bank: 16, then an eighth more each time.
