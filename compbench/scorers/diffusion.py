@@ -156,7 +156,8 @@ class DiffusionClassifier:
 
     def _work(self, example: Example, known: Measurement | None) -> Work:
         policy = None if self._policy_of is None else self._policy_of(example)
-        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known)
+        by = ("mse",) if self._adaptive is None else self._adaptive.rule.reductions
+        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known, by)
 
     def _captions(self, example: Example) -> tuple[str, ...]:
         """What the network is given, no caption last where that is asked for."""

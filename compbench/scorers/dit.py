@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from compbench import hub
+from compbench.adaptive import Adaptive
 from compbench.engine.bound import Bound
 from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import Conditioning, Schedule, Target
@@ -151,6 +152,7 @@ def classifier(
     runtime: Runtime,
     name: str,
     compile_mode: str = "auto",
+    adaptive: Adaptive | None = None,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a DiT, as `protocol` measures."""
     is_published = protocol == "paper"
@@ -166,7 +168,13 @@ def classifier(
     n_timesteps = len(components.betas)
     bank = every_fourth(seed, n_timesteps, is_published)
     return DiffusionClassifier(
-        denoiser, bank, n_draws, runtime, reductions=("mse", "l1", "vlb"), compile_mode=compile_mode
+        denoiser,
+        bank,
+        n_draws,
+        runtime,
+        reductions=("mse", "l1", "vlb"),
+        compile_mode=compile_mode,
+        adaptive=adaptive,
     )
 
 
