@@ -268,8 +268,8 @@ def _check_is_supported(components: Components, name: str) -> None:
     n_in, n_out = int(transformer["in_channels"]), transformer["out_channels"]
     if n_out != 2 * n_in:
         raise DataError(
-            f"model {name!r} has {n_out} output channels for {n_in} of its latents; expected twice as many: eps and "
-            "the variance of each"
+            f"model {name!r} has {n_out or n_in} output channels for {n_in} of its latents; expected twice as many: "
+            "eps and the variance of each"
         )
     if n_in != vae["latent_channels"]:
         raise DataError(
