@@ -213,8 +213,9 @@ class DiffusionClassifier:
         return run_batch
 
     def _first_pair(self, example: Example) -> tuple[Tensor, Conditioning]:
+        """A picture and no caption: as costly as any caption, and known to a model that is not prepared."""
         pixels = self.denoiser.pixels(example.images[0].decode())
-        return self.denoiser.encode_pixels(pixels[None]), self.denoiser.encode_captions(self._captions(example)[:1])
+        return self.denoiser.encode_pixels(pixels[None]), self.denoiser.encode_captions([_NO_CAPTION])
 
     def _flops(self, engine: ErrorEngine, latents: Tensor, states: Conditioning) -> float:
         """Of one evaluation; attention is counted in its written-out form, since not every fused kernel is counted."""
