@@ -24,6 +24,7 @@ class Settings:
     """What is the same for all jobs of a command: the keywords of `compbench.run`."""
 
     data: Path | None = None
+    prompts: Sequence[Path] = ()
     limit: int | None = None
     seed: int | None = None
     dtype: str | None = None
@@ -34,8 +35,8 @@ class Settings:
     refresh: bool = False
 
     def keywords(self) -> dict[str, Any]:
-        """All of them but `data`, which is the task's own."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "data"}
+        """All of them but `data` and `prompts`, which are the task's own."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("data", "prompts")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def ordered(
         plugins.find("task", name)
     if settings.data is not None and len(tasks) > 1:
         raise UsageError(f"--data is the data of one task, and {len(tasks)} are asked for; give a command for each")
+    if settings.prompts and len(tasks) > 1:
+        raise UsageError(f"--prompts are those of one task, and {len(tasks)} are asked for; give a command for each")
     options_of = registry.parse_options(options, models, say)
     for name in models:
         request = Request(tasks[0], name, options_of[name], seed=settings.seed, dtype=settings.dtype)
@@ -107,4 +110,7 @@ def _tasks(jobs: Sequence[Job], settings: Settings) -> dict[str, Task]:
     from compbench import registry
 
     names = dict.fromkeys(job.task for job in jobs)
-    return {name: registry.task(name, data=settings.data, is_offline=settings.is_offline) for name in names}
+    return {
+        name: registry.task(name, data=settings.data, is_offline=settings.is_offline, prompts=settings.prompts)
+        for name in names
+    }
