@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compbench.harness import load_model, load_run, run
     from compbench.models import from_pipeline
+    from compbench.page import report
     from compbench.plugins import model, task
     from compbench.rules import Rule
     from compbench.store import Run, Store
@@ -20,6 +21,7 @@ _HOMES = {
     "load_run": "harness",
     "load_model": "harness",
     "from_pipeline": "models",
+    "report": "page",
     "model": "plugins",
     "task": "plugins",
     "Rule": "rules",
@@ -45,6 +47,7 @@ __all__ = [
     "load_model",
     "load_run",
     "model",
+    "report",
     "run",
     "task",
 ]

@@ -50,6 +50,9 @@ class DiT(ModelSpec):
     dtype: Literal["float32", "bfloat16", "float16"] = field(
         default="float32", metadata={"help": "of the transformer; all else is float32"}
     )
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
+        default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
+    )
     folder: Path | None = field(
         default=None, metadata={"help": "a local copy in the layout of diffusers' DiTPipeline, in place of the hub's"}
     )
@@ -119,6 +122,7 @@ class DiT(ModelSpec):
             n_draws=settled.draws or _N_BANK,
             runtime=runtime,
             name=self.name,
+            compile_mode=settled.compile,
         )
 
 

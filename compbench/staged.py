@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Schedule:
 
     to_keep: tuple[int, ...]
     n_samples: tuple[int, ...]
-    loss: str = "l2"
+    loss: Literal["l2", "l1"] = "l2"
 
     def __post_init__(self) -> None:
         if len(self.to_keep) != len(self.n_samples) or not self.to_keep or min(*self.to_keep, *self.n_samples) < 1:
