@@ -343,10 +343,19 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 @group.command("show-task", short_help="Look at examples of a task.")
 @click.argument("task")
 @flags.data
+@flags.prompts
 @click.option("--n", default=8, show_default=True, type=click.IntRange(1), help="How many, spread over the task.")
 @flags.offline
 @flags.printed
-def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str, output: Path | None) -> None:
+def show_task(
+    task: str,
+    data: Path | None,
+    prompts: Sequence[Path],
+    n: int,
+    is_offline: bool,
+    style: str,
+    output: Path | None,
+) -> None:
     """Print examples of a task; with an --output that ends in .png, draw them as well.
 
     \b
@@ -355,7 +364,7 @@ def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str
     from compbench import listing, registry
     from compbench.store import subset
 
-    loaded = registry.task(task, data=data, is_offline=is_offline)
+    loaded = registry.task(task, data=data, is_offline=is_offline, prompts=prompts)
     chosen = set(subset([example.id for example in loaded.examples], n))
     examples = [example for example in loaded.examples if example.id in chosen]
     if output is not None and output.suffix.lower() in _PICTURES:

@@ -12,7 +12,19 @@ import click
 from compbench.shards import Shard, shard_here
 from compbench_analysis.render import FORMATS
 
-__all__ = ["PATH", "broken_down", "by", "check_folder", "data", "offline", "output", "printed", "runs", "to_run"]
+__all__ = [
+    "PATH",
+    "broken_down",
+    "by",
+    "check_folder",
+    "data",
+    "offline",
+    "output",
+    "printed",
+    "prompts",
+    "runs",
+    "to_run",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,6 +69,13 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 PATH = click.Path(path_type=Path)
 runs = click.option("--runs", type=PATH, metavar="DIR", help="Where runs are: else COMPBENCH_RUNS, else ./runs.")
 data = click.option("--data", type=PATH, metavar="PATH", help="A local copy of the task's data.")
+prompts = click.option(
+    "--prompts",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Other prompts of a classification task: prompt,classname,classidx.",
+)
 offline = click.option(
     "--offline", "is_offline", is_flag=True, is_eager=True, callback=_hear_offline, help="Fetch nothing from a hub."
 )
@@ -86,6 +105,7 @@ to_run = _together(
     ),
     click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
     data,
+    prompts,
     click.option("--limit", "-L", type=click.IntRange(1), help="A seeded subset, the same for every model."),
     click.option("--seed", type=int, help="Of the noise."),
     click.option("--dtype", metavar="NAME", help="float32, bfloat16 or float16, inside the network."),

@@ -30,6 +30,7 @@ class Settings:
     """What is the same for all jobs of a command."""
 
     data: Path | None = None
+    prompts: Sequence[Path] = ()
     limit: int | None = None
     seed: int | None = None
     dtype: str | None = None
@@ -119,6 +120,8 @@ def ordered(
         plugins.find("task", name)
     if settings.data is not None and len(tasks) > 1:
         raise UsageError(f"--data is the data of one task, and {len(tasks)} are asked for; give a command for each")
+    if settings.prompts and len(tasks) > 1:
+        raise UsageError(f"--prompts are those of one task, and {len(tasks)} are asked for; give a command for each")
     options_of = registry.parse_options(options, models, say)
     for name in models:  # what it says is said when the model's turn comes
         model_spec(settings.request(Job(tasks[0], name, options_of[name]), tasks[0]), _unheard)
@@ -229,7 +232,9 @@ def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None =
     names = dict.fromkeys(job.task for job in jobs)
     for name in names:
         try:
-            tasks[name] = registry.task(name, data=settings.data, is_offline=settings.is_offline)
+            tasks[name] = registry.task(
+                name, data=settings.data, is_offline=settings.is_offline, prompts=settings.prompts
+            )
         except DataError as error:
             if attempts is None or len(names) == 1:
                 raise
