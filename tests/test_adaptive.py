@@ -219,3 +219,19 @@ def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, 
     dense, measured = np.zeros((1, 7, 1000)), np.zeros((1, 7, 1000), bool)
     dense[..., found.draws], measured[..., found.draws] = found.others["l1"], found.measured
     assert policy.verdict(dense, measured).predictions == (predicted,)
+
+
+@pytest.mark.parametrize("adaptive", [None, RACE], ids=["full", "raced"])
+@pytest.mark.parametrize("task", [pairs(6), classes()], ids=["pairs", "classes"])
+def test_a_run_that_keeps_scores_alone_has_the_same_scores_and_no_errors(
+    task: Task, adaptive: Adaptive | None, tmp_path: Path
+) -> None:
+    whole = compbench.run(task, model=NoisySpec(adaptive), runs=tmp_path)
+    small = compbench.run(task, model=NoisySpec(adaptive), runs=tmp_path, keep="scores")
+    assert small.path != whole.path
+    assert not (small.path / "errors").exists()
+    assert np.array_equal(small.table().scores, whole.table().scores)
+    counts = [sum(int(str(part["n_errors"])) for part in run.parts()) for run in (whole, small)]
+    assert counts[0] == counts[1]
+    with pytest.raises(UsageError, match="run it without keep=scores"):
+        small.table(Rule("eps", N_BANK))
