@@ -6,6 +6,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compbench.explained import explain
     from compbench.harness import load_model, load_run, run
     from compbench.models import from_pipeline
     from compbench.page import report
@@ -21,6 +22,7 @@ _HOMES = {
     "load_run": "harness",
     "load_model": "harness",
     "from_pipeline": "models",
+    "explain": "explained",
     "report": "page",
     "model": "plugins",
     "task": "plugins",
@@ -43,6 +45,7 @@ __all__ = [
     "ScoreMatrix",
     "Store",
     "Task",
+    "explain",
     "from_pipeline",
     "load_model",
     "load_run",

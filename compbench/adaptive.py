@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compbench.comparisons import OUTCOMES
-from compbench.elimination import Elimination
 from compbench.policies import Policy, Verdict
-from compbench.racing import Racing
 from compbench.rules import Rule
-from compbench.sequential import Anytime, Asymptotic
 from compbench.staged import SCHEDULES, Schedule, Staged, default_schedule
 from compbench.strata import N_STRATA, strata
 from compbench.types import Bools, Classes, DrawTable, Floats, Json, UsageError
 
-__all__ = ["Adaptive", "staged"]
+if TYPE_CHECKING:
+    from compbench.sequential import Anytime, Asymptotic
+
+__all__ = ["Adaptive", "Weighted", "staged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,17 @@ class Adaptive:
         timesteps = draws.timesteps[: self.n_draws]
         if self.kind == "paper":
             return Weighted(Staged(timesteps, Schedule(self.to_keep, self.n_samples)), weights)
+        from compbench.elimination import Elimination  # these need scipy, which a reader of full runs does not
+        from compbench.racing import Racing
+
         bound = self._bound(example_id, timesteps)
         if classes is not None:
             return Weighted(Elimination(matches, np.array(classes.of_caption), bound, self.risk), weights)
         return Weighted(Racing(matches, bound, self.risk, self.outcomes), weights)
 
     def _bound(self, example_id: str, timesteps: Floats) -> Asymptotic | Anytime:
+        from compbench.sequential import Anytime, Asymptotic
+
         if self.bound == "anytime":
             if self.limit is None:
                 raise UsageError("bound=anytime needs the largest difference that a draw can show: -o limit=NUMBER")

@@ -35,6 +35,7 @@ class Request:
     is_offline: bool = False
     refresh: bool = False
     shard: Shard | None = None
+    keep: str = "errors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     spec = spec.for_task(task.name)
     spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
-    identity = json.loads(json.dumps(spec.identity()))
+    identity = json.loads(json.dumps(spec.identity())) | _kept(request, spec)
     wanted = spec.source()
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
@@ -105,6 +106,14 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         say(f"{task.name}: {len(task.examples)} → {limit} examples, the same for every model")
     key = dataclasses.replace(unpinned, weights=weights)
     return Asked(task, label, spec, source, key, limit, ids, store, _described(label, spec, wanted), request.shard)
+
+
+def _kept(request: Request, spec: ModelSpec) -> dict[str, Json]:
+    """With scores alone a run cannot be read another way, so how it was read is part of what it is."""
+    if request.keep not in ("errors", "scores"):
+        raise UsageError(f"keep cannot be {request.keep!r}; expected errors or scores")
+    view = dict(spec.view())
+    return {"kept": view} if request.keep == "scores" and view else {}
 
 
 def check_where(device: str, batch_size: int | None) -> None:

@@ -278,6 +278,34 @@ def report(
         webbrowser.open(page.absolute().as_uri())
 
 
+@group.command(short_help="Show where in the images a model's decision was made.")
+@click.argument("reference", metavar="RUN")
+@click.argument("example_id", metavar="EXAMPLE")
+@click.option("--image", type=click.IntRange(0), help="This image alone, numbered from 0.")
+@click.option(
+    "--captions",
+    type=(click.IntRange(0), click.IntRange(0)),
+    metavar="A B",
+    help="Two captions, numbered from 0; else the true one and the false one that scores best.",
+)
+@click.option("--draws", type=click.IntRange(1), help="Of the bank; else as many as the run is scored on.")
+@flags.runs
+@flags.data
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@flags.offline
+def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
+    """Map over the images where the model's error tells two captions apart; kept with the run, shown by report.
+
+    \b
+    compbench explain shapes/tiny-sd object-001
+    """
+    from compbench.explained import explain as explain_example
+
+    (run,) = _find([reference], runs)
+    made = explain_example(run, example_id, say=lambda message: click.echo(message, err=True), **asked)
+    click.echo(made.path)
+
+
 @group.command("list", short_help="List models, tasks or stored runs.")
 @click.argument("kind", type=click.Choice(["models", "tasks", "runs"]), required=False)
 @click.argument("name", required=False)

@@ -332,11 +332,11 @@ class Contents:
     def _raced(self, ids: Sequence[str]) -> Iterator[tuple[str, Weighted, tuple[Floats, Bools]]]:
         """Each example's policy with its errors and mask [I, C, D]."""
         adaptive, draws = cast(Adaptive, self.adaptive), self.draws()
-        column = "errors" if adaptive.reduction == "mse" else adaptive.reduction
-        for chunk, errors, measured in self._errors(ids, adaptive.n_draws, (column,)):
+        for chunk, errors, measured in self._errors(ids, adaptive.n_draws, self._columns_of(adaptive.rule)):
             for n, each in enumerate(chunk):
                 policy = adaptive.policy(each, self.matches[each], draws, self.classes)
-                yield each, policy, (errors[column][n].astype(np.float64), measured[n])
+                whole = np.sum([its[n].astype(np.float64) for its in errors.values()], axis=0)
+                yield each, policy, (whole, measured[n])
 
     def _check(self, rule: Rule, adaptive: Adaptive) -> None:
         if rule != adaptive.rule:

@@ -117,6 +117,12 @@ to_run = _together(
         callback=_read_shard,
         help="Only every N-th example, from the K-th; else what torchrun, accelerate or srun say.",
     ),
+    click.option(
+        "--keep",
+        type=click.Choice(["errors", "scores"]),
+        default="errors",
+        help="Errors can be read in other ways later; scores are small.",
+    ),
     runs,
     offline,
     click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),

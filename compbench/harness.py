@@ -18,6 +18,7 @@ from compbench.imported import import_scores
 from compbench.interrupts import Interrupts
 from compbench.loaded import LoadedModel, load_model
 from compbench.plan import Plan, plan, warn_if_long
+from compbench.reduced import Reduction
 from compbench.reporter import QuietReporter, Reporter
 from compbench.rules import Rule
 from compbench.shards import shard_here
@@ -67,6 +68,7 @@ def run(
     is_offline: bool = False,
     refresh: bool = False,
     shard: str | None = None,
+    keep: Literal["errors", "scores"] = "errors",
     reporter: Reporter | None = None,
     **model_options: object,
 ) -> Run:
@@ -76,10 +78,11 @@ def run(
     what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,
     accelerate or srun started among others: the run is whole when all of them have been there, in any order.
+    `keep` "scores" stores no errors, for sets where they would be large: such a run cannot be read another way later.
     """
     builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
-    request = Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard))
+    request = Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard), keep)
     return finish(settle(request, builder.reporter.say), builder).run
 
 
@@ -130,7 +133,8 @@ def evaluate(
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
     scorer.prepare(task)
-    if isinstance(scorer, MeasuresErrors):
+    reduction = _reduction(scorer, run, task)
+    if isinstance(scorer, MeasuresErrors) and reduction is None:
         run.write_draws(scorer.draw_table())
     done = run.done()
     lacking = {each for each in ids if each not in done}
@@ -145,9 +149,10 @@ def evaluate(
         _n_lacking(run.rule, examples, known),
     )
     waiting = _Waiting(examples)
-    writer = _Writer(run, interrupts, device)
+    writer = _Writer(run, interrupts, device, reduction)
+    measured = scorer.score(examples, known)
     try:
-        for result in scorer.score(examples, known):
+        for result in measured if reduction is None else reduction.scores(measured):
             is_finished = waiting.take(result)
             writer.add(result)
             if is_finished:
@@ -214,6 +219,13 @@ def _end(asked: Asked, stored: Run) -> bool:
     return True
 
 
+def _reduction(scorer: Scorer, run: Run, task: Task) -> Reduction | None:
+    """What makes scores of errors as they come, where a run keeps no more than those."""
+    if "kept" not in run.key.measurement or not isinstance(scorer, MeasuresErrors):
+        return None
+    return Reduction(run.rule, run.adaptive, scorer.draw_table(), task)
+
+
 class _Waiting:
     """The examples that lack something: a score matrix finishes one, errors may come in several pieces."""
 
@@ -232,8 +244,9 @@ class _Waiting:
 class _Writer:
     """Results in memory, written as one part when the time has come and at the end."""
 
-    def __init__(self, run: Run, interrupts: Interrupts, device: str | None) -> None:
+    def __init__(self, run: Run, interrupts: Interrupts, device: str | None, reduction: Reduction | None) -> None:
         self._run, self._interrupts, self._device = run, interrupts, device
+        self._reduction, self._n_counted = reduction, 0
         self._results: list[Measurement | ScoreMatrix] = []
         self._began = self._flushed = time.monotonic()
 
@@ -249,8 +262,18 @@ class _Writer:
             return
         with self._interrupts.held():
             seconds = time.monotonic() - self._flushed
-            self._run.append(self._results, seconds=round(seconds, 3), **provenance.here(self._device))
+            self._run.append(
+                self._results, seconds=round(seconds, 3), **self._evaluations(), **provenance.here(self._device)
+            )
             self._results, self._flushed = [], time.monotonic()
+
+    def _evaluations(self) -> dict[str, int]:
+        """How many errors the scores of this part are made of, which are not there to be counted."""
+        if self._reduction is None:
+            return {}
+        n_errors = self._reduction.n_evaluations - self._n_counted
+        self._n_counted = self._reduction.n_evaluations
+        return {"n_errors": n_errors}
 
 
 def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:

@@ -40,6 +40,7 @@ class Settings:
     is_offline: bool = False
     refresh: bool = False
     shard: Shard | None = None
+    keep: str = "errors"
 
     def request(self, job: Job, task: str | Task) -> Request:
         """What is asked of one job."""
@@ -56,6 +57,7 @@ class Settings:
             is_offline=self.is_offline,
             refresh=self.refresh,
             shard=self.shard,
+            keep=self.keep,
         )
 
     def builder(self, reporter: Reporter) -> Builder:

@@ -187,6 +187,11 @@ class Run:
         from compbench.frames import empty_table
 
         rule = rule or self.rule
+        if "kept" in self.key.measurement and rule != self.rule:
+            raise UsageError(
+                f"run {str(self.path)!r} keeps scores alone and cannot be read by another rule or fewer draws than its "
+                "own; run it without keep=scores"
+            )
         done = self.done(rule.n_draws, unconditional=rule.unconditional)
         wanted = [each for each in self.ids() if each in done] if ids is None else list(ids)
         if lacking := [each for each in wanted if each not in done]:
@@ -211,7 +216,7 @@ class Run:
 
     def verdicts(self, ids: Sequence[str] | None = None) -> dict[str, Verdict]:
         """What an adaptive schedule concludes of each example that is done, and how surely; empty for other runs."""
-        if self.adaptive is None:
+        if self.adaptive is None or not self._contents.has_errors:
             return {}
         done = self.done()
         return dict(self._contents.verdicts([each for each in (self.ids() if ids is None else ids) if each in done]))

@@ -156,7 +156,8 @@ class DiffusionClassifier:
 
     def _work(self, example: Example, known: Measurement | None) -> Work:
         policy = None if self._policy_of is None else self._policy_of(example)
-        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known)
+        by = ("mse",) if self._adaptive is None else self._adaptive.rule.reductions
+        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known, by)
 
     def _captions(self, example: Example) -> tuple[str, ...]:
         """What the network is given, no caption last where that is asked for."""
@@ -212,8 +213,9 @@ class DiffusionClassifier:
         return run_batch
 
     def _first_pair(self, example: Example) -> tuple[Tensor, Conditioning]:
+        """A picture and no caption: as costly as any caption, and known to a model that is not prepared."""
         pixels = self.denoiser.pixels(example.images[0].decode())
-        return self.denoiser.encode_pixels(pixels[None]), self.denoiser.encode_captions(self._captions(example)[:1])
+        return self.denoiser.encode_pixels(pixels[None]), self.denoiser.encode_captions([_NO_CAPTION])
 
     def _flops(self, engine: ErrorEngine, latents: Tensor, states: Conditioning) -> float:
         """Of one evaluation; attention is counted in its written-out form, since not every fused kernel is counted."""

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from compbench import hub
+from compbench.adaptive import Adaptive
 from compbench.engine.bound import Bound
 from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import Conditioning, Schedule, Target
@@ -131,7 +132,7 @@ class DiTDenoiser:
         return torch.stack([reduce[reduction]() for reduction in reductions])
 
     def _label(self, caption: str) -> int:
-        label = int(caption) if caption.isdecimal() else None
+        label = int(caption) if caption.isdecimal() else -1
         if label not in self.id2label:
             raise UsageError(
                 f"model {self.name!r} has no label {caption!r}; expected one of {min(self.id2label)} to "
@@ -151,6 +152,7 @@ def classifier(
     runtime: Runtime,
     name: str,
     compile_mode: str = "auto",
+    adaptive: Adaptive | None = None,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a DiT, as `protocol` measures."""
     is_published = protocol == "paper"
@@ -166,7 +168,13 @@ def classifier(
     n_timesteps = len(components.betas)
     bank = every_fourth(seed, n_timesteps, is_published)
     return DiffusionClassifier(
-        denoiser, bank, n_draws, runtime, reductions=("mse", "l1", "vlb"), compile_mode=compile_mode
+        denoiser,
+        bank,
+        n_draws,
+        runtime,
+        reductions=("mse", "l1", "vlb"),
+        compile_mode=compile_mode,
+        adaptive=adaptive,
     )
 
 
@@ -203,11 +211,11 @@ def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
                 transformer=_weights(DiTTransformer2DModel, folder, "transformer", pickled),
                 vae=_weights(AutoencoderKL, folder, "vae", pickled),
                 betas=_betas(_json(folder / "scheduler" / "scheduler_config.json"), name),
-                id2label={
-                    int(key): str(label) for key, label in _json(folder / "model_index.json")["id2label"].items()
-                },
+                id2label=_id2label(_json(folder / "model_index.json")),
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        if isinstance(error, DataError):
+            raise
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"{str(folder)!r} cannot be loaded ({reason}); fetch or copy the model again") from error
     _check_is_supported(components, name)
@@ -260,8 +268,8 @@ def _check_is_supported(components: Components, name: str) -> None:
     n_in, n_out = int(transformer["in_channels"]), transformer["out_channels"]
     if n_out != 2 * n_in:
         raise DataError(
-            f"model {name!r} has {n_out} output channels for {n_in} of its latents; expected twice as many: eps and "
-            "the variance of each"
+            f"model {name!r} has {n_out or n_in} output channels for {n_in} of its latents; expected twice as many: "
+            "eps and the variance of each"
         )
     if n_in != vae["latent_channels"]:
         raise DataError(

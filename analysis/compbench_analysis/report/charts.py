@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -22,7 +22,7 @@ from compbench_analysis.margins import margins
 from compbench_analysis.report.sections import Section
 from compbench_analysis.report.thumbnails import data_uri
 
-__all__ = ["Chart", "bars", "by_draws", "by_rule", "by_timestep", "margin_chart"]
+__all__ = ["Chart", "bars", "by_draws", "by_rule", "by_timestep", "margin_chart", "without_repeats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,17 @@ def margin_chart(section: Section) -> Chart:
         lambda run: margins(run, section.rule),
         lambda frame: plots.margin_histogram(frame, models=section.labels),
     )
+
+
+def without_repeats(charts: Sequence[Chart]) -> list[Chart]:
+    """The charts in order; reasons that stood under the one before are not said again."""
+    before: tuple[tuple[str, ...], ...] = ((), *(each.reasons for each in charts[:-1]))
+    return [
+        replace(each, reasons=() if each.src else ("For the reason above there is none.",))
+        if each.reasons and each.reasons == said
+        else each
+        for each, said in zip(charts, before, strict=True)
+    ]
 
 
 def _of_runs(

@@ -99,6 +99,8 @@ def _view(section: Section, look: Look) -> dict[str, Any]:
     frame = tables.tidy(section.runs, by, look.rule)
     comparison, why_not = _comparison(section, look)
     shown = _shown(section, look)
+    drawn = [charts.by_draws(section, by), charts.by_timestep(section, by), charts.by_rule(section)]
+    *curved, margins = charts.without_repeats([*drawn, charts.margin_chart(section)])
     return {
         "section": section,
         "notes": section.notes(),
@@ -114,8 +116,8 @@ def _view(section: Section, look: Look) -> dict[str, Any]:
         "tested": pairs.tested(comparison) if comparison else [],
         "bars": charts.bars(frame, section),
         "breakdown": scores.breakdown(tables.tidy(section.runs, by or _columns(section), look.rule), section),
-        "charts": [charts.by_draws(section, by), charts.by_timestep(section, by), charts.by_rule(section)],
-        "margins": charts.margin_chart(section),
+        "charts": curved,
+        "margins": margins,
         "browser": browser(section, shown, by),
         "shown": shown,
         "runs": method.run_views(section),
