@@ -398,6 +398,46 @@ def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **se
     _print(_results([import_scores(path, **settings)], style, by), output)
 
 
+@group.command(short_help="Turn scores into probabilities of classes.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@flags.runs
+@click.option("--share", default=0.2, show_default=True, help="Of the examples, to fit the temperature on.")
+@click.option("--seed", default=0, show_default=True, help="Of which examples those are.")
+@click.option("--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="Of confidence.")
+@click.option("--examples", "with_examples", is_flag=True, help="With csv and json: the probabilities of each example.")
+@flags.printed
+def calibrate(
+    references: Sequence[str],
+    runs: Path | None,
+    style: str,
+    output: Path | None,
+    with_examples: bool,
+    **settings: Any,
+) -> None:
+    """Fit the temperature of p(class | image) on some examples and say of the others how far it can be believed.
+
+    RUN is a classification: a folder, task/model (its latest run), or the first letters of a digest. An --output .png
+    is the reliability diagram.
+
+    \b
+    compbench calibrate shape-classes/tiny-sd shape-classes/tiny-clip
+    compbench calibrate shape-classes/tiny-sd --output reliability.png
+    """
+    from compbench_analysis import calibrated, traced
+    from compbench_analysis.calibration import calibrate as calibrate_run
+    from compbench_analysis.signature import labels
+
+    chosen = _find(references, runs)
+    found = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
+    if output is not None and output.suffix.lower() in traced.PICTURES:
+        figure = calibrated.reliability_diagram(found)
+        with _writing(output):
+            figure.savefig(output, dpi=200)
+        click.echo(f"picture written to {output}", err=True)
+    else:
+        _print(calibrated.to_text(found, style, with_examples=with_examples), output)
+
+
 @group.command(short_help="Write the scores of a run, one row an example.")
 @click.argument("reference", metavar="RUN")
 @click.option(

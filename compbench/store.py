@@ -214,12 +214,12 @@ class Run:
         """The schedule of a run that measures no more than its outcomes need; None where every draw is measured."""
         return Adaptive.of_identity(self.key.measurement)
 
-    def verdicts(self) -> dict[str, Verdict]:
+    def verdicts(self, ids: Sequence[str] | None = None) -> dict[str, Verdict]:
         """What an adaptive schedule concludes of each example that is done, and how surely; empty for other runs."""
         if self.adaptive is None or not self._contents.has_errors:
             return {}
         done = self.done()
-        return dict(self._contents.verdicts([each for each in self.ids() if each in done]))
+        return dict(self._contents.verdicts([each for each in (self.ids() if ids is None else ids) if each in done]))
 
     @property
     def classes(self) -> Classes | None:
