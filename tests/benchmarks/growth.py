@@ -54,7 +54,7 @@ class Cheap:
         return pixels
 
     def encode_captions(self, captions: Sequence[str]) -> Mapping[str, Tensor]:
-        return {"number": torch.tensor([float(each.split()[-1]) for each in captions])}
+        return {"number": torch.tensor([float((each or "-1").split()[-1]) for each in captions])}
 
     def too_long(self, captions: Sequence[str]) -> list[str]:
         return []
