@@ -25,9 +25,11 @@ from hypothesis import strategies as st
 import compbench
 import pages
 from compbench.cli import main
+from compbench.metrics import CLASSIFYING
 from compbench.store import Run, subset
-from compbench.types import DataError, Image, RunError, ScoreMatrix, Task, UsageError
+from compbench.types import Classes, DataError, Image, RunError, ScoreMatrix, Task, UsageError
 from compbench_analysis import report, tables
+from compbench_analysis.breakdowns import Breakdown, read_tags
 from compbench_analysis.compare import compare
 from compbench_analysis.report import Look, render, thumbnails, write
 
@@ -354,20 +356,53 @@ def test_different_tasks_have_a_section_each_and_different_examples_are_not_test
     assert page.data[0]["examples"][9]["r"][1] is None  # not measured by the second
 
 
-def test_a_task_of_one_image_and_many_captions_shows_those_that_matter(tmp_path: Path) -> None:
+def _classification() -> Task:
+    """Four pictures of class 7 of 40, each class with one prompt."""
     captions = tuple(f"a photo of thing {c}" for c in range(40))
     examples = tuple(
         dataclasses.replace(
-            pages.example(i), images=pages.example(i).images[:1], captions=captions, matches=np.arange(40)[None] == 7
+            pages.example(i),
+            images=pages.example(i).images[:1],
+            captions=captions,
+            matches=np.arange(40)[None] == 7,
+            tags={"class": ("thing 7",)},
         )
         for i in range(4)
     )
-    task = dataclasses.replace(pages.task(0), examples=examples)
-    run = pages.scored(tmp_path, task, "one", lambda i: np.linspace(0, 1, 40)[None])
-    (data,) = _page(run).data
-    assert [each["k"] for each in data["examples"]] == [[7, 39, 38, 37, 36]] * 4
-    assert data["examples"][0]["m"] == [[1, 0, 0, 0, 0]]
-    assert data["captions"][data["examples"][0]["c"][0]] == "a photo of thing 7"
+    classes = Classes(tuple(f"thing {c}" for c in range(40)), tuple(range(40)))
+    return dataclasses.replace(pages.task(0), examples=examples, metrics=CLASSIFYING, classes=classes)
+
+
+def test_a_classification_shows_the_captions_that_matter(tmp_path: Path) -> None:
+    rising = np.linspace(0, 1, 40)[None]
+    runs = [
+        pages.scored(tmp_path, _classification(), "one", lambda i: rising),
+        pages.scored(tmp_path, _classification(), "two", lambda i: np.arange(40)[None] == 7),
+    ]
+    page = _page(*runs)
+    (data,) = page.data
+    assert [each["k"][:5] for each in data["examples"]] == [[7, 39, 38, 37, 36]] * 4
+    assert [data["captions"][c] for c in data["examples"][0]["c"][:2]] == ["a photo of thing 7", "a photo of thing 39"]
+    assert data["examples"][0]["m"][0][:3] == [1, 0, 0]
+    assert data["metrics"] == ["top1"]
+    assert [_outcomes(data, m, "top1")["0000"] for m in (0, 1)] == [0, 1]
+    margin = rising[0, 7] - rising[0, 39]
+    assert data["examples"][0]["r"][0]["d"]["top1"][0] == pytest.approx(margin, rel=1e-5)
+    assert "two has 100.0 % right (top1 score), one 0.0 %" in page.said
+
+
+def test_tags_of_ones_own_divide_the_tables_and_can_be_filtered_by(tmp_path: Path) -> None:
+    task = pages.task(_FEW)
+    file = tmp_path / "tags.csv"
+    file.write_text(
+        "id,looks\n" + "".join(f"{each.id},{'old' if n < 5 else 'new'}\n" for n, each in enumerate(task.examples))
+    )
+    by = Breakdown(tags=read_tags(file))
+    page = _page(_small(tmp_path, task=task), by=by)
+    (data,) = page.data
+    assert data["columns"] == ["tag", "parity", "looks"]
+    assert [each["t"][2] for each in data["examples"]] == [["old"]] * 5 + [["new"]] * 7
+    assert "n 5" in page.said
 
 
 def test_the_page_says_how_each_run_was_measured_and_what_to_cite(many: tuple[Task, list[Run], str]) -> None:
