@@ -13,7 +13,7 @@ from compbench_analysis.compare import CELLS, Comparison
 from compbench_analysis.render import Grid, count, records, render
 from compbench_analysis.signature import partial, signature
 
-__all__ = ["to_text"]
+__all__ = ["marks", "notes", "to_text"]
 
 Row = dict[str, Any]
 _VIEW = {"n_draws": "draws", "target": "rule"}
@@ -30,6 +30,16 @@ def to_text(comparison: Comparison, style: str = "table", *, with_ids: bool = Fa
     if with_ids:
         raise UsageError(f"ids are not part of the format {style!r}; expected csv or json beside --ids")
     return render(list(_grids(comparison)), style)
+
+
+def marks(comparison: Comparison) -> list[str]:
+    """What is not whole, and what was chosen differently beside the models."""
+    return [*_partials(comparison), *_protocols(comparison)]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """How it was tested and how to read it."""
+    return list(_notes(comparison))
 
 
 def _rows(comparison: Comparison, style: str, with_ids: bool) -> Iterator[Row]:
