@@ -6,8 +6,10 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compbench.explained import explain
     from compbench.harness import load_model, load_run, run
     from compbench.models import from_pipeline
+    from compbench.page import report
     from compbench.plugins import model, task
     from compbench.rules import Rule
     from compbench.store import Run, Store
@@ -20,6 +22,8 @@ _HOMES = {
     "load_run": "harness",
     "load_model": "harness",
     "from_pipeline": "models",
+    "explain": "explained",
+    "report": "page",
     "model": "plugins",
     "task": "plugins",
     "Rule": "rules",
@@ -41,10 +45,12 @@ __all__ = [
     "ScoreMatrix",
     "Store",
     "Task",
+    "explain",
     "from_pipeline",
     "load_model",
     "load_run",
     "model",
+    "report",
     "run",
     "task",
 ]

@@ -22,6 +22,7 @@ from compbench_analysis.render import Grid, records, render
 if TYPE_CHECKING:
     from compbench.store import Run
     from compbench.types import Example
+    from compbench_analysis.breakdowns import Breakdown
 
 __all__ = ["main"]
 
@@ -109,47 +110,61 @@ def run(
     """
     from compbench import jobs, listing, progress
 
-    reporter, setting = progress.for_stderr(is_quiet=quiet), jobs.Settings(**settings)
+    setting = jobs.Settings(**settings)
+    reporter = progress.for_stderr(is_quiet=quiet, shard=setting.shard)
     asked = jobs.ordered(tasks, models, options, setting, reporter.say)
     if dry_run:
         _print(listing.plans(jobs.planned(asked, setting, reporter), style), output)
         return DONE
-    finished, n_failed = jobs.measure(asked, setting, reporter, by)
-    if finished:
-        text = _results(finished, style, by)
+    outcome = jobs.measure(asked, setting, reporter, by)
+    if outcome.runs and outcome.is_told_here(setting.shard):
+        text = _results(outcome.runs, style, by)
         is_for_reading = style == "table" and output is None
-        _print(f"{text}\n\n{listing.where(finished, setting.runs)}" if is_for_reading else text, output)
-    return FAILED if n_failed else DONE
+        _print(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
+    elif outcome.runs and not quiet:
+        click.echo(f"shard {setting.shard} done; what remains is with the others", err=True)
+    for failure in outcome.failures:
+        click.echo(f"error: {failure}", err=True)
+    return FAILED if outcome.failures else DONE
 
 
 @group.command(short_help="Print stored runs as a table.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @flags.runs
-@flags.by
+@flags.broken_down
 @click.option("--published", "with_published", is_flag=True, help="Beside them the scores that others have published.")
+@click.option(
+    "--each", "each_seed", is_flag=True, help="Apart from each other the runs that differ by their seed alone."
+)
+@click.option("--draws/--no-draws", default=True, help="What other draws would change, where errors are stored.")
 @flags.printed
 def show(
     references: Sequence[str],
     runs: Path | None,
     by: Sequence[str],
-    with_published: bool,
+    tags: Path | None,
+    is_crossed: bool,
     style: str,
     output: Path | None,
+    **shown: Any,
 ) -> None:
-    """Print stored runs; several models on one task are one table.
+    """Print stored runs; several models on one task are one table, several seeds of a model one row.
 
     RUN is a folder, task/model (its latest run), or the first letters of a digest.
 
     \b
     compbench show shapes/tiny-sd shapes/chance --by axis
+    compbench show winoground/sd2 --by tag --by visual --cross --published
     """
-    _print(_results(_find(references, runs), style, by, with_published=with_published), output)
+    from compbench_analysis.results import to_text
+
+    _print(to_text(_find(references, runs), style, _breakdown(by, tags, is_crossed), **shown), output)
 
 
 @group.command(short_help="Test whether stored runs differ.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN RUN...")
 @flags.runs
-@flags.by
+@flags.broken_down
 @click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
 @click.option("--ids", "with_ids", is_flag=True, help="With csv and json: the examples that only A has right, ...")
 @flags.printed
@@ -157,6 +172,8 @@ def compare(
     references: Sequence[str],
     runs: Path | None,
     by: Sequence[str],
+    tags: Path | None,
+    is_crossed: bool,
     limit: int | None,
     with_ids: bool,
     style: str,
@@ -173,7 +190,120 @@ def compare(
     from compbench_analysis.compare import compare as compare_runs
 
     chosen = [run if limit is None else run.limited(limit) for run in _find(references, runs)]
-    _print(compared.to_text(compare_runs(chosen, by or None), style, with_ids=with_ids), output)
+    comparison = compare_runs(chosen, _breakdown(by, tags, is_crossed))
+    _print(compared.to_text(comparison, style, with_ids=with_ids), output)
+
+
+@group.command(short_help="Say what a run's stored errors tell.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@flags.runs
+@flags.broken_down
+@click.option(
+    "--view",
+    type=click.Choice(["draws", "timesteps", "differences", "rules"]),
+    help="One of them alone: what a picture shows, then draws if not said. Else all.",
+)
+@click.option(
+    "--window", "windows", multiple=True, metavar="FIRST-LAST", help="Of timesteps (repeatable); else thirds."
+)
+@flags.printed
+def curves(
+    references: Sequence[str],
+    runs: Path | None,
+    by: Sequence[str],
+    tags: Path | None,
+    is_crossed: bool,
+    view: str | None,
+    windows: Sequence[str],
+    style: str,
+    output: Path | None,
+) -> None:
+    """Print accuracy against the number of draws, by timestep and by scoring rule; an --output .png is the picture.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest. Nothing is measured anew.
+
+    \b
+    compbench curves shapes/tiny-sd
+    compbench curves shapes/tiny-sd --view rules --output rules.png
+    """
+    from compbench_analysis import traced
+
+    chosen, by_tags = _find(references, runs), _breakdown(by, tags, is_crossed)
+    asked = traced.Asked(by_tags, tuple(map(traced.window, windows)))
+    if output is not None and output.suffix.lower() in traced.PICTURES:
+        figure = traced.picture(chosen, view or "draws", asked)
+        with _writing(output):
+            figure.savefig(output, dpi=200)
+        click.echo(f"picture written to {output}", err=True)
+    else:
+        _print(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style), output)
+
+
+@group.command(short_help="Write one page to read, share and keep.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.option("--output", default=Path("report.html"), show_default=True, type=flags.PATH, callback=flags.check_folder)
+@flags.runs
+@flags.broken_down
+@click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
+@flags.data
+@click.option(
+    "--images/--no-images", "with_images", default=None, help="Pictures and captions; else those of data that is open."
+)
+@click.option("--open", "is_opened", is_flag=True, help="Show the page in the browser.")
+def report(
+    references: Sequence[str],
+    output: Path,
+    runs: Path | None,
+    by: Sequence[str],
+    tags: Path | None,
+    is_crossed: bool,
+    is_opened: bool,
+    **look: Any,
+) -> None:
+    """Write one HTML file: who wins and is it real, where, why (all examples), how it was measured.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+
+    \b
+    compbench report shapes/tiny-sd shapes/tiny-clip --output report.html
+    """
+    import webbrowser
+
+    from compbench.page import report as write_report
+
+    chosen, by_tags = _find(references, runs), _breakdown(by, tags, is_crossed)
+    page = write_report(chosen, output, by=by_tags, say=lambda message: click.echo(message, err=True), **look)
+    click.echo(f"written to {page}", err=True)
+    if is_opened:
+        webbrowser.open(page.absolute().as_uri())
+
+
+@group.command(short_help="Show where in the images a model's decision was made.")
+@click.argument("reference", metavar="RUN")
+@click.argument("example_id", metavar="EXAMPLE")
+@click.option("--image", type=click.IntRange(0), help="This image alone, numbered from 0.")
+@click.option(
+    "--captions",
+    type=(click.IntRange(0), click.IntRange(0)),
+    metavar="A B",
+    help="Two captions, numbered from 0; else the true one and the false one that scores best.",
+)
+@click.option("--draws", type=click.IntRange(1), help="Of the bank; else as many as the run is scored on.")
+@flags.runs
+@flags.data
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@flags.offline
+def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
+    """Map over the images where the model's error tells two captions apart; kept with the run, shown by report.
+
+    \b
+    compbench explain shapes/tiny-sd object-001
+    """
+    from compbench.explained import explain as explain_example
+
+    (run,) = _find([reference], runs)
+    made = explain_example(run, example_id, say=lambda message: click.echo(message, err=True), **asked)
+    click.echo(made.path)
 
 
 @group.command("list", short_help="List models, tasks or stored runs.")
@@ -213,10 +343,19 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 @group.command("show-task", short_help="Look at examples of a task.")
 @click.argument("task")
 @flags.data
+@flags.prompts
 @click.option("--n", default=8, show_default=True, type=click.IntRange(1), help="How many, spread over the task.")
 @flags.offline
 @flags.printed
-def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str, output: Path | None) -> None:
+def show_task(
+    task: str,
+    data: Path | None,
+    prompts: Sequence[Path],
+    n: int,
+    is_offline: bool,
+    style: str,
+    output: Path | None,
+) -> None:
     """Print examples of a task; with an --output that ends in .png, draw them as well.
 
     \b
@@ -225,7 +364,7 @@ def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str
     from compbench import listing, registry
     from compbench.store import subset
 
-    loaded = registry.task(task, data=data, is_offline=is_offline)
+    loaded = registry.task(task, data=data, is_offline=is_offline, prompts=prompts)
     chosen = set(subset([example.id for example in loaded.examples], n))
     examples = [example for example in loaded.examples if example.id in chosen]
     if output is not None and output.suffix.lower() in _PICTURES:
@@ -257,6 +396,46 @@ def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **se
     from compbench.harness import import_scores
 
     _print(_results([import_scores(path, **settings)], style, by), output)
+
+
+@group.command(short_help="Turn scores into probabilities of classes.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@flags.runs
+@click.option("--share", default=0.2, show_default=True, help="Of the examples, to fit the temperature on.")
+@click.option("--seed", default=0, show_default=True, help="Of which examples those are.")
+@click.option("--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="Of confidence.")
+@click.option("--examples", "with_examples", is_flag=True, help="With csv and json: the probabilities of each example.")
+@flags.printed
+def calibrate(
+    references: Sequence[str],
+    runs: Path | None,
+    style: str,
+    output: Path | None,
+    with_examples: bool,
+    **settings: Any,
+) -> None:
+    """Fit the temperature of p(class | image) on some examples and say of the others how far it can be believed.
+
+    RUN is a classification: a folder, task/model (its latest run), or the first letters of a digest. An --output .png
+    is the reliability diagram.
+
+    \b
+    compbench calibrate shape-classes/tiny-sd shape-classes/tiny-clip
+    compbench calibrate shape-classes/tiny-sd --output reliability.png
+    """
+    from compbench_analysis import calibrated, traced
+    from compbench_analysis.calibration import calibrate as calibrate_run
+    from compbench_analysis.signature import labels
+
+    chosen = _find(references, runs)
+    found = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
+    if output is not None and output.suffix.lower() in traced.PICTURES:
+        figure = calibrated.reliability_diagram(found)
+        with _writing(output):
+            figure.savefig(output, dpi=200)
+        click.echo(f"picture written to {output}", err=True)
+    else:
+        _print(calibrated.to_text(found, style, with_examples=with_examples), output)
 
 
 @group.command(short_help="Write the scores of a run, one row an example.")
@@ -320,10 +499,16 @@ def _find(references: Sequence[str], root: Path | None) -> list[Run]:
     return list({run.path: run for run in map(store.find, references)}.values())
 
 
-def _results(runs: Sequence[Run], style: str, by: Sequence[str], *, with_published: bool = False) -> str:
+def _results(runs: Sequence[Run], style: str, by: Sequence[str]) -> str:
     from compbench_analysis.results import to_text
 
-    return to_text(runs, style, by or None, with_published=with_published)
+    return to_text(runs, style, by or None)
+
+
+def _breakdown(by: Sequence[str], tags: Path | None, is_crossed: bool) -> Breakdown:
+    from compbench_analysis.breakdowns import Breakdown, read_tags
+
+    return Breakdown(tuple(by), None if tags is None else read_tags(tags), is_crossed)
 
 
 def _described(kind: str | None, name: str) -> Grid:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from compbench.metrics import named
-from compbench.types import Bools, Floats, Ints, UsageError
+from compbench.types import Bools, Ints, Metric, UsageError
 from compbench_analysis import paired, tables
+from compbench_analysis.breakdowns import By
+from compbench_analysis.intervals import Sample, effective_n
+from compbench_analysis.judging import Population, metrics_of
 from compbench_analysis.paired import Agreement
 from compbench_analysis.signature import labels
 
@@ -25,11 +27,10 @@ if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["CELLS", "REST", "Comparison", "compare"]
+__all__ = ["CELLS", "REST", "Comparison", "compare", "effective"]
 
 CELLS = ("both", "only_a", "only_b", "neither")
 REST = "the rest"
-_MARGINS = ("text", "image")  # the metrics that have one
 _MOST_TAGS_IN_PAIRS = 5  # more tags than this are each held against the rest
 
 
@@ -70,13 +71,14 @@ class _Pair:
     """Two runs on the same examples, by metric: outcomes and standardised margins [N] in the order of the ids."""
 
     names: dict[str, str]  # the columns that say which pair a row is of
+    metrics: dict[str, Metric]
     outcomes: dict[str, pd.DataFrame]  # metric -> columns a, b; index ids
     margins: dict[str, pd.Series]  # metric -> A minus B; index ids
 
 
 def compare(
     runs: Iterable[Run],
-    by: str | Sequence[str] | None = None,
+    by: By = None,
     rule: Rule | None = None,
     *,
     n_resamples: int = 9999,
@@ -93,11 +95,11 @@ def compare(
     done = runs[0].done((rule or runs[0].rule).n_draws)
     tags = tables.tag_groups(examples, by, runs[0].info["task"].get("tag_order", {}))
     tags = [(column, tag, [each for each in ids if each in done]) for column, tag, ids in tags]
-    groups = _groups(examples)
+    population = Population(examples)
     pairs = list(_pairs(runs, names, rule))
-    outcomes = [row for pair in pairs for row in _outcomes(pair, tags, groups, n_resamples, seed)]
-    margins = [row for pair in pairs for row in _margins(pair, tags, groups, n_resamples, seed)]
-    n_shared = int((np.bincount(groups.loc[sorted(done)]) > 1).sum())
+    outcomes = [row for pair in pairs for row in _outcomes(pair, tags, population, n_resamples, seed)]
+    margins = [row for pair in pairs for row in _margins(pair, tags, population, n_resamples, seed)]
+    n_shared = int((np.bincount(population.alone(sorted(done)).clusters) > 1).sum())
     interactions = [] if n_shared else [row for pair in pairs for row in _interactions(pair, tags)]
     return Comparison(
         runs=runs,
@@ -108,6 +110,15 @@ def compare(
         examples=pd.DataFrame([row for pair in pairs for row in _cells(pair)]),
         n_shared_groups=n_shared,
     )
+
+
+def effective(a: Bools, b: Bools, sample: Sample) -> Agreement:
+    """The agreement as of so many examples as stand alone and know the difference as well (Rao & Scott, 1992)."""
+    gains = a.astype(float) - b
+    mean = sample.mean(gains)
+    spread = sample.mean((gains - mean) ** 2)
+    n = float(effective_n(gains, sample, spread))
+    return Agreement(*(n * float(sample.mean(cell.astype(float))) for cell in _where(a, b).values()))
 
 
 def _check(runs: Sequence[Run], rule: Rule | None) -> None:
@@ -154,19 +165,20 @@ def _name(run: Run) -> str:
 
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None) -> Iterator[_Pair]:
     frames = [run.to_frame(rule).set_index("id").sort_index() for run in runs]
-    known = named(runs[0].info["task"]["metrics"], unconditional=True)
-    metrics = [metric.name for metric in known if all(metric.name in frame for frame in frames)]
+    known = metrics_of(runs[0], replace(rule or runs[0].rule, unconditional=True))
+    metrics = [metric for metric in known if all(metric.name in frame for frame in frames)]
     for a, b in combinations(range(len(runs)), 2):
         yield _Pair(
             names={"task": runs[a].key.task, "a": names[a], "b": names[b], "metric": ""},
+            metrics={metric.name: metric for metric in metrics},
             outcomes={
-                metric: pd.DataFrame({"a": frames[a][metric], "b": frames[b][metric]}).dropna().astype(bool)
-                for metric in metrics
+                each.name: pd.DataFrame({"a": frames[a][each.name], "b": frames[b][each.name]}).dropna().astype(bool)
+                for each in metrics
             },
             margins={
-                metric: _standardised(frames[a], metric) - _standardised(frames[b], metric)
-                for metric in metrics
-                if metric in _MARGINS
+                each.name: _standardised(frames[a], each.name) - _standardised(frames[b], each.name)
+                for each in metrics
+                if f"{each.name}_margin" in frames[a] and f"{each.name}_margin" in frames[b]
             },
         )
 
@@ -179,17 +191,16 @@ def _standardised(frame: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def _outcomes(
-    pair: _Pair, tags: Sequence[tuple[str, str, list[str]]], groups: pd.Series, n_resamples: int, seed: int
+    pair: _Pair, tags: Sequence[tuple[str, str, list[str]]], population: Population, n_resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     for metric, outcomes in pair.outcomes.items():
         for column, tag, ids in tags:
             rows = outcomes.loc[sorted(set(ids).intersection(outcomes.index))]
             a, b = rows["a"].to_numpy(), rows["b"].to_numpy()
-            cells, own_groups = Agreement.of(a, b), _numbered(groups, rows.index)
-            is_shared = len(set(own_groups.tolist())) < len(own_groups)
+            cells, sample = Agreement.of(a, b), population.sample(pair.metrics[metric], list(map(str, rows.index)))
+            is_plain = sample.method == "wilson"
             gains = a.astype(float) - b
-            low, high = paired.interval(_thinned(cells, gains, own_groups) if is_shared else cells)
-            p = paired.sign_flips(gains, own_groups, n_resamples=n_resamples, seed=seed) if is_shared else None
+            low, high = paired.interval(cells if is_plain else effective(a, b, sample))
             yield {
                 **pair.names,
                 "metric": metric,
@@ -197,24 +208,28 @@ def _outcomes(
                 "tag": tag,
                 "n": len(rows),
                 **asdict(cells),
-                "value_a": float(a.mean()) if len(a) else math.nan,
-                "value_b": float(b.mean()) if len(b) else math.nan,
-                "difference": cells.difference,
+                "value_a": float(sample.mean(a.astype(float))),
+                "value_b": float(sample.mean(b.astype(float))),
+                "difference": cells.difference if is_plain else float(sample.mean(gains)),
                 "low": low,
                 "high": high,
-                "p": paired.mcnemar(cells) if p is None else p,
-                "detectable": math.nan if is_shared else paired.detectable(cells),
+                "method": sample.method,
+                "is_small": tables.is_small(len(rows), low, high),
+                "p": paired.mcnemar(cells)
+                if is_plain
+                else paired.sign_flips(gains * sample.weights, sample.clusters, n_resamples=n_resamples, seed=seed),
+                "detectable": paired.detectable(cells) if is_plain else math.nan,
                 **{f"ids_{cell}": list(rows.index[where]) for cell, where in _where(a, b).items()},
             }
 
 
 def _margins(
-    pair: _Pair, tags: Sequence[tuple[str, str, list[str]]], groups: pd.Series, n_resamples: int, seed: int
+    pair: _Pair, tags: Sequence[tuple[str, str, list[str]]], population: Population, n_resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     for metric, margins in pair.margins.items():
         for column, tag, ids in tags:
             rows = margins.loc[sorted(set(ids).intersection(margins.index))]
-            differences, own_groups = rows.to_numpy(), _numbered(groups, rows.index)
+            differences, sample = rows.to_numpy(), population.alone(list(map(str, rows.index)))
             yield {
                 **pair.names,
                 "metric": metric,
@@ -222,12 +237,13 @@ def _margins(
                 "tag": tag,
                 "n": len(rows),
                 "difference": float(differences.mean()) if len(rows) else math.nan,
-                "p": paired.sign_flips(differences, own_groups, n_resamples=n_resamples, seed=seed),
+                "p": paired.sign_flips(differences, sample.clusters, n_resamples=n_resamples, seed=seed),
             }
 
 
 def _interactions(pair: _Pair, tags: Sequence[tuple[str, str, list[str]]]) -> Iterator[dict[str, Any]]:
-    for metric, outcomes in pair.outcomes.items():
+    alone = {name: its for name, its in pair.outcomes.items() if not pair.metrics[name].is_per_class}
+    for metric, outcomes in alone.items():
         for column, tag, other_tag, ids, other_ids in _contrasts(tags, outcomes.index):
             first, second = outcomes.loc[ids], outcomes.loc[other_ids]
             cells, others = (Agreement.of(each["a"].to_numpy(), each["b"].to_numpy()) for each in (first, second))
@@ -283,27 +299,6 @@ def _corrected(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         for row, p_holm in zip(members, corrected, strict=True):
             row |= {"p_holm": p_holm, "family": family, "n_tests": n_tests}
     return pd.DataFrame(list(rows))
-
-
-def _groups(examples: pd.DataFrame) -> pd.Series:
-    """A number for the group of each example id; examples that share one share an image or a source."""
-    ids = [str(each) for each in examples["id"]]
-    names = [str(group) or example_id for group, example_id in zip(examples["group"], ids, strict=True)]
-    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
-    return pd.Series([numbers[name] for name in names], index=ids)
-
-
-def _numbered(groups: pd.Series, ids: pd.Index) -> Ints:
-    """The groups of the ids as 0, 1, 2 ..."""
-    return np.unique(groups.loc[ids].to_numpy(), return_inverse=True)[1]
-
-
-def _thinned(cells: Agreement, gains: Floats, groups: Ints) -> Agreement:
-    """The counts over the design effect of shared groups (Rao & Scott, 1992), never more than there are."""
-    centred = gains - gains.mean()
-    alone, together = float((centred**2).sum()), float((np.bincount(groups, weights=centred) ** 2).sum())
-    effect = max(1.0, together / alone) if alone else 1.0
-    return Agreement(*(count / effect for count in asdict(cells).values()))
 
 
 def _where(a: Bools, b: Bools) -> Mapping[str, Bools]:

@@ -13,10 +13,9 @@ from compbench_analysis.compare import CELLS, Comparison
 from compbench_analysis.render import Grid, count, records, render
 from compbench_analysis.signature import partial, signature
 
-__all__ = ["to_text"]
+__all__ = ["marks", "notes", "to_text"]
 
 Row = dict[str, Any]
-_FEW = 30  # examples; below, one of them is more than three points
 _VIEW = {"n_draws": "draws", "target": "rule"}
 _NO_PROTOCOL = {"seed", "weights"}
 
@@ -31,6 +30,16 @@ def to_text(comparison: Comparison, style: str = "table", *, with_ids: bool = Fa
     if with_ids:
         raise UsageError(f"ids are not part of the format {style!r}; expected csv or json beside --ids")
     return render(list(_grids(comparison)), style)
+
+
+def marks(comparison: Comparison) -> list[str]:
+    """What is not whole, and what was chosen differently beside the models."""
+    return [*_partials(comparison), *_protocols(comparison)]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """How it was tested and how to read it."""
+    return list(_notes(comparison))
 
 
 def _rows(comparison: Comparison, style: str, with_ids: bool) -> Iterator[Row]:
@@ -160,8 +169,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if len(comparison.interactions):
         yield "Gains in two tags: exact permutation of examples between them; interval by MOVER (Zou & Donner, 2008)."
         yield "One tag with a small p and one without is no sign that they differ; a small p here is."
-    if min(comparison.outcomes["n"]) < _FEW:
-        yield f"*: fewer than {_FEW} examples; one of them is more than 3 points."
+    if min(comparison.outcomes["n"]) < tables.FEW:
+        yield f"*: fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
 
 
 def _families(*frames: pd.DataFrame) -> Iterator[str]:
@@ -180,7 +189,7 @@ def _tag(tag: str, n: int, row: Row, rows: Sequence[Row]) -> str:
     """A tag with n; with its column where two columns are shown, and marked where examples are few."""
     columns = {each["column"] for each in rows if each["column"]}
     name = f"{row['column']}: {tag}" if row["column"] and len(columns) > 1 else tag
-    return f"{name} ({n})" + ("*" if n < _FEW else "")
+    return f"{name} ({n})" + ("*" if n < tables.FEW else "")
 
 
 def _difference(row: Row) -> str:

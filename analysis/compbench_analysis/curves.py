@@ -7,33 +7,31 @@ the draws add to a score's uncertainty does not shrink with more examples, and s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from compbench.rules import TARGETS, Rule
 from compbench.types import ErrorTable, Floats, UsageError
 from compbench_analysis import tables
+from compbench_analysis.breakdowns import By
+from compbench_analysis.intervals import interval, standard_error
+from compbench_analysis.judging import Population
 from compbench_analysis.readings import Stored
 from compbench_analysis.resampling import balanced_subsets, half_samples
 from compbench_analysis.signature import labels
+from compbench_analysis.weightings import Window, weightings
 
 if TYPE_CHECKING:
+    from compbench.rules import Rule
     from compbench.store import Run
 
 __all__ = ["by_draws", "by_rule", "by_timestep", "differences", "monte_carlo"]
 
-By = str | Sequence[str] | None
-Window = tuple[float, float]
 _Z = 1.959964  # of a normal 95 % interval
-_SOURCES = {
-    "native": "the network's own training loss",
-    "eps": "Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023",
-    "v": "Salimans and Ho, Progressive Distillation, ICLR 2022",
-    "x0": "Salimans and Ho, Progressive Distillation, ICLR 2022",
-}
-_CELL = ["task", "model", "column", "tag", "metric", "n", "chance", "n_total", "is_partial", "run"]
+_CELL = ["task", "model", "column", "tag", "metric", "n", "is_small", "chance", "n_total", "is_partial", "run"]
 
 
 def by_draws(
@@ -70,7 +68,8 @@ def differences(
     """How much larger the error of wrong pairs is than that of right ones, by bin of timesteps and by tag.
 
     An example's difference is paired: same pictures, captions and noise. `difference` is the mean over examples, `low`
-    to `high` its normal 95 % interval over the sampling of examples; above 0 the bin speaks for the right pairs.
+    to `high` its 95 % interval (Student's t) over the sampling of examples, or of the groups that share a picture;
+    above 0 the bin speaks for the right pairs.
     """
     return _frames(_differences(run, label, by, rule, n_bins) for run, label in _labelled(runs))
 
@@ -93,10 +92,10 @@ def by_rule(
     n_draws: int | None = None,
     windows: Sequence[Window] | None = None,
 ) -> pd.DataFrame:
-    """Each cell of `tables.tidy` under each scoring rule: every target, then the native one within timestep windows.
+    """Each cell of `tables.tidy` under each scoring rule: targets, weightings, windows, and the reductions stored.
 
-    `rule` names it and `source` says where it comes from. `n_draws`: of the bank's first draws (None: the run's view);
-    `windows` are (first, last) timesteps, both within (None: thirds of the draws).
+    `rule` names it and `source` says where it comes from (weightings.py). `n_draws`: of the bank's first draws (None:
+    the run's view); `windows` are (first, last) timesteps, both within (None: thirds of the draws).
     """
     return _frames(_by_rule(run, label, by, n_draws, windows) for run, label in _labelled(runs))
 
@@ -111,7 +110,7 @@ def _by_draws(
         raise UsageError(f"{unfit[0]} draws were asked for; expected 1 to {n_all}, which run {str(run.path)!r} holds")
     prefixes = np.stack([(np.arange(n_all) < each) / each for each in counts])
     subsets = [balanced_subsets(stored.draws.timesteps, each, n_subsets, seed) for each in counts]
-    for row, share in _read(stored, label, by, np.concatenate([prefixes, *subsets])):
+    for row, share, _ in _read(stored, label, by, np.concatenate([prefixes, *subsets])):
         spread = share[len(counts) :].reshape(len(counts), n_subsets)
         lows, highs = np.percentile(spread, [2.5, 97.5], axis=1)
         for number, count in enumerate(counts):
@@ -128,13 +127,13 @@ def _by_draws(
 def _by_timestep(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -> Iterator[dict[str, Any]]:
     stored = Stored(run, rule)
     bins = _bins(stored, n_bins)
-    for row, share in _read(stored, label, by, _within(bins, stored.n_draws)):
-        for members, value in zip(bins, share, strict=True):
-            yield {**_cell(row), **_described(stored, members), **_with_interval(value, row["n"])}
+    for row, share, (lows, highs) in _read(stored, label, by, _within(bins, stored.n_draws)):
+        for members, value, low, high in zip(bins, share, lows, highs, strict=True):
+            yield {**_cell(row), **_described(stored, members), "value": value, "low": low, "high": high}
 
 
 def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -> Iterator[dict[str, Any]]:
-    stored = Stored(run, rule)
+    stored, population = Stored(run, rule), Population(run.examples())
     bins = _bins(stored, n_bins)
     weights = _within(bins, stored.n_draws) * stored.weights
     found: dict[str, Floats] = {}
@@ -143,10 +142,11 @@ def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
         paired = np.flatnonzero(np.isfinite(by_bin).all(1))
         found |= {table.ids[each]: by_bin[each] for each in paired}
     for column, tag, ids in _groups(run, by):
-        members = [found[each] for each in ids if each in found]
-        its = np.stack(members) if members else np.full((1, n_bins), np.nan)
-        se = its.std(0, ddof=1) / np.sqrt(len(its)) if len(its) > 1 else np.full(n_bins, np.nan)
-        mean = its.mean(0)
+        members = sorted(each for each in ids if each in found)
+        its = np.array([found[each] for each in members]).reshape(-1, n_bins).T  # [bins, n]
+        sample = population.alone(members)
+        mean, (se, n_free) = sample.mean(its), standard_error(its, sample)
+        reach = se * stats.t.ppf(0.975, max(n_free, 1))
         for number, draws in enumerate(bins):
             yield {
                 "task": run.key.task,
@@ -154,10 +154,11 @@ def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
                 "column": column,
                 "tag": tag,
                 "n": len(members),
+                "is_small": len(members) < tables.FEW,
                 **_described(stored, draws),
                 "difference": mean[number],
-                "low": mean[number] - _Z * se[number],
-                "high": mean[number] + _Z * se[number],
+                "low": mean[number] - reach[number],
+                "high": mean[number] + reach[number],
                 "is_partial": run.is_partial,
                 "run": run.key.digest,
             }
@@ -167,7 +168,7 @@ def _monte_carlo(
     run: Run, label: str, by: By, rule: Rule | None, n_resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     stored = Stored(run, rule)
-    for row, share in _read(stored, label, by, half_samples(stored.draws.timesteps, n_resamples, seed)):
+    for row, share, _ in _read(stored, label, by, half_samples(stored.draws.timesteps, n_resamples, seed)):
         se, value = float(share.std(ddof=1)), row["value"]
         yield {
             **row,
@@ -181,30 +182,20 @@ def _monte_carlo(
 def _by_rule(
     run: Run, label: str, by: By, n_draws: int | None, windows: Sequence[Window] | None
 ) -> Iterator[dict[str, Any]]:
-    stored = Stored(run, Rule("native", n_draws or run.rule.n_draws))
-    readings = dict(_named_readings(stored, windows))
-    for row, share in _read(stored, label, by, np.stack([weights for _, weights in readings.values()])):
-        for (name, (source, weights)), value in zip(readings.items(), share, strict=True):
-            how = {"rule": name, "source": source, "n_draws": int((weights > 0).sum())}
-            yield {**_cell(row), **how, **_with_interval(value, row["n"])}
+    view = run.rule
+    for reduction in _reductions(run, view):
+        stored = Stored(run, replace(view, target="native", n_draws=n_draws or view.n_draws, reduction=reduction))
+        readings = list(weightings(stored.draws, reduction, windows, str(run.path)))
+        weights = np.stack([each.weights for each in readings])
+        for row, share, (lows, highs) in _read(stored, label, by, weights):
+            for each, value, low, high in zip(readings, share, lows, highs, strict=True):
+                how = {"rule": each.name, "source": each.source, "n_draws": int((each.weights > 0).sum())}
+                yield {**_cell(row), **how, "value": value, "low": low, "high": high}
 
 
-def _named_readings(stored: Stored, windows: Sequence[Window] | None) -> Iterator[tuple[str, tuple[str, Floats]]]:
-    """Each rule with its source and its weights [D]."""
-    for target in TARGETS:
-        yield target, (_SOURCES[target], Rule(target).weights(stored.draws) / stored.n_draws)
-    timesteps = stored.draws.timesteps
-    if windows is None:
-        n_windows = min(3, stored.n_draws)
-        windows = [(timesteps[each].min(), timesteps[each].max()) for each in _bins(stored, n_windows)]
-    for first, last in windows:
-        is_inside = (timesteps >= first) & (timesteps <= last)
-        if not is_inside.any():
-            raise UsageError(
-                f"no draw has a timestep from {first:g} to {last:g}; those of run {str(stored.run.path)!r} lie from "
-                f"{timesteps.min():g} to {timesteps.max():g}"
-            )
-        yield f"native, t {first:g}–{last:g}", ("native, within a window of timesteps", is_inside / is_inside.sum())
+def _reductions(run: Run, view: Rule) -> list[str]:
+    """What the run stores, the one that it is read by first; a sum of several where it is read by that."""
+    return list(dict.fromkeys([view.reduction, *run.reductions()]))
 
 
 def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:
@@ -221,13 +212,18 @@ def _groups(run: Run, by: By) -> list[tuple[str, str, list[str]]]:
     return tables.tag_groups(run.examples(), by, run.info["task"].get("tag_order", {}))
 
 
-def _read(stored: Stored, label: str, by: By, readings: Floats) -> Iterator[tuple[dict[str, Any], Floats]]:
-    """Each row of the table with the share [R] that is right under each reading."""
-    outcomes = stored.outcomes(readings)
+def _read(
+    stored: Stored, label: str, by: By, readings: Floats
+) -> Iterator[tuple[dict[str, Any], Floats, tuple[Floats, Floats]]]:
+    """Each row of the table with its number [R] under each reading, and the intervals of these over examples."""
+    outcomes, population = stored.outcomes(readings), Population(stored.run.examples())
     members = {(column, tag): ids for column, tag, ids in _groups(stored.run, by)}
     for row in tables.tidy(stored.run, by, stored.rule).to_dict("records"):
         row = {**{str(name): each for name, each in row.items()}, "model": label}
-        yield row, outcomes[row["metric"]].share(members[row["column"], row["tag"]])
+        its = outcomes[row["metric"]]
+        ids = its.measured(members[row["column"], row["tag"]])
+        sample, right = population.sample(its.metric, ids), its.right(ids)
+        yield row, sample.mean(right), interval(right, sample)
 
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,11 +247,6 @@ def _described(stored: Stored, members: np.ndarray) -> dict[str, Any]:
     timesteps = stored.draws.timesteps[members]
     within = {"first": timesteps.min(), "timestep": timesteps.mean(), "last": timesteps.max()}
     return {**{name: float(each) for name, each in within.items()}, "n_draws": len(members)}
-
-
-def _with_interval(value: float, n: int) -> dict[str, float]:
-    low, high = tables.wilson(round(value * n) if n else 0, n)
-    return {"value": float(value), "low": low, "high": high}
 
 
 def _wrong_minus_right(table: ErrorTable) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from compbench.types import Bools, Floats, Ints
-from compbench_analysis.tables import wilson
+from compbench_analysis.intervals import wilson
 
 __all__ = ["Agreement", "detectable", "gain_interval", "gain_test", "holm", "interval", "mcnemar", "sign_flips"]
 

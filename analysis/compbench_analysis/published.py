@@ -13,6 +13,7 @@ from typing import Any
 
 from compbench.types import UsageError
 from compbench_analysis import tables
+from compbench_analysis.intervals import wilson
 
 __all__ = ["NOTE", "count_of", "lines", "rows", "sources"]
 
@@ -83,7 +84,7 @@ def _counted(line: Mapping[str, str]) -> tuple[int, int]:
 
 
 def _row(line: Mapping[str, str], tag: str, n_right: int, n: int) -> dict[str, Any]:
-    low, high = tables.wilson(n_right, n)
+    low, high = wilson(n_right, n)
     return {
         "task": line["task"],
         "model": f"{line['model']} ({_MARK})",
@@ -95,11 +96,14 @@ def _row(line: Mapping[str, str], tag: str, n_right: int, n: int) -> dict[str, A
         "value": n_right / n,
         "low": low,
         "high": high,
+        "method": "wilson",
+        "is_small": tables.is_small(n, low, high),
         "ties": None,
         "chance": None,
         "n_total": n,
         "is_partial": False,
         "run": "",
+        "seeds": 1,
         "source": line["source"],
         "protocol": line["protocol"],
     }

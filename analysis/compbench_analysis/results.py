@@ -1,22 +1,29 @@
-"""Everything that a run of the benchmark has to say, as text: scores, cost, ties, what is partial, signatures."""
+"""Everything that runs of the benchmark have to say, as text: scores, cost, ties, what is partial, signatures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from compbench_analysis import published, tables
+from compbench.types import UsageError
+from compbench_analysis import blocks, breakdowns, curves, published, raced, tables
+from compbench_analysis.breakdowns import By
+from compbench_analysis.intervals import METHODS
 from compbench_analysis.render import Grid, count, duration, records, render
+from compbench_analysis.seeds import Family, alone, families
 from compbench_analysis.signature import labels, partial, signature
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["Cost", "cost", "to_text"]
+__all__ = ["Cost", "cost", "to_text", "with_draws"]
+
+_DRAWS = ["draws_se", "draws_low", "draws_high"]
+_N_RESAMPLES = 400  # of the draws: the standard error of a standard deviation is then 4 % of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +35,72 @@ class Cost:
     device: str
 
 
+@dataclass(frozen=True)
+class _Look:
+    """How the runs are read."""
+
+    by: By
+    rule: Rule | None
+    is_each: bool
+    has_draws: bool
+    has_published: bool
+
+
 def to_text(
     runs: Sequence[Run],
     style: str = "table",
-    by: str | Sequence[str] | None = None,
+    by: By = None,
     rule: Rule | None = None,
     *,
     with_published: bool = False,
+    each_seed: bool = False,
+    draws: bool = True,
 ) -> str:
     """The runs in one of render.FORMATS: one table for each task, its runs in the order given.
 
-    csv and json are `tables.tidy` with the signature, the cost and the folder of its run on each row; with_published
-    adds what others have published of the task, each row with its source and protocol.
+    csv and json are `tables.over_seeds` with the signature, the cost and the folder of its run on each row.
+    with_published adds what others have published of the task, each row with its source and protocol; each_seed shows
+    runs apart that differ by their seed alone; draws adds what other draws would change, where errors are stored.
     """
-    parts = [(part, _published(part[0], by) if with_published else []) for part in _by_task(runs)]
+    look = _Look(by, rule, each_seed, draws, with_published)
+    parts = _by_task(runs)
     if style in ("csv", "json"):
-        return records((row for part, more in parts for row in [*_rows(part, by, rule), *more]), style)
-    return "\n\n\n".join(render(_grids(part, by, rule, more), style) for part, more in parts)
+        return records((row for part in parts for row in _rows(part, look)), style)
+    return "\n\n\n".join(render(_grids(part, look), style) for part in parts)
 
 
 def cost(run: Run) -> Cost:
     """The sum over the run's parts, whoever measured them."""
-    parts = run.parts()
+    return _cost([run])
+
+
+def with_draws(
+    frame: pd.DataFrame, runs: Iterable[Run], by: By = None, rule: Rule | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """A tidy frame with the Monte Carlo columns of `curves.monte_carlo`, and why a run of errors has none.
+
+    They are NaN for runs of scores, and for a row over several seeds, whose `sd` tells of other draws.
+    """
+    measured: dict[tuple[object, ...], list[float]] = {}
+    reasons: list[str] = []
+    for run in runs:
+        if run.reductions():
+            try:
+                found = curves.monte_carlo(run, by, rule, n_resamples=_N_RESAMPLES)
+            except UsageError as error:
+                reasons.append(f"No {blocks.DRAWS}: {error}.")
+                continue
+            measured |= {_cell(row): [row[name] for name in _DRAWS] for row in found.to_dict("records")}
+    values = [measured.get(_cell(row), [float("nan")] * len(_DRAWS)) for row in frame.to_dict("records")]
+    return frame.assign(**{name: [its[n] for its in values] for n, name in enumerate(_DRAWS)}), reasons
+
+
+def _cell(row: dict[Any, Any]) -> tuple[object, ...]:
+    return row["run"], row["column"], row["tag"], row["metric"]
+
+
+def _cost(runs: Sequence[Run]) -> Cost:
+    parts = [part for run in runs for part in run.parts()]
     devices = dict.fromkeys(str(each["device"]) for each in parts if each.get("device"))
     return Cost(
         n_evaluations=sum(int(str(each.get("n_errors") or 0)) for each in parts),
@@ -65,59 +116,115 @@ def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
     return [[run for run in runs if (run.key.task, run.key.task_revision) == each] for each in order]
 
 
-def _rows(runs: Sequence[Run], by: str | Sequence[str] | None, rule: Rule | None) -> Iterator[dict[str, Any]]:
+def _read(runs: Sequence[Run], look: _Look) -> tuple[list[Family], pd.DataFrame, list[str]]:
+    """The rows of the table, which runs they are of, and why a run has no Monte Carlo part."""
+    if look.is_each:
+        members = alone(runs)
+        frame = tables.tidy(runs, look.by, look.rule).assign(seeds=1, sd=float("nan"))
+    else:
+        members = families(runs, look.rule)
+        frame = tables.over_seeds(runs, look.by, look.rule)
+    single = [each.runs[0] for each in members if len(each.runs) == 1 and look.has_draws]
+    frame, reasons = with_draws(frame, single, look.by, look.rule)
+    return members, frame, reasons
+
+
+def _rows(runs: Sequence[Run], look: _Look) -> Iterator[dict[str, Any]]:
+    members, frame, _ = _read(runs, look)
     more = {
-        run.key.digest: {**asdict(cost(run)), "signature": signature(run, rule), "folder": str(run.path)}
-        for run in runs
+        each.digest: {
+            **asdict(_cost(each.runs)),
+            "signature": " ".join(signature(run, look.rule) for run in each.runs),
+            "folder": ";".join(str(run.path) for run in each.runs),
+        }
+        for each in members
     }
-    for row in tables.plain_rows(tables.tidy(runs, by, rule)):
+    for row in tables.plain_rows(frame):
         yield {**row, **more[row["run"]]}
+    yield from _published(runs, look)
 
 
-def _published(run: Run, by: str | Sequence[str] | None) -> list[dict[str, Any]]:
-    return published.rows(run.key.task, [by] if isinstance(by, str) else by)
+def _published(runs: Sequence[Run], look: _Look) -> list[dict[str, Any]]:
+    names = breakdowns.breakdown(look.by).names
+    return published.rows(runs[0].key.task, names) if look.has_published else []
 
 
-def _grids(
-    runs: Sequence[Run], by: str | Sequence[str] | None, rule: Rule | None, more: list[dict[str, Any]]
-) -> list[Grid]:
-    frame = tables.tidy(runs, by, rule)
-    beside = pd.DataFrame([*frame.to_dict("records"), *more])
-    n_all = count(runs[0].info["n_task_examples"])
-    title = f"{runs[0].key.task}, {n_all} examples: percent right [Wilson 95 % interval]; n in parentheses"
-    signatures = tuple(signature(run, rule) for run in runs)
+def _grids(runs: Sequence[Run], look: _Look) -> list[Grid]:
+    members, frame, reasons = _read(runs, look)
+    more = _published(runs, look)
+    beside = pd.DataFrame([*frame.to_dict("records"), *more]) if more else frame
+    methods = list(dict.fromkeys(frame["method"]))
+    notes = [
+        *_partials(members, look),
+        *_unmatched(runs[0], look.by),
+        *_methods(methods),
+        *_repeats(members, frame),
+        *reasons,
+    ]
+    n_all, kind = count(runs[0].info["n_task_examples"]), "Wilson" if methods in ([], ["wilson"]) else methods[-1]
+    title = f"{runs[0].key.task}, {n_all} examples: percent right [{kind} 95 % interval]; n in parentheses"
+    signatures = tuple(signature(run, look.rule) for run in runs)
+    savings = [words for run, label in zip(runs, labels(runs), strict=True) if (words := raced.saved(run, label))]
     return [
-        Grid((), (), title=title, notes=tuple(_partials(runs, rule))),
-        *tables.grids(beside if more else frame),
+        Grid((), (), title=title, notes=tuple(notes)),
+        *blocks.grids(beside),
+        Grid((), (), notes=tuple([*_draws(frame), *blocks.few(tables.plain_rows(beside))])),
         *([Grid((), (), title=published.NOTE, notes=tuple(published.sources(more)))] if more else []),
-        _costs(runs, frame),
+        _costs(members, frame),
+        *([Grid((), (), notes=tuple(savings))] if savings else []),
         Grid((), (), title="Signature for a paper" if len(runs) == 1 else "Signatures for a paper", notes=signatures),
     ]
 
 
-def _partials(runs: Sequence[Run], rule: Rule | None) -> Iterator[str]:
+def _partials(members: Sequence[Family], look: _Look) -> Iterator[str]:
     """What is not whole, once for models of which the same can be said."""
     labels_of: dict[str, list[str]] = {}
-    for run, label in zip(runs, labels(runs), strict=True):
-        if what := partial(run, rule):
-            labels_of.setdefault(what, []).append(label)
+    for each in members:
+        if what := partial(each.runs[0], look.rule):
+            labels_of.setdefault(what, []).append(each.label)
     for what, names in labels_of.items():
-        yield what if len(names) == len(runs) else f"{', '.join(names)}: {what}"
-    if len(labels_of) > 1 or 0 < sum(map(len, labels_of.values())) < len(runs):
+        yield what if len(names) == len(members) else f"{', '.join(names)}: {what}"
+    if len(labels_of) > 1 or 0 < sum(map(len, labels_of.values())) < len(members):
         yield "The models did not see the same examples: n stands in a table of its own."
 
 
-def _costs(runs: Sequence[Run], frame: pd.DataFrame) -> Grid:
+def _unmatched(run: Run, by: By) -> Iterator[str]:
+    ids = [str(each) for each in run.examples()["id"]]
+    if lacking := breakdowns.unmatched(by, ids):
+        some = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
+        yield f"{len(lacking)} of {len(ids)} examples are not in the file of tags and count overall alone: {some}."
+
+
+def _methods(methods: Sequence[str]) -> Iterator[str]:
+    """Which interval it is, where it is not everywhere that of a plain proportion."""
+    for method in methods if methods != ["wilson"] else []:
+        said = " and ".join(METHODS[kind] for kind in method.split("+"))
+        yield f"{method} interval: {said}." if len(methods) > 1 else f"Interval: {said}."
+
+
+def _repeats(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
+    if any(len(each.runs) > 1 for each in members):
+        yield "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json"
+        yield "hold the interval of the mean over the sampling of examples."
+
+
+def _draws(frame: pd.DataFrame) -> Iterator[str]:
+    if bool(frame["draws_se"].notna().to_numpy().any()):
+        yield f"{blocks.DRAWS}: one standard deviation over other draws (timesteps and noise), from the stored errors;"
+        yield "  all examples share the draws, so that more examples do not make it smaller."
+
+
+def _costs(members: Sequence[Family], frame: pd.DataFrame) -> Grid:
     """Network evaluations and time of each model, and the ties of each metric where there are any."""
     overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
-    ties = {(row["run"], row["metric"]): int(row["ties"]) for row in overall}
+    ties = {(row["run"], row["metric"]): row["ties"] for row in overall}
     tied = list(dict.fromkeys(row["metric"] for row in overall if row["ties"]))
     rows: list[tuple[str, ...]] = []
-    for run, label in zip(runs, labels(runs), strict=True):
-        spent = cost(run)
+    for each in members:
+        spent = _cost(each.runs)
         n_evaluations = count(spent.n_evaluations) if spent.n_evaluations else "–"
-        n_ties = (count(ties.get((run.key.digest, metric), 0)) for metric in tied)
-        rows.append((label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
+        n_ties = (f"{ties.get((each.digest, metric)) or 0:,.3g}" for metric in tied)
+        rows.append((each.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
     header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
     notes = ("A tie is wrong: no model is right about two equal scores.",) if tied else ()
     return Grid(header, tuple(rows), notes=notes, align="lrrl" + "r" * len(tied))

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from scipy.special import expit, logit
 
 from compbench.types import Floats, UsageError
-from compbench_analysis import plots
+from compbench_analysis.looks import GREY, Picture, colour, unlike, where
 from compbench_analysis.tables import OVERALL
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def effective_robustness(
     An accuracy of 0 or 1, which has no logit, is moved inwards by half an example.
     """
     rows = _overall(frame, metric)
-    known = rows[rows["task"] == plain].set_index("model")
+    known = where(rows, "task", plain).set_index("model")
     _check(known, rows, plain, fitted)
     before = known[["value", "n"]].add_suffix("_plain")
     frames: list[dict[str, Any]] = []
     for number, task in enumerate(each for each in dict.fromkeys(rows["task"]) if each != plain):
-        both = rows[rows["task"] == task].set_index("model").join(before, how="inner")
+        both = where(rows, "task", task).set_index("model").join(before, how="inner")
         frames += _of_task(task, plain, both, fitted, np.random.default_rng([seed, number]))
     return pd.DataFrame(frames, columns=pd.Index([*_COLUMNS, *_RHO]))
 
@@ -59,12 +59,12 @@ def plot(frame: pd.DataFrame) -> Figure:
     The dashed line is the fit, the dotted one where a shift costs nothing; filled marks were fitted, a model above the
     line is effectively robust.
     """
-    tasks, models = list(dict.fromkeys(frame["task"])), list(dict.fromkeys(frame["model"]))
-    figure = plots.picture(4.6 * len(tasks), 5.0)
+    tasks, models = unlike(frame, "task"), unlike(frame, "model")
+    figure = Picture(figsize=(4.6 * len(tasks), 5.0), layout="constrained")
     with sns.axes_style("whitegrid", {"grid.color": "0.9", "axes.edgecolor": "0.6"}):
         axes = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axis, task in zip(axes, tasks, strict=True):
-        _panel(axis, frame[frame["task"] == task], models)
+        _panel(axis, where(frame, "task", task), models)
         axis.set_title(task, fontsize=11)
     axes[0].set_ylabel(f"{frame['metric'].iloc[0]} under the shift")
     figure.supxlabel(f"{frame['metric'].iloc[0]} on {frame['plain_task'].iloc[0]}", fontsize=10)
@@ -78,22 +78,21 @@ def _panel(axis: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
     across, up = _ends(rows, "plain"), _ends(rows, "shifted", "shifted_low", "shifted_high", "expected")
     x = expit(np.linspace(float(logit(across[0])), float(logit(across[1])), 100))
     slope, intercept = rows[["slope", "intercept"]].iloc[0]
-    axis.plot(x, expit(slope * logit(x) + intercept), color="0.25", linestyle="--", linewidth=1.3, label="fitted line")
+    axis.plot(x, expit(slope * logit(x) + intercept), color=GREY, linestyle="--", linewidth=1.3, label="fitted line")
     axis.plot(x, x, color="0.5", linestyle=":", linewidth=1.2, label="nothing lost")
-    palette = sns.color_palette("colorblind")
     for row in rows.to_dict("records"):
         number = models.index(row["model"])
-        colour, marker = palette[number % len(palette)], _MARKERS[number % len(_MARKERS)]
+        own, marker = colour(number), _MARKERS[number % len(_MARKERS)]
         y = float(np.clip(row["shifted"], *up))
         reach = [[max(0.0, y - row["shifted_low"])], [max(0.0, row["shifted_high"] - y)]]
         axis.errorbar(
             float(np.clip(row["plain"], *across)),
             y,
             reach,
-            color=colour,
+            color=own,
             marker=marker,
             markersize=8,
-            markerfacecolor=colour if row["is_fitted"] else "white",
+            markerfacecolor=own if row["is_fitted"] else "white",
             markeredgewidth=1.8,
             capsize=2.5,
             linestyle="none",
@@ -132,17 +131,17 @@ def _of_task(
     counted = rng.binomial(n.astype(int), accuracy, (2000, *n.shape)) / n  # [W, M, 2]
     rhos = counted[..., 1] - np.stack([_foretold(world, n, is_fitted, task)[0] for world in counted])
     low, high = np.nanpercentile(rhos, [2.5, 97.5], axis=0)
-    described = both[["metric", "low", "high"]].to_dict("records")
-    for m, (model, row) in enumerate(zip(both.index, described, strict=True)):
+    described = zip(both["metric"], both["low"], both["high"], strict=True)
+    for m, (model, (metric, low_end, high_end)) in enumerate(zip(both.index, described, strict=True)):
         yield {
             "task": task,
             "plain_task": plain,
-            "metric": row["metric"],
+            "metric": metric,
             "model": model,
             "plain": accuracy[m, 0],
             "shifted": accuracy[m, 1],
-            "shifted_low": row["low"],
-            "shifted_high": row["high"],
+            "shifted_low": low_end,
+            "shifted_high": high_end,
             "expected": expected[m],
             "rho": accuracy[m, 1] - expected[m],
             "rho_low": low[m],
@@ -166,13 +165,13 @@ def _foretold(accuracy: Floats, n: Floats, is_fitted: Any, task: str) -> tuple[F
 
 def _overall(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     """The rows of whole tasks, of one metric; those that are told as percentages by others are left out by n."""
-    rows = frame[frame["tag"] == OVERALL] if "tag" in frame else frame
+    rows = where(frame, "tag", OVERALL) if "tag" in frame else frame
     metrics = list(dict.fromkeys(rows["metric"]))
     if metric is None and len(metrics) > 1:
         raise UsageError(f"the frame has the metrics {', '.join(metrics)}; expected one, or metric=...")
     if metric is not None and metric not in metrics:
         raise UsageError(f"no metric {metric!r} in the frame; it has {', '.join(metrics)}")
-    return rows[rows["metric"] == (metric or metrics[0])]
+    return where(rows, "metric", metric or metrics[0])
 
 
 def _check(known: pd.DataFrame, rows: pd.DataFrame, plain: str, fitted: Sequence[str]) -> None:

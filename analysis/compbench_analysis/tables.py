@@ -6,29 +6,40 @@ examples of a task is absent.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from compbench.metrics import named
-from compbench.types import Bools, Metric, UsageError
-from compbench_analysis.render import Grid
-from compbench_analysis.signature import labels
+from compbench.types import Bools, Floats, Metric
+from compbench_analysis.breakdowns import MARGIN, OVERALL, By, breakdown, tag_columns, tag_groups, with_margin
+from compbench_analysis.intervals import interval, wilson
+from compbench_analysis.judging import Outcomes, Population, joined, judged
+from compbench_analysis.seeds import Family, alone, families
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["CHANCE", "OVERALL", "grids", "plain_rows", "tag_columns", "tag_groups", "tidy", "wilson"]
+__all__ = [
+    "CHANCE",
+    "FEW",
+    "OVERALL",
+    "WIDE",
+    "is_small",
+    "over_seeds",
+    "plain_rows",
+    "tag_columns",
+    "tag_groups",
+    "tidy",
+    "wilson",
+]
 
-OVERALL = "overall"
 CHANCE = "random chance"
-Outcomes = dict[str, tuple[bool, bool]]  # example id -> (is right, is wrong only because of a tie)
+FEW, WIDE = 30, 0.10  # examples; half the width of an interval: with fewer, or a wider one, a cell is not for ranking
 _COLUMNS = [
     "task",
     "model",
@@ -40,64 +51,46 @@ _COLUMNS = [
     "value",
     "low",
     "high",
+    "method",
+    "is_small",
     "ties",
     "chance",
     "n_total",
     "is_partial",
     "run",
 ]
-_MOST_TAGS_ACROSS = 5  # more tags than this go down the side, models across the top
+Groups = dict[tuple[str, str], list[str]]  # (column, tag) -> example ids
 
 
-def tidy(runs: Run | Iterable[Run], by: str | Sequence[str] | None = None, rule: Rule | None = None) -> pd.DataFrame:
-    """One row for each run, tag and metric: counts, value, Wilson 95 % interval (fractions of 1), ties and chance.
+def tidy(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> pd.DataFrame:
+    """One row for each run, tag and metric: counts, value, 95 % interval (fractions of 1), ties and chance.
 
-    `by` names tag columns of the task ("fine", "visual" ...; None: "tag" where there is one); the whole set is tagged
-    `overall`. An example with several tags of a column counts under each. `n` is what was measured of `n_total`.
+    `by` names tag columns of the task ("fine", "visual" ...; None: "tag" where there is one), `caption_length` or
+    `margin`, or is a Breakdown; the whole set is tagged `overall`. An example with several tags of a column counts
+    under each. `n` is what was measured of `n_total`. `method` names the interval (intervals.METHODS), `is_small` says
+    that a cell is not for ranking: fewer than FEW examples, or an interval wider than WIDE to either side.
     """
-    given = runs if isinstance(runs, Iterable) else [runs]
-    runs = list({each.path: each for each in given}.values())  # a run that is given twice is one run
-    rows = [row for run, label in zip(runs, labels(runs), strict=True) for row in _rows(run, label, by, rule)]
+    rows = [row for each in alone(runs) for row in _rows(each, by, rule)]
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
 
-def wilson(n_right: float, n: float) -> tuple[float, float]:
-    """The Wilson 95 % interval of a proportion; NaN when nothing was counted.
+def over_seeds(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> pd.DataFrame:
+    """`tidy`, with runs that differ by their seed alone as one row: `seeds`, the mean over them and `sd`.
 
-    >>> [round(100 * bound, 1) for bound in wilson(38, 141)]
-    [20.3, 34.8]
+    `sd` is the standard deviation over seeds, NaN for one. `low` to `high` is the interval of the mean over the
+    sampling of examples. `run` names the digests. Runs of a seed that measured other examples stay apart.
     """
-    if n == 0:
-        return math.nan, math.nan
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = cast("tuple[float, float]", proportion_confint(n_right, n, alpha=0.05, method="wilson"))
-    return max(0.0, float(low)), min(1.0, float(high))
-
-
-def grids(frame: pd.DataFrame) -> list[Grid]:
-    """A block for each metric of a tidy frame of one task: models down, tags across, or turned when tags are many.
-
-    Where all models measured the same examples n stands beside the tag; otherwise in a block of its own.
-    """
-    rows = _named(plain_rows(frame))
-    if not rows:
-        return []
-    metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
-    n_of: dict[str, set[int]] = {}
-    for row in rows:
-        n_of.setdefault(row["tag"], set()).add(row["n"])
-    is_one_n = all(len(each) == 1 for each in n_of.values())
-    names = {tag: f"{tag} ({min(each)})" if is_one_n else tag for tag, each in n_of.items()}
-    width = len(max(metrics, key=len))  # the blocks line up
-    blocks = [
-        _block(f"{metric} score, %".ljust(width + 9), [row for row in rows if row["metric"] == metric], names)
-        for metric in metrics
+    rows = [
+        {**row, "seeds": len(each.runs), "sd": sd}
+        for each in families(runs, rule)
+        for row, sd in _with_sd(each, by, rule)
     ]
-    if is_one_n:
-        return blocks
-    counts = {(row["model"], row["tag"]): str(row["n"]) for row in rows if row["metric"] == metrics[0]}
-    return [*blocks, _turned("n", names, counts)]
+    return pd.DataFrame(rows, columns=pd.Index([*_COLUMNS, "seeds", "sd"]))
+
+
+def is_small(n: float, low: float, high: float) -> bool:
+    """Whether a cell is too small to rank models by: fewer than FEW examples, or wider than WIDE to either side."""
+    return bool(n < FEW or (high - low) / 2 > WIDE)
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -108,50 +101,67 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _rows(run: Run, label: str, by: str | Sequence[str] | None, rule: Rule | None) -> Iterator[dict[str, Any]]:
-    examples, described = run.examples(), run.info["task"]
-    matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
-    groups = tag_groups(examples, by, described.get("tag_order", {}))
+def _with_sd(family: Family, by: By, rule: Rule | None) -> Iterator[tuple[dict[str, Any], float]]:
+    """The rows of a family with the standard deviation over its seeds."""
+    by_seed = [list(_rows(each, by, rule)) for each in family.apart()] if len(family.runs) > 1 else []
+    for number, row in enumerate(_rows(family, by, rule)):
+        values = [rows[number]["value"] for rows in by_seed]
+        yield row, float(np.std(values, ddof=1)) if values else math.nan
+
+
+def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]:
+    run, examples = family.runs[0], family.runs[0].examples()
     rule = rule or run.rule
-    judged = _judge(run, named(described["metrics"], unconditional=rule.unconditional), rule)
-    n_done = len(run.done(rule.n_draws))
-    for column, tag, ids in groups:
-        for metric, outcomes in judged:
-            members = [each for each in ids if metric.applies(matches[each].shape)]
-            if not members:
-                continue
-            yield {
-                "task": run.key.task,
-                "model": label,
-                "column": column,
-                "tag": tag,
-                "metric": metric.name,
-                **_tally([outcomes[each] for each in members if each in outcomes]),
-                "chance": _chance(metric, [matches[each] for each in members]),
-                "n_total": len(members),
-                "is_partial": n_done < len(matches),
-                "run": run.key.digest,
-            }
+    population = Population(examples)
+    matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
+    outcomes = [joined(its) for its in zip(*(judged(each, rule) for each in family.runs), strict=True)]
+    groups = {each.metric.name: _groups(family, each.metric, examples, by, rule) for each in outcomes}
+    is_partial = len(run.done(rule.n_draws)) < len(matches)
+    for column, tag in dict.fromkeys(key for each in groups.values() for key in each):
+        for its in outcomes:
+            ids = groups[its.metric.name].get((column, tag), [])
+            if members := [each for each in ids if its.metric.applies(matches[each].shape)]:
+                yield {
+                    "task": run.key.task,
+                    "model": family.label,
+                    "column": column,
+                    "tag": tag,
+                    "metric": its.metric.name,
+                    **_tally(its, members, population),
+                    "chance": _chance(its.metric, [matches[each] for each in members]),
+                    "n_total": len(members),
+                    "is_partial": is_partial,
+                    "run": family.digest,
+                }
 
 
-def _judge(run: Run, metrics: Iterable[Metric], rule: Rule | None) -> list[tuple[Metric, Outcomes]]:
-    """Each metric with what it says of the examples that it applies to."""
-    scored = run.tables(rule)
-    judged: list[tuple[Metric, Outcomes]] = []
-    for metric in metrics:
-        outcomes: Outcomes = {}
-        for shape, table in scored.items():
-            if table.ids and metric.applies(shape):
-                outcomes |= zip(table.ids, zip(metric.outcome(table), metric.ties(table), strict=True), strict=True)
-        judged.append((metric, outcomes))
-    return judged
+def _groups(family: Family, metric: Metric, examples: pd.DataFrame, by: By, rule: Rule) -> Groups:
+    """Those of the breakdown, which may be by the metric's own margin."""
+    if MARGIN in breakdown(by).names:
+        examples = with_margin(examples, family.margins(metric.name, rule))
+    order = family.runs[0].info["task"].get("tag_order", {})
+    return {(column, tag): ids for column, tag, ids in tag_groups(examples, by, order)}
 
 
-def _tally(outcomes: Sequence[tuple[bool, bool]]) -> dict[str, float]:
-    n, n_right, ties = len(outcomes), sum(int(right) for right, _ in outcomes), sum(int(tie) for _, tie in outcomes)
-    low, high = wilson(n_right, n)
-    value = n_right / n if n else math.nan
-    return {"n": n, "n_right": n_right, "value": value, "low": low, "high": high, "ties": ties}
+def _tally(outcomes: Outcomes, members: Sequence[str], population: Population) -> dict[str, Any]:
+    ids = outcomes.measured(members)
+    sample, right = population.sample(outcomes.metric, ids), outcomes.right(ids).mean(0)  # [n], over seeds
+    low, high = interval(right, sample)
+    return {
+        "n": len(ids),
+        "n_right": _whole(right.sum()),
+        "value": float(sample.mean(right)),
+        "low": float(low),
+        "high": float(high),
+        "method": sample.method,
+        "is_small": is_small(len(ids), float(low), float(high)),
+        "ties": _whole(outcomes.n_tied(ids)),
+    }
+
+
+def _whole(count: float | Floats) -> float:
+    """A count as a whole number where it is one, as the mean over several seeds need not be."""
+    return int(count) if float(count).is_integer() else float(count)
 
 
 def _chance(metric: Metric, matches: Sequence[Bools]) -> float:
@@ -164,79 +174,5 @@ def _chance(metric: Metric, matches: Sequence[Bools]) -> float:
     return total / len(matches)
 
 
-def tag_groups(
-    examples: pd.DataFrame, by: str | Sequence[str] | None, tag_order: Mapping[str, Sequence[str]]
-) -> list[tuple[str, str, list[str]]]:
-    """(column, tag, example ids) for each tag of the columns, in the task's own order, then the whole set."""
-    ids = [str(each) for each in examples["id"]]
-    tags: list[Mapping[str, Sequence[str]]] = list(examples["tags"])
-    groups: list[tuple[str, str, list[str]]] = []
-    for column in tag_columns(by, tags):
-        found = {value for each in tags for value in each.get(column, ())}
-        order = [tag for tag in tag_order.get(column, ()) if tag in found]
-        for tag in [*order, *sorted(found - set(order))]:
-            members = [each for each, values in zip(ids, tags, strict=True) if tag in values.get(column, ())]
-            groups.append((column, tag, members))
-    return [*groups, ("", OVERALL, ids)]
-
-
-def tag_columns(by: str | Sequence[str] | None, tags: Iterable[Mapping[str, Sequence[str]]]) -> list[str]:
-    """The columns that `by` stands for among the tags of a task's examples; UsageError when it has no such column."""
-    known = dict.fromkeys(name for each in tags for name in each)
-    if by is None or len(by) == 0:
-        return ["tag"] if "tag" in known else []
-    columns = [by] if isinstance(by, str) else list(by)
-    for column in columns:
-        if column not in known:
-            raise UsageError(_no_such_column(column, list(known)))
-    return columns
-
-
-def _no_such_column(column: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(column, known, n=1)
-    hint = f"did you mean {close[0]!r}" if close else f"expected one of {', '.join(known) or 'none: it has no tags'}"
-    return f"no tag column named {column!r}; {hint}"
-
-
 def _bools(rows: Iterable[Iterable[bool]]) -> Bools:
     return np.array([list(row) for row in rows], dtype=bool)
-
-
-def _named(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows whose model says that it is partial, and whose tag names its column where two columns share it."""
-    columns: dict[str, set[str]] = {}
-    for row in rows:
-        columns.setdefault(row["tag"], set()).add(row["column"])
-    return [
-        {
-            **row,
-            "model": f"{row['model']} (partial)" if row["is_partial"] else row["model"],
-            "tag": f"{row['column']}: {row['tag']}" if len(columns[row["tag"]]) > 1 else row["tag"],
-        }
-        for row in rows
-    ]
-
-
-def _block(title: str, rows: Sequence[dict[str, Any]], names: Mapping[str, str]) -> Grid:
-    cells = {(row["model"], row["tag"]): _cell(row["value"], row["low"], row["high"]) for row in rows}
-    for row in rows:
-        if row["chance"] is not None:
-            cells[CHANCE, row["tag"]] = f"{100 * row['chance']:5.1f}"
-    return _turned(title, names, cells)
-
-
-def _turned(title: str, names: Mapping[str, str], cells: Mapping[tuple[str, str], str]) -> Grid:
-    """Models down and tags across, or the other way round when the tags are many."""
-    models = list(dict.fromkeys(model for model, _ in cells))
-    if len(names) > _MOST_TAGS_ACROSS:
-        rows = [(names[tag], *(cells.get((model, tag), "") for model in models)) for tag in names]
-        return Grid((title, *models), tuple(rows))
-    rows = [(model, *(cells.get((model, tag), "") for tag in names)) for model in models]
-    return Grid((title, *names.values()), tuple(rows))
-
-
-def _cell(value: float | None, low: float, high: float) -> str:
-    """Percent with its interval, padded so that a column of them lines up."""
-    if value is None:
-        return "    –"
-    return f"{100 * value:5.1f} [{100 * low:4.1f}, {100 * high:.1f}]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 from timm.models.resnet import BasicBlock, ResNet
@@ -44,6 +46,7 @@ def _small_resnet(n_classes: int, *, in_channels: int, widths: tuple[int, int, i
         stem_width=widths[0] // 2,
         channels=widths,
     )
-    network.conv1[0].stride = (1, 1)  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue]
+    first: Any = network.conv1[0]  # pyright: ignore[reportIndexIssue]
+    first.stride = (1, 1)
     network.maxpool = nn.Identity()
     return network

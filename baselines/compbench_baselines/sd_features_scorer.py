@@ -139,7 +139,9 @@ class _Maps:
     names: Sequence[str]
 
     def batches(self, chunks: Iterable[Ints], epoch: int | None) -> Iterator[Tensor]:
-        return (torch.from_numpy(self.block.read([self.names[index] for index in chunk.tolist()])) for chunk in chunks)
+        for chunk in chunks:
+            wanted: list[int] = chunk.tolist()
+            yield torch.from_numpy(self.block.read([self.names[index] for index in wanted]))
 
 
 class FeatureScorer:

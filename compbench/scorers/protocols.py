@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from compbench.adaptive import Adaptive
 from compbench.engine.devices import pick_device, usable_dtype
 from compbench.engine.draws import paper_bank, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
@@ -28,6 +29,7 @@ def classifier(
     reductions: Sequence[str] = ("mse",),
     unconditional: bool = False,
     compile_mode: str = "auto",
+    adaptive: Adaptive | None = None,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a pipeline's components, as `protocol` measures."""
     is_ours = protocol == "compbench"
@@ -49,6 +51,7 @@ def classifier(
         reductions=reductions,
         unconditional=unconditional,
         compile_mode=compile_mode,
+        adaptive=adaptive,
     )
 
 

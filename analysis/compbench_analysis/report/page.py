@@ -1,0 +1,200 @@
+"""Stored runs as one HTML file that needs nothing else: to read, to keep, to send to somebody.
+
+It answers in this order: who wins and is it real; where; why, example by example; how it was measured. What cannot be
+shown is said in its place. Templates are escaped by Jinja2; a content security policy lets nothing run but its script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from compbench import disk, provenance
+from compbench.rules import Rule
+from compbench.store import Run
+from compbench.types import Image, UsageError
+from compbench_analysis import curves, tables
+from compbench_analysis.breakdowns import By, breakdown
+from compbench_analysis.compare import Comparison, compare
+from compbench_analysis.plots import model_colours
+from compbench_analysis.report import charts, method, pairs, scores
+from compbench_analysis.report.cells import Heading, Table, named
+from compbench_analysis.report.examples import Shown, browser
+from compbench_analysis.report.sections import Section, sections
+from compbench_analysis.report.thumbnails import Album, album
+from compbench_analysis.results import cost
+
+__all__ = ["Look", "render", "write"]
+
+_MOST_TAGS = 80  # of a column that is broken down; beyond, the browser's search is the better way
+_GATED = (
+    "This data is gated: its licence does not allow passing it on, so its pictures and captions are left out. "
+    "Give --images to put them in, and keep such a page to yourself."
+)
+_OPENED = "This data is gated, and this page holds its pictures and captions: its licence does not allow passing it on."
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How runs are shown."""
+
+    by: By = None  # tag columns, or a Breakdown; none: "tag" for scores and tests, all columns for the breakdown
+    rule: Rule | None = None
+    with_images: bool | None = None  # pictures and captions; None: unless the data is gated
+    n_resamples: int = 9999  # of the margin test
+    pictures: Mapping[tuple[str, str], Mapping[str, Sequence[Image]]] = field(
+        default_factory=dict[tuple[str, str], Mapping[str, Sequence[Image]]]
+    )  # (task, revision) -> example id -> images, for the tasks at hand
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])  # task -> why its pictures are not at hand
+
+
+def write(runs: Run | Iterable[Run], output: Path | str, look: Look = Look()) -> Path:
+    """Write the page of `runs` to `output`, whole or not at all; UsageError where there is nothing to show."""
+    path = Path(output)
+    content = render(runs, look).encode("utf-8", errors="replace")
+    with disk.writing(path.parent):
+        disk.write(path, content)
+    return path
+
+
+def render(runs: Run | Iterable[Run], look: Look = Look()) -> str:
+    """The page as text."""
+    given = list(runs) if isinstance(runs, Iterable) else [runs]
+    made, unreadable = sections(given, look.rule)
+    if not made:
+        what = "; ".join(unreadable) or "none was given"
+        raise UsageError(f"no run can be shown: {what}")
+    views = [_view(section, look) for section in made]
+    script, style = _template("report.js"), _template("report.css")
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=", ".join(dict.fromkeys(section.name for section in made)),
+            sections=views,
+            unreadable=unreadable,
+            colours=model_colours(max(len(section.runs) for section in made)),
+            version=provenance.version(),
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            script=Markup(script),  # our own file: nothing of a run is in it
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            style=Markup(style),
+        )
+    )
+
+
+def _view(section: Section, look: Look) -> dict[str, Any]:
+    """All that the template shows of one task."""
+    by = look.by if breakdown(look.by).names else None
+    frame = tables.tidy(section.runs, by, look.rule)
+    comparison, why_not = _comparison(section, look)
+    shown = _shown(section, look)
+    drawn = [charts.by_draws(section, by), charts.by_timestep(section, by), charts.by_rule(section)]
+    *curved, margins = charts.without_repeats([*drawn, charts.margin_chart(section)])
+    return {
+        "section": section,
+        "notes": section.notes(),
+        "sentences": scores.sentences(frame, section, comparison),
+        "score_tables": scores.score_tables(frame, section),
+        "methods": scores.methods(frame),
+        "seeds": scores.seeds_table(section, by),
+        "ties": scores.ties_table(frame, section),
+        "published": scores.published_table(section),
+        "draws": _draws(section, by),
+        "pairs": pairs.pair_views(comparison, section) if comparison else [],
+        "why_no_pairs": why_not,
+        "tested": pairs.tested(comparison) if comparison else [],
+        "bars": charts.bars(frame, section),
+        "breakdown": scores.breakdown(tables.tidy(section.runs, by or _columns(section), look.rule), section),
+        "charts": curved,
+        "margins": margins,
+        "browser": browser(section, shown, by),
+        "shown": shown,
+        "runs": method.run_views(section),
+        "description": str(section.described["description"]).strip(),
+        "bibtex": method.bibtex(section),
+        "is_gated": bool(section.described["is_gated"]),
+        "cost": [cost(run) for run in section.runs],
+    }
+
+
+def _comparison(section: Section, look: Look) -> tuple[Comparison | None, str]:
+    """The paired tests, or why there are none."""
+    if len(section.runs) < 2:
+        return None, "One run has nothing to be tested against; name two or more runs of this task."
+    try:
+        found = compare(section.runs, look.by, look.rule, n_resamples=look.n_resamples)
+    except UsageError as error:
+        return None, section.without_paths(str(error))
+    return found, ""
+
+
+def _draws(section: Section, by: By) -> Table | None:
+    """How far the scores would move under other draws, for the runs that store their errors."""
+    rows: list[tuple[Any, ...]] = []
+    names: list[str] = []
+    for number, (run, label) in enumerate(zip(section.runs, section.labels, strict=True)):
+        try:
+            frame = curves.monte_carlo(run, by, section.rule)
+        except UsageError:  # the charts say why
+            continue
+        overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
+        names = scores.metrics_of(overall)
+        rows.append((named(label, colour=number), *(scores.spread(row) for row in overall)))
+    if not rows:
+        return None
+    return Table(
+        (Heading("model", is_number=False), *(Heading(name, "±, points") for name in names)),
+        tuple(rows),
+        "What other draws would change",
+        (
+            "One standard deviation of the score over joint resamples of the draws. All examples share their draws, so "
+            "this does not shrink with more examples; the intervals above are of the examples alone.",
+        ),
+    )
+
+
+def _columns(section: Section) -> list[str]:
+    """The tag columns that are worth a table."""
+    values: dict[str, set[str]] = {}
+    for tags in section.runs[0].examples()["tags"]:
+        for name, its in tags.items():
+            values.setdefault(name, set()).update(its)
+    return [name for name, its in values.items() if 0 < len(its) <= _MOST_TAGS]
+
+
+def _shown(section: Section, look: Look) -> Shown:
+    """Pictures and captions, as far as the licence and what is at hand allow."""
+    is_gated = bool(section.described["is_gated"])
+    is_wanted = look.with_images if look.with_images is not None else not is_gated
+    if not is_wanted:
+        return Shown({}, Album((), {}), has_captions=not is_gated, why_not=_GATED if is_gated else "")
+    measured = {each for run in section.runs for each in run.done((look.rule or run.rule).n_draws)}
+    at_hand = look.pictures.get((section.name, section.runs[0].key.task_revision), {})
+    pictures = {each: images for each, images in at_hand.items() if each in measured}
+    made = album(image for images in pictures.values() for image in images)
+    why_not = [_OPENED if is_gated else "", "" if at_hand else look.notes.get(section.name, "No pictures are at hand.")]
+    return Shown(pictures, made, why_not=" ".join([*filter(None, why_not), *made.notes]))
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("compbench_analysis.report")
+    return jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+@cache
+def _template(name: str) -> str:
+    text = (resources.files("compbench_analysis.report") / "templates" / name).read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n")

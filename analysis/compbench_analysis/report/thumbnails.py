@@ -1,0 +1,97 @@
+"""Pictures small enough that a page of them can be sent to somebody, each distinct one once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import PIL.Image
+import PIL.ImageOps
+
+from compbench.types import DataError, Image
+
+__all__ = ["Album", "album", "data_uri"]
+
+_BUDGET_BYTES = 9_000_000  # of all pictures; a third more as text
+_FEWEST_BYTES = 600  # of a picture that still shows something
+# the longer side in pixels and the WebP quality, tried in this order until a picture is small enough
+_RUNGS = ((160, 78), (160, 55), (128, 45), (96, 38), (72, 32), (48, 28), (32, 15), (24, 1))
+_PAPER = "white"
+
+
+@dataclass(frozen=True, slots=True)
+class Album:
+    """The pictures of a page."""
+
+    uris: tuple[str, ...]
+    place: Mapping[Image, int]  # into uris; None of it where a picture could not be read, or there was no room
+    notes: tuple[str, ...] = ()
+
+
+def album(images: Iterable[Image], budget_bytes: int = _BUDGET_BYTES) -> Album:
+    """Thumbnails that take `budget_bytes` together at most: the more pictures, the smaller each.
+
+    Beyond what is left to see of them, the first ones are kept; what is left out or cannot be read is noted.
+    """
+    distinct = list(dict.fromkeys(images))
+    kept = distinct[: budget_bytes // _FEWEST_BYTES]
+    allowance = budget_bytes // max(1, len(kept))
+    place: dict[Image, int] = {}
+    row_of: dict[str, int] = {}  # digest of a thumbnail -> its row
+    uris: list[str] = []
+    unreadable: list[str] = []
+    for image in kept:
+        try:
+            encoded = _encoded(image.decode(), allowance)
+        except DataError as error:
+            unreadable.append(str(error))
+            continue
+        row = row_of.setdefault(hashlib.sha256(encoded).hexdigest(), len(uris))
+        if row == len(uris):
+            uris.append(data_uri(encoded, "image/webp"))
+        place[image] = row
+    return Album(tuple(uris), place, tuple(_notes(len(distinct), len(kept), unreadable)))
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """A file as an address that holds it."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _encoded(picture: PIL.Image.Image, allowance: int) -> bytes:
+    """WebP of at most `allowance` bytes, or as small as the last rung makes it; drawings stay without loss."""
+    flat = _flat(picture)
+    if max(flat.size) <= _RUNGS[0][0] and len(exact := _webp(flat, lossless=True)) <= allowance:
+        return exact
+    encoded, small = b"", flat.copy()
+    for side, quality in _RUNGS:
+        small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
+        encoded = _webp(small, quality=quality)
+        if len(encoded) <= allowance:
+            break
+    return encoded
+
+
+def _flat(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """Upright, RGB, what is transparent over white."""
+    upright = PIL.ImageOps.exif_transpose(picture)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = PIL.Image.alpha_composite(PIL.Image.new("RGBA", upright.size, _PAPER), upright)
+    return upright.convert("RGB")
+
+
+def _webp(picture: PIL.Image.Image, **options: int | bool) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "WEBP", **options)
+    return out.getvalue()
+
+
+def _notes(n_distinct: int, n_kept: int, unreadable: list[str]) -> Iterable[str]:
+    if n_kept < n_distinct:
+        yield f"The first {n_kept:,} of {n_distinct:,} pictures are shown: more would make the page too large."
+    if unreadable:
+        yield f"{len(unreadable)} pictures cannot be read, the first: {unreadable[0]}"

@@ -1,0 +1,204 @@
+"""Why a model preferred a caption: maps of its error over the image, stored with the run for the report to show."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from compbench import disk
+from compbench.asked import Asked, Request, settle
+from compbench.store import Run
+from compbench.types import Bools, Example, Floats, ModelSpec, Runtime, Task, UsageError
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from compbench.scorers.diffusion import DiffusionClassifier
+
+__all__ = ["Explanation", "explain"]
+
+Choice = tuple[int, int, int]  # image, caption, other caption
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The maps of an example and where they are stored."""
+
+    example_id: str
+    choices: tuple[Choice, ...]  # a row a map
+    maps: Floats  # [k, h, w] float32: the error under the other caption less that under the caption
+    n_draws: int
+    path: Path  # of the picture; the numbers lie beside it as .npz
+
+
+def explain(
+    run: Run,
+    example_id: str,
+    *,
+    image: int | None = None,
+    captions: tuple[int, int] | None = None,
+    draws: int | None = None,
+    task: Task | None = None,
+    model: ModelSpec | None = None,
+    data: Path | str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    is_offline: bool = False,
+    say: Callable[[str], None] = lambda message: None,
+) -> Explanation:
+    """Measure where in the images of an example the model's error tells two captions apart, and store it with the run.
+
+    For each image (or `image` alone, numbered from 0): its true caption against the false one that scores best, or the
+    two `captions`. Over the first `draws` draws (None: as many as the run is scored on). `task` and `model` are those
+    in memory; without them they are found by their names. UsageError where the model or data are no longer the run's.
+    """
+    from compbench.scorers.explain import error_map, seen
+
+    rule = _rule(run)
+    asked = _asked(run, task, model, data, is_offline, say)
+    example = _example(asked.task, example_id)
+    choices = _choices(example, run, image, captions)
+    bank = run.draws()
+    n_draws = draws or rule.n_draws or max(1, run.n_common_draws())
+    if not 1 <= n_draws <= len(bank.alpha):
+        raise UsageError(f"{n_draws} draws were asked for; expected 1 to {len(bank.alpha)}, the bank of this run")
+    weights = rule.weights(bank)[:n_draws]
+    scorer: Any = asked.spec.build(asked.source, Runtime(device, batch_size, is_offline, say))
+    classifier: DiffusionClassifier = scorer
+    pictures = [example.images[i].decode() for i, _, _ in choices]
+    maps = [
+        error_map(
+            classifier,
+            picture,
+            (example.captions[caption], example.captions[other]),
+            weights=weights,
+            reduction=rule.reduction,
+            batch_size=batch_size,
+        )
+        for picture, (_, caption, other) in zip(pictures, choices, strict=True)
+    ]
+    made = Explanation(example_id, choices, np.stack(maps), n_draws, _path(run, example_id))
+    _store(made, run, example, [seen(classifier, picture) for picture in pictures])
+    return made
+
+
+def _rule(run: Run) -> Any:
+    """The run's rule, when its errors can be told by position."""
+    if not run.reductions():
+        raise UsageError(
+            f"run {str(run.path)!r} stores scores and no errors: only a diffusion model such as 'tiny-sd' can be "
+            "explained by position"
+        )
+    if run.rule.reduction not in ("mse", "l1"):
+        raise UsageError(f"the error {run.rule.reduction!r} has no form by position; expected mse or l1")
+    return run.rule
+
+
+def _asked(
+    run: Run,
+    task: Task | None,
+    model: ModelSpec | None,
+    data: Path | str | None,
+    is_offline: bool,
+    say: Callable[[str], None],
+) -> Asked:
+    """What was asked when the run was made; UsageError where the same words now mean something else."""
+    given = {name: value for name, value in (run.info["model"].get("options") or {}).items() if value is not None}
+    request = Request(
+        task or run.key.task,
+        model or run.key.model,
+        given if model is None else {},
+        data,
+        runs=run.path.parents[2],
+        is_offline=is_offline,
+    )
+    asked = settle(request, say)
+    now, then = replace(asked.key, model=run.key.model).to_json(), run.key.to_json()
+    if unlike := [name for name, value in then.items() if now[name] != value]:
+        raise UsageError(
+            f"run {str(run.path)!r} was made with another {' and '.join(unlike)}: {then[unlike[0]]!r}, now "
+            f"{now[unlike[0]]!r}; a map of another model or of other data would not explain it"
+        )
+    return asked
+
+
+def _example(task: Task, example_id: str) -> Example:
+    found = next((each for each in task.examples if each.id == example_id), None)
+    if found is None:
+        from compbench.options import unknown
+
+        raise unknown("example", example_id, [each.id for each in task.examples])
+    return found
+
+
+def _choices(example: Example, run: Run, image: int | None, captions: tuple[int, int] | None) -> tuple[Choice, ...]:
+    """Which images and captions are looked at."""
+    n_images, n_captions = example.shape
+    if image is not None and not 0 <= image < n_images:
+        raise UsageError(f"no image {image} in example {example.id!r}; expected 0 to {n_images - 1}")
+    images = range(n_images) if image is None else [image]
+    if captions is not None:
+        if captions[0] == captions[1] or not all(0 <= each < n_captions for each in captions):
+            raise UsageError(
+                f"captions {captions[0]} and {captions[1]} of example {example.id!r} cannot be compared; "
+                f"expected two different ones, 0 to {n_captions - 1}"
+            )
+        return tuple((i, *captions) for i in images)
+    scores = _scores(run, example)
+    found = [_true_and_false(example.matches[i], scores[i]) for i in images]
+    chosen = tuple((i, *pair) for i, pair in zip(images, found, strict=True) if pair is not None)
+    if not chosen:
+        raise UsageError(f"example {example.id!r} has no image with a true and a false caption; name two of them")
+    return chosen
+
+
+def _scores(run: Run, example: Example) -> Floats:
+    """[I, C], all equal where the example is not measured."""
+    if example.id not in run.done():
+        return np.zeros(example.shape)
+    return next(table.scores[0] for table in run.tables(ids=[example.id]).values() if table.ids)
+
+
+def _true_and_false(matches: Bools, scores: Floats) -> tuple[int, int] | None:
+    """The best true and the best false caption of an image."""
+    if matches.all() or not matches.any():
+        return None
+    return int(np.where(matches, scores, -np.inf).argmax()), int(np.where(matches, -np.inf, scores).argmax())
+
+
+def _path(run: Run, example_id: str) -> Path:
+    return run.path / "explain" / f"{quote(example_id, safe='')}.png"
+
+
+def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Image.Image]) -> None:
+    """The numbers and the picture, each whole or not at all; the numbers last, since they make it an explanation."""
+    from compbench_analysis.overlays import Overlay, overlays
+
+    shown = [
+        Overlay(picture, each, example.captions[caption], example.captions[other])
+        for picture, each, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
+    ]
+    about = (
+        f"where the error tells two captions apart, mean of {made.n_draws} draws; purple speaks for the caption named "
+        "first, orange for the other"
+    )
+    picture, numbers = io.BytesIO(), io.BytesIO()
+    overlays(shown, f"{run.key.model}, example {example.id}, {made.n_draws} draws").savefig(picture, dpi=150)
+    np.savez_compressed(
+        numbers,
+        maps=made.maps,
+        choices=np.array(made.choices),
+        n_draws=made.n_draws,
+        example=example.id,
+        about=about,
+    )
+    with disk.writing(run.path):
+        made.path.parent.mkdir(exist_ok=True)
+        disk.write(made.path, picture.getvalue())
+        disk.write(made.path.with_suffix(".npz"), numbers.getvalue())

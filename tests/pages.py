@@ -1,0 +1,81 @@
+"""Stored runs for the tests of the report: their outcomes are chosen, so what the page must say is known."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+import fakes
+from compbench.metrics import MATCHING
+from compbench.store import Run, RunKey, Store
+from compbench.types import DrawTable, Example, Image, Measurement, ScoreMatrix, Task
+
+RIGHT, WRONG, TIED = np.eye(2), 1 - np.eye(2), np.ones((2, 2))
+N_DRAWS = 8
+
+
+def photo(seed: int) -> PIL.Image.Image:
+    """Light that changes slowly, with grain on it: as hard to compress as a photograph."""
+    rng = np.random.default_rng(seed)
+    slow = PIL.Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((240, 180))
+    return PIL.Image.fromarray(np.asarray(slow) // 2 + rng.integers(0, 128, (180, 240, 3), dtype=np.uint8))
+
+
+def example(number: int, *, captions: Sequence[str] = (), tag: str = "") -> Example:
+    """A 2x2 example of two photographs."""
+    images = tuple(
+        Image(f"{number}-{side}.png", partial(photo, 2 * number + side), sha256=f"{number}-{side}") for side in (0, 1)
+    )
+    texts = tuple(captions) or (f"a dog beside cat {number}", f"a cat beside dog {number}")
+    tags = {"tag": (tag or fakes.TAGS[number % 3],), "parity": ("odd" if number % 2 else "even",)}
+    return Example(f"{number:04d}", images, texts, np.eye(2, dtype=bool), tags)
+
+
+def task(n: int, name: str = "photos", *, is_gated: bool = False, nasty: Mapping[int, str] | None = None) -> Task:
+    """`n` examples of `example`; `nasty` are first captions by number."""
+    first = nasty or {}
+    examples = tuple(
+        example(number, captions=(first[number], f"plain {number}") if number in first else ()) for number in range(n)
+    )
+    return Task(name, examples, MATCHING, is_gated=is_gated, tag_order={"tag": fakes.TAGS})
+
+
+def pictures(*tasks: Task) -> dict[tuple[str, str], Mapping[str, Sequence[Image]]]:
+    """What Look takes."""
+    return {(each.name, each.revision): {one.id: one.images for one in each.examples} for each in tasks}
+
+
+def scored(
+    root: Path, task: Task, model: str, scores: Callable[[int], np.ndarray], *, n: int | None = None, limit: int = 0
+) -> Run:
+    """A run of scores: `scores` of an example's number, for the first `n` examples."""
+    run = Store(root).open(RunKey(task.name, task.revision, model, None, {"kind": "given"}), task)
+    results = [ScoreMatrix(each.id, scores(i) * (1 + i % 5)) for i, each in enumerate(task.examples[:n])]
+    if results:
+        run.append(results, seconds=1.5, device="cpu")
+    run.settle(limit or None)
+    return run
+
+
+def measured(root: Path, task: Task, model: str, right: Callable[[int], bool]) -> Run:
+    """A run of errors on N_DRAWS draws: an example's wrong pairs have the larger ones, unless it is not `right`."""
+    view = {"n_draws": N_DRAWS, "target": "native"}
+    run = Store(root).open(RunKey(task.name, task.revision, model, None, {"kind": "errors"}), task, view=view)
+    ramp = np.linspace(0.1, 0.9, N_DRAWS, dtype=np.float32)
+    run.write_draws(DrawTable(np.arange(N_DRAWS) * 100.0, np.sqrt(1 - ramp**2), ramp, "v"))
+    results = [_errors(each, right(i)) for i, each in enumerate(task.examples)]
+    run.append(results, seconds=2.5, device="cpu")
+    run.settle(None)
+    return run
+
+
+def _errors(example: Example, is_right: bool) -> Measurement:
+    noise = np.random.default_rng(zlib.crc32(example.id.encode())).random((2, 2, N_DRAWS)) / 2
+    higher = ~example.matches if is_right else example.matches
+    errors = (higher[..., None] + noise).astype(np.float32)
+    return Measurement(example.id, np.arange(N_DRAWS, dtype=np.int32), errors, np.ones(errors.shape, bool))
