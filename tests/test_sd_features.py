@@ -122,7 +122,7 @@ def test_another_timestep_needs_no_autoencoder(tiny_pipeline_folder: Path) -> No
     assert log == [10]
 
 
-@pytest.mark.parametrize("options", [{}, {"head": "resnet", "epochs": 60}], ids=["logistic", "resnet"])
+@pytest.mark.parametrize("options", [{}, {"head": "resnet", "epochs": 35}], ids=["logistic", "resnet"])
 def test_colours_are_told_apart_the_same_way_each_time(
     tiny_pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
 ) -> None:

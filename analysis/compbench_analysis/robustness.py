@@ -16,7 +16,7 @@ import seaborn as sns
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from scipy.special import expit, logit
 
-from compbench.types import Floats, UsageError
+from compbench.types import Bools, Floats, UsageError
 from compbench_analysis.looks import GREY, Picture, colour, unlike, where
 from compbench_analysis.tables import OVERALL
 
@@ -127,9 +127,9 @@ def _of_task(
     n = both[["n_plain", "n"]].to_numpy(float)  # [M, 2]: without the shift and with it
     accuracy = both[["value_plain", "value"]].to_numpy(float)  # [M, 2]
     is_fitted = np.isin(both.index.to_numpy(str), list(fitted))
-    expected, slope, intercept = _foretold(accuracy, n, is_fitted, task)
+    expected, slope, intercept = _foretold(accuracy, n, is_fitted)
     counted = rng.binomial(n.astype(int), accuracy, (2000, *n.shape)) / n  # [W, M, 2]
-    rhos = counted[..., 1] - np.stack([_foretold(world, n, is_fitted, task)[0] for world in counted])
+    rhos = counted[..., 1] - _foretold(counted, n, is_fitted)[0]
     low, high = np.nanpercentile(rhos, [2.5, 97.5], axis=0)
     described = zip(both["metric"], both["low"], both["high"], strict=True)
     for m, (model, (metric, low_end, high_end)) in enumerate(zip(both.index, described, strict=True)):
@@ -147,20 +147,24 @@ def _of_task(
             "rho_low": low[m],
             "rho_high": high[m],
             "is_fitted": is_fitted[m],
-            "slope": slope,
-            "intercept": intercept,
+            "slope": float(slope),
+            "intercept": float(intercept),
             "n": int(n[m, 1]),
         }
 
 
-def _foretold(accuracy: Floats, n: Floats, is_fitted: Any, task: str) -> tuple[Floats, float, float]:
-    """beta of each model's accuracy without the shift [M], and the line of logits; NaN where there is no one line."""
-    plain, shifted = logit(np.clip(accuracy, 0.5 / n, 1 - 0.5 / n)).T
-    x, y = plain[is_fitted], shifted[is_fitted]
-    spread = ((x - x.mean()) ** 2).sum()
-    slope = float(((x - x.mean()) * (y - y.mean())).sum() / spread) if spread > 0 else np.nan
-    intercept = float(y.mean() - slope * x.mean())
-    return expit(slope * plain + intercept), slope, intercept
+def _foretold(accuracy: Floats, n: Floats, is_fitted: Bools) -> tuple[Floats, Floats, Floats]:
+    """beta of accuracies [..., M, 2]: what each model's accuracy without the shift foretells [..., M], and the line.
+
+    NaN where the fitted models are equally accurate without the shift.
+    """
+    logits = logit(np.clip(accuracy, 0.5 / n, 1 - 0.5 / n))
+    x, y = np.moveaxis(logits[..., is_fitted, :], -1, 0)  # [..., fitted]
+    from_mean = x - x.mean(-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        slope = (from_mean * y).sum(-1) / (from_mean**2).sum(-1)
+    intercept = y.mean(-1) - slope * x.mean(-1)
+    return expit(slope[..., None] * logits[..., 0] + intercept[..., None]), slope, intercept
 
 
 def _overall(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:

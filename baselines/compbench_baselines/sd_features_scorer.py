@@ -183,7 +183,7 @@ class FeatureScorer:
             return lambda features: line.scores(_flat(features))
         network = small_resnet(shown.n_classes, self._block.read(names[:1]).shape[1], spec.seed)
         everything = np.arange(len(names))
-        recipe = Recipe(n_epochs=spec.epochs, learning_rate=1e-3, seed=spec.seed)
+        recipe = Recipe(n_epochs=spec.epochs, learning_rate=3e-3, seed=spec.seed)
         inputs = _Maps(self._block, names)
         job = Job(_NAME, inputs, shown.labels, everything, everything[:0], recipe, path, self.device, say)
         network = fit(network, job)
