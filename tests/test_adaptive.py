@@ -253,3 +253,8 @@ def test_a_run_that_keeps_scores_alone_has_the_same_scores_and_no_errors(
     assert counts[0] == counts[1]
     with pytest.raises(UsageError, match="run it without keep=scores"):
         small.table(Rule("eps", N_BANK))
+
+
+def test_a_race_for_text_alone_shows_nothing_else(tmp_path: Path) -> None:
+    raced = compbench.run(pairs(), model=NoisySpec(replace(RACE, outcomes=("text",))), runs=tmp_path)
+    assert {"text", "image", "group"} & set(raced.to_frame()) == {"text"}
