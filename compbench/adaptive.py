@@ -50,7 +50,10 @@ class Adaptive:
         stored = measurement.get("schedule")
         if stored is None:
             return None
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+        }
+        return cls(**fields)
 
     def to_json(self) -> dict[str, Json]:
         """What the identity holds of it: what differs from the defaults, and what it is."""
@@ -135,7 +138,7 @@ class Together:
 
     def _units(self, errors: Floats, measured: Bools) -> tuple[Floats, Bools]:
         shape = *errors.shape[:-1], -1, self.size
-        return errors.reshape(shape).mean(-1), measured.reshape(shape).all(-1)
+        return errors.reshape(shape).mean(-1), np.all(measured.reshape(shape), axis=-1, keepdims=True)[..., 0]
 
 
 def staged(plain: Adaptive, task: str | None, n_captions: int | None) -> Adaptive:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "Run", "RunKey", "Store", "subset"]
 
-FORMAT = 1  # of the files in a run's folder; a reader refuses a newer one
+FORMAT = 2  # of the files in a run's folder; a reader refuses a newer one
 _SUBSET_SEED = 0
 
 
