@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from compbench import disk, provenance
 from compbench.adaptive import Adaptive
+from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
 from compbench.lock import Guard, is_held, is_shared, locked
 from compbench.rules import Rule
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "Run", "RunKey", "Store", "subset"]
 
-FORMAT = 1  # of the files in a run's folder; a reader refuses a newer one
+FORMAT = 2  # of the files in a run's folder; a reader refuses a newer one
 _SUBSET_SEED = 0
 
 
@@ -438,6 +439,12 @@ def _described(classes: Classes) -> dict[str, Json]:
     }
 
 
+def _asked_for(task: Task, adaptive: Adaptive | None) -> list[Json]:
+    """The metrics that the run can tell: a race for text alone leaves the others open."""
+    is_open = set[str]() if adaptive is None or adaptive.kind != "racing" else set(OUTCOMES) - set(adaptive.outcomes)
+    return [name for name in task.metrics if name not in is_open]
+
+
 def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:
     now = provenance.now()
     return {
@@ -455,7 +462,7 @@ def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mappin
             "citation": task.citation,
             "is_gated": task.is_gated,
             "tag_order": {name: list(values) for name, values in task.tag_order.items()},
-            "metrics": list(task.metrics),
+            "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
             "classes": None if task.classes is None else _described(task.classes),
         },
         "model": dict(model),
