@@ -20,6 +20,10 @@ LIGHT = (
     "compbench.tasks.winoground",
     "compbench_baselines.open_clip",
     "compbench_baselines.chance",
+    "compbench_baselines.image_classifiers",
+    "compbench_baselines.sd_features",
+    "compbench_baselines.synthetic_sd",
+    "compbench_baselines.trained",
 )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -81,13 +82,13 @@ def test_features_are_what_diffusers_computes_in_the_middle(tiny_pipeline_folder
         unet(noised, torch.tensor([300]), encoder_hidden_states=text(ids)[0])
     features = block.read(block.names([image]))
     np.testing.assert_allclose(features, seen[0].half().float().numpy(), atol=1e-3)
-    pooled = _block(_spec(tiny_pipeline_folder, timestep=300, caption="a red circle", seed=5, pooled="true"))
+    pooled = _block(_spec(tiny_pipeline_folder, timestep=300, caption="a red circle", seed=5, head="logistic"))
     pooled.make([image])
     np.testing.assert_allclose(pooled.read(pooled.names([image])), seen[0].mean((2, 3)).numpy(), atol=1e-4)
 
 
 def test_features_do_not_depend_on_the_batch_size(tiny_pipeline_folder: Path) -> None:
-    spec, images = _spec(tiny_pipeline_folder), [_image(grey, []) for grey in (10, 60, 110)]
+    spec, images = _spec(tiny_pipeline_folder, head="logistic"), [_image(grey, []) for grey in (10, 60, 110)]
     together, alone = _block(spec, 3), MidBlock(spec, _parts(spec), "others", Runtime("cpu", 1))
     together.make(images)
     alone.make(images)
@@ -122,7 +123,7 @@ def test_another_timestep_needs_no_autoencoder(tiny_pipeline_folder: Path) -> No
     assert log == [10]
 
 
-@pytest.mark.parametrize("options", [{}, {"head": "resnet", "epochs": 25}], ids=["logistic", "resnet"])
+@pytest.mark.parametrize("options", [{"head": "logistic"}, {"epochs": 25}], ids=["logistic", "resnet"])
 def test_colours_are_told_apart_the_same_way_each_time(
     tiny_pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
 ) -> None:
@@ -150,11 +151,28 @@ def test_the_caption_is_empty_unless_another_is_asked_for(tiny_pipeline_folder: 
 def test_all_that_changes_a_score_is_in_the_identity(tiny_pipeline_folder: Path) -> None:
     plain = _spec(tiny_pipeline_folder).on(colours())
     changes: list[dict[str, object]] = [
-        {"timestep": 10}, {"caption": "a"}, {"seed": 1}, {"head": "resnet"}, {"pooled": "false"}, {"c": 1.0},
+        {"timestep": 10}, {"caption": "a"}, {"seed": 1}, {"head": "logistic"}, {"epochs": 3},
         {"dtype": "bfloat16"}, {"training": "other"},
     ]  # fmt: skip
     assert all(dataclasses.replace(plain, **each).identity() != plain.identity() for each in changes)  # pyright: ignore
-    assert dataclasses.replace(plain, epochs=3).identity() == plain.identity()  # which logistic regression has not
+    line = dataclasses.replace(plain, head="logistic")
+    assert dataclasses.replace(line, pooled="false").identity() != line.identity()
+    assert dataclasses.replace(line, c=1.0).identity() != line.identity()
+    assert dataclasses.replace(line, epochs=3).identity() == line.identity()  # which logistic regression has not
+
+
+def test_the_diffusion_model_is_loaded_once_for_several_tasks(tiny_pipeline_folder: Path) -> None:
+    made: dict[Hashable, Any] = {}
+
+    def keep(key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in made:
+            made[key] = make()
+        return made[key]
+
+    for task in (colours(), colours(n_training=7)):
+        spec = _spec(tiny_pipeline_folder).on(task)
+        spec.build(spec.source(), Runtime("cpu", kept=keep))
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import compbench
+from compbench import registry
 from compbench.types import DataError, Floats, Ints, ModelSpec, Runtime, Task, UsageError
 from compbench_baselines.fitting import Job, Recipe, fit
 from compbench_baselines.labelled import training_images
@@ -97,6 +98,15 @@ def test_the_labels_are_those_of_the_matching_captions() -> None:
     shown, n_left_out = training_images(colours(n_training=2), "small-resnet")
     assert n_left_out == 0
     assert shown.labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-noise", "shape-classes"])
+def test_the_training_split_of_a_task_that_ships_holds_no_test_picture(name: str) -> None:
+    task = registry.task(name)
+    shown, n_left_out = training_images(task, "small-resnet")
+    assert n_left_out == 0
+    tested = {image.digest() for example in task.examples for image in example.images}
+    assert not tested & {image.digest() for image in shown.images}
 
 
 class _Breaks:

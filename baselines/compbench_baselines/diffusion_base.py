@@ -40,13 +40,19 @@ def settled_dtype(dtype: Dtype, base: StableDiffusion) -> Dtype:
     return "float32" if base.is_small else "bfloat16"
 
 
-def components(base: StableDiffusion, source: Source | None, runtime: Runtime) -> Components:
-    """The parts of the pipeline, in float32 on the CPU."""
+def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *, owner: str) -> Components:
+    """The parts of the pipeline, loaded once a command for all tasks of their owner, who may cast them."""
     from compbench.scorers import pipelines
 
     if source is None:
         raise UsageError(f"model {base.name!r} has no weights to load; expected a hub repository or a folder")
-    return pipelines.load_components(pipelines.fetch_folder(source, base.files, runtime.is_offline, base.name))
+    weights = source
+
+    def load() -> Components:
+        folder = pipelines.fetch_folder(weights, base.files, runtime.is_offline, base.name)
+        return pipelines.load_components(folder)
+
+    return runtime.kept(("components", owner, weights), load)
 
 
 def word_for(source: Source) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -66,11 +67,11 @@ class Arrays:
         self._where: dict[str, tuple[Path, int]] = {}  # name -> its part and its row there
         self._waiting: dict[str, NDArray[np.generic]] = {}
         self._flushed = time.monotonic()
-        self._parts: set[Path] = set()
+        self._open: dict[Path, Any] = {}
 
     def lacking(self, names: Sequence[str]) -> list[str]:
         """Those that are not kept yet, each once; what another process has written meanwhile is found."""
-        for part in sorted(set(self._path.glob("*.safetensors")) - self._parts):
+        for part in sorted(set(self._path.glob("*.safetensors")) - self._open.keys()):
             self._index(part)
         return [name for name in dict.fromkeys(names) if name not in self._where and name not in self._waiting]
 
@@ -104,16 +105,19 @@ class Arrays:
                 part, row = self._where[name]
                 rows.setdefault(part, []).append((number, row))
         for part, wanted in rows.items():
-            with safe_open(part, framework="numpy") as file:
-                kept = file.get_slice("values")
-                values.update((number, kept[row]) for number, row in wanted)
+            slices = self._opened(part).get_slice("values")
+            values.update((number, slices[row]) for number, row in wanted)
         return np.stack([values[number] for number in range(len(names))])
+
+    def _opened(self, part: Path) -> Any:
+        """The part, mapped into memory as long as this lives."""
+        if part not in self._open:
+            self._open[part] = safe_open(part, framework="numpy")
+        return self._open[part]
 
     def _index(self, part: Path) -> None:
         try:
-            with safe_open(part, framework="numpy") as file:
-                names = file.metadata()["names"].split("\n")
+            names = self._opened(part).metadata()["names"].split("\n")
         except (OSError, KeyError, SafetensorError) as error:
             raise DataError(f"{str(part)!r} is damaged ({error}); delete it, it will be made again") from error
         self._where.update((name, (part, row)) for row, name in enumerate(names))
-        self._parts.add(part)

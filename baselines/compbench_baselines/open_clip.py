@@ -140,13 +140,16 @@ class OpenClip:
         from compbench_baselines.clip_scorer import ClipScorer
 
         dtype = self.for_task(None).dtype
-        if not self.architecture and source is not None:
-            loaded = clip_weights.load_repository(source, dtype, is_offline=runtime.is_offline)
-        else:
+
+        def load() -> clip_weights.Loaded:
+            if not self.architecture and source is not None:
+                return clip_weights.load_repository(source, dtype, is_offline=runtime.is_offline)
             file = _split_hub(self.weights().hub)[1]
-            loaded = clip_weights.load_tag(
+            return clip_weights.load_tag(
                 self.architecture, self.tag, source, file, dtype, is_offline=runtime.is_offline
             )
+
+        loaded = runtime.kept(("open-clip", self.architecture, self.tag, source, dtype), load)
         return ClipScorer.on_device(*loaded, runtime, templates=self.templates)
 
 

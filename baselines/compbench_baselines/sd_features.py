@@ -32,8 +32,8 @@ class SDFeatures(ModelSpec):
     timestep: int = field(default=100, metadata={"help": "how much noise the picture gets, 0 to 999"})
     caption: str = field(default="", metadata={"help": "that the U-Net is given with every picture"})
     seed: int = field(default=0, metadata={"help": "of the noise, which all pictures share, and of the training"})
-    head: Literal["logistic", "resnet"] = field(
-        default="logistic", metadata={"help": "the classifier: scikit-learn's logistic regression or a small ResNet"}
+    head: Literal["resnet", "logistic"] = field(
+        default="resnet", metadata={"help": "the classifier: a small ResNet, or scikit-learn's logistic regression"}
     )
     pooled: Literal["auto", "true", "false"] = field(
         default="auto", metadata={"help": "whether features are averaged over the picture; auto: for logistic"}
@@ -105,6 +105,6 @@ class SDFeatures(ModelSpec):
         from compbench_baselines.diffusion_base import components, word_for
         from compbench_baselines.sd_features_scorer import FeatureScorer
 
-        parts = components(self.model, source, runtime)
+        parts = components(self.model, source, runtime, owner=_NAME)
         assert source is not None  # or there would be no components
         return FeatureScorer(self, parts, word_for(source), runtime)

@@ -130,7 +130,7 @@ class SyntheticSD(ModelSpec):
         from compbench_baselines.synthetic_sd_scorer import SyntheticScorer
 
         settled = self.for_task(None)
-        parts = components(settled.model, source, runtime)
+        parts = components(settled.model, source, runtime, owner=_NAME)
         assert source is not None  # or there would be no components
         return SyntheticScorer(settled, parts, word_for(source), runtime)
 
