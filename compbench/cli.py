@@ -20,6 +20,7 @@ from compbench.errors import DataError, RunError, UsageError
 from compbench_analysis.render import Grid, records, render
 
 if TYPE_CHECKING:
+    from compbench.grids import GridFile
     from compbench.store import Run
     from compbench.types import Example
 
@@ -84,7 +85,7 @@ def group() -> None:
 
 
 @group.command(short_help="Score models on tasks and print the table.")
-@click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+@click.argument("tasks", nargs=-1, metavar="TASK...")
 @flags.to_run
 @click.option("--dry-run", is_flag=True, help="Print what would be done and its price; measure nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
@@ -94,6 +95,7 @@ def run(
     tasks: Sequence[str],
     models: Sequence[str],
     options: Sequence[str],
+    grid: GridFile | None,
     dry_run: bool,
     quiet: bool,
     by: Sequence[str],
@@ -106,12 +108,13 @@ def run(
     \b
     compbench run shapes -m tiny-sd -m tiny-clip -m chance
     compbench run shapes -m tiny-sd -o draws=100 --limit 24
+    compbench run --config grid.toml
     """
     from compbench import jobs, listing, progress
 
     setting = jobs.Settings(**settings)
     reporter = progress.for_stderr(is_quiet=quiet, shard=setting.shard)
-    asked = jobs.ordered(tasks, models, options, setting, reporter.say)
+    asked = jobs.ordered(tasks, models, options, setting, reporter.say, grid)
     if dry_run:
         _print(listing.plans(jobs.planned(asked, setting, reporter), style), output)
         return DONE

@@ -15,6 +15,7 @@ from compbench.reporter import SpansGrid
 if TYPE_CHECKING:
     from compbench.asked import Asked, Request
     from compbench.built import Builder
+    from compbench.grids import GridFile
     from compbench.harness import Finished
     from compbench.plan import Plan
     from compbench.reporter import Reporter
@@ -31,6 +32,7 @@ class Settings:
 
     data: Path | None = None
     limit: int | None = None
+    images_per_class: int | None = None
     seed: int | None = None
     dtype: str | None = None
     device: str = "auto"
@@ -55,6 +57,7 @@ class Settings:
             is_offline=self.is_offline,
             refresh=self.refresh,
             shard=self.shard,
+            images_per_class=self.images_per_class,
         )
 
     def builder(self, reporter: Reporter) -> Builder:
@@ -107,22 +110,40 @@ class Outcome:
 
 
 def ordered(
-    tasks: Sequence[str], models: Sequence[str], options: Sequence[str], settings: Settings, say: Callable[[str], None]
+    tasks: Sequence[str],
+    models: Sequence[str],
+    options: Sequence[str],
+    settings: Settings,
+    say: Callable[[str], None],
+    grid: GridFile | None = None,
 ) -> list[Job]:
-    """The jobs, task by task; UsageError for anything that does not exist or does not fit, within a second."""
+    """The jobs, task by task; UsageError for anything that does not exist or does not fit, within a second.
+
+    What `grid` says holds where the command line says nothing; an option of the command line replaces the grid's.
+    """
     from compbench import plugins, registry
     from compbench.asked import model_spec
 
-    tasks = list(dict.fromkeys(name for each in tasks for name in each.split(",")))
-    models = list(dict.fromkeys(name for each in models for name in each.split(",")))
+    tasks = _names("task", tasks, grid.tasks if grid else ())
+    models = _names("model", models, grid.models if grid else ())
     for name in tasks:
         plugins.find("task", name)
     if settings.data is not None and len(tasks) > 1:
         raise UsageError(f"--data is the data of one task, and {len(tasks)} are asked for; give a command for each")
     options_of = registry.parse_options(options, models, say)
+    if grid is not None:  # of its own models too, which the command line may have left out
+        below = registry.parse_options(grid.options, list(dict.fromkeys([*models, *grid.models])))
+        options_of = {name: {**below[name], **its} for name, its in options_of.items()}
     for name in models:  # what it says is said when the model's turn comes
         model_spec(settings.request(Job(tasks[0], name, options_of[name]), tasks[0]), _unheard)
     return [Job(task, model, options_of[model]) for task in tasks for model in models]
+
+
+def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
+    names = list(dict.fromkeys(name for each in given or below for name in each.split(",")))
+    if not names:
+        raise UsageError(f"no {what} is asked for; name one, or a --config that does (see compbench run --help)")
+    return names
 
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:

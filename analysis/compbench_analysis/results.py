@@ -11,6 +11,7 @@ import pandas as pd
 from compbench_analysis import published, tables
 from compbench_analysis.render import Grid, count, duration, records, render
 from compbench_analysis.signature import labels, partial, signature
+from compbench_analysis.summary import summary
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
@@ -36,7 +37,7 @@ def to_text(
     *,
     with_published: bool = False,
 ) -> str:
-    """The runs in one of render.FORMATS: one table for each task, its runs in the order given.
+    """The runs in one of render.FORMATS: one table for each task, its runs in the order given, and a summary of all.
 
     csv and json are `tables.tidy` with the signature, the cost and the folder of its run on each row; with_published
     adds what others have published of the task, each row with its source and protocol.
@@ -44,7 +45,10 @@ def to_text(
     parts = [(part, _published(part[0], by) if with_published else []) for part in _by_task(runs)]
     if style in ("csv", "json"):
         return records((row for part, more in parts for row in [*_rows(part, by, rule), *more]), style)
-    return "\n\n\n".join(render(_grids(part, by, rule, more), style) for part, more in parts)
+    shown = [render(_grids(part, by, rule, more), style) for part, more in parts]
+    if len(parts) > 1:
+        shown.append(render([summary(pd.concat([tables.tidy(part, by, rule) for part, _ in parts]))], style))
+    return "\n\n\n".join(shown)
 
 
 def cost(run: Run) -> Cost:
