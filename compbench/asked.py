@@ -11,6 +11,7 @@ from pathlib import Path
 
 from compbench import hub, registry
 from compbench.rules import Rule
+from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset
 from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
 
@@ -33,6 +34,8 @@ class Request:
     runs: Path | str | None = None
     is_offline: bool = False
     refresh: bool = False
+    shard: Shard | None = None
+    keep: str = "errors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +51,38 @@ class Asked:
     ids: list[str]  # of the examples asked for, in the task's order
     store: Store
     described: Mapping[str, Json]  # the model, as run.json holds it
+    shard: Shard | None = None  # None: all of it is this process's
 
     @property
     def view(self) -> dict[str, Json]:
         """How the run is to be read."""
         return dict(self.spec.view())
 
+    @property
+    def own_ids(self) -> list[str]:
+        """Of the examples that this process is to measure, whatever is stored already."""
+        return list(self.ids) if self.shard is None else self.shard.of(self.ids)
+
     def missing(self, stored: Run | None) -> list[Example]:
-        """What is asked for and not stored yet."""
-        rule = Rule.of_view(self.view)
-        done = set[str]() if stored is None else stored.done(rule.n_draws, unconditional=rule.unconditional)
-        lacking = set(self.ids) - done
+        """What this process is asked for and is not stored yet."""
+        lacking = set(self.own_ids) - self._done(stored)
         return [each for each in self.task.examples if each.id in lacking]
+
+    def is_complete(self, stored: Run) -> bool:
+        """Whether all that is asked for is stored, by whichever process."""
+        return self._done(stored).issuperset(self.ids)
+
+    def is_settled(self, stored: Run) -> bool:
+        """Whether it is also derived and said: nothing is left to do."""
+        return self.is_complete(stored) and stored.is_settled(self.view)
 
     def open(self) -> Run:
         """The run on disk, made if there is none."""
         return self.store.open(self.key, self.task, view=self.view, model=self.described)
+
+    def _done(self, stored: Run | None) -> set[str]:
+        rule = Rule.of_view(self.view)
+        return set() if stored is None else stored.done(rule.n_draws, unconditional=rule.unconditional)
 
 
 def settle(request: Request, say: Callable[[str], None]) -> Asked:
@@ -77,7 +96,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     spec = spec.for_task(task.name)
     spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
-    identity = json.loads(json.dumps(spec.identity()))
+    identity = json.loads(json.dumps(spec.identity())) | _kept(request, spec)
     wanted = spec.source()
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
@@ -86,7 +105,15 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     if limit is not None:
         say(f"{task.name}: {len(task.examples)} → {limit} examples, the same for every model")
     key = dataclasses.replace(unpinned, weights=weights)
-    return Asked(task, label, spec, source, key, limit, ids, store, _described(label, spec, wanted))
+    return Asked(task, label, spec, source, key, limit, ids, store, _described(label, spec, wanted), request.shard)
+
+
+def _kept(request: Request, spec: ModelSpec) -> dict[str, Json]:
+    """With scores alone a run cannot be read another way, so how it was read is part of what it is."""
+    if request.keep not in ("errors", "scores"):
+        raise UsageError(f"keep cannot be {request.keep!r}; expected errors or scores")
+    view = dict(spec.view())
+    return {"kept": view} if request.keep == "scores" and view else {}
 
 
 def check_where(device: str, batch_size: int | None) -> None:

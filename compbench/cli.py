@@ -110,17 +110,22 @@ def run(
     """
     from compbench import jobs, listing, progress
 
-    reporter, setting = progress.for_stderr(is_quiet=quiet), jobs.Settings(**settings)
+    setting = jobs.Settings(**settings)
+    reporter = progress.for_stderr(is_quiet=quiet, shard=setting.shard)
     asked = jobs.ordered(tasks, models, options, setting, reporter.say)
     if dry_run:
         _print(listing.plans(jobs.planned(asked, setting, reporter), style), output)
         return DONE
-    finished, n_failed = jobs.measure(asked, setting, reporter, by)
-    if finished:
-        text = _results(finished, style, by)
+    outcome = jobs.measure(asked, setting, reporter, by)
+    if outcome.runs and outcome.is_told_here(setting.shard):
+        text = _results(outcome.runs, style, by)
         is_for_reading = style == "table" and output is None
-        _print(f"{text}\n\n{listing.where(finished, setting.runs)}" if is_for_reading else text, output)
-    return FAILED if n_failed else DONE
+        _print(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
+    elif outcome.runs and not quiet:
+        click.echo(f"shard {setting.shard} done; what remains is with the others", err=True)
+    for failure in outcome.failures:
+        click.echo(f"error: {failure}", err=True)
+    return FAILED if outcome.failures else DONE
 
 
 @group.command(short_help="Print stored runs as a table.")
@@ -338,10 +343,19 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 @group.command("show-task", short_help="Look at examples of a task.")
 @click.argument("task")
 @flags.data
+@flags.prompts
 @click.option("--n", default=8, show_default=True, type=click.IntRange(1), help="How many, spread over the task.")
 @flags.offline
 @flags.printed
-def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str, output: Path | None) -> None:
+def show_task(
+    task: str,
+    data: Path | None,
+    prompts: Sequence[Path],
+    n: int,
+    is_offline: bool,
+    style: str,
+    output: Path | None,
+) -> None:
     """Print examples of a task; with an --output that ends in .png, draw them as well.
 
     \b
@@ -350,7 +364,7 @@ def show_task(task: str, data: Path | None, n: int, is_offline: bool, style: str
     from compbench import listing, registry
     from compbench.store import subset
 
-    loaded = registry.task(task, data=data, is_offline=is_offline)
+    loaded = registry.task(task, data=data, is_offline=is_offline, prompts=prompts)
     chosen = set(subset([example.id for example in loaded.examples], n))
     examples = [example for example in loaded.examples if example.id in chosen]
     if output is not None and output.suffix.lower() in _PICTURES:
@@ -382,6 +396,46 @@ def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **se
     from compbench.harness import import_scores
 
     _print(_results([import_scores(path, **settings)], style, by), output)
+
+
+@group.command(short_help="Turn scores into probabilities of classes.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@flags.runs
+@click.option("--share", default=0.2, show_default=True, help="Of the examples, to fit the temperature on.")
+@click.option("--seed", default=0, show_default=True, help="Of which examples those are.")
+@click.option("--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="Of confidence.")
+@click.option("--examples", "with_examples", is_flag=True, help="With csv and json: the probabilities of each example.")
+@flags.printed
+def calibrate(
+    references: Sequence[str],
+    runs: Path | None,
+    style: str,
+    output: Path | None,
+    with_examples: bool,
+    **settings: Any,
+) -> None:
+    """Fit the temperature of p(class | image) on some examples and say of the others how far it can be believed.
+
+    RUN is a classification: a folder, task/model (its latest run), or the first letters of a digest. An --output .png
+    is the reliability diagram.
+
+    \b
+    compbench calibrate shape-classes/tiny-sd shape-classes/tiny-clip
+    compbench calibrate shape-classes/tiny-sd --output reliability.png
+    """
+    from compbench_analysis import calibrated, traced
+    from compbench_analysis.calibration import calibrate as calibrate_run
+    from compbench_analysis.signature import labels
+
+    chosen = _find(references, runs)
+    found = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
+    if output is not None and output.suffix.lower() in traced.PICTURES:
+        figure = calibrated.reliability_diagram(found)
+        with _writing(output):
+            figure.savefig(output, dpi=200)
+        click.echo(f"picture written to {output}", err=True)
+    else:
+        _print(calibrated.to_text(found, style, with_examples=with_examples), output)
 
 
 @group.command(short_help="Write the scores of a run, one row an example.")

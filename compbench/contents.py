@@ -9,18 +9,23 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from compbench import disk, parts, rules
+from compbench.adaptive import Adaptive, Weighted
 from compbench.parts import DamagedPart
+from compbench.policies import Verdict
 from compbench.rules import Rule
 from compbench.types import (
     Bools,
+    Classes,
     DrawTable,
     ErrorTable,
     Floats,
@@ -45,6 +50,8 @@ class Contents:
 
     folder: Path
     say: Callable[[str], None]
+    adaptive: Adaptive | None = None  # the schedule of a run that does not measure every draw
+    classes: Classes | None = None
     bytes_at_once: int = 64_000_000  # of errors and their mask in memory, whatever the size of the run
     _is_told: bool = False  # that the draws are damaged
     _index: dict[Path, _Part] = field(default_factory=dict["Path", "_Part"])
@@ -237,10 +244,11 @@ class Contents:
         for path in sorted(folder.glob("*.parquet")):
             if path.name.startswith(("_", ".")):
                 continue
-            status = path.stat()
-            stamp = status.st_size, status.st_mtime_ns
-            known = self._index.get(path)
-            fresh[path] = known if known is not None and known.stamp == stamp else self._look_at(path, stamp)
+            with suppress(FileNotFoundError):  # another process has just set it aside
+                status = path.stat()
+                stamp = status.st_size, status.st_mtime_ns
+                known = self._index.get(path)
+                fresh[path] = known if known is not None and known.stamp == stamp else self._look_at(path, stamp)
         self._index = fresh
         return {path: part for path, part in fresh.items() if part.damage is None}
 
@@ -264,6 +272,11 @@ class Contents:
             return
         n_asked = n_draws or self._bank_size()
         if not 0 < n_asked <= self._bank_size():  # also where the bank is damaged: then all must be asked again
+            return
+        if self.adaptive is not None:
+            yield from (
+                example_id for example_id, policy, its in self._raced(list(self.matches)) if _is_over(policy, its)
+            )
             return
         for chunk, _, measured in self._errors(list(self.matches), n_asked, unconditional=unconditional):
             for example_id, mask in zip(chunk, measured, strict=True):
@@ -298,6 +311,9 @@ class Contents:
         return found
 
     def _scores_by_rule(self, rule: Rule, ids: Sequence[str]) -> dict[str, ScoreMatrix]:
+        if self.adaptive is not None:
+            self._check(rule, self.adaptive)
+            return {each: ScoreMatrix(each, policy.scores(*its)) for each, policy, its in self._raced(ids)}
         draws = self.draws()
         n_draws = rule.n_draws or len(draws.alpha)
         found: dict[str, ScoreMatrix] = {}
@@ -308,6 +324,26 @@ class Contents:
                 one = _measurement(example_id, its, measured[n], with_no_caption=rule.unconditional)
                 found[example_id] = rules.score(one, draws, rule)
         return found
+
+    def verdicts(self, ids: Sequence[str]) -> Iterator[tuple[str, Verdict]]:
+        """What the schedule concludes of each of `ids`, all of them done."""
+        yield from ((each, policy.verdict(*its)) for each, policy, its in self._raced(ids))
+
+    def _raced(self, ids: Sequence[str]) -> Iterator[tuple[str, Weighted, tuple[Floats, Bools]]]:
+        """Each example's policy with its errors and mask [I, C, D]."""
+        adaptive, draws = cast(Adaptive, self.adaptive), self.draws()
+        for chunk, errors, measured in self._errors(ids, adaptive.n_draws, self._columns_of(adaptive.rule)):
+            for n, each in enumerate(chunk):
+                policy = adaptive.policy(each, self.matches[each], draws, self.classes)
+                whole = np.sum([its[n].astype(np.float64) for its in errors.values()], axis=0)
+                yield each, policy, (whole, measured[n])
+
+    def _check(self, rule: Rule, adaptive: Adaptive) -> None:
+        if rule != adaptive.rule:
+            raise UsageError(
+                f"run {str(self.folder)!r} stopped measuring where its own rule ({adaptive.rule.target}, "
+                f"{adaptive.rule.n_draws} draws) was certain and cannot be read by another; run it with schedule=full"
+            )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:
         """The columns that a rule reads; UsageError where the run lacks one."""
@@ -371,6 +407,10 @@ class _Part:
 
 def _shape(matches: Bools) -> Shape:
     return matches.shape[0], matches.shape[1]
+
+
+def _is_over(policy: Weighted, its: tuple[Floats, Bools]) -> bool:
+    return not (policy.wanted(*its) & ~its[1]).any()
 
 
 def _measurement(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from compbench.adaptive import Adaptive
 from compbench.models import CLASSIFIER_BIBTEX
 from compbench.types import Json, ModelSpec, Runtime, Source, UsageError
 
@@ -50,6 +51,15 @@ class DiT(ModelSpec):
     dtype: Literal["float32", "bfloat16", "float16"] = field(
         default="float32", metadata={"help": "of the transformer; all else is float32"}
     )
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
+        default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
+    )
+    schedule: Literal["full", "racing"] = field(
+        default="full", metadata={"help": "racing: classes are dropped once they have certainly lost"}
+    )
+    risk: float = field(
+        default=0.05, metadata={"help": "racing: at most how probably a prediction differs from the full budget's"}
+    )
     folder: Path | None = field(
         default=None, metadata={"help": "a local copy in the layout of diffusers' DiTPipeline, in place of the hub's"}
     )
@@ -59,6 +69,8 @@ class DiT(ModelSpec):
             raise UsageError(f"model {self.name!r} cannot take draws={self.draws}; expected 1 to {_N_BANK}, its bank")
         if self.seed is not None and self.seed < 0:
             raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
+        if not 0 <= self.risk < 1:
+            raise UsageError(f"model {self.name!r} cannot take risk={self.risk}; expected 0 (no risk) to less than 1")
         if self.folder is not None and not self.folder.expanduser().is_dir():
             raise UsageError(
                 f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the layout of DiTPipeline"
@@ -99,7 +111,18 @@ class DiT(ModelSpec):
 
     def identity(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
-        return {"family": "dit", "protocol": settled.protocol, "seed": settled.seed, "dtype": settled.dtype}
+        identity: dict[str, Json] = {"family": "dit", "protocol": settled.protocol}
+        identity |= {"seed": settled.seed, "dtype": settled.dtype}
+        race = settled.race
+        return identity | ({} if race is None else {"schedule": race.to_json()})
+
+    @property
+    def race(self) -> Adaptive | None:
+        """What schedule=racing stands for."""
+        if self.schedule == "full":
+            return None
+        n_draws, reduction = self.draws or self.default_draws, _REDUCTIONS[self.rule]
+        return Adaptive("racing", n_draws, reduction=reduction, risk=self.risk, seed=self.seed or 0)
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
@@ -119,6 +142,8 @@ class DiT(ModelSpec):
             n_draws=settled.draws or _N_BANK,
             runtime=runtime,
             name=self.name,
+            compile_mode=settled.compile,
+            adaptive=settled.race,
         )
 
 

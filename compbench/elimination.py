@@ -19,7 +19,7 @@ from compbench.policies import (
     Verdict,
     checked_risk,
     full_scores,
-    nested_scores,
+    raced_scores,
     stratified_means,
 )
 from compbench.sequential import Bound, Estimate, estimate
@@ -37,6 +37,23 @@ class _Race:
     missing: Bools  # [C, D], what it waits for; all False when it is over
     n_draws: Ints  # [C]
     winner: int  # caption; of equally good ones the first
+
+
+@dataclass(frozen=True, eq=False)
+class _Duels:
+    """What the test says of one caption against others at the looks from number `since` up to some horizon."""
+
+    winner: int
+    since: int
+    row_of: Ints  # [C], the row of each rival
+    signs: Ints  # [rivals, looks]
+    n_sound: Ints  # [C]
+
+    def covers(self, winner: int, look: int) -> bool:
+        return self.winner == winner and look < self.since + self.signs.shape[1]
+
+
+_NO_DUELS = _Duels(-1, 0, *np.zeros((3, 0, 0), np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +77,15 @@ class Elimination:
             )
 
     def wanted(self, errors: Floats, measured: Bools) -> Bools:
-        return self._run(errors[0], measured[0]).missing[None]
+        return self._run(_known(errors, measured), measured[0]).missing[None]
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
-        return self._scores(errors[0], self._over(errors[0], measured[0]))[None]
+        known, race = self._over(errors, measured)
+        return raced_scores(known, self.bound.strata, race.n_draws)[None]
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        race = self._over(errors[0], measured[0])
-        found = self._described(errors[0], race)
+        known, race = self._over(errors, measured)
+        found = self._described(known, race)
         doubt = min(1.0, sum(each.doubt for each in found))
         top_1 = Outcome(bool(self.matches[0, race.winner]), all(each.is_exact for each in found), doubt)
         risk = self.risk if len(self.bound.strata.looks) > 1 else 0.0
@@ -79,19 +97,19 @@ class Elimination:
         n_others = len(self.of_caption) - np.unique(self.of_caption, return_counts=True)[1].min()
         return self.risk / max(int(n_others), 1)
 
-    def _over(self, errors: Floats, measured: Bools) -> _Race:
-        race = self._run(errors, measured)
+    def _over(self, errors: Floats, measured: Bools) -> tuple[Floats, _Race]:
+        known = _known(errors, measured)
+        race = self._run(known, measured[0])
         if race.missing.any():
             raise Unfinished(f"the race is not over: {int(race.missing.sum())} more errors are wanted")
-        return race
+        return known, race
 
     def _run(self, errors: Floats, measured: Bools) -> _Race:
         """The race; captions that the scores put before its winner are measured to the end, and so is the winner."""
         race = self._replay(errors, measured)
         to_the_end = np.zeros(len(errors), bool)
         while not race.missing.any():
-            scores = self._scores(errors, race)
-            ahead = (scores >= scores[race.winner]) & (self.of_caption != self.of_caption[race.winner])
+            ahead = self._ahead(errors, race)
             if not ahead.any() or (race.n_draws == errors.shape[-1]).all():
                 return race
             ahead[race.winner] = True
@@ -99,38 +117,48 @@ class Elimination:
             race = _to_the_end(errors, measured, race, to_the_end)
         return race
 
+    def _ahead(self, errors: Floats, race: _Race) -> Bools:
+        """[C], captions of other classes that the scores do not put after the winner; what ties exactly is no such."""
+        scores, exact = raced_scores(errors, self.bound.strata, race.n_draws), full_scores(errors)
+        is_exact = (race.n_draws == errors.shape[-1]) & (race.n_draws[race.winner] == errors.shape[-1])
+        ties = is_exact & (exact == exact[race.winner]) & (scores == scores[race.winner])
+        return (scores >= scores[race.winner]) & ~ties & (self.of_caption != self.of_caption[race.winner])
+
     def _replay(self, errors: Floats, measured: Bools) -> _Race:
-        strata = self.bound.strata
-        n_bank = errors.shape[-1]
-        n_draws, left = np.zeros(len(errors), np.int64), np.arange(len(errors))
-        missing, winner = np.zeros(errors.shape, bool), 0
-        for look in strata.looks.tolist():
-            draws = strata.order[:look]
-            here = np.ix_(left, draws)
-            missing[here] = ~measured[here]
-            if missing.any():
-                break
+        strata, n_bank = self.bound.strata, errors.shape[-1]
+        is_there = measured[:, strata.order]
+        n_there = np.where(is_there.all(1), n_bank, is_there.argmin(1))  # [C], draws before the first gap
+        in_order = errors[:, strata.order[: n_there.max()]]
+        means = stratified_means(in_order, strata)
+        n_draws, left, winner, duels = np.zeros(len(errors), np.int64), np.arange(len(errors)), 0, _NO_DUELS
+        for number, look in enumerate(strata.looks.tolist()):
             n_draws[left] = look
-            winner = int(left[stratified_means(errors[left], strata, look).argmin()])
+            if (n_there[left] < look).any():
+                missing = np.zeros(errors.shape, bool)
+                missing[np.ix_(left, strata.order[:look])] = ~is_there[left, :look]
+                return _Race(missing, n_draws, winner)
+            winner = int(left[(means[left, number] if look < n_bank else errors[left].mean(-1)).argmin()])
             rivals = left[self.of_caption[left] != self.of_caption[winner]]
             if look == n_bank or not len(rivals):
                 break
-            differences = errors[np.ix_(rivals, draws)] - errors[winner, draws]
-            if self.bound.is_broken(differences):
-                race = _Race(missing, n_draws, winner)
-                return _to_the_end(errors, measured, race, np.ones(len(errors), bool))
-            out = rivals[self.bound.signs(differences, look, self._level, 0.0) > 0]
-            left = np.setdiff1d(left, out)
-            if len(out) == len(rivals):
+            if not duels.covers(winner, number):
+                duels = self._duels(in_order, winner, rivals, number)
+            if (duels.n_sound[rivals] < look).any():
+                to_the_end = np.ones(len(errors), bool)
+                return _to_the_end(errors, measured, _Race(~measured, n_draws, winner), to_the_end)
+            is_out = duels.signs[duels.row_of[rivals], number - duels.since] > 0
+            left = np.setdiff1d(left, rivals[is_out])
+            if is_out.all():
                 break
-        return _Race(missing, n_draws, winner)
+        return _Race(np.zeros(errors.shape, bool), n_draws, winner)
 
-    def _scores(self, errors: Floats, race: _Race) -> Floats:
-        """[C]."""
-        if (race.n_draws == errors.shape[-1]).all():
-            return full_scores(errors)
-        strata = self.bound.strata
-        return nested_scores(lambda n, some: stratified_means(errors[some], strata, n), race.n_draws)
+    def _duels(self, in_order: Floats, winner: int, rivals: Ints, since: int) -> _Duels:
+        """The best caption so far against its rivals, at the look number `since` and those up to twice its draws."""
+        horizon = 2 * int(self.bound.strata.looks[since])
+        differences = in_order[rivals, :horizon] - in_order[winner, :horizon]
+        row_of, n_sound = np.zeros((2, len(in_order)), np.int64)
+        row_of[rivals], n_sound[rivals] = np.arange(len(rivals)), self.bound.n_sound(differences)
+        return _Duels(winner, since, row_of, self.bound.signs(differences, self._level, 0.0, since=since), n_sound)
 
     def _described(self, errors: Floats, race: _Race) -> list[Comparison]:
         """The winner against each caption of another class, on the draws that they share."""
@@ -141,11 +169,14 @@ class Elimination:
         for n in np.unique(shared[others]).tolist():
             rivals = np.flatnonzero(others & (shared == n))
             draws = strata.order[:n]
-            about = estimate(
-                errors[np.ix_(rivals, draws)] - errors[race.winner, draws], strata.in_order[:n], strata.sizes
-            )
+            about = estimate(errors[np.ix_(rivals, draws)] - errors[race.winner, draws], strata, [n])
             found |= _against(race.winner, rivals, about, n, n_bank)
         return [found[each] for each in sorted(found)]
+
+
+def _known(errors: Floats, measured: Bools) -> Floats:
+    """[C, D]; 0 where nothing is measured, whatever stands there."""
+    return np.where(measured[0], errors[0], 0)
 
 
 def _to_the_end(errors: Floats, measured: Bools, race: _Race, to_the_end: Bools) -> _Race:
@@ -159,8 +190,14 @@ def _to_the_end(errors: Floats, measured: Bools, race: _Race, to_the_end: Bools)
 
 
 def _against(winner: int, rivals: Ints, about: Estimate, n: int, n_bank: int) -> dict[int, Comparison]:
-    doubts = np.where(about.mean > 0, special.ndtr(-np.abs(about.z)), 0.5) if n < n_bank else np.zeros(len(rivals))
-    values = zip(rivals.tolist(), about.mean.tolist(), about.standard_error.tolist(), doubts.tolist(), strict=True)
+    doubts = (
+        np.where(about.mean[:, 0] > 0, special.ndtr(-np.abs(about.z[:, 0])), 0.5)
+        if n < n_bank
+        else np.zeros(len(rivals))
+    )
+    values = zip(
+        rivals.tolist(), about.mean[:, 0].tolist(), about.standard_error[:, 0].tolist(), doubts.tolist(), strict=True
+    )
     return {
         rival: Comparison("class", (0, winner), (0, rival), 1, n, margin, error, n == n_bank, doubt)
         for rival, margin, error, doubt in values

@@ -9,9 +9,22 @@ from typing import Any, TypeVar
 
 import click
 
+from compbench.shards import Shard, shard_here
 from compbench_analysis.render import FORMATS
 
-__all__ = ["PATH", "broken_down", "by", "check_folder", "data", "offline", "output", "printed", "runs", "to_run"]
+__all__ = [
+    "PATH",
+    "broken_down",
+    "by",
+    "check_folder",
+    "data",
+    "offline",
+    "output",
+    "printed",
+    "prompts",
+    "runs",
+    "to_run",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,6 +42,10 @@ def _read_batch_size(ctx: click.Context, parameter: click.Parameter, value: str)
     if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is neither auto nor a whole number, at least 1")
     return int(value)
+
+
+def _read_shard(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
+    return shard_here(value)
 
 
 def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -52,6 +69,13 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 PATH = click.Path(path_type=Path)
 runs = click.option("--runs", type=PATH, metavar="DIR", help="Where runs are: else COMPBENCH_RUNS, else ./runs.")
 data = click.option("--data", type=PATH, metavar="PATH", help="A local copy of the task's data.")
+prompts = click.option(
+    "--prompts",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Other prompts of a classification task: prompt,classname,classidx.",
+)
 offline = click.option(
     "--offline", "is_offline", is_flag=True, is_eager=True, callback=_hear_offline, help="Fetch nothing from a hub."
 )
@@ -81,11 +105,24 @@ to_run = _together(
     ),
     click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
     data,
+    prompts,
     click.option("--limit", "-L", type=click.IntRange(1), help="A seeded subset, the same for every model."),
     click.option("--seed", type=int, help="Of the noise."),
     click.option("--dtype", metavar="NAME", help="float32, bfloat16 or float16, inside the network."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
     click.option("--batch-size", default="auto", show_default=True, callback=_read_batch_size, metavar="N"),
+    click.option(
+        "--shard",
+        metavar="K/N",
+        callback=_read_shard,
+        help="Only every N-th example, from the K-th; else what torchrun, accelerate or srun say.",
+    ),
+    click.option(
+        "--keep",
+        type=click.Choice(["errors", "scores"]),
+        default="errors",
+        help="Errors can be read in other ways later; scores are small.",
+    ),
     runs,
     offline,
     click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),

@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from compbench import provenance
-from compbench.asked import Asked, Request, check_is_here, check_where, settle
+from compbench.asked import Asked, Request, settle
+from compbench.built import Builder
 from compbench.imported import import_scores
 from compbench.interrupts import Interrupts
 from compbench.loaded import LoadedModel, load_model
 from compbench.plan import Plan, plan, warn_if_long
+from compbench.reduced import Reduction
 from compbench.reporter import QuietReporter, Reporter
 from compbench.rules import Rule
+from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
     Example,
@@ -24,18 +29,19 @@ from compbench.types import (
     MeasuresErrors,
     ModelSpec,
     RunError,
-    Runtime,
     ScoreMatrix,
     Scorer,
     Task,
 )
 
 __all__ = [
+    "Finished",
     "LoadedModel",
     "Plan",
     "QuietReporter",
     "Reporter",
     "evaluate",
+    "finish",
     "import_scores",
     "load_model",
     "load_run",
@@ -61,6 +67,8 @@ def run(
     runs: Path | str | None = None,
     is_offline: bool = False,
     refresh: bool = False,
+    shard: str | None = None,
+    keep: Literal["errors", "scores"] = "errors",
     reporter: Reporter | None = None,
     **model_options: object,
 ) -> Run:
@@ -68,18 +76,40 @@ def run(
 
     Options of the model are keywords (`draws=100`) or in `options`. Ctrl-C or SIGTERM raises KeyboardInterrupt after
     what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
-    is not pinned to one.
+    is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,
+    accelerate or srun started among others: the run is whole when all of them have been there, in any order.
+    `keep` "scores" stores no errors, for sets where they would be large: such a run cannot be read another way later.
     """
-    reporter = reporter or QuietReporter()
-    check_where(device, batch_size)
+    builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
-    asked = settle(Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh), reporter.say)
+    request = Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard), keep)
+    return finish(settle(request, builder.reporter.say), builder).run
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run as this process leaves it."""
+
+    run: Run
+    asked: Asked
+    how: Literal["found", "completed", "shared"]  # nothing was left to do; this process did the last; others have to
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that is asked for is there by now, whoever measured it."""
+        return self.asked.is_settled(self.run)
+
+
+def finish(asked: Asked, builder: Builder) -> Finished:
+    """Measure what this process is to measure of what is asked, and settle the run where that completes it."""
     stored = asked.open()
-    if not asked.missing(stored) and stored.is_settled(asked.view):
-        return stored.limited(asked.limit)
-    with stored.locked():
-        _measure(asked, stored, device, batch_size, is_offline, reporter)
-    return stored.limited(asked.limit)
+    read = stored.limited(asked.limit)
+    if not asked.missing(stored) and not asked.is_complete(stored):
+        return Finished(read, asked, "shared")
+    if asked.is_settled(stored):
+        return Finished(read, asked, "found")
+    with stored.locked(asked.shard):
+        return Finished(read, asked, "completed" if _measure(asked, stored, builder) else "shared")
 
 
 def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
@@ -103,7 +133,8 @@ def evaluate(
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
     scorer.prepare(task)
-    if isinstance(scorer, MeasuresErrors):
+    reduction = _reduction(scorer, run, task)
+    if isinstance(scorer, MeasuresErrors) and reduction is None:
         run.write_draws(scorer.draw_table())
     done = run.done()
     lacking = {each for each in ids if each not in done}
@@ -118,9 +149,10 @@ def evaluate(
         _n_lacking(run.rule, examples, known),
     )
     waiting = _Waiting(examples)
-    writer = _Writer(run, interrupts, device)
+    writer = _Writer(run, interrupts, device, reduction)
+    measured = scorer.score(examples, known)
     try:
-        for result in scorer.score(examples, known):
+        for result in measured if reduction is None else reduction.scores(measured):
             is_finished = waiting.take(result)
             writer.add(result)
             if is_finished:
@@ -138,30 +170,60 @@ def evaluate(
         )
 
 
-def _measure(
-    asked: Asked, stored: Run, device: str, batch_size: int | None, is_offline: bool, reporter: Reporter
-) -> None:
+def _measure(asked: Asked, stored: Run, builder: Builder) -> bool:
+    """Whether this process was the last to be needed; the caller holds the lock."""
     interrupts = Interrupts()
     with interrupts.watched():
         try:
-            stored.repair()
-            stored.mark("running", view=asked.view, limit=asked.limit)
+            if not _begin(asked, stored):
+                return False
             if asked.missing(stored):
-                runtime = Runtime(
-                    device, batch_size, is_offline, reporter.say, lambda n: reporter.advance(evaluations=n)
+                scorer = builder.scorer(asked)
+                warn_if_long(scorer, asked, stored, builder.reporter.say)
+                evaluate(
+                    asked.task,
+                    scorer,
+                    stored,
+                    asked.own_ids,
+                    reporter=builder.reporter,
+                    interrupts=interrupts,
+                    device=builder.device_of(scorer),
                 )
-                if is_offline:
-                    check_is_here(asked)
-                scorer = asked.spec.build(asked.source, runtime)
-                warn_if_long(scorer, asked, stored, reporter.say)
-                where = str(getattr(scorer, "device", "cpu" if device == "auto" else device))
-                evaluate(asked.task, scorer, stored, asked.ids, reporter=reporter, interrupts=interrupts, device=where)
             with interrupts.held():
-                stored.settle(asked.limit)
+                return _end(asked, stored)
         except BaseException as error:
             with suppress(RunError):  # a full disk must not hide what went wrong
                 stored.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
+
+
+def _begin(asked: Asked, stored: Run) -> bool:
+    """Whether there is something to do: another shard may have ended the run before this one had its lock."""
+    with stored.guarded():
+        if asked.is_settled(stored):
+            return False
+        stored.repair()
+        stored.mark("running", view=asked.view, limit=asked.limit)
+    return True
+
+
+def _end(asked: Asked, stored: Run) -> bool:
+    """Whether the run is settled by this; one process at a time looks, so one of several finds that it is the last."""
+    with stored.guarded():
+        if asked.shard is not None and not asked.is_complete(stored):
+            stored.leave(asked.shard)
+            return False
+        if asked.shard is not None and asked.is_settled(stored):
+            return False
+        stored.settle(asked.limit)
+    return True
+
+
+def _reduction(scorer: Scorer, run: Run, task: Task) -> Reduction | None:
+    """What makes scores of errors as they come, where a run keeps no more than those."""
+    if "kept" not in run.key.measurement or not isinstance(scorer, MeasuresErrors):
+        return None
+    return Reduction(run.rule, run.adaptive, scorer.draw_table(), task)
 
 
 class _Waiting:
@@ -182,8 +244,9 @@ class _Waiting:
 class _Writer:
     """Results in memory, written as one part when the time has come and at the end."""
 
-    def __init__(self, run: Run, interrupts: Interrupts, device: str | None) -> None:
+    def __init__(self, run: Run, interrupts: Interrupts, device: str | None, reduction: Reduction | None) -> None:
         self._run, self._interrupts, self._device = run, interrupts, device
+        self._reduction, self._n_counted = reduction, 0
         self._results: list[Measurement | ScoreMatrix] = []
         self._began = self._flushed = time.monotonic()
 
@@ -199,8 +262,18 @@ class _Writer:
             return
         with self._interrupts.held():
             seconds = time.monotonic() - self._flushed
-            self._run.append(self._results, seconds=round(seconds, 3), **provenance.here(self._device))
+            self._run.append(
+                self._results, seconds=round(seconds, 3), **self._evaluations(), **provenance.here(self._device)
+            )
             self._results, self._flushed = [], time.monotonic()
+
+    def _evaluations(self) -> dict[str, int]:
+        """How many errors the scores of this part are made of, which are not there to be counted."""
+        if self._reduction is None:
+            return {}
+        n_errors = self._reduction.n_evaluations - self._n_counted
+        self._n_counted = self._reduction.n_evaluations
+        return {"n_errors": n_errors}
 
 
 def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:

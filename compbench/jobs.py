@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compbench.errors import DataError, RunError, UsageError
+from compbench.reporter import SpansGrid
 
 if TYPE_CHECKING:
+    from compbench.asked import Asked, Request
+    from compbench.built import Builder
+    from compbench.harness import Finished
     from compbench.plan import Plan
     from compbench.reporter import Reporter
+    from compbench.shards import Shard
     from compbench.store import Run
     from compbench.types import Task
 
-__all__ = ["Job", "Settings", "measure", "ordered", "planned"]
+__all__ = ["Failure", "Job", "Outcome", "Settings", "measure", "ordered", "planned"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is the same for all jobs of a command: the keywords of `compbench.run`."""
+    """What is the same for all jobs of a command."""
 
     data: Path | None = None
+    prompts: Sequence[Path] = ()
     limit: int | None = None
     seed: int | None = None
     dtype: str | None = None
@@ -32,10 +39,32 @@ class Settings:
     runs: Path | None = None
     is_offline: bool = False
     refresh: bool = False
+    shard: Shard | None = None
+    keep: str = "errors"
 
-    def keywords(self) -> dict[str, Any]:
-        """All of them but `data`, which is the task's own."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "data"}
+    def request(self, job: Job, task: str | Task) -> Request:
+        """What is asked of one job."""
+        from compbench.asked import Request
+
+        return Request(
+            task,
+            job.model,
+            job.options,
+            limit=self.limit,
+            seed=self.seed,
+            dtype=self.dtype,
+            runs=self.runs,
+            is_offline=self.is_offline,
+            refresh=self.refresh,
+            shard=self.shard,
+            keep=self.keep,
+        )
+
+    def builder(self, reporter: Reporter) -> Builder:
+        """Of the scorers of a model."""
+        from compbench.built import Builder
+
+        return Builder(self.device, self.batch_size, self.is_offline, reporter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +73,40 @@ class Job:
 
     task: str
     model: str
-    options: dict[str, str]
+    options: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.task} · {self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A job that gave no run, and why."""
+
+    job: Job
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.job}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of the jobs."""
+
+    finished: list[Finished]  # in the order in which they were measured
+    runs: list[Run]  # in the order in which they were asked for
+    failures: list[Failure] = field(default_factory=list["Failure"])
+
+    def is_told_here(self, shard: Shard | None) -> bool:
+        """Whether this process prints the result: of several, the one that came last and left nothing to do.
+
+        All of them take the jobs in one order, so who completes the last job has seen the others end theirs.
+        """
+        if not all(each.is_whole for each in self.finished):
+            return False
+        worked = [each.how for each in self.finished if each.how != "found"]
+        return worked[-1] == "completed" if worked else shard is None or shard.number == 1
 
 
 def ordered(
@@ -52,7 +114,7 @@ def ordered(
 ) -> list[Job]:
     """The jobs, task by task; UsageError for anything that does not exist or does not fit, within a second."""
     from compbench import plugins, registry
-    from compbench.asked import Request, model_spec
+    from compbench.asked import model_spec
 
     tasks = list(dict.fromkeys(name for each in tasks for name in each.split(",")))
     models = list(dict.fromkeys(name for each in models for name in each.split(",")))
@@ -60,51 +122,131 @@ def ordered(
         plugins.find("task", name)
     if settings.data is not None and len(tasks) > 1:
         raise UsageError(f"--data is the data of one task, and {len(tasks)} are asked for; give a command for each")
+    if settings.prompts and len(tasks) > 1:
+        raise UsageError(f"--prompts are those of one task, and {len(tasks)} are asked for; give a command for each")
     options_of = registry.parse_options(options, models, say)
-    for name in models:
-        request = Request(tasks[0], name, options_of[name], seed=settings.seed, dtype=settings.dtype)
-        model_spec(request, lambda message: None)  # said when the model's turn comes
+    for name in models:  # what it says is said when the model's turn comes
+        model_spec(settings.request(Job(tasks[0], name, options_of[name]), tasks[0]), _unheard)
     return [Job(task, model, options_of[model]) for task in tasks for model in models]
 
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:
     """What each job would do and cost."""
-    from compbench.harness import plan
+    from compbench import plan
+    from compbench.asked import settle
 
-    tasks = _tasks(jobs, settings)
-    return [
-        plan(tasks[job.task], model=job.model, options=job.options, reporter=reporter, **settings.keywords())
-        for job in jobs
-    ]
+    tasks, plans = _tasks(jobs, settings), dict[int, "Plan"]()
+    for of_model in _by_model(jobs):
+        builder = settings.builder(reporter)
+        for n in of_model:
+            asked = settle(settings.request(jobs[n], tasks[jobs[n].task]), reporter.say)
+            plans[n] = plan.planned(asked, builder)
+        builder.forget()
+    return [plans[n] for n in range(len(jobs))]
 
 
-def measure(
-    jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Sequence[str] = ()
-) -> tuple[list[Run], int]:
-    """The finished runs and how many failed: the failure of one model is said, and the others go on.
+def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Sequence[str] = ()) -> Outcome:
+    """Measure model by model, each loaded once; where there are several jobs, one that fails does not stop the others.
 
-    That a task cannot be read, or lacks a tag column of `by`, is told before anything is measured.
+    That a task lacks a tag column of `by`, or that nothing at all can be measured, is told before anything is.
     """
-    from compbench.harness import run
+    from compbench.harness import finish
+
+    attempts = _Attempts(len(jobs), reporter)
+    settled = _settled(jobs, settings, attempts, reporter, by)
+    in_turn = [[n for n in of_model if n in settled] for of_model in _by_model(jobs)]
+    if isinstance(reporter, SpansGrid) and len(jobs) > 1:
+        reporter.begin_grid([len(settled[n].own_ids) for of_model in in_turn for n in of_model])
+    finished: dict[int, Finished] = {}
+    for of_model in in_turn:
+        builder = settings.builder(reporter)
+        for n in of_model:
+            if isinstance(reporter, SpansGrid):
+                reporter.next_cell()
+            with attempts.of(jobs[n]):
+                finished[n] = finish(settled[n], builder)
+        builder.forget()
+    runs = [finished[n].run for n in sorted(finished)]
+    return Outcome(list(finished.values()), runs, attempts.failures)
+
+
+def _unheard(message: str) -> None: ...
+
+
+class _Attempts:
+    """Tries jobs. Where there are several, whatever goes wrong with one is said, kept for the end, and no more."""
+
+    def __init__(self, n_jobs: int, reporter: Reporter) -> None:
+        self._is_only, self._say = n_jobs == 1, reporter.say
+        self.failures: list[Failure] = []
+        self.misuse: UsageError | None = None  # the first
+
+    @contextmanager
+    def of(self, job: Job) -> Generator[None]:
+        """What is done inside is the job's."""
+        try:
+            yield
+        except (DataError, RunError) as error:
+            self.fail(job, str(error))
+        except UsageError as error:
+            if self._is_only:
+                raise
+            self.misuse = self.misuse or error
+            self.fail(job, str(error))
+        except Exception as error:  # a fault of a library, say: it must not cost the rest of the grid
+            if self._is_only:
+                raise
+            self.fail(job, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def fail(self, job: Job, error: str, details: str = "") -> None:
+        """Write a failure down."""
+        self.failures.append(Failure(job, error))
+        if not self._is_only:
+            self._say(f"{details}{job} failed, the others go on: {error}")
+
+
+def _settled(
+    jobs: Sequence[Job], settings: Settings, attempts: _Attempts, reporter: Reporter, by: Sequence[str]
+) -> dict[int, Asked]:
+    """What is asked of each job that can be asked for, by its number; UsageError where that is none of them."""
+    from compbench.asked import settle
     from compbench_analysis.tables import tag_columns
 
-    tasks = _tasks(jobs, settings)
+    say = reporter.say if settings.shard is None or settings.shard.number == 1 else _unheard
+    tasks = _tasks(jobs, settings, attempts)
     for task in tasks.values():
         tag_columns(by, [example.tags for example in task.examples])
-    finished: list[Run] = []
-    for job in jobs:
-        try:
-            finished.append(
-                run(tasks[job.task], model=job.model, options=job.options, reporter=reporter, **settings.keywords())
-            )
-        except (DataError, RunError) as error:
-            print(f"error: {job.task} · {job.model}: {error}", file=sys.stderr)
-    return finished, len(jobs) - len(finished)
+    settled: dict[int, Asked] = {}
+    for n, job in enumerate(jobs):
+        if job.task in tasks:
+            with attempts.of(job):
+                settled[n] = settle(settings.request(job, tasks[job.task]), say)
+    if not settled and attempts.misuse is not None:
+        raise attempts.misuse
+    return settled
 
 
-def _tasks(jobs: Sequence[Job], settings: Settings) -> dict[str, Task]:
-    """The tasks by name, each read once."""
+def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None = None) -> dict[str, Task]:
+    """The tasks by name, each read once; one that cannot be read fails its jobs, where there are other tasks."""
     from compbench import registry
 
+    tasks: dict[str, Task] = {}
     names = dict.fromkeys(job.task for job in jobs)
-    return {name: registry.task(name, data=settings.data, is_offline=settings.is_offline) for name in names}
+    for name in names:
+        try:
+            tasks[name] = registry.task(
+                name, data=settings.data, is_offline=settings.is_offline, prompts=settings.prompts
+            )
+        except DataError as error:
+            if attempts is None or len(names) == 1:
+                raise
+            for job in jobs:
+                if job.task == name:
+                    attempts.fail(job, str(error))
+    return tasks
+
+
+def _by_model(jobs: Sequence[Job]) -> list[list[int]]:
+    """The numbers of the jobs of each model."""
+    models = dict.fromkeys(job.model for job in jobs)
+    return [[n for n, job in enumerate(jobs) if job.model == model] for model in models]

@@ -100,13 +100,14 @@ def checks(made: Sequence[Check]) -> Grid:
 
 
 def examples(chosen: Sequence[Example]) -> Grid:
-    """A row for each caption: which images it matches, by number."""
+    """A row for each caption: which images it matches, by number. Of more than ten captions only those that match."""
     rows: list[tuple[str, ...]] = []
     for example in chosen:
         tags = ", ".join(value for values in example.tags.values() for value in values)
         for number, caption in enumerate(example.captions):
-            images = ", ".join(str(i) for i in example.matches[:, number].nonzero()[0]) or "none"
-            rows.append((example.id, tags, images, caption))
+            images = ", ".join(str(i) for i in example.matches[:, number].nonzero()[0])
+            if images or len(example.captions) <= 10:
+                rows.append((example.id, tags, images or "none", caption))
     return Grid(("example", "tags", "image", "caption"), tuple(rows))
 
 

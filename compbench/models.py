@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from compbench.adaptive import Adaptive, staged
+from compbench.comparisons import OUTCOMES
 from compbench.options import with_options
-from compbench.types import Json, ModelSpec, Runtime, Source, UsageError
+from compbench.staged import SCHEDULES
+from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
 
 if TYPE_CHECKING:
     from compbench.scorers.diffusion import DiffusionClassifier
@@ -34,7 +37,8 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _N_BANK = 1000
 _PAPER_SEED = 42
-_PAPER_TASKS = ("winoground",)
+_PAPER_TASKS = ("winoground", *SCHEDULES, "imagenet-v2", "imagenet-a")
+_STAGED_TASKS = _PAPER_TASKS[1:]
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _FIXED = {"option": False}
@@ -44,9 +48,9 @@ _FIXED = {"option": False}
 class StableDiffusion(ModelSpec):
     """A Stable Diffusion model of version 1 or 2, or one in its layout, scored by the Diffusion Classifier.
 
-    `auto` depends on the task and never on the device: on winoground the protocol is the published one (1000 draws,
-    float16, centre crop, error in eps), elsewhere compbench's own (100 draws, bfloat16, whole picture, error in what
-    the network was trained to predict).
+    `auto` depends on the task and never on the device: on winoground and the paper's data sets the protocol is the
+    published one (1000 draws, float16, centre crop, error in eps; staged pruning and its loss on the data sets),
+    elsewhere compbench's own (100 draws, bfloat16, whole picture, error in what the network was trained to predict).
     """
 
     name: str = field(default="stable-diffusion", metadata=_FIXED)
@@ -57,6 +61,9 @@ class StableDiffusion(ModelSpec):
     is_small: bool = field(default=False, metadata=_FIXED)
     pipeline: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # one in memory, in place of a repo
     weights: str | None = field(default=None, metadata=_FIXED)  # digest of the pipeline in memory
+    to_keep: tuple[int, ...] = field(default=(), metadata=_FIXED)  # of schedule=paper, known with the task
+    n_samples: tuple[int, ...] = field(default=(), metadata=_FIXED)
+    allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
 
     draws: int | None = field(
         default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 1000; more can be added later"}
@@ -76,6 +83,29 @@ class StableDiffusion(ModelSpec):
     )
     loss: Literal["auto", "l2", "l1"] = field(
         default="auto", metadata={"help": "squared or absolute error; with l1 both are stored"}
+    )
+    noise: Literal["independent", "antithetic"] = field(
+        default="independent",
+        metadata={"help": "antithetic: draws in pairs of opposite noise, which scatter less; protocol compbench"},
+    )
+    schedule: Literal["auto", "full", "paper", "racing"] = field(
+        default="auto",
+        metadata={"help": "full: every draw; paper: the published pruning; racing: until each outcome is certain"},
+    )
+    risk: float = field(
+        default=0.05, metadata={"help": "racing: at most how probably an outcome differs from the full budget's"}
+    )
+    bound: Literal["asymptotic", "anytime"] = field(
+        default="asymptotic", metadata={"help": "racing: anytime holds whatever the errors are like, given `limit`"}
+    )
+    limit: float | None = field(
+        default=None, metadata={"help": "bound=anytime: the largest difference of two errors under one draw"}
+    )
+    outcomes: Literal["all", "text"] = field(
+        default="all", metadata={"help": "racing: what is raced for; text alone needs fewer evaluations"}
+    )
+    pilot: Path | None = field(
+        default=None, metadata={"help": "racing: a full run whose errors say which timesteps to draw more from"}
     )
     unconditional: bool = field(
         default=False,
@@ -98,15 +128,34 @@ class StableDiffusion(ModelSpec):
                 f"model {self.name!r}: protocol=published-fp16 is float16 throughout and cannot be {self.dtype}; "
                 "protocol=paper takes any dtype"
             )
+        self._check_schedule()
         if self.folder is not None and not self.folder.expanduser().is_dir():
             raise UsageError(
                 f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the diffusers layout"
             )
 
+    def _check_schedule(self) -> None:
+        what = f"model {self.name!r}: schedule={self.schedule}"
+        if not 0 <= self.risk < 1:
+            raise UsageError(f"model {self.name!r} cannot take risk={self.risk}; expected 0 (no risk) to less than 1")
+        if self.schedule in ("paper", "racing") and self.unconditional:
+            raise UsageError(f"{what} stops measuring where image scores would need more; unconditional needs full")
+        if self.schedule == "paper" and self.draws not in (None, _N_BANK):
+            raise UsageError(f"{what} goes through its own timesteps of all {_N_BANK}; leave draws={self.draws} out")
+        if self.schedule == "racing" and self.bound == "anytime" and self.limit is None:
+            raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: limit=NUMBER")
+        if self.noise == "antithetic" and self.protocol not in ("auto", "compbench"):
+            raise UsageError(f"model {self.name!r}: protocol={self.protocol} has its own noise; leave noise out")
+
     @property
     def reductions(self) -> tuple[str, ...]:
         """What is made of a residual: both, where the absolute error is asked for."""
         return ("mse", "l1") if self.loss == "l1" else ("mse",)
+
+    @property
+    def view_reduction(self) -> str:
+        """The one that scores are made of."""
+        return "l1" if self.loss == "l1" else "mse"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -128,18 +177,51 @@ class StableDiffusion(ModelSpec):
 
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
-        is_published = self.protocol == "auto" and task in _PAPER_TASKS and not self.is_small
+        has_its_own = self.is_small or self.noise == "antithetic"  # which no published run has
+        is_published = self.protocol == "auto" and task in _PAPER_TASKS and not has_its_own
         protocol = self.protocol if self.protocol != "auto" else "paper" if is_published else "compbench"
         is_ours = protocol == "compbench"
+        is_staged = self.schedule == "auto" and task in _STAGED_TASKS and not self.is_small and not self.unconditional
+        schedule = "paper" if is_staged else "full" if self.schedule == "auto" else self.schedule
+        published = SCHEDULES.get(task or "") if schedule == "paper" else None
+        n_bank = _N_BANK if not is_ours or schedule == "paper" else 16 if self.is_small else 100
         return replace(
             self,
             protocol=protocol,
-            draws=self.draws or (1000 if not is_ours else 16 if self.is_small else 100),
+            schedule=schedule,
+            draws=self.draws or n_bank,
             rule=self.rule if self.rule != "auto" else "native" if is_ours else "eps",
             seed=self.seed if self.seed is not None else 0 if is_ours else _PAPER_SEED,
             dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
-            loss=self.loss if self.loss != "auto" else "l2",
+            loss=self.loss if self.loss != "auto" else published.loss if published else "l2",
             weights=self._digest(),
+        )
+
+    def on(self, task: Task) -> StableDiffusion:
+        """With what a schedule learns from the task: the published stages, or the shares that a pilot gives."""
+        if self.schedule == "paper":
+            stages = staged(self._adaptive(), task.name, None if task.classes is None else len(task.classes.of_caption))
+            return replace(self, to_keep=stages.to_keep, n_samples=stages.n_samples)
+        if self.schedule == "racing" and self.pilot is not None:
+            from compbench.pilots import shares
+
+            return replace(self, allocation=shares(self.pilot, self._adaptive(), self.identity()))
+        return self
+
+    def _adaptive(self) -> Adaptive:
+        settled = self.for_task(None)
+        plain = Adaptive(settled.schedule, settled.draws or _N_BANK, settled.rule, settled.view_reduction)
+        if settled.schedule == "paper":
+            return replace(plain, to_keep=settled.to_keep, n_samples=settled.n_samples)
+        return replace(
+            plain,
+            risk=settled.risk,
+            bound=settled.bound,
+            limit=settled.limit,
+            outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
+            seed=settled.seed or 0,
+            allocation=settled.allocation,
+            together=2 if settled.noise == "antithetic" else 1,
         )
 
     def source(self) -> Source | None:
@@ -165,6 +247,10 @@ class StableDiffusion(ModelSpec):
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
         if settled.loss == "l1":
             identity["reductions"] = list(settled.reductions)
+        if settled.noise != "independent":
+            identity["noise"] = settled.noise
+        if settled.schedule != "full":
+            identity["schedule"] = settled._adaptive().to_json()
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
@@ -172,7 +258,7 @@ class StableDiffusion(ModelSpec):
         view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.rule}
         return (
             view
-            | ({"reduction": "l1"} if settled.loss == "l1" else {})
+            | ({"reduction": settled.view_reduction} if settled.loss == "l1" else {})
             | ({"unconditional": True} if settled.unconditional else {})
         )
 
@@ -184,7 +270,9 @@ class StableDiffusion(ModelSpec):
             components = pipelines.components_of(self.pipeline)
         else:
             folder = pipelines.fetch_folder(source, self.files, runtime.is_offline, self.name)
-            components = pipelines.load_components(folder)
+            # for another task too, where it wants them in the same precision: they are cast in place
+            key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
+            components = runtime.kept(key, lambda: pipelines.load_components(folder))
         return protocols.classifier(
             components,
             protocol=settled.protocol,
@@ -196,6 +284,8 @@ class StableDiffusion(ModelSpec):
             reductions=settled.reductions,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
+            adaptive=None if settled.schedule == "full" else settled._adaptive(),
+            noise=settled.noise,
         )
 
     def _dtype(self, protocol: Protocol) -> Dtype:

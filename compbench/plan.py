@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compbench import hub
-from compbench.asked import Asked, Request, check_is_here, check_where, settle
+from compbench.asked import Asked, Request, settle
+from compbench.built import Builder
 from compbench.reporter import QuietReporter, Reporter
+from compbench.shards import shard_here
 from compbench.store import Run
-from compbench.types import Example, ModelSpec, Price, Priced, Runtime, Scorer, Task
+from compbench.types import Example, ModelSpec, Price, Priced, Scorer, Task
 
-__all__ = ["Plan", "plan", "warn_if_long"]
+__all__ = ["Plan", "plan", "planned", "warn_if_long"]
 
 _DAY = 86_400.0
 _BYTES_PER_SCORE = 32  # a row of a scores part, uncompressed
@@ -52,22 +54,25 @@ def plan(
     runs: Path | str | None = None,
     is_offline: bool = False,
     refresh: bool = False,
+    shard: str | None = None,
     reporter: Reporter | None = None,
     **model_options: object,
 ) -> Plan:
     """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
-    say = (reporter or QuietReporter()).say
-    check_where(device, batch_size)
+    builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
-    asked = settle(Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh), say)
+    request = Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard))
+    return planned(settle(request, builder.reporter.say), builder)
+
+
+def planned(asked: Asked, builder: Builder) -> Plan:
+    """The plan of what is settled; a scorer that the builder has at hand is probed."""
     stored = asked.store.get(asked.key)
     missing = asked.missing(stored)
-    fetch_bytes = _fetch_bytes(asked, is_offline) if missing else 0
+    fetch_bytes = _fetch_bytes(asked, builder.is_offline) if missing else 0
     price = None
-    if missing and is_offline:
-        check_is_here(asked)
-    if missing and (fetch_bytes == 0 or is_offline):
-        scorer = asked.spec.build(asked.source, Runtime(device, batch_size, is_offline, say))
+    if missing and (fetch_bytes == 0 or builder.is_offline):
+        scorer = builder.scorer(asked)
         price = scorer.price(missing) if isinstance(scorer, Priced) else None
     return _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price)
 

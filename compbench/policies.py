@@ -7,7 +7,7 @@ is minus their plain mean over D. `measured` [I, C, D] says which are there; mor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -29,6 +29,7 @@ __all__ = [
     "expected_changed",
     "full_scores",
     "nested_scores",
+    "raced_scores",
     "stratified_means",
 ]
 
@@ -135,30 +136,34 @@ def at_most_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
     return sum(each.risk for each in verdicts if outcome in each.outcomes)
 
 
-def stratified_means(errors: Floats, strata: Strata, n_draws: int) -> Floats:
-    """[...], the estimated mean over the bank from the first `n_draws` of the example's order; unbiased."""
-    if n_draws == errors.shape[-1]:
-        return errors.mean(-1)
-    within = strata.in_order[:n_draws]
-    counts = np.bincount(within, minlength=len(strata.sizes))
-    known = np.where(counts > 0, strata.sizes, 0)  # only before each stratum has a draw is one left out
-    weights = (known / known.sum() / np.maximum(counts, 1))[within]
-    return errors[..., strata.order[:n_draws]] @ weights
+def stratified_means(in_order: Floats, strata: Strata) -> Floats:
+    """[..., looks up to n and before the bank's end], unbiased for the mean over the bank, from the order's first n."""
+    n_draws = in_order.shape[-1]
+    n_looks = int((strata.looks[:-1] <= n_draws).sum())
+    return in_order @ strata.weights[:n_looks, :n_draws].T
 
 
-def nested_scores(mean_errors: Callable[[int, Bools], Floats], n_draws: Ints) -> Floats:
-    """[P], scores of pairs that were measured on `n_draws` [P] draws each, those of fewer being among those of more.
+def raced_scores(errors: Floats, strata: Strata, n_draws: Ints) -> Floats:
+    """[P], the scores of pairs with `errors` [P, D], each measured on a prefix of the order of `n_draws` [P]."""
+    if (n_draws == errors.shape[-1]).all():
+        return full_scores(errors)
+    estimated = stratified_means(errors[:, strata.order], strata)
+    return nested_scores(np.column_stack([estimated, errors.mean(-1)]), strata.looks, n_draws)
 
-    `mean_errors` gives the means of some pairs [P] over a number of draws. All start from their means on the common
-    draws; those that went further are set apart by their means on the draws they share, around the mean score that
-    they had. So no pair gains or loses because it met other draws than the rest.
+
+def nested_scores(means: Floats, budgets: Ints, n_draws: Ints) -> Floats:
+    """[P], scores of pairs that were measured on `n_draws` [P] each, some of `budgets` [B]; `means` [P, B] there.
+
+    All start from their mean errors on the smallest budget that any had. Those that went further are set apart by
+    their means on the draws they share, around the mean score that they had; so no pair gains or loses because it met
+    other draws than the rest.
     """
-    first, *further = sorted(set(n_draws.tolist()))
-    scores = -mean_errors(first, np.ones(len(n_draws), bool))
-    for n in further:
-        went_on = n_draws >= n
-        means = mean_errors(n, went_on)
-        scores[went_on] = scores[went_on].mean() - (means - means.mean())
+    first, *further = np.searchsorted(budgets, np.unique(n_draws)).tolist()
+    scores = -means[:, first]
+    for budget in further:
+        went_on = n_draws >= budgets[budget]
+        its = means[went_on, budget]
+        scores[went_on] = scores[went_on].mean() - (its - its.mean())
     return scores
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from compbench.reporter import Reporter
+    from compbench.shards import Shard
 
 __all__ = ["BarReporter", "LineReporter", "SilentReporter", "for_stderr"]
 
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-def for_stderr(*, is_quiet: bool = False) -> Reporter:
-    """The reporter that fits where stderr goes."""
+def for_stderr(*, is_quiet: bool = False, shard: Shard | None = None) -> Reporter:
+    """The reporter that fits where stderr goes; several processes, each a shard, write lines that name theirs."""
     if is_quiet:
         return SilentReporter()
+    if shard is not None:
+        return LineReporter(sys.stderr, prefix=f"shard {shard}: ")
     return BarReporter() if sys.stderr.isatty() else LineReporter(sys.stderr)
 
 
@@ -37,6 +40,23 @@ class SilentReporter:
     def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None: ...
     def say(self, message: str) -> None: ...
     def stop(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Whole:
+    """How far a grid of runs is: cells that failed are passed, and count."""
+
+    n_examples: Sequence[int]  # of each cell
+    position: int = 0  # of the cell that is measured, from 1
+
+    def label(self, label: str) -> str:
+        """'[2/6] shapes · tiny-sd'."""
+        return f"[{self.position}/{len(self.n_examples)}] {label}"
+
+    def count(self, tally: _Tally) -> str:
+        """'424/2,400 examples of the grid'."""
+        done = sum(self.n_examples[: self.position - 1]) + tally.n_before + tally.examples
+        return f"{done:,}/{sum(self.n_examples):,} examples of the grid"
 
 
 @dataclass(slots=True)
@@ -51,6 +71,7 @@ class _Tally:
     examples: int = 0
     pairs: int = 0
     evaluations: int = 0
+    whole: _Whole | None = None
 
     def add(self, examples: int, pairs: int, evaluations: int) -> None:
         self.examples += examples
@@ -70,7 +91,9 @@ class _Tally:
             f"{self.n_before + self.examples:,}/{self.n_examples:,} examples",
             f"{self.pairs:,}/{self.n_pairs:,} pairs",
         ]
-        return [*counts, f"{self.evaluations:,}/{self.n_evaluations:,} evaluations"] if self.n_evaluations else counts
+        if self.n_evaluations:
+            counts.append(f"{self.evaluations:,}/{self.n_evaluations:,} evaluations")
+        return [*counts, self.whole.count(self)] if self.whole is not None else counts
 
     def pace(self, now: float) -> list[str]:
         """['450/s', '1 min 47 s left'] of the finest unit; empty before anything is done."""
@@ -84,14 +107,22 @@ class _Tally:
 class LineReporter:
     """A line at most every five seconds, and one at the end; for logs and pipes."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._clock = stream, clock
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic, prefix: str = "") -> None:
+        self._stream, self._clock, self._prefix = stream, clock, prefix
         self._tally: _Tally | None = None
+        self._whole: _Whole | None = None
         self._label, self._said, self._last = "", "", 0.0
 
+    def begin_grid(self, n_examples: Sequence[int]) -> None:
+        self._whole = _Whole(n_examples)
+
+    def next_cell(self) -> None:
+        if self._whole is not None:
+            self._whole.position += 1
+
     def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None:
-        self._label, self._last = label, self._clock()
-        self._tally = _Tally(n_examples, n_done, n_pairs, n_evaluations, self._last)
+        self._label, self._last = self._whole.label(label) if self._whole else label, self._clock()
+        self._tally = _Tally(n_examples, n_done, n_pairs, n_evaluations, self._last, whole=self._whole)
 
     def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None:
         if self._tally is None:
@@ -113,7 +144,9 @@ class LineReporter:
         self._tally = None
 
     def _write(self, message: str) -> None:
-        print(message, file=self._stream, flush=True)
+        # one write: the lines of several processes are not mixed
+        self._stream.write(f"{self._prefix}{message}\n")
+        self._stream.flush()
 
 
 class BarReporter:
@@ -125,14 +158,23 @@ class BarReporter:
         self._console = Console(stderr=True, highlight=False)
         self._progress: Progress | None = None
         self._tally: _Tally | None = None
+        self._whole: _Whole | None = None
         self._said = ""
+
+    def begin_grid(self, n_examples: Sequence[int]) -> None:
+        self._whole = _Whole(n_examples)
+
+    def next_cell(self) -> None:
+        if self._whole is not None:
+            self._whole.position += 1
 
     def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
         self.stop()
-        self._tally = _Tally(n_examples, n_done, n_pairs, n_evaluations, time.monotonic())
+        label = self._whole.label(label) if self._whole else label
+        self._tally = _Tally(n_examples, n_done, n_pairs, n_evaluations, time.monotonic(), whole=self._whole)
         whole = Column(no_wrap=True, min_width=len(label))
         rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # a narrow terminal loses counts, not the time left
         columns = (

@@ -22,8 +22,7 @@ from compbench.policies import (
     Verdict,
     checked_risk,
     full_scores,
-    nested_scores,
-    stratified_means,
+    raced_scores,
 )
 from compbench.sequential import Bound, estimate
 from compbench.types import Bools, Floats, Ints
@@ -58,15 +57,14 @@ class Racing:
         checked_risk(self.risk)
 
     def wanted(self, errors: Floats, measured: Bools) -> Bools:
-        return self._run(_flat(errors), _flat(measured)).missing.reshape(errors.shape)
+        return self._run(*_flat(errors, measured)).missing.reshape(errors.shape)
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
-        flat = _flat(errors)
-        return self._scores(flat, self._over(flat, _flat(measured))).reshape(self.matches.shape)
+        flat, race = self._over(errors, measured)
+        return raced_scores(flat, self.bound.strata, race.n_draws).reshape(self.matches.shape)
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        flat = _flat(errors)
-        race = self._over(flat, _flat(measured))
+        flat, race = self._over(errors, measured)
         found = self._described(flat, race)
         outcomes = {
             name: _outcome(is_right, [found[n] for n in np.flatnonzero(self._pairs.members[name])])
@@ -80,11 +78,12 @@ class Racing:
     def _pairs(self) -> Comparisons:
         return Comparisons.of(self.matches, self.asked)
 
-    def _over(self, errors: Floats, measured: Bools) -> _Race:
-        race = self._run(errors, measured)
+    def _over(self, errors: Floats, measured: Bools) -> tuple[Floats, _Race]:
+        flat, its = _flat(errors, measured)
+        race = self._run(flat, its)
         if race.missing.any():
             raise Unfinished(f"the race is not over: {int(race.missing.sum())} more errors are wanted")
-        return race
+        return flat, race
 
     def _run(self, errors: Floats, measured: Bools) -> _Race:
         """The race, with what its scores contradict measured to the end and put right.
@@ -96,7 +95,7 @@ class Racing:
             race = self._replay(errors, measured, to_the_end)
             if race.missing.any():
                 return race
-            contradicted = self._contradicted(self._scores(errors, race), race.signs)
+            contradicted = self._contradicted(raced_scores(errors, self.bound.strata, race.n_draws), race.signs)
             if not contradicted.any():
                 return race
             to_the_end = to_the_end | contradicted if (contradicted & ~to_the_end).any() else np.ones_like(to_the_end)
@@ -104,30 +103,32 @@ class Racing:
     def _replay(self, errors: Floats, measured: Bools, to_the_end: Bools) -> _Race:
         strata, pairs = self.bound.strata, self._pairs
         n_bank = errors.shape[-1]
-        signs, n_draws = np.zeros(len(to_the_end), np.int64), np.zeros(len(errors), np.int64)
         ended = self._taking_part(to_the_end)
-        n_draws[ended] = n_bank
+        signs, n_draws = np.zeros(len(to_the_end), np.int64), np.where(ended, n_bank, 0)
         missing = ended[:, None] & ~measured
-        if not missing.any():
-            signs[to_the_end] = self._exact(errors, to_the_end)
+        if missing.any():
+            return _Race(missing, signs, n_draws)
+        signs[to_the_end] = self._exact(errors, to_the_end)
+        differences = (errors[pairs.worse] - errors[pairs.better])[:, strata.order]
+        decided = self.bound.signs(differences, self.risk, self.risk / max(pairs.widest, 1))
+        n_sound = self.bound.n_sound(differences)
         active = np.ones(len(errors), bool)
-        for look in strata.looks.tolist():
-            if missing.any() or not active.any():
-                break
+        for number, look in enumerate(strata.looks.tolist()):
             draws = strata.order[:look]
-            missing[:, draws] |= active[:, None] & ~measured[:, draws]
-            if missing.any():
-                break
+            missing[:, draws] = active[:, None] & ~measured[:, draws]
             n_draws[active] = np.maximum(n_draws[active], look)
             live = pairs.live(signs)
+            if missing.any():
+                break
             if look == n_bank:
                 signs[live] = self._exact(errors, live)
                 break
-            differences = errors[pairs.worse[live]][:, draws] - errors[pairs.better[live]][:, draws]
-            if self.bound.is_broken(differences):
+            if (n_sound[live] < look).any():
                 return self._replay(errors, measured, np.ones_like(to_the_end))
-            signs[live] = self.bound.signs(differences, look, self.risk, self.risk / max(pairs.widest, 1))
+            signs[live] = decided[live, number]
             active = self._taking_part(pairs.live(signs))
+            if not active.any():
+                break
         return _Race(missing, signs, n_draws)
 
     def _taking_part(self, comparisons: Bools) -> Bools:
@@ -141,13 +142,6 @@ class Racing:
         """The signs that the full bank gives; a tie is negative."""
         scores = full_scores(errors)
         return _signs(scores, self._pairs, comparisons)
-
-    def _scores(self, errors: Floats, race: _Race) -> Floats:
-        """[P]."""
-        if (race.n_draws == errors.shape[-1]).all():
-            return full_scores(errors)
-        strata = self.bound.strata
-        return nested_scores(lambda n, some: stratified_means(errors[some], strata, n), race.n_draws)
 
     def _contradicted(self, scores: Floats, signs: Ints) -> Bools:
         """[m], the decisions because of which an outcome is not what the scores say."""
@@ -166,7 +160,7 @@ class Racing:
         for better, worse, sign in zip(pairs.better.tolist(), pairs.worse.tolist(), race.signs.tolist(), strict=True):
             n = int(min(race.n_draws[better], race.n_draws[worse]))
             differences = (errors[worse] - errors[better])[None, strata.order[:n]]
-            about = estimate(differences, strata.in_order[:n], strata.sizes)
+            about = estimate(differences, strata, [n])
             first, second = divmod(better, n_captions), divmod(worse, n_captions)
             found.append(
                 Comparison(
@@ -175,18 +169,19 @@ class Racing:
                     worse=second,
                     sign=sign,
                     n_draws=n,
-                    margin=float(about.mean[0]),
-                    standard_error=float(about.standard_error[0]),
+                    margin=float(about.mean[0, 0]),
+                    standard_error=float(about.standard_error[0, 0]),
                     is_exact=n == n_bank,
-                    doubt=0.0 if n == n_bank else float(special.ndtr(-abs(about.z[0]))),
+                    doubt=0.0 if n == n_bank else float(special.ndtr(-abs(about.z[0, 0]))),
                 )
             )
         return found
 
 
-def _flat(values: Floats | Bools) -> np.ndarray:
-    """[I, C, D] -> [P, D]."""
-    return values.reshape(-1, values.shape[-1])
+def _flat(errors: Floats, measured: Bools) -> tuple[Floats, Bools]:
+    """[I, C, D] -> [P, D]; 0 where nothing is measured, whatever stands there."""
+    n_bank = errors.shape[-1]
+    return np.where(measured, errors, 0).reshape(-1, n_bank), measured.reshape(-1, n_bank)
 
 
 def _signs(scores: Floats, pairs: Comparisons, comparisons: Bools) -> Ints:

@@ -44,12 +44,15 @@ def models(*, is_checked: bool = False) -> list[Entry]:
     return _listed(named, is_checked)
 
 
-def task(name: str, *, data: Path | None = None, is_offline: bool = False) -> Task:
-    """The task with this name, its examples read; UsageError for an unknown name, with the nearest ones."""
+def task(name: str, *, data: Path | None = None, is_offline: bool = False, prompts: Sequence[Path | str] = ()) -> Task:
+    """The task with this name, its examples read; UsageError for an unknown name, with the nearest ones.
+
+    `prompts` are files with the captions of a classification task.
+    """
     entry = plugins.find("task", name)
     value = plugins.load(entry)
     if not isinstance(value, Task):
-        value = _call(entry, value, data, is_offline)
+        value = _call(entry, value, data, is_offline, [Path(each) for each in prompts])
     if not isinstance(value, Task):
         raise UsageError(f"task {name!r} of {entry.package} gave a {type(value).__name__}; expected a compbench.Task")
     return value
@@ -100,8 +103,8 @@ def _listed(offered: list[Entry], is_checked: bool) -> list[Entry]:
     return plugins.checked(offered) if is_checked else offered
 
 
-def _call(entry: Entry, value: Any, data: Path | None, is_offline: bool) -> object:
-    """The task that a function or class makes; it is given what it takes of `data` and `is_offline`."""
+def _call(entry: Entry, value: Any, data: Path | None, is_offline: bool, prompts: Sequence[Path]) -> object:
+    """The task that a function or class makes; it is given what it takes of `data`, `is_offline` and `prompts`."""
     if not callable(value):
         raise UsageError(
             f"task {entry.name!r} of {entry.package} is a {type(value).__name__}; "
@@ -109,9 +112,11 @@ def _call(entry: Entry, value: Any, data: Path | None, is_offline: bool) -> obje
         )
     parameters = inspect.signature(value).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    given: dict[str, Any] = {"data": data, "is_offline": is_offline}
+    given: dict[str, Any] = {"data": data, "is_offline": is_offline, "prompts": prompts}
     if data is not None and not takes_all and "data" not in parameters:
         raise UsageError(f"task {entry.name!r} reads no data from disk; leave out --data {data}")
+    if prompts and not takes_all and "prompts" not in parameters:
+        raise UsageError(f"task {entry.name!r} has prompts of its own; leave out --prompts {prompts[0]}")
     made = value(**{name: each for name, each in given.items() if takes_all or name in parameters})
     return made() if callable(made) else made
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
-__all__ = ["QuietReporter", "Reporter"]
+__all__ = ["QuietReporter", "Reporter", "SpansGrid"]
 
 
 class Reporter(Protocol):
@@ -18,6 +19,17 @@ class Reporter(Protocol):
     def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None: ...
     def say(self, message: str) -> None: ...
     def stop(self) -> None: ...
+
+
+@runtime_checkable
+class SpansGrid(Protocol):
+    """A reporter that also shows how far a grid of several runs is."""
+
+    def begin_grid(self, n_examples: Sequence[int]) -> None:
+        """The examples of each cell, in the order in which they are measured."""
+        ...
+
+    def next_cell(self) -> None: ...
 
 
 class QuietReporter:

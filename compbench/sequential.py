@@ -1,12 +1,13 @@
 """Is the mean of a difference over the whole bank positive? Two tests that may be looked at again and again.
 
-Both say for the prefix of an example's order what sign is certain at a level of risk, over all looks together:
+Both say for each look at an example's order what sign is certain at a level of risk, over all looks together:
 `Asymptotic` compares the stratified mean with its standard error, `Anytime` bets on draws of which each is at most a
-stated bound. Neither decides on a difference that does not vary.
+stated limit. Neither decides on a difference of 0 throughout.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol
@@ -17,12 +18,14 @@ from scipy import special
 from compbench.strata import Strata
 from compbench.types import Floats, Ints
 
-__all__ = ["Anytime", "Asymptotic", "Bound", "Estimate", "boundary", "estimate"]
+__all__ = ["Anytime", "Asymptotic", "Bound", "Estimate", "boundary", "estimate", "log_wealth"]
 
+_BLOCK = 32_768  # differences looked at at once
 _GRID = 401  # points of the numerical integration
 _LOWEST = -7.0  # standard deviations below which no path matters
 _STAKE = 0.9  # the largest part of the wealth that is bet on a draw
-_PRIOR_SPREAD = 0.01  # variance that the first bet assumes, in squares of the bound
+_CERTAIN = 1e300  # a log wealth that no risk but 0 stands against
+_PRIOR_SPREAD = 0.01  # variance that the first bet assumes, in squares of the limit
 
 
 class Bound(Protocol):
@@ -32,22 +35,16 @@ class Bound(Protocol):
     def name(self) -> str: ...
     @property
     def strata(self) -> Strata: ...
-    def signs(self, differences: Floats, look: int, up: float, down: float) -> Ints:
-        """[m]: 1 where the mean is positive at risk `up`, -1 where it is negative at risk `down`, else 0."""
+    def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
+        """[m, looks]: 1 where the mean is certainly positive at risk `up`, -1 where negative at risk `down`, else 0.
+
+        The looks are those from number `since` on that lie within n and before the bank's end.
+        """
         ...
 
-    def is_broken(self, differences: Floats) -> bool:
-        """Whether a draw contradicts what the bound rests on."""
+    def n_sound(self, differences: Floats) -> Ints:
+        """[m], the draws before the first that contradicts what the bound rests on; n where none does."""
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Estimate:
-    """What a prefix says about the mean over the bank, of each of m differences."""
-
-    mean: Floats  # [m], the stratified mean
-    standard_error: Floats  # [m], of a sample without replacement; 0 when the bank is exhausted, inf when unknown
-    z: Floats  # [m], standard normal at worst when the mean over the bank is 0; 0 when nothing is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +54,20 @@ class Asymptotic:
     strata: Strata
     name: str = "asymptotic"
 
-    def signs(self, differences: Floats, look: int, up: float, down: float) -> Ints:
-        position = int(np.searchsorted(self.strata.looks, look))
-        z = estimate(differences, self.strata.in_order[:look], self.strata.sizes).z
-        highest, lowest = boundary(self.information, up)[position], -boundary(self.information, down)[position]
+    def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
+        looks = _looks(self.strata, differences, since)
+        highest, lowest = (
+            side * np.array(boundary(self.information, risk))[since : since + len(looks)]
+            for side, risk in ((1, up), (-1, down))
+        )
+        found = _studentised(differences, self.strata, looks)
+        z = np.zeros(found.t.shape)
+        near = (found.t >= highest) | (found.t <= lowest)  # z is never further from 0 than t
+        z[near] = _normal(found.t[near], found.freedom[near])
         return np.where(z >= highest, 1, np.where(z <= lowest, -1, 0))
 
-    def is_broken(self, differences: Floats) -> bool:
-        return False
+    def n_sound(self, differences: Floats) -> Ints:
+        return np.full(len(differences), differences.shape[1])
 
     @cached_property
     def information(self) -> tuple[float, ...]:
@@ -77,7 +80,7 @@ class Asymptotic:
         parts = (sizes / sizes.sum()) ** 2 * spread
         with np.errstate(divide="ignore"):
             variance = (parts * (1 / counts - 1 / sizes)).sum(1)
-        known = ((counts >= 2) | (counts == sizes)).all(1)
+        known = _is_known(counts, sizes)
         return tuple(np.where(known, (parts / sizes).sum() / variance, 0.0).tolist())
 
 
@@ -97,43 +100,44 @@ class Anytime:
         if len(self.strata.shares) != 1:
             raise ValueError(f"the anytime bound needs one stratum, not {len(self.strata.shares)}")
 
-    def signs(self, differences: Floats, look: int, up: float, down: float) -> Ints:
-        n_bank = len(self.strata.order)
-        gains = [_log_wealth(side * differences, self.limit, n_bank) for side in (1, -1)]
+    def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
+        n_bank, looks = len(self.strata.order), _looks(self.strata, differences, since)
         with np.errstate(divide="ignore"):
-            return np.where(gains[0] >= -np.log(up), 1, np.where(gains[1] >= -np.log(down), -1, 0))
+            goals = -np.log([up, down])  # at risk 0 more than any wealth
+        wins, loses = (
+            np.maximum.accumulate(log_wealth(side * differences, self.limit, n_bank), axis=1)[:, looks - 1] >= goal
+            for side, goal in zip((1, -1), goals, strict=True)
+        )
+        return np.where(wins, 1, np.where(loses, -1, 0))
 
-    def is_broken(self, differences: Floats) -> bool:
-        return bool((np.abs(differences) > self.limit).any())
+    def n_sound(self, differences: Floats) -> Ints:
+        is_broken = np.abs(differences) > self.limit
+        return np.where(is_broken.any(1), is_broken.argmax(1), differences.shape[1])
 
 
-def estimate(differences: Floats, strata: Ints, sizes: Ints) -> Estimate:
-    """The stratified mean of `differences` [m, n], whose draws lie in `strata` [n] of these `sizes` [H].
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """What prefixes say about the mean over the bank, [m, looks]."""
+
+    mean: Floats  # the stratified mean
+    standard_error: Floats  # of a sample without replacement; 0 when the bank is exhausted, inf when unknown
+    z: Floats  # standard normal at worst when the mean over the bank is 0; 0 when nothing is known
+
+
+def estimate(differences: Floats, strata: Strata, looks: Sequence[int] | Ints) -> Estimate:
+    """The stratified mean of `differences` [m, n], the first of an example's order, at some `looks` up to n.
 
     z is a t statistic made cautious for few, skewed and heavy-tailed draws. As if one more draw, as large as the
     largest seen, stood against it; corrected for skewness (Hall, 1992) where that makes it smaller; with
     Satterthwaite's degrees of freedom.
     """
-    each = (strata[:, None] == np.arange(len(sizes))).astype(np.float64)  # [n, H]
-    counts = each.sum(0)
-    is_open = counts < sizes
-    means = differences @ each / np.maximum(counts, 1)
-    mean = means @ (sizes / sizes.sum())
-    if (counts[is_open] < 2).any():
-        return Estimate(mean, np.full(len(mean), np.inf), np.zeros(len(mean)))
-    apart = differences - means[:, strata]  # [m, n]
-    weights = np.where(is_open, (sizes / sizes.sum()) ** 2 * (1 - counts / sizes) / counts, 0)
-    parts = weights * (apart**2 @ each) / np.maximum(counts - 1, 1)  # [m, H] of the variance
-    variance = parts.sum(1)
-    varies = variance > (1e-9 * np.abs(differences).max(1)) ** 2
-    spread = np.where(varies, variance, 1)
-    influence = np.where(is_open, sizes / sizes.sum() / np.sqrt(counts * np.maximum(counts - 1, 1)), 0)
-    largest = (np.abs(apart) * influence[strata]).max(1)
-    t = np.sign(mean) * np.maximum(np.abs(mean) - largest, 0) / np.sqrt(spread + largest**2)
-    t = _unskewed(t, *_skewness(apart, each, sizes, spread))
-    freedom = spread**2 / np.maximum((parts**2 / np.maximum(counts - 1, 1)).sum(1), 1e-300)
-    z = -np.sign(t) * special.ndtri(special.stdtr(freedom, -np.abs(t)))
-    return Estimate(mean, np.sqrt(variance), np.where(varies, z, 0.0))
+    found = _studentised(differences, strata, np.asarray(looks))
+    return Estimate(found.mean, found.standard_error, _normal(found.t, found.freedom))
+
+
+def _looks(strata: Strata, differences: Floats, since: int) -> Ints:
+    looks = strata.looks[since:-1]
+    return looks[looks <= differences.shape[1]]
 
 
 @lru_cache(maxsize=256)
@@ -162,7 +166,7 @@ def boundary(information: tuple[float, ...], risk: float) -> tuple[float, ...]:
 def _crossed_by(paths: Floats, weights: Floats, step: float, share: float) -> float:
     """The level that `share` of the paths is above after a normal step; by bisection."""
     low, high = float(paths.min()) - 10 * step, float(paths.max()) + 40 * step
-    for _ in range(80):
+    for _ in range(60):
         middle = (low + high) / 2
         if special.ndtr((paths - middle) / step) @ weights > share:
             low = middle
@@ -177,15 +181,91 @@ def _trapezoid(points: Floats) -> Floats:
     return weights
 
 
-def _skewness(apart: Floats, each: Floats, sizes: Ints, variance: Floats) -> tuple[Floats, Floats]:
-    """[m], [m]: the third cumulant of the standardised mean, and its covariance with the variance's relative error."""
-    counts = each.sum(0)
-    unbiased = np.where(counts > 2, counts / np.maximum((counts - 1) * (counts - 2), 1), 0)
-    third = apart**3 @ each * unbiased  # [m, H]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Studentised:
+    """[m, looks]."""
+
+    mean: Floats
+    standard_error: Floats
+    t: Floats
+    freedom: Floats
+
+
+def _studentised(differences: Floats, strata: Strata, looks: Ints) -> _Studentised:
+    sizes, parts = strata.sizes, strata.sizes / strata.sizes.sum()
+    within = strata.in_order[: differences.shape[1]]
+    counts = (within[:, None] == np.arange(len(sizes))).cumsum(0)[looks - 1]  # [looks, H]
+    moments = _moments(differences, within, counts)
+    weights = parts**2 * (1 - counts / sizes) / np.maximum(counts, 1)
+    spreads = weights * moments.second / np.maximum(counts - 1, 1)  # [m, looks, H], of the variance
+    mean, variance = moments.mean @ parts, spreads.sum(-1)
+    scale = (np.abs(moments.mean) + moments.largest).max(-1)
+    varies = (variance > (1e-9 * scale) ** 2) & _is_known(counts, sizes)  # what is less is rounding
+    safe = np.where(varies, variance, 1)
+    influence = parts * (counts < sizes) / np.sqrt(np.maximum(counts * (counts - 1), 1))
+    unseen = (moments.largest * influence).max(-1)
+    t = np.sign(mean) * np.maximum(np.abs(mean) - unseen, 0) / np.sqrt(safe + unseen**2)
+    t = np.where(varies, _unskewed(t, *_skewness(moments.third, counts, sizes, safe)), 0)
+    freedom = safe**2 / np.maximum((spreads**2 / np.maximum(counts - 1, 1)).sum(-1), 1e-300)
+    standard_error = np.where(_is_known(counts, sizes), np.sqrt(variance), np.inf)
+    return _Studentised(mean, standard_error, t, freedom)
+
+
+def _is_known(counts: Ints, sizes: Ints) -> np.ndarray:
+    """[looks], whether each stratum's variance can be estimated."""
+    return ((counts >= 2) | (counts == sizes)).all(-1)
+
+
+def _normal(t: Floats, freedom: Floats) -> Floats:
+    """The normal quantile that is as improbable as a t of some degrees of freedom."""
+    return -np.sign(t) * special.ndtri(special.stdtr(freedom, -np.abs(t)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moments:
+    """Of m differences in each of H strata at each look, [m, looks, H]."""
+
+    mean: Floats
+    second: Floats  # sums of squares and cubes about the stratum's mean
+    third: Floats
+    largest: Floats  # distance from the stratum's mean
+
+
+def _moments(differences: Floats, within: Ints, counts: Ints) -> _Moments:
+    """For all looks in one pass, over blocks of rows that fit the cache: a race of a thousand classes is no rarity."""
+    found = _Moments(*np.zeros((4, len(differences), *counts.shape)))
+    rows = max(1, _BLOCK // max(1, differences.shape[1]))
+    members = [np.flatnonzero(within == stratum) for stratum in range(counts.shape[1])]
+    for first in range(0, len(differences), rows):
+        block = slice(first, first + rows)
+        for stratum, its in enumerate(members):
+            if len(its):
+                _fill(found, (block, slice(None), stratum), differences[block, its], counts[:, stratum])
+    return found
+
+
+def _fill(found: _Moments, where: tuple[slice, slice, int], values: Floats, counts: Ints) -> None:
+    """The moments of one stratum's `values` [m, n] over its first `counts` [looks]."""
+    origin = values[:, :1]  # so that what does not vary has moments of exactly 0
+    values = values - origin
+    squares = values * values
+    n, last = np.maximum(counts, 1), np.maximum(counts, 1) - 1
+    sums, squared, cubed = (np.cumsum(each, 1)[:, last] for each in (values, squares, squares * values))
+    mean = sums / n
+    highest, lowest = np.maximum.accumulate(values, 1)[:, last], np.minimum.accumulate(values, 1)[:, last]
+    found.mean[where] = mean + origin
+    found.second[where] = np.maximum(squared - n * mean**2, 0)
+    found.third[where] = cubed - 3 * mean * squared + 2 * n * mean**3
+    found.largest[where] = np.maximum(highest - mean, mean - lowest)
+
+
+def _skewness(third: Floats, counts: Ints, sizes: Ints, variance: Floats) -> tuple[Floats, Floats]:
+    """The third cumulant of the standardised mean, and its covariance with the variance's relative error."""
+    unbiased = third * np.where(counts > 2, counts / np.maximum((counts - 1) * (counts - 2), 1), 0)
     left = 1 - counts / sizes
     weights = (sizes / sizes.sum()) ** 3 * left / np.maximum(counts, 1) ** 2
     scale = variance**1.5
-    return third @ (weights * (2 * left - 1)) / scale, third @ (weights * left) / scale
+    return (unbiased * weights * (2 * left - 1)).sum(-1) / scale, (unbiased * weights * left).sum(-1) / scale
 
 
 def _unskewed(t: Floats, cumulant: Floats, covariance: Floats) -> Floats:
@@ -196,26 +276,22 @@ def _unskewed(t: Floats, cumulant: Floats, covariance: Floats) -> Floats:
     return np.sign(t) * nearer
 
 
-def _log_wealth(differences: Floats, limit: float, n_bank: int) -> Floats:
-    """[m], the largest log wealth so far of who bets that the mean over the bank is positive.
+def log_wealth(differences: Floats, limit: float, n_bank: int) -> Floats:
+    """[m, n], the log wealth after each draw of who bets that the mean over the bank is positive.
 
-    Before each draw `expected` is what the draws left must average if the whole averages 0.
+    Before each draw `expected` is what the draws left must average if the whole averages 0. A bet is fair then and
+    loses on average if the whole averages less. Beyond all bounds once the draws left cannot make up for the rest.
     """
     n = np.arange(differences.shape[-1])
-    seen = _before(differences)
+    total = np.cumsum(differences, -1)
+    seen = total - differences
     expected = -seen / (n_bank - n)
-    error = differences - np.cumsum(differences, -1) / (n + 1)
-    spread = (_PRIOR_SPREAD * limit**2 + _before(error**2)) / (n + 1)
+    error = (differences - total / (n + 1)) ** 2
+    spread = (_PRIOR_SPREAD * limit**2 + np.cumsum(error, -1) - error) / (n + 1)
     ahead = np.maximum(seen / (n + 1) - expected, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         most = _STAKE / np.maximum(expected + limit, 0)
-        bet = np.minimum(ahead / (spread + ahead**2), most)
-        gain = np.log1p(bet * (differences - expected))
-    # draws left that would have to be beyond the limit: the mean is positive for certain
-    wealth = np.where(expected < -limit, np.inf, np.cumsum(np.where(expected <= -limit, 0, gain), -1))
-    return wealth.max(-1)
-
-
-def _before(values: Floats) -> Floats:
-    """The sum of all earlier ones."""
-    return np.cumsum(values, -1) - values
+        gain = np.log1p(np.minimum(ahead / (spread + ahead**2), most) * (differences - expected))
+    wealth = np.cumsum(np.where(expected <= -limit, 0, gain), -1)
+    is_certain = total > ((n_bank - n - 1) * (1 + 1e-9) + 1e-9) * limit  # beyond rounding
+    return np.where(is_certain, _CERTAIN, wealth)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Schedule:
 
     to_keep: tuple[int, ...]
     n_samples: tuple[int, ...]
-    loss: str = "l2"
+    loss: Literal["l2", "l1"] = "l2"
 
     def __post_init__(self) -> None:
         if len(self.to_keep) != len(self.n_samples) or not self.to_keep or min(*self.to_keep, *self.n_samples) < 1:
@@ -97,17 +98,11 @@ class Staged:
     def scores(self, errors: Floats, measured: Bools) -> Floats:
         """[I, C]: a caption that was kept scores higher than one that was not, but for ties."""
         n_draws = self._over(errors, measured)
-        totals = np.cumsum([len(stage) for stage in self._stages]).tolist()
-
-        def mean_errors(row: Floats, n: int, some: Bools) -> Floats:
-            return row[some][:, self._draws(totals.index(n))].mean(-1)
-
-        return np.stack(
-            [
-                nested_scores(lambda n, some, row=row: mean_errors(row, n, some), its)
-                for row, its in zip(errors, n_draws, strict=True)
-            ]
-        )
+        budgets = np.cumsum([len(stage) for stage in self._stages])
+        draws = [self._draws(stage) for stage in range(len(self._stages))]
+        known = np.where(measured, errors, 0)
+        means = np.stack([known[..., each].mean(-1) for each in draws], -1)  # [I, C, stages]
+        return np.stack([nested_scores(row, budgets, its) for row, its in zip(means, n_draws, strict=True)])
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
         n_draws = self._over(errors, measured)

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compbench import disk, provenance
+from compbench.adaptive import Adaptive
+from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
-from compbench.lock import is_held, locked
+from compbench.lock import Guard, is_held, is_shared, locked
 from compbench.rules import Rule
+from compbench.shards import Shard
 from compbench.types import (
     Classes,
     DrawTable,
@@ -36,10 +39,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from compbench.contents import Contents
+    from compbench.policies import Verdict
 
 __all__ = ["FORMAT", "Run", "RunKey", "Store", "subset"]
 
-FORMAT = 1  # of the files in a run's folder; a reader refuses a newer one
+FORMAT = 2  # of the files in a run's folder; a reader refuses a newer one
 _SUBSET_SEED = 0
 
 
@@ -158,7 +162,9 @@ class Run:
         return self._contents.reductions() if self._contents.has_errors else ()
 
     def n_common_draws(self) -> int:
-        """How many leading draws of the bank every measured example has; 0 for a run of scores."""
+        """How many leading draws of the bank every measured example has; 0 for a run of scores or a raced one."""
+        if self.adaptive is not None:
+            return 0
         seen = self._contents.seen()
         return self._contents.n_common_draws([each for each in self.ids() if each in seen])
 
@@ -182,6 +188,11 @@ class Run:
         from compbench.frames import empty_table
 
         rule = rule or self.rule
+        if "kept" in self.key.measurement and rule != self.rule:
+            raise UsageError(
+                f"run {str(self.path)!r} keeps scores alone and cannot be read by another rule or fewer draws than its "
+                "own; run it without keep=scores"
+            )
         done = self.done(rule.n_draws, unconditional=rule.unconditional)
         wanted = [each for each in self.ids() if each in done] if ids is None else list(ids)
         if lacking := [each for each in wanted if each not in done]:
@@ -199,6 +210,18 @@ class Run:
 
         return to_frame(self.tables(rule), self._contents.examples, self.info["task"]["metrics"], self.classes)
 
+    @cached_property
+    def adaptive(self) -> Adaptive | None:
+        """The schedule of a run that measures no more than its outcomes need; None where every draw is measured."""
+        return Adaptive.of_identity(self.key.measurement)
+
+    def verdicts(self, ids: Sequence[str] | None = None) -> dict[str, Verdict]:
+        """What an adaptive schedule concludes of each example that is done, and how surely; empty for other runs."""
+        if self.adaptive is None or not self._contents.has_errors:
+            return {}
+        done = self.done()
+        return dict(self._contents.verdicts([each for each in (self.ids() if ids is None else ids) if each in done]))
+
     @property
     def classes(self) -> Classes | None:
         """What the captions of a classification task stand for; None for another task."""
@@ -208,13 +231,18 @@ class Run:
         labels = None if stored["labels"] is None else tuple(stored["labels"])
         return Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Alone with the run; RunError names the process that is there already."""
-        return locked(self.path, self._say)
+    def locked(self, shard: Shard | None = None) -> AbstractContextManager[None]:
+        """Alone with the run, or with a shard of it; RunError names the process that is there already."""
+        return locked(self.path, self._say, shard)
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Alone with the files for the moment of a change, whichever processes measure; every change enters it."""
+        return self._guard()
 
     def append(self, results: Sequence[Measurement | ScoreMatrix], **record: Json) -> Path:
         """Store results as one part, whole or not at all; `record` says who measured them."""
-        return self._contents.append(results, record)
+        with self.guarded():  # so that no two parts get one number and no lines are mixed
+            return self._contents.append(results, record)
 
     def parts(self) -> list[dict[str, Json]]:
         """Who measured each part, oldest first: n_examples, n_errors, seconds, time, host, device, versions, git."""
@@ -222,11 +250,13 @@ class Run:
 
     def write_draws(self, draws: DrawTable) -> None:
         """Store the bank; RunError when the run was measured with another."""
-        self._contents.write_draws(draws)
+        with self.guarded():
+            self._contents.write_draws(draws)
 
     def repair(self) -> None:
         """Set damaged parts aside, so that their examples are measured again."""
-        self._contents.repair()
+        with self.guarded():  # what is half-written now was left by the dead: the living write under the guard
+            self._contents.repair()
 
     def is_settled(self, view: Mapping[str, Json]) -> bool:
         """Whether the files already say all that a run with this view would make them say."""
@@ -237,15 +267,22 @@ class Run:
 
     def settle(self, limit: int | None) -> None:
         """Derive the scores of an error run under its view and say how far the run is."""
-        if self._contents.has_errors:
-            self._contents.write_scores(self.rule)
-        rule = self.rule
-        is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
-        self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
+        with self.guarded():
+            if self._contents.has_errors:
+                self._contents.write_scores(self.rule)
+            rule = self.rule
+            is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
+            self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
+
+    def leave(self, shard: Shard) -> None:
+        """A shard ends while others lack examples: the last to leave says that the run is not whole."""
+        with self.guarded():
+            if not is_shared(self.path, shard) and self.info["status"] == "running":
+                self.mark("partial")
 
     def mark(self, status: str, **changes: Json) -> None:
         """Write the status, and other lines of run.json."""
-        with disk.writing(self.path):
+        with self.guarded(), disk.writing(self.path):
             disk.write_json(
                 self.path / "run.json", {**self.info, **changes, "status": status, "updated": provenance.now()}
             )
@@ -257,6 +294,12 @@ class Run:
             raise UsageError(
                 f"{where} stores scores and no errors per draw: only a run of a diffusion model such as 'tiny-sd' does"
             )
+        if self.adaptive is not None:
+            raise UsageError(
+                f"{where} was measured with schedule={self.adaptive.kind}, which leaves out draws that its outcomes do "
+                "not need; what asks for every draw (curves, other weightings, resampled draws) needs a run with "
+                "schedule=full"
+            )
         if n_draws is not None and n_draws < 1:
             raise UsageError(f"n_draws={n_draws} was asked of {where}; expected at least 1")
         seen = self._contents.seen()
@@ -267,25 +310,22 @@ class Run:
         whole = self._contents.whole(n_asked, rule.unconditional)
         if lacking := [each for each in ids if each not in whole]:
             n_common = self._contents.n_common_draws(ids)
-            schedule = str(self.key.measurement.get("schedule") or "full")
-            again = f"draws={n_asked}" if schedule == "full" else f"schedule=full and draws={n_asked}"
-            why = (
-                "the run was interrupted or pruned, or has fewer"
-                if schedule == "full"
-                else f"a run with schedule={schedule} stops where it is sure"
-            )
             raise UsageError(
                 f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
-                f"the first {n_asked} draws ({why}); give the run command again with {again}"
-                + (f", or read it with n_draws={n_common}" if n_common else "")
+                f"the first {n_asked} draws (the run was interrupted, or has fewer); give the run command again with "
+                f"draws={n_asked}" + (f", or read it with n_draws={n_common}" if n_common else "")
             )
         return n_asked, ids
+
+    @cached_property
+    def _guard(self) -> Guard:
+        return Guard(self.path)
 
     @cached_property
     def _contents(self) -> Contents:
         from compbench.contents import Contents
 
-        return Contents(self.path, self._say)
+        return Contents(self.path, self._say, self.adaptive, self.classes)
 
 
 class Store:
@@ -313,11 +353,14 @@ class Store:
         model: Mapping[str, Json] | None = None,
     ) -> Run:
         """The run with this key, made if there is none; `view` and `model` describe a new one."""
-        run = self.get(key)
-        if run is None or not _has_examples(run.path):
-            with disk.writing(self.root / key.folder):
-                _create(self.root / key.folder, key, task, view or {}, model or {}, is_new=run is None)
-        return run or Run(self.root / key.folder, say=self._say)
+        run, path = self.get(key), self.root / key.folder
+        if run is None or not _has_examples(path):
+            with disk.writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+                with Guard(path)():
+                    run = self.get(key)  # another shard may have made it
+                    _create(path, key, task, view or {}, model or {}, is_new=run is None)
+        return run or Run(path, say=self._say)
 
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
@@ -381,7 +424,6 @@ def _create(
 ) -> None:
     from compbench import parts
 
-    path.mkdir(parents=True, exist_ok=True)
     disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
     if is_new:  # last: its presence makes the folder a run
         disk.write_json(path / "run.json", _first_info(key, task, view, model))
@@ -395,6 +437,12 @@ def _described(classes: Classes) -> dict[str, Json]:
         "label_space": classes.label_space,
         "labels": labels,
     }
+
+
+def _asked_for(task: Task, adaptive: Adaptive | None) -> list[Json]:
+    """The metrics that the run can tell: a race for text alone leaves the others open."""
+    is_open = set[str]() if adaptive is None or adaptive.kind != "racing" else set(OUTCOMES) - set(adaptive.outcomes)
+    return [name for name in task.metrics if name not in is_open]
 
 
 def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:
@@ -414,7 +462,7 @@ def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mappin
             "citation": task.citation,
             "is_gated": task.is_gated,
             "tag_order": {name: list(values) for name, values in task.tag_order.items()},
-            "metrics": list(task.metrics),
+            "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
             "classes": None if task.classes is None else _described(task.classes),
         },
         "model": dict(model),

@@ -18,7 +18,7 @@ from compbench.types import Bools, Floats, Ints, UsageError
 
 __all__ = ["N_STRATA", "Strata", "allocation_from", "looks", "strata"]
 
-N_STRATA = 8
+N_STRATA = 6
 _FIRST_LOOK = 16
 _PROPORTIONAL = 0.1  # of a learned allocation, so that no stratum is starved whatever the pilot held
 
@@ -52,20 +52,30 @@ class Strata:
         turns = self.in_order[:, None] == np.arange(len(self.shares))
         return turns.cumsum(0)[self.looks - 1]
 
+    @cached_property
+    def weights(self) -> Floats:
+        """[looks, D], what each draw of the order counts in the estimated mean: none beyond the look.
+
+        A stratum without a draw (at the first looks of a bank of very few) is left out.
+        """
+        known = np.where(self.counts > 0, self.sizes, 0)
+        each = known / known.sum(1, keepdims=True) / np.maximum(self.counts, 1)  # [looks, H]
+        return each[:, self.in_order] * (np.arange(len(self.order)) < self.looks[:, None])
+
 
 def looks(n_draws: int) -> Ints:
-    """The budgets at which a race is looked at, up to the whole bank: 16, then an eighth more each time.
+    """The budgets at which a race is looked at, up to the whole bank: 16, then a sixth more each time.
 
     >>> looks(40).tolist()
-    [16, 18, 20, 22, 24, 27, 30, 33, 37, 40]
+    [16, 18, 21, 24, 28, 32, 37, 40]
     >>> looks(16).tolist()
-    [8, 9, 10, 11, 12, 13, 14, 15, 16]
+    [8, 9, 10, 11, 12, 14, 16]
     """
     budgets: list[int] = []
     budget = min(_FIRST_LOOK, (n_draws + 1) // 2)
     while budget < n_draws:
         budgets.append(budget)
-        budget += max(1, budget // 8)
+        budget += max(1, budget // 6)
     return np.array([*budgets, n_draws])
 
 

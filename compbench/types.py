@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -308,15 +308,29 @@ class Priced(Protocol):
     def price(self, examples: Sequence[Example]) -> Price: ...
 
 
+Made = TypeVar("Made")
+
+
+class Keeps(Protocol):
+    """What `make` gives, made once for each key while a command stays with one model."""
+
+    def __call__(self, key: Hashable, make: Callable[[], Made]) -> Made: ...
+
+
+def _made_anew(key: Hashable, make: Callable[[], Made]) -> Made:
+    return make()
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """Where and how to compute: nothing here may change a measurement."""
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    device: str = "auto"  # auto, auto:1 (the second process of a machine), cpu, cuda, cuda:1, mps
     batch_size: int | None = None  # None: found automatically
     is_offline: bool = False
     say: Callable[[str], None] = lambda message: None  # one-line notes for the user, shown on stderr
     advance: Callable[[int], None] = lambda evaluations: None  # network evaluations just done
+    kept: Keeps = _made_anew  # weights that a spec's next build, for another task, can use again
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,9 @@ def pair_errors(
     noise: torch.Tensor,
     timesteps: Sequence[int],
     batch_size: int = 32,
+    loss: str = "l2",
 ) -> np.ndarray:
-    """[T] mean squared error between the noise and the noise predicted, of one image and one caption."""
+    """[T] mean squared (l2) or absolute (l1) error between the noise and the noise predicted, of one pair."""
     alphas_cumprod = pipeline.scheduler.alphas_cumprod.to("cpu", latent.dtype)
     errors = torch.zeros(len(timesteps))
     for start in range(0, len(timesteps), batch_size):
@@ -87,7 +88,8 @@ def pair_errors(
         prediction = pipeline.unet(noised, batch, encoder_hidden_states=text.repeat(len(batch), 1, 1)).sample
         if pipeline.scheduler.config.prediction_type == "v_prediction":
             prediction = alpha * prediction + sigma * noised
-        error = F.mse_loss(eps, prediction, reduction="none").mean(dim=(1, 2, 3))
+        apart = F.mse_loss if loss == "l2" else F.l1_loss
+        error = apart(eps, prediction, reduction="none").mean(dim=(1, 2, 3))
         errors[start : start + batch_size] = error.detach().cpu()
     return errors.numpy()
 

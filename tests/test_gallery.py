@@ -58,3 +58,9 @@ def test_transparent_palette_and_sixteen_bit_pictures_are_shown() -> None:
 def test_an_empty_sheet_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot show 12 of 0 examples"):
         contact_sheet([])
+
+
+def test_of_a_thousand_captions_only_the_true_one_stands_under_the_picture() -> None:
+    few, many = (tuple(f"caption {c}" for c in range(n)) for n in (3, 1000))
+    sheets = [contact_sheet([_example(RED, np.arange(len(c))[None] == 1, c)]) for c in (few, many)]
+    assert sheets[1].height < sheets[0].height  # which lists the two others

@@ -33,6 +33,7 @@ from compbench.types import (
 )
 
 VIEW = {"n_draws": 4, "target": "native"}
+LOCKS = ("lock", "write.lock")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -328,7 +329,7 @@ def test_a_stored_run_is_plain_json_and_parquet(tmp_path: Path) -> None:
     assert info["key"] == run.key.to_json()
     assert info["task"]["metrics"] == ["text", "image", "group"]
     names = {path.relative_to(run.path).parts[0] for path in run.path.rglob("*") if path.is_file()}
-    assert names == {"run.json", "examples.parquet", "draws.parquet", "errors", "scores", "parts.jsonl", "lock"}
+    assert names == {"run.json", "examples.parquet", "draws.parquet", "errors", "scores", "parts.jsonl", *LOCKS}
 
 
 def _state(folder: Path) -> dict[Path, tuple[int, int]]:

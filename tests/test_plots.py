@@ -147,3 +147,70 @@ def test_margins_stand_in_the_histogram_once_each() -> None:
     assert sum(bar.get_height() for bar in figure.axes[0].patches) == 5
     assert figure.axes[0].get_title() == "one, text\n0.7 of 5 expected to flip"
     figure.savefig(io.BytesIO(), dpi=30)
+
+
+def _small(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(is_small=frame["tag"] == "Both")
+
+
+def test_a_tag_that_is_too_small_to_rank_is_marked_in_every_figure() -> None:
+    for draw in (plots.per_tag_bars, plots.tag_heat_map):
+        figure = draw(_small(_frame()))
+        labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+        assert labels == ["Object\n(n = 20)", "Both*\n(n = 20)", "overall\n(n = 20)"]
+        assert "* too small to rank models by: fewer than 30 examples" in figure.get_supxlabel()
+        assert "*" not in draw(_frame()).get_supxlabel()
+
+
+def test_the_heat_map_has_a_row_for_each_model_and_one_of_chance() -> None:
+    frame = _frame()
+    lacking = frame[~((frame["model"] == "one") & (frame["metric"] == "image"))]
+    figure = plots.tag_heat_map(lacking)
+    text, image = figure.axes
+    assert [label.get_text() for label in text.get_yticklabels()] == ["one", "other", "random chance"]
+    expected = [[0.25] * 3, [0.3] * 3, [0.25] * 3]
+    assert text.collections[0].get_array().reshape(3, 3).tolist() == expected
+    assert image.collections[0].get_array().reshape(3, 3).filled(-1).tolist() == [[-1.0] * 3, *expected[1:]]
+    assert [each.get_text() for each in image.texts].count("–") == 3
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_the_agreement_of_two_models_adds_up_and_keeps_their_colours() -> None:
+    rows = [
+        {"task": "fake", "a": "one", "b": "other", "metric": "text", "column": "", "tag": tag, "n": 20}
+        | {"both": 8, "only_a": 5, "only_b": 3, "neither": 4, "is_small": tag == "Both"}
+        for tag in ("Object", "Both")
+    ]
+    figure = plots.agreement(pd.DataFrame(rows), models=["clip", "one"])
+    bars = figure.axes[0].containers
+    assert [[round(bar.get_width(), 6) for bar in its] for its in bars] == [
+        [0.4] * 2,
+        [0.25] * 2,
+        [0.15] * 2,
+        [0.2] * 2,
+    ]
+    assert [bar.get_x() for its in bars for bar in its][::2] == pytest.approx([0, 0.4, 0.65, 0.8])
+    own = plots.per_tag_bars(_frame(("one", "other")), models=["clip", "one"]).axes[0].containers
+    assert bars[1][0].get_facecolor() == own[0][0].get_facecolor()
+    assert bars[2][0].get_facecolor() == own[2][0].get_facecolor()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Object (n = 20)", "Both* (n = 20)"]
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_rules_stand_below_one_another_with_their_intervals() -> None:
+    frame = pd.concat([_curve(("one",)).query("n_draws == 4").assign(rule=rule) for rule in ("native", "eps")])
+    figure = plots.accuracy_by_rule(frame)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["native", "eps"]
+    assert figure.axes[0].containers[0].lines[0].get_xdata().tolist() == pytest.approx([0.54, 0.54])
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_accuracy_by_timestep_draws_what_the_frame_holds() -> None:
+    figure = plots.accuracy_by_timestep(_curve())
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [100, 200, 400, 600]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([0.51, 0.52, 0.54, 0.56])
+
+
+def test_every_model_has_a_colour_that_can_be_named() -> None:
+    assert len(set(plots.model_colours(10))) == 10
+    assert all(len(each) == 7 and each.startswith("#") for each in plots.model_colours(3))

@@ -50,11 +50,11 @@ def few(rows: Iterable[Row]) -> list[str]:
     sizes = {(int(row["n"]), row["tag"]) for row in rows if row["is_small"] and row["n"]}
     if not sizes:
         return []
-    worth = "; ".join(f"1 example of {tag} ({n}) is {100 / n:.1f} points" for n, tag in sorted(sizes)[:3])
+    worth = ", ".join(f"{100 / n:.1f} points of {tag} ({n})" for n, tag in sorted(sizes)[:3])
     return [
         f"{SMALL} too small to rank models by: fewer than {FEW} examples, or an interval wider than "
         f"±{100 * WIDE:.0f} points.",
-        f"  {worth}.",
+        f"  1 example is {worth}.",
     ]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["CELLS", "REST", "Comparison", "compare"]
+__all__ = ["CELLS", "REST", "Comparison", "compare", "effective"]
 
 CELLS = ("both", "only_a", "only_b", "neither")
 REST = "the rest"
@@ -112,6 +112,15 @@ def compare(
     )
 
 
+def effective(a: Bools, b: Bools, sample: Sample) -> Agreement:
+    """The agreement as of so many examples as stand alone and know the difference as well (Rao & Scott, 1992)."""
+    gains = a.astype(float) - b
+    mean = sample.mean(gains)
+    spread = sample.mean((gains - mean) ** 2)
+    n = float(effective_n(gains, sample, spread))
+    return Agreement(*(n * float(sample.mean(cell.astype(float))) for cell in _where(a, b).values()))
+
+
 def _check(runs: Sequence[Run], rule: Rule | None) -> None:
     """That what differs between the runs is the models."""
     if len(runs) < 2:
@@ -191,7 +200,7 @@ def _outcomes(
             cells, sample = Agreement.of(a, b), population.sample(pair.metrics[metric], list(map(str, rows.index)))
             is_plain = sample.method == "wilson"
             gains = a.astype(float) - b
-            low, high = paired.interval(cells if is_plain else _effective(a, b, sample))
+            low, high = paired.interval(cells if is_plain else effective(a, b, sample))
             yield {
                 **pair.names,
                 "metric": metric,
@@ -290,15 +299,6 @@ def _corrected(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         for row, p_holm in zip(members, corrected, strict=True):
             row |= {"p_holm": p_holm, "family": family, "n_tests": n_tests}
     return pd.DataFrame(list(rows))
-
-
-def _effective(a: Bools, b: Bools, sample: Sample) -> Agreement:
-    """The agreement as of so many examples as stand alone and know the difference as well (Rao & Scott, 1992)."""
-    gains = a.astype(float) - b
-    mean = sample.mean(gains)
-    spread = sample.mean((gains - mean) ** 2)
-    n = float(effective_n(gains, sample, spread))
-    return Agreement(*(n * float(sample.mean(cell.astype(float))) for cell in _where(a, b).values()))
 
 
 def _where(a: Bools, b: Bools) -> Mapping[str, Bools]:

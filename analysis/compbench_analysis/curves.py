@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["by_draws", "by_rule", "by_timestep", "differences", "monte_carlo"]
 
 _Z = 1.959964  # of a normal 95 % interval
-_CELL = ["task", "model", "column", "tag", "metric", "n", "chance", "n_total", "is_partial", "run"]
+_CELL = ["task", "model", "column", "tag", "metric", "n", "is_small", "chance", "n_total", "is_partial", "run"]
 
 
 def by_draws(
@@ -154,6 +154,7 @@ def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
                 "column": column,
                 "tag": tag,
                 "n": len(members),
+                "is_small": len(members) < tables.FEW,
                 **_described(stored, draws),
                 "difference": mean[number],
                 "low": mean[number] - reach[number],

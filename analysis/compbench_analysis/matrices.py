@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
+from compbench.types import Floats
 from compbench_analysis import looks
 from compbench_analysis.looks import tag_labels, unlike, where
 from compbench_analysis.tables import CHANCE
@@ -29,31 +30,19 @@ _NARROW = 0.045  # of a bar; a count does not fit in less
 def tag_heat_map(frame: pd.DataFrame) -> Figure:
     """A tidy frame of one task as models by tags: a panel for each metric, chance in the last row."""
     metrics, labels = unlike(frame, "metric"), tag_labels(frame)
-    rows = [*_names(frame).values(), CHANCE]
-    size = (2.2 + 0.95 * len(labels) * len(metrics), 1.6 + 0.36 * len(rows))
+    shown = pd.concat([frame, _chance(frame)], ignore_index=True)
+    names = _names(shown)
+    size = (2.2 + 0.95 * len(labels) * len(metrics), 1.6 + 0.36 * len(names))
     figure = looks.Picture(figsize=(max(6.0, size[0]), size[1]), layout="constrained")
     axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axis, metric in zip(axes, metrics, strict=True):
-        values = _grid(where(frame, "metric", metric), labels).to_numpy(dtype=float)
-        written = np.array([["–" if np.isnan(value) else f"{100 * value:.1f}" for value in row] for row in values])
-        sns.heatmap(
-            values,
-            ax=axis,
-            vmin=0,
-            vmax=1,
-            cmap=_SHADES,
-            annot=written,
-            fmt="",
-            cbar=False,
-            linewidths=0.8,
-            linecolor="white",
-            annot_kws={"fontsize": 8.5},
-        )
-        axis.axhline(len(rows) - 1, color="white", linewidth=5)
+        _shades(axis, _grid(where(shown, "metric", metric), list(names), labels))
         axis.set_title(f"{metric} score", fontsize=11)
         axis.set_xticks(np.arange(len(labels)) + 0.5, list(labels.values()), fontsize=8, rotation=0)
-        axis.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=9, rotation=0)
+        axis.set_yticks(np.arange(len(names)) + 0.5, list(names.values()), fontsize=9, rotation=0)
         axis.tick_params(length=0)
+        if CHANCE in names:
+            axis.axhline(len(names) - 1, color="white", linewidth=5)
     looks.caption(figure, frame, "", "percent right")
     return figure
 
@@ -84,16 +73,30 @@ def _names(frame: pd.DataFrame) -> dict[str, str]:
     return {model: f"{model} (partial)" if model in partial else model for model in unlike(frame, "model")}
 
 
-def _grid(part: pd.DataFrame, labels: Mapping[tuple[str, str], str]) -> pd.DataFrame:
-    """[models and chance, tags], NaN where a model lacks a tag."""
-    places = pd.MultiIndex.from_tuples(list(labels))
-    rows = [
-        rows.set_index(["column", "tag"])["value"].reindex(places).to_numpy(dtype=float)
-        for _, rows in looks.by_model(part)
-    ]
-    known = part.dropna(subset=["chance"]).drop_duplicates(["column", "tag"])
-    chance = known.set_index(["column", "tag"])["chance"].reindex(places).to_numpy(dtype=float)
-    return pd.DataFrame([*rows, chance])
+def _chance(frame: pd.DataFrame) -> pd.DataFrame:
+    """Random chance as the rows of a model, where it is known."""
+    known = frame.dropna(subset=["chance"]).drop_duplicates(["column", "tag", "metric"])
+    return known.assign(model=CHANCE, value=known["chance"].astype(float), is_partial=False)
+
+
+def _grid(part: pd.DataFrame, models: Sequence[str], labels: Mapping[tuple[str, str], str]) -> Floats:
+    """[models, tags], NaN where a model lacks the metric or the tag."""
+    by_cell = part.set_index(["model", "column", "tag"])["value"].to_dict()
+    return np.array([[by_cell.get((model, *key), np.nan) for key in labels] for model in models], dtype=float)
+
+
+def _shades(axis: Axes, values: Floats) -> None:
+    written = np.array([["" if np.isnan(value) else f"{100 * value:.1f}" for value in row] for row in values])
+    look: dict[str, Any] = {
+        "annot": written,
+        "fmt": "",
+        "annot_kws": {"fontsize": 8.5},
+        "linewidths": 0.8,
+        "linecolor": "white",
+    }
+    sns.heatmap(values, ax=axis, vmin=0, vmax=1, cmap=_SHADES, cbar=False, **look)
+    for row, column in np.argwhere(np.isnan(values)):
+        axis.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color="0.5")
 
 
 def _stack(axis: Axes, part: pd.DataFrame, numbers: tuple[int, int], labels: Mapping[tuple[str, str], str]) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from compbench.types import UsageError
-from compbench_analysis import blocks, breakdowns, curves, published, tables
+from compbench_analysis import blocks, breakdowns, curves, published, raced, tables
 from compbench_analysis.breakdowns import By
 from compbench_analysis.intervals import METHODS
 from compbench_analysis.render import Grid, count, duration, records, render
 from compbench_analysis.seeds import Family, alone, families
-from compbench_analysis.signature import partial, signature
+from compbench_analysis.signature import labels, partial, signature
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
@@ -164,12 +164,14 @@ def _grids(runs: Sequence[Run], look: _Look) -> list[Grid]:
     n_all, kind = count(runs[0].info["n_task_examples"]), "Wilson" if methods in ([], ["wilson"]) else methods[-1]
     title = f"{runs[0].key.task}, {n_all} examples: percent right [{kind} 95 % interval]; n in parentheses"
     signatures = tuple(signature(run, look.rule) for run in runs)
+    savings = [words for run, label in zip(runs, labels(runs), strict=True) if (words := raced.saved(run, label))]
     return [
         Grid((), (), title=title, notes=tuple(notes)),
         *blocks.grids(beside),
         Grid((), (), notes=tuple([*_draws(frame), *blocks.few(tables.plain_rows(beside))])),
         *([Grid((), (), title=published.NOTE, notes=tuple(published.sources(more)))] if more else []),
         _costs(members, frame),
+        *([Grid((), (), notes=tuple(savings))] if savings else []),
         Grid((), (), title="Signature for a paper" if len(runs) == 1 else "Signatures for a paper", notes=signatures),
     ]
 

@@ -18,6 +18,8 @@ def signature(run: Run, rule: Rule | None = None) -> str:
     rule = rule or run.rule
     n_done, n_all = len(run.done(rule.n_draws)), run.info["n_task_examples"]
     view = {"draws": rule.n_draws, "rule": rule.target} if run.info["view"] else {}
+    view |= {"loss": rule.reduction} if rule.reduction != "mse" else {}
+    view |= {"unconditional": "true"} if rule.unconditional else {}
     parts = {
         "task": f"{run.key.task}@{run.key.task_revision}",
         "n": f"{n_done}" if n_done == n_all else f"{n_done}/{n_all}",

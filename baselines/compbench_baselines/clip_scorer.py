@@ -29,6 +29,7 @@ from compbench.types import (
     ScoreMatrix,
     Task,
 )
+from compbench_baselines.templates import class_embeddings, templates_for
 
 __all__ = ["ClipScorer"]
 
@@ -58,12 +59,15 @@ class ClipScorer:
         device: torch.device,
         batch_size: int,
         say: Callable[[str], None] = lambda message: None,
+        templates: str = "none",
     ) -> None:
         self.model: Any = model.to(device).eval()
         self.transform, self.tokenize, self.dtype = transform, tokenize, dtype
         self.device, self.batch_size = device, batch_size
         self._say = say
         self._captions: dict[str, Floats] = {}  # -> [d] float32 of unit length
+        self._templates = templates
+        self._ensembles: Mapping[str, Floats] = {}  # captions of a classification task, by what their class stands for
 
     @classmethod
     def on_device(
@@ -73,21 +77,36 @@ class ClipScorer:
         tokenize: Callable[..., Tensor],
         dtype: str,
         runtime: Runtime,
+        *,
+        templates: str = "none",
     ) -> ClipScorer:
         """The scorer on the runtime's device."""
         device = pick_device(runtime.device)
         batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(device.type, 256)
         return cls(
-            model, transform, tokenize, getattr(torch, dtype), device=device, batch_size=batch_size, say=runtime.say
+            model,
+            transform,
+            tokenize,
+            getattr(torch, dtype),
+            device=device,
+            batch_size=batch_size,
+            say=runtime.say,
+            templates=templates,
         )
 
-    def prepare(self, task: Task) -> None: ...
+    def prepare(self, task: Task) -> None:
+        """Embed the classes of a classification task where templates are used."""
+        for caption in self._ensembles:  # of another task: there it stood for a class
+            self._captions.pop(caption, None)
+        chosen = templates_for(self._templates, task)
+        self._ensembles = class_embeddings(task, chosen, self._embed_texts) if chosen else {}
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         """The cosines of each example, group by group; an empty caption is found before anything runs."""
         _refuse_empty_captions(examples)
         if len(self._captions) > _MAX_CAPTIONS:
             self._captions.clear()
+        self._captions.update(self._ensembles)
         self._note_long_captions(_distinct(caption for example in examples for caption in example.captions))
         images: dict[Image, Floats] = {}  # -> [d] float32 of unit length
         with ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1)) as pool:
@@ -102,7 +121,10 @@ class ClipScorer:
     def _embed_captions(self, examples: Sequence[Example]) -> None:
         captions = _distinct(caption for example in examples for caption in example.captions)
         if new := [caption for caption in captions if caption not in self._captions]:
-            self._captions.update(zip(new, self._embed(self.model.encode_text, self.tokenize(new)), strict=True))
+            self._captions.update(zip(new, self._embed_texts(new), strict=True))
+
+    def _embed_texts(self, texts: Sequence[str]) -> Floats:
+        return self._embed(self.model.encode_text, self.tokenize(list(texts)))
 
     @torch.inference_mode()
     def _embed(self, encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Floats:

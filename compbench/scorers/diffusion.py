@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -21,11 +21,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from compbench.adaptive import Adaptive, Weighted
 from compbench.engine.denoiser import Conditioning, Denoiser
 from compbench.engine.draws import DrawBank
 from compbench.engine.errors import ErrorEngine, Pending, first_batch_size
 from compbench.scorers.work import Fault, PolicyOf, Work
 from compbench.types import (
+    Classes,
     DataError,
     DrawTable,
     Example,
@@ -64,10 +66,11 @@ class DiffusionClassifier:
         *,
         reductions: Sequence[str] = ("mse",),
         unconditional: bool = False,
+        adaptive: Adaptive | None = None,
         policy_of: PolicyOf | None = None,
         compile_mode: str = "off",
     ) -> None:
-        """`policy_of` gives the policy of an example under an adaptive schedule; None: every draw of every pair.
+        """`adaptive` or `policy_of` give the policy of an example; None: every draw of every pair.
 
         `compile_mode` is off, auto (on a CUDA device where it pays), or a mode of torch.compile.
         """
@@ -75,7 +78,8 @@ class DiffusionClassifier:
             raise DataError(f"{n_draws} draws were asked for; the bank of this model has {len(bank.timesteps)}")
         self.denoiser, self.bank, self.n_draws = denoiser, bank, n_draws
         self.reductions, self.unconditional = tuple(reductions), unconditional
-        self._policy_of, self._compile_mode, self._runtime = policy_of, compile_mode, runtime
+        self._adaptive, self._policy_of = adaptive, policy_of
+        self._compile_mode, self._runtime = compile_mode, runtime
         self._batch_size = runtime.batch_size
         self._told: set[str] = set()
         self._labels: tuple[str, ...] | None = None  # in place of captions, for a class-conditional model
@@ -86,6 +90,8 @@ class DiffusionClassifier:
 
     def prepare(self, task: Task) -> None:
         """Its captions are looked at before the first evaluation; a class-conditional model needs its labels."""
+        if self._adaptive is not None:
+            self._policy_of = partial(_policy, self._adaptive, self.draw_table(), task.classes)
         label_space = getattr(self.denoiser, "label_space", None)
         if label_space is not None:
             self._labels = _labels(task, label_space)
@@ -150,7 +156,8 @@ class DiffusionClassifier:
 
     def _work(self, example: Example, known: Measurement | None) -> Work:
         policy = None if self._policy_of is None else self._policy_of(example)
-        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known)
+        by = ("mse",) if self._adaptive is None else self._adaptive.rule.reductions
+        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known, by)
 
     def _captions(self, example: Example) -> tuple[str, ...]:
         """What the network is given, no caption last where that is asked for."""
@@ -206,8 +213,9 @@ class DiffusionClassifier:
         return run_batch
 
     def _first_pair(self, example: Example) -> tuple[Tensor, Conditioning]:
+        """A picture and no caption: as costly as any caption, and known to a model that is not prepared."""
         pixels = self.denoiser.pixels(example.images[0].decode())
-        return self.denoiser.encode_pixels(pixels[None]), self.denoiser.encode_captions(self._captions(example)[:1])
+        return self.denoiser.encode_pixels(pixels[None]), self.denoiser.encode_captions([_NO_CAPTION])
 
     def _flops(self, engine: ErrorEngine, latents: Tensor, states: Conditioning) -> float:
         """Of one evaluation; attention is counted in its written-out form, since not every fused kernel is counted."""
@@ -233,6 +241,10 @@ class DiffusionClassifier:
                 f"{len(too_long)} of {len(captions)} distinct captions are longer than the text encoder's context; "
                 f"it sees only their beginning, e.g. of {too_long[0]!r}"
             )
+
+
+def _policy(adaptive: Adaptive, draws: DrawTable, classes: Classes | None, example: Example) -> Weighted:
+    return adaptive.policy(example.id, example.matches, draws, classes)
 
 
 def _labels(task: Task, label_space: str) -> tuple[str, ...]:

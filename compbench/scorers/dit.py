@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,16 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from compbench import hub
+from compbench.adaptive import Adaptive
 from compbench.engine.bound import Bound
+from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import Conditioning, Schedule, Target
-from compbench.engine.devices import pick_device
+from compbench.engine.devices import pick_device, usable_dtype
 from compbench.engine.draws import DrawBank, paper_bank, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import Transform, adm_centre_crop, whole_picture
 from compbench.scorers.pipelines import quiet
-from compbench.types import DataError, Runtime, Source, Task, UsageError
+from compbench.types import DataError, Runtime, Source, UsageError
 
 __all__ = ["Components", "DiTDenoiser", "classifier", "every_fourth", "fetch_folder", "load"]
 
@@ -54,7 +56,6 @@ class DiTDenoiser:
     """A Denoiser over a transformer that predicts eps and the variance, conditioned on a class label."""
 
     target: Target = "eps"
-    reductions = ("mse", "l1", "vlb")
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class DiTDenoiser:
         with quiet():
             self._transformer = _placed(components.transformer, device, dtype)
             self._vae = _placed(components.vae, device, torch.float32)
+        self._network: Callable[..., Any] = self._transformer
         alphas_cumprod = (1 - components.betas).cumprod(0)
         self.schedule = Schedule(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
         self._alpha, self._sigma = self.schedule.alpha.to(device), self.schedule.sigma.to(device)
@@ -81,35 +83,25 @@ class DiTDenoiser:
         self._no_class = int(config["num_embeds_ada_norm"])
         self._size_px = side * 2 ** (len(components.vae.config["block_out_channels"]) - 1)
 
-    def check(self, task: Task) -> None:
-        """UsageError when the task asks for classes that the model was not trained on."""
-        classes = task.classes
-        if classes is None:
-            raise UsageError(
-                f"model {self.name!r} knows class labels and no captions, and task {task.name!r} is no classification "
-                f"task; expected one with labels of {self.label_space!r}"
-            )
-        if classes.labels is None or classes.label_space != self.label_space:
-            given = repr(classes.label_space) if classes.label_space else "none"
-            raise UsageError(
-                f"model {self.name!r} scores the classes of {self.label_space!r} that it was trained on; the labels of "
-                f"task {task.name!r} are of {given}"
-            )
-        self._check_labels(classes.labels, f"task {task.name!r}")
+    def compile(self, mode: str, say: Callable[[str], None]) -> None:
+        """From now on the transformer is run through torch.compile."""
+        self._network = Compiled(self._transformer, mode, say)
+
+    def pixels(self, image: PIL.Image.Image) -> Tensor:
+        """[3, side, side] float32 in [-1, 1]."""
+        return self._transform(image, self._size_px)
 
     @torch.inference_mode()
-    def encode_images(self, images: Sequence[PIL.Image.Image]) -> Tensor:
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
         """[I, c, h, w] float32: the mean of the posterior, scaled as trained."""
-        pixels = torch.stack([self._transform(image, self._size_px) for image in images])
         means = [
             self._vae.encode(some.to(self.device), return_dict=False)[0].mean for some in pixels.split(_ENCODED_AT_ONCE)
         ]
         return torch.cat(means) * self._vae.config["scaling_factor"]
 
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
-        """Labels [C] of captions that are numbers of classes, "207"; the empty one stands for no class."""
-        labels = [self._no_class if not caption else _number(caption) for caption in captions]
-        self._check_labels((label for label in labels if label != self._no_class), "the scorer")
+        """Labels [C] of captions that are the numbers of classes, "207"; the empty one stands for no class."""
+        labels = [self._label(caption) if caption else self._no_class for caption in captions]
         return {"class_labels": torch.tensor(labels, device=self.device)}
 
     def too_long(self, captions: Sequence[str]) -> list[str]:
@@ -122,12 +114,12 @@ class DiTDenoiser:
         noise: Tensor,
         timesteps: Tensor,
         conditioning: Conditioning,
-        reductions: Sequence[str] = reductions,
+        reductions: Sequence[str],
     ) -> Tensor:
         """[R, b] float32 of one pass: mean squared and mean absolute error in eps, and the bound's term in bits."""
         alpha, sigma = (each[timesteps][:, None, None, None] for each in (self._alpha, self._sigma))
         noised = alpha * latents + sigma * noise
-        output = self._transformer(
+        output = self._network(
             noised.to(self._dtype), timestep=timesteps, class_labels=conditioning["class_labels"], return_dict=False
         )[0]
         eps, v = output.float().chunk(2, dim=1)
@@ -139,12 +131,14 @@ class DiTDenoiser:
         }
         return torch.stack([reduce[reduction]() for reduction in reductions])
 
-    def _check_labels(self, labels: Iterable[int], whose: str) -> None:
-        if unknown := [label for label in labels if label not in self.id2label]:
+    def _label(self, caption: str) -> int:
+        label = int(caption) if caption.isdecimal() else -1
+        if label not in self.id2label:
             raise UsageError(
-                f"{whose} asks for label {unknown[0]} ({len(unknown)} such); model {self.name!r} has the "
-                f"{len(self.id2label)} labels {min(self.id2label)} to {max(self.id2label)} of {self.label_space!r}"
+                f"model {self.name!r} has no label {caption!r}; expected one of {min(self.id2label)} to "
+                f"{max(self.id2label)} of {self.label_space!r}"
             )
+        return label
 
 
 def classifier(
@@ -157,19 +151,31 @@ def classifier(
     n_draws: int,
     runtime: Runtime,
     name: str,
+    compile_mode: str = "auto",
+    adaptive: Adaptive | None = None,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a DiT, as `protocol` measures."""
     is_published = protocol == "paper"
+    device = pick_device(runtime.device)
     denoiser = DiTDenoiser(
         components,
         label_space=label_space,
         transform=adm_centre_crop if is_published else whole_picture,
-        dtype=getattr(torch, dtype),
-        device=pick_device(runtime.device),
+        dtype=getattr(torch, usable_dtype(dtype, device, runtime.say)),
+        device=device,
         name=name,
     )
     n_timesteps = len(components.betas)
-    return DiffusionClassifier(denoiser, every_fourth(seed, n_timesteps, is_published), n_draws, runtime)
+    bank = every_fourth(seed, n_timesteps, is_published)
+    return DiffusionClassifier(
+        denoiser,
+        bank,
+        n_draws,
+        runtime,
+        reductions=("mse", "l1", "vlb"),
+        compile_mode=compile_mode,
+        adaptive=adaptive,
+    )
 
 
 def every_fourth(seed: int, n_timesteps: int = 1000, is_published: bool = True) -> DrawBank:
@@ -205,11 +211,11 @@ def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
                 transformer=_weights(DiTTransformer2DModel, folder, "transformer", pickled),
                 vae=_weights(AutoencoderKL, folder, "vae", pickled),
                 betas=_betas(_json(folder / "scheduler" / "scheduler_config.json"), name),
-                id2label={
-                    int(key): str(label) for key, label in _json(folder / "model_index.json")["id2label"].items()
-                },
+                id2label=_id2label(_json(folder / "model_index.json")),
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        if isinstance(error, DataError):
+            raise
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"{str(folder)!r} cannot be loaded ({reason}); fetch or copy the model again") from error
     _check_is_supported(components, name)
@@ -262,8 +268,8 @@ def _check_is_supported(components: Components, name: str) -> None:
     n_in, n_out = int(transformer["in_channels"]), transformer["out_channels"]
     if n_out != 2 * n_in:
         raise DataError(
-            f"model {name!r} has {n_out} output channels for {n_in} of its latents; expected twice as many: eps and "
-            "the variance of each"
+            f"model {name!r} has {n_out or n_in} output channels for {n_in} of its latents; expected twice as many: "
+            "eps and the variance of each"
         )
     if n_in != vae["latent_channels"]:
         raise DataError(
@@ -285,10 +291,3 @@ def _id2label(index: Mapping[str, Any]) -> Mapping[int, str]:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text())
-
-
-def _number(caption: str) -> int:
-    try:
-        return int(caption)
-    except ValueError:
-        raise UsageError(f"a class-conditional model takes labels, not the caption {caption!r}") from None

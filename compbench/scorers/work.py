@@ -39,9 +39,12 @@ class Work:
         n_draws: int,
         policy: Policy | None,
         known: Measurement | None,
+        decides_by: Sequence[str] = ("mse",),
     ) -> None:
+        """`decides_by` are the reductions whose sum the policy is given."""
         self.example, self.captions = example, tuple(captions)
         self._reductions, self._policy = tuple(reductions), policy
+        self._deciding = [self._reductions.index(name) for name in decides_by] if policy is not None else []
         shape = len(example.images), len(captions), n_draws
         self._errors = np.zeros((len(reductions), *shape), np.float32)  # [R, I, C, D]
         self._measured = np.zeros(shape, bool)  # also on their way back
@@ -127,7 +130,8 @@ class Work:
         if self._policy is None:
             wanted = ~self._measured
         else:
-            wanted = self._policy.wanted(self._errors[0].astype(np.float64), self._measured)
+            errors = self._errors[self._deciding].astype(np.float64).sum(0)
+            wanted = self._policy.wanted(errors, self._measured) & ~self._measured
         draw, image, caption = np.nonzero(np.moveaxis(wanted, -1, 0))
         self._jobs = np.stack([image, caption, draw], axis=1)  # [J, 3]
         self._ends_draw = np.append(np.diff(draw) != 0, True)[: len(draw)]  # [J]

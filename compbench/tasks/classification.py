@@ -21,6 +21,7 @@ from compbench.types import Task, UsageError
 __all__ = [
     "cifar10",
     "fgvc_aircraft",
+    "flower_aliases",
     "flowers102",
     "food101",
     "imagefolder",
@@ -90,6 +91,12 @@ def imagefolder(data: Path | None = None, prompts: PromptFiles = None) -> Task:
     return load_folder(DataSet("imagefolder", imagefolder.__doc__ or "", ""), data.expanduser(), prompts)
 
 
+def flower_aliases() -> list[tuple[str, ...]]:
+    """Other names of the flowers: torchvision and copies on the hub use these."""
+    other = {59: ("pink-yellow dahlia",), 92: ("ball moss",)}
+    return [other.get(n, ()) for n in range(102)]
+
+
 def _wnid_aliases() -> list[tuple[str, ...]]:
     return [(wnid,) for wnid in wnids()]
 
@@ -134,7 +141,7 @@ CIFAR10 = DataSet(
 }
 """,
     layouts=(arrays.CIFAR10_PYTHON, arrays.CIFAR10_BINARY),
-    hub=HubData("uoft-cs/cifar10", "0b2714987fa478483af9968de7c934580d0bb9a2", image="img"),
+    hub=HubData("uoft-cs/cifar10", "0b2714987fa478483af9968de7c934580d0bb9a2", image="img", is_numbered=True),
     source="https://www.cs.toronto.edu/~kriz/cifar.html",
     has_unique_names=True,
     is_pixels=True,
@@ -184,6 +191,7 @@ FLOWERS102 = DataSet(
 """,
     layouts=(listed_images.FLOWERS102,),
     source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+    aliases=flower_aliases,
     has_unique_names=True,
 )
 STL10 = DataSet(
@@ -198,7 +206,7 @@ STL10 = DataSet(
 }
 """,
     layouts=(arrays.STL10,),
-    hub=HubData("tanganke/stl10", "49ae7f94508f7feae62baf836db284306eab0b0f"),
+    hub=HubData("tanganke/stl10", "49ae7f94508f7feae62baf836db284306eab0b0f", is_numbered=True),
     source="https://cs.stanford.edu/~acoates/stl10/",
     has_unique_names=True,
     is_pixels=True,
@@ -220,7 +228,7 @@ IMAGENET = DataSet(
 }
 """,
     layouts=(imagenets.IMAGENET,),
-    hub=HubData("ILSVRC/imagenet-1k", None, {"test": "validation"}),
+    hub=HubData("ILSVRC/imagenet-1k", None, {"test": "validation"}, has_other_names=True),
     source="https://image-net.org/download.php",
     has_unique_names=True,
     label_space="imagenet",

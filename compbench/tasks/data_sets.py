@@ -23,12 +23,13 @@ from compbench.tasks.digests import file_stamp, with_digests
 from compbench.tasks.folders import class_folders, read_folders, split_folder
 from compbench.tasks.hub_images import HubData, is_copy, read_hub
 from compbench.tasks.prompt_files import Prompts
-from compbench.tasks.splits import Layout, Split, same_name
+from compbench.tasks.splits import Layout, Picture, Split, same_name
 from compbench.types import Bools, Classes, DataError, Example, Image, Task
 
-__all__ = ["DataSet", "PromptFiles", "examples_of", "load", "load_folder"]
+__all__ = ["DataSet", "PromptFiles", "chosen_prompts", "examples_of", "load", "load_folder"]
 
 PromptFiles = Path | Sequence[Path] | None
+_WNID = re.compile(r"_(n\d{8})(?=\.\w+$)")  # the hub's ImageNet adds it to a file's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ def load(data_set: DataSet, data: Path | None, is_offline: bool, prompts: Prompt
     further = data_set.aliases() if data_set.aliases is not None else [()] * len(shipped.names)
     known = [(name, *more) for name, more in zip(shipped.names, further, strict=True)]
     place = None if data is None else data.expanduser()
-    return _task(data_set, known, _asked(shipped, known, prompts), partial(_read, data_set, known, place, is_offline))
+    return _task(
+        data_set, known, chosen_prompts(shipped, known, prompts), partial(_read, data_set, known, place, is_offline)
+    )
 
 
 def load_folder(data_set: DataSet, place: Path, prompts: PromptFiles) -> Task:
@@ -73,7 +76,7 @@ def load_folder(data_set: DataSet, place: Path, prompts: PromptFiles) -> Task:
     names = tuple(name for (name,) in known)
     spoken = tuple(f"a photo of a {name.replace('_', ' ')}." for name in names)
     own = Prompts(names, spoken, tuple(range(len(names))))
-    return _task(data_set, known, _asked(own, known, prompts), partial(_read, data_set, known, place, True))
+    return _task(data_set, known, chosen_prompts(own, known, prompts), partial(_read, data_set, known, place, True))
 
 
 def examples_of(split: Split, ids: Sequence[str], prompts: Prompts) -> tuple[Example, ...]:
@@ -90,6 +93,18 @@ def examples_of(split: Split, ids: Sequence[str], prompts: Prompts) -> tuple[Exa
         for example_id, picture in zip(ids, split.pictures, strict=True)
     ]
     return tuple(sorted(examples, key=lambda each: each.id))
+
+
+def chosen_prompts(shipped: Prompts, known: Sequence[Sequence[str]], prompts: PromptFiles) -> Prompts:
+    """The prompts to be used; every class has a name of its own."""
+    files = [prompts] if isinstance(prompts, Path | str) else list(prompts or ())
+    asked = prompt_files.read_prompts(files, known) if files else shipped
+    times = Counter(asked.names)
+    names = tuple(
+        f"{name} ({known[n][1]})" if times[name] > 1 and len(known[n]) > 1 else name
+        for n, name in enumerate(asked.names)
+    )
+    return replace(asked, names=names)
 
 
 def _task(data_set: DataSet, known: Sequence[Sequence[str]], asked: Prompts, read: Callable[[str], Split]) -> Task:
@@ -146,24 +161,14 @@ def _matches(prompts: Prompts) -> list[Bools]:
     return matches
 
 
-def _asked(shipped: Prompts, known: Sequence[Sequence[str]], prompts: PromptFiles) -> Prompts:
-    """The prompts to be used; every class has a name of its own."""
-    files = [prompts] if isinstance(prompts, Path | str) else list(prompts or ())
-    asked = prompt_files.read_prompts(files, known) if files else shipped
-    times = Counter(asked.names)
-    names = tuple(
-        f"{name} ({known[n][1]})" if times[name] > 1 and len(known[n]) > 1 else name
-        for n, name in enumerate(asked.names)
-    )
-    return replace(asked, names=names)
-
-
 def _read(
     data_set: DataSet, known: Sequence[Sequence[str]], data: Path | None, is_offline: bool, split_name: str
 ) -> Split:
     split, where = _found(data_set, known, data, is_offline, split_name)
     if split.labels is not None:
         _check_order(split.labels, known, where)
+    for picture in split.pictures:
+        _check_label(picture, known, where)
     seen = {picture.label for picture in split.pictures}
     if lacking := [names[0] for n, names in enumerate(known) if n not in seen]:
         raise DataError(
@@ -212,6 +217,20 @@ def _check_order(labels: Sequence[str], known: Sequence[Sequence[str]], where: s
             )
 
 
+def _check_label(picture: Picture, known: Sequence[Sequence[str]], where: str) -> None:
+    """DataError for a label outside the classes, or one that the WordNet id in the file's name denies."""
+    if not 0 <= picture.label < len(known):
+        raise DataError(
+            f"picture {picture.name!r} of {where} has label {picture.label}; the task has {len(known)} classes"
+        )
+    wnid = _WNID.search(picture.name)
+    if wnid is not None and wnid[1] not in known[picture.label]:
+        raise DataError(
+            f"picture {picture.name!r} of {where} has label {picture.label}, which is {known[picture.label][-1]}; "
+            "expected the classes in the order of their WordNet ids"
+        )
+
+
 def _training(
     data_set: DataSet, known: Sequence[Sequence[str]], asked: Prompts, read: Callable[[str], Split]
 ) -> Sequence[Example]:
@@ -222,8 +241,8 @@ def _training(
 def _ids(data_set: DataSet, known: Sequence[Sequence[str]], split: Split, split_name: str) -> list[str]:
     """The same for every copy of the data set: the split and the file's name, with the class where names recur."""
     names = [picture.name for picture in split.pictures]
-    if data_set.label_space == "imagenet":  # the hub adds the WordNet id to a file's name
-        names = [re.sub(r"_n\d{8}(?=\.\w+$)", "", name) for name in names]
+    if data_set.label_space == "imagenet":
+        names = [_WNID.sub("", name) for name in names]
     if not data_set.has_unique_names or len(set(names)) < len(names):
         names = [f"{known[picture.label][0]}/{name}" for name, picture in zip(names, split.pictures, strict=True)]
     return [f"{split_name}/{name}" for name in names]

@@ -27,7 +27,7 @@ import PIL
 import PIL.Image
 import PIL.ImageFilter
 
-from compbench.metrics import TEXT
+from compbench.metrics import CLASSIFYING
 from compbench.tasks.digests import with_digests
 from compbench.types import Classes, Example, Floats, Image, Ints, Task
 
@@ -79,7 +79,7 @@ def _task(name: str, change: Change) -> Task:
     return Task(
         name=name,
         examples=_examples(name, test, change),
-        metrics={TEXT.name: TEXT},
+        metrics=CLASSIFYING,
         description=__doc__ or "",
         citation=_BIBTEX,
         tag_order={"class": NAMES},

@@ -21,7 +21,8 @@ _FONT_PX = 15
 def contact_sheet(examples: Sequence[Example], n: int = 12) -> Image.Image:
     """`n` examples spread evenly over those given, two beside each other; a caption stands under its image.
 
-    A caption that matches no image, or more than one, stands on a line of its own.
+    A caption that matches no image, or more than one, stands on a line of its own; of more than ten captions only
+    those that match.
     """
     if not examples or n < 1:
         raise ValueError(f"cannot show {n} of {len(examples)} examples; expected at least one of each")
@@ -33,14 +34,20 @@ def contact_sheet(examples: Sequence[Example], n: int = 12) -> Image.Image:
 
 def _card(example: Example) -> Image.Image:
     """One example: a heading, its images with their captions, and the captions that belong to no single image."""
-    own = {int(example.matches[:, c].argmax()): c for c in range(example.shape[1]) if example.matches[:, c].sum() == 1}
+    singles = [c for c in range(example.shape[1]) if example.matches[:, c].sum() == 1]
+    own = {int(example.matches[:, c].argmax()): c for c in reversed(singles)}  # of several prompts the first
     width = max(1, len(example.images)) * (_IMAGE_PX + _GAP_PX) - _GAP_PX
     pictures = [
         _stack([_thumbnail(image.decode()), *_lines(example.captions[own[i]] if i in own else "", _IMAGE_PX, _INK)])
         for i, image in enumerate(example.images)
     ]
     shown = {own[i] for i in own if i < len(pictures)}
-    rest = [caption for c, caption in enumerate(example.captions) if c not in shown]
+    is_many = example.shape[1] > 10
+    rest = [
+        caption
+        for c, caption in enumerate(example.captions)
+        if c not in shown and (example.matches[:, c].any() or not is_many)
+    ]
     tags = ", ".join(", ".join(values) for values in example.tags.values() if values)
     parts = [
         *_lines(f"{example.id}: {tags}" if tags else example.id, width, _FAINT),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from compbench import hub
 from compbench.tasks.splits import Picture, Split
-from compbench.types import DataError
+from compbench.types import DataError, Source
 
 __all__ = ["HubData", "is_copy", "read_hub"]
-
-_COPY_MARKS = ("*.parquet", "*/*.parquet", "dataset_dict.json", "dataset_info.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,63 +25,65 @@ class HubData:
     splits: Mapping[str, str] | None = None  # "test" and "train" -> what the hub calls them; None: so
     image: str = "image"
     label: str = "label"
+    is_numbered: bool = False  # a picture is known by its number, as in the arrays that the source published
+    has_other_names: bool = False  # it calls the classes otherwise than anybody else: its names prove no order
 
 
 def is_copy(place: Path) -> bool:
-    """Whether a folder holds a copy of a hub data set: Parquet files, or what `save_to_disk` writes."""
-    return any(next(place.glob(mark), None) is not None for mark in _COPY_MARKS)
+    """Whether a folder holds a copy of a hub data set: Parquet files."""
+    return any(next(place.glob(pattern), None) is not None for pattern in ("*.parquet", "*/*.parquet"))
 
 
 def read_hub(data: HubData, split: str, place: Path | None, is_offline: bool) -> Split:
-    """The split's pictures from the hub at the pinned commit, or from the copy at `place`; none is decoded."""
+    """The split's pictures from the hub at the pinned commit, or from the copy at `place`; none is decoded.
+
+    Only the files of that split are fetched.
+    """
     name = (data.splits or {}).get(split, split)
-    rows = _load(data, name, place, is_offline)
-    where = str(place) if place is not None else data.repo
+    patterns = [f"*{name}-*.parquet", f"*{name}/*.parquet", f"{name}.parquet"]
+    folder = place or hub.fetch(Source(data.repo, data.revision), patterns, is_offline, repo_type="dataset")
+    files = sorted(
+        file
+        for file in folder.rglob("*.parquet")
+        if any(fnmatch(file.relative_to(folder).as_posix(), each) for each in patterns)
+    )
+    where = str(folder) if place is not None else data.repo
+    if not files:
+        raise DataError(f"{where!r} has no split {name!r}; expected Parquet files such as data/{name}-*.parquet")
+    rows = _rows(files, name)
     if lacking := [column for column in (data.image, data.label) if column not in rows.column_names]:
         raise DataError(
             f"{where!r} has columns {', '.join(rows.column_names)} and lacks {', '.join(lacking)}; "
             f"expected a copy of {data.repo}"
         )
-    encoded = _undecoded(rows, data.image)
-    labels = [int(each) for each in rows.data.column(data.label).to_pylist()]
-    names = _file_names(encoded, data.image)
-    pictures = [
-        Picture(name or f"{n:06d}", label, partial(_bytes, encoded, data.image, n))
-        for n, (label, name) in enumerate(zip(labels, names, strict=True))
-    ]
-    classes = getattr(rows.features[data.label], "names", None)
-    if labels and classes and not 0 <= min(labels) <= max(labels) < len(classes):
-        raise DataError(f"{where!r} has labels {min(labels)} to {max(labels)} of {len(classes)} classes")
-    origin = tuple(Path(each["filename"]) for each in rows.cache_files)
-    return Split(pictures, tuple(classes) if classes else None, origin)
+    return _split(_undecoded(rows, data.image), data, where, tuple(files))
 
 
-def _load(data: HubData, split: str, place: Path | None, is_offline: bool) -> Any:
+def _rows(files: Sequence[Path], split: str) -> Any:
+    """The rows of the files, on disk where the library keeps them."""
     import datasets
 
     try:
-        if place is not None and any((place / mark).exists() for mark in _COPY_MARKS[2:]):
-            stored = datasets.load_from_disk(str(place))
-            return stored[split] if isinstance(stored, datasets.DatasetDict) else stored
-        if place is not None:
-            return datasets.load_dataset(str(place), split=split)
-        config = datasets.DownloadConfig(local_files_only=is_offline)
-        return datasets.load_dataset(data.repo, split=split, revision=data.revision, download_config=config)
-    except (KeyError, ValueError) as error:
-        if place is None and not _is_about_split(error):
-            raise hub.explain(error, data.repo, "dataset") from error
-        where = str(place) if place is not None else data.repo
-        raise DataError(f"{where!r} has no split {split!r} that can be read ({_first_line(error)})") from error
-    except Exception as error:
-        raise hub.explain(error, data.repo, "dataset") from error
+        return datasets.load_dataset("parquet", data_files={split: [str(file) for file in files]}, split=split)
+    except Exception as error:  # the library wraps whatever a damaged file raises
+        first = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+        names = ", ".join(file.name for file in files)
+        raise DataError(
+            f"{names} of {str(files[0].parent)!r} cannot be read ({first}); fetch or copy it again"
+        ) from error
 
 
-def _is_about_split(error: Exception) -> bool:
-    return "split" in str(error).lower()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _split(rows: Any, data: HubData, where: str, files: tuple[Path, ...]) -> Split:
+    labels = [int(each) for each in rows.data.column(data.label).to_pylist()]
+    names = [None] * len(labels) if data.is_numbered else _file_names(rows, data.image)
+    classes = getattr(rows.features[data.label], "names", None)
+    if labels and classes and not 0 <= min(labels) <= max(labels) < len(classes):
+        raise DataError(f"{where!r} has labels {min(labels)} to {max(labels)} of {len(classes)} classes")
+    pictures = [
+        Picture(name or f"{n:06d}", label, partial(_bytes, rows, data.image, n))
+        for n, (label, name) in enumerate(zip(labels, names, strict=True))
+    ]
+    return Split(pictures, None if classes is None or data.has_other_names else tuple(classes), files)
 
 
 def _undecoded(rows: Any, column: str) -> Any:
@@ -94,16 +95,15 @@ def _undecoded(rows: Any, column: str) -> Any:
 
 
 def _file_names(rows: Any, column: str) -> Sequence[str | None]:
-    """What the files were called, where the data set still knows it for every row and the names differ."""
+    """What the files were called, where the data set still knows it of every row."""
     import pyarrow.compute as pc
 
     paths = pc.struct_field(rows.data.column(column), "path").to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
-    names = [PurePath(path).name if path else None for path in paths]
-    return names if all(names) else [None] * len(names)
+    return [PurePath(path).name for path in paths] if all(paths) else [None] * len(paths)
 
 
 def _bytes(rows: Any, column: str, number: int) -> bytes:
-    value = rows[number][column]
-    if value["bytes"] is not None:
-        return value["bytes"]
-    return Path(value["path"]).read_bytes()
+    encoded = rows[number][column]["bytes"]
+    if not encoded:
+        raise DataError(f"row {number} has no picture in column {column!r}; expected the encoded picture itself")
+    return encoded

@@ -81,10 +81,10 @@ def draw(first: Shape, relation: str, second: Shape, rng: np.random.Generator) -
     return _paint([(low, _centre(axis, 0, rng)), (high, _centre(axis, 1, rng))], rng)
 
 
-def draw_alone(shape: Shape, rng: np.random.Generator) -> Image.Image:
-    """A 64x64 picture of one object on the left, on the right, at the top or at the bottom; `rng` chooses."""
-    axis = ("horizontal", "vertical")[rng.integers(2)]
-    return _paint([(shape, _centre(axis, int(rng.integers(2)), rng))], rng)
+def draw_alone(shape: Shape, rng: np.random.Generator, place: str = "on the left") -> Image.Image:
+    """A 64x64 picture of one object at a place: on the left, on the right, at the top or at the bottom."""
+    axis, side = next((axis, names.index(place)) for axis, names in _PLACES.items() if place in names)
+    return _paint([(shape, _centre(axis, side, rng))], rng)
 
 
 def training_scene(rng: np.random.Generator, *, single: float = 0.33) -> tuple[Image.Image, str]:

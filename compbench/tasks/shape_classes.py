@@ -1,8 +1,9 @@
 """The task `shape-classes`: one coloured shape in each picture, 24 classes, so that there is nothing to download.
 
-The classes are all pairs of six colours and four shapes, the prompts "a red circle" and so on. An example is `unseen`
-when no training scene of the tiny models shows its combination: what they know of it they know from its parts. The
-training split, 40 pictures a class, is for models that learn from one, and shows all 24.
+The classes are all pairs of six colours and four shapes. The shape stands on the left and the prompts say so, "a red
+circle on the left": the tiny models learned from captions that say where a thing is. (`--prompts FILE` takes others.)
+An example is `unseen` when no training scene of the tiny models shows its combination: what they know of it they know
+from its parts. The training split, 40 pictures a class, is for models that learn from one, and shows all 24.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import PIL.Image
 
 from compbench.metrics import CLASSIFYING
 from compbench.tasks import scenes
-from compbench.tasks.data_sets import examples_of
+from compbench.tasks.data_sets import PromptFiles, chosen_prompts, examples_of
 from compbench.tasks.digests import with_digests
 from compbench.tasks.prompt_files import Prompts
 from compbench.tasks.splits import Picture, Split
@@ -29,23 +30,25 @@ __all__ = ["shape_classes"]
 
 _CLASSES = tuple(scenes.Shape(colour, shape) for colour, shape in product(scenes.COLOURS, scenes.SHAPES))
 _N_EACH = {"test": 10, "train": 40}
+_PLACE = "on the left"
 _SEED = 0
 # training scenes of the tiny models come from the streams 0 to 99 of their seed, those of `shapes` from 100 and 101
 _STREAMS = {"test": 102, "train": 103}
 
 
-def shape_classes() -> Task:
-    """The 240 examples; nothing is read or fetched, and pictures are drawn when asked for."""
+def shape_classes(prompts: PromptFiles = None) -> Task:
+    """The 240 examples; pictures are drawn when asked for."""
     names = tuple(f"{each.colour} {each.shape}" for each in _CLASSES)
-    prompts = Prompts(names, tuple(map(str, _CLASSES)), tuple(range(len(_CLASSES))))
+    own = Prompts(names, tuple(f"{each} {_PLACE}" for each in _CLASSES), tuple(range(len(names))))
+    asked = chosen_prompts(own, [(name,) for name in names], prompts)
     return Task(
         name="shape-classes",
-        examples=with_digests(_examples("test", prompts), _origin()),
+        examples=with_digests(_examples("test", asked), _origin()),
         metrics=CLASSIFYING,
         description=__doc__ or "",
         tag_order={"seen": ("seen", "unseen"), "class": names},
-        classes=Classes(names, prompts.of_caption),
-        training=lambda: _examples("train", prompts),
+        classes=Classes(names, asked.of_caption),
+        training=lambda: _examples("train", asked),
     )
 
 
@@ -54,7 +57,7 @@ def _examples(split: str, prompts: Prompts) -> Sequence[Example]:
     made = examples_of(Split(pictures, None, ()), [f"{split}/{each.name}" for each in pictures], prompts)
     unseen = {f"{each.colour} {each.shape}" for each in _CLASSES if scenes.is_held_out(each)}
     return tuple(
-        replace(each, tags={**each.tags, "seen": ("unseen" if each.tags["class"][0] in unseen else "seen",)})
+        replace(each, tags={"seen": ("unseen" if each.tags["class"][0] in unseen else "seen",), **each.tags})
         for each in made
     )
 
@@ -67,7 +70,7 @@ def _pictures(split: str) -> Iterator[Picture]:
 
 
 def _draw(shape: scenes.Shape, *seed: int) -> PIL.Image.Image:
-    return scenes.draw_alone(shape, np.random.default_rng(seed))
+    return scenes.draw_alone(shape, np.random.default_rng(seed), _PLACE)
 
 
 def _origin() -> list[str]:

@@ -1,18 +1,20 @@
-"""Our loop beside the literal one and a plain diffusers loop: `python -m tests.benchmarks.engine [--sd2] [--json]`.
+"""Our loops beside the literal one and a plain diffusers loop: `python -m tests.benchmarks.engine [--sd2] [--json]`.
 
-The same pictures, captions and draws go through the same network three ways, in turns, so that a busy machine slows
-all of them. Evaluations and host synchronisations are counted, in a pass of their own.
+The same pictures, captions and draws go through the same network five ways, in turns, so that a busy machine slows
+all of them. Evaluations and host synchronisations are counted, in a pass of their own. With --options: what each
+lever of speed brings, and how far it moves the errors beside the margins that decide.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,9 +28,11 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from compbench import models, registry
+from compbench.adaptive import Adaptive
+from compbench.metrics import MATCHING
 from compbench.rules import Rule, score
 from compbench.scorers import pipelines, protocols
-from compbench.types import Example, Image, Runtime, joined
+from compbench.types import Example, Image, Runtime, ScoreTable, Task, joined
 from tests import literal
 from tests.counting import HostSyncs
 
@@ -47,7 +51,7 @@ class Row:
     tflops: float
     ceiling_share: float
     peak_memory_bytes: int | None  # of a CUDA device; not known elsewhere
-    decisions_changed: int  # of the literal loop's, one per image and one per caption
+    decisions_changed: int  # of the literal loop's: text, image and group, right or wrong, of each example
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, help="of our loop; found automatically unless given")
     parser.add_argument("--sd2", action="store_true", help="the SD2 architecture with random weights, bf16, on CUDA")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--options", action="store_true", help="a table of options in place of that of loops")
+    parser.add_argument("--risk", type=float, default=0.05, help="of the race")
     arguments = parser.parse_args()
     if arguments.sd2 and not torch.cuda.is_available():
         sys.exit(
@@ -79,24 +85,41 @@ def main() -> None:
     diffusers_logging.disable_progress_bar()
     diffusers_logging.set_verbosity_error()
     subject = _sd2(arguments) if arguments.sd2 else _tiny(arguments)
-    rows, where = measure(subject, arguments.repeats)
+    if arguments.options:
+        _print_levers(levers(subject, arguments.repeats), subject)
+        return
+    rows, where = measure(subject, arguments.repeats, arguments.risk)
     if arguments.json:
         print(json.dumps({**where, "rows": [asdict(row) for row in rows]}, indent=2))
     else:
         _print(rows, where)
 
 
-def measure(subject: Subject, repeats: int) -> tuple[list[Row], dict[str, Any]]:
+def measure(subject: Subject, repeats: int, risk: float = 0.05) -> tuple[list[Row], dict[str, Any]]:
     """The rows, and where they were measured: model, device, ceiling."""
-    ours = _classifier(subject)
-    loops: dict[str, Loop] = {
-        "literal": lambda examples: _literal(subject, ours.bank, examples),
-        "diffusers": lambda examples: _diffusers(subject, ours.bank, examples),
-        "eager": lambda examples: _eager(ours, examples),
+    race = Adaptive("racing", subject.n_draws, target="eps", risk=risk)
+    is_cuda = subject.device == "cuda"
+    ours = {
+        "eager": _classifier(subject),
+        "compiled": _classifier(subject, compile_mode="default"),
+        "racing": _classifier(subject, compile_mode="default" if is_cuda else "off", adaptive=race),
     }
-    unets = {"literal": subject.pipeline.unet, "diffusers": subject.pipeline.unet, "eager": ours.denoiser._unet}
-    warm = ours.price(subject.examples, probe_seconds=0.1)
-    counts = {name: _count(loop, unets[name], subject.examples) for name, loop in loops.items()}
+    bank = ours["eager"].bank
+    loops: dict[str, Loop] = {
+        "literal": lambda examples: _literal(subject, bank, examples),
+        "diffusers": lambda examples: _diffusers(subject, bank, examples),
+        "eager": lambda examples: _full(ours["eager"], examples),
+        "compiled": lambda examples: _full(ours["compiled"], examples),
+        "racing": lambda examples: _raced(ours["racing"], race, examples),
+    }
+    unets = dict.fromkeys(("literal", "diffusers"), subject.pipeline.unet) | {
+        name: each.denoiser._unet for name, each in ours.items()
+    }
+    warm = ours["eager"].price(subject.examples, probe_seconds=0.1)
+    loops["compiled"](subject.examples)  # so that compiling is in no timed or counted pass
+    counts = {name: _count(loop, unets[name], subject.examples) for name, loop in loops.items() if name != "compiled"}
+    counts["compiled"] = counts["eager"]  # hooks are compiled away; its jobs and chunks are those of eager
+    loops["bare"] = _bare(ours["eager"], subject, counts["eager"][0])
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     peaks: dict[str, int | None] = {}
     errors: dict[str, np.ndarray] = {}
@@ -105,11 +128,13 @@ def measure(subject: Subject, repeats: int) -> tuple[list[Row], dict[str, Any]]:
             errors[name], spent, peaks[name] = _timed(loop, subject)
             seconds[name].append(spent)
     ceiling = _ceiling(torch.device(subject.device), getattr(torch, subject.dtype))
+    truth = _decisions(errors["literal"], subject.examples)
     rows: list[Row] = []
-    for name, (n_evaluations, n_syncs) in counts.items():
+    for name in ("literal", "diffusers", "eager", "compiled", "racing"):
+        n_evaluations, n_syncs = counts[name]
         rate = n_evaluations / min(seconds[name])
         tflops = rate * warm.flops_per_evaluation / 1e12
-        changed = int((_decisions(errors[name]) != _decisions(errors["literal"])).sum())
+        changed = int((_decisions(errors[name], subject.examples) != truth).sum())
         rows.append(Row(name, n_evaluations, n_syncs, rate, tflops, tflops / ceiling, peaks[name], changed))
     where = {
         "model": subject.name,
@@ -119,8 +144,9 @@ def measure(subject: Subject, repeats: int) -> tuple[list[Row], dict[str, Any]]:
         "dtype": subject.dtype,
         "torch": torch.__version__,
         "ceiling_tflops": ceiling,
-        "batch_size": ours._batch_size,
-        "n_decisions": int(_decisions(errors["literal"]).size),
+        "batch_size": ours["eager"]._batch_size,
+        "n_decisions": truth.size,
+        "bare_evaluations_per_second": counts["eager"][0] / min(seconds["bare"]),
     }
     return rows, where
 
@@ -169,21 +195,134 @@ def _diffusers(subject: Subject, bank: Any, examples: Sequence[Example]) -> np.n
     return np.array(means).reshape(len(examples), *examples[0].shape)
 
 
-def _eager(ours: Any, examples: Sequence[Example]) -> np.ndarray:
+def _full(ours: Any, examples: Sequence[Example]) -> np.ndarray:
     draws = ours.draw_table()
     return np.stack([-score(each, draws, Rule("eps")).scores for each in joined(ours.score(examples, {}))])
 
 
-def _classifier(subject: Subject) -> Any:
-    return protocols.classifier(
+def _raced(ours: Any, race: Adaptive, examples: Sequence[Example]) -> np.ndarray:
+    draws = ours.draw_table()
+    found = {each.example_id: each for each in joined(ours.score(examples, {}))}
+    means: list[np.ndarray] = []
+    for example in examples:
+        its = found[example.id]
+        errors, measured = np.zeros((2, *example.shape, race.n_draws))
+        for n, draw in enumerate(its.draws):
+            errors[..., draw] += its.errors[..., n] * its.measured[..., n]
+            measured[..., draw] += its.measured[..., n]
+        policy = race.policy(example.id, example.matches, draws, None)
+        means.append(-policy.scores(errors, measured > 0))
+    return np.stack(means)
+
+
+def _bare(ours: Any, subject: Subject, n_evaluations: int) -> Loop:
+    """The network alone, on one batch again and again: what no engine can beat."""
+    denoiser, size = ours.denoiser, ours._batch_size
+    example = subject.examples[0]
+    latents, states = ours._first_pair(example)
+    timesteps = torch.arange(size, device=latents.device) % 1000
+    network_input = torch.randn((size, *latents.shape[1:])).to(latents.device, denoiser._precision.unet)
+    states = {name: each.expand(size, *each.shape[1:]) for name, each in states.items()}
+
+    @torch.inference_mode()
+    def run(examples: Sequence[Example]) -> np.ndarray:
+        output = network_input
+        for _ in range(-(-n_evaluations // size)):
+            output = denoiser._unet(network_input, timesteps, **states, return_dict=False)[0]
+        return output[:1, :1, :1, :1].float().cpu().numpy()
+
+    return run
+
+
+def _classifier(subject: Subject, *, compile_mode: str = "off", **settings: Any) -> Any:
+    classifier = protocols.classifier(
         pipelines.components_of(subject.pipeline),
         protocol="paper",
         seed=42,
-        dtype=subject.dtype,
+        dtype=settings.pop("dtype", subject.dtype),
         n_draws=subject.n_draws,
         runtime=Runtime(subject.device, subject.batch_size, say=lambda message: print(message, file=sys.stderr)),
         name=subject.name,
+        compile_mode=compile_mode,
+        **settings,
     )
+    classifier.prepare(Task("benchmark", subject.examples, MATCHING))
+    return classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Lever:
+    name: str
+    evaluations_per_second: float
+    gain: float  # over eager float32
+    deviation: float  # median |change of an example's margin| over the median |margin|
+    decisions_changed: int
+
+
+def levers(subject: Subject, repeats: int) -> list[Lever]:
+    """Each lever alone, on float32 eager execution, in turns."""
+    plain = Subject(**{**asdict_shallow(subject), "dtype": "float32"})
+    classifiers = {
+        "float32, eager": _classifier(plain),
+        "bfloat16": _classifier(plain, dtype="bfloat16"),
+        "channels_last": _classifier(plain),
+        "fused projections": _classifier(Subject(**{**asdict_shallow(plain), "pipeline": _copied(plain.pipeline)})),
+        "torch.compile": _classifier(plain, compile_mode="default"),
+    }
+    channels_last = copy.deepcopy(classifiers["channels_last"].denoiser._unet)
+    classifiers["channels_last"].denoiser._network = channels_last.to(memory_format=torch.channels_last)
+    classifiers["fused projections"].denoiser.fuse_projections()
+    seconds: dict[str, list[float]] = {name: [] for name in classifiers}
+    errors: dict[str, np.ndarray] = {}
+    for name, each in classifiers.items():
+        errors[name] = _full(each, subject.examples)  # warm, compiled
+    for _ in range(repeats):
+        for name, each in classifiers.items():
+            errors[name], spent, _ = _timed(lambda examples, each=each: _full(each, examples), subject)
+            seconds[name].append(spent)
+    n = subject.n_draws * sum(len(each.images) * len(each.captions) for each in subject.examples)
+    rates = {name: n / min(spent) for name, spent in seconds.items()}
+    (first, truth), *_ = errors.items()
+    scale = np.median(np.abs(_margins(truth)))
+    return [
+        Lever(
+            name,
+            rates[name],
+            rates[name] / rates[first],
+            float(np.median(np.abs(_margins(its) - _margins(truth))) / scale),
+            int((_decisions(its, subject.examples) != _decisions(truth, subject.examples)).sum()),
+        )
+        for name, its in errors.items()
+    ]
+
+
+def _margins(errors: np.ndarray) -> np.ndarray:
+    """The differences that text and image scores hang on, [N, 4]."""
+    return np.concatenate([errors[..., 0] - errors[..., 1], errors[:, 0] - errors[:, 1]], axis=1)
+
+
+def asdict_shallow(subject: Subject) -> dict[str, Any]:
+    return {each.name: getattr(subject, each.name) for each in fields(subject)}
+
+
+def _copied(pipeline: Any) -> Any:
+    names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    return SimpleNamespace(**{name: copy.deepcopy(getattr(pipeline, name)) for name in names})
+
+
+def _print_levers(rows: Sequence[Lever], subject: Subject) -> None:
+    table = rich.table.Table(title=f"{subject.name} · {subject.device} · torch {torch.__version__}")
+    for heading in ("option", "evaluations/s", "gain", "margins moved by", "decisions changed"):
+        table.add_column(heading, justify="left" if heading == "option" else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            f"{row.evaluations_per_second:,.0f}",
+            f"{row.gain:.2f}",
+            f"{row.deviation:.2%} of the median margin",
+            f"{row.decisions_changed} of {3 * len(subject.examples)}",
+        )
+    rich.console.Console(width=120).print(table)
 
 
 def _count(loop: Loop, unet: nn.Module, examples: Sequence[Example]) -> tuple[int, int]:
@@ -229,9 +368,10 @@ def _ceiling(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * n**3 / fastest / 1e12
 
 
-def _decisions(errors: np.ndarray) -> np.ndarray:
-    """The caption chosen for each image, and the image chosen for each caption."""
-    return np.concatenate([errors.argmin(2), errors.argmin(1)], axis=1)
+def _decisions(errors: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
+    """Text, image and group of each example, right or wrong, [3, N]."""
+    table = ScoreTable(tuple(each.id for each in examples), -errors, np.stack([each.matches for each in examples]))
+    return np.stack([metric.outcome(table) for metric in MATCHING.values()])
 
 
 def _latent_shape(pipeline: Any) -> tuple[int, int, int]:
@@ -340,6 +480,9 @@ def _print(rows: Sequence[Row], where: dict[str, Any]) -> None:
         )
     console = rich.console.Console()
     console.print(table)
+    eager = next(row for row in rows if row.name == "eager").evaluations_per_second
+    bare = where["bare_evaluations_per_second"]
+    console.print(f"the bare network: {bare:,.1f} evaluations/s; eager overhead {bare / eager - 1:.1%}")
     console.print(f"ceiling: {where['ceiling_tflops']:.3g} TFLOP/s, a matrix product; our batch {where['batch_size']}")
     if where["device"].startswith("cpu"):
         console.print("no CUDA device was used: peak memory is not measured, and --sd2 needs one")

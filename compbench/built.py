@@ -1,0 +1,65 @@
+"""The scorers of one command: built where they are to compute, and kept for the next task that asks for the same."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar, cast
+
+from compbench.asked import Asked, check_is_here, check_where
+from compbench.reporter import Reporter
+from compbench.shards import device_here
+from compbench.types import ModelSpec, Runtime, Scorer, Source
+
+__all__ = ["Builder"]
+
+Made = TypeVar("Made")
+
+
+class Builder:
+    """Builds scorers. The last one is in memory, and given again where spec and source are the same.
+
+    A spec that differs from task to task may keep what does not, its weights above all, by `Runtime.kept`.
+    """
+
+    def __init__(self, device: str, batch_size: int | None, is_offline: bool, reporter: Reporter) -> None:
+        check_where(device, batch_size)
+        self.reporter, self.is_offline, self._device = reporter, is_offline, device
+        self._runtime = Runtime(
+            device_here(device),
+            batch_size,
+            is_offline,
+            reporter.say,
+            lambda evaluations: reporter.advance(evaluations=evaluations),
+            self._keep,
+        )
+        self._last: tuple[ModelSpec, Source | None, Scorer] | None = None
+        self._kept: dict[Hashable, Any] = {}
+
+    def scorer(self, asked: Asked) -> Scorer:
+        """The scorer of what is asked, its weights loaded."""
+        if self._last is None or self._last[:2] != (asked.spec, asked.source):
+            self._last = None  # before the next is loaded: two may not fit
+            if self.is_offline:
+                check_is_here(asked)
+            self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
+        return self._last[2]
+
+    def device_of(self, scorer: Scorer) -> str:
+        """Where it computes, in words."""
+        return str(getattr(scorer, "device", "cpu" if self._device == "auto" else self._device))
+
+    def forget(self) -> None:
+        """Free the memory for another model."""
+        self._last = None
+        self._kept.clear()
+        gc.collect()
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _keep(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(Made, self._kept[key])

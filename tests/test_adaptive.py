@@ -1,0 +1,260 @@
+"""Runs with an adaptive schedule: stored, continued, read and refused; the published stages on a real model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import compbench
+from compbench import models, registry
+from compbench.adaptive import Adaptive
+from compbench.engine.draws import seeded_bank
+from compbench.metrics import CLASSIFYING, MATCHING
+from compbench.rules import Rule
+from compbench.scorers.diffusion import DiffusionClassifier
+from compbench.staged import SCHEDULES
+from compbench.store import Run
+from compbench.types import Classes, Example, Image, Json, ModelSpec, Runtime, Source, Task, UsageError, joined
+from fakes import RecordingDenoiser
+from literal import encode_caption, encode_image, load, pair_errors, published_noise
+from test_staged import literal
+
+N_BANK = 64
+RACE = Adaptive("racing", N_BANK)
+
+
+class Noisy(RecordingDenoiser):
+    """Errors that scatter over draws: some comparisons are clear at once, others need the whole bank."""
+
+    def residual(self, latents: Any, noise: Any, timesteps: Any, conditioning: Any) -> Any:
+        import torch
+
+        clear = super().residual(latents, noise, timesteps, conditioning)
+        hashed = torch.sin(latents * 12.9898 + conditioning["number"].view(-1, 1, 1, 1) * 78.233 + noise * 43.1)
+        return 1 + 0.002 * clear + 0.3 * hashed
+
+
+@dataclass(frozen=True)
+class NoisySpec(ModelSpec):
+    adaptive: Adaptive | None = dataclasses.field(default=None, metadata={"option": False})
+    built: list[Noisy] = dataclasses.field(default_factory=list, compare=False, metadata={"option": False})
+
+    def identity(self) -> Mapping[str, Json]:
+        return {"kind": "noisy"} | ({} if self.adaptive is None else {"schedule": self.adaptive.to_json()})
+
+    def view(self) -> Mapping[str, Json]:
+        return {"n_draws": N_BANK, "target": "native"}
+
+    def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
+        self.built.append(Noisy())
+        where = Runtime("cpu", 8, say=runtime.say, advance=runtime.advance)
+        return DiffusionClassifier(self.built[-1], seeded_bank(0), N_BANK, where, adaptive=self.adaptive)
+
+
+def grey(value: int) -> Image:
+    return Image(f"{value}.png", lambda: PIL.Image.new("L", (2, 2), value), sha256=f"{value:064d}")
+
+
+def pairs(n: int = 12) -> Task:
+    eye = np.eye(2, dtype=bool)
+    captions = [(f"caption {2 * k}", f"caption {2 * k + 1}") for k in range(n)]
+    return Task(
+        "pairs", [Example(f"{k:02d}", (grey(2 * k), grey(2 * k + 1)), captions[k], eye) for k in range(n)], MATCHING
+    )
+
+
+def classes(n_classes: int = 9, n: int = 8) -> Task:
+    names = tuple(f"class {k}" for k in range(n_classes))
+    truths = np.eye(n_classes, dtype=bool)[:, None]
+    examples = [Example(f"{k:02d}", (grey(k),), names, truths[k % n_classes]) for k in range(n)]
+    return Task("kinds", examples, CLASSIFYING, classes=Classes(names, tuple(range(n_classes))))
+
+
+def stored(run: Run) -> dict[str, tuple[Any, ...]]:
+    its = run.measurements()
+    return {each: (one.draws.tolist(), one.errors.tolist(), one.measured.tolist()) for each, one in its.items()}
+
+
+@pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])
+def test_a_race_measures_less_and_its_scores_say_what_it_decided(task: Task, tmp_path: Path) -> None:
+    full = compbench.run(task, model=NoisySpec(), runs=tmp_path)
+    raced = compbench.run(task, model=NoisySpec(RACE), runs=tmp_path)
+    assert raced.path != full.path
+    assert raced.status == "done"
+    n_errors = [sum(int(str(part["n_errors"])) for part in run.parts()) for run in (full, raced)]
+    assert n_errors[1] < n_errors[0]
+    frame = raced.to_frame().set_index("id")
+    for example_id, verdict in raced.verdicts().items():
+        for outcome, found in verdict.outcomes.items():
+            assert frame.loc[example_id, outcome.replace("top-1", "top1")] == found.is_right
+
+
+def test_draws_that_are_raced_together_are_measured_together(tmp_path: Path) -> None:
+    raced = compbench.run(pairs(), model=NoisySpec(replace(RACE, together=2)), runs=tmp_path)
+    for measurement in raced.measurements().values():
+        dense = np.zeros((2, 2, N_BANK), bool)
+        dense[..., measurement.draws] = measurement.measured
+        assert np.array_equal(dense[..., ::2], dense[..., 1::2])
+    with pytest.raises(UsageError, match="expected an even number of draws"):
+        _ = Adaptive("racing", 15, together=2).race
+
+
+@pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])
+def test_without_risk_every_outcome_is_the_full_budget_s(task: Task, tmp_path: Path) -> None:
+    full = compbench.run(task, model=NoisySpec(), runs=tmp_path).to_frame()
+    exact = compbench.run(task, model=NoisySpec(replace(RACE, risk=0.0)), runs=tmp_path).to_frame()
+    names = [name for name in ("text", "image", "group", "top1", "prediction") if name in full]
+    assert full[names].equals(exact[names])
+
+
+class Stopping:
+    """A reporter that interrupts after some evaluations."""
+
+    def __init__(self) -> None:
+        self.n_left = 150
+
+    def start(self, *arguments: Any) -> None: ...
+    def say(self, message: str) -> None: ...
+    def stop(self) -> None: ...
+
+    def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None:
+        self.n_left -= evaluations
+        if self.n_left < 0:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_race_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    whole = compbench.run(pairs(), model=NoisySpec(RACE), runs=tmp_path / "whole")
+    n_stops = 0
+    while True:
+        try:
+            again = compbench.run(pairs(), model=NoisySpec(RACE), runs=tmp_path / "again", reporter=Stopping())
+            break
+        except KeyboardInterrupt:
+            n_stops += 1
+    assert n_stops >= 2
+    assert stored(again) == stored(whole)
+
+
+def test_what_needs_every_draw_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    raced = compbench.run(pairs(4), model=NoisySpec(RACE), runs=tmp_path)
+    with pytest.raises(UsageError, match="schedule=full"):
+        list(raced.error_tables())
+    with pytest.raises(UsageError, match="run it with schedule=full"):
+        raced.table(Rule("eps", N_BANK))
+
+
+def test_a_finished_race_builds_no_model(tmp_path: Path) -> None:
+    spec = NoisySpec(RACE)
+    compbench.run(pairs(4), model=spec, runs=tmp_path)
+    compbench.run(pairs(4), model=spec, runs=tmp_path)
+    assert len(spec.built) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"risk": 0.1},
+        {"bound": "anytime", "limit": 2.0},
+        {"outcomes": "text"},
+        {"draws": 50},
+        {"rule": "eps"},
+        {"noise": "antithetic"},
+    ],
+)
+def test_what_decides_a_race_is_part_of_its_identity(change: dict[str, Any]) -> None:
+    race = replace(models.TINY_SD, schedule="racing")
+    identity, other = (spec.for_task("shapes").identity() for spec in (race, replace(race, **change)))
+    assert identity != other
+    assert Adaptive.of_identity(identity) == race.for_task("shapes")._adaptive()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schedule": "racing", "risk": 1.0}, "cannot take risk=1.0; expected 0"),
+        ({"schedule": "racing", "bound": "anytime"}, "needs the largest difference of a draw: limit=NUMBER"),
+        ({"schedule": "racing", "unconditional": True}, "unconditional needs full"),
+        ({"schedule": "paper", "draws": 100}, "leave draws=100 out"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(models.TINY_SD, **change)
+
+
+def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
+    for task, known in SCHEDULES.items():
+        spec = models.SD2.for_task(task)
+        assert (spec.schedule, spec.protocol, spec.rule, spec.draws) == ("paper", "paper", "eps", 1000)
+        assert spec.view_reduction == {"l2": "mse", "l1": "l1"}[known.loss]
+    assert models.SD2.for_task("winoground").schedule == "full"
+
+
+@pytest.mark.parametrize("name", ["pets", "stl10"])
+def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, tmp_path: Path) -> None:
+    """Every class, timestep by timestep, as published; one image, the first captions of shape-classes."""
+    known, folder = SCHEDULES[name], Path(models.TINY_SD.repo)
+    whole = registry.task("shape-classes")
+    captions = whole.examples[0].captions[:7]
+    picture = whole.examples[37].images[0]
+    example = Example("one", (picture,), captions, np.eye(1, 7, dtype=bool))
+    task = Task("one", [example], CLASSIFYING, classes=Classes(captions, tuple(range(7))))
+    staged = Adaptive("paper", 1000, "eps", "l1", to_keep=known.to_keep, n_samples=known.n_samples)
+    spec = replace(models.TINY_SD, protocol="paper", rule="eps", loss="l1")
+    scorer = spec.build(spec.for_task(None).source(), Runtime("cpu"))
+    scorer = DiffusionClassifier(
+        scorer.denoiser, scorer.bank, 1000, Runtime("cpu"), reductions=("mse", "l1"), adaptive=staged
+    )
+    scorer.prepare(task)
+    (found,) = joined(scorer.score(task.examples, {}))
+
+    pipeline = load(folder)
+    latent = encode_image(pipeline, picture.decode())
+    texts, noise = [encode_caption(pipeline, each) for each in captions], published_noise(tuple(latent.shape[1:]))
+    errors: dict[tuple[int, int], float] = {}
+
+    def error_of(c: int, t: int) -> float:
+        if (c, t) not in errors:
+            (stage,) = (each for each in published_stages if t in each)
+            its = pair_errors(pipeline, latent, texts[c], noise, stage, loss="l1")
+            errors.update({(c, each): float(value) for each, value in zip(stage, its, strict=True)})
+        return errors[c, t]
+
+    published_stages = [list(each) for each in known.stages()]  # how the loop's calls are grouped, not which they are
+    predicted, stages = literal(error_of, 7, known.to_keep, known.n_samples)
+    timesteps = scorer.bank.timesteps[found.draws]
+    ours = {(int(c), int(timesteps[d])) for _, c, d in np.argwhere(found.measured)}
+    assert ours == set().union(*stages)
+    policy = staged.policy("one", example.matches, scorer.draw_table(), task.classes)
+    dense, measured = np.zeros((1, 7, 1000)), np.zeros((1, 7, 1000), bool)
+    dense[..., found.draws], measured[..., found.draws] = found.others["l1"], found.measured
+    assert policy.verdict(dense, measured).predictions == (predicted,)
+
+
+@pytest.mark.parametrize("adaptive", [None, RACE], ids=["full", "raced"])
+@pytest.mark.parametrize("task", [pairs(6), classes()], ids=["pairs", "classes"])
+def test_a_run_that_keeps_scores_alone_has_the_same_scores_and_no_errors(
+    task: Task, adaptive: Adaptive | None, tmp_path: Path
+) -> None:
+    whole = compbench.run(task, model=NoisySpec(adaptive), runs=tmp_path)
+    small = compbench.run(task, model=NoisySpec(adaptive), runs=tmp_path, keep="scores")
+    assert small.path != whole.path
+    assert not (small.path / "errors").exists()
+    assert np.array_equal(small.table().scores, whole.table().scores)
+    counts = [sum(int(str(part["n_errors"])) for part in run.parts()) for run in (whole, small)]
+    assert counts[0] == counts[1]
+    with pytest.raises(UsageError, match="run it without keep=scores"):
+        small.table(Rule("eps", N_BANK))
+
+
+def test_a_race_for_text_alone_shows_nothing_else(tmp_path: Path) -> None:
+    raced = compbench.run(pairs(), model=NoisySpec(replace(RACE, outcomes=("text",))), runs=tmp_path)
+    assert {"text", "image", "group"} & set(raced.to_frame()) == {"text"}

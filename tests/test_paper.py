@@ -1,0 +1,67 @@
+"""The paper's tables: their own arithmetic, and runs put beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compbench import registry
+from compbench.metrics import MATCHING
+from compbench.store import RunKey, Store
+from compbench.types import Example, Image, ScoreMatrix, Task, UsageError
+from compbench_analysis import paper
+from compbench_analysis.render import render
+
+
+@pytest.mark.parametrize("name", paper.TABLES)
+def test_every_model_and_task_of_the_paper_can_be_asked_for(name: str) -> None:
+    from compbench import plugins
+
+    for cell in paper.cells(name):
+        plugins.find("task", cell["task"])
+        registry.model(cell["model"])
+
+
+def test_each_number_of_table_2_is_a_count_of_its_examples_and_they_add_up() -> None:
+    by_row: dict[str, list[int]] = {}
+    for cell in paper.cells("table2"):
+        n = int(cell["n"])
+        (count,) = {k for k in range(n + 1) if abs(100 * k / n - float(cell["percent"])) <= 0.0501} & {
+            k for k in range(n + 1) if round(100 * k / n, 1) == float(cell["percent"]) or cell["tag"] == ""
+        }
+        by_row.setdefault(cell["row"], []).append(count)
+    assert by_row["CLIP ViT-L/14"] == [38, 60, 15, 113]
+    assert all(sum(counts[:3]) == counts[3] for counts in by_row.values())
+
+
+def _run(folder: Path, n_right: int) -> None:
+    right, wrong = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
+    eye, pictures = np.eye(2, dtype=bool), (Image("0.png", b"", "0"), Image("1.png", b"", "1"))
+    tags = ["Object"] * 141 + ["Relation"] * 233 + ["Both"] * 26
+    examples = [Example(f"{k:03d}", pictures, ("a", "b"), eye, {"tag": (tag,)}) for k, tag in enumerate(tags)]
+    task = Task("winoground", examples, MATCHING)
+    run = Store(folder).open(RunKey("winoground", "0", "sd2", None, {}), task)
+    run.append([ScoreMatrix(each.id, right if k < n_right else wrong) for k, each in enumerate(examples)])
+    run.settle(None)
+
+
+def test_a_run_stands_beside_the_paper_with_its_difference(tmp_path: Path) -> None:
+    _run(tmp_path, 65)
+    (run,) = Store(tmp_path).runs()
+    frame = paper.beside("table2", [run]).set_index(["model", "tag"])
+    ours = frame.loc[("sd2", "Object")]
+    assert (ours["n"], ours["value"]) == (141, 65 / 141)
+    assert abs(ours["difference"]) < 0.0005  # 46.1 as printed
+    assert not ours["is_apart"]
+    assert frame.loc[("sd2", "Both"), "is_apart"]  # none of 26 against 80.8 %
+    assert frame.loc["clip-vit-l-14"]["value"].isna().all()
+    text = render([paper.grid("table2", [run], {("winoground", "clip-vit-l-14"): "no network"})], "table")
+    assert "no network" in text
+    assert "the paper's is outside" in text
+
+
+def test_a_table_that_the_paper_does_not_have_is_refused() -> None:
+    with pytest.raises(UsageError, match="no 'table4' here; expected one of table1, table2, table3"):
+        paper.cells("table4")
