@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from compbench import hub
 from compbench.asked import Asked, Request, settle
@@ -56,6 +57,7 @@ def plan(
     is_offline: bool = False,
     refresh: bool = False,
     shard: str | None = None,
+    keep: Literal["errors", "scores"] = "errors",
     reporter: Reporter | None = None,
     **model_options: object,
 ) -> Plan:
@@ -63,7 +65,19 @@ def plan(
     builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
     request = Request(
-        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard), images_per_class
+        task,
+        model,
+        given,
+        data,
+        limit,
+        seed,
+        dtype,
+        runs,
+        is_offline,
+        refresh,
+        shard_here(shard),
+        keep,
+        images_per_class,
     )
     return planned(settle(request, builder.reporter.say), builder)
 

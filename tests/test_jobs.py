@@ -158,7 +158,7 @@ def test_a_single_job_that_goes_wrong_is_no_grid(capsys: Captured) -> None:
     command = ["run", "grid-one", "-m", "grid-model", "-o", "fails-on=grid-one", "-o"]
     assert main([*command, "how=run"]) == 1
     said = capsys.readouterr().err
-    assert said.endswith("\nerror: grid-one · grid-model: no such picture\n")
+    assert said.endswith("error: grid-one · grid-model: no such picture\n")
     assert "the others go on" not in said
     with pytest.raises(ZeroDivisionError):
         main([*command, "how=fault"])
