@@ -69,6 +69,7 @@ _SHARED = b"captions"
 _PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
 _ROWS_AT_ONCE = 2_048  # with a thousand draws each, 16 MB
+_SCORES_AT_ONCE = 131_072  # a few MB
 
 
 class DamagedPart(ValueError):
@@ -294,7 +295,7 @@ def fill_scores(
     path: Path, ids: Sequence[str], scores: Floats, measured: Bools, *, with_no_caption: bool = False
 ) -> None:
     """Put what a part knows of the examples `ids` into arrays [N, I, C]."""
-    for batch in _batches(path, SCORES.names):
+    for batch in _batches(path, SCORES.names, _SCORES_AT_ONCE):
         pairs = _pairs(batch, ids, measured.shape, with_no_caption)
         wanted = pairs >= 0
         measured.reshape(-1)[pairs[wanted]] = True
@@ -313,10 +314,10 @@ def _pairs(batch: pa.RecordBatch, ids: Sequence[str], shape: tuple[int, ...], wi
     return np.where(is_inside, (rows * shape[1] + images) * shape[2] + captions, -1)
 
 
-def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, columns: Sequence[str] | None, n_rows: int = _ROWS_AT_ONCE) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield from file.iter_batches(_ROWS_AT_ONCE, columns=columns)
+            yield from file.iter_batches(n_rows, columns=columns)
     except (PermissionError, FileNotFoundError):
         raise
     except _DAMAGE as error:

@@ -25,11 +25,14 @@ from hypothesis import strategies as st
 import compbench
 import pages
 from compbench.cli import main
+from compbench.metrics import CLASSIFYING
 from compbench.store import Run, subset
-from compbench.types import DataError, Image, RunError, ScoreMatrix, Task, UsageError
+from compbench.types import Classes, DataError, Image, RunError, ScoreMatrix, Task, UsageError
 from compbench_analysis import report, tables
+from compbench_analysis.breakdowns import Breakdown, read_tags
 from compbench_analysis.compare import compare
 from compbench_analysis.report import Look, render, thumbnails, write
+from pages import Written
 
 _VOID = {"meta", "link", "img", "line", "br"}
 _MANY = 400
@@ -89,14 +92,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, list[Run], str]:
-    """Two runs on 400 examples, one with errors: their task, themselves, their page."""
-    root, task = tmp_path_factory.mktemp("many"), pages.task(_MANY)
-    runs = [
-        pages.measured(root, task, "errors", lambda i: i % 3 != 0),
-        pages.scored(root, task, "scores", lambda i: pages.TIED if i == 5 else pages.RIGHT if i % 4 else pages.WRONG),
-    ]
-    return task, runs, render(runs, Look(pictures=pages.pictures(task), n_resamples=99))
+def many(page_of_400: Written) -> tuple[Task, tuple[Run, Run], str]:
+    """The task, the runs and the text of a page of 400 examples, read as what the tests ask about."""
+    return page_of_400.task, page_of_400.runs, page_of_400.text
 
 
 def _small(root: Path, *, n: int | None = None, task: Task | None = None) -> Run:
@@ -111,7 +109,7 @@ def _outcomes(data: Mapping[str, Any], model: int, metric: str) -> dict[str, int
     return {each["id"]: each["r"][model]["o"][metric] for each in data["examples"]}
 
 
-def test_the_page_answers_in_its_order(many: tuple[Task, list[Run], str]) -> None:
+def test_the_page_answers_in_its_order(many: tuple[Task, tuple[Run, Run], str]) -> None:
     page = Page(many[2])
     questions = ("Who wins, and is it real?", "Where?", "Why? Example by example", "How was it measured?")
     places = [page.said.index(question) for question in questions]
@@ -119,21 +117,21 @@ def test_the_page_answers_in_its_order(many: tuple[Task, list[Run], str]) -> Non
     assert len(set(page.ids)) == len(page.ids)
 
 
-def test_the_tables_hold_the_numbers_of_the_tidy_frame(many: tuple[Task, list[Run], str]) -> None:
+def test_the_tables_hold_the_numbers_of_the_tidy_frame(many: tuple[Task, tuple[Run, Run], str]) -> None:
     said = Page(many[2]).said
     for row in tables.tidy(many[1]).to_dict("records"):
         assert f"{100 * row['value']:.1f}" in said
         assert f"{100 * row['low']:.1f} – {100 * row['high']:.1f}" in said
 
 
-def test_the_first_sentence_tells_whether_the_difference_is_real(many: tuple[Task, list[Run], str]) -> None:
+def test_the_first_sentence_tells_whether_the_difference_is_real(many: tuple[Task, tuple[Run, Run], str]) -> None:
     row = compare(many[1], n_resamples=99).outcomes.set_index(["metric", "tag"]).loc[("group", tables.OVERALL)]
     said = Page(many[2]).said
     verdict = "That is more than chance explains" if row["p_holm"] <= 0.05 else "That is no sure difference"
     assert f"{verdict}: +{100 * abs(row['difference']):.1f} points" in said
 
 
-def test_outcomes_ties_scores_and_margins_reach_the_browser(many: tuple[Task, list[Run], str]) -> None:
+def test_outcomes_ties_scores_and_margins_reach_the_browser(many: tuple[Task, tuple[Run, Run], str]) -> None:
     (data,) = Page(many[2]).data
     assert [each["id"] for each in data["examples"]] == [f"{i:04d}" for i in range(_MANY)]
     assert _outcomes(data, 0, "group") == {f"{i:04d}": int(i % 3 != 0) for i in range(_MANY)}
@@ -148,7 +146,7 @@ def test_outcomes_ties_scores_and_margins_reach_the_browser(many: tuple[Task, li
         assert 0 <= flip <= 0.5
 
 
-def test_a_count_of_the_agreement_leads_to_its_examples(many: tuple[Task, list[Run], str]) -> None:
+def test_a_count_of_the_agreement_leads_to_its_examples(many: tuple[Task, tuple[Run, Run], str]) -> None:
     page = Page(many[2])
     (data,) = page.data
     outcomes = compare(many[1], n_resamples=99).outcomes
@@ -167,7 +165,9 @@ def test_a_count_of_the_agreement_leads_to_its_examples(many: tuple[Task, list[R
         assert found == row.iloc[0][f"ids_{cell}"]
 
 
-def test_curves_are_drawn_from_stored_errors_and_their_absence_is_explained(many: tuple[Task, list[Run], str]) -> None:
+def test_curves_are_drawn_from_stored_errors_and_their_absence_is_explained(
+    many: tuple[Task, tuple[Run, Run], str],
+) -> None:
     said = Page(many[2]).said
     assert Page(many[2]).counts["img"] == 5  # bars, by draws, by timestep, by rule, margins
     assert "scores: run" in said
@@ -175,7 +175,7 @@ def test_curves_are_drawn_from_stored_errors_and_their_absence_is_explained(many
     assert str(many[1][0].path.parents[2]) not in many[2]  # where the runs lay is nobody's business
 
 
-def test_400_examples_of_photographs_stay_under_15_megabytes(many: tuple[Task, list[Run], str]) -> None:
+def test_400_examples_of_photographs_stay_under_15_megabytes(many: tuple[Task, tuple[Run, Run], str]) -> None:
     (data,) = Page(many[2]).data
     assert len(many[2].encode()) < 15e6
     assert len(data["pictures"]) == 2 * _MANY
@@ -184,7 +184,7 @@ def test_400_examples_of_photographs_stay_under_15_megabytes(many: tuple[Task, l
         assert max(picture.size) >= 96
 
 
-def test_nothing_is_loaded_from_anywhere(many: tuple[Task, list[Run], str]) -> None:
+def test_nothing_is_loaded_from_anywhere(many: tuple[Task, tuple[Run, Run], str]) -> None:
     page = Page(many[2])
     assert [each for each in page.addresses if not each.startswith("data:")] == []
     assert [each for each in page.links if not each.startswith("#")] == []
@@ -354,23 +354,56 @@ def test_different_tasks_have_a_section_each_and_different_examples_are_not_test
     assert page.data[0]["examples"][9]["r"][1] is None  # not measured by the second
 
 
-def test_a_task_of_one_image_and_many_captions_shows_those_that_matter(tmp_path: Path) -> None:
+def _classification() -> Task:
+    """Four pictures of class 7 of 40, each class with one prompt."""
     captions = tuple(f"a photo of thing {c}" for c in range(40))
     examples = tuple(
         dataclasses.replace(
-            pages.example(i), images=pages.example(i).images[:1], captions=captions, matches=np.arange(40)[None] == 7
+            pages.example(i),
+            images=pages.example(i).images[:1],
+            captions=captions,
+            matches=np.arange(40)[None] == 7,
+            tags={"class": ("thing 7",)},
         )
         for i in range(4)
     )
-    task = dataclasses.replace(pages.task(0), examples=examples)
-    run = pages.scored(tmp_path, task, "one", lambda i: np.linspace(0, 1, 40)[None])
-    (data,) = _page(run).data
-    assert [each["k"] for each in data["examples"]] == [[7, 39, 38, 37, 36]] * 4
-    assert data["examples"][0]["m"] == [[1, 0, 0, 0, 0]]
-    assert data["captions"][data["examples"][0]["c"][0]] == "a photo of thing 7"
+    classes = Classes(tuple(f"thing {c}" for c in range(40)), tuple(range(40)))
+    return dataclasses.replace(pages.task(0), examples=examples, metrics=CLASSIFYING, classes=classes)
 
 
-def test_the_page_says_how_each_run_was_measured_and_what_to_cite(many: tuple[Task, list[Run], str]) -> None:
+def test_a_classification_shows_the_captions_that_matter(tmp_path: Path) -> None:
+    rising = np.linspace(0, 1, 40)[None]
+    runs = [
+        pages.scored(tmp_path, _classification(), "one", lambda i: rising),
+        pages.scored(tmp_path, _classification(), "two", lambda i: np.arange(40)[None] == 7),
+    ]
+    page = _page(*runs)
+    (data,) = page.data
+    assert [each["k"][:5] for each in data["examples"]] == [[7, 39, 38, 37, 36]] * 4
+    assert [data["captions"][c] for c in data["examples"][0]["c"][:2]] == ["a photo of thing 7", "a photo of thing 39"]
+    assert data["examples"][0]["m"][0][:3] == [1, 0, 0]
+    assert data["metrics"] == ["top1"]
+    assert [_outcomes(data, m, "top1")["0000"] for m in (0, 1)] == [0, 1]
+    margin = rising[0, 7] - rising[0, 39]
+    assert data["examples"][0]["r"][0]["d"]["top1"][0] == pytest.approx(margin, rel=1e-5)
+    assert "two has 100.0 % right (top1 score), one 0.0 %" in page.said
+
+
+def test_tags_of_ones_own_divide_the_tables_and_can_be_filtered_by(tmp_path: Path) -> None:
+    task = pages.task(_FEW)
+    file = tmp_path / "tags.csv"
+    file.write_text(
+        "id,looks\n" + "".join(f"{each.id},{'old' if n < 5 else 'new'}\n" for n, each in enumerate(task.examples))
+    )
+    by = Breakdown(tags=read_tags(file))
+    page = _page(_small(tmp_path, task=task), by=by)
+    (data,) = page.data
+    assert data["columns"] == ["tag", "parity", "looks"]
+    assert [each["t"][2] for each in data["examples"]] == [["old"]] * 5 + [["new"]] * 7
+    assert "n 5" in page.said
+
+
+def test_the_page_says_how_each_run_was_measured_and_what_to_cite(many: tuple[Task, tuple[Run, Run], str]) -> None:
     said = Page(many[2]).said
     for run in many[1]:
         assert f"|run:{run.key.digest}|" in said

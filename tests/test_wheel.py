@@ -20,4 +20,6 @@ def test_a_wheel_holds_three_packages_and_the_tiny_models(tmp_path: Path) -> Non
     assert top == {"compbench", "compbench_baselines", "compbench_analysis"}
     assert "compbench/tiny/tiny-sd/unet/diffusion_pytorch_model.safetensors" in names
     assert "compbench/tiny/tiny-clip/open_clip_model.safetensors" in names
+    for template in ("page.html.j2", "macros.html.j2", "report.css", "report.js"):
+        assert f"compbench_analysis/report/templates/{template}" in names
     assert wheel.stat().st_size < 20e6

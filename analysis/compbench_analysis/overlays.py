@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Overlay", "overlays"]
 
 _COLOURS = "PuOr"  # orange, white, purple: told apart with every kind of colour vision
-_STRONGEST = 0.85  # how far the strongest colour covers the picture
+_PALEST = 0.6  # of the picture beneath: its black, so that colours are seen on it
 _PANEL_INCHES = 2.6
 
 
@@ -37,15 +37,14 @@ class Overlay:
 
 
 def overlays(shown: Sequence[Overlay], title: str = "") -> Figure:
-    """A row for each picture: as it is, then grey under its map. All maps share one scale, which is 0 at its centre."""
+    """A row for each picture: as it is, then grey and tinted by its map; all maps share one scale, centred at 0."""
     figure = Picture(figsize=(2.4 * _PANEL_INCHES, 0.7 + (_PANEL_INCHES + 0.55) * len(shown)), layout="constrained")
     axes: Any = figure.subplots(len(shown), 2, squeeze=False)
     strongest = max(float(np.abs(each.map).max()) for each in shown) or 1.0
     norm = CenteredNorm(0, strongest)
     for (plain, covered), each in zip(axes, shown, strict=True):
         plain.imshow(each.picture.convert("RGB"))
-        covered.imshow(each.picture.convert("L"), cmap="gray", vmin=-80, vmax=335)  # pale, so that colours are seen
-        covered.imshow(_coloured(each, norm, strongest))
+        covered.imshow(_tinted(each, norm))
         said = [f"purple: {each.caption}", f"orange: {each.other}"]
         covered.set_title("\n".join(_lines(said)), fontsize=8, loc="left", parse_math=False)
         for axis in (plain, covered):
@@ -57,13 +56,13 @@ def overlays(shown: Sequence[Overlay], title: str = "") -> Figure:
     return figure
 
 
-def _coloured(shown: Overlay, norm: CenteredNorm, strongest: float) -> Floats:
-    """[H, W, 4]: the map at the picture's size, clearer where it says less."""
+def _tinted(shown: Overlay, norm: CenteredNorm) -> Floats:
+    """[H, W, 3]: the picture pale and grey, multiplied by the colours of the map; where that is 0 it stays grey."""
     field = PIL.Image.fromarray(shown.map.astype(np.float32))
     values = np.asarray(field.resize(shown.picture.size, PIL.Image.Resampling.BICUBIC))
-    colours = mpl.colormaps[_COLOURS](norm(values))
-    colours[..., 3] = _STRONGEST * np.clip(np.abs(values) / strongest, 0, 1) ** 0.6
-    return colours
+    grey = np.asarray(shown.picture.convert("L"), dtype=float) / 255
+    colours = mpl.colormaps[_COLOURS](norm(values))[..., :3]
+    return (_PALEST + (1 - _PALEST) * grey)[..., None] * colours
 
 
 def _lines(said: Sequence[str]) -> list[str]:
