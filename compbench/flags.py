@@ -63,7 +63,7 @@ def _read_grid(ctx: click.Context, parameter: click.Parameter, value: Path | Non
         for each in ctx.command.params
         if isinstance(each, click.Option) and each.opts[0] not in _NOT_IN_A_GRID
     }
-    switches = [name for name, each in named.items() if isinstance(each, click.Option) and each.is_flag]
+    switches = [name for name, each in named.items() if each.is_flag]
     grid = read(value, named, switches)
     ctx.default_map = {**(ctx.default_map or {}), **{str(named[k].name): given for k, given in grid.settings.items()}}
     return grid
