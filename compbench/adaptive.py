@@ -16,11 +16,11 @@ from compbench.comparisons import OUTCOMES
 from compbench.policies import Policy, Verdict
 from compbench.rules import Rule
 from compbench.staged import SCHEDULES, Schedule, Staged, default_schedule
-from compbench.strata import N_STRATA, strata
+from compbench.strata import N_STRATA
 from compbench.types import Bools, Classes, DrawTable, Floats, Json, UsageError
 
 if TYPE_CHECKING:
-    from compbench.sequential import Anytime, Asymptotic
+    from compbench.race import Race
 
 __all__ = ["Adaptive", "Weighted", "staged"]
 
@@ -40,6 +40,7 @@ class Adaptive:
     seed: int = 0  # of the examples' own orders
     n_strata: int = N_STRATA
     allocation: tuple[float, ...] | None = None  # learned from a pilot, frozen here
+    together: int = 1  # neighbouring draws of the bank that are raced as one: 2 for antithetic pairs
     to_keep: tuple[int, ...] = ()  # paper
     n_samples: tuple[int, ...] = ()
 
@@ -49,7 +50,10 @@ class Adaptive:
         stored = measurement.get("schedule")
         if stored is None:
             return None
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+        }
+        return cls(**fields)
 
     def to_json(self) -> dict[str, Json]:
         """What the identity holds of it: what differs from the defaults, and what it is."""
@@ -72,25 +76,29 @@ class Adaptive:
         timesteps = draws.timesteps[: self.n_draws]
         if self.kind == "paper":
             return Weighted(Staged(timesteps, Schedule(self.to_keep, self.n_samples)), weights)
-        from compbench.elimination import Elimination  # these need scipy, which a reader of full runs does not
-        from compbench.racing import Racing
+        units = timesteps.reshape(-1, self.together).mean(-1)
+        of_caption = None if classes is None else classes.of_caption
+        policy = self.race.policy(example_id, matches, units, of_caption)
+        return Weighted(policy if self.together == 1 else Together(policy, self.together), weights)
 
-        bound = self._bound(example_id, timesteps)
-        if classes is not None:
-            return Weighted(Elimination(matches, np.array(classes.of_caption), bound, self.risk), weights)
-        return Weighted(Racing(matches, bound, self.risk, self.outcomes), weights)
+    @property
+    def race(self) -> Race:
+        """The rules of racing; UsageError where they do not fit together."""
+        from compbench.race import Race  # needs scipy, which a reader of full runs does not
 
-    def _bound(self, example_id: str, timesteps: Floats) -> Asymptotic | Anytime:
-        from compbench.sequential import Anytime, Asymptotic
-
-        if self.bound == "anytime":
-            if self.limit is None:
-                raise UsageError("bound=anytime needs the largest difference that a draw can show: -o limit=NUMBER")
-            return Anytime(strata(timesteps, seed=self.seed, example_id=example_id, n_strata=1), self.limit)
-        its = strata(
-            timesteps, seed=self.seed, example_id=example_id, n_strata=self.n_strata, allocation=self.allocation
+        if self.n_draws % self.together:
+            raise UsageError(
+                f"draws={self.n_draws} cannot be raced in antithetic pairs; expected an even number of draws"
+            )
+        return Race(
+            risk=self.risk,
+            bound=self.bound,
+            limit=self.limit,
+            n_strata=self.n_strata,
+            allocation=self.allocation,
+            seed=self.seed,
+            asked=self.outcomes,
         )
-        return Asymptotic(its)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,29 @@ class Weighted:
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
         return self.policy.scores(errors * self.weights, measured)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A policy over the means of `size` neighbouring draws, measured together."""
+
+    policy: Policy
+    size: int
+
+    def wanted(self, errors: Floats, measured: Bools) -> Bools:
+        return np.repeat(self.policy.wanted(*self._units(errors, measured)), self.size, axis=-1)
+
+    def scores(self, errors: Floats, measured: Bools) -> Floats:
+        return self.policy.scores(*self._units(errors, measured))
+
+    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        its = self.policy.verdict(*self._units(errors, measured))
+        compared = tuple(each._replace(n_draws=each.n_draws * self.size) for each in its.comparisons)
+        return replace(its, n_draws=its.n_draws * self.size, n_bank=its.n_bank * self.size, comparisons=compared)
+
+    def _units(self, errors: Floats, measured: Bools) -> tuple[Floats, Bools]:
+        shape = *errors.shape[:-1], -1, self.size
+        return errors.reshape(shape).mean(-1), np.all(measured.reshape(shape), axis=-1, keepdims=True)[..., 0]
 
 
 def staged(plain: Adaptive, task: str | None, n_captions: int | None) -> Adaptive:

@@ -60,6 +60,7 @@ def run(
     options: Mapping[str, object] | None = None,
     data: Path | str | None = None,
     limit: int | None = None,
+    images_per_class: int | None = None,
     seed: int | None = None,
     dtype: str | None = None,
     device: str = "auto",
@@ -82,7 +83,10 @@ def run(
     """
     builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
-    request = Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard), keep)
+    shared = shard_here(shard)
+    request = Request(
+        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shared, keep, images_per_class
+    )
     return finish(settle(request, builder.reporter.say), builder).run
 
 
@@ -103,7 +107,7 @@ class Finished:
 def finish(asked: Asked, builder: Builder) -> Finished:
     """Measure what this process is to measure of what is asked, and settle the run where that completes it."""
     stored = asked.open()
-    read = stored.limited(asked.limit)
+    read = asked.narrowed(stored)
     if not asked.missing(stored) and not asked.is_complete(stored):
         return Finished(read, asked, "shared")
     if asked.is_settled(stored):
@@ -203,7 +207,7 @@ def _begin(asked: Asked, stored: Run) -> bool:
         if asked.is_settled(stored):
             return False
         stored.repair()
-        stored.mark("running", view=asked.view, limit=asked.limit)
+        stored.mark("running", view=asked.view, limit=asked.n_asked)
     return True
 
 
@@ -215,7 +219,7 @@ def _end(asked: Asked, stored: Run) -> bool:
             return False
         if asked.shard is not None and asked.is_settled(stored):
             return False
-        stored.settle(asked.limit)
+        stored.settle(asked.n_asked)
     return True
 
 

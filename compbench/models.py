@@ -84,6 +84,10 @@ class StableDiffusion(ModelSpec):
     loss: Literal["auto", "l2", "l1"] = field(
         default="auto", metadata={"help": "squared or absolute error; with l1 both are stored"}
     )
+    noise: Literal["independent", "antithetic"] = field(
+        default="independent",
+        metadata={"help": "antithetic: draws in pairs of opposite noise, which scatter less; protocol compbench"},
+    )
     schedule: Literal["auto", "full", "paper", "racing"] = field(
         default="auto",
         metadata={"help": "full: every draw; paper: the published pruning; racing: until each outcome is certain"},
@@ -140,6 +144,8 @@ class StableDiffusion(ModelSpec):
             raise UsageError(f"{what} goes through its own timesteps of all {_N_BANK}; leave draws={self.draws} out")
         if self.schedule == "racing" and self.bound == "anytime" and self.limit is None:
             raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: limit=NUMBER")
+        if self.noise == "antithetic" and self.protocol not in ("auto", "compbench"):
+            raise UsageError(f"model {self.name!r}: protocol={self.protocol} has its own noise; leave noise out")
 
     @property
     def reductions(self) -> tuple[str, ...]:
@@ -171,7 +177,8 @@ class StableDiffusion(ModelSpec):
 
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
-        is_published = self.protocol == "auto" and task in _PAPER_TASKS and not self.is_small
+        has_its_own = self.is_small or self.noise == "antithetic"  # which no published run has
+        is_published = self.protocol == "auto" and task in _PAPER_TASKS and not has_its_own
         protocol = self.protocol if self.protocol != "auto" else "paper" if is_published else "compbench"
         is_ours = protocol == "compbench"
         is_staged = self.schedule == "auto" and task in _STAGED_TASKS and not self.is_small and not self.unconditional
@@ -214,6 +221,7 @@ class StableDiffusion(ModelSpec):
             outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
             seed=settled.seed or 0,
             allocation=settled.allocation,
+            together=2 if settled.noise == "antithetic" else 1,
         )
 
     def source(self) -> Source | None:
@@ -239,6 +247,8 @@ class StableDiffusion(ModelSpec):
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
         if settled.loss == "l1":
             identity["reductions"] = list(settled.reductions)
+        if settled.noise != "independent":
+            identity["noise"] = settled.noise
         if settled.schedule != "full":
             identity["schedule"] = settled._adaptive().to_json()
         return identity | ({"weights": settled.weights} if settled.weights else {})
@@ -275,6 +285,7 @@ class StableDiffusion(ModelSpec):
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
             adaptive=None if settled.schedule == "full" else settled._adaptive(),
+            noise=settled.noise,
         )
 
     def _dtype(self, protocol: Protocol) -> Dtype:

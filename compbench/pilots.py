@@ -20,7 +20,7 @@ def shares(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> tuple[fl
     """Neyman's shares, [H], from the errors of a full run on the same bank; UsageError where `pilot` is none such."""
     run = Run(pilot) if (pilot / "run.json").is_file() else Store().find(str(pilot))
     different = sorted(
-        name for name in ("family", "protocol", "seed") if run.key.measurement.get(name) != identity.get(name)
+        name for name in ("family", "protocol", "seed", "noise") if run.key.measurement.get(name) != identity.get(name)
     )
     if different:
         raise UsageError(
@@ -28,11 +28,13 @@ def shares(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> tuple[fl
             "of this run: expected a run with schedule=full of the same protocol and seed"
         )
     draws = run.draws()
-    of_draw = strata(draws.timesteps[: race.n_draws], seed=0, example_id="", n_strata=race.n_strata).of_draw
+    units = draws.timesteps[: race.n_draws].reshape(-1, race.together).mean(-1)
+    of_unit = strata(units, seed=0, example_id="", n_strata=race.n_strata).of_draw
     weights = race.rule.weights(draws)[: race.n_draws]
     tables = list(run.error_tables(race.n_draws))
     shapes = {table.errors.shape[1:] for table in tables}
     if len(shapes) > 1:
         raise UsageError(f"the pilot {str(run.path)!r} has examples of {len(shapes)} shapes; expected one")
     errors = np.concatenate([table.errors * weights for table in tables])
-    return allocation_from(errors, np.concatenate([table.matches for table in tables]), of_draw, race.outcomes)
+    errors = errors.reshape(*errors.shape[:-1], -1, race.together).mean(-1)  # [N, I, C, units]
+    return allocation_from(errors, np.concatenate([table.matches for table in tables]), of_unit, race.outcomes)

@@ -47,6 +47,7 @@ def plan(
     options: Mapping[str, object] | None = None,
     data: Path | str | None = None,
     limit: int | None = None,
+    images_per_class: int | None = None,
     seed: int | None = None,
     dtype: str | None = None,
     device: str = "auto",
@@ -61,7 +62,9 @@ def plan(
     """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
     builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
-    request = Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard))
+    request = Request(
+        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard), images_per_class
+    )
     return planned(settle(request, builder.reporter.say), builder)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 
@@ -70,5 +69,5 @@ def _in_order(whole: Measurement) -> Measurement:
         whole.measured[..., order],
         {name: each[..., order] for name, each in whole.others.items()},
         None if whole.unconditional is None else whole.unconditional[:, order],
-        None if whole.has_unconditional is None else cast(Bools, whole.has_unconditional)[:, order],
+        None if whole.has_unconditional is None else whole.has_unconditional[:, order],
     )

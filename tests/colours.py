@@ -7,12 +7,11 @@ from functools import partial
 import numpy as np
 import PIL.Image
 
-from compbench.metrics import MATCHING
+from compbench.metrics import CLASSIFYING
 from compbench.types import Classes, Example, Image, Task
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 40), "blue": (40, 60, 200)}
 PROMPTS = ("a photo of a {} thing", "the colour {}")
-_MATCHING = {"text": MATCHING["text"]}
 
 
 def colours(
@@ -24,7 +23,7 @@ def colours(
     return Task(
         name,
         tuple(_example(each, k, i, captions, of_caption, seed) for k, each in enumerate(names) for i in range(n)),
-        _MATCHING,
+        CLASSIFYING,
         classes=Classes(names, of_caption),
         training=lambda: [
             _example(each, k, i, captions, of_caption, 1000 + seed)

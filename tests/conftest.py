@@ -1,11 +1,15 @@
-"""Fixtures shared by the tests: untrained tiny models in the hub's own layouts."""
+"""Fixtures shared by the tests: untrained tiny models in the hub's own layouts, a report that takes a while."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pages import Written
 
 # a shell starts what runs in the background with SIGINT ignored, and the processes that tests start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,6 +41,14 @@ def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         export.save_clip(folder, export.new_clip(tokenizer), tokenizer)
     return folder
+
+
+@pytest.fixture(scope="session")
+def page_of_400(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report of two runs on 400 examples of photographs."""
+    import pages
+
+    return pages.of_400(tmp_path_factory.mktemp("report"))
 
 
 def _save_pipeline(folder: Path, prediction_type: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import fakes
 from compbench.metrics import MATCHING
 from compbench.store import Run, RunKey, Store
 from compbench.types import DrawTable, Example, Image, Measurement, ScoreMatrix, Task
+from compbench_analysis.report import Look, write
 
+NASTY = "<script>window.hit = 1; alert(1)</script><img src=x onerror='window.hit = 2'>"
 RIGHT, WRONG, TIED = np.eye(2), 1 - np.eye(2), np.ones((2, 2))
 N_DRAWS = 8
 
@@ -79,3 +82,27 @@ def _errors(example: Example, is_right: bool) -> Measurement:
     higher = ~example.matches if is_right else example.matches
     errors = (higher[..., None] + noise).astype(np.float32)
     return Measurement(example.id, np.arange(N_DRAWS, dtype=np.int32), errors, np.ones(errors.shape, bool))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A page on disk and what it is of."""
+
+    task: Task
+    runs: tuple[Run, Run]
+    path: Path
+    text: str
+
+
+def of_400(root: Path) -> Written:
+    """Two runs on 400 examples: `errors` is right but for every third, `scores` but for every fourth; it ties on 5.
+
+    The first caption of example 7 is a script.
+    """
+    asked = task(400, nasty={7: NASTY})
+    runs = (
+        measured(root / "runs", asked, "errors", lambda i: i % 3 != 0),
+        scored(root / "runs", asked, "scores", lambda i: TIED if i == 5 else RIGHT if i % 4 else WRONG),
+    )
+    path = write(runs, root / "page.html", Look(pictures=pictures(asked), n_resamples=99))
+    return Written(asked, runs, path, path.read_text(encoding="utf-8"))

@@ -96,6 +96,16 @@ def test_a_race_measures_less_and_its_scores_say_what_it_decided(task: Task, tmp
             assert frame.loc[example_id, outcome.replace("top-1", "top1")] == found.is_right
 
 
+def test_draws_that_are_raced_together_are_measured_together(tmp_path: Path) -> None:
+    raced = compbench.run(pairs(), model=NoisySpec(replace(RACE, together=2)), runs=tmp_path)
+    for measurement in raced.measurements().values():
+        dense = np.zeros((2, 2, N_BANK), bool)
+        dense[..., measurement.draws] = measurement.measured
+        assert np.array_equal(dense[..., ::2], dense[..., 1::2])
+    with pytest.raises(UsageError, match="expected an even number of draws"):
+        _ = Adaptive("racing", 15, together=2).race
+
+
 @pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])
 def test_without_risk_every_outcome_is_the_full_budget_s(task: Task, tmp_path: Path) -> None:
     full = compbench.run(task, model=NoisySpec(), runs=tmp_path).to_frame()
@@ -149,7 +159,15 @@ def test_a_finished_race_builds_no_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"risk": 0.1}, {"bound": "anytime", "limit": 2.0}, {"outcomes": "text"}, {"draws": 50}, {"rule": "eps"}]
+    "change",
+    [
+        {"risk": 0.1},
+        {"bound": "anytime", "limit": 2.0},
+        {"outcomes": "text"},
+        {"draws": 50},
+        {"rule": "eps"},
+        {"noise": "antithetic"},
+    ],
 )
 def test_what_decides_a_race_is_part_of_its_identity(change: dict[str, Any]) -> None:
     race = replace(models.TINY_SD, schedule="racing")
@@ -235,3 +253,8 @@ def test_a_run_that_keeps_scores_alone_has_the_same_scores_and_no_errors(
     assert counts[0] == counts[1]
     with pytest.raises(UsageError, match="run it without keep=scores"):
         small.table(Rule("eps", N_BANK))
+
+
+def test_a_race_for_text_alone_shows_nothing_else(tmp_path: Path) -> None:
+    raced = compbench.run(pairs(), model=NoisySpec(replace(RACE, outcomes=("text",))), runs=tmp_path)
+    assert {"text", "image", "group"} & set(raced.to_frame()) == {"text"}

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import pages
-from compbench_analysis.report import Look, write
+from pages import Written
 
 _CHROMIUM = shutil.which("chromium")
 _ARGUMENTS = [
@@ -24,23 +24,15 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 _N = 400
-_NASTY = "<script>window.hit = 1; alert(1)</script><img src=x onerror='window.hit = 2'>"
 _ON_A_PAGE = 20
 
 pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(page_of_400: Written) -> Path:
     """The page of two models on 400 examples; the caption of one is a script."""
-    root = tmp_path_factory.mktemp("page")
-    task = pages.task(_N, nasty={7: _NASTY})
-    runs = [
-        pages.measured(root / "runs", task, "errors", lambda i: i % 3 != 0),
-        pages.scored(root / "runs", task, "scores", lambda i: pages.TIED if i == 5 else _right(i % 4 != 0)),
-    ]
-    some = {each.id: each.images for each in task.examples[:30]}
-    return write(runs, root / "page.html", Look(pictures={(task.name, task.revision): some}, n_resamples=99))
+    return page_of_400.path
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +63,6 @@ def _is_own(url: str, path: Path) -> bool:
     return url.startswith("data:") or url.partition("#")[0] == path.as_uri()
 
 
-def _right(is_right: bool):
-    return pages.RIGHT if is_right else pages.WRONG
-
-
 def _shown(page: Page) -> str:
     return page.locator(".count-shown").inner_text()
 
@@ -97,7 +85,7 @@ def test_400_examples_make_no_more_rows_than_a_page_of_them(page: Page) -> None:
     page.get_by_role("button", name="next →").click()
     assert page.locator(".card").count() == _ON_A_PAGE
     assert page.locator(".card").first.get_attribute("data-id") == "0020"
-    assert page.locator(".card img").count() == 20  # the last of the 30 examples that have pictures
+    assert page.locator(".card img").count() == 2 * _ON_A_PAGE
 
 
 def test_tables_sort(page: Page) -> None:
@@ -185,7 +173,7 @@ def test_an_example_has_an_address(page: Page, path: Path) -> None:
 
 def test_a_caption_that_is_a_script_is_shown_not_run(page: Page, path: Path) -> None:
     page.goto(f"{path.as_uri()}#task=photos&id=0007")
-    assert page.locator(".card.is-chosen .captions li").first.inner_text().endswith(_NASTY)
+    assert page.locator(".card.is-chosen .captions li").first.inner_text().endswith(pages.NASTY)
     assert page.evaluate("window.hit") is None
     assert page.locator("img[src=x]").count() == 0
 

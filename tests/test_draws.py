@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from compbench.engine.draws import balanced_timesteps, paper_bank, seeded_bank
+from compbench.engine.draws import antithetic_bank, balanced_timesteps, paper_bank, seeded_bank
 
 
 def largest_excess(timesteps: np.ndarray, n: int) -> float:
@@ -64,3 +66,19 @@ def test_the_paper_bank_pairs_timestep_t_with_the_t_th_noise_of_seed_42():
     bank = paper_bank(42)
     assert torch.equal(bank.noise(range(1000), (4, 8, 8)), published[torch.from_numpy(bank.timesteps)])
     assert torch.equal(bank.noise([3, 999], (4, 8, 8)), published[bank.timesteps[[3, 999]]])
+
+
+def test_antithetic_draws_come_in_pairs_of_opposite_noise_at_neighbouring_timesteps():
+    bank = antithetic_bank(7)
+    noise = bank.noise(range(40), (1, 2, 2))
+    assert torch.equal(noise[::2], -noise[1::2])
+    assert len({tuple(each.flatten().tolist()) for each in noise}) == 40
+    assert (bank.timesteps[1::2] - bank.timesteps[::2] == 1).all()
+    assert sorted(bank.timesteps.tolist()) == list(range(1000))
+    assert torch.equal(bank.noise([5], (1, 2, 2))[0], noise[5])
+
+
+@given(st.integers(2, 500))
+def test_every_prefix_of_antithetic_pairs_is_balanced_over_the_timesteps(n_pairs):
+    shares = np.histogram(antithetic_bank(0).timesteps[: 2 * n_pairs], bins=2, range=(0, 1000))[0]
+    assert abs(int(shares[0]) - int(shares[1])) <= 2

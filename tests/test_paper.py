@@ -10,7 +10,7 @@ import pytest
 from compbench import registry
 from compbench.metrics import MATCHING
 from compbench.store import RunKey, Store
-from compbench.types import Example, ScoreMatrix, Task, UsageError
+from compbench.types import Example, Image, ScoreMatrix, Task, UsageError
 from compbench_analysis import paper
 from compbench_analysis.render import render
 
@@ -38,9 +38,9 @@ def test_each_number_of_table_2_is_a_count_of_its_examples_and_they_add_up() -> 
 
 def _run(folder: Path, n_right: int) -> None:
     right, wrong = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
-    eye = np.eye(2, dtype=bool)
+    eye, pictures = np.eye(2, dtype=bool), (Image("0.png", b"", "0"), Image("1.png", b"", "1"))
     tags = ["Object"] * 141 + ["Relation"] * 233 + ["Both"] * 26
-    examples = [Example(f"{k:03d}", (), ("a", "b"), eye, {"tag": (tag,)}) for k, tag in enumerate(tags)]
+    examples = [Example(f"{k:03d}", pictures, ("a", "b"), eye, {"tag": (tag,)}) for k, tag in enumerate(tags)]
     task = Task("winoground", examples, MATCHING)
     run = Store(folder).open(RunKey("winoground", "0", "sd2", None, {}), task)
     run.append([ScoreMatrix(each.id, right if k < n_right else wrong) for k, each in enumerate(examples)])

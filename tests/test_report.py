@@ -32,6 +32,7 @@ from compbench_analysis import report, tables
 from compbench_analysis.breakdowns import Breakdown, read_tags
 from compbench_analysis.compare import compare
 from compbench_analysis.report import Look, render, thumbnails, write
+from pages import Written
 
 _VOID = {"meta", "link", "img", "line", "br"}
 _MANY = 400
@@ -91,14 +92,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, list[Run], str]:
-    """Two runs on 400 examples, one with errors: their task, themselves, their page."""
-    root, task = tmp_path_factory.mktemp("many"), pages.task(_MANY)
-    runs = [
-        pages.measured(root, task, "errors", lambda i: i % 3 != 0),
-        pages.scored(root, task, "scores", lambda i: pages.TIED if i == 5 else pages.RIGHT if i % 4 else pages.WRONG),
-    ]
-    return task, runs, render(runs, Look(pictures=pages.pictures(task), n_resamples=99))
+def many(page_of_400: Written) -> tuple[Task, tuple[Run, Run], str]:
+    """The task, the runs and the text of a page of 400 examples, read as what the tests ask about."""
+    return page_of_400.task, page_of_400.runs, page_of_400.text
 
 
 def _small(root: Path, *, n: int | None = None, task: Task | None = None) -> Run:
@@ -113,7 +109,7 @@ def _outcomes(data: Mapping[str, Any], model: int, metric: str) -> dict[str, int
     return {each["id"]: each["r"][model]["o"][metric] for each in data["examples"]}
 
 
-def test_the_page_answers_in_its_order(many: tuple[Task, list[Run], str]) -> None:
+def test_the_page_answers_in_its_order(many: tuple[Task, tuple[Run, Run], str]) -> None:
     page = Page(many[2])
     questions = ("Who wins, and is it real?", "Where?", "Why? Example by example", "How was it measured?")
     places = [page.said.index(question) for question in questions]
@@ -121,21 +117,21 @@ def test_the_page_answers_in_its_order(many: tuple[Task, list[Run], str]) -> Non
     assert len(set(page.ids)) == len(page.ids)
 
 
-def test_the_tables_hold_the_numbers_of_the_tidy_frame(many: tuple[Task, list[Run], str]) -> None:
+def test_the_tables_hold_the_numbers_of_the_tidy_frame(many: tuple[Task, tuple[Run, Run], str]) -> None:
     said = Page(many[2]).said
     for row in tables.tidy(many[1]).to_dict("records"):
         assert f"{100 * row['value']:.1f}" in said
         assert f"{100 * row['low']:.1f} – {100 * row['high']:.1f}" in said
 
 
-def test_the_first_sentence_tells_whether_the_difference_is_real(many: tuple[Task, list[Run], str]) -> None:
+def test_the_first_sentence_tells_whether_the_difference_is_real(many: tuple[Task, tuple[Run, Run], str]) -> None:
     row = compare(many[1], n_resamples=99).outcomes.set_index(["metric", "tag"]).loc[("group", tables.OVERALL)]
     said = Page(many[2]).said
     verdict = "That is more than chance explains" if row["p_holm"] <= 0.05 else "That is no sure difference"
     assert f"{verdict}: +{100 * abs(row['difference']):.1f} points" in said
 
 
-def test_outcomes_ties_scores_and_margins_reach_the_browser(many: tuple[Task, list[Run], str]) -> None:
+def test_outcomes_ties_scores_and_margins_reach_the_browser(many: tuple[Task, tuple[Run, Run], str]) -> None:
     (data,) = Page(many[2]).data
     assert [each["id"] for each in data["examples"]] == [f"{i:04d}" for i in range(_MANY)]
     assert _outcomes(data, 0, "group") == {f"{i:04d}": int(i % 3 != 0) for i in range(_MANY)}
@@ -150,7 +146,7 @@ def test_outcomes_ties_scores_and_margins_reach_the_browser(many: tuple[Task, li
         assert 0 <= flip <= 0.5
 
 
-def test_a_count_of_the_agreement_leads_to_its_examples(many: tuple[Task, list[Run], str]) -> None:
+def test_a_count_of_the_agreement_leads_to_its_examples(many: tuple[Task, tuple[Run, Run], str]) -> None:
     page = Page(many[2])
     (data,) = page.data
     outcomes = compare(many[1], n_resamples=99).outcomes
@@ -169,7 +165,9 @@ def test_a_count_of_the_agreement_leads_to_its_examples(many: tuple[Task, list[R
         assert found == row.iloc[0][f"ids_{cell}"]
 
 
-def test_curves_are_drawn_from_stored_errors_and_their_absence_is_explained(many: tuple[Task, list[Run], str]) -> None:
+def test_curves_are_drawn_from_stored_errors_and_their_absence_is_explained(
+    many: tuple[Task, tuple[Run, Run], str],
+) -> None:
     said = Page(many[2]).said
     assert Page(many[2]).counts["img"] == 5  # bars, by draws, by timestep, by rule, margins
     assert "scores: run" in said
@@ -177,7 +175,7 @@ def test_curves_are_drawn_from_stored_errors_and_their_absence_is_explained(many
     assert str(many[1][0].path.parents[2]) not in many[2]  # where the runs lay is nobody's business
 
 
-def test_400_examples_of_photographs_stay_under_15_megabytes(many: tuple[Task, list[Run], str]) -> None:
+def test_400_examples_of_photographs_stay_under_15_megabytes(many: tuple[Task, tuple[Run, Run], str]) -> None:
     (data,) = Page(many[2]).data
     assert len(many[2].encode()) < 15e6
     assert len(data["pictures"]) == 2 * _MANY
@@ -186,7 +184,7 @@ def test_400_examples_of_photographs_stay_under_15_megabytes(many: tuple[Task, l
         assert max(picture.size) >= 96
 
 
-def test_nothing_is_loaded_from_anywhere(many: tuple[Task, list[Run], str]) -> None:
+def test_nothing_is_loaded_from_anywhere(many: tuple[Task, tuple[Run, Run], str]) -> None:
     page = Page(many[2])
     assert [each for each in page.addresses if not each.startswith("data:")] == []
     assert [each for each in page.links if not each.startswith("#")] == []
@@ -405,7 +403,7 @@ def test_tags_of_ones_own_divide_the_tables_and_can_be_filtered_by(tmp_path: Pat
     assert "n 5" in page.said
 
 
-def test_the_page_says_how_each_run_was_measured_and_what_to_cite(many: tuple[Task, list[Run], str]) -> None:
+def test_the_page_says_how_each_run_was_measured_and_what_to_cite(many: tuple[Task, tuple[Run, Run], str]) -> None:
     said = Page(many[2]).said
     for run in many[1]:
         assert f"|run:{run.key.digest}|" in said

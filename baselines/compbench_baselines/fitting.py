@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +39,8 @@ class Recipe:
     """AdamW, one cycle of the learning rate, cross entropy."""
 
     n_epochs: int
-    batch_size: int = 64
-    learning_rate: float = 3e-3
+    batch_size: int = 32
+    learning_rate: float = 1e-2
     weight_decay: float = 0.05
     seed: int = 0  # of the order of the inputs
 
@@ -197,7 +197,7 @@ def _so_well(state: _State) -> str:
 
 
 @contextmanager
-def _repeatable() -> Iterator[None]:
+def _repeatable() -> Generator[None]:
     """cuDNN chooses its algorithms by rule, not by a race."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield

@@ -6,16 +6,15 @@ ImageNet-A right, and those pictures were chosen because a ResNet-50 of that tra
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from compbench.types import DataError, Ints, Json, ModelSpec, Runtime, Source, Task, UsageError
-from compbench_baselines.labelled import classes_of, digest_of
+from compbench_baselines.labelled import classes_of
 
 if TYPE_CHECKING:
     from compbench_baselines.classifier_scorer import ClassifierScorer
@@ -67,7 +66,7 @@ class ImageClassifier(ModelSpec):
     builder: str = field(default="", metadata=_FIXED)  # of torchvision.models
     pinned: str = field(default="", metadata=_FIXED)  # the weights by torchvision's name
     file: str = field(default="", metadata=_FIXED)  # their file, named after the first digits of its SHA-256
-    labels: str | None = field(default=None, metadata=_FIXED)  # digest of the captions' labels
+    label_space: str = field(default="imagenet", metadata=_FIXED)
 
     weights: Path | None = field(
         default=None, metadata={"help": "a file with a state dict of the same architecture, in place of torchvision's"}
@@ -84,8 +83,9 @@ class ImageClassifier(ModelSpec):
         """BibTeX of the architecture and of the library that trained it."""
         return (_VIT if self.builder.startswith("vit") else _RESNET) + _TORCHVISION
 
-    def on(self, task: Task) -> ImageClassifier:
-        return dataclasses.replace(self, labels=digest_of(labels_of(task, self.name).tolist()))
+    def on(self, task: Task) -> Self:
+        labels_of(task, self.name)  # tells before torch is imported what cannot be scored
+        return self
 
     def source(self) -> Source | None:
         """A file of the user's; torchvision fetches its own."""
@@ -94,7 +94,7 @@ class ImageClassifier(ModelSpec):
     def identity(self) -> Mapping[str, Json]:
         identity: dict[str, Json] = {"scorer": "image-classifier", "version": 1, "architecture": self.builder}
         identity["weights"] = self.file if self.weights is None else "local"  # whose digest is part of the key
-        return identity | ({"labels": self.labels} if self.labels else {})
+        return identity
 
     def build(self, source: Source | None, runtime: Runtime) -> ClassifierScorer:
         from compbench_baselines import torchvision_weights

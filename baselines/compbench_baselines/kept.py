@@ -66,11 +66,12 @@ class Arrays:
         self._where: dict[str, tuple[Path, int]] = {}  # name -> its part and its row there
         self._waiting: dict[str, NDArray[np.generic]] = {}
         self._flushed = time.monotonic()
-        for part in sorted(path.glob("*.safetensors")):
-            self._index(part)
+        self._parts: set[Path] = set()
 
     def lacking(self, names: Sequence[str]) -> list[str]:
-        """Those that are not kept yet, each once."""
+        """Those that are not kept yet, each once; what another process has written meanwhile is found."""
+        for part in sorted(set(self._path.glob("*.safetensors")) - self._parts):
+            self._index(part)
         return [name for name in dict.fromkeys(names) if name not in self._where and name not in self._waiting]
 
     def add(self, names: Sequence[str], values: NDArray[np.generic]) -> None:
@@ -115,3 +116,4 @@ class Arrays:
         except (OSError, KeyError, SafetensorError) as error:
             raise DataError(f"{str(part)!r} is damaged ({error}); delete it, it will be made again") from error
         self._where.update((name, (part, row)) for row, name in enumerate(names))
+        self._parts.add(part)

@@ -50,7 +50,7 @@ def fit_logistic(
     if kept is not None and kept["is_finished"]:
         return _line(kept)
     scaler = StandardScaler().fit(inputs)
-    standardised: Floats = scaler.transform(inputs)
+    standardised = np.asarray(scaler.transform(inputs))
     model = LogisticRegression(C=c, max_iter=_ITERATIONS_A_ROUND, warm_start=True)
     first = 0
     if kept is not None:

@@ -14,8 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from compbench.types import Json, Runtime, Source, UsageError
+from compbench.types import Json, Runtime, Source, Task, UsageError
+from compbench_baselines.labelled import digest_of
 from compbench_baselines.open_clip_catalogue import Pretrained, pretrained
+from compbench_baselines.templates import templates_for
 
 if TYPE_CHECKING:
     from compbench_baselines.clip_scorer import ClipScorer
@@ -81,6 +83,14 @@ class OpenClip:
         default="auto",
         metadata={"help": "of the towers; auto is float32, half precision makes ties (scores are float32)"},
     )
+    templates: str = field(
+        default="auto",
+        metadata={
+            "help": "sentences that a class's name is put into and that are averaged: auto (those published for the "
+            "data set, if any), none (the task's own captions), or a file with a template a line"
+        },
+    )
+    classes: str | None = _no_option(None)  # digest of the templates and names, of a task that is classified with them
 
     @property
     def name(self) -> str:
@@ -97,6 +107,11 @@ class OpenClip:
 
     def for_task(self, task: str | None) -> Self:
         return dataclasses.replace(self, dtype="float32") if self.dtype == "auto" else self
+
+    def on(self, task: Task) -> Self:
+        chosen = templates_for(self.templates, task)
+        names = task.classes.names if task.classes else ()
+        return dataclasses.replace(self, classes=digest_of([chosen, names]) if chosen else None)
 
     def source(self) -> Source | None:
         """The hub repository or folder; None for a tag that has only a url, which open_clip fetches itself."""
@@ -115,7 +130,7 @@ class OpenClip:
             identity |= {"architecture": self.architecture, "tag": self.tag}
             if not self.weights().hub:
                 identity["url"] = self.weights().url
-        return identity
+        return identity | ({"templates": self.classes} if self.classes else {})
 
     def view(self) -> Mapping[str, Json]:
         return {}
@@ -132,7 +147,7 @@ class OpenClip:
             loaded = clip_weights.load_tag(
                 self.architecture, self.tag, source, file, dtype, is_offline=runtime.is_offline
             )
-        return ClipScorer.on_device(*loaded, runtime)
+        return ClipScorer.on_device(*loaded, runtime, templates=self.templates)
 
 
 def from_address(address: str) -> OpenClip:

@@ -11,13 +11,13 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from compbench.types import Image, Ints
 
 __all__ = ["Transform", "batches", "cropped", "to_pixels"]
 
 Transform = Callable[[PIL.Image.Image, np.random.Generator | None], Tensor]  # None: no augmentation -> [c, h, w]
+_BICUBIC = PIL.Image.Resampling.BICUBIC
 _MAX_DECODERS = 8
 
 
@@ -51,7 +51,7 @@ class to_pixels:  # used as a function that remembers its size
     size_px: int
 
     def __call__(self, image: PIL.Image.Image, rng: np.random.Generator | None) -> Tensor:
-        resized = image.convert("RGB").resize((self.size_px, self.size_px), PIL.Image.Resampling.BICUBIC)
+        resized = image.convert("RGB").resize((self.size_px, self.size_px), _BICUBIC)
         return _in_range(resized)
 
 
@@ -64,12 +64,12 @@ class cropped:
     def __call__(self, image: PIL.Image.Image, rng: np.random.Generator | None) -> Tensor:
         image = image.convert("RGB")
         if rng is None:
-            shorter = round(self.size_px * 256 / 224)
-            image = v2.functional.resize(image, [shorter], v2.InterpolationMode.BICUBIC)
-            return _in_range(v2.functional.center_crop(image, [self.size_px, self.size_px]))
+            side = min(image.size) * 224 / 256
+            left, top = (image.width - side) / 2, (image.height - side) / 2
+            return _in_range(image.resize((self.size_px, self.size_px), _BICUBIC, (left, top, left + side, top + side)))
         left, top, width, height = _random_box(*image.size, rng)
         box = (left, top, left + width, top + height)
-        part = image.resize((self.size_px, self.size_px), PIL.Image.Resampling.BICUBIC, box)
+        part = image.resize((self.size_px, self.size_px), _BICUBIC, box)
         return _in_range(part.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else part)
 
 

@@ -6,15 +6,16 @@ timestep needs no autoencoder, and a test set that shares pictures shares their 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from compbench.engine.devices import halved, is_out_of_memory, pick_device
+from compbench.engine.devices import halved, is_out_of_memory, pick_device, usable_dtype
 from compbench.scorers.images import whole_picture
 from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
 from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
@@ -32,6 +33,7 @@ __all__ = ["FeatureScorer", "MidBlock"]
 _NAME = "sd-features"
 _FIRST_BATCH_SIZE = {"cpu": 16}
 _PREDICTED_AT_ONCE = 256
+_Classify = Callable[[Floats], Floats]  # features [n, ...] float32 -> scores of the classes [n, K]
 
 
 class MidBlock:
@@ -39,7 +41,8 @@ class MidBlock:
 
     def __init__(self, spec: SDFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
-        precision = Precision(unet=getattr(torch, spec.for_task(None).dtype), encoders=torch.float32)
+        dtype = usable_dtype(spec.for_task(None).dtype, self.device, runtime.say)
+        precision = Precision(unet=getattr(torch, dtype), encoders=torch.float32)
         self._denoiser = StableDiffusionDenoiser(parts, whole_picture, precision, self.device, spec.model.name)
         self._spec, self._block, self._runtime = spec, parts.unet.mid_block, runtime
         self._batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(self.device.type, 64)
@@ -88,7 +91,8 @@ class MidBlock:
     def _latents_of(self, names: Sequence[str], images: Mapping[str, Image]) -> Tensor:
         """[n, c, h, w] float32."""
         if lacking := self._latents.lacking(names):
-            made = self._denoiser.encode_images([images[name].decode() for name in lacking])
+            pixels = torch.stack([self._denoiser.pixels(images[name].decode()) for name in lacking])
+            made = self._denoiser.encode_pixels(pixels)
             self._latents.add(lacking, made.cpu().numpy())
         return torch.from_numpy(self._latents.read(names)).to(self.device)
 
@@ -135,7 +139,9 @@ class _Maps:
     names: Sequence[str]
 
     def batches(self, chunks: Iterable[Ints], epoch: int | None) -> Iterator[Tensor]:
-        return (torch.from_numpy(self.block.read([self.names[index] for index in chunk])) for chunk in chunks)
+        for chunk in chunks:
+            wanted: list[int] = chunk.tolist()
+            yield torch.from_numpy(self.block.read([self.names[index] for index in wanted]))
 
 
 class FeatureScorer:
@@ -145,7 +151,7 @@ class FeatureScorer:
         self._spec, self._runtime = spec, runtime
         self._block = MidBlock(spec, parts, weights, runtime)
         self.device = self._block.device
-        self._classify: Any = None  # [n, ...] float32 -> [n, K]
+        self._classify: _Classify | None = None
         self._classes: Classes | None = None
 
     def prepare(self, task: Task) -> None:
@@ -161,6 +167,7 @@ class FeatureScorer:
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._classes is not None  # the harness prepares first
+        assert self._classify is not None
         for start in range(0, len(examples), _PREDICTED_AT_ONCE):
             some = examples[start : start + _PREDICTED_AT_ONCE]
             images = [each.images[0] for each in some]
@@ -169,19 +176,23 @@ class FeatureScorer:
             for example, of_captions in zip(some, found, strict=True):
                 yield ScoreMatrix(example.id, of_captions[None])
 
-    def _trained(self, shown: Labelled, path: Any) -> Any:
+    def _trained(self, shown: Labelled, path: Path) -> _Classify:
         spec, names, say = self._spec, self._block.names(shown.images), self._runtime.say
         if spec.head == "logistic":
-            inputs = self._block.read(names).reshape(len(names), -1).astype(np.float64)
-            line = fit_logistic(inputs, shown.labels, path, c=spec.c, name=_NAME, say=say)
-            return lambda features: line.scores(features.reshape(len(features), -1).astype(np.float64))
+            line = fit_logistic(_flat(self._block.read(names)), shown.labels, path, c=spec.c, name=_NAME, say=say)
+            return lambda features: line.scores(_flat(features))
         network = small_resnet(shown.n_classes, self._block.read(names[:1]).shape[1], spec.seed)
         everything = np.arange(len(names))
-        recipe = Recipe(n_epochs=spec.epochs, learning_rate=1e-3, seed=spec.seed)
+        recipe = Recipe(n_epochs=spec.epochs, learning_rate=3e-3, seed=spec.seed)
         inputs = _Maps(self._block, names)
         job = Job(_NAME, inputs, shown.labels, everything, everything[:0], recipe, path, self.device, say)
         network = fit(network, job)
         return lambda maps: _outputs(network, maps, self.device)
+
+
+def _flat(features: Floats) -> Floats:
+    """[n, ...] -> [n, d] float64."""
+    return features.reshape(len(features), -1).astype(np.float64)
 
 
 @torch.inference_mode()

@@ -15,7 +15,9 @@ from typing import Any
 import PIL.Image
 import PIL.PngImagePlugin
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import nn
 
 from compbench import disk
 from compbench.engine.devices import halved, is_out_of_memory, pick_device
@@ -127,13 +129,16 @@ class Generator:
                 text_encoder=parts.text_encoder,
                 tokenizer=parts.tokenizer,
                 unet=parts.unet,
-                scheduler=DDIMScheduler.from_config(parts.scheduler.config),
-                safety_checker=None,  # pyright: ignore
-                feature_extractor=None,  # pyright: ignore
+                scheduler=DDIMScheduler.from_config(parts.scheduler.config),  # pyright: ignore[reportArgumentType]
+                safety_checker=None,  # pyright: ignore[reportArgumentType]
+                feature_extractor=None,  # pyright: ignore[reportArgumentType]
                 requires_safety_checker=False,
             )
             pipeline.set_progress_bar_config(disable=True)
-            self._pipeline = pipeline.to(self.device, getattr(torch, str(self._settings["dtype"])))
+            self._pipeline = pipeline.to(self.device)
+            for part in (parts.unet, parts.vae, parts.text_encoder):
+                # not diffusers' own `to`, which warns of every cast
+                nn.Module.to(part, dtype=getattr(torch, str(self._settings["dtype"])))
         return self._pipeline
 
     def _write(self, wanted: Wanted, picture: PIL.Image.Image) -> None:

@@ -43,9 +43,9 @@ class SyntheticSD(ModelSpec):
         metadata={"help": "small-resnet or a name of timm; auto: resnet50, and small-resnet for tiny-sd"},
     )
     size_px: int | None = field(
-        default=None, metadata={"help": "side of the pictures that it sees; none: 224, and 64 for small-resnet"}
+        default=None, metadata={"help": "side of the pictures that it sees; none: 224, and 32 for small-resnet"}
     )
-    epochs: int | None = field(default=None, metadata={"help": "of the training; none: 90, and 30 for small-resnet"})
+    epochs: int | None = field(default=None, metadata={"help": "of the training; none: 90, and 20 for small-resnet"})
     augment: Literal["auto", "true", "false"] = field(
         default="auto", metadata={"help": "random parts, mirrored, to learn from; auto: not for small-resnet"}
     )
@@ -91,8 +91,8 @@ class SyntheticSD(ModelSpec):
             steps=self.steps or (10 if is_small else 25),
             guidance_scale=_or(self.guidance_scale, 3.0 if is_small else 7.5),
             architecture=architecture,
-            size_px=self.size_px or (64 if is_small_resnet else 224),
-            epochs=self.epochs or (30 if is_small_resnet else 90),
+            size_px=self.size_px or (32 if is_small_resnet else 224),
+            epochs=self.epochs or (20 if is_small_resnet else 90),
             augment=augment,
             dtype=settled_dtype(self.dtype, self.model),
         )

@@ -92,7 +92,7 @@ def _recipe(spec: SyntheticSD) -> Recipe:
     return Recipe(
         n_epochs=spec.epochs or 0,
         batch_size=32 if is_small else 256,
-        learning_rate=3e-3 if is_small else 1e-3,
+        learning_rate=1e-2 if is_small else 1e-3,
         seed=spec.seed,
     )
 

@@ -42,7 +42,7 @@ _TIMM = """@software{wightman2019timm,
 
 @dataclass(frozen=True)
 class SmallResNet(ModelSpec):
-    """A ResNet of some 70,000 weights, trained on the task's training split."""
+    """A ResNet of some 80,000 weights, trained on the task's training split."""
 
     size_px: int = field(default=32, metadata={"help": "side of the pictures that it sees"})
     epochs: int = field(default=20, metadata={"help": "how often it sees the training split"})

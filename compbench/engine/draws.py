@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compbench.types import Ints
 
-__all__ = ["DrawBank", "balanced_timesteps", "paper_bank", "seeded_bank"]
+__all__ = ["DrawBank", "antithetic_bank", "balanced_timesteps", "paper_bank", "seeded_bank"]
 
 _PAPER_NOISES = 1024
 
@@ -52,6 +52,24 @@ def seeded_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
         return torch.stack([torch.randn(shape, generator=_generator(seed, draw)) for draw in draws])
 
     return DrawBank(balanced_timesteps(n_timesteps), noise)
+
+
+def antithetic_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
+    """Draws in pairs: neighbouring timesteps, the same noise with opposite signs (antithetic variates).
+
+    Each draw is distributed as in `seeded_bank`, so a mean over draws estimates the same; what the sign of the noise
+    does to an error cancels within a pair. The noise of pair k comes from a generator seeded by (seed, k).
+    """
+    pairs = balanced_timesteps(n_timesteps // 2)
+
+    def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
+        return torch.stack([_signed(torch.randn(shape, generator=_generator(seed, d // 2)), d) for d in draws])
+
+    return DrawBank((2 * pairs[:, None] + np.arange(2)).ravel(), noise)
+
+
+def _signed(noise: Tensor, draw: int) -> Tensor:
+    return -noise if draw % 2 else noise
 
 
 def paper_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:

@@ -8,7 +8,7 @@ import torch
 
 from compbench.adaptive import Adaptive
 from compbench.engine.devices import pick_device, usable_dtype
-from compbench.engine.draws import paper_bank, seeded_bank
+from compbench.engine.draws import antithetic_bank, paper_bank, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import centre_crop, whole_picture
 from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
@@ -30,6 +30,7 @@ def classifier(
     unconditional: bool = False,
     compile_mode: str = "auto",
     adaptive: Adaptive | None = None,
+    noise: str = "independent",
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a pipeline's components, as `protocol` measures."""
     is_ours = protocol == "compbench"
@@ -42,7 +43,8 @@ def classifier(
         name=name,
     )
     n_timesteps = len(denoiser.schedule.alpha)
-    bank = seeded_bank(seed, n_timesteps) if is_ours else paper_bank(seed, n_timesteps)
+    ours = antithetic_bank if noise == "antithetic" else seeded_bank
+    bank = ours(seed, n_timesteps) if is_ours else paper_bank(seed, n_timesteps)
     return DiffusionClassifier(
         denoiser,
         bank,

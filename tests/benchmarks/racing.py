@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import rich.console
@@ -64,9 +64,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="random orders an example is raced in")
     parser.add_argument("--strata", type=int, default=N_STRATA)
     parser.add_argument("--harder", type=float, default=1.0, help="by what margins are divided")
+    parser.add_argument(
+        "--together", type=int, default=1, help="neighbouring draws raced as one: 2 for antithetic noise"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     budget = _harder(_read(arguments.run, arguments.draws, arguments.rule), arguments.harder)
+    if arguments.together > 1:
+        budget = _units(budget, arguments.together)
     pilot, rest = budget.part(slice(arguments.pilot)), budget.part(slice(arguments.pilot, None))
     rows = list(measure(pilot, rest, arguments.strata, arguments.seeds))
     if arguments.json:
@@ -146,6 +151,12 @@ def _harder(budget: Budget, by: float) -> Budget:
     means = budget.errors.mean(-1, keepdims=True)
     middle = means.mean((1, 2), keepdims=True)
     return Budget(budget.ids, budget.timesteps, budget.errors - (means - middle) * (1 - 1 / by), budget.matches)
+
+
+def _units(budget: Budget, size: int) -> Budget:
+    """The means of `size` neighbouring draws as single draws."""
+    errors = budget.errors.reshape(*budget.errors.shape[:-1], -1, size).mean(-1)
+    return replace(budget, errors=errors, timesteps=budget.timesteps.reshape(-1, size).mean(-1))
 
 
 def _read(path: str, n_draws: int, target: str) -> Budget:
