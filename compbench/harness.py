@@ -20,7 +20,7 @@ from compbench.loaded import LoadedModel, load_model
 from compbench.plan import Plan, plan, warn_if_long
 from compbench.reduced import Reduction
 from compbench.reporter import QuietReporter, Reporter
-from compbench.rules import Rule
+from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
@@ -285,13 +285,7 @@ def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Meas
     if rule.n_draws is None:
         return None
     n_all = rule.n_draws * sum(len(each.images) * (len(each.captions) + rule.unconditional) for each in examples)
-    return n_all - sum(_n_known(each, rule) for each in known.values())
-
-
-def _n_known(measured: Measurement, rule: Rule) -> int:
-    kept = measured.draws < (rule.n_draws or 0)
-    without = measured.has_unconditional if rule.unconditional else None
-    return int(measured.measured[..., kept].sum()) + (0 if without is None else int(without[:, kept].sum()))
+    return n_all - sum(n_known(each, rule) for each in known.values())
 
 
 def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:

@@ -108,6 +108,7 @@ class Run:
         try:
             info = json.loads(path.read_text())
             format_number = int(info["format"])
+            _ = info["key"], info["view"], info["task"], info["status"], info["n_task_examples"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{str(path)!r} cannot be read ({error}); move the folder away and run again to start afresh"
@@ -122,7 +123,13 @@ class Run:
     @cached_property
     def key(self) -> RunKey:
         """What was measured."""
-        return RunKey(**self.info["key"])
+        try:
+            return RunKey(**self.info["key"])
+        except TypeError as error:
+            raise RunError(
+                f"{str(self.path / 'run.json')!r} has a key that this compbench does not know ({error}); move the "
+                "folder away and run again to start afresh"
+            ) from error
 
     @property
     def rule(self) -> Rule:
