@@ -168,7 +168,7 @@ def test_the_summary_has_a_row_a_task_and_metric_and_a_column_a_model(capsys: Ca
     assert main(["run", "grid-one", "grid-two", "-m", "grid-model,chance", "-q"]) == 0
     out = capsys.readouterr().out
     lines = [line.split() for line in out[out.index("Summary") : out.index("Stored in")].splitlines()]
-    assert lines[1] == ["task", "score,", "%", "n", "chance", "grid-model", "chance"]
+    assert lines[1] == ["task", "score,", "%", "n", "random", "grid-model", "chance"]
     rows = [line for line in lines if line and line[0].startswith("grid-")]
     assert [(row[0], row[1], row[2], row[3]) for row in rows] == [
         (task, metric, n, chance)
@@ -176,6 +176,13 @@ def test_the_summary_has_a_row_a_task_and_metric_and_a_column_a_model(capsys: Ca
         for metric, chance in (("text", "25.0"), ("image", "25.0"), ("group", "16.7"))
     ]
     assert all(row[4] == "100.0" for row in rows)
+
+
+def test_the_command_that_is_offered_next_works_for_every_task(capsys: Captured) -> None:
+    assert main(["run", "grid-one", "grid-classes", "-m", "chance", "-q"]) == 0
+    offered = capsys.readouterr().out.splitlines()[-1].split()
+    assert offered[:2] == ["compbench", "show"]
+    assert main(offered[1:]) == 0
 
 
 def test_one_task_has_no_summary(capsys: Captured) -> None:

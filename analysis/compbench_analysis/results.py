@@ -69,7 +69,8 @@ def to_text(
         return records((row for part in parts for row in _rows(part, look)), style)
     shown = [render(_grids(part, look), style) for part in parts]
     if len(parts) > 1:
-        shown.append(render([summary(pd.concat([tables.tidy(part, by, rule) for part in parts]))], style))
+        read = tables.tidy if each_seed else tables.over_seeds
+        shown.append(render([summary(pd.concat([read(part, rule=rule) for part in parts]))], style))
     return "\n\n\n".join(shown)
 
 

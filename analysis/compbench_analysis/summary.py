@@ -25,7 +25,7 @@ def summary(frame: pd.DataFrame) -> Grid:
             percent(each["value"], each["low"], each["high"]) if (each := its.get(m)) else "    –" for m in models
         )
         cells.append((task, metric, _n(list(its.values())), _chance(list(its.values())), *values))
-    header = ("task", "score, %", "n", "chance", *models)
+    header = ("task", "score, %", "n", "random", *models)
     return Grid(header, tuple(cells), title="Summary: all examples of each task", align="llrr" + "l" * len(models))
 
 
