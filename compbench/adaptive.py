@@ -76,9 +76,10 @@ class Adaptive:
         timesteps = draws.timesteps[: self.n_draws]
         if self.kind == "paper":
             return Weighted(Staged(timesteps, Schedule(self.to_keep, self.n_samples)), weights)
+        race = self.race
         units = timesteps.reshape(-1, self.together).mean(-1)
         of_caption = None if classes is None else classes.of_caption
-        policy = self.race.policy(example_id, matches, units, of_caption)
+        policy = race.policy(example_id, matches, units, of_caption)
         return Weighted(policy if self.together == 1 else Together(policy, self.together), weights)
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 from compbench import hub, registry
 from compbench.rules import Rule
 from compbench.shards import Shard
-from compbench.store import Run, RunKey, Store, subset
+from compbench.store import Run, RunKey, Store, subset, subset_per_class
 from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
@@ -36,6 +36,7 @@ class Request:
     refresh: bool = False
     shard: Shard | None = None
     keep: str = "errors"
+    images_per_class: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Asked:
     spec: ModelSpec
     source: Source | None  # at a commit
     key: RunKey
-    limit: int | None  # None where all examples are asked for
+    limit: int | None  # None where it leaves nothing out
+    images_per_class: int | None  # likewise
     ids: list[str]  # of the examples asked for, in the task's order
     store: Store
     described: Mapping[str, Json]  # the model, as run.json holds it
@@ -57,6 +59,15 @@ class Asked:
     def view(self) -> dict[str, Json]:
         """How the run is to be read."""
         return dict(self.spec.view())
+
+    @property
+    def n_asked(self) -> int | None:
+        """How many examples; None for all of the task's."""
+        return len(self.ids) if len(self.ids) < len(self.task.examples) else None
+
+    def narrowed(self, stored: Run) -> Run:
+        """The run, of which only what is asked for is read."""
+        return stored.limited(self.limit, self.images_per_class)
 
     @property
     def own_ids(self) -> list[str]:
@@ -87,8 +98,9 @@ class Asked:
 
 def settle(request: Request, say: Callable[[str], None]) -> Asked:
     """Everything that can be wrong with a request is told here, before torch is imported."""
-    if request.limit is not None:
-        _check_count("limit", request.limit)
+    for name in ("limit", "images_per_class"):
+        if getattr(request, name) is not None:
+            _check_count(name, getattr(request, name))
     label, spec = model_spec(request, say)
     task = _task(request)
     if getattr(spec, "label_space", "") and task.labelled is not None:  # a model that knows labels, not words
@@ -100,12 +112,10 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     wanted = spec.source()
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
-    limit = request.limit if request.limit is not None and request.limit < len(task.examples) else None
-    ids = subset([each.id for each in task.examples], limit)
-    if limit is not None:
-        say(f"{task.name}: {len(task.examples)} → {limit} examples, the same for every model")
+    limit, images_per_class, ids = _selected(task, request, say)
     key = dataclasses.replace(unpinned, weights=weights)
-    return Asked(task, label, spec, source, key, limit, ids, store, _described(label, spec, wanted), request.shard)
+    described = _described(label, spec, wanted)
+    return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
 
 
 def _kept(request: Request, spec: ModelSpec) -> dict[str, Json]:
@@ -146,6 +156,31 @@ def model_spec(request: Request, say: Callable[[str], None]) -> tuple[str, Model
         say(f"{label} has no {name}: {name}={asked[name]} changes nothing for it")
     _, spec = registry.model(spec, {name: value for name, value in asked.items() if name in known})
     return label, spec
+
+
+def _selected(task: Task, request: Request, say: Callable[[str], None]) -> tuple[int | None, int | None, list[str]]:
+    """What of limit and images_per_class leaves something out, and the examples that both leave."""
+    ids, words = [each.id for each in task.examples], ""
+    images_per_class = request.images_per_class
+    if images_per_class is not None:
+        ids, words = subset_per_class(_classes(task), images_per_class), f"at most {images_per_class} of each class, "
+        images_per_class = images_per_class if len(ids) < len(task.examples) else None
+    limit = request.limit if request.limit is not None and request.limit < len(ids) else None
+    ids = subset(ids, limit)
+    if len(ids) < len(task.examples):
+        say(f"{task.name}: {len(task.examples)} → {len(ids)} examples, {words}the same for every model")
+    return limit, images_per_class, ids
+
+
+def _classes(task: Task) -> dict[str, tuple[str, ...]]:
+    """Example id -> its class; UsageError where the task has none."""
+    class_of = {each.id: each.tags.get("class", ()) for each in task.examples}
+    if lacking := [each for each, its_class in class_of.items() if not its_class]:
+        raise UsageError(
+            f"images_per_class cannot be had of task {task.name!r}: it has no classes (example {lacking[0]!r} has no "
+            "tag 'class'); use limit"
+        )
+    return class_of
 
 
 def _task(request: Request) -> Task:

@@ -20,6 +20,7 @@ from compbench.errors import DataError, RunError, UsageError
 from compbench_analysis.render import Grid, records, render
 
 if TYPE_CHECKING:
+    from compbench.grids import GridFile
     from compbench.store import Run
     from compbench.types import Example
     from compbench_analysis.breakdowns import Breakdown
@@ -85,7 +86,7 @@ def group() -> None:
 
 
 @group.command(short_help="Score models on tasks and print the table.")
-@click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+@click.argument("tasks", nargs=-1, metavar="TASK...")
 @flags.to_run
 @click.option("--dry-run", is_flag=True, help="Print what would be done and its price; measure nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
@@ -95,6 +96,7 @@ def run(
     tasks: Sequence[str],
     models: Sequence[str],
     options: Sequence[str],
+    grid: GridFile | None,
     dry_run: bool,
     quiet: bool,
     by: Sequence[str],
@@ -107,12 +109,13 @@ def run(
     \b
     compbench run shapes -m tiny-sd -m tiny-clip -m chance
     compbench run shapes -m tiny-sd -o draws=100 --limit 24
+    compbench run --config grid.toml
     """
     from compbench import jobs, listing, progress
 
     setting = jobs.Settings(**settings)
     reporter = progress.for_stderr(is_quiet=quiet, shard=setting.shard)
-    asked = jobs.ordered(tasks, models, options, setting, reporter.say)
+    asked = jobs.ordered(tasks, models, options, setting, reporter.say, grid)
     if dry_run:
         _print(listing.plans(jobs.planned(asked, setting, reporter), style), output)
         return DONE
@@ -304,6 +307,55 @@ def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) ->
     (run,) = _find([reference], runs)
     made = explain_example(run, example_id, say=lambda message: click.echo(message, err=True), **asked)
     click.echo(made.path)
+
+
+@group.command(short_help="Run a table of the paper and put its numbers beside ours.")
+@click.argument("table", type=click.Choice(["table1", "table2", "table3"]))
+@click.option("--model", "-m", "models", multiple=True, help="Only these of the table's models.")
+@click.option("--task", "-t", "tasks", multiple=True, help="Only these of its data sets.")
+@click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o sd2.schedule=racing.")
+@click.option("--data", type=flags.PATH, metavar="DIR", help="A folder with one folder for each task that is at hand.")
+@click.option("--limit", "-L", type=click.IntRange(1), help="So many images of each data set.")
+@click.option("--images-per-class", type=click.IntRange(1), metavar="N", help="So many images of each class.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@flags.runs
+@flags.offline
+@click.option("--dry-run", is_flag=True, help="Print what each cell would cost, where that can be told.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
+@flags.printed
+def reproduce(
+    table: str,
+    models: Sequence[str],
+    tasks: Sequence[str],
+    options: Sequence[str],
+    dry_run: bool,
+    quiet: bool,
+    style: str,
+    output: Path | None,
+    **settings: Any,
+) -> int:
+    """Run a table of Li et al. (ICCV 2023) and print the paper's numbers beside ours, with intervals and differences.
+
+    By default on a seeded subset of each data set that fits a night on one GPU. A cell that cannot be run says why.
+
+    \b
+    compbench reproduce table2
+    compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data
+    """
+    from compbench import jobs, listing, progress
+    from compbench import reproduce as paper
+
+    reporter = progress.for_stderr(is_quiet=quiet)
+    asked = paper.asked_for(table, models, tasks, options, jobs.Settings(**settings), reporter)
+    if dry_run:
+        plans, failures = paper.planned(asked, reporter)
+        _print(listing.plans(plans, style), output)
+        for failure in failures:
+            click.echo(f"not to be told: {failure}", err=True)
+        return FAILED if failures else DONE
+    outcome, grid = paper.reproduce(asked, reporter)
+    _print(render([grid], style), output)
+    return FAILED if outcome.failures else DONE
 
 
 @group.command("list", short_help="List models, tasks or stored runs.")

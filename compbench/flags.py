@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from compbench.shards import Shard, shard_here
 from compbench_analysis.render import FORMATS
+
+if TYPE_CHECKING:
+    from compbench.grids import GridFile
 
 __all__ = [
     "PATH",
@@ -48,6 +51,24 @@ def _read_shard(ctx: click.Context, parameter: click.Parameter, value: str | Non
     return shard_here(value)
 
 
+def _read_grid(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> GridFile | None:
+    """What the file says becomes the defaults of the other options."""
+    if value is None:
+        return None
+    from compbench.grids import read
+
+    # its keys are the long names of the options; "format" is the option of the parameter `style`
+    named = {
+        each.opts[0].removeprefix("--"): each
+        for each in ctx.command.params
+        if isinstance(each, click.Option) and each.opts[0] not in _NOT_IN_A_GRID
+    }
+    switches = [name for name, each in named.items() if each.is_flag]
+    grid = read(value, named, switches)
+    ctx.default_map = {**(ctx.default_map or {}), **{str(named[k].name): given for k, given in grid.settings.items()}}
+    return grid
+
+
 def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Told now rather than after hours of measuring."""
     if value is not None and not value.absolute().parent.is_dir():
@@ -66,6 +87,7 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
     return decorate
 
 
+_NOT_IN_A_GRID = ("--model", "--option", "--config", "--shard", "--dry-run", "--help")
 PATH = click.Path(path_type=Path)
 runs = click.option("--runs", type=PATH, metavar="DIR", help="Where runs are: else COMPBENCH_RUNS, else ./runs.")
 data = click.option("--data", type=PATH, metavar="PATH", help="A local copy of the task's data.")
@@ -100,13 +122,23 @@ output = click.option(
 )
 printed = _together(_style, output)
 to_run = _together(
-    click.option(
-        "--model", "-m", "models", multiple=True, required=True, help="Name or scheme:ADDRESS; repeat it, or a,b."
-    ),
+    click.option("--model", "-m", "models", multiple=True, help="Name or scheme:ADDRESS; repeat it, or a,b."),
     click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
+    click.option(
+        "--config",
+        "grid",
+        type=PATH,
+        is_eager=True,
+        callback=_read_grid,
+        metavar="FILE",
+        help="A grid in TOML: tasks, models, options, limit ...; what the command line says wins.",
+    ),
     data,
     prompts,
     click.option("--limit", "-L", type=click.IntRange(1), help="A seeded subset, the same for every model."),
+    click.option(
+        "--images-per-class", type=click.IntRange(1), metavar="N", help="A seeded subset of the images of each class."
+    ),
     click.option("--seed", type=int, help="Of the noise."),
     click.option("--dtype", metavar="NAME", help="float32, bfloat16 or float16, inside the network."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),

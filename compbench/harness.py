@@ -20,7 +20,7 @@ from compbench.loaded import LoadedModel, load_model
 from compbench.plan import Plan, plan, warn_if_long
 from compbench.reduced import Reduction
 from compbench.reporter import QuietReporter, Reporter
-from compbench.rules import Rule
+from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
@@ -60,6 +60,7 @@ def run(
     options: Mapping[str, object] | None = None,
     data: Path | str | None = None,
     limit: int | None = None,
+    images_per_class: int | None = None,
     seed: int | None = None,
     dtype: str | None = None,
     device: str = "auto",
@@ -82,7 +83,10 @@ def run(
     """
     builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
-    request = Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard), keep)
+    shared = shard_here(shard)
+    request = Request(
+        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shared, keep, images_per_class
+    )
     return finish(settle(request, builder.reporter.say), builder).run
 
 
@@ -103,7 +107,7 @@ class Finished:
 def finish(asked: Asked, builder: Builder) -> Finished:
     """Measure what this process is to measure of what is asked, and settle the run where that completes it."""
     stored = asked.open()
-    read = stored.limited(asked.limit)
+    read = asked.narrowed(stored)
     if not asked.missing(stored) and not asked.is_complete(stored):
         return Finished(read, asked, "shared")
     if asked.is_settled(stored):
@@ -203,7 +207,7 @@ def _begin(asked: Asked, stored: Run) -> bool:
         if asked.is_settled(stored):
             return False
         stored.repair()
-        stored.mark("running", view=asked.view, limit=asked.limit)
+        stored.mark("running", view=asked.view, limit=asked.n_asked)
     return True
 
 
@@ -215,7 +219,7 @@ def _end(asked: Asked, stored: Run) -> bool:
             return False
         if asked.shard is not None and asked.is_settled(stored):
             return False
-        stored.settle(asked.limit)
+        stored.settle(asked.n_asked)
     return True
 
 
@@ -281,13 +285,7 @@ def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Meas
     if rule.n_draws is None:
         return None
     n_all = rule.n_draws * sum(len(each.images) * (len(each.captions) + rule.unconditional) for each in examples)
-    return n_all - sum(_n_known(each, rule) for each in known.values())
-
-
-def _n_known(measured: Measurement, rule: Rule) -> int:
-    kept = measured.draws < (rule.n_draws or 0)
-    without = measured.has_unconditional if rule.unconditional else None
-    return int(measured.measured[..., kept].sum()) + (0 if without is None else int(without[:, kept].sum()))
+    return n_all - sum(n_known(each, rule) for each in known.values())
 
 
 def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from compbench.reporter import SpansGrid
 if TYPE_CHECKING:
     from compbench.asked import Asked, Request
     from compbench.built import Builder
+    from compbench.grids import GridFile
     from compbench.harness import Finished
     from compbench.plan import Plan
     from compbench.reporter import Reporter
@@ -30,8 +31,10 @@ class Settings:
     """What is the same for all jobs of a command."""
 
     data: Path | None = None
+    data_root: Path | None = None  # a folder with one folder a task
     prompts: Sequence[Path] = ()
     limit: int | None = None
+    images_per_class: int | None = None
     seed: int | None = None
     dtype: str | None = None
     device: str = "auto"
@@ -58,7 +61,14 @@ class Settings:
             refresh=self.refresh,
             shard=self.shard,
             keep=self.keep,
+            images_per_class=self.images_per_class,
         )
+
+    def data_of(self, task: str) -> Path | None:
+        """The local copy of a task's data, where one is named or lies under the root."""
+        if self.data_root is None:
+            return self.data
+        return self.data_root / task if (self.data_root / task).exists() else None
 
     def builder(self, reporter: Reporter) -> Builder:
         """Of the scorers of a model."""
@@ -110,14 +120,22 @@ class Outcome:
 
 
 def ordered(
-    tasks: Sequence[str], models: Sequence[str], options: Sequence[str], settings: Settings, say: Callable[[str], None]
+    tasks: Sequence[str],
+    models: Sequence[str],
+    options: Sequence[str],
+    settings: Settings,
+    say: Callable[[str], None],
+    grid: GridFile | None = None,
 ) -> list[Job]:
-    """The jobs, task by task; UsageError for anything that does not exist or does not fit, within a second."""
+    """The jobs, task by task; UsageError for anything that does not exist or does not fit, within a second.
+
+    What `grid` says holds where the command line says nothing; an option of the command line replaces the grid's.
+    """
     from compbench import plugins, registry
     from compbench.asked import model_spec
 
-    tasks = list(dict.fromkeys(name for each in tasks for name in each.split(",")))
-    models = list(dict.fromkeys(name for each in models for name in each.split(",")))
+    tasks = _names("task", tasks, grid.tasks if grid else ())
+    models = _names("model", models, grid.models if grid else ())
     for name in tasks:
         plugins.find("task", name)
     if settings.data is not None and len(tasks) > 1:
@@ -125,9 +143,19 @@ def ordered(
     if settings.prompts and len(tasks) > 1:
         raise UsageError(f"--prompts are those of one task, and {len(tasks)} are asked for; give a command for each")
     options_of = registry.parse_options(options, models, say)
+    if grid is not None:  # of its own models too, which the command line may have left out
+        below = registry.parse_options(grid.options, list(dict.fromkeys([*models, *grid.models])))
+        options_of = {name: {**below[name], **its} for name, its in options_of.items()}
     for name in models:  # what it says is said when the model's turn comes
         model_spec(settings.request(Job(tasks[0], name, options_of[name]), tasks[0]), _unheard)
     return [Job(task, model, options_of[model]) for task in tasks for model in models]
+
+
+def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
+    names = list(dict.fromkeys(name for each in given or below for name in each.split(",")))
+    if not names:
+        raise UsageError(f"no {what} is asked for; name one, or a --config that does (see compbench run --help)")
+    return names
 
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:
@@ -235,7 +263,7 @@ def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None =
     for name in names:
         try:
             tasks[name] = registry.task(
-                name, data=settings.data, is_offline=settings.is_offline, prompts=settings.prompts
+                name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
             )
         except DataError as error:
             if attempts is None or len(names) == 1:

@@ -120,7 +120,8 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
     latest = [store.find(name).path == run.path for name, run in zip(names, runs, strict=True)]
     asked = [name if is_latest else run.key.digest for name, is_latest, run in zip(names, latest, runs, strict=True)]
     command = shlex.join(["compbench", "show", *asked, *(["--runs", str(root)] if root else [])])
-    columns = dict.fromkeys(column for tags in runs[0].examples()["tags"] for column in tags if column != "tag")
+    columns_of = [{column for tags in run.examples()["tags"] for column in tags} for run in runs]
+    columns = sorted(set.intersection(*columns_of) - {"tag"})  # one that another task lacks would be refused
     stored_in = [f"  {run.path}" for run in runs]
     by = [f"  {command} --by {' --by '.join(columns)}"] if columns else []
     return "\n".join(["Stored in", *stored_in, "Look at them again, or by other tags", f"  {command}", *by])

@@ -74,6 +74,11 @@ def load_model(
     say = QuietReporter().say
     label, spec = registry.model(model, options)
     spec = spec.for_task(None)
+    if "schedule" in spec.identity():
+        raise UsageError(
+            f"model {label!r}: score_pairs measures every draw, for it does not know which captions are true; leave "
+            "schedule out"
+        )
     source = spec.source()
     if source is not None:
         source, _ = hub.resolve(source, is_offline=is_offline, say=say)
@@ -84,4 +89,5 @@ def load_model(
 def _image(image: PIL.Image.Image | Path | str, number: int) -> Image:
     if isinstance(image, str | Path):
         return Image(str(image), Path(image))
+    image.load()  # here, since several threads may look at it
     return Image(f"image {number}", lambda: image)

@@ -28,7 +28,7 @@ __all__ = ["Guard", "is_held", "is_shared", "locked"]
 
 _WHOLE = "lock"  # beside each lock stands who holds it, for the message: "lock.json", "lock-2-of-3.json"
 _SHARD = re.compile(r"lock-(\d+)-of-(\d+)")
-_PATIENCE_SECONDS = 300.0  # what is done under the guard takes milliseconds
+_PATIENCE_SECONDS = 3_600.0  # most of what is done under the guard takes milliseconds; settling a large race, minutes
 
 
 class Guard:

@@ -105,7 +105,8 @@ class StableDiffusion(ModelSpec):
         default="all", metadata={"help": "racing: what is raced for; text alone needs fewer evaluations"}
     )
     pilot: Path | None = field(
-        default=None, metadata={"help": "racing: a full run whose errors say which timesteps to draw more from"}
+        default=None,
+        metadata={"help": "racing: the folder of a full run, which tells the timesteps to draw more from"},
     )
     unconditional: bool = field(
         default=False,
@@ -140,12 +141,26 @@ class StableDiffusion(ModelSpec):
             raise UsageError(f"model {self.name!r} cannot take risk={self.risk}; expected 0 (no risk) to less than 1")
         if self.schedule in ("paper", "racing") and self.unconditional:
             raise UsageError(f"{what} stops measuring where image scores would need more; unconditional needs full")
+        if self.unconditional and self.loss == "l1":
+            raise UsageError(f"model {self.name!r}: the error without a caption is the squared one; leave loss=l1 out")
+        if self.limit is not None and not self.limit > 0:
+            raise UsageError(f"model {self.name!r} cannot take limit={self.limit}; expected more than 0")
+        self._check_that_racing_is_asked_for()
         if self.schedule == "paper" and self.draws not in (None, _N_BANK):
             raise UsageError(f"{what} goes through its own timesteps of all {_N_BANK}; leave draws={self.draws} out")
         if self.schedule == "racing" and self.bound == "anytime" and self.limit is None:
             raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: limit=NUMBER")
         if self.noise == "antithetic" and self.protocol not in ("auto", "compbench"):
             raise UsageError(f"model {self.name!r}: protocol={self.protocol} has its own noise; leave noise out")
+
+    def _check_that_racing_is_asked_for(self) -> None:
+        plain = {"risk": 0.05, "bound": "asymptotic", "limit": None, "outcomes": "all", "pilot": None}
+        given = [name for name, default in plain.items() if getattr(self, name) != default]
+        if given and self.schedule != "racing":
+            raise UsageError(
+                f"model {self.name!r}: {given[0]}={getattr(self, given[0])} belongs to schedule=racing, and "
+                f"schedule={self.schedule} is asked for; add -o schedule=racing, or leave it out"
+            )
 
     @property
     def reductions(self) -> tuple[str, ...]:
@@ -202,11 +217,15 @@ class StableDiffusion(ModelSpec):
         if self.schedule == "paper":
             stages = staged(self._adaptive(), task.name, None if task.classes is None else len(task.classes.of_caption))
             return replace(self, to_keep=stages.to_keep, n_samples=stages.n_samples)
-        if self.schedule == "racing" and self.pilot is not None:
-            from compbench.pilots import shares
+        if self.schedule != "racing":
+            return self
+        race = self._adaptive()
+        _ = race.race  # UsageError for rules that do not fit together, before anything is loaded
+        if self.pilot is None:
+            return self
+        from compbench.pilots import shares
 
-            return replace(self, allocation=shares(self.pilot, self._adaptive(), self.identity()))
-        return self
+        return replace(self, allocation=shares(self.pilot, race, self.identity()))
 
     def _adaptive(self) -> Adaptive:
         settled = self.for_task(None)

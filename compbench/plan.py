@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from compbench import hub
 from compbench.asked import Asked, Request, settle
 from compbench.built import Builder
 from compbench.reporter import QuietReporter, Reporter
+from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run
 from compbench.types import Example, ModelSpec, Price, Priced, Scorer, Task
@@ -47,6 +49,7 @@ def plan(
     options: Mapping[str, object] | None = None,
     data: Path | str | None = None,
     limit: int | None = None,
+    images_per_class: int | None = None,
     seed: int | None = None,
     dtype: str | None = None,
     device: str = "auto",
@@ -55,13 +58,28 @@ def plan(
     is_offline: bool = False,
     refresh: bool = False,
     shard: str | None = None,
+    keep: Literal["errors", "scores"] = "errors",
     reporter: Reporter | None = None,
     **model_options: object,
 ) -> Plan:
     """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
     builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
-    request = Request(task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shard_here(shard))
+    request = Request(
+        task,
+        model,
+        given,
+        data,
+        limit,
+        seed,
+        dtype,
+        runs,
+        is_offline,
+        refresh,
+        shard_here(shard),
+        keep,
+        images_per_class,
+    )
     return planned(settle(request, builder.reporter.say), builder)
 
 
@@ -83,7 +101,7 @@ def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str],
     n_draws = asked.view.get("n_draws")
     if not isinstance(scorer, Priced) or not isinstance(n_draws, int):
         return
-    n_lacking = n_draws * _n_pairs(missing) - _n_measured(asked, stored, missing)
+    n_lacking = n_draws * _n_pairs(asked, missing) - _n_measured(asked, stored, missing)
     if n_lacking < _EVALUATIONS_WORTH_A_PROBE:
         return
     seconds = n_lacking * scorer.price(missing).seconds_per_evaluation
@@ -99,7 +117,7 @@ def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str],
 def _planned(
     asked: Asked, missing: Sequence[Example], n_measured: int, fetch_bytes: int | None, price: Price | None
 ) -> Plan:
-    n_pairs, n_draws = _n_pairs(missing), asked.view.get("n_draws")
+    n_pairs, n_draws = _n_pairs(asked, missing), asked.view.get("n_draws")
     evaluations = n_draws * n_pairs - n_measured if isinstance(n_draws, int) else None if "n_draws" in asked.view else 0
     tflops = seconds = None
     store_bytes = _BYTES_PER_ERROR * evaluations if evaluations else n_pairs * _BYTES_PER_SCORE
@@ -134,8 +152,10 @@ def _fetch_bytes(asked: Asked, is_offline: bool) -> int | None:
     return hub.missing_bytes(asked.source, patterns or (), is_offline)
 
 
-def _n_pairs(examples: Sequence[Example]) -> int:
-    return sum(len(each.images) * len(each.captions) for each in examples)
+def _n_pairs(asked: Asked, examples: Sequence[Example]) -> int:
+    """Of images and captions; an image without a caption counts where that is measured too."""
+    without = bool(asked.view.get("unconditional"))
+    return sum(len(each.images) * (len(each.captions) + without) for each in examples)
 
 
 def _n_measured(asked: Asked, stored: Run | None, missing: Sequence[Example]) -> int:
@@ -144,4 +164,5 @@ def _n_measured(asked: Asked, stored: Run | None, missing: Sequence[Example]) ->
     if stored is None or not isinstance(n_draws, int):
         return 0
     known = stored.measurements([each.id for each in missing])
-    return sum(int(each.measured[..., each.draws < n_draws].sum()) for each in known.values())
+    rule = Rule.of_view(asked.view)
+    return sum(n_known(each, rule) for each in known.values())

@@ -15,7 +15,7 @@ import numpy as np
 
 from compbench.types import DrawTable, Floats, Measurement, ScoreMatrix, UsageError
 
-__all__ = ["TARGETS", "Rule", "errors_of", "score", "scores_under"]
+__all__ = ["TARGETS", "Rule", "errors_of", "n_known", "score", "scores_under"]
 
 # what multiplies an error in v to give the error in the named target
 _FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
@@ -101,6 +101,13 @@ def errors_of(measurement: Measurement, rule: Rule) -> Floats:
         (measurement.errors if name == "mse" else measurement.others[name]).astype(np.float64)
         for name in rule.reductions
     )  # pyright: ignore[reportReturnType]
+
+
+def n_known(measured: Measurement, rule: Rule) -> int:
+    """How many of the errors that `rule` reads are there."""
+    kept = measured.draws < (rule.n_draws or 0)
+    without = measured.has_unconditional if rule.unconditional else None
+    return int(measured.measured[..., kept].sum()) + (0 if without is None else int(without[:, kept].sum()))
 
 
 def scores_under(errors: Floats, weights: Floats) -> Floats:

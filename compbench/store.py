@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from compbench.contents import Contents
     from compbench.policies import Verdict
 
-__all__ = ["FORMAT", "Run", "RunKey", "Store", "subset"]
+__all__ = ["FORMAT", "Run", "RunKey", "Store", "subset", "subset_per_class"]
 
 FORMAT = 2  # of the files in a run's folder; a reader refuses a newer one
 _SUBSET_SEED = 0
@@ -60,21 +60,43 @@ def subset(ids: Sequence[str], limit: int | None) -> list[str]:
     if limit is None or limit >= len(ids):
         return list(ids)
 
-    def rank(example_id: str) -> bytes:
-        return hashlib.sha256(f"{_SUBSET_SEED}:{example_id}".encode()).digest()
-
-    chosen = set(sorted(ids, key=rank)[:limit])
+    chosen = set(sorted(ids, key=_rank)[:limit])
     return [each for each in ids if each in chosen]
+
+
+def subset_per_class(class_of: Mapping[str, Hashable], n: int | None) -> list[str]:
+    """`n` of the ids of each class (all of a smaller one), in their order; part of every larger such subset.
+
+    >>> subset_per_class({"a": "cat", "b": "dog", "c": "cat", "d": "dog"}, 1)
+    ['a', 'd']
+    """
+    members: dict[Hashable, list[str]] = {}
+    for each, its_class in class_of.items():
+        members.setdefault(its_class, []).append(each)
+    chosen = {each for ids in members.values() for each in subset(ids, n)}
+    return [each for each in class_of if each in chosen]
+
+
+def _rank(example_id: str) -> bytes:
+    return hashlib.sha256(f"{_SUBSET_SEED}:{example_id}".encode()).digest()
 
 
 class Run:
     """A run on disk: its key, what it holds, and how it is read.
 
-    `limit` narrows what is read to the same seeded subset that `--limit` measures; what is stored stays.
+    `limit` and `images_per_class` narrow what is read to the same seeded subset that these options of `run` measure;
+    what is stored stays.
     """
 
-    def __init__(self, path: Path, *, say: Callable[[str], None] = _to_stderr, limit: int | None = None) -> None:
-        self.path, self.limit, self._say = path, limit, say
+    def __init__(
+        self,
+        path: Path,
+        *,
+        say: Callable[[str], None] = _to_stderr,
+        limit: int | None = None,
+        images_per_class: int | None = None,
+    ) -> None:
+        self.path, self.limit, self.images_per_class, self._say = path, limit, images_per_class, say
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -86,6 +108,7 @@ class Run:
         try:
             info = json.loads(path.read_text())
             format_number = int(info["format"])
+            _ = info["key"], info["view"], info["task"], info["status"], info["n_task_examples"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{str(path)!r} cannot be read ({error}); move the folder away and run again to start afresh"
@@ -100,7 +123,13 @@ class Run:
     @cached_property
     def key(self) -> RunKey:
         """What was measured."""
-        return RunKey(**self.info["key"])
+        try:
+            return RunKey(**self.info["key"])
+        except TypeError as error:
+            raise RunError(
+                f"{str(self.path / 'run.json')!r} has a key that this compbench does not know ({error}); move the "
+                "folder away and run again to start afresh"
+            ) from error
 
     @property
     def rule(self) -> Rule:
@@ -118,15 +147,20 @@ class Run:
         """Whether some of the task's examples are missing from what is read."""
         return len(self.done()) < int(self.info["n_task_examples"])
 
-    def limited(self, limit: int | None) -> Run:
+    def limited(self, limit: int | None, images_per_class: int | None = None) -> Run:
         """The same run, of which only the subset is read."""
-        narrowed = Run(self.path, say=self._say, limit=limit)
+        narrowed = Run(self.path, say=self._say, limit=limit, images_per_class=images_per_class)
         narrowed.__dict__["_contents"] = self._contents  # what was checked need not be checked again
         return narrowed
 
     def ids(self) -> list[str]:
         """The examples that are read, measured or not, in the task's order."""
-        return subset(list(self._contents.matches), self.limit)
+        if self.images_per_class is None:
+            return subset(list(self._contents.matches), self.limit)
+        examples = self._contents.examples
+        class_of = {each: tags.get("class", ()) for each, tags in zip(examples["id"], examples["tags"], strict=True)}
+        of_each = {each: tuple(its_class) for each, its_class in class_of.items()}
+        return subset(subset_per_class(of_each, self.images_per_class), self.limit)
 
     def examples(self) -> pd.DataFrame:
         """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
@@ -140,7 +174,8 @@ class Run:
         rule = self.rule
         without = rule.unconditional if unconditional is None else unconditional
         done = self._contents.done(n_draws or rule.n_draws, without)
-        return set(done) if self.limit is None else set(done).intersection(self.ids())
+        is_all = self.limit is None and self.images_per_class is None
+        return set(done) if is_all else set(done).intersection(self.ids())
 
     def measurements(self, ids: Sequence[str] | None = None) -> dict[str, Measurement]:
         """The stored errors by example, in memory all at once; empty for a run of scores."""

@@ -258,3 +258,37 @@ def test_a_run_that_keeps_scores_alone_has_the_same_scores_and_no_errors(
 def test_a_race_for_text_alone_shows_nothing_else(tmp_path: Path) -> None:
     raced = compbench.run(pairs(), model=NoisySpec(replace(RACE, outcomes=("text",))), runs=tmp_path)
     assert {"text", "image", "group"} & set(raced.to_frame()) == {"text"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"risk": 0.2}, "risk=0.2 belongs to schedule=racing, and schedule=auto is asked for"),
+        ({"schedule": "racing", "limit": float("nan")}, "cannot take limit=nan"),
+        ({"unconditional": True, "loss": "l1"}, "leave loss=l1 out"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused_at_once(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(models.TINY_SD, **change)
+
+
+@pytest.mark.parametrize("change", [{"risk": 0.7}, {"limit": 2.0}, {"noise": "antithetic", "draws": 15}])
+def test_rules_of_a_race_that_do_not_fit_are_refused_before_anything_is_stored(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError):
+        compbench.run("shapes", model=replace(models.TINY_SD, schedule="racing", **change), limit=2, runs=tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_a_pilot_taught_stays_when_the_pilot_grows(tmp_path: Path) -> None:
+    from compbench.pilots import shares
+
+    pilot = compbench.run(pairs(6), model=NoisySpec(), runs=tmp_path, limit=3)
+    taught = shares(pilot.path, RACE, {})
+    assert len(taught) == 6
+    compbench.run(pairs(6), model=NoisySpec(), runs=tmp_path)
+    assert shares(pilot.path, RACE, {}) == taught
+    with pytest.raises(UsageError, match="is no run's folder"):
+        shares(tmp_path / "nothing", RACE, {})

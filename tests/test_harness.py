@@ -325,7 +325,7 @@ def test_a_loaded_model_scores_pairs(tmp_path: Path) -> None:
 def test_a_stored_run_is_plain_json_and_parquet(tmp_path: Path) -> None:
     run = harness.run(fakes.task(2), model=fakes.Spec("errors"), runs=tmp_path)
     info = json.loads((run.path / "run.json").read_text())
-    assert info["format"] == 1
+    assert info["format"] == 2
     assert info["key"] == run.key.to_json()
     assert info["task"]["metrics"] == ["text", "image", "group"]
     names = {path.relative_to(run.path).parts[0] for path in run.path.rglob("*") if path.is_file()}

@@ -69,3 +69,12 @@ def test_how_many_draws_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
         assert "image/png" in _kinds(done, cell_id)
     for cell_id in ("draws-table", "rules", "unsure", "table"):
         assert "text/html" in _kinds(done, cell_id)
+
+
+@pytest.mark.skipif(not all(folder.is_dir() for folder in TINY), reason="the tiny models are not trained yet")
+def test_per_tag_scores_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _executed(FOLDER / "02_per_tag_scores.ipynb", tmp_path, monkeypatch)
+    for cell_id in ("bars", "heat", "agreement"):
+        assert "image/png" in _kinds(done, cell_id)
+    for cell_id in ("tidy", "crossed", "own", "draws", "compare"):
+        assert "text/html" in _kinds(done, cell_id)

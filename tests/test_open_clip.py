@@ -19,13 +19,14 @@ import torch
 from open_clip.transformer import QuickGELU
 
 import compbench
+from benchmarks import clip
 from compbench import registry
 from compbench.metrics import MATCHING
 from compbench.tasks import scenes
 from compbench.types import DataError, Example, Floats, Image, RunError, Runtime, Source, Task, UsageError
 from compbench_baselines import clip_weights, open_clip_catalogue
 from compbench_baselines import open_clip as presets
-from compbench_baselines.clip_scorer import ClipScorer
+from compbench_baselines.clip_scorer import ClipScorer, _batches, _Embeddings
 from compbench_baselines.open_clip import OpenClip, from_address
 
 
@@ -72,6 +73,16 @@ def _count_rows(scorer: ClipScorer) -> dict[str, int]:
     scorer.model.visual.register_forward_pre_hook(lambda _, inputs: count("images", inputs[0]))
     scorer.model.token_embedding.register_forward_pre_hook(lambda _, inputs: count("captions", inputs[0]))
     return rows
+
+
+def _numbers(items: Sequence[str]) -> Floats:
+    return np.array([[float(each)] for each in items], dtype=np.float32)
+
+
+def _ends_with_a_class_token(captions: list[str], context_length: int) -> torch.Tensor:
+    """A tokenizer whose rows end with a token, so that more room moves it."""
+    rows = [[len(word) for word in caption.split()][: context_length - 1] for caption in captions]
+    return torch.tensor([[*row, *[0] * (context_length - 1 - len(row)), 9] for row in rows])
 
 
 class TestScores:
@@ -126,6 +137,40 @@ class TestScores:
         _scores(scorer, [*examples, shared])
         n_captions = len({caption for example in examples for caption in example.captions})
         assert rows == {"images": 10, "captions": n_captions}
+
+    def test_classes_are_embedded_once_and_in_full_batches(self, tiny_clip_folder: Path) -> None:
+        """The counts of the benchmark: a plain loop embeds what it sees, ours what is distinct."""
+        loaded = clip_weights.load_repository(Source(str(tiny_clip_folder), is_local=True), "float32", is_offline=True)
+        sets = {"2x2": _examples(5), "1x10": clip.one_by_n(5, 10)}
+        rows = clip.rows("tiny", loaded, sets, "cpu", 1)
+        n_distinct = len({caption for example in sets["2x2"] for caption in example.captions})
+        assert [(row.examples, row.loop, row.image_encodings, row.text_encodings) for row in rows] == [
+            ("2x2", "plain open_clip", 10, 10),
+            ("2x2", "compbench", 10, n_distinct),
+            ("1x10", "plain open_clip", 5, 50),
+            ("1x10", "compbench", 5, 10),
+        ]
+        assert all(row.seconds > 0 for row in rows)
+
+    def test_what_no_example_needs_any_more_is_forgotten(self, tiny_clip_folder: Path) -> None:
+        groups = [(f"{n}", f"{n + 1}") for n in range(100)]
+        embeddings = _Embeddings(
+            groups, lambda items: ((batch, _numbers(batch)) for batch in _batches(items, lambda: 8))
+        )
+        held = 0
+        for group in groups:
+            assert embeddings.of(group)[:, 0].tolist() == [float(each) for each in group]
+            held = max(held, len(embeddings._embedded))
+        assert held <= 8 + 1  # a batch, and the end of the one before
+        assert not embeddings._embedded
+
+    def test_captions_are_tokenized_as_by_the_tokenizer_itself(self, tiny_clip_folder: Path) -> None:
+        scorer = _scorer(tiny_clip_folder)
+        captions = [" ".join(["red"] * n) for n in range(1, 20)]
+        for tokenize in (scorer.tokenize, open_clip.get_tokenizer("ViT-B-32"), _ends_with_a_class_token):
+            scorer = _scorer(tiny_clip_folder)
+            scorer.tokenize = tokenize
+            assert torch.equal(scorer._tokens(captions)[0], tokenize(captions, context_length=scorer._context_length))
 
     def test_captions_stay_embedded_from_one_call_to_the_next(self, tiny_clip_folder: Path) -> None:
         scorer = _scorer(tiny_clip_folder)
@@ -184,13 +229,13 @@ class TestBadInput:
     def test_captions_that_just_fit_are_not_called_long(self, tiny_clip_folder: Path) -> None:
         scorer = _scorer(tiny_clip_folder)
         fits, too_long = " ".join(["red"] * 14), " ".join(["red"] * 15)  # and a start and an end token
-        assert scorer._count_long([fits]) == (0, 16)
-        assert scorer._count_long([fits, too_long]) == (1, 16)
+        assert scorer._tokens([fits])[1] == 0
+        assert scorer._tokens([fits, too_long])[1] == 1
 
     def test_long_captions_are_counted_with_open_clip_s_own_tokenizer_too(self, tiny_clip_folder: Path) -> None:
         scorer = _scorer(tiny_clip_folder)
         scorer.tokenize = open_clip.get_tokenizer("ViT-B-32")
-        assert scorer._count_long(["red " * 75, "red " * 76, "! " * 75, "! " * 76]) == (2, 77)
+        assert scorer._tokens(["red " * 75, "red " * 76, "! " * 75, "! " * 76])[1] == 2
 
     def test_a_truncated_image_is_named(self, tiny_clip_folder: Path) -> None:
         examples = _examples(3)

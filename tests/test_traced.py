@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 import test_curves
+from compbench.adaptive import Adaptive
 from compbench.cli import main
 from compbench.metrics import MATCHING
 from compbench.rules import Rule
 from compbench.store import Run, RunKey, Store
 from compbench.types import Measurement, ScoreMatrix, Task, UsageError
 from compbench_analysis import curves, results, traced
+from compbench_analysis.margins import margins
 from compbench_analysis.render import FORMATS
 from compbench_analysis.weightings import weightings
 
@@ -129,19 +131,18 @@ def test_a_run_of_scores_is_refused_by_the_command(tmp_path: Path, capsys: Captu
 
 def test_a_run_that_stopped_where_it_was_sure_is_refused_with_what_to_do(tmp_path: Path) -> None:
     task = Task("fake", test_curves.fakes.task(3).examples, MATCHING)
-    key = RunKey("fake", task.revision, "model", None, {"schedule": "racing"})
+    key = RunKey("fake", task.revision, "model", None, {"schedule": Adaptive("racing", 4).to_json()})
     run = Store(tmp_path).open(key, task, view={"n_draws": 4})
     run.write_draws(test_curves._bank(4))
     mask = np.ones((2, 2, 4), bool)
     mask[0, 1, 2:] = False
     draws = np.arange(4, dtype=np.int32)
     run.append([Measurement(each.id, draws, np.ones((2, 2, 4), np.float32), mask) for each in task.examples])
-    expected = (
-        r"a run with schedule=racing stops where it is sure\); give the run command again with schedule=full and draws"
-    )
-    for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule):
+    expected = "measured with schedule=racing, which leaves out draws .* needs a run with schedule=full"
+    for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule, margins):
         with pytest.raises(UsageError, match=expected):
             view(run)
+    assert "No ±draws: run " in results.to_text([run])
 
 
 def test_the_draws_part_stands_in_a_column_of_its_own_in_every_format(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from compbench.types import Bools, Ints, Metric, UsageError
 from compbench_analysis import paired, tables
 from compbench_analysis.breakdowns import By
 from compbench_analysis.intervals import Sample, effective_n
-from compbench_analysis.judging import Population, metrics_of
+from compbench_analysis.judging import Outcomes, Population, judged
 from compbench_analysis.paired import Agreement
 from compbench_analysis.signature import labels
 
@@ -165,14 +165,14 @@ def _name(run: Run) -> str:
 
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None) -> Iterator[_Pair]:
     frames = [run.to_frame(rule).set_index("id").sort_index() for run in runs]
-    known = metrics_of(runs[0], replace(rule or runs[0].rule, unconditional=True))
-    metrics = [metric for metric in known if all(metric.name in frame for frame in frames)]
+    found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
+    metrics = [each.metric for name, each in found[0].items() if each.rows and all(name in its for its in found)]
     for a, b in combinations(range(len(runs)), 2):
         yield _Pair(
             names={"task": runs[a].key.task, "a": names[a], "b": names[b], "metric": ""},
             metrics={metric.name: metric for metric in metrics},
             outcomes={
-                each.name: pd.DataFrame({"a": frames[a][each.name], "b": frames[b][each.name]}).dropna().astype(bool)
+                each.name: pd.DataFrame({"a": _by_id(found[a][each.name]), "b": _by_id(found[b][each.name])})
                 for each in metrics
             },
             margins={
@@ -181,6 +181,10 @@ def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None) -> Iter
                 if f"{each.name}_margin" in frames[a] and f"{each.name}_margin" in frames[b]
             },
         )
+
+
+def _by_id(outcomes: Outcomes) -> pd.Series:
+    return pd.Series(outcomes.is_right[:, 0], index=list(outcomes.rows), dtype=bool).sort_index()
 
 
 def _standardised(frame: pd.DataFrame, metric: str) -> pd.Series:

@@ -157,7 +157,7 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
 def _notes(comparison: Comparison) -> Iterator[str]:
     if n_shared := comparison.n_shared_groups:
         yield f"{n_shared} groups hold several examples, of one image or source: p is by sign flips of whole groups."
-        yield "Interval: Newcombe's for paired proportions, over the design effect of the groups (Rao & Scott, 1992)."
+        yield "Interval: Newcombe's for paired proportions, at the groups' effective sample size (Rao & Scott, 1992)."
         yield "Interaction tests and detectable differences need examples that stand alone, and are left out."
     else:
         yield "p: exact McNemar test; a tie is wrong. Interval: Newcombe's for paired proportions (1998, method 10)."

@@ -7,7 +7,7 @@ the draws add to a score's uncertainty does not shrink with more examples, and s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from scipy import stats
 from compbench.types import ErrorTable, Floats, UsageError
 from compbench_analysis import tables
 from compbench_analysis.breakdowns import By
-from compbench_analysis.intervals import interval, standard_error
-from compbench_analysis.judging import Population
+from compbench_analysis.intervals import Sample, interval, standard_error
+from compbench_analysis.judging import Outcomes, Population
 from compbench_analysis.readings import Stored
 from compbench_analysis.resampling import balanced_subsets, half_samples
 from compbench_analysis.signature import labels
@@ -110,7 +110,8 @@ def _by_draws(
         raise UsageError(f"{unfit[0]} draws were asked for; expected 1 to {n_all}, which run {str(run.path)!r} holds")
     prefixes = np.stack([(np.arange(n_all) < each) / each for each in counts])
     subsets = [balanced_subsets(stored.draws.timesteps, each, n_subsets, seed) for each in counts]
-    for row, share, _ in _read(stored, label, by, np.concatenate([prefixes, *subsets])):
+    for row, members in _read(stored, label, by, np.concatenate([prefixes, *subsets])):
+        share = members.shares()
         spread = share[len(counts) :].reshape(len(counts), n_subsets)
         lows, highs = np.percentile(spread, [2.5, 97.5], axis=1)
         for number, count in enumerate(counts):
@@ -127,9 +128,9 @@ def _by_draws(
 def _by_timestep(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -> Iterator[dict[str, Any]]:
     stored = Stored(run, rule)
     bins = _bins(stored, n_bins)
-    for row, share, (lows, highs) in _read(stored, label, by, _within(bins, stored.n_draws)):
-        for members, value, low, high in zip(bins, share, lows, highs, strict=True):
-            yield {**_cell(row), **_described(stored, members), "value": value, "low": low, "high": high}
+    for row, members in _read(stored, label, by, _within(bins, stored.n_draws)):
+        for draws, value, low, high in zip(bins, members.shares(), *members.interval(), strict=True):
+            yield {**_cell(row), **_described(stored, draws), "value": value, "low": low, "high": high}
 
 
 def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -> Iterator[dict[str, Any]]:
@@ -168,8 +169,8 @@ def _monte_carlo(
     run: Run, label: str, by: By, rule: Rule | None, n_resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     stored = Stored(run, rule)
-    for row, share, _ in _read(stored, label, by, half_samples(stored.draws.timesteps, n_resamples, seed)):
-        se, value = float(share.std(ddof=1)), row["value"]
+    for row, members in _read(stored, label, by, half_samples(stored.draws.timesteps, n_resamples, seed)):
+        se, value = float(members.shares().std(ddof=1)), row["value"]
         yield {
             **row,
             "n_draws": stored.n_draws,
@@ -187,8 +188,8 @@ def _by_rule(
         stored = Stored(run, replace(view, target="native", n_draws=n_draws or view.n_draws, reduction=reduction))
         readings = list(weightings(stored.draws, reduction, windows, str(run.path)))
         weights = np.stack([each.weights for each in readings])
-        for row, share, (lows, highs) in _read(stored, label, by, weights):
-            for each, value, low, high in zip(readings, share, lows, highs, strict=True):
+        for row, members in _read(stored, label, by, weights):
+            for each, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
                 how = {"rule": each.name, "source": each.source, "n_draws": int((each.weights > 0).sum())}
                 yield {**_cell(row), **how, "value": value, "low": low, "high": high}
 
@@ -212,18 +213,33 @@ def _groups(run: Run, by: By) -> list[tuple[str, str, list[str]]]:
     return tables.tag_groups(run.examples(), by, run.info["task"].get("tag_order", {}))
 
 
-def _read(
-    stored: Stored, label: str, by: By, readings: Floats
-) -> Iterator[tuple[dict[str, Any], Floats, tuple[Floats, Floats]]]:
-    """Each row of the table with its number [R] under each reading, and the intervals of these over examples."""
+@dataclass(frozen=True)
+class _Members:
+    """The measured examples of a cell, with what they say under each of R readings."""
+
+    outcomes: Outcomes
+    ids: Sequence[str]
+    sample: Sample
+
+    def shares(self) -> Floats:
+        """[R], the metric's number."""
+        is_right = self.outcomes.matrix(self.ids)  # [n, R], too large to copy as floats where R is
+        return self.sample.weights @ is_right if self.sample.is_weighted else is_right.mean(0)
+
+    def interval(self) -> tuple[Floats, Floats]:
+        """Low [R] and high [R] over the sampling of examples."""
+        return interval(self.outcomes.right(self.ids), self.sample)
+
+
+def _read(stored: Stored, label: str, by: By, readings: Floats) -> Iterator[tuple[dict[str, Any], _Members]]:
+    """Each row of the table with its examples under each of the readings."""
     outcomes, population = stored.outcomes(readings), Population(stored.run.examples())
     members = {(column, tag): ids for column, tag, ids in _groups(stored.run, by)}
     for row in tables.tidy(stored.run, by, stored.rule).to_dict("records"):
         row = {**{str(name): each for name, each in row.items()}, "model": label}
         its = outcomes[row["metric"]]
-        ids = its.measured(members[row["column"], row["tag"]])
-        sample, right = population.sample(its.metric, ids), its.right(ids)
-        yield row, sample.mean(right), interval(right, sample)
+        if ids := its.measured(members[row["column"], row["tag"]]):
+            yield row, _Members(its, ids, population.sample(its.metric, ids))
 
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,9 +38,13 @@ class Outcomes:
         """Those of `ids` that were measured, sorted, so that the order of a task's examples changes no bit."""
         return sorted(each for each in ids if each in self.rows)
 
+    def matrix(self, ids: Sequence[str]) -> Bools:
+        """[len(ids), R] of examples that were measured."""
+        return self.is_right[self._at(ids)]
+
     def right(self, ids: Sequence[str]) -> Floats:
-        """[R, len(ids)] of examples that were measured: 1 where they are right, else 0."""
-        return self.is_right[self._at(ids)].T.astype(np.float64)
+        """[R, len(ids)]: 1 where they are right, else 0."""
+        return self.matrix(ids).T.astype(np.float64)
 
     def n_tied(self, ids: Sequence[str]) -> float:
         """How many of them are wrong only because of a tie, the mean over R."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FORMATS", "Grid", "count", "duration", "records", "render", "size"]
+__all__ = ["FORMATS", "Grid", "count", "duration", "percent", "records", "render", "size"]
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -60,6 +60,18 @@ def records(rows: Iterable[Mapping[str, Any]], style: str) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue().rstrip("\n")
+
+
+def percent(value: float | None, low: float | None, high: float | None) -> str:
+    """A fraction as percent with its interval, padded so that a column of them lines up.
+
+    >>> percent(0.5, 0.25, 0.75), percent(1.0, None, None)
+    (' 50.0 [25.0, 75.0]', '100.0')
+    """
+    if value is None:
+        return "    –"
+    interval = "" if low is None or high is None else f" [{100 * low:4.1f}, {100 * high:.1f}]"
+    return f"{100 * value:5.1f}{interval}"
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from compbench_analysis.intervals import METHODS
 from compbench_analysis.render import Grid, count, duration, records, render
 from compbench_analysis.seeds import Family, alone, families
 from compbench_analysis.signature import labels, partial, signature
+from compbench_analysis.summary import summary
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
@@ -56,7 +57,7 @@ def to_text(
     each_seed: bool = False,
     draws: bool = True,
 ) -> str:
-    """The runs in one of render.FORMATS: one table for each task, its runs in the order given.
+    """The runs in one of render.FORMATS: one table for each task, its runs in the order given, and a summary of all.
 
     csv and json are `tables.over_seeds` with the signature, the cost and the folder of its run on each row.
     with_published adds what others have published of the task, each row with its source and protocol; each_seed shows
@@ -66,7 +67,11 @@ def to_text(
     parts = _by_task(runs)
     if style in ("csv", "json"):
         return records((row for part in parts for row in _rows(part, look)), style)
-    return "\n\n\n".join(render(_grids(part, look), style) for part in parts)
+    shown = [render(_grids(part, look), style) for part in parts]
+    if len(parts) > 1:
+        read = tables.tidy if each_seed else tables.over_seeds
+        shown.append(render([summary(pd.concat([read(part, rule=rule) for part in parts]))], style))
+    return "\n\n\n".join(shown)
 
 
 def cost(run: Run) -> Cost:

@@ -1,15 +1,19 @@
 """Scores by cosine similarity of image and caption embeddings.
 
-Each image of a run and each distinct caption is embedded once; embeddings are float32, cosines float64.
+Each distinct image and caption of a run is embedded once, in full batches across examples; embeddings are float32
+whatever the towers are, cosines float64.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -33,17 +37,13 @@ from compbench_baselines.templates import class_embeddings, templates_for
 
 __all__ = ["ClipScorer"]
 
-_FIRST_BATCH_SIZE = {"cpu": 32}  # a batch fills the cores; elsewhere 256, halved where memory does not suffice
+_BATCH_SIZE = {"cpu": 64}  # pictures of 224 px; elsewhere 256, halved where memory does not suffice
+_SMALL_PICTURES = 8  # of them up to so many times as many make a batch
+_CAPTIONS_A_PICTURE = 4  # in a batch: the text tower is the smaller one
 _MAX_DECODERS = 8
 _MAX_CAPTIONS = 65_536  # remembered from one call to the next
 
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Consecutive examples whose images, where not seen before, fill a batch."""
-
-    examples: Sequence[Example]
-    new_images: Sequence[Image]
+Key = TypeVar("Key", bound=Hashable)
 
 
 class ClipScorer:
@@ -68,6 +68,7 @@ class ClipScorer:
         self._captions: dict[str, Floats] = {}  # -> [d] float32 of unit length
         self._templates = templates
         self._ensembles: Mapping[str, Floats] = {}  # captions of a classification task, by what their class stands for
+        self._n_long = 0
 
     @classmethod
     def on_device(
@@ -82,7 +83,7 @@ class ClipScorer:
     ) -> ClipScorer:
         """The scorer on the runtime's device."""
         device = pick_device(runtime.device)
-        batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(device.type, 256)
+        batch_size = runtime.batch_size or _batch_size(model, device)
         return cls(
             model,
             transform,
@@ -102,38 +103,60 @@ class ClipScorer:
         self._ensembles = class_embeddings(task, chosen, self._embed_texts) if chosen else {}
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
-        """The cosines of each example, group by group; an empty caption is found before anything runs."""
+        """The cosines of each example as soon as it is embedded; an empty caption is found before anything runs."""
+        examples = list(examples)
         _refuse_empty_captions(examples)
         if len(self._captions) > _MAX_CAPTIONS:
             self._captions.clear()
         self._captions.update(self._ensembles)
-        self._note_long_captions(_distinct(caption for example in examples for caption in example.captions))
-        images: dict[Image, Floats] = {}  # -> [d] float32 of unit length
-        with ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1)) as pool:
-            for group, pixels in _decoded_ahead(_group(examples, self.batch_size), self.transform, pool):
-                if pixels:
-                    embedded = self._embed(self.model.encode_image, torch.stack(pixels).to(self.dtype))
-                    images.update(zip(group.new_images, embedded, strict=True))
-                self._embed_captions(group.examples)
-                for example in group.examples:
-                    yield ScoreMatrix(example.id, self._cosines(example, images))
+        self._n_long = 0
+        with _decoders() as pool:
+            images = _Embeddings([each.images for each in examples], lambda keys: self._embed_images(keys, pool))
+            captions = _Embeddings([each.captions for each in examples], self._embed_captions, self._captions)
+            for example in examples:
+                scores = _cosines(example, images.of(example.images), captions.of(example.captions))
+                yield ScoreMatrix(example.id, scores)
+        if self._n_long:
+            self._say(
+                f"{self._n_long} of {captions.n_new} captions are longer than the text encoder's context "
+                f"({self._context_length} tokens); it reads their beginning"
+            )
 
-    def _embed_captions(self, examples: Sequence[Example]) -> None:
-        captions = _distinct(caption for example in examples for caption in example.captions)
-        if new := [caption for caption in captions if caption not in self._captions]:
-            self._captions.update(zip(new, self._embed_texts(new), strict=True))
+    def _embed_images(self, images: Iterable[Image], pool: ThreadPoolExecutor) -> Iterator[tuple[list[Image], Floats]]:
+        """Batch by batch; one is decoded while the one before it is embedded."""
+        decoding: deque[tuple[list[Image], list[Future[Tensor]]]] = deque()
+        for batch in _batches(images, lambda: self.batch_size):
+            decoding.append((batch, [pool.submit(self._pixels, image) for image in batch]))
+            if len(decoding) > 1:
+                yield self._embed_decoded(*decoding.popleft())
+        while decoding:
+            yield self._embed_decoded(*decoding.popleft())
+
+    def _embed_decoded(self, images: list[Image], pixels: list[Future[Tensor]]) -> tuple[list[Image], Floats]:
+        return images, self._embed(self.model.encode_image, torch.stack([each.result() for each in pixels]))
+
+    def _embed_captions(self, captions: Iterable[str]) -> Iterator[tuple[list[str], Floats]]:
+        for batch in _batches(captions, lambda: _CAPTIONS_A_PICTURE * self.batch_size):
+            tokens, n_long = self._tokens(batch)
+            self._n_long += n_long
+            yield batch, self._embed(self.model.encode_text, tokens, _CAPTIONS_A_PICTURE)
 
     def _embed_texts(self, texts: Sequence[str]) -> Floats:
-        return self._embed(self.model.encode_text, self.tokenize(list(texts)))
+        """[n, d] of unit length, for the prompts of classes."""
+        tokens, _ = self._tokens(list(texts))
+        return self._embed(self.model.encode_text, tokens, _CAPTIONS_A_PICTURE)
+
+    def _pixels(self, image: Image) -> Tensor:
+        return self.transform(image.decode()).to(self.dtype)
 
     @torch.inference_mode()
-    def _embed(self, encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Floats:
-        """[n, d] float32 of unit length, in batches that are halved when memory runs out."""
+    def _embed(self, encode: Callable[[Tensor], Tensor], inputs: Tensor, times: int = 1) -> Floats:
+        """[n, d] float32 of unit length, `times` batch sizes at once; the size is halved when memory runs out."""
         embedded: list[Tensor] = []
         start = 0
         with full_float32():
             while start < len(inputs):
-                features = _try(encode, inputs[start : start + self.batch_size].to(self.device))
+                features = _try(encode, inputs[start : start + times * self.batch_size].to(self.device))
                 if features is None:
                     self.batch_size = halved(self.batch_size, self.device, self._say)
                     continue
@@ -141,83 +164,127 @@ class ClipScorer:
                 start += len(features)
         return torch.cat(embedded).cpu().numpy()
 
-    def _cosines(self, example: Example, images: Mapping[Image, Floats]) -> Floats:
-        """[I, C] float64; RunError where one is not a number."""
-        captions = np.stack([self._captions[caption] for caption in example.captions]).astype(np.float64)
-        # summed row by row, not by a matrix product: equal captions then get equal bits, whatever their place
-        scores = np.stack([(captions * images[image]).sum(-1) for image in example.images])
-        for i, c in np.argwhere(~np.isfinite(scores)):
-            raise RunError(
-                f"example {example.id!r}: the score of image {example.images[i].name!r} and caption "
-                f"{example.captions[c]!r} is {scores[i, c]}; expected a number: try --dtype float32, or fetch the "
-                "weights again"
-            )
-        return scores
-
-    def _note_long_captions(self, captions: Sequence[str]) -> None:
-        fresh = [caption for caption in captions if caption not in self._captions]
-        n_long, length = self._count_long(fresh)
-        if n_long:
-            self._say(
-                f"{n_long} of {len(fresh)} captions are longer than the text encoder's context "
-                f"({length} tokens); it reads their beginning"
-            )
-
-    def _count_long(self, captions: Sequence[str]) -> tuple[int, int]:
-        """How many captions have more tokens than the context holds, and how many it holds."""
-        length = int(getattr(self.tokenize, "context_length", None) or self.model.context_length)
-        if not captions:
-            return 0, length
-        padding = getattr(getattr(self.tokenize, "tokenizer", None), "pad_token_id", None) or 0
-        n_tokens, n_with_room = (
-            (self.tokenize(list(captions), context_length=room) != padding).sum(1) for room in (length, length + 1)
+    def _tokens(self, captions: list[str]) -> tuple[Tensor, int]:
+        """[n, context_length], and how many captions have more tokens than that: those it cuts off."""
+        length = self._context_length
+        roomy = self._tokenized(captions, length + 1)
+        used, tokens = self._n_used(roomy), roomy[:, :length].clone()
+        # a tokenizer pads at the end, so only captions that fill the context have to be tokenized for it again
+        near = (
+            list(range(len(captions)))
+            if self._is_closed_at_the_end
+            else torch.nonzero(used >= length - 2)[:, 0].tolist()
         )
-        return int((n_with_room > n_tokens).sum()), length
+        if not near:
+            return tokens, 0
+        tokens[near] = self._tokenized([captions[n] for n in near], length)
+        return tokens, int((used[near] > self._n_used(tokens[near])).sum())
+
+    def _tokenized(self, captions: list[str], length: int) -> Tensor:
+        return self.tokenize(captions, context_length=length)
+
+    def _n_used(self, tokens: Tensor) -> Tensor:
+        """[n]: up to where each row holds other tokens than padding."""
+        padding = getattr(getattr(self.tokenize, "tokenizer", None), "pad_token_id", None) or 0
+        return ((tokens != padding) * torch.arange(1, tokens.shape[1] + 1)).amax(1)
+
+    @cached_property
+    def _context_length(self) -> int:
+        return int(getattr(self.tokenize, "context_length", None) or self.model.context_length)
+
+    @cached_property
+    def _is_closed_at_the_end(self) -> bool:
+        """Whether the last place of a row is taken even by a short caption: then more room moves it."""
+        tight, roomy = (self._tokenized(["a"], self._context_length + room) for room in (0, 1))
+        return not torch.equal(tight, roomy[:, :-1])
 
 
-def _distinct(captions: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(captions))
+class _Embeddings(Generic[Key]):
+    """Embeds each distinct item once, in full batches and in the order in which groups of them are asked for.
+
+    What no group needs any more is forgotten, unless the caller's `kept` has room for all.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[tuple[Key, ...]],
+        embed: Callable[[Iterable[Key]], Iterator[tuple[list[Key], Floats]]],
+        kept: dict[Key, Floats] | None = None,
+    ) -> None:
+        # one tuple is often shared by many examples: it is looked through once
+        self._groups_left = Counter(map(id, groups))
+        distinct = {id(group): group for group in groups}.values()
+        self._uses_left = Counter(item for group in distinct for item in group)
+        self._embedded: dict[Key, Floats] = {} if kept is None else kept
+        new = [item for item in self._uses_left if item not in self._embedded]
+        self.n_new = len(new)
+        self._batches = embed(new)
+        self._is_kept = kept is not None and len(self._uses_left) <= _MAX_CAPTIONS
+        self._last: tuple[tuple[Key, ...], Floats] | None = None
+
+    def of(self, group: tuple[Key, ...]) -> Floats:
+        """[n, d] float64 of a group, which is then done with."""
+        if self._last is None or self._last[0] is not group:
+            while any(item not in self._embedded for item in group):
+                items, embedded = next(self._batches)
+                self._embedded.update(zip(items, embedded, strict=True))
+            self._last = group, np.stack([self._embedded[item] for item in group]).astype(np.float64)
+        self._groups_left[id(group)] -= 1
+        if not self._is_kept and not self._groups_left[id(group)]:
+            self._uses_left.subtract(group)
+            for item in dict.fromkeys(group):
+                if not self._uses_left[item]:
+                    del self._embedded[item]
+        return self._last[1]
+
+
+def _cosines(example: Example, images: Floats, captions: Floats) -> Floats:
+    """[I, C] float64; RunError where one is not a number."""
+    # summed row by row, not by a matrix product: equal captions then get equal bits, whatever their place
+    scores = np.stack([(captions * image).sum(-1) for image in images])
+    for i, c in np.argwhere(~np.isfinite(scores)):
+        raise RunError(
+            f"example {example.id!r}: the score of image {example.images[i].name!r} and caption "
+            f"{example.captions[c]!r} is {scores[i, c]}; expected a number: try --dtype float32, or fetch the "
+            "weights again"
+        )
+    return scores
 
 
 def _refuse_empty_captions(examples: Iterable[Example]) -> None:
+    seen: set[int] = set()
     for example in examples:
+        if id(example.captions) in seen:
+            continue
+        seen.add(id(example.captions))
         for number, caption in enumerate(example.captions):
             if not caption.strip():
                 raise DataError(f"example {example.id!r}: caption {number} is empty; expected words to score")
 
 
-def _group(examples: Iterable[Example], n_images: int) -> Iterator[_Group]:
-    """Groups of whole examples; an image is new in the first group that shows it."""
-    seen: set[Image] = set()
-    held: list[Example] = []
-    new_images: dict[Image, None] = {}
-    for example in examples:
-        held.append(example)
-        new_images.update((image, None) for image in example.images if image not in seen)
-        if len(new_images) >= n_images:
-            yield _Group(held, list(new_images))
-            seen.update(new_images)
-            held, new_images = [], {}
-    if held:
-        yield _Group(held, list(new_images))
+def _batch_size(model: nn.Module, device: torch.device) -> int:
+    """Pictures that keep the device busy: so many of 224 px, and more of small ones."""
+    size = getattr(getattr(model, "visual", None), "image_size", 224)
+    side = max(size) if isinstance(size, tuple) else int(size)
+    times = min(max((224 / side) ** 2, 1), _SMALL_PICTURES)
+    return int(_BATCH_SIZE.get(device.type, 256) * times)
 
 
-def _decoded_ahead(
-    groups: Iterable[_Group], transform: Callable[[PIL.Image.Image], Tensor], pool: ThreadPoolExecutor
-) -> Iterator[tuple[_Group, list[Tensor]]]:
-    """Each group and its pixels, while the next group is being decoded."""
-    waiting: tuple[_Group, list[Future[Tensor]]] | None = None
-    for group in groups:
-        started = group, [pool.submit(_pixels, image, transform) for image in group.new_images]
-        if waiting:
-            yield waiting[0], [future.result() for future in waiting[1]]
-        waiting = started
-    if waiting:
-        yield waiting[0], [future.result() for future in waiting[1]]
+def _batches(items: Iterable[Key], size: Callable[[], int]) -> Iterator[list[Key]]:
+    """As large as `size` says when a batch is begun."""
+    left = iter(items)
+    while batch := list(islice(left, size())):
+        yield batch
 
 
-def _pixels(image: Image, transform: Callable[[PIL.Image.Image], Tensor]) -> Tensor:
-    return transform(image.decode())
+@contextmanager
+def _decoders() -> Generator[ThreadPoolExecutor]:
+    """Threads that decode pictures; at the end what they have not begun is dropped."""
+    pool = ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _try(encode: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor | None:

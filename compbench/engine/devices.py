@@ -19,14 +19,22 @@ def pick_device(name: str = "auto") -> torch.device:
     """The device by name; `auto` is the first of cuda, mps and cpu that works here. UsageError when it is not there.
 
     `auto:2` is `auto` for the third process of a machine: where there are CUDA devices it takes the third, and so
-    around when there are fewer devices than processes.
+    around when there are fewer devices than processes. A CUDA device becomes torch's current one: what is not told
+    otherwise, streams and events among it, belongs to that.
     """
+    device = _named(name)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    return device
+
+
+def _named(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, is_there in available.items() if is_there))
     if name.startswith("auto:") and name[5:].isdecimal():
         n_devices = torch.cuda.device_count() if available["cuda"] else 0
-        return torch.device("cuda", int(name[5:]) % n_devices) if n_devices else pick_device()
+        return torch.device("cuda", int(name[5:]) % n_devices) if n_devices else _named("auto")
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -13,7 +13,7 @@ from compbench.engine.denoiser import Conditioning, Denoiser
 from compbench.engine.devices import full_float32, halved, is_out_of_memory, lost_device
 from compbench.types import Floats, Ints
 
-__all__ = ["ErrorEngine", "Pending", "first_batch_size"]
+__all__ = ["ErrorEngine", "Pending", "first_batch_size", "on_device"]
 
 _LARGEST_BATCH = 64  # beyond it a U-Net of Stable Diffusion gains nothing
 _CPU_POSITIONS = 2048  # latent positions a batch: what stays in a core's cache
@@ -23,13 +23,14 @@ _CPU_POSITIONS = 2048  # latent positions a batch: what stays in a core's cache
 class Pending:
     """Errors on their way to the host."""
 
-    _errors: Tensor  # [R, J]
+    _errors: Tensor  # [R, J], on the host
     _copied: torch.cuda.Event | None
+    _device: torch.device  # where they were measured
 
     def result(self) -> Floats:
         """[R, J] float32; waits until they are there. RunError when the device is lost."""
         if self._copied is not None:
-            with lost_device(self._errors.device):
+            with lost_device(self._device):
                 self._copied.synchronize()
         return self._errors.numpy()
 
@@ -64,7 +65,7 @@ class ErrorEngine:
     def start(self, latents: Tensor, conditioning: Conditioning, jobs: Ints) -> Pending:
         """The same without waiting for a CUDA device: what it has to do is queued when this returns."""
         device = self.denoiser.device
-        rows = _on_device(torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)), device)
+        rows = on_device(torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)), device)
         errors = torch.empty((len(self.reductions), len(jobs)), dtype=torch.float32, device=device)
         start = 0
         with full_float32(), lost_device(device):
@@ -100,7 +101,7 @@ class ErrorEngine:
         if self.noise.device == draw.device:
             return self.noise[draw]
         filled = np.concatenate([draws, np.repeat(draws[-1:], len(draw) - len(draws))])
-        return _on_device(self.noise[torch.from_numpy(filled)], draw.device)
+        return on_device(self.noise[torch.from_numpy(filled)], draw.device)
 
 
 def first_batch_size(denoiser: Denoiser, run_batch: Callable[[int], object]) -> int:
@@ -119,7 +120,7 @@ def first_batch_size(denoiser: Denoiser, run_batch: Callable[[int], object]) -> 
     return 1 << max(0, min(fitting, _LARGEST_BATCH).bit_length() - 1)  # a power of two
 
 
-def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     """A copy that a CUDA device fetches when it comes to it, so that the host need not wait."""
     if device.type != "cuda":
         return tensor.to(device)
@@ -128,12 +129,12 @@ def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _to_host(errors: Tensor) -> Pending:
     if errors.device.type != "cuda":
-        return Pending(errors.cpu(), None)
+        return Pending(errors.cpu(), None, errors.device)
     host = torch.empty(errors.shape, dtype=errors.dtype, pin_memory=True)
     host.copy_(errors, non_blocking=True)
     copied = torch.cuda.Event()
-    copied.record()
-    return Pending(host, copied)
+    copied.record(torch.cuda.current_stream(errors.device))  # of this device, whichever is the current one
+    return Pending(host, copied, errors.device)
 
 
 def _peak_bytes(device: torch.device, run_batch: Callable[[int], object], size: int) -> int:

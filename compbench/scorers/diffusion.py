@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -23,8 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.adaptive import Adaptive, Weighted
 from compbench.engine.denoiser import Conditioning, Denoiser
+from compbench.engine.devices import lost_device
 from compbench.engine.draws import DrawBank
-from compbench.engine.errors import ErrorEngine, Pending, first_batch_size
+from compbench.engine.errors import ErrorEngine, Pending, first_batch_size, on_device
 from compbench.scorers.work import Fault, PolicyOf, Work
 from compbench.types import (
     Classes,
@@ -135,7 +136,7 @@ class DiffusionClassifier:
         """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""
         example = examples[0]
         n_jobs = self.n_draws * sum(len(each.images) * len(each.captions) for each in examples)
-        engine = self._engine(n_jobs, example, lambda evaluations: None)
+        engine = self._engine(n_jobs, example, lambda evaluations: None, will_run=False)
         latents, states = self._first_pair(example)
         jobs = np.zeros((engine.batch_size, 3), dtype=np.int64)
         jobs[:, 2] = np.arange(engine.batch_size) % self.n_draws
@@ -169,8 +170,9 @@ class DiffusionClassifier:
         n_all = self.n_draws * sum(len(each.images) * len(self._captions(each)) for each in examples)
         return n_all - sum(int(each.measured[..., each.draws < self.n_draws].sum()) for each in known.values())
 
-    def _engine(self, n_jobs: int, example: Example, advance: Callable[[int], None]) -> ErrorEngine:
-        self._compile_if_it_pays(n_jobs)
+    def _engine(
+        self, n_jobs: int, example: Example, advance: Callable[[int], None], *, will_run: bool = True
+    ) -> ErrorEngine:
         timesteps = torch.from_numpy(self.bank.timesteps[: self.n_draws]).to(self.device)
         engine = ErrorEngine(
             self.denoiser,
@@ -184,6 +186,8 @@ class DiffusionClassifier:
         if self._batch_size is None:
             self._batch_size = first_batch_size(self.denoiser, self._probe(engine, example))
         engine.batch_size = max(1, min(self._batch_size, n_jobs))
+        if will_run:  # once the batch size is known: each shape is compiled anew
+            self._compile_if_it_pays(n_jobs)
         return engine
 
     def _compile_if_it_pays(self, n_jobs: int) -> None:
@@ -205,10 +209,11 @@ class DiffusionClassifier:
     def _probe(self, engine: ErrorEngine, example: Example) -> Callable[[int], object]:
         """A function that runs one batch of a size."""
         silent = ErrorEngine(self.denoiser, engine.noise, engine.timesteps, 1, reductions=self.reductions)
+        pair = cache(self._first_pair)  # encoded before memory is measured
 
         def run_batch(size: int) -> object:
             silent.batch_size = size
-            return silent.errors(*self._first_pair(example), np.zeros((size, 3), dtype=np.int64))
+            return silent.errors(*pair(example), np.zeros((size, 3), dtype=np.int64))
 
         return run_batch
 
@@ -280,7 +285,8 @@ class _Line:
             yield from self._handed_on(*queued.popleft())
 
     def _begin(self, work: Work) -> None:
-        work.place(self._latents.rows(work.example.images), self._states.rows(work.captions))
+        with lost_device(self._engine.denoiser.device):
+            work.place(self._latents.rows(work.example.images), self._states.rows(work.captions))
         self._active.append(work)
 
     def _chunk(self, others: Iterator[Work]) -> list[tuple[Work, int]]:
@@ -368,7 +374,8 @@ class _Shelf(Generic[Key]):
             taken = [self._free.pop() for _ in lacking]
             self._row |= zip(lacking, taken, strict=True)
             for name, each in encoded.items():
-                self.tensors[name][taken] = each
+                rows = on_device(torch.tensor(taken), each.device)
+                self.tensors[name].index_copy_(0, rows, each)
         return [self._row[key] for key in keys]
 
     def release(self, keys: Iterable[Key]) -> None:

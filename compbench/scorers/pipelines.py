@@ -29,6 +29,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from compbench import hub
 from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target, reduced
+from compbench.engine.errors import on_device
 from compbench.scorers.images import Transform
 from compbench.types import DataError, Source
 
@@ -111,7 +112,7 @@ class StableDiffusionDenoiser:
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """[I, c, h, w]: the mean of the posterior, not a sample, shifted and scaled as trained."""
         means = [
-            self._vae.encode(some.to(self.device, self._precision.encoders), return_dict=False)[0].mean
+            self._vae.encode(on_device(some, self.device).to(self._precision.encoders), return_dict=False)[0].mean
             for some in pixels.split(_ENCODED_AT_ONCE)
         ]
         means = torch.cat(means).to(self._precision.arithmetic)

@@ -1,6 +1,6 @@
 # pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false
 # (diffusers annotates its constructors and outputs too narrowly)
-"""The recipe of `tiny-dit`: `python -m compbench.tiny.train_dit --work DIR` (one CPU core, about half an hour).
+"""The recipe of `tiny-dit`: `python -m compbench.tiny.train_dit --work DIR` (one CPU core, a quarter to half an hour).
 
 Three resumable stages: an autoencoder, the encoded training pictures, and a class-conditional DiT with learned
 variance. All three see the training split of the task `digits` alone, of which every eighth picture is kept back to

@@ -75,6 +75,7 @@ def browser(section: Section, shown: Shown, by: By = None) -> dict[str, Any]:
         "columns": list(columns),
         "captions": list(distinct) if shown.has_captions else [],
         "pictures": list(shown.album.uris),
+        "sizes": [list(size) for size in shown.album.sizes],
         "examples": rows,
     }
 

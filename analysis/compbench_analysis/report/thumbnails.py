@@ -27,6 +27,7 @@ class Album:
     """The pictures of a page."""
 
     uris: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]  # of each in pixels, so that the page keeps its place while they load
     place: Mapping[Image, int]  # into uris; None of it where a picture could not be read, or there was no room
     notes: tuple[str, ...] = ()
 
@@ -42,18 +43,20 @@ def album(images: Iterable[Image], budget_bytes: int = _BUDGET_BYTES) -> Album:
     place: dict[Image, int] = {}
     row_of: dict[str, int] = {}  # digest of a thumbnail -> its row
     uris: list[str] = []
+    sizes: list[tuple[int, int]] = []
     unreadable: list[str] = []
     for image in kept:
         try:
-            encoded = _encoded(image.decode(), allowance)
+            encoded, size = _encoded(image.decode(), allowance)
         except DataError as error:
             unreadable.append(str(error))
             continue
         row = row_of.setdefault(hashlib.sha256(encoded).hexdigest(), len(uris))
         if row == len(uris):
             uris.append(data_uri(encoded, "image/webp"))
+            sizes.append(size)
         place[image] = row
-    return Album(tuple(uris), place, tuple(_notes(len(distinct), len(kept), unreadable)))
+    return Album(tuple(uris), tuple(sizes), place, tuple(_notes(len(distinct), len(kept), unreadable)))
 
 
 def data_uri(content: bytes, media_type: str) -> str:
@@ -61,18 +64,18 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _encoded(picture: PIL.Image.Image, allowance: int) -> bytes:
-    """WebP of at most `allowance` bytes, or as small as the last rung makes it; drawings stay without loss."""
+def _encoded(picture: PIL.Image.Image, allowance: int) -> tuple[bytes, tuple[int, int]]:
+    """WebP of at most `allowance` bytes, or as small as the last rung makes it, and its size; drawings keep all."""
     flat = _flat(picture)
     if max(flat.size) <= _RUNGS[0][0] and len(exact := _webp(flat, lossless=True)) <= allowance:
-        return exact
+        return exact, flat.size
     encoded, small = b"", flat.copy()
     for side, quality in _RUNGS:
         small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
         encoded = _webp(small, quality=quality)
         if len(encoded) <= allowance:
             break
-    return encoded
+    return encoded, small.size
 
 
 def _flat(picture: PIL.Image.Image) -> PIL.Image.Image:

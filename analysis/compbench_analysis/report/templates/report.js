@@ -74,9 +74,10 @@ function picture(data, example, position) {
   const row = example.p[position];
   const name = example.n[position];
   const label = `image ${position + 1}`;
+  const [width, height] = data.sizes[row] || [];
   const shown =
     row >= 0
-      ? make("img", { src: data.pictures[row], alt: `${label}: ${name}`, decoding: "async", loading: "lazy" })
+      ? make("img", { width, height, alt: `${label}: ${name}`, decoding: "async", loading: "lazy", src: data.pictures[row] })
       : make("div", { className: "no-picture" }, name || "no picture");
   return make("figure", { title: name }, shown, make("figcaption", {}, String(position + 1)));
 }
