@@ -103,8 +103,8 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
             _check_count(name, getattr(request, name))
     label, spec = model_spec(request, say)
     task = _task(request)
-    if getattr(spec, "label_space", "") and task.labelled is not None:  # a model that knows labels, not words
-        task = task.labelled
+    if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
+        task = _labelled(task, label, space)
     spec = spec.for_task(task.name)
     spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
@@ -181,6 +181,16 @@ def _classes(task: Task) -> dict[str, tuple[str, ...]]:
             "tag 'class'); use limit"
         )
     return class_of
+
+
+def _labelled(task: Task, label: str, space: str) -> Task:
+    """The task as a model of labels takes it; UsageError, before any weights are fetched, where it knows others."""
+    task = task.labelled or task
+    its = None if task.classes is None or task.classes.labels is None else task.classes.label_space
+    if its != space:
+        has = f"has classes of {its!r}" if its else "has no classes with such labels"
+        raise UsageError(f"{label} knows the labels of {space!r} alone; task {task.name!r} {has}: choose another model")
+    return task
 
 
 def _task(request: Request) -> Task:

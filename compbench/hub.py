@@ -112,9 +112,7 @@ def explain(error: BaseException, repo: str, repo_type: RepoType = "model") -> D
     """
     what = f"data set {repo!r}" if repo_type == "dataset" else f"model {repo!r}"
     page = f"https://huggingface.co/{'datasets/' if repo_type == 'dataset' else ''}{repo}"
-    instead = (
-        "a local copy with --data PATH" if repo_type == "dataset" else "a local copy with --model sd:PATH or the like"
-    )
+    instead = "a local copy with --data PATH" if repo_type == "dataset" else "a local copy with -o folder=PATH"
     for cause in _chain(error):
         if (reason := _reason(cause, page, instead)) is not None:
             return DataError(f"{what} {reason}")

@@ -82,8 +82,9 @@ class Image:
         except (OSError, SyntaxError, ValueError) as error:
             is_no_picture = isinstance(error, PIL.UnidentifiedImageError)
             why = "it is no picture that Pillow knows" if is_no_picture else str(error)
+            where = f" ({self.source})" if isinstance(self.source, Path) else ""
             raise DataError(
-                f"image {self.name!r} cannot be decoded ({why}); expected a whole PNG, JPEG or other picture: "
+                f"image {self.name!r}{where} cannot be decoded ({why}); expected a whole PNG, JPEG or other picture: "
                 "fetch or copy it again"
             ) from error
         return opened

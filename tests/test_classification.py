@@ -266,7 +266,7 @@ class TestListed:
         folder = layouts.food101(tmp_path, _names("food101")) / "food-101"
         (folder / "images" / "waffles" / "700.jpg").write_bytes(b"\xff\xd8 cut off")
         task = classification.food101(tmp_path)
-        with pytest.raises(DataError, match=r"image 'test/waffles/700\.jpg' cannot be decoded"):
+        with pytest.raises(DataError, match=r"image 'test/waffles/700\.jpg' .*700\.jpg\) cannot be decoded"):
             task.examples[-1].images[0].decode()
 
 

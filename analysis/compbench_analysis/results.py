@@ -166,8 +166,9 @@ def _grids(runs: Sequence[Run], look: _Look) -> list[Grid]:
         *_repeats(members, frame),
         *reasons,
     ]
-    n_all, kind = count(runs[0].info["n_task_examples"]), "Wilson" if methods in ([], ["wilson"]) else methods[-1]
-    title = f"{runs[0].key.task}, {n_all} examples: percent right [{kind} 95 % interval]; n in parentheses"
+    n_all = count(runs[0].info["n_task_examples"])
+    kind = {0: "Wilson ", 1: f"{(methods or [''])[0]} ".replace("wilson", "Wilson")}.get(len(methods), "")
+    title = f"{runs[0].key.task}, {n_all} examples: percent right [{kind}95 % interval]; n in parentheses"
     signatures = tuple(signature(run, look.rule) for run in runs)
     savings = [words for run, label in zip(runs, labels(runs), strict=True) if (words := raced.saved(run, label))]
     return [
