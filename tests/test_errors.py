@@ -98,3 +98,13 @@ def test_the_counter_of_host_synchronisations_sees_each_kind(wait):
     with torch.inference_mode(), HostSyncs() as syncs:
         wait(torch.tensor([1.0]))
     assert syncs.n == 1
+
+
+def test_a_device_that_is_lost_is_said_with_how_to_go_on():
+    class Lost(RecordingDenoiser):
+        def residual(self, *inputs):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nand much more")
+
+    denoiser = Lost()
+    with pytest.raises(RunError, match=r"the device cpu failed \(CUDA error: an illegal.*give the same command again"):
+        engine_of(denoiser, 2).errors(*inputs(denoiser), JOBS)

@@ -23,7 +23,7 @@ def pick_device(name: str = "auto") -> torch.device:
     otherwise, streams and events among it, belongs to that.
     """
     device = _named(name)
-    if device.type == "cuda" and device.index is not None:
+    if device.type == "cuda" and device.index is not None:  # pyright: ignore[reportUnnecessaryComparison]
         torch.cuda.set_device(device)
     return device
 
