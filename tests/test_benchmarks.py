@@ -31,7 +31,7 @@ def answer(*arguments: str) -> Any:
 
 
 def test_every_loop_measures_the_same_decisions_and_ours_waits_least() -> None:
-    rows = answer("tests.benchmarks.engine", "--examples", "3", "--draws", "64", "--repeats", "1")["rows"]
+    rows = answer("tests.benchmarks.engine", "--examples", "3", "--draws", "64", "--repeats", "1")
     assert [row["name"] for row in rows] == ["literal", "diffusers", "eager", "compiled", "racing"]
     assert all(list(row) == COLUMNS for row in rows)
     literal, diffusers, eager, compiled, racing = rows

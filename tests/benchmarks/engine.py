@@ -90,7 +90,8 @@ def main() -> None:
         return
     rows, where = measure(subject, arguments.repeats, arguments.risk)
     if arguments.json:
-        print(json.dumps({**where, "rows": [asdict(row) for row in rows]}, indent=2))
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+        print(json.dumps(where, indent=2), file=sys.stderr)
     else:
         _print(rows, where)
 
