@@ -19,6 +19,7 @@ _BUDGET_BYTES = 9_000_000  # of all pictures; a third more as text
 _FEWEST_BYTES = 600  # of a picture that still shows something
 # the longer side in pixels and the WebP quality, tried in this order until a picture is small enough
 _RUNGS = ((160, 78), (160, 55), (128, 45), (96, 38), (72, 32), (48, 28), (32, 15), (24, 1))
+_LARGEST = _RUNGS[0][0]
 _PAPER = "white"
 
 
@@ -41,21 +42,23 @@ def album(images: Iterable[Image], budget_bytes: int = _BUDGET_BYTES) -> Album:
     kept = distinct[: budget_bytes // _FEWEST_BYTES]
     allowance = budget_bytes // max(1, len(kept))
     place: dict[Image, int] = {}
-    row_of: dict[str, int] = {}  # digest of a thumbnail -> its row
+    row_of: dict[bytes, int] = {}  # digest of what is seen -> its row
     uris: list[str] = []
     sizes: list[tuple[int, int]] = []
     unreadable: list[str] = []
+    rung = 0
     for image in kept:
         try:
-            encoded, size = _encoded(image.decode(), allowance)
+            flat = _flat(image.decode())
         except DataError as error:
             unreadable.append(str(error))
             continue
-        row = row_of.setdefault(hashlib.sha256(encoded).hexdigest(), len(uris))
-        if row == len(uris):
+        seen = hashlib.sha256(repr(flat.size).encode() + flat.tobytes()).digest()
+        place[image] = row_of.setdefault(seen, len(uris))
+        if place[image] == len(uris):
+            encoded, size, rung = _encoded(flat, allowance, rung)
             uris.append(data_uri(encoded, "image/webp"))
             sizes.append(size)
-        place[image] = row
     return Album(tuple(uris), tuple(sizes), place, tuple(_notes(len(distinct), len(kept), unreadable)))
 
 
@@ -64,27 +67,39 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _encoded(picture: PIL.Image.Image, allowance: int) -> tuple[bytes, tuple[int, int]]:
-    """WebP of at most `allowance` bytes, or as small as the last rung makes it, and its size; drawings keep all."""
-    flat = _flat(picture)
-    if max(flat.size) <= _RUNGS[0][0] and len(exact := _webp(flat, lossless=True)) <= allowance:
-        return exact, flat.size
-    encoded, small = b"", flat.copy()
-    for side, quality in _RUNGS:
+def _encoded(flat: PIL.Image.Image, allowance: int, first: int) -> tuple[bytes, tuple[int, int], int]:
+    """WebP of at most `allowance` bytes, or as small as the last rung makes it; its size; the rung for the next one.
+
+    Pictures of a task are alike: each begins at the rung of the one before, or one above if that left much room.
+    Small drawings stay without loss.
+    """
+    if _fits(flat) and len(exact := _webp(flat, lossless=True)) <= allowance:
+        return exact, flat.size, first
+    encoded, size, rung = b"", flat.size, first
+    for rung in range(first, len(_RUNGS)):
+        side, quality = _RUNGS[rung]
+        small = flat.copy()
         small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
-        encoded = _webp(small, quality=quality)
+        encoded, size = _webp(small, quality=quality), small.size
         if len(encoded) <= allowance:
             break
-    return encoded, small.size
+    return encoded, size, max(0, rung - 1) if 2 * len(encoded) < allowance else rung
 
 
 def _flat(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Upright, RGB, what is transparent over white."""
+    """Upright, RGB, what is transparent over white, no larger than it can be shown."""
     upright = PIL.ImageOps.exif_transpose(picture)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         upright = PIL.Image.alpha_composite(PIL.Image.new("RGBA", upright.size, _PAPER), upright)
-    return upright.convert("RGB")
+    flat = upright.convert("RGB")
+    if not _fits(flat):
+        flat.thumbnail((2 * _LARGEST, 2 * _LARGEST), PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return flat
+
+
+def _fits(picture: PIL.Image.Image) -> bool:
+    return max(picture.size) <= _LARGEST
 
 
 def _webp(picture: PIL.Image.Image, **options: int | bool) -> bytes:
