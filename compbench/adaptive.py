@@ -15,14 +15,14 @@ import numpy as np
 from compbench.comparisons import OUTCOMES
 from compbench.policies import Policy, Verdict
 from compbench.rules import Rule
-from compbench.staged import SCHEDULES, Schedule, Staged, default_schedule
+from compbench.staged import Schedule, Staged
 from compbench.strata import N_STRATA
 from compbench.types import Bools, Classes, DrawTable, Floats, Json, UsageError
 
 if TYPE_CHECKING:
     from compbench.race import Race
 
-__all__ = ["Adaptive", "Weighted", "staged"]
+__all__ = ["Adaptive", "Weighted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +140,3 @@ class Together:
     def _units(self, errors: Floats, measured: Bools) -> tuple[Floats, Bools]:
         shape = *errors.shape[:-1], -1, self.size
         return errors.reshape(shape).mean(-1), np.all(measured.reshape(shape), axis=-1, keepdims=True)[..., 0]
-
-
-def staged(plain: Adaptive, task: str | None, n_captions: int | None) -> Adaptive:
-    """The published schedule of a task, with its loss; of another task that of the nearest number of captions."""
-    known = SCHEDULES.get(task or "")
-    if known is None:
-        if n_captions is None:
-            raise UsageError(f"task {task!r} has no published schedule: schedule=paper is for classification")
-        known = default_schedule(n_captions)
-    return replace(plain, kind="paper", to_keep=known.to_keep, n_samples=known.n_samples)

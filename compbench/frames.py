@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from compbench.metrics import TOP1, named
+from compbench.metrics import TOP1, image_scores, named
 from compbench.types import Bools, Classes, Floats, Ints, Metric, ScoreTable
 
 __all__ = ["empty_table", "predicted", "to_frame"]
@@ -86,8 +86,7 @@ def _of_one_shape(metrics: Sequence[Metric], shape: Shape, table: ScoreTable) ->
     if "text" in applying:
         columns["text_margin"] = _margin(table.scores, table.matches)
     if "image" in applying:
-        gains = table.scores if table.unconditional is None else table.scores - table.unconditional[:, :, None]
-        columns["image_margin"] = _margin(gains.swapaxes(1, 2), table.matches.swapaxes(1, 2))
+        columns["image_margin"] = _margin(image_scores(table).swapaxes(1, 2), table.matches.swapaxes(1, 2))
     columns |= {f"score_{i}_{c}": table.scores[:, i, c] for i, c in np.ndindex(shape)}
     if table.unconditional is not None:
         columns |= {f"score_{i}_without": table.unconditional[:, i] for i in range(shape[0])}

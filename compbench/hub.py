@@ -21,7 +21,17 @@ from typing import Literal
 
 from compbench.types import DataError, Source
 
-__all__ = ["cache_folder", "explain", "fetch", "file_digest", "folder_digest", "is_pinned", "missing_bytes", "resolve"]
+__all__ = [
+    "cache_folder",
+    "explain",
+    "fetch",
+    "fetch_whole",
+    "file_digest",
+    "folder_digest",
+    "is_pinned",
+    "missing_bytes",
+    "resolve",
+]
 
 RepoType = Literal["model", "dataset"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -102,6 +112,17 @@ def missing_bytes(source: Source, allow_patterns: Sequence[str], is_offline: boo
         if not isinstance(try_to_load_from_cache(source.repo, file.rfilename, revision=source.revision), str)
     ]
     return sum(file.size or 0 for file in lacking)
+
+
+def fetch_whole(source: Source, files: Sequence[str], is_offline: bool, checked: Callable[[Path], Path]) -> Path:
+    """The folder with a model's files, which `checked` finds whole or raises DataError.
+
+    The hub is not asked for a commit that is whole in the cache.
+    """
+    if not source.is_local and not is_offline:
+        with suppress(DataError):
+            return checked(fetch(source, files, is_offline=True))
+    return checked(fetch(source, files, is_offline))
 
 
 def explain(error: BaseException, repo: str, repo_type: RepoType = "model") -> DataError:

@@ -10,7 +10,7 @@ may have several prompts; mean_per_class: the same outcome, its number the mean 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -30,6 +30,7 @@ __all__ = [
     "RAW",
     "TEXT",
     "TOP1",
+    "image_scores",
     "named",
 ]
 
@@ -51,11 +52,12 @@ def _image_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
 
 
 def _image(table: ScoreTable, *, or_ties: bool = False) -> Bools:
-    """An image that is easy under any caption, and under none, gains nothing by that."""
-    if table.unconditional is None:
-        return _image_raw(table, or_ties=or_ties)
-    gains = table.scores - table.unconditional[:, :, None]
-    return _wins(gains.swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
+    return _wins(image_scores(table).swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
+
+
+def image_scores(table: ScoreTable) -> Floats:
+    """[N, I, C], what images are compared by: one that is easy under any caption, and under none, gains nothing."""
+    return table.scores if table.unconditional is None else table.scores - table.unconditional[:, :, None]
 
 
 def _group(table: ScoreTable, *, or_ties: bool = False) -> Bools:
@@ -79,12 +81,9 @@ def _group_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     return _text(table, or_ties=or_ties) & _image_raw(table, or_ties=or_ties)
 
 
-def _image_raw_ties(table: ScoreTable) -> Bools:
-    return _image_raw(table, or_ties=True) & ~_image_raw(table)
-
-
-def _group_raw_ties(table: ScoreTable) -> Bools:
-    return _group_raw(table, or_ties=True) & ~_group_raw(table)
+def _only_by_a_tie(outcome: Callable[..., Bools]) -> Callable[[ScoreTable], Bools]:
+    """Whether an outcome is wrong for no other reason than that two scores are equal."""
+    return lambda table: outcome(table, or_ties=True) & ~outcome(table)
 
 
 def _text_chance(matches: Bools) -> float:
@@ -122,28 +121,28 @@ def _orders(n: int, n_true: int, n_false: int) -> int:
 TEXT = Metric(
     name="text",
     outcome=_text,
-    ties=lambda table: _text(table, or_ties=True) & ~_text(table),
+    ties=_only_by_a_tie(_text),
     chance=_text_chance,
     applies=lambda shape: shape[0] >= 1 and shape[1] >= 2,
 )
 IMAGE = Metric(
     name="image",
     outcome=_image,
-    ties=lambda table: _image(table, or_ties=True) & ~_image(table),
+    ties=_only_by_a_tie(_image),
     chance=_image_chance,
     applies=lambda shape: shape[0] >= 2 and shape[1] >= 1,
 )
 GROUP = Metric(
     name="group",
     outcome=_group,
-    ties=lambda table: _group(table, or_ties=True) & ~_group(table),
+    ties=_only_by_a_tie(_group),
     chance=_group_chance,
     applies=lambda shape: shape[0] >= 2 and shape[1] >= 2,
 )
 TOP1 = Metric(
     name="top1",
     outcome=_top1,
-    ties=lambda table: _top1(table, or_ties=True) & ~_top1(table),
+    ties=_only_by_a_tie(_top1),
     chance=_top1_chance,
     applies=lambda shape: shape[0] >= 1 and shape[1] >= 2,
 )
@@ -153,18 +152,8 @@ CLASSIFYING = {metric.name: metric for metric in (TOP1, MEAN_PER_CLASS)}
 BY_NAME = MATCHING | CLASSIFYING
 # beside image and group, where those are of scores that are normalised by the score of no caption
 RAW = {
-    "image": replace(
-        IMAGE,
-        name="image_raw",
-        outcome=_image_raw,
-        ties=_image_raw_ties,
-    ),
-    "group": replace(
-        GROUP,
-        name="group_raw",
-        outcome=_group_raw,
-        ties=_group_raw_ties,
-    ),
+    "image": replace(IMAGE, name="image_raw", outcome=_image_raw, ties=_only_by_a_tie(_image_raw)),
+    "group": replace(GROUP, name="group_raw", outcome=_group_raw, ties=_only_by_a_tie(_group_raw)),
 }
 
 

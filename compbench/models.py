@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from compbench.adaptive import Adaptive, staged
+from compbench.adaptive import Adaptive
 from compbench.comparisons import OUTCOMES
 from compbench.options import with_options
-from compbench.staged import SCHEDULES
+from compbench.staged import SCHEDULES, schedule_of
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class StableDiffusion(ModelSpec):
     def on(self, task: Task) -> StableDiffusion:
         """With what a schedule learns from the task: the published stages, or the shares that a pilot gives."""
         if self.schedule == "paper":
-            stages = staged(self._adaptive(), task.name, None if task.classes is None else len(task.classes.of_caption))
+            stages = schedule_of(task.name, None if task.classes is None else len(task.classes.of_caption))
             return replace(self, to_keep=stages.to_keep, n_samples=stages.n_samples)
         if self.schedule != "racing":
             return self

@@ -17,7 +17,7 @@ import numpy as np
 from compbench.policies import Unfinished, Verdict, nested_scores
 from compbench.types import Bools, Floats, Ints, UsageError
 
-__all__ = ["SCHEDULES", "Schedule", "Staged", "default_schedule"]
+__all__ = ["SCHEDULES", "Schedule", "Staged", "default_schedule", "schedule_of"]
 
 _N_TIMESTEPS = 1000
 
@@ -79,6 +79,15 @@ def default_schedule(n_captions: int) -> Schedule:
         if n_captions <= most:
             return Schedule(SCHEDULES[name].to_keep, SCHEDULES[name].n_samples)
     return Schedule((n_captions // 2, 50, 10, 1), SCHEDULES["imagenet"].n_samples)
+
+
+def schedule_of(task: str, n_captions: int | None) -> Schedule:
+    """The published schedule of a task, or of another classification task that of the nearest number of captions."""
+    if task in SCHEDULES:
+        return SCHEDULES[task]
+    if n_captions is None:
+        raise UsageError(f"task {task!r} has no published schedule: schedule=paper is for classification")
+    return default_schedule(n_captions)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -190,11 +189,8 @@ def every_fourth(seed: int, n_timesteps: int = 1000, is_published: bool = True) 
 
 
 def fetch_folder(source: Source, files: Sequence[str], is_offline: bool, name: str) -> Path:
-    """The folder with the model's `files`; the hub is not asked for a commit that is whole in the cache."""
-    if not source.is_local and not is_offline:
-        with suppress(DataError):
-            return _checked(hub.fetch(source, files, is_offline=True), name)
-    return _checked(hub.fetch(source, files, is_offline), name)
+    """The folder with the model's `files`."""
+    return hub.fetch_whole(source, files, is_offline, lambda folder: _checked(folder, name))
 
 
 def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,11 +156,8 @@ class StableDiffusionDenoiser:
 
 
 def fetch_folder(source: Source, files: Sequence[str], is_offline: bool, name: str) -> Path:
-    """The folder with the model's `files`; the hub is not asked for a commit that is whole in the cache."""
-    if not source.is_local and not is_offline:
-        with suppress(DataError):
-            return _checked(hub.fetch(source, files, is_offline=True), name)
-    return _checked(hub.fetch(source, files, is_offline), name)
+    """The folder with the model's `files`."""
+    return hub.fetch_whole(source, files, is_offline, lambda folder: _checked(folder, name))
 
 
 def load_components(folder: Path) -> Components:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 
-from compbench.types import Bools, Example, Floats, Ints, Measurement
+from compbench.policies import Policy
+from compbench.types import Example, Floats, Ints, Measurement
 
 __all__ = ["Fault", "PolicyOf", "Work"]
 
 Fault = tuple[float, int, int, int]  # an error that is not finite: value, image, caption, draw
-
-
-class Policy(Protocol):
-    """What an adaptive schedule wants next of one example; a pure function of what is measured."""
-
-    def wanted(self, errors: Floats, measured: Bools) -> Bools:
-        """Of [I, C, D]: which errors to measure next; none when the example is finished."""
-        ...
 
 
 PolicyOf = Callable[[Example], Policy]

@@ -30,6 +30,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from compbench import models, registry
 from compbench.adaptive import Adaptive
 from compbench.metrics import MATCHING
+from compbench.reduced import Reduction
 from compbench.rules import Rule, score
 from compbench.scorers import pipelines, protocols
 from compbench.types import Example, Image, Runtime, ScoreTable, Task, joined
@@ -202,18 +203,9 @@ def _full(ours: Any, examples: Sequence[Example]) -> np.ndarray:
 
 
 def _raced(ours: Any, race: Adaptive, examples: Sequence[Example]) -> np.ndarray:
-    draws = ours.draw_table()
-    found = {each.example_id: each for each in joined(ours.score(examples, {}))}
-    means: list[np.ndarray] = []
-    for example in examples:
-        its = found[example.id]
-        errors, measured = np.zeros((2, *example.shape, race.n_draws))
-        for n, draw in enumerate(its.draws):
-            errors[..., draw] += its.errors[..., n] * its.measured[..., n]
-            measured[..., draw] += its.measured[..., n]
-        policy = race.policy(example.id, example.matches, draws, None)
-        means.append(-policy.scores(errors, measured > 0))
-    return np.stack(means)
+    reduction = Reduction(race.rule, race, ours.draw_table(), Task("benchmark", examples, MATCHING))
+    found = {each.example_id: -each.scores for each in reduction.scores(ours.score(examples, {}))}
+    return np.stack([found[example.id] for example in examples])
 
 
 def _bare(ours: Any, subject: Subject, n_evaluations: int) -> Loop:
