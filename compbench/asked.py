@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compbench import hub, registry
+from compbench import hub, image_files, registry, unreadable
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
@@ -37,6 +37,7 @@ class Request:
     shard: Shard | None = None
     keep: str = "errors"
     images_per_class: int | None = None
+    skip_unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Asked:
     store: Store
     described: Mapping[str, Json]  # the model, as run.json holds it
     shard: Shard | None = None  # None: all of it is this process's
+    skip_unreadable: bool = False  # whether the examples of images that cannot be read are left out
 
     @property
     def view(self) -> dict[str, Json]:
@@ -76,12 +78,19 @@ class Asked:
 
     def missing(self, stored: Run | None) -> list[Example]:
         """What this process is asked for and is not stored yet."""
-        lacking = set(self.own_ids) - self._done(stored)
+        lacking = set(self.own_ids) - self._done(stored) - self.skipped(stored)
         return [each for each in self.task.examples if each.id in lacking]
 
     def is_complete(self, stored: Run) -> bool:
-        """Whether all that is asked for is stored, by whichever process."""
-        return self._done(stored).issuperset(self.ids)
+        """Whether all that is asked for is stored, by whichever process, or to be skipped."""
+        return (self._done(stored) | self.skipped(stored)).issuperset(self.ids)
+
+    def skipped(self, stored: Run | None) -> set[str]:
+        """The examples known to be unreadable, where they are to be left out; not those another limit may allow."""
+        if stored is None or not self.skip_unreadable:
+            return set()
+        found = unreadable.read(stored.path)
+        return set(found.examples) if found.max_pixels == image_files.limits().max_pixels else set()
 
     def is_settled(self, stored: Run) -> bool:
         """Whether it is also derived and said: nothing is left to do."""
@@ -115,7 +124,20 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     limit, images_per_class, ids = _selected(task, request, say)
     key = dataclasses.replace(unpinned, weights=weights)
     described = _described(label, spec, wanted)
-    return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
+    return Asked(
+        task,
+        label,
+        spec,
+        source,
+        key,
+        limit,
+        images_per_class,
+        ids,
+        store,
+        described,
+        request.shard,
+        request.skip_unreadable,
+    )
 
 
 def _kept(request: Request, spec: ModelSpec) -> dict[str, Json]:

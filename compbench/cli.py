@@ -249,6 +249,7 @@ def curves(
 @flags.broken_down
 @click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
 @flags.data
+@flags.images
 @click.option(
     "--images/--no-images", "with_images", default=None, help="Pictures and captions; else those of data that is open."
 )
@@ -294,6 +295,7 @@ def report(
 @click.option("--draws", type=click.IntRange(1), help="Of the bank; else as many as the run is scored on.")
 @flags.runs
 @flags.data
+@flags.images
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.offline
 def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
@@ -395,6 +397,7 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 @group.command("show-task", short_help="Look at examples of a task.")
 @click.argument("task")
 @flags.data
+@flags.images
 @flags.prompts
 @click.option("--n", default=8, show_default=True, type=click.IntRange(1), help="How many, spread over the task.")
 @flags.offline

@@ -44,6 +44,7 @@ class Settings:
     refresh: bool = False
     shard: Shard | None = None
     keep: str = "errors"
+    skip_unreadable: bool = False
 
     def request(self, job: Job, task: str | Task) -> Request:
         """What is asked of one job."""
@@ -62,6 +63,7 @@ class Settings:
             shard=self.shard,
             keep=self.keep,
             images_per_class=self.images_per_class,
+            skip_unreadable=self.skip_unreadable,
         )
 
     def data_of(self, task: str) -> Path | None:
@@ -193,8 +195,11 @@ def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Seq
                 reporter.next_cell()
             with attempts.of(jobs[n]):
                 finished[n] = finish(settled[n], builder)
+                if (error := finished[n].unreadable) is not None:
+                    attempts.fail(jobs[n], str(error))
         builder.forget()
-    runs = [finished[n].run for n in sorted(finished)]
+    # a run of which nothing could be read has no table
+    runs = [each.run for _, each in sorted(finished.items()) if each.unreadable is None or each.run.done()]
     return Outcome(list(finished.values()), runs, attempts.failures)
 
 
