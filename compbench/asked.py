@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compbench import hub, image_files, registry, unreadable
+from compbench.links import look_at_links
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
@@ -111,7 +112,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         if getattr(request, name) is not None:
             _check_count(name, getattr(request, name))
     label, spec = model_spec(request, say)
-    task = _task(request)
+    task = _task(request, say)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
     spec = spec.for_task(task.name)
@@ -215,11 +216,12 @@ def _labelled(task: Task, label: str, space: str) -> Task:
     return task
 
 
-def _task(request: Request) -> Task:
+def _task(request: Request, say: Callable[[str], None]) -> Task:
     task = request.task
     if isinstance(task, str):
         data = None if request.data is None else Path(request.data)
         task = registry.task(task, data=data, is_offline=request.is_offline)
+        look_at_links(task, data, say)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
         raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
     _check(task)
@@ -233,6 +235,12 @@ def _check(task: Task) -> None:
     shared = task.examples[0].captions
     for example in task.examples:
         what = f"example {example.id!r} of task {task.name!r}"
+        for name in (example.id, *(image.name for image in example.images)):
+            if not _is_text(name):
+                raise DataError(
+                    f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "
+                    "latin1 -t utf8 does a folder) and rerun the command"
+                )
         if example.id in seen:
             raise DataError(f"{what} occurs twice; expected every id once")
         if example.matches.shape != example.shape:
@@ -240,6 +248,15 @@ def _check(task: Task) -> None:
         if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
             _check_captions(task, example, shared, what)
         seen.add(example.id)
+
+
+def _is_text(name: str) -> bool:
+    """Whether every byte of a file's name was understood."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:

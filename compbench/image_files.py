@@ -75,31 +75,32 @@ class _Limits:
     follows_links: bool = True
 
 
-# of the whole process: images are decoded in threads, behind scorers that no argument of ours reaches
-_limits = _Limits()
+# of the whole process, the last one holds: images are decoded in threads, behind scorers that no argument reaches
+_held = [_Limits()]
 
 
 def limits() -> _Limits:
     """The limits that hold now."""
-    return _limits
+    return _held[-1]
 
 
 @contextmanager
 def limited(*, max_pixels: int | None = None, follows_links: bool | None = None) -> Generator[None]:
     """Within it images of up to `max_pixels` are read, and links only if `follows_links`; None leaves it as it is."""
-    global _limits
     import PIL.Image
 
-    before, allowed = _limits, PIL.Image.MAX_IMAGE_PIXELS
+    inner, allowed = limits(), PIL.Image.MAX_IMAGE_PIXELS
     if max_pixels is not None:
-        _limits = replace(_limits, max_pixels=max_pixels)
+        inner = replace(inner, max_pixels=max_pixels)
         PIL.Image.MAX_IMAGE_PIXELS = max_pixels / 2  # pyright: ignore[reportAttributeAccessIssue]  # it refuses at twice that
     if follows_links is not None:
-        _limits = replace(_limits, follows_links=follows_links)
+        inner = replace(inner, follows_links=follows_links)
+    _held.append(inner)
     try:
         yield
     finally:
-        _limits, PIL.Image.MAX_IMAGE_PIXELS = before, allowed
+        _held.pop()
+        PIL.Image.MAX_IMAGE_PIXELS = allowed
 
 
 class Traits:
@@ -137,7 +138,7 @@ def noticing() -> Generator[Traits]:
 
 
 @contextmanager
-def opened(path: Path) -> Generator[IO[bytes]]:
+def opened(path: Path) -> Generator[io.BufferedReader]:
     """A regular file, or a link that ends at one; DataError for anything that could block or never end."""
     handle = _descriptor(path)
     with os.fdopen(handle, "rb") as file:
@@ -148,7 +149,7 @@ def _descriptor(path: Path) -> int:
     where = repr(str(path))
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
-        if not _limits.follows_links and path.is_symlink():
+        if not limits().follows_links and path.is_symlink():
             raise DataError(f"{where} is a link, and links are not followed here; copy the file, or follow links")
         _check_regular(os.stat(path), where)  # before it is opened: opening a device can do something
         handle = os.open(path, flags)
@@ -260,7 +261,7 @@ def _read(file: IO[bytes], name: str, where: str) -> PIL.Image.Image:
 
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size > (most := max(MOST_BYTES, 8 * (_limits.max_pixels or 0))):
+    if size > (most := max(MOST_BYTES, 8 * (limits().max_pixels or 0))):
         why = f"has {size:,} bytes; expected at most {most:,}; --max-pixels allows larger images"
         raise UnreadableImage(name, f"image {name!r}{where} {why}")
     _hush()
@@ -291,12 +292,14 @@ def _why(error: Exception) -> str:
     if isinstance(error, PIL.UnidentifiedImageError):
         return "it is not an image of a supported format: " + ", ".join(_formats())
     words = " ".join(str(error).split())
-    return words if isinstance(error, OSError | ValueError | SyntaxError) and words else f"{type(error).__name__}: {words}"
+    return (
+        words if isinstance(error, OSError | ValueError | SyntaxError) and words else f"{type(error).__name__}: {words}"
+    )
 
 
 def _too_large(error: Exception) -> str:
     found = re.search(r"\((\d+) pixels\)", str(error))
-    n_pixels, allowed = int(found[1]) if found else 0, _limits.max_pixels
+    n_pixels, allowed = int(found[1]) if found else 0, limits().max_pixels
     import PIL.Image
 
     most = allowed or int(2 * (PIL.Image.MAX_IMAGE_PIXELS or 0))
@@ -351,7 +354,7 @@ def _plain(image: PIL.Image.Image, name: str, where: str) -> PIL.Image.Image:
 
 def _is_within_a_byte(image: PIL.Image.Image) -> bool:
     least, most = image.getextrema()
-    return 0 <= least and most <= 255  # pyright: ignore[reportOperatorIssue]  # of one band: two numbers
+    return least >= 0 and most <= 255  # pyright: ignore[reportOperatorIssue]  # of one band: two numbers
 
 
 def _scaled(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from compbench import disk, unreadable
 from compbench.asked import Asked
 from compbench.store import Run
-from compbench.types import Example, RunError, Task
+from compbench.types import Example, Task
 
 __all__ = ["take_over"]
 

@@ -221,7 +221,9 @@ def _revision(examples: Sequence[Example], classes: Classes | None) -> str:
     for example in sorted(examples, key=lambda each: each.id):
         own = () if example.captions is shared or example.captions == shared else example.captions
         parts = [example.id, *own, *(image.identity() for image in example.images)]
-        digest.update("\x1f".join(parts).encode(errors="surrogatepass") + np.packbits(example.matches).tobytes() + b"\x1e")
+        digest.update(
+            "\x1f".join(parts).encode(errors="surrogatepass") + np.packbits(example.matches).tobytes() + b"\x1e"
+        )
     return digest.hexdigest()[:12]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -206,13 +208,46 @@ def test_what_shows_images_notes_a_bad_one_and_goes_on(
         with PIL.Image.open(sheet) as picture:
             assert picture.size[0] > 100
         return
-    model = ["-m", "tiny-sd", "-o", "draws=2"]
-    assert main(["run", "imagefolder", "--data", str(data), *model, *runs]) == 1
     if name == "report":
+        assert main(["run", "imagefolder", "--data", str(data), "-m", "chance", *runs]) == 0  # it looks at no image
         at = ["--data", str(data), "--output", str(page)]
-        assert main(["report", "imagefolder/tiny-sd", *runs, *at]) == 0
-        assert "1 image cannot be read" in page.read_text()
+        assert main(["report", "imagefolder/chance", *runs, *at]) == 0
+        assert "1 image cannot be read, the first: image" in html.unescape(page.read_text())
     else:
+        at = ["--data", str(data), "-m", "tiny-sd", "-o", "draws=1", "--limit", "4"]
+        assert main(["run", "imagefolder", *at, *runs]) in (0, 1)
         capsys.readouterr()
         assert main(["explain", "imagefolder/tiny-sd", "test/cat/003.png", *runs, "--data", str(data)]) == 1
         assert "image 'test/cat/003.png'" in capsys.readouterr().err
+
+
+def test_links_out_of_the_folder_are_counted_or_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("001.png", "002.png"):
+        (data / "cat" / name).rename(data.parent / name)
+        (data / "cat" / name).symlink_to(data.parent / name)
+    (data / "dog" / "001.png").unlink()
+    (data / "dog" / "001.png").symlink_to(data / "dog" / "002.png")  # stays inside
+    chance = [each if each != "tiny-clip" else "chance" for each in command(data)]
+    assert main([*chance, "-m", "tiny-clip"]) == 0
+    said = "imagefolder: 2 of 24 image files are links that lead out of"
+    assert capsys.readouterr().err.count(said) == 1
+    assert main([*chance, "--no-follow-links"]) == 1
+    assert "links are not followed here" in capsys.readouterr().err
+
+
+def test_a_linked_class_folder_is_refused_where_links_are(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "cat").rename(data.parent / "cats")
+    (data / "cat").symlink_to(data.parent / "cats")
+    chance = [each if each != "tiny-clip" else "chance" for each in command(data)]
+    assert main([*chance, "--no-follow-links"]) == 1
+    assert "is reached by a link" in capsys.readouterr().err
+    assert main(chance) == 0
+    assert "12 of 24 image files are links that lead out of" in capsys.readouterr().err
+
+
+def test_a_file_name_that_is_not_utf_8_is_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.rename(data / "cat" / "001.png", os.fsencode(data / "cat") + b"/caf\xe9.png")
+    assert main(command(data)) == 1
+    assert (
+        "'test/cat/caf\\udce9.png' of task 'imagefolder' is not the name of a file in UTF-8" in capsys.readouterr().err
+    )

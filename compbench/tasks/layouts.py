@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from compbench import image_files
 from compbench.types import DataError
 
 __all__ = ["Rows", "read_rows"]
@@ -198,15 +199,15 @@ def _read_member(archive: Path, name: str) -> bytes:
     # opened anew each time: an open archive cannot be shared with worker processes
     try:
         with zipfile.ZipFile(archive) as file:
-            return file.read(name)
+            return image_files.read_member(file, name)
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"image {name!r} in {str(archive)!r} cannot be read ({error}); copy it again") from error
 
 
 def _read_loose(folder: Path, name: str) -> bytes:
     try:
-        return (folder / name).read_bytes()
-    except OSError as error:
+        return image_files.read_file(folder / name)
+    except DataError as error:
         raise DataError(f"image {name!r} in {str(folder)!r} cannot be read ({error}); copy it again") from error
 
 
