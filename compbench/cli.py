@@ -126,7 +126,7 @@ def run(
         _print(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
     elif outcome.runs and not quiet:
         click.echo(f"shard {setting.shard} done; what remains is with the others", err=True)
-    for failure in outcome.failures:
+    for failure in outcome.told():
         click.echo(f"error: {failure}", err=True)
     return FAILED if outcome.failures else DONE
 
@@ -321,6 +321,7 @@ def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) ->
 @click.option("--images-per-class", type=click.IntRange(1), metavar="N", help="So many images of each class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.runs
+@flags.images
 @flags.offline
 @click.option("--dry-run", is_flag=True, help="Print what each cell would cost, where that can be told.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")

@@ -301,7 +301,6 @@ class _Notes:
 
     def said(self) -> Iterator[str]:
         """One sentence for each trait that changes what is measured."""
-        has = {True: "image has", False: "images have"}
         of_model = f"{self._model} does not look at (it takes the pixels as they lie in the file)"
         words = {
             "frames": "several frames; the first is measured",
@@ -311,7 +310,8 @@ class _Notes:
         }
         for trait, what in words.items():
             if n := len(self._measured & self._traits.of(trait)):
-                yield f"{self._model}: {n:,} of {len(self._measured):,} {has[n == 1]} {what}"
+                has = "has" if n == 1 else "have"
+                yield f"{self._model}: {n:,} of {len(self._measured):,} images {has} {what}"
 
 
 def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, UnreadableImages | None]:

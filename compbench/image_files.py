@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -264,6 +265,8 @@ def _read(file: IO[bytes], name: str, where: str) -> PIL.Image.Image:
     if size > (most := max(MOST_BYTES, 8 * (limits().max_pixels or 0))):
         why = f"has {size:,} bytes; expected at most {most:,}; --max-pixels allows larger images"
         raise UnreadableImage(name, f"image {name!r}{where} {why}")
+    if not size:
+        raise UnreadableImage(name, f"image {name!r}{where} is empty (0 bytes): fetch or copy it again")
     _hush()
     try:
         image = PIL.Image.open(file, formats=_formats())
@@ -309,6 +312,7 @@ def _too_large(error: Exception) -> str:
     )
 
 
+@cache
 def _formats() -> tuple[str, ...]:
     """The supported formats that this Pillow has."""
     from importlib import import_module

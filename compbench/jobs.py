@@ -110,6 +110,13 @@ class Outcome:
     runs: list[Run]  # in the order in which they were asked for
     failures: list[Failure] = field(default_factory=list["Failure"])
 
+    def told(self) -> list[str]:
+        """The failures in words, one that several jobs share once."""
+        jobs: dict[str, list[Job]] = {}
+        for failure in self.failures:
+            jobs.setdefault(failure.error, []).append(failure.job)
+        return [f"{', '.join(map(str, own))}: {error}" for error, own in jobs.items()]
+
     def is_told_here(self, shard: Shard | None) -> bool:
         """Whether this process prints the result: of several, the one that came last and left nothing to do.
 
@@ -196,7 +203,7 @@ def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Seq
             with attempts.of(jobs[n]):
                 finished[n] = finish(settled[n], builder)
                 if (error := finished[n].unreadable) is not None:
-                    attempts.fail(jobs[n], str(error))
+                    attempts.failures.append(Failure(jobs[n], str(error)))  # said at the end, for all models at once
         builder.forget()
     # a run of which nothing could be read has no table
     runs = [each.run for _, each in sorted(finished.items()) if each.unreadable is None or each.run.done()]

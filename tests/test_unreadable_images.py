@@ -54,7 +54,7 @@ def test_one_bad_image_costs_its_own_example_and_is_named(data: Path, capsys: py
     (data / "dog" / "007.png").write_bytes((data / "dog" / "007.png").read_bytes()[:200])
     assert main(command(data)) == 1
     shown = capsys.readouterr()
-    assert "partial: 22 of 24 examples" in shown.out
+    assert "partial: 22 of 24 examples (2 unreadable)" in shown.out
     assert "2 images could not be read, so 2 examples are not measured; all others are measured" in shown.err
     for name in ("cat/003.png", "dog/007.png"):
         assert len(re.findall(f"image 'test/{name}'", shown.err)) == 1
@@ -64,18 +64,24 @@ def test_one_bad_image_costs_its_own_example_and_is_named(data: Path, capsys: py
     assert n_measured(data) == 22
 
 
+@pytest.mark.parametrize("model", ["tiny-clip", "tiny-sd"])
 def test_the_same_command_completes_a_run_whose_images_were_repaired(
-    data: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(data, data.parent / "whole" / "data")
+    options = ["-o", "draws=2"] if model == "tiny-sd" else []
+
+    def asked(place: Path) -> list[str]:
+        return [model if each == "tiny-clip" else each for each in command(place, *options)]
+
     (data / "cat" / "003.png").write_bytes(b"")
-    assert main(command(data)) == 1
+    assert main(asked(data)) == 1
     shutil.copyfile(data.parent / "whole" / "data" / "cat" / "003.png", data / "cat" / "003.png")
     capsys.readouterr()
-    assert main(command(data)) == 0
+    assert main(asked(data)) == 0
     assert "23 examples are taken over from" in capsys.readouterr().err
     assert n_measured(data) == 24
-    assert main(command(data.parent / "whole" / "data")) == 0
+    assert main(asked(data.parent / "whole" / "data")) == 0
     ours, whole = scores(data), scores(data.parent / "whole" / "data")
     assert ours.keys() == whole.keys()
     np.testing.assert_allclose(list(ours.values()), list(whole.values()), atol=1e-6)
@@ -97,7 +103,7 @@ def test_skipping_is_a_choice_that_is_signed(data: Path, capsys: pytest.CaptureF
     assert main(command(data, "--skip-unreadable")) == 0
     shown = capsys.readouterr()
     assert "1 example is skipped, whose images cannot be read: 'test/cat/003.png'" in shown.err
-    assert "partial: 23 of 24 examples (1 skipped: unreadable)" in shown.out
+    assert "partial: 23 of 24 examples (1 unreadable and skipped)" in shown.out
     assert re.search(r"\|n:23/24\|.*\|skipped:1@[0-9a-f]{8}\|", shown.out)
     assert main(command(data, "--skip-unreadable")) == 0
     assert n_measured(data) == 23
@@ -124,6 +130,16 @@ def test_a_changed_list_of_skipped_images_is_not_believed(data: Path) -> None:
     assert unreadable.read(run.path).examples == ()
     assert main(command(data, "--skip-unreadable")) == 0
     assert unreadable.read(run.path).examples == ("test/cat/003.png",)
+
+
+def test_an_image_that_several_models_cannot_read_is_named_once(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "cat" / "003.png").write_bytes(b"")
+    assert main(command(data, "-m", "tiny-sd", "-o", "tiny-sd.draws=1", "-m", "chance")) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("image 'test/cat/003.png'") == 1
+    assert "error: imagefolder · tiny-clip, imagefolder · tiny-sd: 1 image could not be read" in shown.err
+    assert "is empty (0 bytes)" in shown.err
+    assert "The models did not see the same examples" in shown.out  # chance looks at none
 
 
 def test_run_raises_once_the_rest_is_stored(data: Path) -> None:
@@ -187,12 +203,12 @@ def test_what_a_model_does_not_look_at_is_counted_and_said(data: Path, capsys: p
     frames[0].save(data / "dog" / "a.gif", save_all=True, append_images=frames[1:])
     assert main([*command(data, "-m", "tiny-sd", "-o", "tiny-sd.draws=1")]) == 0
     shown = capsys.readouterr()
-    assert "tiny-clip: 1 of 28 image has an EXIF orientation that tiny-clip does not look at" in shown.err
-    assert "tiny-clip: 1 of 28 image has transparent parts that tiny-clip does not look at" in shown.err
+    assert "tiny-clip: 1 of 28 images has an EXIF orientation that tiny-clip does not look at" in shown.err
+    assert "tiny-clip: 1 of 28 images has transparent parts that tiny-clip does not look at" in shown.err
     assert "tiny-sd does not look at" not in shown.err
     for model in ("tiny-clip", "tiny-sd"):
-        assert f"{model}: 1 of 28 image has several frames; the first is measured" in shown.err
-        assert f"{model}: 1 of 28 image has 16 bits of grey, scaled to 8 bits" in shown.err
+        assert f"{model}: 1 of 28 images has several frames; the first is measured" in shown.err
+        assert f"{model}: 1 of 28 images has 16 bits of grey, scaled to 8 bits" in shown.err
     assert "tiny-clip does not look at the EXIF orientation of 1 image and the transparency of 1 image" in shown.out
 
 

@@ -212,7 +212,7 @@ def _overlooked(members: Sequence[Family]) -> Iterator[str]:
             found = part.get("overlooked")
             counts.update({str(k): int(str(n)) for k, n in found.items()} if isinstance(found, Mapping) else {})
         if words := [f"{of_trait.get(k, k)} of {n:,} image{'s' * (n != 1)}" for k, n in sorted(counts.items())]:
-            yield f"{each.label} does not look at {' and '.join(words)}; a model that does sees them otherwise."
+            yield f"{each.label} does not look at {' and '.join(words)}; models that do may see them differently."
 
 
 def _methods(methods: Sequence[str]) -> Iterator[str]:

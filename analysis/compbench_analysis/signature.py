@@ -40,9 +40,10 @@ def partial(run: Run, rule: Rule | None = None) -> str:
     n_done, n_all = len(run.done((rule or run.rule).n_draws)), run.info["n_task_examples"]
     if n_done == n_all:
         return ""
-    skipped = len(unreadable.read(run.path).examples) if _skipped(run) else 0
+    lost = unreadable.read(run.path)
     why = run.status if run.status in ("running", "interrupted", "failed") else ""
-    why = f"{skipped:,} skipped: unreadable" if skipped and not why else why
+    if lost.examples and not why:
+        why = f"{len(lost.examples):,} unreadable" + (" and skipped" if lost.is_skipped else "")
     return f"partial: {n_done} of {n_all} examples" + (f" ({why})" if why else "")
 
 
