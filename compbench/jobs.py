@@ -93,10 +93,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A job that gave no run, and why."""
+    """A job that gave no run, or not all of it, and why."""
 
     job: Job
     error: str
+    is_of_images: bool = False  # some images cannot be read, and the rest is measured
 
     def __str__(self) -> str:
         return f"{self.job}: {self.error}"
@@ -111,11 +112,13 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list["Failure"])
 
     def told(self) -> list[str]:
-        """The failures in words, one that several jobs share once."""
-        jobs: dict[str, list[Job]] = {}
+        """The failures in words; images that several models cannot read are named once."""
+        shared: dict[str, list[Job]] = {}
         for failure in self.failures:
-            jobs.setdefault(failure.error, []).append(failure.job)
-        return [f"{', '.join(map(str, own))}: {error}" for error, own in jobs.items()]
+            if failure.is_of_images:
+                shared.setdefault(failure.error, []).append(failure.job)
+        own = [str(failure) for failure in self.failures if not failure.is_of_images]
+        return own + [f"{', '.join(map(str, jobs))}: {error}" for error, jobs in shared.items()]
 
     def is_told_here(self, shard: Shard | None) -> bool:
         """Whether this process prints the result: of several, the one that came last and left nothing to do.
@@ -203,7 +206,7 @@ def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Seq
             with attempts.of(jobs[n]):
                 finished[n] = finish(settled[n], builder)
                 if (error := finished[n].unreadable) is not None:
-                    attempts.failures.append(Failure(jobs[n], str(error)))  # said at the end, for all models at once
+                    attempts.failures.append(Failure(jobs[n], str(error), is_of_images=True))
         builder.forget()
     # a run of which nothing could be read has no table
     runs = [each.run for _, each in sorted(finished.items()) if each.unreadable is None or each.run.done()]
