@@ -20,8 +20,8 @@ __all__ = ["FORMATS", "Grid", "count", "duration", "percent", "records", "render
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-# what Markdown reads as code, emphasis, HTML, a link, an entity, mathematics or the end of a cell
-_MARKUP = re.compile(r"[\\`*<|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#?\w+;)|\](?=[(\[:])|!(?=\[)")
+# what Markdown reads as code, emphasis, HTML, a link, an entity or mathematics
+_MARKUP = re.compile(r"[\\`*<~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#?\w+;)|\](?=[(\[:])|!(?=\[)")
 _BLOCK = re.compile(r"^(?:[#>+-]+|\d+[.)])(?=\s|$)")  # at the beginning of a line: a heading, a quotation, a list
 _LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -154,18 +154,22 @@ def _padded(cell: str, n_columns: int, side: str) -> str:
 
 
 def _markdown(grid: Grid) -> str:
-    blocks = [f"**{_markdown_cell(grid.title)}**"] if grid.title else []
+    blocks = [f"**{_markdown_text(grid.title)}**"] if grid.title else []
     if grid.rows:
         rule = " | ".join({"l": ":--", "r": "--:"}[side] for side in grid.align or "l" * len(grid.header))
         header, *rows = ("| " + " | ".join(map(_markdown_cell, row)) + " |" for row in (grid.header, *grid.rows))
         blocks.append("\n".join([header, f"| {rule} |", *rows]))
     if grid.notes:
-        blocks.append("\n".join(f"- {_BLOCK.sub(_behind, _markdown_cell(note))}" for note in grid.notes))
+        blocks.append("\n".join(f"- {_BLOCK.sub(_behind, _markdown_text(note))}" for note in grid.notes))
     return "\n\n".join(blocks)
 
 
 def _markdown_cell(cell: str) -> str:
-    return _MARKUP.sub(r"\\\g<0>", _plain(cell))
+    return _markdown_text(cell).replace("|", r"\|")
+
+
+def _markdown_text(text: str) -> str:
+    return _MARKUP.sub(r"\\\g<0>", _plain(text))
 
 
 def _behind(found: re.Match[str]) -> str:
