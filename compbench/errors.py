@@ -33,12 +33,13 @@ class UnreadableImages(DataError):
         named = [str(each) for each in errors[:_MOST_NAMED]] + more
         what = "1 image" if len(errors) == 1 else f"{len(errors):,} images"
         so = "1 example is" if n_examples == 1 else f"{n_examples:,} examples are"
-        between = " " if len(named) == 1 else "\n  "
-        super().__init__(
+        summary = (
             f"{what} could not be read, so {so} not measured; all others are measured and stored. Repair what is named "
-            f"here and rerun the same command, or add --skip-unreadable:{between}" + "\n  ".join(named)
+            "here and rerun the same command, or add --skip-unreadable"
         )
+        super().__init__(f"{summary}: {'; '.join(named)}")
         self.errors, self.n_examples = tuple(errors), n_examples
+        self.lines = (summary, *named)  # the same, a line for each image
 
 
 class RunError(RuntimeError):

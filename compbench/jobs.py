@@ -97,7 +97,7 @@ class Failure:
 
     job: Job
     error: str
-    is_of_images: bool = False  # some images cannot be read, and the rest is measured
+    images: tuple[str, ...] = ()  # a line on the images that cannot be read, and one for each; the rest is measured
 
     def __str__(self) -> str:
         return f"{self.job}: {self.error}"
@@ -112,13 +112,15 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list["Failure"])
 
     def told(self) -> list[str]:
-        """The failures in words; images that several models cannot read are named once."""
-        shared: dict[str, list[Job]] = {}
+        """The failures, a line each; images that several models cannot read are named once."""
+        shared: dict[tuple[str, ...], list[Job]] = {}
         for failure in self.failures:
-            if failure.is_of_images:
-                shared.setdefault(failure.error, []).append(failure.job)
-        own = [str(failure) for failure in self.failures if not failure.is_of_images]
-        return own + [f"{', '.join(map(str, jobs))}: {error}" for error, jobs in shared.items()]
+            if failure.images:
+                shared.setdefault(failure.images, []).append(failure.job)
+        told = [str(failure) for failure in self.failures if not failure.images]
+        for (summary, *named), jobs in shared.items():
+            told += [f"{', '.join(map(str, jobs))}: {summary}", *named]
+        return told
 
     def is_told_here(self, shard: Shard | None) -> bool:
         """Whether this process prints the result: of several, the one that came last and left nothing to do.
@@ -206,7 +208,7 @@ def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Seq
             with attempts.of(jobs[n]):
                 finished[n] = finish(settled[n], builder)
                 if (error := finished[n].unreadable) is not None:
-                    attempts.failures.append(Failure(jobs[n], str(error), is_of_images=True))
+                    attempts.failures.append(Failure(jobs[n], str(error), error.lines))
         builder.forget()
     # a run of which nothing could be read has no table
     runs = [each.run for _, each in sorted(finished.items()) if each.unreadable is None or each.run.done()]
@@ -245,7 +247,9 @@ class _Attempts:
         """Write a failure down."""
         self.failures.append(Failure(job, error))
         if not self._is_only:
-            self._say(f"{details}{job} failed, the others go on: {error}")
+            for line in details.splitlines():
+                self._say(line)
+            self._say(f"{job} failed, the others go on: {error}")
 
 
 def _settled(
