@@ -130,7 +130,7 @@ def run(
         text = _results(outcome.runs, style, by)
         is_for_reading = style == "table" and output is None
         _print(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
-    elif outcome.runs and not quiet:
+    elif outcome.runs and not outcome.failures and not quiet:
         say(f"shard {setting.shard} done; what remains is with the others")
     for failure in outcome.told():
         say(f"error: {failure}")

@@ -111,8 +111,10 @@ class Image:
             return self.source
         try:
             return self.source()
-        except UnreadableImage:
-            raise
+        except UnreadableImage as error:
+            if error.name == self.name:
+                raise
+            raise UnreadableImage(self.name, f"image {self.name!r}: {error}") from error  # one image made of another
         except MemoryError:
             raise
         except Exception as error:  # of a damaged archive or table, from whichever library reads it

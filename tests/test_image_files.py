@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import PIL.features
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 from PIL import ImageOps
 
@@ -22,6 +23,7 @@ from compbench import image_files
 from compbench.scorers.images import adm_centre_crop, centre_crop, rgb_centre_crop, whole_picture
 from compbench.types import DataError, Image, UnreadableImage
 
+CASES = Path(__file__).parent / "cases" / "fuzzed-pictures"
 TRANSFORMS = [centre_crop, rgb_centre_crop, adm_centre_crop, whole_picture]
 
 
@@ -241,6 +243,13 @@ def test_what_a_source_raises_names_the_image() -> None:
             read()
 
 
+def test_an_image_made_of_another_goes_by_its_own_name() -> None:
+    inner = Image("000007", b"GIF89a")
+    with pytest.raises(UnreadableImage, match="image 'test/000007': image '000007' cannot be decoded") as caught:
+        Image("test/000007", inner.decode).decode()
+    assert caught.value.name == "test/000007"
+
+
 def test_the_digest_is_that_of_the_file_but_for_16_bit_grey() -> None:
     import hashlib
 
@@ -250,6 +259,23 @@ def test_the_digest_is_that_of_the_file_but_for_16_bit_grey() -> None:
     pgm = b"P5 1 1 65535\n\0\0"
     assert Image("pgm", pgm).digest() != hashlib.sha256(pgm).hexdigest()
     assert Image("tif", encoded(gradient(), "TIFF")).digest() == hashlib.sha256(encoded(gradient(), "TIFF")).hexdigest()
+
+
+def test_a_text_chunk_above_pillows_limit_names_the_image() -> None:
+    about = PIL.PngImagePlugin.PngInfo()
+    about.add_text("XML:com.adobe.xmp", "x" * 2_000_000, zip=True)
+    with pytest.raises(UnreadableImage, match=r"image 'xmp\.png' cannot be decoded \(.*MAX_TEXT_CHUNK\)"):
+        Image("xmp.png", encoded(gradient(), pnginfo=about)).decode()
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.bin")), ids=lambda path: path.stem)
+def test_files_on_which_pillow_raised_something_else_are_read_or_named(path: Path) -> None:
+    decoded, said = decoded_or_said(Image("it", path))
+    if decoded is None:
+        assert "image 'it'" in said
+    else:
+        for transform in TRANSFORMS:
+            assert transform(decoded, 16).shape == (3, 16, 16)
 
 
 def seeds() -> dict[str, bytes]:
