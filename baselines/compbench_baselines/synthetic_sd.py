@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, Self
 from compbench.models import Dtype, StableDiffusion
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
 from compbench_baselines.diffusion_base import base_model, settled_dtype
-from compbench_baselines.labelled import classes_of, digest_of
+from compbench_baselines.kept import digest_of
+from compbench_baselines.labelled import classes_of
 
 if TYPE_CHECKING:
     from compbench_baselines.synthetic_sd_scorer import SyntheticScorer
