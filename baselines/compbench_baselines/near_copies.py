@@ -43,10 +43,10 @@ def copies_of(tested: Sequence[Image], shown: Sequence[Image], say: Callable[[st
 
 def _are_copies(tested: Floats, shown: Floats) -> Bools:
     """[n]: whether each of the looks `shown` is of a picture among `tested`."""
-    from scipy.spatial import cKDTree  # here, since a list of models must not wait for it
+    from scipy.spatial import KDTree  # here, since a list of models must not wait for it
 
     n_near = min(_N_NEIGHBOURS, len(tested))
-    _, near = cKDTree(_coarse(tested)).query(_coarse(shown), range(1, n_near + 1), p=1)  # [n, k]
+    _, near = KDTree(_coarse(tested)).query(_coarse(shown), range(1, n_near + 1), p=1)  # [n, k]
     copies = np.zeros(len(shown), bool)
     for number, neighbours in enumerate(near):
         looks = tested[neighbours]
