@@ -24,6 +24,7 @@ from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
+    DataError,
     Example,
     Measurement,
     MeasuresErrors,
@@ -32,6 +33,7 @@ from compbench.types import (
     ScoreMatrix,
     Scorer,
     Task,
+    UsageError,
 )
 
 __all__ = [
@@ -106,6 +108,7 @@ class Finished:
 
 def finish(asked: Asked, builder: Builder) -> Finished:
     """Measure what this process is to measure of what is asked, and settle the run where that completes it."""
+    is_new = asked.shard is None and asked.store.get(asked.key) is None
     stored = asked.open()
     read = asked.narrowed(stored)
     if not asked.missing(stored) and not asked.is_complete(stored):
@@ -113,7 +116,12 @@ def finish(asked: Asked, builder: Builder) -> Finished:
     if asked.is_settled(stored):
         return Finished(read, asked, "found")
     with stored.locked(asked.shard):
-        return Finished(read, asked, "completed" if _measure(asked, stored, builder) else "shared")
+        try:
+            return Finished(read, asked, "completed" if _measure(asked, stored, builder) else "shared")
+        except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
+            if is_new:
+                stored.discard()
+            raise
 
 
 def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:

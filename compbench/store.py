@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -308,6 +309,16 @@ class Run:
             rule = self.rule
             is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
             self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
+
+    def discard(self) -> None:
+        """Remove the folder of a run that has measured nothing, and those above it that this leaves empty."""
+        if self.parts() or any(self.path.glob("*/*.parquet")):
+            return
+        with disk.writing(self.path):
+            shutil.rmtree(self.path)
+            with suppress(OSError):  # not empty
+                for folder in list(self.path.parents)[:2]:  # of the model, of the task
+                    folder.rmdir()
 
     def leave(self, shard: Shard) -> None:
         """A shard ends while others lack examples: the last to leave says that the run is not whole."""
