@@ -68,9 +68,7 @@ class Builder:
         if asked.source is None or asked.label in self._said:
             return
         self._said.add(asked.label)
-        n_bytes = hub.present_bytes(asked.source, getattr(asked.spec, "files", ()))
-        size = f" ({hub.size_of(n_bytes)})" if n_bytes else ""
-        self.reporter.say(f"loading {asked.label}{size} ...")
+        self.reporter.say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
 
     def _keep(self, key: Hashable, make: Callable[[], Made]) -> Made:
         if key not in self._kept:

@@ -108,7 +108,6 @@ class Finished:
 
 def finish(asked: Asked, builder: Builder) -> Finished:
     """Measure what this process is to measure of what is asked, and settle the run where that completes it."""
-    is_new = asked.shard is None and asked.store.get(asked.key) is None
     stored = asked.open()
     read = asked.narrowed(stored)
     if not asked.missing(stored) and not asked.is_complete(stored):
@@ -119,8 +118,7 @@ def finish(asked: Asked, builder: Builder) -> Finished:
         try:
             return Finished(read, asked, "completed" if _measure(asked, stored, builder) else "shared")
         except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
-            if is_new:
-                stored.discard()
+            stored.discard(asked.shard)
             raise
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "file_digest",
     "folder_digest",
     "is_pinned",
+    "loading",
     "missing_bytes",
     "present_bytes",
     "resolve",
@@ -154,6 +155,12 @@ def present_bytes(source: Source, allow_patterns: Sequence[str] = ()) -> int | N
     weights = (file for file in folder.rglob("*") if file.suffix in _WEIGHTS and file.is_file())
     wanted = allow_patterns or ["*"]
     return sum(each.stat().st_size for each in weights if _matches(each.relative_to(folder).as_posix(), wanted)) or None
+
+
+def loading(label: str, source: Source, files: Sequence[str] = ()) -> str:
+    """A line to say before weights are loaded, which takes a minute and more where they are large."""
+    n_bytes = present_bytes(source, files)
+    return f"loading {label}{f' ({size_of(n_bytes)})' if n_bytes else ''} ..."
 
 
 def size_of(n_bytes: int) -> str:

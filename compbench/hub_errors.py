@@ -32,6 +32,7 @@ _NETWORK = (
 _NOT_A_HUB = ("NotAHub", "JSONDecodeError", "FileMetadataError", "TooManyRedirects", "DecodingError")
 # a transfer that ended before its end
 _BROKEN_OFF = ("ReadError", "ProtocolError", "ReadTimeout", "ChunkedEncodingError", "IncompleteRead", "ConnectionError")
+_INCONSISTENT = "Consistency check failed"
 _MISSING_FILES = re.compile(r"(\d+) file\(s\) are missing")
 
 
@@ -59,9 +60,7 @@ def explain(error: BaseException, repo: str, repo_type: RepoType = "model", inst
 
 def is_broken_off(error: BaseException) -> bool:
     """Whether a transfer ended in the middle, so that it is worth going on with it."""
-    return any(
-        not _names(cause).isdisjoint(_BROKEN_OFF) or "Consistency check failed" in str(cause) for cause in _chain(error)
-    )
+    return any(not _names(cause).isdisjoint(_BROKEN_OFF) or _INCONSISTENT in str(cause) for cause in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -163,6 +162,11 @@ def _connection(error: BaseException, names: set[str], instead: str) -> str | No
         return (
             f"cannot be reached, there is no network or {_server()} is down: try again, go on from the cache with "
             f"--offline{_or_give(instead)}"
+        )
+    if _INCONSISTENT in str(error):
+        return (
+            "did not arrive whole: a file has another size than the hub says. The transfer broke off, or something in "
+            f"between, such as a network's login page, answered: rerun the same command{_or_give(instead)}"
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "does not fit on the disk: free some space or set HF_HOME to a larger disk"

@@ -310,11 +310,14 @@ class Run:
             is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
             self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
 
-    def discard(self) -> None:
-        """Remove the folder of a run that has measured nothing, and those above it that this leaves empty."""
-        if self.parts() or any(self.path.glob("*/*.parquet")):
-            return
-        with disk.writing(self.path):
+    def discard(self, shard: Shard | None = None) -> None:
+        """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
+
+        The last of several shards does it.
+        """
+        with self.guarded(), disk.writing(self.path):
+            if self.parts() or any(self.path.glob("*/*.parquet")) or is_shared(self.path, shard):
+                return
             shutil.rmtree(self.path)
             with suppress(OSError):  # not empty
                 for folder in list(self.path.parents)[:2]:  # of the model, of the task

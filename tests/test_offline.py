@@ -116,6 +116,34 @@ def test_a_run_that_stays_at_its_commit_records_no_other(
     assert hub.requests == []
 
 
+def test_a_diffusion_transformer_is_found_offline(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from compbench.dit import DIT_256, TINY_DIT
+    from compbench.scorers import dit
+
+    hub.add("models", DIT_256.repo, contents(Path(TINY_DIT.repo)))
+    folders: list[Path] = []
+    for is_offline in (False, True):
+        hub.forget()
+        wanted = DIT_256.source()
+        assert wanted is not None
+        source, _ = our_hub.resolve(wanted, is_offline=is_offline, say=lambda message: None, files=DIT_256.files)
+        folders.append(dit.fetch_folder(source, DIT_256.files, is_offline, "dit-256"))
+    assert folders[0] == folders[1]
+    assert hub.requests == []
+
+
+def test_a_tokenizer_that_is_on_the_hub_alone_is_told_like_a_model(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """open_clip's multilingual models name one, which transformers fetches."""
+    from compbench_baselines import clip_weights
+
+    config = {"model_cfg": {"text_cfg": {"hf_tokenizer_name": "org/tokenizer"}}}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"model 'org/tokenizer' (is not in the local cache|could not be fetched)"):
+        clip_weights._tokenizer(tmp_path, config, is_offline=True)
+
+
 def test_another_revision_than_main_is_not_guessed(hub: LoopbackHub) -> None:
     source, _ = our_hub.resolve(Source(OPEN_CLIP), is_offline=False, say=lambda message: None)
     our_hub.fetch(source, ["*"], False)

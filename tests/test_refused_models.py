@@ -33,6 +33,13 @@ def test_a_refused_model_leaves_no_folder(damaged: Path, tmp_path: Path, capsys:
     assert [each.name for each in (runs / "shapes").iterdir()] == ["chance"]
 
 
+def test_shards_of_a_refused_model_leave_no_folder(damaged: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for shard in ("1/2", "2/2"):
+        assert run(runs, "-m", f"sd:{damaged}", "--shard", shard) == 1
+    assert not list(runs.rglob("*"))
+
+
 def test_what_was_measured_before_a_model_is_refused_stays(
     tiny_pipeline_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,8 @@ tag decides. Weights are read from safetensors where there are any, never by unp
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,8 +53,11 @@ def load_tag(
     else:
         weights = _weights_file(source, _candidates(file), is_offline=is_offline, say=say)
     model = build_architecture(architecture, tag, dtype, weights)
-    options: dict[str, Any] = {"local_files_only": True} if is_offline and _has_hub_tokenizer(architecture) else {}
-    return Loaded(model, _eval_transform(model), open_clip.get_tokenizer(architecture, **options), dtype)
+    name = _hub_tokenizer(architecture)
+    options: dict[str, Any] = {"local_files_only": True} if is_offline and name else {}
+    with _explained(name):
+        tokenizer = open_clip.get_tokenizer(architecture, **options)
+    return Loaded(model, _eval_transform(model), tokenizer, dtype)
 
 
 def load_repository(
@@ -126,8 +130,20 @@ def _eval_transform(model: Any) -> Callable[[PIL.Image.Image], Tensor]:
     return transform
 
 
-def _has_hub_tokenizer(architecture: str) -> bool:
-    return bool((open_clip.get_model_config(architecture) or {}).get("text_cfg", {}).get("hf_tokenizer_name"))
+def _hub_tokenizer(architecture: str) -> str:
+    """The repository of the architecture's tokenizer; empty where open_clip ships it."""
+    return (open_clip.get_model_config(architecture) or {}).get("text_cfg", {}).get("hf_tokenizer_name") or ""
+
+
+@contextmanager
+def _explained(repo: str) -> Generator[None]:
+    """What transformers raises of a tokenizer on the hub, as a DataError that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if not repo:
+            raise
+        raise hub.explain(error, repo) from error
 
 
 def _tokenizer(folder: Path, config: dict[str, Any], *, is_offline: bool) -> Callable[..., Tensor]:
@@ -136,11 +152,12 @@ def _tokenizer(folder: Path, config: dict[str, Any], *, is_offline: bool) -> Cal
     name = text.get("hf_tokenizer_name", "")
     has_own = any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.json"))
     if name and not has_own:
-        return open_clip.tokenizer.HFTokenizer(
-            name,
-            context_length=text.get("context_length", 77),
-            tokenizer_mode=text.get("tokenizer_mode"),
-            local_files_only=is_offline,
-            **text.get("tokenizer_kwargs", {}),
-        )
+        with _explained(name):
+            return open_clip.tokenizer.HFTokenizer(
+                name,
+                context_length=text.get("context_length", 77),
+                tokenizer_mode=text.get("tokenizer_mode"),
+                local_files_only=is_offline,
+                **text.get("tokenizer_kwargs", {}),
+            )
     return open_clip.get_tokenizer(f"local-dir:{folder}")
