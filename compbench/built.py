@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from compbench import hub
 from compbench.asked import Asked, check_is_here, check_where
+from compbench.plugins import blamed
 from compbench.reporter import Reporter
 from compbench.shards import device_here
 from compbench.types import ModelSpec, Runtime, Scorer, Source
@@ -46,7 +47,8 @@ class Builder:
             if self.is_offline:
                 check_is_here(asked)
             self._say_what_is_loaded(asked)
-            self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
+            with blamed(asked.spec, "while it was built"):
+                self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
         return self._last[2]
 
     def device_of(self, scorer: Scorer) -> str:
