@@ -14,6 +14,7 @@ import pytest
 
 import published_layouts as published
 from compbench.cli import main
+from compbench.store import Store
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 from test_winoground import ROWS, encoded
 
@@ -60,6 +61,7 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
     ]
     yield {
         "sd2": published.sd2(folder / "sd2"),
+        "sd2 as of today": published.with_names_of_today(folder / "sd2"),
         "clip-l": published.clip("ViT-L-14", "openai", folder / "clip-l"),
         "clip-h": published.clip("ViT-H-14", "laion2b_s32b_b79k", folder / "clip-h"),
         "winoground": published.winoground(rows),
@@ -102,8 +104,17 @@ def table(printed: str) -> list[str]:
     return scores + [line for line in printed.splitlines() if line.startswith("task:winoground@")]
 
 
+def measured(runs: Path, model: str) -> dict[str, list[float]]:
+    """All that is stored of a model: its errors by example, or its scores."""
+    stored = Store(runs).find(f"winoground/{model}")
+    if errors := stored.measurements():
+        return {name: each.errors.ravel().tolist() for name, each in errors.items()}
+    found = stored.table()
+    return dict(zip(found.ids, found.scores.reshape(len(found.ids), -1).tolist(), strict=True))
+
+
 def test_the_main_command_cold_warm_and_offline(
-    hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hub: LoopbackHub, repositories: dict[str, published.Files], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "cold") == 0
     cold = capsys.readouterr()
@@ -132,6 +143,18 @@ def test_the_main_command_cold_warm_and_offline(
     offline = capsys.readouterr()
     assert hub.requests == []
     assert table(offline.out) == table(cold.out)
+    for model in ("sd2", "clip-vit-l-14", "openclip-vit-h-14"):
+        stored = measured(tmp_path / "cold", model)
+        assert len(stored) == 3
+        assert stored == measured(tmp_path / "warm", model) == measured(tmp_path / "offline", model)
+
+    for name, content in repositories["sd2 as of today"].items():
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "copy" / name).write_bytes(content)
+    assert run(tmp_path / "copied", "--offline", "-o", f"sd2.folder={tmp_path / 'copy'}") == 0
+    # tensors by the names of 2022 and by those of today are the same network
+    assert measured(tmp_path / "copied", "sd2") == measured(tmp_path / "cold", "sd2")
+
     assert run(tmp_path / "offline", "--offline", "-o", "sd2.draws=6", "-o", "clip-vit-l-14.dtype=bfloat16") == 0
     assert hub.requests == []
 
