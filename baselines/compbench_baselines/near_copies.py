@@ -9,6 +9,7 @@ other test picture comes near it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -46,7 +47,8 @@ def _are_copies(tested: Floats, shown: Floats) -> Bools:
     from scipy.spatial import KDTree  # here, since a list of models must not wait for it
 
     n_near = min(_N_NEIGHBOURS, len(tested))
-    _, near = KDTree(_coarse(tested)).query(_coarse(shown), range(1, n_near + 1), p=1)  # [n, k]
+    tree: Any = KDTree(_coarse(tested))
+    _, near = tree.query(_coarse(shown), list(range(1, n_near + 1)), p=1)  # [n, k]
     copies = np.zeros(len(shown), bool)
     for number, neighbours in enumerate(near):
         looks = tested[neighbours]
