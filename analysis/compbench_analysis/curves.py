@@ -1,7 +1,8 @@
 """What the stored errors of a run say beyond its table: how many draws are enough, which timesteps tell, what is noise.
 
-Every frame is made from the errors alone. Draws are resampled jointly for all examples, since all share one bank: what
-the draws add to a score's uncertainty does not shrink with more examples, and stands apart from their sampling.
+Every frame is made from the errors alone. Draws are resampled jointly for all examples where all share one bank: what
+the draws add to a score's uncertainty does not shrink with more examples then, and stands apart from their sampling.
+Where each image has noise of its own the examples' parts are independent, and it does shrink.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from compbench.rules import NORM
 from compbench.types import ErrorTable, Floats, UsageError
 from compbench_analysis import tables
 from compbench_analysis.breakdowns import By
 from compbench_analysis.intervals import Sample, interval, standard_error
 from compbench_analysis.judging import Outcomes, Population
-from compbench_analysis.readings import Stored
-from compbench_analysis.resampling import balanced_subsets, half_samples
+from compbench_analysis.readings import Stored, has_own_noise
+from compbench_analysis.resampling import LEAST_UNITS, LEAST_UNITS_OF_OWN_NOISE, balanced_subsets, resamples
 from compbench_analysis.signature import labels
 from compbench_analysis.weightings import Window, weightings
 
@@ -79,8 +81,11 @@ def monte_carlo(
 ) -> pd.DataFrame:
     """`tables.tidy` with what other draws would change: `draws_se`, and `draws_low` to `draws_high` around the value.
 
-    The standard deviation of the cell over joint resamples of the draws (resampling.half_samples), and 1.96 of it to
-    either side, within 0 and 1. `low` to `high` stay what they were: the sampling of examples, at these draws.
+    The standard deviation of the cell over joint resamples of the draws (resampling.resamples), and 1.96 of it to
+    either side, within 0 and 1; of a run with noise of each image's own that of a sum of independent outcomes, each
+    right as often as in its resamples. `low` to `high` stay what they were: the sampling of examples, at these draws;
+    with noise of each image's own that holds what its draws add, for they are sampled with the image. `is_unsure` says
+    that the draws are too few to rely on `draws_se` (resampling.LEAST_UNITS), which tables then leave out.
     """
     return _frames(_monte_carlo(run, label, by, rule, n_resamples, seed) for run, label in _labelled(runs))
 
@@ -109,7 +114,7 @@ def _by_draws(
     if unfit := [each for each in counts if not 1 <= each <= n_all]:
         raise UsageError(f"{unfit[0]} draws were asked for; expected 1 to {n_all}, which run {str(run.path)!r} holds")
     prefixes = np.stack([(np.arange(n_all) < each) / each for each in counts])
-    subsets = [balanced_subsets(stored.draws.timesteps, each, n_subsets, seed) for each in counts]
+    subsets = [balanced_subsets(stored.draws.timesteps, each, n_subsets, seed, stored.units) for each in counts]
     for row, members in _read(stored, label, by, np.concatenate([prefixes, *subsets])):
         share = members.shares()
         spread = share[len(counts) :].reshape(len(counts), n_subsets)
@@ -169,11 +174,16 @@ def _monte_carlo(
     run: Run, label: str, by: By, rule: Rule | None, n_resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     stored = Stored(run, rule)
-    for row, members in _read(stored, label, by, half_samples(stored.draws.timesteps, n_resamples, seed)):
-        se, value = float(members.shares().std(ddof=1)), row["value"]
+    is_own = has_own_noise(run)
+    least = LEAST_UNITS_OF_OWN_NOISE if is_own else LEAST_UNITS
+    readings = resamples(stored.draws.timesteps, n_resamples, seed, stored.units)
+    for row, members in _read(stored, label, by, readings):
+        se, value = members.scatter(is_independent=is_own), row["value"]
         yield {
             **row,
             "n_draws": stored.n_draws,
+            "n_units": stored.n_units,
+            "is_unsure": stored.n_units < least,
             "draws_se": se,
             "draws_low": max(0.0, value - _Z * se),
             "draws_high": min(1.0, value + _Z * se),
@@ -195,8 +205,9 @@ def _by_rule(
 
 
 def _reductions(run: Run, view: Rule) -> list[str]:
-    """What the run stores, the one that it is read by first; a sum of several where it is read by that."""
-    return list(dict.fromkeys([view.reduction, *run.reductions()]))
+    """What the run stores and the root of its squared errors, the one that it is read by first."""
+    stored = run.reductions()
+    return list(dict.fromkeys([view.reduction, *stored, *([NORM] if "mse" in stored else [])]))
 
 
 def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:
@@ -225,6 +236,13 @@ class _Members:
         """[R], the metric's number."""
         is_right = self.outcomes.matrix(self.ids)  # [n, R], too large to copy as floats where R is
         return self.sample.weights @ is_right if self.sample.is_weighted else is_right.mean(0)
+
+    def scatter(self, *, is_independent: bool) -> float:
+        """The standard deviation of the metric's number over readings; or if each example had readings of its own."""
+        if not is_independent:
+            return float(self.shares().std(ddof=1))
+        variances = self.outcomes.matrix(self.ids).var(1, ddof=1)  # [n]
+        return float(np.sqrt(self.sample.weights**2 @ variances))
 
     def interval(self) -> tuple[Floats, Floats]:
         """Low [R] and high [R] over the sampling of examples."""
