@@ -341,7 +341,7 @@ class Contents:
         if rule != adaptive.rule:
             raise UsageError(
                 f"run {str(self.folder)!r} stopped measuring where its own rule ({adaptive.rule.target}, "
-                f"{adaptive.rule.n_draws} draws) was certain and cannot be read by another; run it with schedule=full"
+                f"{adaptive.rule.n_draws} draws) had decided and cannot be read by another; run it with schedule=full"
             )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:

@@ -97,13 +97,23 @@ class StableDiffusion(ModelSpec):
     )
     schedule: Literal["auto", "full", "paper", "racing"] = field(
         default="auto",
-        metadata={"help": "full: every draw; paper: the published pruning; racing: until each outcome is certain"},
+        metadata={
+            "help": "full: every draw; paper: the published pruning; racing: until each outcome is decided at `risk`"
+        },
     )
     risk: float = field(
-        default=0.05, metadata={"help": "racing: at most how probably an outcome differs from the full budget's"}
+        default=0.05,
+        metadata={
+            "help": "racing: how probably an outcome may differ from the full budget's; kept approximately by "
+            "bound=asymptotic, where errors have no rare, large, one-sided differences, and always by bound=anytime"
+        },
     )
     bound: Literal["asymptotic", "anytime"] = field(
-        default="asymptotic", metadata={"help": "racing: anytime holds whatever the errors are like, given `limit`"}
+        default="asymptotic",
+        metadata={
+            "help": "racing: asymptotic is a studentised test, which rare, large, one-sided differences deceive; anytime "
+            "keeps `risk` whatever the errors are like, if `limit` is true"
+        },
     )
     limit: float | None = field(
         default=None, metadata={"help": "bound=anytime: the largest difference of two errors under one draw"}
