@@ -1,7 +1,7 @@
 """An adaptive schedule as a run stores it: all that decides which errors are measured, and how they are read.
 
-`racing` stops a comparison when its sign is certain enough; `paper` is the published staged pruning. Either is part of a
-run's identity, for another one measures other errors.
+`racing` stops a comparison when its sign is decided at a risk; `paper` is the published staged pruning. Either is part
+of a run's identity, for another one measures other errors.
 """
 
 from __future__ import annotations

@@ -61,8 +61,9 @@ class Elimination:
     """The class predicted differs from the full bank's with probability `risk` at most, as far as the bound does.
 
     `Anytime` keeps its level with a true limit; `Asymptotic` about does where the differences have no rare, large,
-    one-sided part, and does not where they have. The best caption can only be put out by one of another class that is found better: each at `risk` over their
-    number. If classes are left when the bank is exhausted, the lowest mean wins, and of equal ones the first.
+    one-sided part, and does not where they have. The best caption can only be put out by one of another class that is
+    found better: each at `risk` over their number. If classes are left when the bank is exhausted, the lowest mean
+    wins, and of equal ones the first.
     """
 
     matches: Bools  # [1, C]

@@ -111,8 +111,8 @@ class StableDiffusion(ModelSpec):
     bound: Literal["asymptotic", "anytime"] = field(
         default="asymptotic",
         metadata={
-            "help": "racing: asymptotic is a studentised test, which rare, large, one-sided differences deceive; anytime "
-            "keeps `risk` whatever the errors are like, if `limit` is true"
+            "help": "racing: asymptotic is a studentised test, which rare, large, one-sided differences deceive; "
+            "anytime keeps `risk` whatever the errors are like, if `limit` is true"
         },
     )
     limit: float | None = field(

@@ -129,9 +129,9 @@ def expected_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
 
 
 def allowed_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
-    """The sum of the risks taken: how many of a table's outcomes were allowed, on average, to differ from the full bank.
+    """The sum of the risks taken: how many of a table's outcomes may differ from the full bank's, on average.
 
-    As far as the bound holds no more do, on average: always for `anytime` with a true limit, about so for `asymptotic`
+    As far as the bound holds, no more do: always for `anytime` with a true limit, about so for `asymptotic`
     where the differences have no rare, large, one-sided part. An outcome that ended exact counts too: that it would was
     not known when the risk was taken.
     """

@@ -44,9 +44,10 @@ class Racing:
     """Each outcome differs from the full bank's with probability `risk` at most, as far as the bound keeps its levels.
 
     `Anytime` does with a true limit; `Asymptotic` about does where the differences have no rare, large, one-sided part,
-    and does not where they have. A comparison is found positive at level `risk`: an outcome that is wrong has one that is not, and is called right
-    only if that one is found positive too. It is found negative at `risk` / m, for an outcome that is right is called
-    wrong if one of its m comparisons is. What the bank's last draw decides is exact; there a tie is wrong.
+    and does not where they have. A comparison is found positive at level `risk`: an outcome that is wrong has one that
+    is not, and is called right only if that one is found positive too. It is found negative at `risk` / m, for an
+    outcome that is right is called wrong if one of its m comparisons is. What the bank's last draw decides is exact;
+    there a tie is wrong.
     """
 
     matches: Bools  # [I, C]

@@ -16,8 +16,9 @@ import pandas as pd
 from scipy import stats
 
 from compbench.rules import NORM
+from compbench.staged import Schedule
 from compbench.types import ErrorTable, Floats, UsageError
-from compbench_analysis import tables
+from compbench_analysis import restaged, tables
 from compbench_analysis.breakdowns import By
 from compbench_analysis.intervals import Sample, interval, standard_error
 from compbench_analysis.judging import Outcomes, Population
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["by_draws", "by_rule", "by_timestep", "differences", "monte_carlo"]
 
+_MOST_STAGED = 100  # resamples of a staged run, which are dear; a standard deviation over them is known to 7 %
 _Z = 1.959964  # of a normal 95 % interval
 _CELL = ["task", "model", "column", "tag", "metric", "n", "is_small", "chance", "n_total", "is_partial", "run"]
 
@@ -84,7 +86,8 @@ def monte_carlo(
     The standard deviation of the cell over joint resamples of the draws (resampling.resamples), and 1.96 of it to
     either side, within 0 and 1; of a run with noise of each image's own that of a sum of independent outcomes, each
     right as often as in its resamples. `low` to `high` stay what they were: the sampling of examples, at these draws;
-    with noise of each image's own that holds what its draws add, for they are sampled with the image. `is_unsure` says
+    with noise of each image's own that holds what its draws add, for they are sampled with the image. The stages of a
+    run with schedule=paper are gone through again in each resample (restaged.py). `is_unsure` says
     that the draws are too few to rely on `draws_se` (resampling.LEAST_UNITS), which tables then leave out.
     """
     return _frames(_monte_carlo(run, label, by, rule, n_resamples, seed) for run, label in _labelled(runs))
@@ -173,17 +176,22 @@ def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
 def _monte_carlo(
     run: Run, label: str, by: By, rule: Rule | None, n_resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    stored = Stored(run, rule)
     is_own = has_own_noise(run)
     least = LEAST_UNITS_OF_OWN_NOISE if is_own else LEAST_UNITS
-    readings = resamples(stored.draws.timesteps, n_resamples, seed, stored.units)
-    for row, members in _read(stored, label, by, readings):
+    if run.adaptive is not None and run.adaptive.kind == "paper":
+        n_draws = n_units = sum(map(len, Schedule(run.adaptive.to_keep, run.adaptive.n_samples).stages()))
+        rows = _cells(run, label, by, rule, restaged.outcomes(run, min(n_resamples, _MOST_STAGED), seed))
+    else:
+        stored = Stored(run, rule)
+        n_draws, n_units = stored.n_draws, stored.n_units
+        rows = _read(stored, label, by, resamples(stored.draws.timesteps, n_resamples, seed, stored.units))
+    for row, members in rows:
         se, value = members.scatter(is_independent=is_own), row["value"]
         yield {
             **row,
-            "n_draws": stored.n_draws,
-            "n_units": stored.n_units,
-            "is_unsure": stored.n_units < least,
+            "n_draws": n_draws,
+            "n_units": n_units,
+            "is_unsure": n_units < least,
             "draws_se": se,
             "draws_low": max(0.0, value - _Z * se),
             "draws_high": min(1.0, value + _Z * se),
@@ -251,9 +259,16 @@ class _Members:
 
 def _read(stored: Stored, label: str, by: By, readings: Floats) -> Iterator[tuple[dict[str, Any], _Members]]:
     """Each row of the table with its examples under each of the readings."""
-    outcomes, population = stored.outcomes(readings), Population(stored.run.examples())
-    members = {(column, tag): ids for column, tag, ids in _groups(stored.run, by)}
-    for row in tables.tidy(stored.run, by, stored.rule).to_dict("records"):
+    yield from _cells(stored.run, label, by, stored.rule, stored.outcomes(readings))
+
+
+def _cells(
+    run: Run, label: str, by: By, rule: Rule | None, outcomes: Mapping[str, Outcomes]
+) -> Iterator[tuple[dict[str, Any], _Members]]:
+    """Each row of the table under `rule` with its examples under the readings that `outcomes` are of."""
+    population = Population(run.examples())
+    members = {(column, tag): ids for column, tag, ids in _groups(run, by)}
+    for row in tables.tidy(run, by, rule).to_dict("records"):
         row = {**{str(name): each for name, each in row.items()}, "model": label}
         its = outcomes[row["metric"]]
         if ids := its.measured(members[row["column"], row["tag"]]):

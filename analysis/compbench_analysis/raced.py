@@ -28,8 +28,9 @@ def saved(run: Run, label: str) -> str:
     )
     n_exact = sum(each.is_full for each in verdicts)
     return (
-        f"{start}: raced at risk {first.risk:g} per outcome, {first.bound} bound; {n_exact} of {len(verdicts)} examples "
-        f"went to the end. Outcomes that differ from the full budget's, as estimated (and as allowed by the risk): "
+        f"{start}: raced at risk {first.risk:g} per outcome, {first.bound} bound; {n_exact} of {len(verdicts)} "
+        "examples went to the end. Outcomes that differ from the full budget's, as estimated (and as allowed by the "
+        "risk): "
         f"{changed}. {_assumption(run, first)}"
     )
 
@@ -41,8 +42,8 @@ def _assumption(run: Run, verdict: Verdict) -> str:
     if verdict.bound == "anytime":
         limit = None if run.adaptive is None else run.adaptive.limit
         return (
-            f"The risk is kept if no two errors of an example differ by more than {limit:g} under one draw; the estimate "
-            "takes the differences to be about normal."
+            f"The risk is kept if no two errors of an example differ by more than {limit:g} under one draw; "
+            "the estimate takes the differences to be about normal."
         )
     return (
         "Estimate and risk rest on a studentised test: they hold approximately, where the differences between errors "

@@ -242,6 +242,10 @@ def _draws(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
     if some := [label for label, is_own in own.items() if is_own]:
         yield f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the"
         yield "  interval over examples holds it already."
+    staged = [each.label for each in members if each.label in own and each.runs[0].adaptive is not None]
+    if staged:
+        yield f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that"
+        yield "  was given up early is taken to keep its distance."
 
 
 def _costs(members: Sequence[Family], frame: pd.DataFrame) -> Grid:
