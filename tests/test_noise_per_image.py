@@ -193,5 +193,5 @@ def test_the_table_says_that_more_images_make_it_smaller(tmp_path: Path) -> None
 
 def test_few_draws_are_too_few_for_either(tmp_path: Path) -> None:
     errors = _errors(np.random.default_rng(0), 12, 7)
-    assert "7 draws are too few" in results.to_text([_run(tmp_path, errors)])
+    assert "from 7 draws the figure could be off" in results.to_text([_run(tmp_path, errors)])
     assert "-o draws=8 is enough" in results.to_text([_run(tmp_path, errors)])

@@ -163,7 +163,7 @@ def test_the_draws_part_stands_in_a_column_of_its_own_in_every_format(tmp_path: 
 def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path: Path) -> None:
     run = _run(tmp_path, 12, 31)
     text = results.to_text([run])
-    assert "No ±draws for model: 31 draws are too few" in text
+    assert "No ±draws for model: from 31 draws the figure could be off by a factor of two" in text
     assert "-o draws=32 is enough" in text
     assert "±draws, points" not in text
     assert all(row["draws_se"] is None for row in json.loads(results.to_text([run], "json")))

@@ -112,8 +112,8 @@ def too_few_draws(run: Run, found: pd.DataFrame) -> str:
     least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
     what = f"{n_units} antithetic pairs" if size > 1 else f"{n_units} draws"
     return (
-        f"No {blocks.DRAWS} for {run.key.model}: {what} are too few to tell how far other draws would move a score; "
-        f"the figure could be off by a factor of two. -o draws={least * size} is enough."
+        f"No {blocks.DRAWS} for {run.key.model}: from {what} the figure could be off by a factor of two; "
+        f"-o draws={least * size} is enough."
     )
 
 
