@@ -53,6 +53,8 @@ class StableDiffusion(ModelSpec):
     `auto` depends on the task and never on the device: on winoground and the paper's data sets the protocol is the
     published one (1000 draws, float16, centre crop, error in eps; staged pruning and its loss on the data sets),
     elsewhere compbench's own (100 draws, bfloat16, whole picture, error in what the network was trained to predict).
+    The noise is that of the published Winoground run on the data sets too, where the official code draws fresh noise
+    for each picture: noise=per-image.
     """
 
     name: str = field(default="stable-diffusion", metadata=_FIXED)

@@ -65,6 +65,7 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     return [_run(root / str(seed), _paired(rng, 64)) for seed in range(30)]
 
 
+@pytest.mark.slow
 def test_the_scatter_told_is_the_scatter_over_seeds(banks: list[Run]) -> None:
     frames = [_overall(each) for each in banks]
     spread = np.std([frame["value"].iloc[0] for frame in frames], ddof=1)
@@ -85,6 +86,7 @@ def _overall(run: Run) -> pd.DataFrame:
     return curves.monte_carlo(run, n_resamples=120).query("tag == 'overall' and metric == 'text'")
 
 
+@pytest.mark.slow
 def test_the_margins_are_covered_and_flips_are_counted(banks: list[Run]) -> None:
     frames = [margins(each).query("metric == 'text'") for each in banks]
     by_seed = np.array([frame["margin"].to_numpy() for frame in frames])  # [seeds, N]
@@ -178,6 +180,13 @@ def test_a_short_prefix_gives_the_mean_of_a_curve_over_t(n_draws: int) -> None:
 def test_every_pair_of_neighbours_comes_once(n_timesteps: int) -> None:
     timesteps = antithetic_bank(0, n_timesteps).timesteps
     assert sorted(timesteps.tolist()) == list(range(n_timesteps // 2 * 2))
+
+
+def test_bins_of_timesteps_hold_whole_pairs(tmp_path: Path) -> None:
+    run = _run(tmp_path, _paired(np.random.default_rng(0), 24))
+    frame = curves.differences(run, n_bins=5).query("tag == 'overall'")
+    assert frame["n_draws"].tolist() == [6, 6, 4, 4, 4]
+    assert curves.differences(run, n_bins=24).query("tag == 'overall'")["n_draws"].tolist() == [1] * 24
 
 
 def test_a_run_of_the_old_bank_is_another_run_and_is_read_in_pairs(tmp_path: Path) -> None:

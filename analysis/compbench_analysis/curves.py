@@ -281,10 +281,14 @@ def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bins(stored: Stored, n_bins: int) -> list[np.ndarray]:
-    """The draws in order of timestep, cut into bins of equally many."""
+    """The draws in order of timestep, cut into bins of equally many; pairs are not cut, where there are enough."""
     if not 1 <= n_bins <= stored.n_draws:
         raise UsageError(f"{n_bins} bins of {stored.n_draws} draws; expected 1 to {stored.n_draws}")
-    return np.array_split(np.argsort(stored.draws.timesteps, kind="stable"), n_bins)
+    order = np.argsort(stored.draws.timesteps, kind="stable")
+    if stored.units is None or n_bins > stored.n_units:
+        return np.array_split(order, n_bins)
+    in_order = stored.units[order]
+    return [order[np.isin(in_order, some)] for some in np.array_split(list(dict.fromkeys(in_order.tolist())), n_bins)]
 
 
 def _within(bins: Sequence[np.ndarray], n_draws: int) -> Floats:

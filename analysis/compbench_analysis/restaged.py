@@ -71,7 +71,7 @@ def stages_of(
     added = [np.array([draw_of[t] for t in each], np.int64) for each in schedule.stages()]
 
     def moves(draws: Ints) -> Floats:
-        found = contrasts(np.asarray(timesteps)[draws], None if units is None else units[draws])
+        found = contrasts(np.asarray(timesteps, np.float64)[draws], None if units is None else units[draws])
         return rng.standard_normal((n_resamples, len(found))) @ found
 
     stages: list[Stage] = []
