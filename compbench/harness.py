@@ -28,6 +28,7 @@ from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
+    DataError,
     DrawTable,
     Example,
     Image,
@@ -42,6 +43,7 @@ from compbench.types import (
     Task,
     UnreadableImage,
     UnreadableImages,
+    UsageError,
 )
 
 __all__ = [
@@ -153,7 +155,11 @@ def finish(asked: Asked, builder: Builder) -> Finished:
         _sign_skipped(asked, stored, builder.reporter)
         return Finished(read, asked, "found")
     with stored.locked(asked.shard):
-        is_last, error = _measure(asked, stored, builder)
+        try:
+            is_last, error = _measure(asked, stored, builder)
+        except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
+            stored.discard(asked.shard)
+            raise
     return Finished(read, asked, "completed" if is_last else "shared", error)
 
 
