@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-from compbench import hub, registry
+from compbench import emulation, hub, registry
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
-from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
+from compbench.types import DataError, DependsOnTask, Example, HalfPrecision, Json, ModelSpec, Source, Task, UsageError
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -22,7 +23,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `run` and `plan` are given, but for where it is computed."""
+    """What `run` and `plan` are given."""
 
     task: str | Task
     model: str | ModelSpec
@@ -37,6 +38,7 @@ class Request:
     shard: Shard | None = None
     keep: str = "errors"
     images_per_class: int | None = None
+    device: str | None = None  # half precision that it emulates is replaced or refused; None: nothing will be computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +107,41 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     task = _task(request)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
-    spec = spec.for_task(task.name)
+    given, spec = spec, spec.for_task(task.name)
     spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
+    source, key = _keyed(task, label, spec, store, request, say)
+    limit, images_per_class, ids = _selected(task, request, say)
+    described = _described(label, spec, spec.source())
+    asked = Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
+    return _computable(asked, given, request, say)
+
+
+def _keyed(
+    task: Task, label: str, spec: ModelSpec, store: Store, request: Request, say: Callable[[str], None]
+) -> tuple[Source | None, RunKey]:
+    """The source at a commit, and the key of the run."""
     identity = json.loads(json.dumps(spec.identity())) | _kept(request, spec)
     wanted = spec.source()
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
-    limit, images_per_class, ids = _selected(task, request, say)
-    key = dataclasses.replace(unpinned, weights=weights)
-    described = _described(label, spec, wanted)
-    return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
+    return source, dataclasses.replace(unpinned, weights=weights)
+
+
+def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[[str], None]) -> Asked:
+    """In a dtype that the device does not emulate; as it is where all of it is stored, since nothing is computed."""
+    spec = asked.spec
+    if request.device is None or not isinstance(spec, HalfPrecision) or not isinstance(given, HalfPrecision):
+        return asked
+    stored = asked.store.get(asked.key)
+    if stored is not None and asked.is_complete(stored):
+        return asked
+    placed = cast(ModelSpec, emulation.settled(asked.label, spec, given, request.device, say))
+    if placed is spec:
+        return asked
+    source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
+    described = _described(asked.label, placed, placed.source())
+    return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)
 
 
 def _kept(request: Request, spec: ModelSpec) -> dict[str, Json]:

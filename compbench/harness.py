@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
     Example,
+    Json,
     Measurement,
     MeasuresErrors,
     ModelSpec,
@@ -32,6 +33,7 @@ from compbench.types import (
     ScoreMatrix,
     Scorer,
     Task,
+    TellsEngine,
 )
 
 __all__ = [
@@ -85,7 +87,7 @@ def run(
     given = {**(options or {}), **model_options}
     shared = shard_here(shard)
     request = Request(
-        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shared, keep, images_per_class
+        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shared, keep, images_per_class, device
     )
     return finish(settle(request, builder.reporter.say), builder).run
 
@@ -153,7 +155,7 @@ def evaluate(
         _n_lacking(run.rule, examples, known),
     )
     waiting = _Waiting(examples)
-    writer = _Writer(run, interrupts, device, reduction)
+    writer = _Writer(run, interrupts, device, reduction, scorer, reporter.say)
     measured = scorer.score(examples, known)
     try:
         for result in measured if reduction is None else reduction.scores(measured):
@@ -248,8 +250,18 @@ class _Waiting:
 class _Writer:
     """Results in memory, written as one part when the time has come and at the end."""
 
-    def __init__(self, run: Run, interrupts: Interrupts, device: str | None, reduction: Reduction | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        interrupts: Interrupts,
+        device: str | None,
+        reduction: Reduction | None,
+        scorer: Scorer,
+        say: Callable[[str], None],
+    ) -> None:
         self._run, self._interrupts, self._device = run, interrupts, device
+        self._scorer, self._say = scorer, say
+        self._engine_before = _engine_of_last_part(run) if isinstance(scorer, TellsEngine) else {}
         self._reduction, self._n_counted = reduction, 0
         self._results: list[Measurement | ScoreMatrix] = []
         self._began = self._flushed = time.monotonic()
@@ -267,9 +279,27 @@ class _Writer:
         with self._interrupts.held():
             seconds = time.monotonic() - self._flushed
             self._run.append(
-                self._results, seconds=round(seconds, 3), **self._evaluations(), **provenance.here(self._device)
+                self._results,
+                seconds=round(seconds, 3),
+                **self._evaluations(),
+                **self._engine(),
+                **provenance.here(self._device),
             )
             self._results, self._flushed = [], time.monotonic()
+
+    def _engine(self) -> dict[str, Json]:
+        """How this part was computed; said where the part before it was computed in another way."""
+        if not isinstance(self._scorer, TellsEngine):
+            return {}
+        engine = dict(self._scorer.engine())
+        if self._engine_before and self._engine_before != engine:
+            self._say(
+                f"{self._run.key.task} · {self._run.key.model}: errors stored before were computed with "
+                f"{_words(self._engine_before)}, these with {_words(engine)}; the same errors up to rounding, and "
+                "parts.jsonl says which are which"
+            )
+        self._engine_before = engine
+        return engine
 
     def _evaluations(self) -> dict[str, int]:
         """How many errors the scores of this part are made of, which are not there to be counted."""
@@ -278,6 +308,17 @@ class _Writer:
         n_errors = self._reduction.n_evaluations - self._n_counted
         self._n_counted = self._reduction.n_evaluations
         return {"n_errors": n_errors}
+
+
+def _engine_of_last_part(run: Run) -> dict[str, Json]:
+    """Empty where no part says how it was computed, as none did once."""
+    told = [part for part in run.parts() if "engine" in part and "batch_size" in part]
+    return {name: told[-1][name] for name in ("engine", "batch_size")} if told else {}
+
+
+def _words(engine: Mapping[str, Json]) -> str:
+    """'engine eager, batch size 64'."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in engine.items())
 
 
 def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:

@@ -62,6 +62,7 @@ class Settings:
             shard=self.shard,
             keep=self.keep,
             images_per_class=self.images_per_class,
+            device=self.device,
         )
 
     def data_of(self, task: str) -> Path | None:

@@ -79,6 +79,7 @@ def plan(
         shard_here(shard),
         keep,
         images_per_class,
+        device,
     )
     return planned(settle(request, builder.reporter.say), builder)
 

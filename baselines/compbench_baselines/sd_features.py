@@ -40,7 +40,9 @@ class SDFeatures(ModelSpec):
     )
     c: float = field(default=0.1, metadata={"help": "of the logistic regression: scikit-learn's C"})
     epochs: int = field(default=30, metadata={"help": "of the small ResNet"})
-    dtype: Dtype = field(default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 for tiny-sd"})
+    dtype: Dtype = field(
+        default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 without a GPU or for tiny-sd"}
+    )
     training: str | None = field(default=None, metadata={"option": False})  # digest of the training split
 
     def __post_init__(self) -> None:
@@ -74,6 +76,9 @@ class SDFeatures(ModelSpec):
 
     def for_task(self, task: str | None) -> Self:
         return dataclasses.replace(self, dtype=settled_dtype(self.dtype, self.model))
+
+    def in_float32(self) -> Self:
+        return dataclasses.replace(self, dtype="float32")
 
     def on(self, task: Task) -> Self:
         return dataclasses.replace(self, training=training_digest(task, _NAME))
