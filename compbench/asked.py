@@ -139,6 +139,11 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
     placed = cast(ModelSpec, emulation.settled(asked.label, spec, given, request.device, say))
     if placed is spec:
         return asked
+    if stored is not None:
+        say(
+            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: --dtype {spec.dtype} --device "
+            f"{emulation.kind_of(request.device)} goes on with it"
+        )
     source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
     described = _described(asked.label, placed, placed.source())
     return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)

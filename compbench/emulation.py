@@ -42,9 +42,9 @@ def settled(label: str, spec: HalfPrecision, given: HalfPrecision, device: str, 
         return spec
     if not is_asked_for and in_float32 is not None and kind_of(device) == "cpu":
         say(
-            f"{label}: there is no GPU here, so the network runs in float32 in place of {dtype}. That is a run of its "
-            f"own (dtype: float32). To run {dtype} on the CPU, name both: --dtype {dtype} --device cpu "
-            "(`compbench doctor` says how fast it is)"
+            f"{label}: on a CPU the network runs in float32 in place of {dtype}; that is a run of its own (dtype: "
+            f"float32). To run {dtype} here, name both: --dtype {dtype} --device cpu (`compbench doctor` says how fast "
+            "it is)"
         )
         return in_float32
     reason = why_slow(dtype, device)

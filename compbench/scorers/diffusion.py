@@ -177,7 +177,8 @@ class DiffusionClassifier:
     def _encoders_of(self, examples: Sequence[Example]) -> tuple[FixedBatches[Tensor], FixedBatches[str]]:
         """Of batches as large as the examples of a task want them, whichever of its examples are then scored."""
         n_images = max((len(each.images) for each in examples), default=1)
-        n_captions = max((len(self._captions(each)) for each in examples), default=1)
+        # not counting "no caption": whether that is measured too must not move the other captions' states
+        n_captions = max((len(each.captions) for each in examples), default=1)
         denoiser, say = self.denoiser, self._runtime.say
         return (
             FixedBatches(
