@@ -19,7 +19,7 @@ from compbench.tasks.shapes import shapes
 from compbench.types import Example, Measurement, Runtime, Task, joined
 
 TASK = shapes()
-N_DRAWS = 6
+N_DRAWS = 5
 
 
 def scorer(dtype: str = "float32", draws: int = N_DRAWS, task: Task = TASK, batch_size: int = 16) -> Any:
@@ -35,7 +35,7 @@ def errors(examples: Sequence[Example], known: Mapping[str, Measurement] | None 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_errors_do_not_depend_on_neighbours_order_or_how_many_there_are(dtype: str) -> None:
-    examples = list(TASK.examples[:3])
+    examples = list(TASK.examples[:2])
     whole = errors(examples, dtype=dtype)
     backwards = errors(examples[::-1], dtype=dtype)
     for each in examples:
@@ -46,7 +46,7 @@ def test_errors_do_not_depend_on_neighbours_order_or_how_many_there_are(dtype: s
 def test_errors_do_not_depend_on_where_a_run_was_resumed() -> None:
     (example,) = TASK.examples[:1]
     whole = errors([example])[example.id]
-    for n in range(1, N_DRAWS):
+    for n in (1, 4):
         first = joined(scorer(draws=n).score([example], {}))[0]
         rest = errors([example], {example.id: first})[example.id]
         assert np.array_equal(np.concatenate([first.errors, rest], -1), whole)
