@@ -391,14 +391,14 @@ class _Ahead:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def take(self, images: Sequence[Image]) -> Tensor:
-        """The pixels of `images`, stacked; DataError names one that cannot be decoded."""
+    def take(self, images: Sequence[Image]) -> list[Tensor]:
+        """The pixels of `images`; DataError names one that cannot be decoded."""
         wanted = set(images)
         for image in self._coming:
             self._futures[image] = self._pool.submit(self._pixels, image)
             if len(self._futures) >= _PICTURES_AHEAD and wanted <= self._futures.keys():
                 break
-        return torch.stack([self._futures.pop(image).result() for image in images])
+        return [self._futures.pop(image).result() for image in images]
 
 
 class _Shelf(Generic[Key]):
