@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from compbench import emulation, hub, registry
+from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
@@ -107,8 +108,10 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     task = _task(request)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
-    given, spec = spec, spec.for_task(task.name)
-    spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
+    given = spec
+    with blamed(spec, "when asked what it measures"):
+        spec = spec.for_task(task.name)
+        spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
     source, key = _keyed(task, label, spec, store, request, say)
     limit, images_per_class, ids = _selected(task, request, say)
@@ -121,8 +124,10 @@ def _keyed(
     task: Task, label: str, spec: ModelSpec, store: Store, request: Request, say: Callable[[str], None]
 ) -> tuple[Source | None, RunKey]:
     """The source at a commit, and the key of the run."""
-    identity = json.loads(json.dumps(spec.identity())) | _kept(request, spec)
-    wanted = spec.source()
+    with blamed(spec, "when asked what it measures"):
+        identity, view, wanted = spec.identity(), spec.view(), spec.source()
+    _ = _as_json(spec, "a view", view)
+    identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
     return source, dataclasses.replace(unpinned, weights=weights)
@@ -147,6 +152,20 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
     source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
     described = _described(asked.label, placed, placed.source())
     return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)
+
+
+def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
+    """What a spec gave as JSON would hold it; UsageError, naming whose spec it is, where JSON cannot."""
+    try:
+        text = json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{owner(spec)} gave {what} that JSON cannot hold ({error}); expected text, finite numbers, true, false, "
+            "None, and lists and dicts of these"
+        ) from error
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{owner(spec)} gave {what} that is a {type(given).__name__}; expected a dict")
+    return json.loads(text)
 
 
 def _kept(request: Request, spec: ModelSpec) -> dict[str, Json]:

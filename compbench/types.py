@@ -340,7 +340,9 @@ class Priced(Protocol):
 class TellsEngine(Protocol):
     """A scorer whose last digits depend on how it computes: that is stored with every part of a run."""
 
-    def engine(self) -> Mapping[str, Json]: ...
+    def computed_with(self) -> Mapping[str, Json]:
+        """`engine`, eager or compiled, and `batch_size`."""
+        ...
 
 
 Made = TypeVar("Made")

@@ -108,7 +108,7 @@ class DiffusionClassifier:
             self._look_at_captions(task.examples)
         self._encoders = self._encoders_of(task.examples)
 
-    def engine(self) -> Mapping[str, Json]:
+    def computed_with(self) -> Mapping[str, Json]:
         """How errors are computed, which moves their last digits."""
         return {"engine": getattr(self.denoiser, "engine", "eager"), "batch_size": self._batch_size}
 
