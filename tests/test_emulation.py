@@ -148,3 +148,9 @@ def test_float32_is_never_refused() -> None:
 
 
 def _unheard(message: str) -> None: ...
+
+
+@on_a_cpu
+def test_a_price_is_that_of_the_run_that_would_be_made(tiny_pipeline_folder: Path, tmp_path: Path) -> None:
+    plan = harness.plan(WINOGROUND, model=f"sd:{tiny_pipeline_folder}", draws=1, runs=tmp_path, reporter=Heard())
+    assert plan.folder == run(tiny_pipeline_folder, tmp_path).path
