@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from compbench.engine.devices import fitting, pick_device
 from compbench.types import Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench_baselines.fitting import one_thread
 from compbench_baselines.pictures import Transform, batches
 
 __all__ = ["ClassifierScorer", "logits"]
@@ -39,22 +41,34 @@ class ClassifierScorer:
 
 
 def logits(
-    network: nn.Module, images: Sequence[Image], transform: Transform, device: torch.device, runtime: Runtime
+    network: nn.Module,
+    images: Sequence[Image],
+    transform: Transform,
+    device: torch.device,
+    runtime: Runtime,
+    *,
+    is_trained_here: bool = False,
 ) -> Iterator[Floats]:
-    """[K] float64 for each picture, in float32 arithmetic; batches are halved when memory runs out."""
+    """[K] float64 for each picture, in float32 arithmetic; batches are halved when memory runs out.
+
+    A network that was trained here computes on one thread, as it was trained: its scores are the same on any machine.
+    """
     batch_size = runtime.batch_size or (32 if device.type == "cpu" else 256)
     chunks = [np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
     for pixels in batches(images, chunks, transform):
         start = 0
         while start < len(pixels):
             found, batch_size = fitting(
-                partial(_outputs, network, pixels[start:], device), batch_size, device, runtime.say
+                partial(_outputs, network, pixels[start:], device, is_trained_here), batch_size, device, runtime.say
             )
             start += len(found)
             yield from found.cpu().double().numpy()
 
 
 @torch.inference_mode()
-def _outputs(network: nn.Module, pixels: Tensor, device: torch.device, batch_size: int) -> Tensor:
+def _outputs(
+    network: nn.Module, pixels: Tensor, device: torch.device, is_trained_here: bool, batch_size: int
+) -> Tensor:
     """[b, K] float32 of the first pictures."""
-    return network(pixels[:batch_size].to(device)).float()
+    with one_thread() if is_trained_here else nullcontext():
+        return network(pixels[:batch_size].to(device)).float()

@@ -25,6 +25,7 @@ from compbench.engine.devices import fitting, pick_device
 from compbench.key import slug
 from compbench.scorers.pipelines import Components
 from compbench.types import Runtime
+from compbench_baselines.fitting import one_thread
 from compbench_baselines.progress import Paced
 
 __all__ = ["Generator", "Wanted"]
@@ -75,7 +76,8 @@ class Generator:
         start = 0
         while start < len(lacking):
             batch = partial(self._pictures, lacking[start:])
-            pictures, self._at_once = fitting(batch, self._at_once, self.device, self._runtime.say)
+            with one_thread():
+                pictures, self._at_once = fitting(batch, self._at_once, self.device, self._runtime.say)
             for each, picture in zip(lacking[start : start + len(pictures)], pictures, strict=True):
                 self._write(each, picture)
             start += len(pictures)

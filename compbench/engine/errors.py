@@ -15,7 +15,7 @@ from compbench.engine.denoiser import Conditioning, Denoiser
 from compbench.engine.devices import fitting, lost_device
 from compbench.types import Floats, Ints
 
-__all__ = ["ErrorEngine", "Pending", "first_batch_size", "on_device"]
+__all__ = ["ErrorEngine", "OwnNoise", "Pending", "first_batch_size", "on_device"]
 
 _SECONDS_BETWEEN_LOOKS = 0.001
 _LARGEST_BATCH = 64  # beyond it a U-Net of Stable Diffusion gains nothing
@@ -37,6 +37,14 @@ class Pending:
                 while not self._copied.query():  # not synchronize(), in which Python hears no signal
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
         return self._errors.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNoise:
+    """The noise of some jobs, where it is not the same for all images."""
+
+    noise: Tensor  # [k, c, h, w] float32 on the device
+    rows: Tensor  # [J] int64 on the device: which of them each job has
 
 
 class ErrorEngine:
@@ -69,15 +77,18 @@ class ErrorEngine:
         return self.start(latents, conditioning, jobs).result()
 
     @torch.inference_mode()
-    def start(self, latents: Tensor, conditioning: Conditioning, jobs: Ints) -> Pending:
-        """The same without waiting for a CUDA device: what it has to do is queued when this returns."""
+    def start(self, latents: Tensor, conditioning: Conditioning, jobs: Ints, own: OwnNoise | None = None) -> Pending:
+        """The same without waiting for a CUDA device: what it has to do is queued when this returns.
+
+        `own` stands in place of the noise of the jobs' draws.
+        """
         device = self.denoiser.device
         rows = on_device(torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)), device)
         errors = torch.empty((len(self.reductions), len(jobs)), dtype=torch.float32, device=device)
         start = 0
         with lost_device(device):
             while start < len(jobs):
-                batch = partial(self._batch, latents, conditioning, rows, jobs, start)
+                batch = partial(self._batch, latents, conditioning, rows, jobs, own, start)
                 measured, self.batch_size = fitting(batch, self.batch_size, device, self._say)
                 stop = min(start + self.batch_size, len(jobs))
                 errors[:, start:stop] = measured[:, : stop - start]
@@ -86,14 +97,21 @@ class ErrorEngine:
             return _to_host(errors)  # the one transfer of the call: not per batch
 
     def _batch(
-        self, latents: Tensor, conditioning: Conditioning, rows: Tensor, jobs: Ints, start: int, size: int
+        self,
+        latents: Tensor,
+        conditioning: Conditioning,
+        rows: Tensor,
+        jobs: Ints,
+        own: OwnNoise | None,
+        start: int,
+        size: int,
     ) -> Tensor:
         """The errors of one batch [R, size], its tail filled up with the last job."""
         batch = torch.arange(start, start + size, device=rows.device).clamp_(max=len(rows) - 1)
         image, caption, draw = rows[batch].unbind(1)
         return self.denoiser.errors(
             latents[image],
-            self._noise_of(draw, jobs[start : start + size, 2]),
+            self._noise_of(draw, jobs[start : start + size, 2]) if own is None else own.noise[own.rows[batch]],
             self.timesteps[draw],
             {name: each[caption] for name, each in conditioning.items()},
             self.reductions,

@@ -28,6 +28,7 @@ def error_map(
     picture: PIL.Image.Image,
     captions: tuple[str, str],
     *,
+    of: tuple[str, int] = ("", 0),
     weights: Sequence[float] | Floats,
     reduction: str = "mse",
     batch_size: int | None = None,
@@ -36,7 +37,8 @@ def error_map(
 
     Averaged over the first len(weights) draws of the classifier's bank, each times its weight, and over channels, so
     that the mean over positions is the difference of the two stored errors. Positive: there the picture speaks for
-    captions[0]. UsageError for a network that shows no residual by position.
+    captions[0]. `of` names the example and the image's number, by which an image may have noise of its own.
+    UsageError for a network that shows no residual by position.
     """
     denoiser, each_error = classifier.denoiser, REDUCTIONS[reduction]
     residual: Callable[..., Tensor] | None = getattr(denoiser, "residual", None)
@@ -48,7 +50,7 @@ def error_map(
     total = torch.zeros(denoiser.latent_shape[1:], dtype=torch.float64)
     start, size = 0, batch_size or _BATCH_SIZE
     while start < len(weights):
-        batch = partial(_summed, classifier, residual, latents, states, each_error, weights, start)
+        batch = partial(_summed, classifier, residual, latents, states, each_error, weights, of, start)
         summed, size = fitting(batch, size, denoiser.device, _unheard)
         total += summed
         start += size
@@ -72,13 +74,14 @@ def _summed(
     states: Conditioning,
     each_error: Callable[[Tensor], Tensor],
     weights: Sequence[float] | Floats,
+    of: tuple[str, int],
     start: int,
     n_draws: int,
 ) -> Tensor:
     """[h, w] float64 on the CPU: the weighted differences of the next `n_draws` draws, or of what is left."""
     denoiser, bank = classifier.denoiser, classifier.bank
     draws = range(start, min(start + n_draws, len(weights)))
-    noise = bank.noise(draws, denoiser.latent_shape).to(denoiser.device)
+    noise = bank.noise_of(*of)(draws, denoiser.latent_shape).to(denoiser.device)
     timesteps = torch.from_numpy(bank.timesteps[draws.start : draws.stop]).to(denoiser.device)
     n = len(draws)
     first, second = (
