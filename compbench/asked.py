@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-from compbench import hub, image_files, registry, unreadable
+from compbench import emulation, hub, image_files, registry, unreadable
 from compbench.links import look_at_links
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
-from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
+from compbench.types import DataError, DependsOnTask, Example, HalfPrecision, Json, ModelSpec, Source, Task, UsageError
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -24,7 +25,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `run` and `plan` are given, but for where it is computed."""
+    """What `run` and `plan` are given."""
 
     task: str | Task
     model: str | ModelSpec
@@ -40,6 +41,7 @@ class Request:
     keep: str = "errors"
     images_per_class: int | None = None
     skip_unreadable: bool = False
+    device: str | None = None  # half precision that it emulates is replaced or refused; None: nothing will be computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +118,15 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     task = _task(request, say)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
+    given = spec
     with blamed(spec, "when asked what it measures"):
         spec = spec.for_task(task.name)
         spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
-        identity, view, wanted = spec.identity(), spec.view(), spec.source()
-    _ = _as_json(spec, "a view", view)
     store = Store(request.runs, say=say)
-    identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
-    unpinned = RunKey(task.name, task.revision, label, None, identity)
-    files: Sequence[str] = getattr(spec, "files", ())
-    source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say, files)
+    source, key = _keyed(task, label, spec, store, request, say)
     limit, images_per_class, ids = _selected(task, request, say)
-    key = dataclasses.replace(unpinned, weights=weights)
-    described = _described(label, spec, wanted)
-    return Asked(
+    described = _described(label, spec, spec.source())
+    asked = Asked(
         task,
         label,
         spec,
@@ -143,6 +140,42 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         request.shard,
         request.skip_unreadable,
     )
+    return _computable(asked, given, request, say)
+
+
+def _keyed(
+    task: Task, label: str, spec: ModelSpec, store: Store, request: Request, say: Callable[[str], None]
+) -> tuple[Source | None, RunKey]:
+    """The source at a commit, and the key of the run."""
+    with blamed(spec, "when asked what it measures"):
+        identity, view, wanted = spec.identity(), spec.view(), spec.source()
+    _ = _as_json(spec, "a view", view)
+    identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
+    unpinned = RunKey(task.name, task.revision, label, None, identity)
+    files: Sequence[str] = getattr(spec, "files", ())
+    source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say, files)
+    return source, dataclasses.replace(unpinned, weights=weights)
+
+
+def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[[str], None]) -> Asked:
+    """In a dtype that the device does not emulate; as it is where all of it is stored, since nothing is computed."""
+    spec = asked.spec
+    if request.device is None or not isinstance(spec, HalfPrecision) or not isinstance(given, HalfPrecision):
+        return asked
+    stored = asked.store.get(asked.key)
+    if stored is not None and asked.is_complete(stored):
+        return asked
+    placed = cast(ModelSpec, emulation.settled(asked.label, spec, given, request.device, say))
+    if placed is spec:
+        return asked
+    if stored is not None:
+        say(
+            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: --dtype {spec.dtype} --device "
+            f"{emulation.kind_of(request.device)} goes on with it"
+        )
+    source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
+    described = _described(asked.label, placed, placed.source())
+    return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)
 
 
 def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:

@@ -101,6 +101,9 @@ class DiT(ModelSpec):
         seed = self.seed if self.seed is not None else _SEED_OF[self.protocol]
         return replace(self, draws=self.draws or self.default_draws, seed=seed)
 
+    def in_float32(self) -> DiT:
+        return replace(self, dtype="float32")
+
     def source(self) -> Source | None:
         if self.folder is None and not self.is_local:
             return Source(self.repo, self.revision, instead="a local copy with -o folder=PATH")

@@ -6,15 +6,15 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import numpy as np
 
-from compbench import disk, hub
+from compbench import disk, emulation, hub
 from compbench.asked import Asked, Request, settle
 from compbench.store import Run
-from compbench.types import Bools, Example, Floats, ModelSpec, Runtime, Task, UsageError
+from compbench.types import Bools, Example, Floats, HalfPrecision, ModelSpec, Runtime, Task, UsageError
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -71,7 +71,7 @@ def explain(
     weights = rule.weights(bank)[:n_draws]
     if asked.source is not None:
         say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
-    scorer: Any = asked.spec.build(asked.source, Runtime(device, batch_size, is_offline, say))
+    scorer: Any = _computable(asked, device, say).build(asked.source, Runtime(device, batch_size, is_offline, say))
     classifier: DiffusionClassifier = scorer
     pictures = [example.images[i].decode() for i, _, _ in choices]
     maps = [
@@ -129,6 +129,19 @@ def _asked(
             f"{now[unlike[0]]!r}; a map of another model or of other data would not explain it"
         )
     return asked
+
+
+def _computable(asked: Asked, device: str, say: Callable[[str], None]) -> ModelSpec:
+    """The model in float32 where the device emulates the dtype of the run, and that is said."""
+    spec = asked.spec
+    reason = emulation.why_slow(spec.dtype, device) if isinstance(spec, HalfPrecision) else None
+    if not isinstance(spec, HalfPrecision) or reason is None:
+        return spec
+    in_float32 = spec.in_float32()
+    if in_float32 is None:
+        raise UsageError(f"{asked.label}: {reason}; this run is {spec.dtype} throughout: explain it on a GPU")
+    say(f"{asked.label}: {reason}; the map is made in float32, and may differ from the run's errors by rounding")
+    return cast(ModelSpec, in_float32)
 
 
 def _example(task: Task, example_id: str) -> Example:

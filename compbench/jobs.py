@@ -65,6 +65,7 @@ class Settings:
             keep=self.keep,
             images_per_class=self.images_per_class,
             skip_unreadable=self.skip_unreadable,
+            device=self.device,
         )
 
     def data_of(self, task: str) -> Path | None:

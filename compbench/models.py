@@ -50,9 +50,10 @@ _FIXED = {"option": False}
 class StableDiffusion(ModelSpec):
     """A Stable Diffusion model of version 1 or 2, or one in its layout, scored by the Diffusion Classifier.
 
-    `auto` depends on the task and never on the device: on winoground and the paper's data sets the protocol is the
-    published one (1000 draws, float16, centre crop, error in eps; staged pruning and its loss on the data sets),
-    elsewhere compbench's own (100 draws, bfloat16, whole picture, error in what the network was trained to predict).
+    `auto` depends on the task: on winoground and the paper's data sets the protocol is the published one (1000 draws,
+    float16, centre crop, error in eps; staged pruning and its loss on the data sets), elsewhere compbench's own (100
+    draws, bfloat16, whole picture, error in what the network was trained to predict). On a CPU, and on a GPU that only
+    emulates that dtype, dtype=auto is float32: this is said, and such a run is one of its own.
     The noise is that of the published Winoground run on the data sets too, where the official code draws fresh noise
     for each picture: noise=per-image.
     """
@@ -85,7 +86,10 @@ class StableDiffusion(ModelSpec):
     )
     dtype: Dtype = field(
         default="auto",
-        metadata={"help": "of the network; schedule, noise and errors are float32 but in published-fp16"},
+        metadata={
+            "help": "of the network; schedule, noise and errors are float32 but in published-fp16; auto is float32 "
+            "without a GPU"
+        },
     )
     loss: Literal["auto", "l2", "l1", "norm"] = field(
         default="auto",
@@ -232,6 +236,9 @@ class StableDiffusion(ModelSpec):
             loss=self.loss if self.loss != "auto" else published.loss if published else "l2",
             weights=self._digest(),
         )
+
+    def in_float32(self) -> StableDiffusion | None:
+        return None if self.protocol == "published-fp16" else replace(self, dtype="float32")
 
     def on(self, task: Task) -> StableDiffusion:
         """With what depends on the task: how its images were loaded, the published stages, the shares of a pilot."""

@@ -80,6 +80,7 @@ def plan(
         shard_here(shard),
         keep,
         images_per_class,
+        device=device,
     )
     return planned(settle(request, builder.reporter.say), builder)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ __all__ = [
     "ErrorTable",
     "Example",
     "Floats",
+    "HalfPrecision",
     "Image",
     "Ints",
     "Json",
@@ -50,6 +51,7 @@ __all__ = [
     "Scorer",
     "Source",
     "Task",
+    "TellsEngine",
     "UnreadableImage",
     "UnreadableImages",
     "UsageError",
@@ -254,11 +256,11 @@ class Measurement:
 
 
 def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
-    """One Measurement an example, in the order of their first pieces; no two pieces hold the same error."""
+    """One Measurement per example, in the order of their first pieces; no two pieces hold the same error."""
     by_example: dict[str, list[Measurement]] = {}
     for piece in pieces:
         by_example.setdefault(piece.example_id, []).append(piece)
-    return [
+    wholes = [
         Measurement(
             example_id,
             np.concatenate([piece.draws for piece in its]),
@@ -270,6 +272,31 @@ def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
         )
         for example_id, its in by_example.items()
     ]
+    return [_once(each) for each in wholes]
+
+
+def _once(whole: Measurement) -> Measurement:
+    """Each draw once: an example that takes long is handed on in parts of a draw."""
+    draws, place = np.unique(whole.draws, return_inverse=True)
+    if len(draws) == len(whole.draws):
+        return whole
+
+    def merged(values: NDArray[Any], mask: Bools) -> NDArray[Any]:
+        into = np.zeros((*values.shape[:-1], len(draws)), values.dtype)
+        *pair, column = np.nonzero(mask)
+        into[(*pair, place[column])] = values[mask]
+        return into
+
+    measured, has = whole.measured, whole.has_unconditional
+    return replace(
+        whole,
+        draws=draws,
+        errors=merged(whole.errors, measured),
+        measured=merged(measured, measured),
+        others={name: merged(each, measured) for name, each in whole.others.items()},
+        unconditional=None if whole.unconditional is None or has is None else merged(whole.unconditional, has),
+        has_unconditional=None if has is None else merged(has, has),
+    )
 
 
 def _joined_unconditional(pieces: Sequence[Measurement]) -> tuple[Floats, Bools] | tuple[None, None]:
@@ -296,7 +323,7 @@ class ScoreMatrix:
 class Scorer(Protocol):
     """Measures examples. `known` holds what is already stored of an example, by id.
 
-    A ScoreMatrix is all of an example; its Measurements may come in several pieces, of different draws each.
+    A ScoreMatrix is all of an example; its Measurements may come in several pieces, no error in two of them.
     """
 
     def prepare(self, task: Task) -> None: ...
@@ -336,6 +363,15 @@ class Priced(Protocol):
     """A scorer that can tell its price before the run."""
 
     def price(self, examples: Sequence[Example]) -> Price: ...
+
+
+@runtime_checkable
+class TellsEngine(Protocol):
+    """A scorer whose last digits depend on how it computes: that is stored with every part of a run."""
+
+    def computed_with(self) -> Mapping[str, Json]:
+        """`engine`, eager or compiled, and `batch_size`."""
+        ...
 
 
 Made = TypeVar("Made")
@@ -398,6 +434,17 @@ class ModelSpec(Protocol):
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         """The scorer, weights loaded from the resolved `source`; the first place torch is imported."""
+        ...
+
+
+@runtime_checkable
+class HalfPrecision(Protocol):
+    """A spec whose network may run in half precision: `dtype` names it once the task is known."""
+
+    @property
+    def dtype(self) -> str: ...
+    def in_float32(self) -> Self | None:
+        """The same spec in float32; None where its protocol is half precision by definition."""
         ...
 
 

@@ -41,7 +41,7 @@ def source_of(base: StableDiffusion) -> Source | None:
 
 
 def settled_dtype(dtype: Dtype, base: StableDiffusion) -> Dtype:
-    """auto is float32 for a model that is quick on a CPU, else bfloat16: never a matter of the device."""
+    """auto is float32 for a model that is quick on a CPU, else bfloat16 where the device does not emulate it."""
     if dtype != "auto":
         return dtype
     return "float32" if base.is_small else "bfloat16"

@@ -109,6 +109,9 @@ class OpenClip:
     def for_task(self, task: str | None) -> Self:
         return dataclasses.replace(self, dtype="float32") if self.dtype == "auto" else self
 
+    def in_float32(self) -> Self:
+        return dataclasses.replace(self, dtype="float32")
+
     def on(self, task: Task) -> Self:
         chosen = templates_for(self.templates, task)
         names = task.classes.names if task.classes else ()

@@ -40,7 +40,9 @@ class SDFeatures(ModelSpec):
     )
     c: float = field(default=0.1, metadata={"help": "of the logistic regression: scikit-learn's C"})
     epochs: int = field(default=30, metadata={"help": "of the small ResNet"})
-    dtype: Dtype = field(default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 for tiny-sd"})
+    dtype: Dtype = field(
+        default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 without a GPU or for tiny-sd"}
+    )
     train_per_class: int | None = field(
         default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
     )
@@ -78,6 +80,9 @@ class SDFeatures(ModelSpec):
 
     def for_task(self, task: str | None) -> Self:
         return dataclasses.replace(self, dtype=settled_dtype(self.dtype, self.model))
+
+    def in_float32(self) -> Self:
+        return dataclasses.replace(self, dtype="float32")
 
     def on(self, task: Task) -> Self:
         return dataclasses.replace(self, training=training_digest(task, _NAME))

@@ -26,7 +26,7 @@ from compbench.adaptive import Adaptive
 from compbench.engine.bound import Bound
 from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import Conditioning, Schedule, Target
-from compbench.engine.devices import pick_device, usable_dtype
+from compbench.engine.devices import pick_device
 from compbench.engine.draws import DrawBank, paper_bank, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import Transform, adm_centre_crop, overlooked, whole_picture
@@ -81,6 +81,11 @@ class DiTDenoiser:
         self.latent_shape = (int(config["in_channels"]), side, side)
         self._no_class = int(config["num_embeds_ada_norm"])
         self._size_px = side * 2 ** (len(components.vae.config["block_out_channels"]) - 1)
+
+    @property
+    def engine(self) -> str:
+        """Whether the transformer runs compiled, and in which mode, or eagerly."""
+        return self._network.engine if isinstance(self._network, Compiled) else "eager"
 
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
         """From now on the transformer is run through torch.compile."""
@@ -165,7 +170,7 @@ def classifier(
         components,
         label_space=label_space,
         transform=adm_centre_crop if is_published else whole_picture,
-        dtype=getattr(torch, usable_dtype(dtype, device, runtime.say)),
+        dtype=getattr(torch, dtype),
         device=device,
         name=name,
     )

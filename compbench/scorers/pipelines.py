@@ -97,6 +97,11 @@ class StableDiffusionDenoiser:
         self.latent_shape = (int(self._unet.config["in_channels"]), side, side)
         self._size_px = side * 2 ** (len(self._vae.config["block_out_channels"]) - 1)
 
+    @property
+    def engine(self) -> str:
+        """Whether the U-Net runs compiled, and in which mode, or eagerly."""
+        return self._network.engine if isinstance(self._network, Compiled) else "eager"
+
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
         """From now on the U-Net is run through torch.compile."""
         self._network = Compiled(self._unet, mode, say)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from compbench.adaptive import Adaptive
-from compbench.engine.devices import pick_device, usable_dtype
+from compbench.engine.devices import pick_device
 from compbench.engine.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import centre_crop, rgb_centre_crop, whole_picture
@@ -43,7 +43,7 @@ def classifier(
     denoiser = StableDiffusionDenoiser(
         components,
         transform=whole_picture if is_ours else published,
-        precision=precision(protocol, usable_dtype(dtype, device, runtime.say)),
+        precision=precision(protocol, dtype),
         device=device,
         name=name,
     )
