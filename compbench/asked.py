@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compbench import hub, registry
+from compbench.pilots import Pilot
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
@@ -115,6 +116,10 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     limit, images_per_class, ids = _selected(task, request, say)
     key = dataclasses.replace(unpinned, weights=weights)
     described = _described(label, spec, wanted)
+    pilot: Pilot | None = getattr(spec, "taught", None)
+    if pilot is not None:
+        say(f"{task.name} · {label}: {pilot.said(task, ids)}")
+        described["pilot"] = pilot.to_json(task, ids)
     return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
 
 

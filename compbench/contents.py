@@ -350,13 +350,12 @@ class Contents:
         stored = self.reductions()
         if stored and (lacking := set(rule.reductions).difference(stored)):
             raise UsageError(
-                f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; "
-                f"it has {', '.join(stored)}"
+                f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; it has {', '.join(stored)}"
             )
         return tuple("errors" if name == "mse" else name for name in rule.reductions)
 
     def _columns(self) -> tuple[str, ...]:
-        """The columns of the errors: `errors` and one for each further reduction, as in the first part; none of none."""
+        """The columns of the errors: `errors` and one for each further reduction, as in the first part; none yet."""
         first = next(iter(self._parts()), None)
         names = [] if first is None else parts.metadata(first).names
         return tuple(name for name in names if name not in ("example_id", "image", "caption", "draws"))

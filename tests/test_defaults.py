@@ -10,10 +10,10 @@ import pytest
 
 import small_copies
 import small_sd
-from compbench import models, registry
+from compbench import models
 from compbench.asked import Request, settle
 from compbench.cli import main
-from compbench.store import Run, Store
+from compbench.store import Run
 from compbench.types import Runtime
 
 Captured = pytest.CaptureFixture[str]

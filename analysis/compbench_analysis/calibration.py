@@ -123,7 +123,7 @@ def class_scores(run: Run, rule: Rule | None = None) -> ClassScores:
         raise UsageError(f"run {str(run.path)!r} is no classification: its captions are not the same for all examples")
     table = run.table(rule)
     if not table.ids:
-        raise UsageError(f"run {str(run.path)!r} has no measured example yet: give the run command again")
+        raise UsageError(f"run {str(run.path)!r} has no measured example yet: rerun its command")
     of_caption = np.array(classes.of_caption)
     low = high = _best_of_class(table.scores[:, 0], of_caption)
     if run.adaptive is not None:

@@ -30,7 +30,17 @@ def saved(run: Run, label: str) -> str:
     return (
         f"{start}: raced at risk {first.risk:g} an outcome, {first.bound} bound; {n_exact} of {len(verdicts)} examples "
         f"went to the end. Outcomes that differ from the full budget's, as estimated (and at most expected): {changed}."
+        f"{_of_pilot(run)}"
     )
+
+
+def _of_pilot(run: Run) -> str:
+    """What the pilot cost that the order of the draws was learned from; '' without one, or where it is not stored."""
+    pilot = run.info["model"].get("pilot")
+    if pilot is None:
+        return ""
+    own = f", {pilot['n_raced']} of which were raced as well" if pilot["n_raced"] else ""
+    return f" Its pilot {pilot['run']} took {pilot['n_evaluations']:,} more, on {pilot['n_examples']} examples{own}."
 
 
 def frame(run: Run) -> pd.DataFrame:
