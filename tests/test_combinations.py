@@ -143,7 +143,7 @@ def test_what_fits_together_runs_to_the_table_and_is_found_again(
     assert main(asked) == 0
     assert capsys.readouterr().out == first.out
     assert _files(run) == before
-    for more in (["show"], ["export", "--output", str(tmp_path / "scores.csv")], ["curves"], ["cite"]):
+    for more in (["show"], ["export", "--output", str(tmp_path / "scores.csv")], ["curves"], ["calibrate"]):
         _answers([more[0], str(run.path), *more[1:]], capsys)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -133,3 +134,18 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     assert main(again) == 0
     assert len(stored(runs).done()) == 2
     assert set(stored(runs).reductions()) == {"mse", "l1"}
+
+
+@pytest.mark.slow
+def test_a_table_of_the_paper_is_priced_and_run_whatever_its_published_losses(
+    small: Path, data: Path, runs: Path, capsys: Captured
+) -> None:
+    tasks = "cifar10,stl10,pets,flowers102"  # those whose published loss is the absolute error
+    asked = ["reproduce", "table1", "-m", "sd2", "-t", tasks, "-o", f"folder={small}", "--data", str(data)]
+    asked += ["--limit", "2", "--offline"]
+    assert main([*asked, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("would be stored in") == 4
+    assert main([*asked, "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["task"] for row in rows if str(row["n"]) == "2"} == set(tasks.split(","))
+    assert len(list(runs.glob("*/sd2/*/run.json"))) == 4
