@@ -125,6 +125,9 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     asked = settle(Request("cifar10", spec, data=data / "cifar10", runs=runs, limit=2, is_offline=True), print)
     scorer = asked.spec.build(asked.source, Runtime("cpu"))
     run = asked.open()
+    for reader in (["curves", str(run.path)], ["explain", str(run.path), "test/0"]):
+        assert main(reader) == 2
+        assert "has no measured example yet: rerun its command" in capsys.readouterr().err
     run.write_draws(scorer.draw_table())
     assert (run.reductions(), run.done(), run.verdicts()) == ((), set(), {})
     assert all(not table.ids for table in run.tables().values())
