@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from compbench import disk
+from compbench import disk, hub
 from compbench.asked import Asked, Request, settle
 from compbench.store import Run
 from compbench.types import Bools, Example, Floats, ModelSpec, Runtime, Task, UsageError
@@ -64,6 +64,8 @@ def explain(
     asked = _asked(run, task, model, data, is_offline, say)
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
+    if asked.source is not None:
+        say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
     scorer: Any = asked.spec.build(asked.source, Runtime(device, batch_size, is_offline, say))
     classifier: DiffusionClassifier = scorer
     bank = classifier.draw_table() if run.keeps_scores else run.draws()

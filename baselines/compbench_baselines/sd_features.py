@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.models import Dtype, StableDiffusion
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
-from compbench_baselines.diffusion_base import base_model, settled_dtype
+from compbench_baselines.diffusion_base import base_model, settled_dtype, source_of
 from compbench_baselines.trained import training_digest
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SDFeatures(ModelSpec):
         return dataclasses.replace(self, training=training_digest(task, _NAME))
 
     def source(self) -> Source | None:
-        return self.model.source()
+        return source_of(self.model)
 
     def measured(self) -> Mapping[str, Json]:
         """All that decides the features of a picture, apart from the weights."""
