@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from compbench.types import Json, Runtime, Source, Task, UsageError
-from compbench_baselines.labelled import digest_of
+from compbench_baselines.kept import digest_of
 from compbench_baselines.open_clip_catalogue import Pretrained, pretrained
 from compbench_baselines.templates import templates_for
 
