@@ -12,6 +12,7 @@ from typing import cast
 
 from compbench import emulation, hub, image_files, registry, unreadable
 from compbench.links import look_at_links
+from compbench.pilots import Pilot
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
@@ -126,6 +127,10 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     source, key = _keyed(task, label, spec, store, request, say)
     limit, images_per_class, ids = _selected(task, request, say)
     described = _described(label, spec, spec.source())
+    pilot: Pilot | None = getattr(spec, "taught", None)
+    if pilot is not None:
+        say(f"{task.name} · {label}: {pilot.said(task, ids)}")
+        described["pilot"] = pilot.to_json(task, ids)
     asked = Asked(
         task,
         label,
@@ -175,6 +180,7 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
         )
     source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
     described = _described(asked.label, placed, placed.source())
+    described |= {name: value for name, value in asked.described.items() if name == "pilot"}
     return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)
 
 

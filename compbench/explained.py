@@ -64,15 +64,15 @@ def explain(
     asked = _asked(run, task, model, data, is_offline, say)
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
-    bank = run.draws()
-    n_draws = draws or rule.n_draws or max(1, run.n_common_draws())
-    if not 1 <= n_draws <= len(bank.alpha):
-        raise UsageError(f"{n_draws} draws were asked for; expected 1 to {len(bank.alpha)}, the bank of this run")
-    weights = rule.weights(bank)[:n_draws]
     if asked.source is not None:
         say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
     scorer: Any = _computable(asked, device, say).build(asked.source, Runtime(device, batch_size, is_offline, say))
     classifier: DiffusionClassifier = scorer
+    bank = classifier.draw_table() if run.keeps_scores else run.draws()
+    n_draws = draws or rule.n_draws or max(1, run.n_common_draws())
+    if not 1 <= n_draws <= len(bank.alpha):
+        raise UsageError(f"{n_draws} draws were asked for; expected 1 to {len(bank.alpha)}, the bank of this run")
+    weights = rule.weights(bank)[:n_draws]
     pictures = [example.images[i].decode() for i, _, _ in choices]
     maps = [
         error_map(
@@ -92,12 +92,9 @@ def explain(
 
 
 def _rule(run: Run) -> Any:
-    """The run's rule, when its errors can be told by position."""
-    if not run.reductions():
-        raise UsageError(
-            f"run {str(run.path)!r} stores scores and no errors: only a diffusion model such as 'tiny-sd' can be "
-            "explained by position"
-        )
+    """The run's rule, when its errors can be told by position; a run that keeps scores alone is measured anew too."""
+    if not run.keeps_scores:
+        run.check_errors()
     if run.rule.reduction not in ("mse", "l1"):
         raise UsageError(f"the error {run.rule.reduction!r} has no form by position; expected mse or l1")
     return run.rule
@@ -120,6 +117,7 @@ def _asked(
         data,
         runs=run.path.parents[2],
         is_offline=is_offline,
+        keep="scores" if run.keeps_scores else "errors",
     )
     asked = settle(request, say)
     now, then = replace(asked.key, model=run.key.model).to_json(), run.key.to_json()

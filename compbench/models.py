@@ -69,6 +69,7 @@ class StableDiffusion(ModelSpec):
     to_keep: tuple[int, ...] = field(default=(), metadata=_FIXED)  # of schedule=paper, known with the task
     n_samples: tuple[int, ...] = field(default=(), metadata=_FIXED)
     allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
+    taught: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # a Pilot: with what that cost
     # under a published protocol: the loaders of the classification data sets convert to RGB, Winoground's does not
     is_rgb_first: bool = field(default=False, metadata=_FIXED)
 
@@ -253,9 +254,10 @@ class StableDiffusion(ModelSpec):
         _ = race.race  # UsageError for rules that do not fit together, before anything is loaded
         if self.pilot is None:
             return self
-        from compbench.pilots import shares
+        from compbench.pilots import learned
 
-        return replace(self, allocation=shares(self.pilot, race, self.identity()))
+        taught = learned(self.pilot, race, self.identity())
+        return replace(self, allocation=taught.shares, taught=taught)
 
     def _adaptive(self) -> Adaptive:
         settled = self.for_task(None)
