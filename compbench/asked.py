@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compbench import hub, registry
+from compbench import hub, model_files, registry, repositories
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
-from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
+from compbench.types import DataError, DependsOnFiles, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -112,8 +112,12 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     wanted = spec.source()
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
+    if source is not None and isinstance(spec, DependsOnFiles):
+        at_commit = source
+        spec = spec.with_files(lambda: repositories.file_list(at_commit, request.is_offline))
+        identity = json.loads(json.dumps(spec.identity())) | _kept(request, spec)
     limit, images_per_class, ids = _selected(task, request, say)
-    key = dataclasses.replace(unpinned, weights=weights)
+    key = _recognised(store, dataclasses.replace(unpinned, weights=weights, measurement=identity), source, say)
     described = _described(label, spec, wanted)
     return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
 
@@ -248,6 +252,25 @@ def _resolved(
     return dataclasses.replace(source, revision=commit), weights
 
 
+def _recognised(store: Store, key: RunKey, source: Source | None, say: Callable[[str], None]) -> RunKey:
+    """The key, or the one under which compbench 0.1 stored a run of the same weights: it digested unused files too."""
+    if source is None or not source.is_local or (store.root / key.folder / "run.json").exists():
+        return key
+    others = {
+        str(run.key.weights)
+        for run in store.of_model(key)
+        if str(run.key.weights).startswith("sha256:") and dataclasses.replace(run.key, weights=key.weights) == key
+    }
+    former = f"sha256:{model_files.former_digest(source)}" if others else None
+    if former is None or former not in others:
+        return key
+    say(
+        f"{key.model}: the run of these weights is stored under the digest of all files of their folder, "
+        f"{former[:19]}; it goes on under that name"
+    )
+    return dataclasses.replace(key, weights=former)
+
+
 def _newest(source: Source) -> str | None:
     """The commit that the hub has now; None where it cannot be asked, which is no reason not to go on."""
     try:
@@ -264,10 +287,16 @@ def _alike(store: Store, key: RunKey, source: Source | None) -> Run | None:
         run
         for run in store.of_model(key)
         if str(run.key.weights).startswith(f"hf:{source.repo}@")
-        and dataclasses.replace(run.key, weights=None) == key
+        and _without_size(dataclasses.replace(run.key, weights=None)) == _without_size(key)
         and (run.info["model"].get("source") or {}).get("revision") == source.revision
     ]
     return max(siblings, key=lambda run: str(run.info["updated"]), default=None)
+
+
+def _without_size(key: RunKey) -> RunKey:
+    """The size of the pictures may follow from the weights, and is then known only when these are."""
+    measurement = {name: value for name, value in key.measurement.items() if name != "size_px"}
+    return dataclasses.replace(key, measurement=measurement)
 
 
 def _described(label: str, spec: ModelSpec, source: Source | None) -> dict[str, Json]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from compbench import checkpoints
 from compbench.adaptive import Adaptive
 from compbench.models import CLASSIFIER_BIBTEX
 from compbench.types import Json, ModelSpec, Runtime, Source, UsageError
@@ -99,7 +101,7 @@ class DiT(ModelSpec):
 
     def source(self) -> Source | None:
         if self.folder is None and not self.is_local:
-            return Source(self.repo, self.revision)
+            return Source(self.repo, self.revision, opened=partial(checkpoints.dit, name=self.name))
         folder = Path(self.folder or self.repo).expanduser()
         if not (folder / "transformer").is_dir():
             hint = "; `python -m compbench.tiny.train_dit` trains it" if self.folder is None else ""
@@ -107,7 +109,7 @@ class DiT(ModelSpec):
                 f"model {self.name!r} has no transformer/ in {str(folder)!r}; expected the layout of diffusers' "
                 f"DiTPipeline (transformer, vae, scheduler, model_index.json){hint}"
             )
-        return Source(str(folder), is_local=True)
+        return Source(str(folder), is_local=True, opened=partial(checkpoints.dit, name=self.name))
 
     def identity(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
@@ -134,7 +136,7 @@ class DiT(ModelSpec):
         settled = self.for_task(None)
         assert source is not None  # every DiT has weights
         return dit.classifier(
-            dit.load(dit.fetch_folder(source, self.files, runtime.is_offline, self.name), self.name, runtime.say),
+            dit.load(dit.fetch_folder(source, runtime.is_offline, self.name), self.name, runtime.say),
             label_space=self.label_space,
             protocol=settled.protocol,
             seed=settled.seed or 0,

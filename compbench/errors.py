@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DataError", "RunError", "UsageError"]
+__all__ = ["DataError", "RunError", "UsageError", "nan_advice"]
 
 
 class UsageError(ValueError):
@@ -15,3 +15,14 @@ class DataError(ValueError):
 
 class RunError(RuntimeError):
     """A run cannot start or go on (locked, disk full, NaN from the network); what was stored stays."""
+
+
+def nan_advice(dtype: object) -> str:
+    """What to do about a score or an error that is not finite, measured by a network in `dtype`.
+
+    >>> nan_advice("float16")
+    'a wider dtype (--dtype float32) is the usual cure'
+    """
+    if dtype in ("float16", "bfloat16"):
+        return "a wider dtype (--dtype float32) is the usual cure"
+    return "check the image, and that the weights are the published ones: fetch or copy them again"

@@ -14,6 +14,7 @@ import numpy as np
 from compbench import provenance
 from compbench.asked import Asked, Request, settle
 from compbench.built import Builder
+from compbench.errors import nan_advice
 from compbench.imported import import_scores
 from compbench.interrupts import Interrupts
 from compbench.loaded import LoadedModel, load_model
@@ -152,7 +153,7 @@ def evaluate(
         n_pairs,
         _n_lacking(run.rule, examples, known),
     )
-    waiting = _Waiting(examples)
+    waiting = _Waiting(examples, run.key.measurement.get("dtype"))
     writer = _Writer(run, interrupts, device, reduction)
     measured = scorer.score(examples, known)
     try:
@@ -233,12 +234,12 @@ def _reduction(scorer: Scorer, run: Run, task: Task) -> Reduction | None:
 class _Waiting:
     """The examples that lack something: a score matrix finishes one, errors may come in several pieces."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = {each.id: each for each in examples}
+    def __init__(self, examples: Sequence[Example], dtype: object) -> None:
+        self._examples, self._dtype = {each.id: each for each in examples}, dtype
 
     def take(self, result: Measurement | ScoreMatrix) -> bool:
         """Whether the example is finished with this; RunError when the result cannot be right."""
-        _check(result, self._examples.get(result.example_id), result.example_id)
+        _check(result, self._examples.get(result.example_id), result.example_id, self._dtype)
         is_finished = isinstance(result, ScoreMatrix) or result.is_last
         if is_finished:
             del self._examples[result.example_id]
@@ -292,7 +293,7 @@ def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:
     return result.errors.shape[:2] if isinstance(result, Measurement) else result.scores.shape
 
 
-def _check(result: Measurement | ScoreMatrix, example: Example | None, example_id: str) -> None:
+def _check(result: Measurement | ScoreMatrix, example: Example | None, example_id: str, dtype: object) -> None:
     if example is None:
         raise RunError(f"the model gave a result for example {example_id!r} that was not asked for, or gave two")
     if _shape(result) != example.shape:
@@ -309,5 +310,5 @@ def _check(result: Measurement | ScoreMatrix, example: Example | None, example_i
         raise RunError(
             f"the model gave {values[tuple(bad[0])]} for example {example_id!r}, image {image}, "
             f"caption {caption} ({example.captions[caption]!r}){where}, and {len(bad) - 1} more such values there; "
-            "what was stored stays. A wider dtype (float32) is the usual cure"
+            f"what was stored stays: {nan_advice(dtype)}"
         )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import fnmatch
-import hashlib
-import json
 import os
 import re
 import sys
@@ -19,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from compbench.model_files import cache_folder, existing, file_digest, folder_digest, local_digest
 from compbench.types import DataError, Source
 
 __all__ = [
@@ -52,7 +51,7 @@ def resolve(source: Source, *, is_offline: bool, say: Callable[[str], None]) -> 
     A commit needs no network; a branch, or none, is looked up once and the commit is said.
     """
     if source.is_local:
-        return source, f"sha256:{folder_digest(Path(source.repo))}"
+        return source, f"sha256:{local_digest(source)}"
     if not is_pinned(source):
         branch = source.revision or "main"
         source = replace(source, revision=_commit(source.repo, branch, is_offline=is_offline))
@@ -68,7 +67,7 @@ def is_pinned(source: Source) -> bool:
 def fetch(source: Source, allow_patterns: Sequence[str], is_offline: bool, repo_type: RepoType = "model") -> Path:
     """The folder that holds the files which match; a local source is its own folder. DataError says what to do."""
     if source.is_local:
-        return _existing(Path(source.repo))
+        return existing(Path(source.repo))
     from huggingface_hub import HfApi, snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     def snapshot(*, local_files_only: bool) -> Path:
@@ -139,37 +138,6 @@ def explain(error: BaseException, repo: str, repo_type: RepoType = "model") -> D
             return DataError(f"{what} {reason}")
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return DataError(f"{what} could not be fetched ({type(error).__name__}: {first}); or give {instead}")
-
-
-def folder_digest(path: Path) -> str:
-    """SHA-256 of the names and contents of a folder's files (or of one file), without hidden files and Markdown."""
-    path = _existing(path)
-    if path.is_file():
-        return file_digest(path)
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file()
-        and file.suffix != ".md"
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-    known = _read_cache()
-    lines = [f"{file.relative_to(path).as_posix()} {_remembered(file, known)}" for file in files]
-    _write_cache(known)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of one file's contents, remembered by path, size and time of change."""
-    known = _read_cache()
-    digest = _remembered(path, known)
-    _write_cache(known)
-    return digest
-
-
-def cache_folder() -> Path:
-    """Where compbench remembers digests: $XDG_CACHE_HOME/compbench, or ~/.cache/compbench."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compbench"
 
 
 def _commit(repo: str, branch: str, *, is_offline: bool) -> str:
@@ -248,42 +216,3 @@ def _has_token() -> bool:
     from huggingface_hub import get_token
 
     return get_token() is not None
-
-
-def _existing(path: Path) -> Path:
-    path = path.expanduser()
-    if not path.exists():
-        raise DataError(f"no folder {str(path)!r}; expected a local copy of a model")
-    return path.resolve()
-
-
-def _remembered(path: Path, known: dict[str, list[int | str]]) -> str:
-    try:
-        status = path.stat()
-        stamp: list[int | str] = [status.st_size, status.st_mtime_ns]
-        entry = known.get(str(path))
-        if entry is not None and entry[:2] == stamp:
-            return str(entry[2])
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); copy it again") from error
-    known[str(path)] = [*stamp, digest]
-    return digest
-
-
-def _read_cache() -> dict[str, list[int | str]]:
-    try:
-        return json.loads((cache_folder() / "digests.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_cache(known: dict[str, list[int | str]]) -> None:
-    if known == _read_cache():
-        return
-    with suppress(OSError):  # a cache that cannot be written only costs time
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        partial = cache_folder() / f"digests.{os.getpid()}.partial"
-        partial.write_text(json.dumps(known))
-        partial.replace(cache_folder() / "digests.json")

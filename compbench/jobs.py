@@ -159,16 +159,20 @@ def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
 
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:
-    """What each job would do and cost."""
+    """What each job would do and cost; neither weights nor data are fetched for it."""
     from compbench import plan
     from compbench.asked import settle
 
-    tasks, plans = _tasks(jobs, settings), dict[int, "Plan"]()
+    tasks, plans = _tasks_here(jobs, settings), dict[int, "Plan"]()
     for of_model in _by_model(jobs):
         builder = settings.builder(reporter)
         for n in of_model:
-            asked = settle(settings.request(jobs[n], tasks[jobs[n].task]), reporter.say)
-            plans[n] = plan.planned(asked, builder)
+            task = tasks[jobs[n].task]
+            request = settings.request(jobs[n], task or jobs[n].task)
+            if task is None:
+                plans[n] = plan.unread(request, jobs[n].task, builder)
+            else:
+                plans[n] = plan.planned(settle(request, reporter.say), builder)
         builder.forget()
     return [plans[n] for n in range(len(jobs))]
 
@@ -272,6 +276,18 @@ def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None =
                 if job.task == name:
                     attempts.fail(job, str(error))
     return tasks
+
+
+def _tasks_here(jobs: Sequence[Job], settings: Settings) -> dict[str, Task | None]:
+    """The tasks by name; None for one whose data have to be fetched first."""
+    from compbench import plan
+
+    return {
+        name: plan.task_here(
+            name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
+        )
+        for name in dict.fromkeys(job.task for job in jobs)
+    }
 
 
 def _by_model(jobs: Sequence[Job]) -> list[list[int]]:

@@ -23,10 +23,13 @@ from compbench.errors import DataError, RunError, UsageError
 if TYPE_CHECKING:
     import PIL.Image
 
+    from compbench.model_files import FileList
+
 __all__ = [
     "Bools",
     "Classes",
     "DataError",
+    "DependsOnFiles",
     "DependsOnTask",
     "DrawTable",
     "ErrorTable",
@@ -341,6 +344,9 @@ class Source:
     repo: str  # "org/name", or a path when `is_local`
     revision: str | None = None  # a commit; None: whatever `main` is when a run starts
     is_local: bool = False
+    # the names of the files that `build` opens of a repository, DataError where it holds another kind of model;
+    # None: it may open any of them
+    opened: Callable[[FileList], Sequence[str]] | None = field(default=None, compare=False, repr=False)
 
 
 class ModelSpec(Protocol):
@@ -376,4 +382,13 @@ class DependsOnTask(Protocol):
 
     def on(self, task: Task) -> ModelSpec:
         """The same spec with that in its identity; UsageError where it cannot score the task."""
+        ...
+
+
+@runtime_checkable
+class DependsOnFiles(Protocol):
+    """A spec whose measurements depend on what its weights' configuration says, the size of its pictures for one."""
+
+    def with_files(self, files: Callable[[], FileList]) -> ModelSpec:
+        """The same spec with that in its identity; `files` lists the repository, which may ask a hub."""
         ...

@@ -31,6 +31,7 @@ def classifier(
     compile_mode: str = "auto",
     adaptive: Adaptive | None = None,
     noise: str = "independent",
+    size_px: int | None = None,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a pipeline's components, as `protocol` measures."""
     is_ours = protocol == "compbench"
@@ -41,6 +42,7 @@ def classifier(
         precision=precision(protocol, usable_dtype(dtype, device, runtime.say)),
         device=device,
         name=name,
+        size_px=size_px,
     )
     n_timesteps = len(denoiser.schedule.alpha)
     ours = antithetic_bank if noise == "antithetic" else seeded_bank
