@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from compbench import hub, model_files, registry, repositories
 from compbench.rules import Rule
@@ -112,12 +113,13 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     wanted = spec.source()
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
+    key = dataclasses.replace(unpinned, weights=weights)
     if source is not None and isinstance(spec, DependsOnFiles):
-        at_commit = source
-        spec = spec.with_files(lambda: repositories.file_list(at_commit, request.is_offline))
+        spec = _with_files(spec, source, request, is_stored=store.get(key) is not None)
         identity = json.loads(json.dumps(spec.identity())) | _kept(request, spec)
+        key = dataclasses.replace(key, measurement=identity)
+    key = _recognised(store, key, source, say)
     limit, images_per_class, ids = _selected(task, request, say)
-    key = _recognised(store, dataclasses.replace(unpinned, weights=weights, measurement=identity), source, say)
     described = _described(label, spec, wanted)
     return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
 
@@ -250,6 +252,16 @@ def _resolved(
             "(--refresh takes the new one)"
         )
     return dataclasses.replace(source, revision=commit), weights
+
+
+def _with_files(spec: DependsOnFiles, source: Source, request: Request, *, is_stored: bool) -> ModelSpec:
+    """The spec with what its weights' configuration decides; a stored run is found without the weights too."""
+    try:
+        return spec.with_files(lambda: repositories.file_list(source, request.is_offline))
+    except DataError:
+        if is_stored and not source.is_local:
+            return cast(ModelSpec, spec)
+        raise
 
 
 def _recognised(store: Store, key: RunKey, source: Source | None, say: Callable[[str], None]) -> RunKey:

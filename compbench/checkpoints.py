@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from compbench.model_files import FileList
-from compbench.tensors import named
+from compbench.tensors import named, read_headers
 from compbench.types import DataError
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Weights",
     "dit",
     "no_pipeline",
+    "no_pipeline_file",
     "sizes_px",
     "stable_diffusion",
     "weights_of",
@@ -195,18 +197,26 @@ def no_pipeline(files: FileList) -> str | None:
     roots = sorted(each for each in files.names if "/" not in each)
     loras = [each for each in roots if each.startswith(("pytorch_lora_weights", "adapter_")) or "lora" in each.lower()]
     loras = [each for each in loras if each.endswith((".safetensors", ".bin"))]
+    single = [each for each in roots if each.endswith((".safetensors", ".ckpt"))]
+    loras += [each for each in single if each not in loras and _is_lora(Path(files.where) / each)]
     if loras:
         return f"{files.where!r} holds a LoRA ({named(loras)}); {_MERGE}"
-    single = [each for each in roots if each.endswith((".safetensors", ".ckpt"))]
     if single and "config.json" not in roots:
-        return (
-            f"{files.where!r} holds a single-file checkpoint ({named(single)}), and compbench reads the diffusers "
-            "layout: convert it with diffusers, `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(PATH)`,"
-            " then --model sd:PATH"
-        )
+        return f"{files.where!r} holds a single-file checkpoint ({named(single)}), and compbench {_CONVERT}"
     return None
 
 
+def no_pipeline_file(path: Path) -> str:
+    """What a file holds that was given in place of a folder, and what to do with it."""
+    if _is_lora(path) or "lora" in path.name.lower():
+        return f"{str(path)!r} is a LoRA; {_MERGE}"
+    return f"{str(path)!r} is a single-file checkpoint, and compbench {_CONVERT}"
+
+
+_CONVERT = (
+    "reads the diffusers layout: convert it with diffusers, "
+    "`StableDiffusionPipeline.from_single_file(FILE).save_pretrained(PATH)`, then --model sd:PATH"
+)
 _LCM = (
     "is a latent consistency model (LCM), which is not supported: its network takes a guidance scale and is distilled "
     "to jump, so its error does not say how well a caption fits; expected the model it was distilled from"
@@ -236,6 +246,17 @@ def _pipeline(files: FileList, name: str, prefix: str, expected: str) -> Mapping
             f"model {name!r} in {files.where!r} is a {given}: {family} is not supported; expected {expected}"
         )
     return index
+
+
+def _is_lora(path: Path) -> bool:
+    """By the names of a local file's tensors."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        names = read_headers([path])
+    except DataError:
+        return False
+    return any("lora_" in name or ".lora" in name for name in names)
 
 
 def _class_name(index: Mapping[str, Any]) -> str:

@@ -232,7 +232,9 @@ class StableDiffusion(ModelSpec):
         if self.native_px is not None and self.folder is None:
             configured, corrected, grain = self.native_px, self.native_px, _GRAIN
         else:
-            configured, corrected, grain = checkpoints.sizes_px(files(), self.name)
+            listed = files()
+            checkpoints.stable_diffusion(listed, self.name)  # before anything of a grid is measured
+            configured, corrected, grain = checkpoints.sizes_px(listed, self.name)
         return replace(self, measured_px=self._other_px(configured, corrected, grain))
 
     def _other_px(self, configured: int, corrected: int, grain: int) -> int | None:
@@ -333,7 +335,7 @@ class StableDiffusion(ModelSpec):
             folder = pipelines.fetch_folder(source, runtime.is_offline, self.name)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
-            components = runtime.kept(key, lambda: pipelines.load_components(folder, runtime.say))
+            components = runtime.kept(key, lambda: pipelines.load_components(folder, runtime.say, self.name))
         return protocols.classifier(
             components,
             protocol=settled.protocol,
@@ -376,6 +378,8 @@ def from_address(address: str) -> StableDiffusion:
     name = f"sd:{address}"
     if Path(address).expanduser().is_dir():
         return StableDiffusion(name, str(Path(address).expanduser()), is_local=True)
+    if Path(address).expanduser().is_file():
+        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(Path(address).expanduser())}")
     hub_name = _HUB_NAME.fullmatch(address)
     if hub_name is None or address.startswith((".", "/", "~")):
         raise UsageError(

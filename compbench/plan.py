@@ -104,9 +104,8 @@ def unread(request: Request, task: str, builder: Builder) -> Plan:
     source = spec.for_task(task).source()
     if source is not None:
         source, _ = hub.resolve(source, is_offline=request.is_offline, say=builder.reporter.say)
-    return Plan(
-        task, label, None, None, None, None, None, _fetch_bytes(spec, source, builder.is_offline), None, None, False
-    )
+    fetch_bytes = _fetch_bytes(spec, source, builder.is_offline)
+    return Plan(task, label, None, None, None, None, None, fetch_bytes, None, None, False)
 
 
 def planned(asked: Asked, builder: Builder) -> Plan:

@@ -50,7 +50,7 @@ def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *
 
     def load() -> Components:
         folder = pipelines.fetch_folder(weights, runtime.is_offline, base.name)
-        return pipelines.load_components(folder, runtime.say)
+        return pipelines.load_components(folder, runtime.say, base.name)
 
     return runtime.kept(("components", owner, weights), load)
 

@@ -177,12 +177,14 @@ def fetch_folder(source: Source, is_offline: bool, name: str) -> Path:
     return repositories.fetch_opened(replace(source, opened=opened), is_offline)
 
 
-def load_components(folder: Path, say: Callable[[str], None] = lambda message: None) -> Components:
+def load_components(
+    folder: Path, say: Callable[[str], None] = lambda message: None, name: str | None = None
+) -> Components:
     """The components of a folder in the diffusers layout, in float32 on the CPU; DataError for what does not fit.
 
     `say` hears of fp16 weights where there are no others, and of a size of pictures that had to be corrected.
     """
-    files, name = FileList.of_folder(folder), str(folder)
+    files, name = FileList.of_folder(folder), name or str(folder)
     checkpoints.stable_diffusion(files, name)
     weights = {part.name: checkpoints.weights_of(files, part, name) for part in (UNET, VAE, TEXT_ENCODER)}
     if halves := [part for part, its in weights.items() if its.variant]:
