@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 from compbench.types import DataError, Source
 
@@ -179,12 +180,12 @@ def _remembered(path: Path, known: dict[str, list[int | str]]) -> str:
     return str(entry[-1])
 
 
-def _stamp(file: BinaryIO) -> list[int]:
+def _stamp(file: BufferedReader) -> list[int]:
     status = os.fstat(file.fileno())
     return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> BufferedReader:
     if path.exists() and not path.is_file():
         raise DataError(f"{str(path)!r} is not a regular file; expected a file of a model")
     try:

@@ -173,8 +173,10 @@ def _fetch_bytes(spec: ModelSpec, source: Source | None, is_offline: bool) -> in
     DataError where the repository holds another kind of model, which its file list and configurations tell.
     """
     if source is None:
-        own = getattr(spec, "bytes_to_fetch", None)  # of a model whose library fetches its weights
-        return own() if callable(own) else 0
+        own: Callable[[], int | None] | None = getattr(
+            spec, "bytes_to_fetch", None
+        )  # of a model whose library fetches its weights
+        return 0 if own is None else own()
     if source.is_local or source.opened is not None:
         return repositories.missing_bytes(source, is_offline)
     patterns = getattr(spec, "files", None)

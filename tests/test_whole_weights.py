@@ -70,6 +70,13 @@ def test_a_network_without_one_weight_is_never_scored(tmp_path, capsys):
     assert f"1 missing ({ATTENTION})" in told
 
 
+TEXT_CONFIG = {
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 1,
+    "intermediate_size": 64,
+    "vocab_size": 100,
+}
 FAULTS = {
     "missing": (lambda state: state.pop(sorted(state)[-1]), "1 missing"),
     "empty": (lambda state: state.clear(), "holds no tensor"),
@@ -258,6 +265,30 @@ def test_two_names_of_one_schedule_are_no_fault_and_of_two_are(tmp_path):
     load(folder)
     file.write_text(json.dumps(index | {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}))
     assert "their noise differs" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "words"),
+    [
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**12}, "num_train_timesteps"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": "many"}, "num_train_timesteps"),
+        ("unet/config.json", {"time_cond_proj_dim": 32}, "latent consistency model"),
+    ],
+)
+def test_configurations_that_no_run_could_use_are_refused(file, changes, words, tmp_path):
+    folder = copy(TINY_SD, tmp_path)
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | changes))
+    assert words in refused(folder)
+
+
+def test_parts_that_do_not_belong_together_are_told_before_a_caption_is_encoded(tmp_path):
+    parts = pipelines.load_components(Path(TINY_SD.repo))
+    wider = type(parts.text_encoder)(type(parts.text_encoder.config)(**TEXT_CONFIG))
+    with pytest.raises(DataError, match="text encoder of width 64 and a U-Net that attends to width 96"):
+        pipelines._check_is_supported(replace(parts, text_encoder=wider), "mine")
+    fewer = type(parts.text_encoder)(type(parts.text_encoder.config)(**TEXT_CONFIG | {"hidden_size": 96}))
+    with pytest.raises(DataError, match="tokenizer of 153 tokens and a text encoder that knows 100"):
+        pipelines._check_is_supported(replace(parts, text_encoder=fewer), "mine")
 
 
 def test_float32_is_no_cure_for_what_is_float32():

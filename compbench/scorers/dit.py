@@ -38,6 +38,7 @@ __all__ = ["Components", "DiTDenoiser", "classifier", "every_fourth", "fetch_fol
 
 Module = TypeVar("Module", bound=nn.Module)
 
+_MAX_TIMESTEPS = 100_000
 _ENCODED_AT_ONCE = 4  # pictures
 
 
@@ -256,6 +257,9 @@ def _betas(config: Mapping[str, Any], name: str) -> Tensor:
         )
     if config.get("prediction_type", "epsilon") != "epsilon":
         raise DataError(f"model {name!r} predicts {config['prediction_type']!r}; expected 'epsilon'")
+    n_timesteps = config["num_train_timesteps"]
+    if not isinstance(n_timesteps, int) or not 1 < n_timesteps <= _MAX_TIMESTEPS:
+        raise DataError(f"model {name!r} has num_train_timesteps {n_timesteps!r}; expected 2 to {_MAX_TIMESTEPS:,}")
     return torch.linspace(config["beta_start"], config["beta_end"], config["num_train_timesteps"], dtype=torch.float64)
 
 

@@ -39,6 +39,7 @@ from compbench.types import DataError, Source
 __all__ = ["Components", "Precision", "StableDiffusionDenoiser", "components_of", "fetch_folder", "load_components"]
 
 _TARGET_OF: dict[str, Target] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+_MAX_TIMESTEPS = 100_000
 _ENCODED_AT_ONCE = 4  # pictures; captions go sixteen times as many
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -284,6 +285,12 @@ def _scheduler(class_name: object, config: Mapping[str, Any], folder: Path) -> A
             f"{str(folder)!r} names a scheduler {class_name!r} that diffusers {diffusers.__version__} "
             "does not have; compbench runs no code from a model's folder"
         )
+    n_timesteps = config.get("num_train_timesteps", 1000)
+    if not isinstance(n_timesteps, int) or not 0 < n_timesteps <= _MAX_TIMESTEPS:
+        raise DataError(
+            f"{str(folder)!r} has num_train_timesteps {n_timesteps!r} in scheduler/scheduler_config.json; expected "
+            f"1 to {_MAX_TIMESTEPS:,}"
+        )
     try:
         return kind.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
     except UNREADABLE as error:
@@ -299,6 +306,23 @@ def _check_is_supported(components: Components, name: str) -> None:
         )
     if unet["addition_embed_type"] is not None or unet["class_embed_type"] is not None:
         raise DataError(f"model {name!r} is conditioned on more than one text encoder's states; SDXL is not supported")
+    if unet["time_cond_proj_dim"] is not None:
+        raise DataError(
+            f"model {name!r} is a latent consistency model (LCM), which is not supported: its network takes a guidance "
+            "scale and is distilled to jump, so its error does not say how well a caption fits"
+        )
+    width, expected = components.text_encoder.config.hidden_size, unet["cross_attention_dim"]
+    if isinstance(expected, int) and width != expected:
+        raise DataError(
+            f"model {name!r} has a text encoder of width {width} and a U-Net that attends to width {expected}; they do "
+            "not belong together"
+        )
+    n_tokens, n_known = len(components.tokenizer), int(components.text_encoder.config.vocab_size)
+    if n_tokens > n_known:
+        raise DataError(
+            f"model {name!r} has a tokenizer of {n_tokens:,} tokens and a text encoder that knows {n_known:,}; they do "
+            "not belong together"
+        )
     if not isinstance(unet["sample_size"], int):
         raise DataError(
             f"model {name!r} has sample_size {unet['sample_size']!r} in unet/config.json; expected a number"
