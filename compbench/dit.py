@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from compbench import checkpoints
 from compbench.adaptive import Adaptive
+from compbench.model_files import FileList
 from compbench.models import CLASSIFIER_BIBTEX
 from compbench.types import Json, ModelSpec, Runtime, Source, UsageError
 
@@ -117,6 +118,12 @@ class DiT(ModelSpec):
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
         race = settled.race
         return identity | ({} if race is None else {"schedule": race.to_json()})
+
+    def flops_per_evaluation(self, files: FileList) -> float | None:
+        """Counted on the configuration, before the weights are here; imports torch."""
+        from compbench.scorers import counted
+
+        return counted.dit_flops(files)
 
     @property
     def race(self) -> Adaptive | None:

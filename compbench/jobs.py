@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from compbench.store import Run
     from compbench.types import Task
 
-__all__ = ["Failure", "Job", "Outcome", "Settings", "measure", "ordered", "planned"]
+__all__ = ["Failure", "Job", "Outcome", "Settings", "measure", "ordered", "planned", "planned_each"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,21 +160,30 @@ def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:
     """What each job would do and cost; neither weights nor data are fetched for it."""
+    return planned_each(jobs, settings, reporter)[0]
+
+
+def planned_each(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> tuple[list[Plan], list[Failure]]:
+    """`planned`; of several jobs, one that cannot be run does not hide what the others cost."""
     from compbench import plan
     from compbench.asked import settle
 
+    attempts = _Attempts(len(jobs), reporter)
     tasks, plans = _tasks_here(jobs, settings), dict[int, "Plan"]()
     for of_model in _by_model(jobs):
         builder = settings.builder(reporter)
         for n in of_model:
             task = tasks[jobs[n].task]
             request = settings.request(jobs[n], task or jobs[n].task)
-            if task is None:
-                plans[n] = plan.unread(request, jobs[n].task, builder)
-            else:
-                plans[n] = plan.planned(settle(request, reporter.say), builder)
+            with attempts.of(jobs[n]):
+                if task is None:
+                    plans[n] = plan.unread(request, jobs[n].task, builder)
+                else:
+                    plans[n] = plan.planned(settle(request, reporter.say), builder)
         builder.forget()
-    return [plans[n] for n in range(len(jobs))]
+    if not plans and attempts.misuse is not None:
+        raise attempts.misuse
+    return [plans[n] for n in sorted(plans)], attempts.failures
 
 
 def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Sequence[str] = ()) -> Outcome:

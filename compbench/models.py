@@ -237,6 +237,13 @@ class StableDiffusion(ModelSpec):
             configured, corrected, grain = checkpoints.sizes_px(listed, self.name)
         return replace(self, measured_px=self._other_px(configured, corrected, grain))
 
+    def flops_per_evaluation(self, files: FileList) -> float | None:
+        """Counted on the configuration, before the weights are here; imports torch."""
+        from compbench.scorers import counted
+
+        _, corrected, grain = checkpoints.sizes_px(files, self.name)
+        return counted.unet_flops(files, self.size_px or corrected, grain)
+
     def _other_px(self, configured: int, corrected: int, grain: int) -> int | None:
         px = self.size_px or corrected
         if px % grain:

@@ -10,6 +10,7 @@ from typing import Literal
 from compbench import hub, registry, repositories
 from compbench.asked import Asked, Request, model_spec, settle
 from compbench.built import Builder
+from compbench.model_files import FileList
 from compbench.reporter import QuietReporter, Reporter
 from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
@@ -117,7 +118,8 @@ def planned(asked: Asked, builder: Builder) -> Plan:
     if missing and (fetch_bytes == 0 or builder.is_offline):
         scorer = builder.scorer(asked)
         price = scorer.price(missing) if isinstance(scorer, Priced) else None
-    return _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price)
+    flops = None if price is not None or not missing else _flops(asked, builder.is_offline)
+    return _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
 
 
 def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str], None]) -> None:
@@ -140,11 +142,17 @@ def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str],
 
 
 def _planned(
-    asked: Asked, missing: Sequence[Example], n_measured: int, fetch_bytes: int | None, price: Price | None
+    asked: Asked,
+    missing: Sequence[Example],
+    n_measured: int,
+    fetch_bytes: int | None,
+    price: Price | None,
+    flops: float | None,
 ) -> Plan:
     n_pairs, n_draws = _n_pairs(asked, missing), asked.view.get("n_draws")
     evaluations = n_draws * n_pairs - n_measured if isinstance(n_draws, int) else None if "n_draws" in asked.view else 0
-    tflops = seconds = None
+    tflops = None if flops is None or evaluations is None else evaluations * flops / 1e12
+    seconds = None
     store_bytes = _BYTES_PER_ERROR * evaluations if evaluations else n_pairs * _BYTES_PER_SCORE
     if price is not None:
         evaluations = price.evaluations_per_pair * n_pairs - n_measured
@@ -181,6 +189,17 @@ def _fetch_bytes(spec: ModelSpec, source: Source | None, is_offline: bool) -> in
         return repositories.missing_bytes(source, is_offline)
     patterns = getattr(spec, "files", None)
     return None if patterns is None else hub.missing_bytes(source, patterns, is_offline)
+
+
+def _flops(asked: Asked, is_offline: bool) -> float | None:
+    """Of one evaluation, from the configuration of weights that are not here; None where that cannot be told."""
+    count: Callable[[FileList], float | None] | None = getattr(asked.spec, "flops_per_evaluation", None)
+    if count is None or asked.source is None:
+        return None
+    try:
+        return count(repositories.file_list(asked.source, is_offline))
+    except DataError:
+        return None
 
 
 def _n_pairs(asked: Asked, examples: Sequence[Example]) -> int:

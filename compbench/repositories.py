@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from compbench import hub
-from compbench.model_files import FileList, cache_folder, existing
+from compbench.model_files import FileList, cache_folder, existing, file_digest
 from compbench.types import DataError, Source
 
-__all__ = ["fetch_opened", "file_list", "missing_bytes"]
+__all__ = ["fetch_opened", "file_list", "missing_bytes", "verify"]
 
 
 def fetch_opened(source: Source, is_offline: bool) -> Path:
@@ -33,7 +35,10 @@ def fetch_opened(source: Source, is_offline: bool) -> Path:
             raise DataError(f"{source.repo!r} has no {lacking[0]} in {str(folder)!r}; fetch or copy it again")
         return folder
 
-    return hub.fetch_whole(source, names, is_offline, checked)
+    folder = hub.fetch_whole(source, names, is_offline, checked)
+    if not source.is_local:
+        verify(folder, names)
+    return folder
 
 
 def missing_bytes(source: Source, is_offline: bool) -> int | None:
@@ -81,6 +86,28 @@ def file_list(source: Source, is_offline: bool) -> FileList:
         return FileList(source.repo, frozenset(sizes), read, sizes)
     cached = FileList.of_folder(hub.fetch(source, ["*config.json"], is_offline=True))
     return FileList(source.repo, cached.names, read, is_whole=False)
+
+
+def verify(folder: Path, names: Sequence[str]) -> None:
+    """DataError for a file of the hub's cache whose contents are not those that it is named by.
+
+    The cache names a file of weights by its SHA-256 and a small one as git does; on systems without links, by neither.
+    """
+    for name in names:
+        blob = (folder / name).resolve()
+        if blob.parent.name != "blobs":
+            continue
+        is_large, is_small = re.fullmatch(r"[0-9a-f]{64}", blob.name), re.fullmatch(r"[0-9a-f]{40}", blob.name)
+        if (is_large and file_digest(blob) != blob.name) or (is_small and _git_name(blob) != blob.name):
+            raise DataError(
+                f"{name} in the hub's cache is damaged or was changed: the contents of {str(blob)!r} are not those of "
+                "its name; delete that file and rerun the command, which fetches it again"
+            )
+
+
+def _git_name(path: Path) -> str:
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _sizes(source: Source, is_offline: bool) -> dict[str, int] | None:

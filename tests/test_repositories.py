@@ -117,6 +117,15 @@ def test_sdxl_is_named_before_a_weight_is_fetched(hub, is_dry, tmp_path, capsys)
     assert not any(name.endswith(WEIGHTS) for name in hub.fetched)
 
 
+def test_a_model_that_cannot_be_run_does_not_hide_what_the_others_cost(hub, tmp_path, capsys):
+    sdxl(hub)
+    models = ["-m", f"sd:org/sdxl@{COMMIT}", "-m", "chance"]
+    assert main(["run", "shapes", *models, "--limit", "2", "--runs", str(tmp_path / "runs"), "--dry-run"]) == 1
+    printed = capsys.readouterr()
+    assert "chance" in printed.out
+    assert "SDXL is not supported" in printed.err.splitlines()[-1]
+
+
 def test_pickles_alone_are_refused_before_they_are_fetched(hub, tmp_path, capsys):
     folder = published(hub, TINY_SD.repo)
     for file in folder.rglob("*.safetensors"):
@@ -132,6 +141,9 @@ def test_a_dry_run_knows_the_bytes_to_fetch_and_fetches_none(hub, tmp_path, caps
     (folder / "v1.safetensors").write_bytes(b"another copy" * 1000)
     planned = plan("shapes", model=f"sd:org/name@{COMMIT}", limit=1, runs=tmp_path / "runs")
     assert planned.fetch_bytes is not None
+    here = plan("shapes", model=TINY_SD, limit=1, draws=100, runs=tmp_path / "runs")
+    assert (planned.evaluations, planned.tflops) == (here.evaluations, here.tflops)  # counted on the configuration
+    assert planned.seconds is None
     small = sum((folder / name).stat().st_size for name in ("unet/config.json", "vae/config.json", "model_index.json"))
     whole = sum(each.stat().st_size for each in Path(TINY_SD.repo).rglob("*") if each.is_file())
     assert whole - small - 1000 <= planned.fetch_bytes <= whole
@@ -150,6 +162,21 @@ def test_fp16_weights_alone_are_fetched_scored_and_found_again_without_the_hub(h
     assert again.key == run.key
     local = compbench.run("shapes", model=TINY_SD, draws=1, limit=1, runs=tmp_path / "runs")
     assert run.table().scores.tolist() == local.table().scores.tolist()  # on disk tiny-sd is fp16
+
+
+def test_weights_changed_in_the_hubs_cache_are_not_taken_for_the_published_ones(hub, tmp_path):
+    published(hub, TINY_SD.repo)
+    source = from_address(f"org/name@{COMMIT}").source()
+    folder = repositories.fetch_opened(source, is_offline=False)
+    assert repositories.fetch_opened(source, is_offline=True) == folder
+    blob = (folder / "unet" / "diffusion_pytorch_model.safetensors").resolve()
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    with pytest.raises(DataError, match=r"unet/diffusion_pytorch_model.safetensors in the hub's cache is damaged"):
+        repositories.fetch_opened(source, is_offline=True)
+    blob.unlink()
+    repositories.fetch_opened(source, is_offline=False)
 
 
 def test_an_open_clip_repository_is_priced_by_its_file_list(hub, tmp_path):

@@ -21,6 +21,7 @@ from compbench import hub
 from compbench import tensors as tensors_of
 from compbench.checkpoints import MAX_PX
 from compbench.model_files import FileList
+from compbench.repositories import verify
 from compbench.scorers.weights import UNREADABLE, check_finite, check_size, tensors_in
 from compbench.types import DataError, Source
 from compbench_baselines.open_clip import weights_file
@@ -60,6 +61,7 @@ def load_repository(source: Source, dtype: str, *, is_offline: bool) -> Loaded:
         _weights_file(source, _candidates(""), is_offline=is_offline)
     files = FileList.of_folder(folder)
     weights = folder / weights_file(files, source.repo)
+    verify(folder, [weights.name])
     config = files.json("open_clip_config.json")
     tensors = _checked(weights)
     where = repr(str(folder / "open_clip_config.json"))
@@ -79,6 +81,8 @@ def build_architecture(
 ) -> nn.Module:
     """The network as `tag` was trained: its activation and its preprocessing; untrained where `weights` is None."""
     config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
+    if weights is not None:
+        verify(weights.parent, [weights.name])
     tensors = {} if weights is None or weights.suffix != ".safetensors" else _checked(weights)
     try:
         model = open_clip.create_model(
