@@ -26,7 +26,7 @@ def unet_flops(files: FileList, size_px: int | None, grain: int) -> float | None
     config, text = files.json("unet/config.json"), files.json("text_encoder/config.json")
 
     def evaluate() -> None:
-        unet: Any = UNet2DConditionModel.from_config(config).eval()
+        unet: Any = UNet2DConditionModel.from_config(config)
         side = unet.config["sample_size"] if size_px is None else size_px // grain
         states = torch.zeros(1, int(text.get("max_position_embeddings", 77)), unet.config["cross_attention_dim"])
         unet(torch.zeros(1, unet.config["in_channels"], side, side), _timestep(), encoder_hidden_states=states)
@@ -39,7 +39,7 @@ def dit_flops(files: FileList) -> float | None:
     config = files.json("transformer/config.json")
 
     def evaluate() -> None:
-        network: Any = DiTTransformer2DModel.from_config(config).eval()
+        network: Any = DiTTransformer2DModel.from_config(config)
         side = network.config["sample_size"]
         latents = torch.zeros(1, network.config["in_channels"], side, side)
         network(latents, timestep=_timestep(), class_labels=_timestep())
