@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 import pytest
 
 import compbench
-from compbench import repositories
+from compbench import registry, repositories
 from compbench.cli import main
 from compbench.harness import plan
 from compbench.models import TINY_SD, from_address
 from compbench.types import DataError
+from compbench_baselines.image_classifiers import RESNET18
 from compbench_baselines.open_clip import TINY_CLIP
 
 COMMIT = "c" * 40
@@ -184,6 +185,18 @@ def test_an_open_clip_repository_is_priced_by_its_file_list(hub, tmp_path):
     planned = plan("shapes", model=f"open-clip:hf-hub:org/clip@{COMMIT}", limit=1, runs=tmp_path / "runs")
     assert planned.fetch_bytes == sum(each.stat().st_size for each in folder.iterdir())
     assert hub.fetched == []
+
+
+def test_the_bytes_of_weights_that_other_libraries_fetch_are_told_and_not_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert 40e6 < RESNET18.bytes_to_fetch() < 50e6
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / RESNET18.file).write_bytes(b"here")
+    assert RESNET18.bytes_to_fetch() == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    by_url = registry.model("open-clip:ViT-B-32/laion400m_e31")[1]
+    if by_url.source() is None:
+        assert by_url.bytes_to_fetch() is None
 
 
 def test_a_dry_run_fetches_no_data_set(hub, tmp_path, capsys):

@@ -204,6 +204,12 @@ def test_an_open_clip_configuration_of_another_network_is_refused(tower, changes
     refused(folder)
 
 
+def test_loading_an_open_clip_folder_says_nothing(caplog, capfd):
+    load(Path(TINY_CLIP.repo))
+    assert [record for record in caplog.records if record.levelname != "INFO"] == []
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_pickle_is_never_answered_with_advice_to_run_its_code(tmp_path):
     folder = copy(TINY_CLIP, tmp_path)
     (folder / CLIP).unlink()

@@ -6,8 +6,10 @@ tag decides. Weights are read from safetensors where there are any, never by unp
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,13 +126,24 @@ def _check_config(
     if isinstance(largest, int) and largest > MAX_PX:
         raise DataError(f"{where} has image_size {largest:,}; expected at most {MAX_PX} px")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _unheard():  # it would warn that the weights are random
             blank = open_clip.create_model(
                 f"local-dir:{folder}", load_weights=False, device="meta", pretrained_image=False, pretrained_text=False
             )
     except UNREADABLE:  # a network of timm's that cannot be built without memory; the loading says what is wrong
         return
     check_size(blank, tensors, where, repr(str(weights)))
+
+
+@contextmanager
+def _unheard() -> Generator[None]:
+    """No warnings by the logging module."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
 
 
 def _check_loaded(model: nn.Module, tensors: dict[str, tensors_of.Tensor], weights: Path) -> None:
