@@ -102,7 +102,12 @@ class DiT(ModelSpec):
 
     def source(self) -> Source | None:
         if self.folder is None and not self.is_local:
-            return Source(self.repo, self.revision, opened=partial(checkpoints.dit, name=self.name))
+            return Source(
+                self.repo,
+                self.revision,
+                instead="a local copy with -o folder=PATH",
+                opened=partial(checkpoints.dit, name=self.name),
+            )
         folder = Path(self.folder or self.repo).expanduser()
         if not (folder / "transformer").is_dir():
             hint = "; `python -m compbench.tiny.train_dit` trains it" if self.folder is None else ""
@@ -143,7 +148,7 @@ class DiT(ModelSpec):
         settled = self.for_task(None)
         assert source is not None  # every DiT has weights
         return dit.classifier(
-            dit.load(dit.fetch_folder(source, runtime.is_offline, self.name), self.name, runtime.say),
+            dit.load(dit.fetch_folder(source, runtime.is_offline, self.name, runtime.say), self.name, runtime.say),
             label_space=self.label_space,
             protocol=settled.protocol,
             seed=settled.seed or 0,

@@ -295,7 +295,12 @@ class StableDiffusion(ModelSpec):
             return None
         if self.folder is not None or self.is_local:
             return self._local_source(Path(self.folder or self.repo).expanduser())
-        return Source(self.repo, self.revision, opened=partial(checkpoints.stable_diffusion, name=self.name))
+        return Source(
+            self.repo,
+            self.revision,
+            instead="a local copy with -o folder=PATH",
+            opened=partial(checkpoints.stable_diffusion, name=self.name),
+        )
 
     def _local_source(self, folder: Path) -> Source:
         """UsageError, before torch is imported, where no pipeline is."""
@@ -339,7 +344,7 @@ class StableDiffusion(ModelSpec):
         if source is None:
             components = pipelines.components_of(self.pipeline)
         else:
-            folder = pipelines.fetch_folder(source, runtime.is_offline, self.name)
+            folder = pipelines.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
             components = runtime.kept(key, lambda: pipelines.load_components(folder, runtime.say, self.name))

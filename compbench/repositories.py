@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from compbench.types import DataError, Source
 __all__ = ["fetch_opened", "file_list", "missing_bytes", "verify"]
 
 
-def fetch_opened(source: Source, is_offline: bool) -> Path:
+def fetch_opened(source: Source, is_offline: bool, say: Callable[[str], None] | None = None) -> Path:
     """The folder with the files that a loader opens; DataError, before any weight, for another kind of model.
 
     The hub is not asked for a commit that is whole in the cache.
@@ -35,7 +36,7 @@ def fetch_opened(source: Source, is_offline: bool) -> Path:
             raise DataError(f"{source.repo!r} has no {lacking[0]} in {str(folder)!r}; fetch or copy it again")
         return folder
 
-    folder = hub.fetch_whole(source, names, is_offline, checked)
+    folder = hub.fetch_whole(source, names, is_offline, checked, say)
     if not source.is_local:
         verify(folder, names)
     return folder
@@ -71,6 +72,8 @@ def file_list(source: Source, is_offline: bool) -> FileList:
     """
     if source.is_local:
         return FileList.of_folder(existing(Path(source.repo)))
+
+    source = replace(source, branch=None)  # a look at configurations is no use of the branch that offline goes by
 
     def read(name: str) -> bytes:
         with suppress(DataError, OSError):

@@ -344,6 +344,8 @@ class Source:
     repo: str  # "org/name", or a path when `is_local`
     revision: str | None = None  # a commit; None: whatever `main` is when a run starts
     is_local: bool = False
+    branch: str | None = field(default=None, compare=False, repr=False)  # that `revision` was looked up from
+    instead: str = field(default="", compare=False, repr=False)  # how a local copy is given, for a message
     # the names of the files that `build` opens of a repository, DataError where it holds another kind of model;
     # None: it may open any of them
     opened: Callable[[FileList], Sequence[str]] | None = field(default=None, compare=False, repr=False)

@@ -43,6 +43,7 @@ __all__ = [
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _CONFIG = "open_clip_config.json"
+_INSTEAD = "a local copy of an open_clip repository with --model open-clip:PATH"
 _WEIGHTS = (".safetensors", ".bin", ".pth")
 _USUAL_WEIGHTS = (  # in open_clip's own order
     "open_clip_model.safetensors",
@@ -144,10 +145,11 @@ class OpenClip:
     def source(self) -> Source | None:
         """The hub repository or folder; None for a tag that has only a url, which open_clip fetches itself."""
         if self.repo:
-            return Source(self.repo, self.revision, self.is_local, opened=partial(files_of_repository, name=self.name))
+            opened = partial(files_of_repository, name=self.name)
+            return Source(self.repo, self.revision, self.is_local, instead=_INSTEAD, opened=opened)
         repo, file = _split_hub(self.weights().hub)
         opened = partial(_files_of_tag, file=file, name=self.name)
-        return Source(repo, self.revision, opened=opened) if repo else None
+        return Source(repo, self.revision, instead=_INSTEAD, opened=opened) if repo else None
 
     def bytes_to_fetch(self) -> int | None:
         """0 where the file of a tag that is on no hub lies in open_clip's cache; None where it must be fetched."""
@@ -176,10 +178,10 @@ class OpenClip:
 
         def load() -> clip_weights.Loaded:
             if not self.architecture and source is not None:
-                return clip_weights.load_repository(source, dtype, is_offline=runtime.is_offline)
+                return clip_weights.load_repository(source, dtype, is_offline=runtime.is_offline, say=runtime.say)
             file = _split_hub(self.weights().hub)[1]
             return clip_weights.load_tag(
-                self.architecture, self.tag, source, file, dtype, is_offline=runtime.is_offline
+                self.architecture, self.tag, source, file, dtype, is_offline=runtime.is_offline, say=runtime.say
             )
 
         loaded = runtime.kept(("open-clip", self.architecture, self.tag, source, dtype), load)

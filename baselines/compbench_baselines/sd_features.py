@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from compbench.model_files import FileList
 from compbench.models import Dtype, StableDiffusion
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
-from compbench_baselines.diffusion_base import base_model, settled_dtype
+from compbench_baselines.diffusion_base import base_model, settled_dtype, source_of
 from compbench_baselines.trained import training_digest
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class SDFeatures(ModelSpec):
         return dataclasses.replace(self, training=training_digest(task, _NAME))
 
     def source(self) -> Source | None:
-        return self.model.source()
+        return source_of(self.model)
 
     def with_files(self, files: Callable[[], FileList]) -> Self:
         return dataclasses.replace(self, measured_px=self.model.with_files(files).measured_px)

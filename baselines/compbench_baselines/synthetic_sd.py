@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.models import Dtype, StableDiffusion
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
-from compbench_baselines.diffusion_base import base_model, settled_dtype
+from compbench_baselines.diffusion_base import base_model, settled_dtype, source_of
 from compbench_baselines.labelled import classes_of, digest_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class SyntheticSD(ModelSpec):
         return dataclasses.replace(self, asked=digest_of([*captions, *classes.of_caption]))
 
     def source(self) -> Source | None:
-        return self.model.source()
+        return source_of(self.model)
 
     def generated(self) -> Mapping[str, Json]:
         """All that decides a picture beside its caption and its number, apart from the weights."""

@@ -194,10 +194,10 @@ def every_fourth(seed: int, n_timesteps: int = 1000, is_published: bool = True) 
     return DrawBank(grid[drawn.timesteps], drawn.noise)
 
 
-def fetch_folder(source: Source, is_offline: bool, name: str) -> Path:
+def fetch_folder(source: Source, is_offline: bool, name: str, say: Callable[[str], None] | None = None) -> Path:
     """The folder with the model's files; DataError, before any weight, for another kind of model."""
     opened = source.opened or partial(checkpoints.dit, name=name)
-    return repositories.fetch_opened(replace(source, opened=opened), is_offline)
+    return repositories.fetch_opened(replace(source, opened=opened), is_offline, say)
 
 
 def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:

@@ -33,6 +33,7 @@ from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target, r
 from compbench.engine.errors import on_device
 from compbench.model_files import FileList
 from compbench.scorers.images import Transform
+from compbench.scorers.tokenizers import load_tokenizer
 from compbench.scorers.weights import UNREADABLE, load_whole
 from compbench.types import DataError, Source
 
@@ -172,10 +173,10 @@ class StableDiffusionDenoiser:
         return TARGETS[self.target](latents, noise, alpha, sigma) - prediction.to(self._precision.arithmetic)
 
 
-def fetch_folder(source: Source, is_offline: bool, name: str) -> Path:
+def fetch_folder(source: Source, is_offline: bool, name: str, say: Callable[[str], None] | None = None) -> Path:
     """The folder with the model's files; DataError, before any weight, for another kind of model."""
     opened = source.opened or partial(checkpoints.stable_diffusion, name=name)
-    return repositories.fetch_opened(replace(source, opened=opened), is_offline)
+    return repositories.fetch_opened(replace(source, opened=opened), is_offline, say)
 
 
 def load_components(
@@ -243,7 +244,9 @@ def _text_encoder(folder: Path, weights: Weights) -> CLIPTextModel:
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
     try:
-        return CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        return load_tokenizer(folder / "tokenizer")
+    except DataError:
+        raise
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"{str(folder / 'tokenizer')!r} cannot be loaded ({reason}); fetch or copy it again") from error
