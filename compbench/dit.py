@@ -58,10 +58,14 @@ class DiT(ModelSpec):
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
     )
     schedule: Literal["full", "racing"] = field(
-        default="full", metadata={"help": "racing: classes are dropped once they have certainly lost"}
+        default="full", metadata={"help": "racing: classes are dropped once they are found to have lost, at `risk`"}
     )
     risk: float = field(
-        default=0.05, metadata={"help": "racing: at most how probably a prediction differs from the full budget's"}
+        default=0.05,
+        metadata={
+            "help": "racing: how probably a prediction may differ from the full budget's; kept approximately, where "
+            "errors have no rare, large, one-sided differences"
+        },
     )
     folder: Path | None = field(
         default=None, metadata={"help": "a local copy in the layout of diffusers' DiTPipeline, in place of the hub's"}

@@ -79,11 +79,12 @@ def explain(
             classifier,
             picture,
             (example.captions[caption], example.captions[other]),
+            of=(example.id, image),
             weights=weights,
             reduction=rule.reduction,
             batch_size=batch_size,
         )
-        for picture, (_, caption, other) in zip(pictures, choices, strict=True)
+        for picture, (image, caption, other) in zip(pictures, choices, strict=True)
     ]
     made = Explanation(example_id, choices, np.stack(maps), n_draws, _path(run, example_id))
     _store(made, run, example, [seen(classifier, picture) for picture in pictures])

@@ -31,7 +31,8 @@ class Settings:
     """What is the same for all jobs of a command."""
 
     data: Path | None = None
-    data_root: Path | None = None  # a folder with one folder a task
+    data_root: Path | None = None  # a folder with one folder for each task
+    data_folders: Mapping[str, Path] = field(default_factory=dict[str, Path])  # of single tasks; they go before it
     prompts: Sequence[Path] = ()
     limit: int | None = None
     images_per_class: int | None = None
@@ -44,6 +45,7 @@ class Settings:
     refresh: bool = False
     shard: Shard | None = None
     keep: str = "errors"
+    skip_unreadable: bool = False
 
     def request(self, job: Job, task: str | Task) -> Request:
         """What is asked of one job."""
@@ -53,7 +55,7 @@ class Settings:
             task,
             job.model,
             job.options,
-            limit=self.limit,
+            limit=self.limit if job.limit is None else job.limit,
             seed=self.seed,
             dtype=self.dtype,
             runs=self.runs,
@@ -62,10 +64,13 @@ class Settings:
             shard=self.shard,
             keep=self.keep,
             images_per_class=self.images_per_class,
+            skip_unreadable=self.skip_unreadable,
         )
 
     def data_of(self, task: str) -> Path | None:
         """The local copy of a task's data, where one is named or lies under the root."""
+        if task in self.data_folders:
+            return self.data_folders[task]
         if self.data_root is None:
             return self.data
         return self.data_root / task if (self.data_root / task).exists() else None
@@ -84,6 +89,7 @@ class Job:
     task: str
     model: str
     options: Mapping[str, str]
+    limit: int | None = None  # its own, where it has one
 
     def __str__(self) -> str:
         return f"{self.task} · {self.model}"
@@ -91,10 +97,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A job that gave no run, and why."""
+    """A job that gave no run, or not all of it, and why."""
 
     job: Job
     error: str
+    images: tuple[str, ...] = ()  # a line on the images that cannot be read, and one for each; the rest is measured
 
     def __str__(self) -> str:
         return f"{self.job}: {self.error}"
@@ -107,6 +114,17 @@ class Outcome:
     finished: list[Finished]  # in the order in which they were measured
     runs: list[Run]  # in the order in which they were asked for
     failures: list[Failure] = field(default_factory=list["Failure"])
+
+    def told(self) -> list[str]:
+        """The failures, a line each; images that several models cannot read are named once."""
+        shared: dict[tuple[str, ...], list[Job]] = {}
+        for failure in self.failures:
+            if failure.images:
+                shared.setdefault(failure.images, []).append(failure.job)
+        told = [str(failure) for failure in self.failures if not failure.images]
+        for (summary, *named), jobs in shared.items():
+            told += [f"{', '.join(map(str, jobs))}: {summary}", *named]
+        return told
 
     def is_told_here(self, shard: Shard | None) -> bool:
         """Whether this process prints the result: of several, the one that came last and left nothing to do.
@@ -169,7 +187,7 @@ def planned_each(jobs: Sequence[Job], settings: Settings, reporter: Reporter) ->
     from compbench.asked import settle
 
     attempts = _Attempts(len(jobs), reporter)
-    tasks, plans = _tasks_here(jobs, settings), dict[int, "Plan"]()
+    tasks, plans = _tasks_here(jobs, settings, reporter.say), dict[int, "Plan"]()
     for of_model in _by_model(jobs):
         builder = settings.builder(reporter)
         for n in of_model:
@@ -206,8 +224,11 @@ def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Seq
                 reporter.next_cell()
             with attempts.of(jobs[n]):
                 finished[n] = finish(settled[n], builder)
+                if (error := finished[n].unreadable) is not None:
+                    attempts.failures.append(Failure(jobs[n], str(error), error.lines))
         builder.forget()
-    runs = [finished[n].run for n in sorted(finished)]
+    # a run of which nothing could be read has no table
+    runs = [each.run for _, each in sorted(finished.items()) if each.unreadable is None or each.run.done()]
     return Outcome(list(finished.values()), runs, attempts.failures)
 
 
@@ -256,7 +277,7 @@ def _settled(
     from compbench_analysis.tables import tag_columns
 
     say = reporter.say if settings.shard is None or settings.shard.number == 1 else _unheard
-    tasks = _tasks(jobs, settings, attempts)
+    tasks = _tasks(jobs, settings, say, attempts)
     for task in tasks.values():
         tag_columns(by, [example.tags for example in task.examples])
     settled: dict[int, Asked] = {}
@@ -269,9 +290,12 @@ def _settled(
     return settled
 
 
-def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None = None) -> dict[str, Task]:
+def _tasks(
+    jobs: Sequence[Job], settings: Settings, say: Callable[[str], None], attempts: _Attempts | None = None
+) -> dict[str, Task]:
     """The tasks by name, each read once; one that cannot be read fails its jobs, where there are other tasks."""
     from compbench import registry
+    from compbench.links import look_at_links
 
     tasks: dict[str, Task] = {}
     names = dict.fromkeys(job.task for job in jobs)
@@ -280,6 +304,7 @@ def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None =
             tasks[name] = registry.task(
                 name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
             )
+            look_at_links(tasks[name], settings.data_of(name), say)
         except DataError as error:
             if attempts is None or len(names) == 1:
                 raise
@@ -289,16 +314,19 @@ def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None =
     return tasks
 
 
-def _tasks_here(jobs: Sequence[Job], settings: Settings) -> dict[str, Task | None]:
+def _tasks_here(jobs: Sequence[Job], settings: Settings, say: Callable[[str], None]) -> dict[str, Task | None]:
     """The tasks by name; None for one whose data have to be fetched first."""
     from compbench import plan
+    from compbench.links import look_at_links
 
-    return {
-        name: plan.task_here(
-            name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
-        )
-        for name in dict.fromkeys(job.task for job in jobs)
-    }
+    tasks: dict[str, Task | None] = {}
+    for name in dict.fromkeys(job.task for job in jobs):
+        data = settings.data_of(name)
+        task = plan.task_here(name, data=data, is_offline=settings.is_offline, prompts=settings.prompts)
+        if task is not None:
+            look_at_links(task, data, say)
+        tasks[name] = task
+    return tasks
 
 
 def _by_model(jobs: Sequence[Job]) -> list[list[int]]:

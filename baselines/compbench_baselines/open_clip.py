@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from compbench.model_files import FileList
 from compbench.types import DataError, Json, Runtime, Source, Task, UsageError
-from compbench_baselines.labelled import digest_of
+from compbench_baselines.kept import digest_of
 from compbench_baselines.open_clip_catalogue import Pretrained, pretrained
 from compbench_baselines.templates import templates_for
 

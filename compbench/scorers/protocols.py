@@ -8,9 +8,9 @@ import torch
 
 from compbench.adaptive import Adaptive
 from compbench.engine.devices import pick_device, usable_dtype
-from compbench.engine.draws import antithetic_bank, paper_bank, seeded_bank
+from compbench.engine.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.scorers.images import centre_crop, whole_picture
+from compbench.scorers.images import centre_crop, rgb_centre_crop, whole_picture
 from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
 from compbench.types import Runtime
 
@@ -32,24 +32,27 @@ def classifier(
     adaptive: Adaptive | None = None,
     noise: str = "independent",
     size_px: int | None = None,
+    is_rgb_first: bool = False,
 ) -> DiffusionClassifier:
-    """The Diffusion Classifier over a pipeline's components, as `protocol` measures."""
+    """The Diffusion Classifier over a pipeline's components, as `protocol` measures.
+
+    `is_rgb_first`: the published transform follows a loader that converts to RGB, as those of the data sets do.
+    """
     is_ours = protocol == "compbench"
     device = pick_device(runtime.device)
+    published = rgb_centre_crop if is_rgb_first else centre_crop
     denoiser = StableDiffusionDenoiser(
         components,
-        transform=whole_picture if is_ours else centre_crop,
+        transform=whole_picture if is_ours else published,
         precision=precision(protocol, usable_dtype(dtype, device, runtime.say)),
         device=device,
         name=name,
         size_px=size_px,
     )
     n_timesteps = len(denoiser.schedule.alpha)
-    ours = antithetic_bank if noise == "antithetic" else seeded_bank
-    bank = ours(seed, n_timesteps) if is_ours else paper_bank(seed, n_timesteps)
     return DiffusionClassifier(
         denoiser,
-        bank,
+        _bank(noise, seed, n_timesteps, is_ours=is_ours),
         n_draws,
         runtime,
         reductions=reductions,
@@ -57,6 +60,13 @@ def classifier(
         compile_mode=compile_mode,
         adaptive=adaptive,
     )
+
+
+def _bank(noise: str, seed: int, n_timesteps: int, *, is_ours: bool) -> DrawBank:
+    if noise == "antithetic":
+        return antithetic_bank(seed, n_timesteps)
+    bank = seeded_bank(seed, n_timesteps) if is_ours else paper_bank(seed, n_timesteps)
+    return per_image(bank, seed) if noise == "per-image" else bank
 
 
 def precision(protocol: str, dtype: str) -> Precision:
