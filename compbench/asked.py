@@ -10,14 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from compbench import emulation, hub, image_files, registry, unreadable
+from compbench import emulation, hub, image_files, model_files, registry, repositories, unreadable
 from compbench.links import look_at_links
 from compbench.pilots import Pilot
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
-from compbench.types import DataError, DependsOnTask, Example, HalfPrecision, Json, ModelSpec, Source, Task, UsageError
+from compbench.types import (
+    DataError,
+    DependsOnFiles,
+    DependsOnTask,
+    Example,
+    HalfPrecision,
+    Json,
+    ModelSpec,
+    Source,
+    Task,
+    UsageError,
+)
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -124,7 +135,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         spec = spec.for_task(task.name)
         spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
     store = Store(request.runs, say=say)
-    source, key = _keyed(task, label, spec, store, request, say)
+    spec, source, key = _keyed(task, label, spec, store, request, say)
     limit, images_per_class, ids = _selected(task, request, say)
     described = _described(label, spec, spec.source())
     pilot: Pilot | None = getattr(spec, "taught", None)
@@ -150,8 +161,8 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
 
 def _keyed(
     task: Task, label: str, spec: ModelSpec, store: Store, request: Request, say: Callable[[str], None]
-) -> tuple[Source | None, RunKey]:
-    """The source at a commit, and the key of the run."""
+) -> tuple[ModelSpec, Source | None, RunKey]:
+    """The spec with what its weights' files say, the source at a commit, and the key of the run."""
     with blamed(spec, "when asked what it measures"):
         identity, view, wanted = spec.identity(), spec.view(), spec.source()
     _ = _as_json(spec, "a view", view)
@@ -159,7 +170,14 @@ def _keyed(
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     files: Sequence[str] = getattr(spec, "files", ())
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say, files)
-    return source, dataclasses.replace(unpinned, weights=weights)
+    key = dataclasses.replace(unpinned, weights=weights)
+    if source is not None and isinstance(spec, DependsOnFiles):
+        with blamed(spec, "when asked what it measures"):
+            spec = _with_files(spec, source, request, is_stored=store.get(key) is not None)
+            identity = spec.identity()
+        identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
+        key = dataclasses.replace(key, measurement=identity)
+    return spec, source, _recognised(store, key, source, say)
 
 
 def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[[str], None]) -> Asked:
@@ -178,7 +196,7 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
             f"{str(stored.path)!r} holds a part of this in {spec.dtype}: --dtype {spec.dtype} --device "
             f"{emulation.kind_of(request.device)} goes on with it"
         )
-    source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
+    placed, source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
     described = _described(asked.label, placed, placed.source())
     described |= {name: value for name, value in asked.described.items() if name == "pilot"}
     return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)
@@ -345,6 +363,35 @@ def _resolved(
     return dataclasses.replace(source, revision=commit, branch=branch), weights
 
 
+def _with_files(spec: DependsOnFiles, source: Source, request: Request, *, is_stored: bool) -> ModelSpec:
+    """The spec with what its weights' configuration decides; a stored run is found without the weights too."""
+    try:
+        return spec.with_files(lambda: repositories.file_list(source, request.is_offline))
+    except DataError:
+        if is_stored and not source.is_local:
+            return cast(ModelSpec, spec)
+        raise
+
+
+def _recognised(store: Store, key: RunKey, source: Source | None, say: Callable[[str], None]) -> RunKey:
+    """The key, or the one under which compbench 0.1 stored a run of the same weights: it digested unused files too."""
+    if source is None or not source.is_local or (store.root / key.folder / "run.json").exists():
+        return key
+    others = {
+        str(run.key.weights)
+        for run in store.of_model(key)
+        if str(run.key.weights).startswith("sha256:") and dataclasses.replace(run.key, weights=key.weights) == key
+    }
+    former = f"sha256:{model_files.former_digest(source)}" if others else None
+    if former is None or former not in others:
+        return key
+    say(
+        f"{key.model}: the run of these weights is stored under the digest of all files of their folder, "
+        f"{former[:19]}; it goes on under that name"
+    )
+    return dataclasses.replace(key, weights=former)
+
+
 def _newest(source: Source) -> str | None:
     """The commit that the hub has now; None where it cannot be asked, which is no reason not to go on."""
     try:
@@ -361,10 +408,16 @@ def _alike(store: Store, key: RunKey, source: Source | None) -> Run | None:
         run
         for run in store.of_model(key)
         if str(run.key.weights).startswith(f"hf:{source.repo}@")
-        and dataclasses.replace(run.key, weights=None) == key
+        and _without_size(dataclasses.replace(run.key, weights=None)) == _without_size(key)
         and (run.info["model"].get("source") or {}).get("revision") == source.revision
     ]
     return max(siblings, key=lambda run: str(run.info["updated"]), default=None)
+
+
+def _without_size(key: RunKey) -> RunKey:
+    """The size of the pictures may follow from the weights, and is then known only when these are."""
+    measurement = {name: value for name, value in key.measurement.items() if name != "size_px"}
+    return dataclasses.replace(key, measurement=measurement)
 
 
 def _described(label: str, spec: ModelSpec, source: Source | None) -> dict[str, Json]:

@@ -229,7 +229,8 @@ def _evaluate(
             writer = _Writer(run, interrupts, device, reduction, notes, scorer, reporter.say)
             try:
                 n_draws = None if draws is None else len(draws.timesteps)
-                _score(scorer, examples, known, n_draws, writer, reporter, interrupts)
+                dtype = run.key.measurement.get("dtype")
+                _score(scorer, examples, known, n_draws, dtype, writer, reporter, interrupts)
                 break
             except UnreadableImage as error:
                 own = {image.name for each in examples for image in each.images}
@@ -259,13 +260,14 @@ def _score(
     examples: Sequence[Example],
     known: Mapping[str, Measurement],
     n_draws: int | None,
+    dtype: object,
     writer: _Writer,
     reporter: Reporter,
     interrupts: Interrupts,
 ) -> None:
     """Everything the scorer gives of `examples`, stored, also where it ends with an error."""
     waiting = _Waiting(examples)
-    measured = _measured(scorer, examples, known, n_draws)
+    measured = _measured(scorer, examples, known, n_draws, dtype)
     try:
         for result in measured if writer.reduction is None else writer.reduction.scores(measured):
             is_finished = waiting.take(result)
@@ -413,14 +415,14 @@ def _end(asked: Asked, stored: Run) -> bool:
 
 
 def _measured(
-    scorer: Scorer, examples: Sequence[Example], known: Mapping[str, Measurement], n_bank: int | None
+    scorer: Scorer, examples: Sequence[Example], known: Mapping[str, Measurement], n_bank: int | None, dtype: object
 ) -> Iterator[ScoreMatrix | Measurement]:
     """The scorer's results, checked; what goes wrong in a plugin's code is reported as the plugin's."""
     by_id = {each.id: each for each in examples}
     with blamed(scorer, "while it scored"):
         results = iter(scorer.score(examples, known))
     for result in each_of(results, scorer, "while it scored"):
-        check_result(result, by_id, n_bank)
+        check_result(result, by_id, n_bank, dtype)
         yield result
 
 

@@ -23,11 +23,14 @@ from compbench.errors import DataError, RunError, UnreadableImage, UnreadableIma
 if TYPE_CHECKING:
     import PIL.Image
 
+    from compbench.model_files import FileList
+
 __all__ = [
     "UNREADABLE",
     "Bools",
     "Classes",
     "DataError",
+    "DependsOnFiles",
     "DependsOnTask",
     "DrawTable",
     "ErrorTable",
@@ -408,6 +411,9 @@ class Source:
     is_local: bool = False
     branch: str | None = field(default=None, compare=False, repr=False)  # that `revision` was looked up from
     instead: str = field(default="", compare=False, repr=False)  # how a local copy is given, for a message
+    # the names of the files that `build` opens of a repository, DataError where it holds another kind of model;
+    # None: it may open any of them
+    opened: Callable[[FileList], Sequence[str]] | None = field(default=None, compare=False, repr=False)
 
 
 class ModelSpec(Protocol):
@@ -454,4 +460,13 @@ class DependsOnTask(Protocol):
 
     def on(self, task: Task) -> ModelSpec:
         """The same spec with that in its identity; UsageError where it cannot score the task."""
+        ...
+
+
+@runtime_checkable
+class DependsOnFiles(Protocol):
+    """A spec whose measurements depend on what its weights' configuration says, the size of its pictures for one."""
+
+    def with_files(self, files: Callable[[], FileList]) -> ModelSpec:
+        """The same spec with that in its identity; `files` lists the repository, which may ask a hub."""
         ...

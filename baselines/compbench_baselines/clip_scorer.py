@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compbench.engine.devices import fitting, pick_device
+from compbench.errors import nan_advice
 from compbench.image_files import opaque, trimmed
 from compbench.types import (
     DataError,
@@ -119,7 +120,7 @@ class ClipScorer:
             images = _Embeddings([each.images for each in examples], lambda keys: self._embed_images(keys, pool))
             captions = _Embeddings([each.captions for each in examples], self._embed_captions, self._captions)
             for example in examples:
-                scores = _cosines(example, images.of(example.images), captions.of(example.captions))
+                scores = _cosines(example, images.of(example.images), captions.of(example.captions), self.dtype)
                 yield ScoreMatrix(example.id, scores)
         if self._n_long:
             self._say(
@@ -244,15 +245,15 @@ class _Embeddings(Generic[Key]):
         return self._last[1]
 
 
-def _cosines(example: Example, images: Floats, captions: Floats) -> Floats:
+def _cosines(example: Example, images: Floats, captions: Floats, dtype: torch.dtype) -> Floats:
     """[I, C] float64; RunError where one is not a number."""
     # summed row by row, not by a matrix product: equal captions then get equal bits, whatever their place
     scores = np.stack([(captions * image).sum(-1) for image in images])
     for i, c in np.argwhere(~np.isfinite(scores)):
         raise RunError(
             f"example {example.id!r}: the score of image {example.images[i].name!r} and caption "
-            f"{example.captions[c]!r} is {scores[i, c]}; expected a number: try --dtype float32, or fetch the "
-            "weights again"
+            f"{example.captions[c]!r} is {scores[i, c]}; expected a number: "
+            f"{nan_advice(str(dtype).removeprefix('torch.'))}"
         )
     return scores
 

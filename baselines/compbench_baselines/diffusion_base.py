@@ -56,8 +56,8 @@ def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *
     weights = source
 
     def load() -> Components:
-        folder = pipelines.fetch_folder(weights, base.files, runtime.is_offline, base.name, runtime.say)
-        return pipelines.load_components(folder)
+        folder = pipelines.fetch_folder(weights, runtime.is_offline, base.name, runtime.say)
+        return pipelines.load_components(folder, runtime.say, base.name)
 
     return runtime.kept(("components", owner, weights), load)
 

@@ -7,10 +7,11 @@ training split, and a classifier learns the classes from that. It has seen label
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
+from compbench.model_files import FileList
 from compbench.models import Dtype, StableDiffusion
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
 from compbench_baselines.diffusion_base import base_model, settled_dtype, source_of
@@ -47,6 +48,7 @@ class SDFeatures(ModelSpec):
         default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
     )
     training: str | None = field(default=None, metadata={"option": False})  # digest of the training split
+    measured_px: int | None = field(default=None, metadata={"option": False})  # where not as the weights' config says
 
     def __post_init__(self) -> None:
         base_model(self.base, _NAME)
@@ -90,6 +92,9 @@ class SDFeatures(ModelSpec):
     def source(self) -> Source | None:
         return source_of(self.model)
 
+    def with_files(self, files: Callable[[], FileList]) -> Self:
+        return dataclasses.replace(self, measured_px=self.model.with_files(files).measured_px)
+
     def measured(self) -> Mapping[str, Json]:
         """All that decides the features of a picture, apart from the weights."""
         return {
@@ -99,7 +104,12 @@ class SDFeatures(ModelSpec):
             "seed": self.seed,
             "pooled": self.is_pooled,
             "dtype": settled_dtype(self.dtype, self.model),
+            **self.size(),
         }
+
+    def size(self) -> Mapping[str, Json]:
+        """The side of the pictures, where it is another than the weights' configuration says."""
+        return {} if self.measured_px is None else {"size_px": self.measured_px}
 
     def learned(self) -> Mapping[str, Json]:
         """All that decides the classifier, apart from the features."""

@@ -46,7 +46,7 @@ class MidBlock:
         self._denoiser = StableDiffusionDenoiser(parts, whole_picture, precision, self.device, spec.model.name)
         self._spec, self._block, self._runtime = spec, parts.unet.mid_block, runtime
         self._batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(self.device.type, 64)
-        of_latents = {"weights": weights, "picture": "whole", "of": "latents"}
+        of_latents = {"weights": weights, "picture": "whole", "of": "latents", **spec.size()}
         self.about = {**of_latents, "of": "features", **spec.measured()}
         self._latents_at, self._features_at = kept.folder("features", of_latents), kept.folder("features", self.about)
         self._latents, self._features = kept.Arrays(self._latents_at), kept.Arrays(self._features_at)

@@ -26,6 +26,7 @@ from compbench.engine.denoiser import Conditioning, Denoiser
 from compbench.engine.devices import lost_device
 from compbench.engine.draws import DrawBank
 from compbench.engine.errors import ErrorEngine, OwnNoise, Pending, first_batch_size, on_device
+from compbench.errors import nan_advice
 from compbench.rules import Rule
 from compbench.scorers.encoding import FixedBatches
 from compbench.scorers.work import Fault, PolicyOf, Work
@@ -401,19 +402,19 @@ class _Line:
                 if news is not None:
                     yield news
             if fault is not None:
-                raise _fault(work, fault, self._bank)
+                raise _fault(work, fault, self._bank, getattr(self._engine.denoiser, "dtype", None))
             if work.is_finished:
                 self._active.remove(work)
                 self._latents.release(work.example.images)
                 self._states.release(work.captions)
 
 
-def _fault(work: Work, fault: Fault, bank: DrawBank) -> RunError:
+def _fault(work: Work, fault: Fault, bank: DrawBank, dtype: object) -> RunError:
     value, image, caption, draw = fault
     return RunError(
         f"the network gave {value} for example {work.example.id!r}, image {image}, caption {caption} "
         f"({work.captions[caption]!r}), draw {draw} (timestep {int(bank.timesteps[draw])}); what was measured before "
-        "is stored. A wider dtype (float32) is the usual cure"
+        f"is stored: {nan_advice(dtype)}"
     )
 
 

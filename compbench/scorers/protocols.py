@@ -31,6 +31,7 @@ def classifier(
     compile_mode: str = "auto",
     adaptive: Adaptive | None = None,
     noise: str = "independent",
+    size_px: int | None = None,
     is_rgb_first: bool = False,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a pipeline's components, as `protocol` measures.
@@ -46,6 +47,7 @@ def classifier(
         precision=precision(protocol, dtype),
         device=device,
         name=name,
+        size_px=size_px,
     )
     n_timesteps = len(denoiser.schedule.alpha)
     return DiffusionClassifier(
