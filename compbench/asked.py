@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compbench import hub, registry
+from compbench import disk, hub, registry
+from compbench.lock import WAIT_SECONDS
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
@@ -37,6 +39,7 @@ class Request:
     shard: Shard | None = None
     keep: str = "errors"
     images_per_class: int | None = None
+    wait: float | None = None  # seconds, for another process that is writing to the run; None: an hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,12 @@ class Asked:
     def narrowed(self, stored: Run) -> Run:
         """The run, of which only what is asked for is read."""
         return stored.limited(self.limit, self.images_per_class)
+
+    @property
+    def shared_words(self) -> dict[str, Json]:
+        """What all shards of a run have to be asked for alike, beside its key."""
+        limits: dict[str, Json] = {"limit": self.limit, "images_per_class": self.images_per_class}
+        return {**self.view, **limits}
 
     @property
     def own_ids(self) -> list[str]:
@@ -107,7 +116,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         task = _labelled(task, label, space)
     spec = spec.for_task(task.name)
     spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
-    store = Store(request.runs, say=say)
+    store = Store(request.runs, say=say, wait=_wait(request.wait))
     identity = json.loads(json.dumps(spec.identity())) | _kept(request, spec)
     wanted = spec.source()
     unpinned = RunKey(task.name, task.revision, label, None, identity)
@@ -139,6 +148,14 @@ def check_is_here(asked: Asked) -> None:
     files = getattr(asked.spec, "files", None)
     if asked.source is not None and not asked.source.is_local and files is not None:
         hub.fetch(asked.source, files, is_offline=True)
+
+
+def _wait(seconds: float | None) -> float:
+    if seconds is None:
+        return WAIT_SECONDS
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
+        raise UsageError(f"wait cannot be {seconds!r}; expected seconds, 0 or more")
+    return float(seconds)
 
 
 def _check_count(name: str, value: object) -> None:
@@ -196,7 +213,7 @@ def _labelled(task: Task, label: str, space: str) -> Task:
 def _task(request: Request) -> Task:
     task = request.task
     if isinstance(task, str):
-        data = None if request.data is None else Path(request.data)
+        data = None if request.data is None else disk.expanded(request.data)
         task = registry.task(task, data=data, is_offline=request.is_offline)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
         raise UsageError(f"task cannot be {task!r}; expected a name or a Task")

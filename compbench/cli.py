@@ -5,10 +5,10 @@ stdout is the result, stderr the progress. Only click is imported at the top: he
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,12 @@ import click
 
 from compbench import flags
 from compbench.errors import DataError, RunError, UsageError
+from compbench.interrupts import Interrupts
 from compbench_analysis.render import Grid, records, render
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from compbench.grids import GridFile
     from compbench.store import Run
     from compbench.types import Example
@@ -29,21 +32,34 @@ __all__ = ["main"]
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+_INTERRUPTED = "interrupted: run the same command to go on"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 misuse, 130 interrupted."""
+    interrupts, code = Interrupts(), DONE
+    with interrupts.watched():  # from the first import on: measuring has not begun, and ends in the same way
+        code = _run(arguments, interrupts)
+    # a library may have turned the signal into an error of its own, such as that it cannot be imported
+    return INTERRUPTED if interrupts.is_asked and code != DONE else code
+
+
+def _run(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
     code: object = DONE
     try:
         code = group.main(arguments, "compbench", standalone_mode=False)
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, click.Abort):
-        code = _fail("interrupted: run the same command to go on", INTERRUPTED)
+        code = _fail(_INTERRUPTED, INTERRUPTED)
     except (click.ClickException, UsageError) as error:
         code = _fail(_misuse(error), MISUSED)
     except (DataError, RunError) as error:
         code = _fail(f"error: {error}", FAILED)
+    except BaseException:
+        if not interrupts.is_asked:
+            raise
+        code = _fail(_INTERRUPTED, INTERRUPTED)  # an import that is interrupted may raise anything
     return code if isinstance(code, int) else DONE
 
 
@@ -234,9 +250,7 @@ def curves(
     chosen, by_tags = _find(references, runs), _breakdown(by, tags, is_crossed)
     asked = traced.Asked(by_tags, tuple(map(traced.window, windows)))
     if output is not None and output.suffix.lower() in traced.PICTURES:
-        figure = traced.picture(chosen, view or "draws", asked)
-        with _writing(output):
-            figure.savefig(output, dpi=200)
+        _picture(traced.picture(chosen, view or "draws", asked), output)
         click.echo(f"picture written to {output}", err=True)
     else:
         _print(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style), output)
@@ -482,9 +496,7 @@ def calibrate(
     chosen = _find(references, runs)
     found = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
     if output is not None and output.suffix.lower() in traced.PICTURES:
-        figure = calibrated.reliability_diagram(found)
-        with _writing(output):
-            figure.savefig(output, dpi=200)
+        _picture(calibrated.reliability_diagram(found), output)
         click.echo(f"picture written to {output}", err=True)
     else:
         _print(calibrated.to_text(found, style, with_examples=with_examples), output)
@@ -505,8 +517,9 @@ def export(reference: str, output: Path, runs: Path | None) -> None:
     if output.suffix not in (".parquet", ".csv"):
         raise UsageError(f"cannot write {output.suffix or 'a file without a suffix'!r}; expected .parquet or .csv")
     frame = _find([reference], runs)[0].to_frame()
-    with _writing(output):
-        frame.to_parquet(output) if output.suffix == ".parquet" else frame.to_csv(output, index=False)
+    content = io.BytesIO()
+    frame.to_parquet(content) if output.suffix == ".parquet" else frame.to_csv(content, index=False, encoding="utf-8")
+    _write(output, content.getvalue())
     click.echo(f"{len(frame)} examples written to {output}", err=True)
 
 
@@ -537,8 +550,9 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
     """
     from compbench import listing
     from compbench.doctor import examine
+    from compbench.store import Store
 
-    checks = list(examine(runs or Path(os.environ.get("COMPBENCH_RUNS") or "runs"), is_online=is_online))
+    checks = list(examine(Store(runs).root, is_online=is_online))
     text = records(map(asdict, checks), style) if style in ("csv", "json") else render([listing.checks(checks)], style)
     _print(text, output)
     return FAILED if any(check.state == "problem" for check in checks) else DONE
@@ -572,10 +586,13 @@ def _described(kind: str | None, name: str) -> Grid:
 
 
 def _draw(examples: Sequence[Example], picture: Path) -> None:
+    import PIL.Image
+
     from compbench.tasks.gallery import contact_sheet
 
-    with _writing(picture):
-        contact_sheet(examples, len(examples)).save(picture)
+    content = io.BytesIO()
+    contact_sheet(examples, len(examples)).save(content, PIL.Image.registered_extensions()[picture.suffix.lower()])
+    _write(picture, content.getvalue())
     click.echo(f"picture of {len(examples)} examples: {picture}", err=True)
 
 
@@ -583,15 +600,22 @@ def _print(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text)
         return
-    with _writing(output):
-        output.write_text(text + "\n", encoding="utf-8")
+    _write(output, f"{text}\n".encode("utf-8", errors="replace"))
     click.echo(f"written to {output}", err=True)
 
 
-@contextmanager
-def _writing(output: Path) -> Generator[None]:
+def _picture(figure: Figure, output: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=200, format=output.suffix[1:].lower())
+    _write(output, content.getvalue())
+
+
+def _write(output: Path, content: bytes) -> None:
+    """Whole or not at all, so that a command that dies leaves the result of the one before."""
+    from compbench import disk
+
     try:
-        yield
+        disk.output(output, content)
     except OSError as error:
         raise RunError(f"cannot write {str(output)!r} ({error.strerror or error}); choose another --output") from error
 

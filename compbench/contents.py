@@ -320,9 +320,7 @@ class Contents:
     def _missing(self) -> list[str]:
         """The parts that parts.jsonl has and the disk has not, but for those that were set aside."""
         return [
-            name
-            for name in self._lost
-            if not (self.folder / name).with_name(f"_{Path(name).name}.damaged").exists()
+            name for name in self._lost if not (self.folder / name).with_name(f"_{Path(name).name}.damaged").exists()
         ]
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
     Example,
+    Json,
     Measurement,
     MeasuresErrors,
     ModelSpec,
@@ -70,6 +72,7 @@ def run(
     refresh: bool = False,
     shard: str | None = None,
     keep: Literal["errors", "scores"] = "errors",
+    wait: float | None = None,
     reporter: Reporter | None = None,
     **model_options: object,
 ) -> Run:
@@ -80,12 +83,13 @@ def run(
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,
     accelerate or srun started among others: the run is whole when all of them have been there, in any order.
     `keep` "scores" stores no errors, for sets where they would be large: such a run cannot be read another way later.
+    `wait` is for how many seconds another process that is writing to the run is waited for (None: an hour).
     """
     builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
     shared = shard_here(shard)
     request = Request(
-        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shared, keep, images_per_class
+        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shared, keep, images_per_class, wait
     )
     return finish(settle(request, builder.reporter.say), builder).run
 
@@ -112,7 +116,7 @@ def finish(asked: Asked, builder: Builder) -> Finished:
         return Finished(read, asked, "shared")
     if asked.is_settled(stored):
         return Finished(read, asked, "found")
-    with stored.locked(asked.shard):
+    with stored.locked(asked.shard, asked.shared_words):
         return Finished(read, asked, "completed" if _measure(asked, stored, builder) else "shared")
 
 
@@ -179,7 +183,7 @@ def _measure(asked: Asked, stored: Run, builder: Builder) -> bool:
     interrupts = Interrupts()
     with interrupts.watched():
         try:
-            if not _begin(asked, stored):
+            if not _begin(asked, stored, builder.reporter.say):
                 return False
             if asked.missing(stored):
                 scorer = builder.scorer(asked)
@@ -201,14 +205,29 @@ def _measure(asked: Asked, stored: Run, builder: Builder) -> bool:
             raise
 
 
-def _begin(asked: Asked, stored: Run) -> bool:
+def _begin(asked: Asked, stored: Run, say: Callable[[str], None]) -> bool:
     """Whether there is something to do: another shard may have ended the run before this one had its lock."""
     with stored.guarded():
         if asked.is_settled(stored):
             return False
         stored.repair()
-        stored.mark("running", view=asked.view, limit=asked.n_asked)
+        stored.mark("running", view=asked.view, limit=asked.n_asked, sharded=_sharded(asked, stored, say))
     return True
+
+
+def _sharded(asked: Asked, stored: Run, say: Callable[[str], None]) -> dict[str, Json] | None:
+    """What the shards of a run are asked for, until it is settled; said where those before were asked otherwise."""
+    if asked.shard is None:
+        return None
+    words: dict[str, Json] = json.loads(json.dumps({"count": asked.shard.count, **asked.shared_words}))
+    before = stored.info.get("sharded") or words
+    if unlike := [name for name in words if before.get(name) != words[name]]:
+        then, now = (", ".join(f"{name}={each.get(name)}" for name in unlike) for each in (before, words))
+        say(
+            f"shard {asked.shard} of run {str(stored.path)!r} is asked for {now}, and the shards before it were for "
+            f"{then}: the run is whole only when all shards are given the same options and limits"
+        )
+    return words
 
 
 def _end(asked: Asked, stored: Run) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from compbench import disk
 from compbench.types import DataError, Source
 
 __all__ = [
@@ -168,8 +169,16 @@ def file_digest(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Where compbench remembers digests: $XDG_CACHE_HOME/compbench, or ~/.cache/compbench."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compbench"
+    """Where compbench remembers digests: $XDG_CACHE_HOME/compbench, or ~/.cache/compbench.
+
+    For a user without a home, as in some containers, it is a folder that cannot exist, so that nothing is remembered.
+    """
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return disk.expanded(named) / "compbench"
+    try:
+        return Path.home() / ".cache" / "compbench"
+    except RuntimeError:
+        return Path(os.devnull) / "compbench"
 
 
 def _commit(repo: str, branch: str, *, is_offline: bool) -> str:
@@ -274,7 +283,7 @@ def _remembered(path: Path, known: dict[str, list[int | str]]) -> str:
 
 def _read_cache() -> dict[str, list[int | str]]:
     try:
-        return json.loads((cache_folder() / "digests.json").read_text())
+        return json.loads((cache_folder() / "digests.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
@@ -285,5 +294,5 @@ def _write_cache(known: dict[str, list[int | str]]) -> None:
     with suppress(OSError):  # a cache that cannot be written only costs time
         cache_folder().mkdir(parents=True, exist_ok=True)
         partial = cache_folder() / f"digests.{os.getpid()}.partial"
-        partial.write_text(json.dumps(known))
+        partial.write_text(json.dumps(known), encoding="utf-8")
         partial.replace(cache_folder() / "digests.json")

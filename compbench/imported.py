@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compbench import registry
+from compbench import disk, registry
 from compbench.provenance import here
 from compbench.store import Run, RunKey, Store
 from compbench.types import DataError, Example, Floats, Json, ScoreMatrix, Task
@@ -44,9 +44,9 @@ def import_scores(
     example_id, caption, choice_image. Images and captions are numbered from 0. Choices answer the text metric or the
     image metric alone. Every example must be there, once.
     """
-    path = Path(path)
+    path = disk.expanded(path)
     if isinstance(task, str):
-        task = registry.task(task, data=None if data is None else Path(data), is_offline=is_offline)
+        task = registry.task(task, data=None if data is None else disk.expanded(data), is_offline=is_offline)
     frame = _read(path)
     form = _form(frame, path)
     _check_ids(frame, task, path)
@@ -71,7 +71,9 @@ def _read(path: Path) -> pd.DataFrame:
         ".csv": lambda: pd.read_csv(path, dtype={"example_id": str}),
         ".tsv": lambda: pd.read_csv(path, dtype={"example_id": str}, sep="\t"),
         ".parquet": lambda: pd.read_parquet(path),
-        ".jsonl": lambda: pd.DataFrame([json.loads(line) for line in path.read_text().splitlines() if line.strip()]),
+        ".jsonl": lambda: pd.DataFrame(
+            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        ),
     }
     if path.suffix not in readers:
         raise DataError(f"cannot read {path.name!r}; expected one of {', '.join(readers)}")

@@ -44,6 +44,7 @@ class Settings:
     refresh: bool = False
     shard: Shard | None = None
     keep: str = "errors"
+    wait: float | None = None
 
     def request(self, job: Job, task: str | Task) -> Request:
         """What is asked of one job."""
@@ -62,6 +63,7 @@ class Settings:
             shard=self.shard,
             keep=self.keep,
             images_per_class=self.images_per_class,
+            wait=self.wait,
         )
 
     def data_of(self, task: str) -> Path | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compbench import disk
+from compbench import disk, sealed
 from compbench.adaptive import Adaptive
 from compbench.store import Run
 from compbench.strata import allocation_from, strata
@@ -24,11 +25,12 @@ def shares(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> tuple[fl
 
     They are kept in the pilot's folder, so that they stay what they were when the pilot is measured further.
     """
-    if not (pilot.expanduser() / "run.json").is_file():
+    folder = disk.expanded(pilot)
+    if not disk.is_file(folder / "run.json"):
         raise UsageError(
             f"pilot={str(pilot)!r} is no run's folder; expected one such as runs/shapes/tiny-sd/1a2b3c4d5e6f"
         )
-    run = Run(pilot.expanduser())
+    run = Run(folder)
     different = sorted(
         name for name in ("family", "protocol", "seed", "noise") if run.key.measurement.get(name) != identity.get(name)
     )
@@ -41,10 +43,27 @@ def shares(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> tuple[fl
     what |= {"outcomes": list(race.outcomes), "together": race.together}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     kept = run.path / f"shares-{digest}.json"
-    if not kept.is_file():
-        with disk.writing(run.path):
-            disk.write_json(kept, {**what, "shares": list(_learned(run, race))})
-    return tuple(json.loads(kept.read_text())["shares"])
+    if (stored := _stored(kept, what)) is not None:
+        return stored
+    if kept.exists():
+        print(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now", file=sys.stderr)
+    learned = _learned(run, race)
+    with disk.writing(run.path):
+        disk.write_json(kept, sealed.sealed({**what, "shares": list(learned)}))
+    return learned
+
+
+def _stored(path: Path, what: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """The shares that were kept; None where there are none that can be believed."""
+    try:
+        kept = sealed.opened(path.read_bytes())
+    except (OSError, sealed.Damaged):
+        return None
+    shares = kept.get("shares")
+    is_same = all(kept.get(name) == value for name, value in json.loads(json.dumps(what)).items())
+    if not is_same or not isinstance(shares, list) or not all(isinstance(each, float | int) for each in shares):
+        return None
+    return tuple(float(each) for each in shares)
 
 
 def _learned(run: Run, race: Adaptive) -> tuple[float, ...]:

@@ -47,7 +47,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise RunError(f"run {str(folder)!r} was {_newer(number)}: upgrade compbench")
     if wrong := _first_wrong(info, _FIELDS):
         raise DamagedRun(_damage(folder, content, wrong))
-    _check_place(folder, info)
+    _check_place(folder, info, is_sealed=sealed.is_sealed(content))
     return info
 
 
@@ -64,9 +64,7 @@ def _damage(folder: Path, content: bytes, why: str) -> str:
     found = re.search(rb'"format":\s*(\d{1,9})\b', content)
     number = int(found[1]) if found else 0
     if number > FORMAT:
-        return (
-            f"run {str(folder)!r} was {_newer(number)}, or its run.json is damaged ({why}): upgrade compbench, or {_CURE}"
-        )
+        return f"run {str(folder)!r} was {_newer(number)}, or its run.json is damaged ({why}): upgrade compbench, or {_CURE}"
     return f"{str(folder / NAME)!r} is damaged ({why}): {_CURE}"
 
 
@@ -74,15 +72,18 @@ def _newer(number: int) -> str:
     return f"written by a newer compbench (format {number}, this one reads up to {FORMAT})"
 
 
-def _check_place(folder: Path, info: Mapping[str, Any]) -> None:
+def _check_place(folder: Path, info: Mapping[str, Any], *, is_sealed: bool) -> None:
     """A folder that is named by a digest holds the run of that digest; one that was renamed cannot be checked."""
     digest, name = RunKey(**info["key"]).digest, folder.absolute().name
-    if _DIGEST.fullmatch(name) and digest != name:
-        raise RunError(
-            f"{str(folder / NAME)!r} has the key of run {digest}: either it was changed, or it was copied from another "
-            "run. Put the right one back; or remove this file alone and rerun the command that made the run, which "
-            "keeps what was measured"
-        )
+    if not _DIGEST.fullmatch(name) or digest == name:
+        return
+    what = f"{str(folder / NAME)!r} has the key of run {digest}, and its folder is that of run {name}"
+    if is_sealed:
+        raise RunError(f"{what}: it was copied from the other run; put the right one back, or rename the folder")
+    raise RunError(
+        f"{what}: it was changed, or copied from the other run. Put the right one back; where only this file was "
+        "changed, remove it and rerun the command that made the run, which keeps what was measured"
+    )
 
 
 Check = Callable[[Any], bool]

@@ -493,8 +493,12 @@ class Store:
     def _folders(self) -> list[Path]:
         """The folders of runs, also of those that have lost their run.json."""
         if _exists(self.root) and not self.root.is_dir():
-            raise UsageError(f"{str(self.root)!r} is a file; expected the folder of runs: choose another with --runs DIR")
-        return sorted({path.parent for name in (runfile.NAME, "parts.jsonl") for path in self.root.glob(f"*/*/*/{name}")})
+            raise UsageError(
+                f"{str(self.root)!r} is a file; expected the folder of runs: choose another with --runs DIR"
+            )
+        return sorted(
+            {path.parent for name in (runfile.NAME, "parts.jsonl") for path in self.root.glob(f"*/*/*/{name}")}
+        )
 
     def _create(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from compbench import disk
 from compbench.types import DataError, Floats, UsageError
 
 __all__ = [
@@ -229,6 +230,7 @@ def _no_such_column(column: str, known: Sequence[str]) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    path = disk.expanded(path)
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)

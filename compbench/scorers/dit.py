@@ -286,4 +286,4 @@ def _id2label(index: Mapping[str, Any]) -> Mapping[int, str]:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -209,14 +209,14 @@ def _checked(folder: Path, name: str) -> Path:
 def _has_weights(folder: Path, stem: str) -> bool:
     index = folder / f"{stem}.safetensors.index.json"
     if index.is_file():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         return all((folder / shard).is_file() for shard in shards)
     return (folder / f"{stem}.safetensors").is_file()
 
 
 def _load_scheduler(folder: Path) -> Any:
     try:
-        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{str(folder)!r} has no readable scheduler/scheduler_config.json ({error})") from error
     kind = getattr(diffusers, str(config.get("_class_name")), None)

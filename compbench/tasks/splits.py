@@ -57,7 +57,9 @@ def existing(path: Path, expected: str) -> Path:
 def read_lines(path: Path, expected: str) -> list[str]:
     """The lines of a text file that hold anything."""
     try:
-        return [line.strip() for line in existing(path, expected).read_text().splitlines() if line.strip()]
+        return [
+            line.strip() for line in existing(path, expected).read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{str(path)!r} cannot be read ({error}); fetch or copy it again") from error
 
