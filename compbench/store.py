@@ -492,7 +492,14 @@ class Store:
 
     def _folders(self) -> list[Path]:
         """The folders of runs, also of those that have lost their run.json."""
-        if _exists(self.root) and not self.root.is_dir():
+        try:
+            is_file = _exists(self.root) and not self.root.is_dir()
+        except OSError as error:
+            raise UsageError(
+                f"{str(self.root)!r} cannot be the folder of runs ({error.strerror or error}): choose another with "
+                "--runs DIR"
+            ) from error
+        if is_file:
             raise UsageError(
                 f"{str(self.root)!r} is a file; expected the folder of runs: choose another with --runs DIR"
             )
