@@ -335,7 +335,7 @@ class Contents:
         return sealed.sealed({"part": self._name(path), "size": len(content), "sha256": digest, **words})
 
     def _lines(self) -> tuple[dict[str, dict[str, Json]], set[str]]:
-        """What parts.jsonl says by part, and the parts that were given up; lines that cannot be believed are left out."""
+        """What parts.jsonl says by part, and the parts that were given up; damaged lines are left out."""
         path = self.folder / _LINES
         try:
             status = path.stat()
@@ -349,7 +349,7 @@ class Contents:
         return self._lines_read[1], self._lines_read[2]
 
     def _mend_lines(self) -> None:
-        """Write parts.jsonl again where it holds what cannot be believed, or lacks a part that knows who measured it."""
+        """Write parts.jsonl again where a line is damaged, or a part that knows who measured it has none."""
         lines, discarded = self._lines()
         known = {self._name(path): part for path, part in self._parts().items() if part.record is not None}
         is_whole = self._lines_read is None or self._lines_read[3]

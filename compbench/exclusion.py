@@ -88,8 +88,9 @@ def holder_in(path: Path) -> Holder | None:
     if not isinstance(words, dict):
         return None
     host, pid, since = words.get("host"), words.get("pid"), words.get("since")
-    is_pid = isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < 1 << 31
-    if not (isinstance(host, str) and is_pid and isinstance(since, str)):
+    if not (isinstance(host, str) and isinstance(pid, int) and isinstance(since, str)):
+        return None
+    if isinstance(pid, bool) or not 0 < pid < 1 << 31:
         return None
     return Holder(host, pid, since, status.st_mtime)
 

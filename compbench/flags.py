@@ -78,13 +78,15 @@ class _UserPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         from compbench.disk import expanded
 
-        return expanded(super().convert(value, param, ctx))
+        return expanded(str(super().convert(value, param, ctx)))
 
 
 def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Told now rather than after hours of measuring."""
+    if value is None:
+        return None
     try:
-        if value is None or value.absolute().parent.is_dir():
+        if value.absolute().parent.is_dir():
             return value
     except (OSError, ValueError):  # a name that no folder can have
         pass

@@ -64,7 +64,8 @@ def _damage(folder: Path, content: bytes, why: str) -> str:
     found = re.search(rb'"format":\s*(\d{1,9})\b', content)
     number = int(found[1]) if found else 0
     if number > FORMAT:
-        return f"run {str(folder)!r} was {_newer(number)}, or its run.json is damaged ({why}): upgrade compbench, or {_CURE}"
+        what = f"run {str(folder)!r} was {_newer(number)}, or its run.json is damaged ({why})"
+        return f"{what}: upgrade compbench, or {_CURE}"
     return f"{str(folder / NAME)!r} is damaged ({why}): {_CURE}"
 
 
@@ -173,6 +174,16 @@ _KEY = {
     "weights": (True, _maybe(_is_text), "a commit or digest, or null"),
     "measurement": (True, _is_measurement, "a model's identity"),
 }
+
+
+def _is_key(value: Any) -> bool:
+    return _all_of(_KEY)(value) and value.keys() == _KEY.keys()
+
+
+def _is_status(value: Any) -> bool:
+    return isinstance(value, str) and value in STATUSES
+
+
 _CLASSES = {
     "names": (True, _list_of(_is_text), "names"),
     "of_caption": (True, _list_of(_is_index), "whole numbers"),
@@ -189,8 +200,8 @@ _TASK = {
 }
 _FIELDS = {
     "format": (True, _is_count, "a whole number, at least 1"),
-    "key": (True, lambda value: _all_of(_KEY)(value) and value.keys() == _KEY.keys(), "a run's key"),
-    "status": (True, lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}"),
+    "key": (True, _is_key, "a run's key"),
+    "status": (True, _is_status, f"one of {', '.join(STATUSES)}"),
     "view": (True, _is_view, "how the run is read"),
     "n_task_examples": (True, _is_count, "a whole number, at least 1"),
     "limit": (False, _maybe(_is_count), "a whole number, at least 1, or null"),

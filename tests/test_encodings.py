@@ -117,16 +117,15 @@ def _is_left_open(call: ast.Call) -> bool:
         return not call.args
     if name == "write_text":
         return len(call.args) < 2
-    if name in ("run", "Popen", "check_output", "check_call", "call") and owner == "subprocess":
+    if owner == "subprocess":
         return any(
             isinstance(value := keywords.get(each), ast.Constant) and bool(value.value)
             for each in ("text", "universal_newlines")
         )
     if name == "fdopen" or (name == "open" and owner == ""):
         return "b" not in _mode(call, 1)
-    if name == "open" and owner not in ("os", "Image", "PIL.Image", "webbrowser", "asked.store", "store", "asked"):
-        return "b" not in _mode(call, 0) and not _is_no_file(owner)
-    return False
+    is_file = name == "open" and owner not in ("os", "Image", "PIL.Image", "webbrowser", "asked")
+    return is_file and "b" not in _mode(call, 0) and not _is_no_file(owner)
 
 
 def _mode(call: ast.Call, place: int) -> str:
