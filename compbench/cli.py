@@ -6,8 +6,6 @@ stdout is the result, stderr the progress. Only click is imported at the top: he
 from __future__ import annotations
 
 import io
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compbench import flags
+from compbench import flags, streams
 from compbench.errors import DataError, RunError, UsageError
 from compbench.interrupts import Interrupts
+from compbench.printable import say
 from compbench_analysis.render import Grid, records, render
 
 if TYPE_CHECKING:
@@ -37,29 +36,36 @@ _INTERRUPTED = "interrupted: run the same command to go on"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 misuse, 130 interrupted."""
-    interrupts, code = Interrupts(), DONE
-    with interrupts.watched():  # from the first import on: measuring has not begun, and ends in the same way
-        code = _run(arguments, interrupts)
+    streams.prepare()
+    interrupts = Interrupts()
+    try:
+        with interrupts.watched():  # from the first import on, long before anything is measured
+            code = _run(arguments)
+    except BaseException:
+        if not interrupts.is_asked:
+            raise
+        code = _fail(_INTERRUPTED, INTERRUPTED)
+    streams.settle()
     # a library may have turned the signal into an error of its own, such as that it cannot be imported
     return INTERRUPTED if interrupts.is_asked and code != DONE else code
 
 
-def _run(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
+def _run(arguments: Sequence[str] | None) -> int:
     code: object = DONE
     try:
         code = group.main(arguments, "compbench", standalone_mode=False)
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass
     except (KeyboardInterrupt, click.Abort):
         code = _fail(_INTERRUPTED, INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        for line in error.format_message().splitlines():
+            say(line)
+        code = MISUSED
     except (click.ClickException, UsageError) as error:
         code = _fail(_misuse(error), MISUSED)
     except (DataError, RunError) as error:
         code = _fail(f"error: {error}", FAILED)
-    except BaseException:
-        if not interrupts.is_asked:
-            raise
-        code = _fail(_INTERRUPTED, INTERRUPTED)  # an import that is interrupted may raise anything
     return code if isinstance(code, int) else DONE
 
 
@@ -141,9 +147,9 @@ def run(
         is_for_reading = style == "table" and output is None
         _print(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
     elif outcome.runs and not quiet:
-        click.echo(f"shard {setting.shard} done; what remains is with the others", err=True)
+        say(f"shard {setting.shard} done; what remains is with the others")
     for failure in outcome.failures:
-        click.echo(f"error: {failure}", err=True)
+        say(f"error: {failure}")
     return FAILED if outcome.failures else DONE
 
 
@@ -251,7 +257,7 @@ def curves(
     asked = traced.Asked(by_tags, tuple(map(traced.window, windows)))
     if output is not None and output.suffix.lower() in traced.PICTURES:
         _picture(traced.picture(chosen, view or "draws", asked), output)
-        click.echo(f"picture written to {output}", err=True)
+        say(f"picture written to {output}")
     else:
         _print(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style), output)
 
@@ -289,8 +295,8 @@ def report(
     from compbench.page import report as write_report
 
     chosen, by_tags = _find(references, runs), _breakdown(by, tags, is_crossed)
-    page = write_report(chosen, output, by=by_tags, say=lambda message: click.echo(message, err=True), **look)
-    click.echo(f"written to {page}", err=True)
+    page = write_report(chosen, output, by=by_tags, say=say, **look)
+    say(f"written to {page}")
     if is_opened:
         webbrowser.open(page.absolute().as_uri())
 
@@ -319,8 +325,8 @@ def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) ->
     from compbench.explained import explain as explain_example
 
     (run,) = _find([reference], runs)
-    made = explain_example(run, example_id, say=lambda message: click.echo(message, err=True), **asked)
-    click.echo(made.path)
+    made = explain_example(run, example_id, say=say, **asked)
+    streams.write(str(made.path))
 
 
 @group.command(short_help="Run a table of the paper and put its numbers beside ours.")
@@ -365,7 +371,7 @@ def reproduce(
         plans, failures = paper.planned(asked, reporter)
         _print(listing.plans(plans, style), output)
         for failure in failures:
-            click.echo(f"not to be told: {failure}", err=True)
+            say(f"not to be told: {failure}")
         return FAILED if failures else DONE
     outcome, grid = paper.reproduce(asked, reporter)
     _print(render([grid], style), output)
@@ -395,7 +401,7 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
         store = Store(runs)
         stored = store.runs()
         if not stored:
-            click.echo(f"no runs in {str(store.root)!r}", err=True)
+            say(f"no runs in {str(store.root)!r}")
         _print(render([listing.stored(stored)], style), output)
     else:
         found = {"tasks": plugins.entries("task"), "models": plugins.entries("model", "scheme")}
@@ -438,7 +444,7 @@ def show_task(
         output = None
     _print(render([listing.examples(examples)], style), output)
     if loaded.is_gated:
-        click.echo("This data is gated: its licence does not allow passing it on.", err=True)
+        say("This data is gated: its licence does not allow passing it on.")
 
 
 @group.command("import", short_help="Store scores of a model that cannot be run here.")
@@ -497,7 +503,7 @@ def calibrate(
     found = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
     if output is not None and output.suffix.lower() in traced.PICTURES:
         _picture(calibrated.reliability_diagram(found), output)
-        click.echo(f"picture written to {output}", err=True)
+        say(f"picture written to {output}")
     else:
         _print(calibrated.to_text(found, style, with_examples=with_examples), output)
 
@@ -516,11 +522,15 @@ def export(reference: str, output: Path, runs: Path | None) -> None:
     """
     if output.suffix not in (".parquet", ".csv"):
         raise UsageError(f"cannot write {output.suffix or 'a file without a suffix'!r}; expected .parquet or .csv")
+    from compbench.frames import as_cells
+
     frame = _find([reference], runs)[0].to_frame()
     content = io.BytesIO()
-    frame.to_parquet(content) if output.suffix == ".parquet" else frame.to_csv(content, index=False, encoding="utf-8")
+    frame.to_parquet(content) if output.suffix == ".parquet" else as_cells(frame).to_csv(
+        content, index=False, encoding="utf-8"
+    )
     _write(output, content.getvalue())
-    click.echo(f"{len(frame)} examples written to {output}", err=True)
+    say(f"{len(frame)} examples written to {output}")
 
 
 @group.command(short_help="Print the BibTeX of model, data set and method.")
@@ -593,15 +603,15 @@ def _draw(examples: Sequence[Example], picture: Path) -> None:
     content = io.BytesIO()
     contact_sheet(examples, len(examples)).save(content, PIL.Image.registered_extensions()[picture.suffix.lower()])
     _write(picture, content.getvalue())
-    click.echo(f"picture of {len(examples)} examples: {picture}", err=True)
+    say(f"picture of {len(examples)} examples: {picture}")
 
 
 def _print(text: str, output: Path | None) -> None:
     if output is None:
-        click.echo(text)
+        streams.write(text)
         return
     _write(output, f"{text}\n".encode("utf-8", errors="replace"))
-    click.echo(f"written to {output}", err=True)
+    say(f"written to {output}")
 
 
 def _picture(figure: Figure, output: Path) -> None:
@@ -621,13 +631,11 @@ def _write(output: Path, content: bytes) -> None:
 
 
 def _misuse(error: click.ClickException | UsageError) -> str:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        return error.format_message()
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"error: {error.format_message()} (see {error.ctx.command_path} --help)"
     return f"error: {error.format_message() if isinstance(error, click.ClickException) else error}"
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(message, err=True)
+    say(message)
     return code

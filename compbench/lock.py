@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from compbench import disk
 from compbench.exclusion import BEAT_SECONDS, Exclusion, Heartbeat, Holder, holder_in
+from compbench.printable import say as say_to_stderr
 from compbench.shards import Shard
 from compbench.types import Json, RunError
 
@@ -33,17 +33,13 @@ _POLL_SECONDS = 0.05
 _told_of_markers: set[Path] = set()
 
 
-def _to_stderr(message: str) -> None:
-    print(message, file=sys.stderr)
-
-
 class Guard:
     """Alone with the files of a run for the moment of a change; a process may enter again what it has entered.
 
     Another process that is inside is waited for up to `wait` seconds, and named to `say` after a few.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = _to_stderr, wait: float = WAIT_SECONDS) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None] = say_to_stderr, wait: float = WAIT_SECONDS) -> None:
         self._folder, self._say, self._wait, self._depth = folder, say, wait, 0
         self._lock = Exclusion(folder / "write.lock")
 

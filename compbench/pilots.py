@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from compbench import disk, sealed
 from compbench.adaptive import Adaptive
+from compbench.printable import say
 from compbench.store import Run
 from compbench.strata import allocation_from, strata
 from compbench.types import UsageError
@@ -46,7 +46,7 @@ def shares(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> tuple[fl
     if (stored := _stored(kept, what)) is not None:
         return stored
     if kept.exists():
-        print(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now", file=sys.stderr)
+        say(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now")
     learned = _learned(run, race)
     with disk.writing(run.path):
         disk.write_json(kept, sealed.sealed({**what, "shares": list(learned)}))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
@@ -20,6 +19,7 @@ from compbench.adaptive import Adaptive
 from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
 from compbench.lock import WAIT_SECONDS, Guard, holder_elsewhere, is_held, is_shared, locked
+from compbench.printable import say as say_to_stderr
 from compbench.rules import Rule
 from compbench.runfile import FORMAT, DamagedRun
 from compbench.shards import Shard
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Run", "RunKey", "Store", "subset", "subset_per_class"]
 
 _SUBSET_SEED = 0
-
-
-def _to_stderr(message: str) -> None:
-    print(message, file=sys.stderr)
 
 
 def subset(ids: Sequence[str], limit: int | None) -> list[str]:
@@ -92,7 +88,7 @@ class Run:
         self,
         path: Path,
         *,
-        say: Callable[[str], None] = _to_stderr,
+        say: Callable[[str], None] = say_to_stderr,
         limit: int | None = None,
         images_per_class: int | None = None,
         wait: float = WAIT_SECONDS,
@@ -390,7 +386,7 @@ class Store:
         self,
         root: Path | str | None = None,
         *,
-        say: Callable[[str], None] = _to_stderr,
+        say: Callable[[str], None] = say_to_stderr,
         wait: float = WAIT_SECONDS,
     ) -> None:
         self.root = disk.expanded(root or os.environ.get("COMPBENCH_RUNS") or "runs")
