@@ -22,6 +22,8 @@ import test_adaptive
 from compbench import harness, pilots
 from compbench.cli import main
 from compbench.store import Run
+from compbench_analysis.results import cost
+from compbench_analysis.signature import signature
 
 SEED = 20_261_125
 Captured = pytest.CaptureFixture[str]
@@ -125,6 +127,7 @@ def test_damage_is_never_a_traceback_nor_another_number_without_a_word(
     os.utime(run.path / "lock.json", (0, 0))  # its process died long ago
     shutil.copytree(root, clean)
     before, table, errors, parts = _told(run.path, memory, capsys), run.table(), run.measurements(), run.parts()
+    facts = signature(run), cost(run).n_evaluations
     assert before.code == 0
     dice = random.Random(f"{SEED} {kind}")
     names = sorted(path.relative_to(run.path) for path in run.path.rglob("*") if path.is_file())
@@ -151,11 +154,12 @@ def test_damage_is_never_a_traceback_nor_another_number_without_a_word(
             _check_listed(root, capsys, what)
 
         again = make(root)
-        repaired = _told(again.path, memory, capsys)
-        assert repaired.code == 0, (what, repaired.err)
         assert again.path == run.path, what
-        assert repaired.err == "", (what, repaired.err)
-        _check_equal(repaired.out, before.out, is_measured_anew=again.parts() != parts, what=what)
+        if number % 4 == 0:
+            repaired = _told(again.path, memory, capsys)
+            assert (repaired.code, repaired.err) == (0, ""), what
+            _check_equal(repaired.out, before.out, is_measured_anew=again.parts() != parts, what=what)
+        assert (signature(again), cost(again).n_evaluations) == facts, what
         np.testing.assert_array_equal(again.table().scores, table.scores, what)
         now = again.measurements()
         assert now.keys() == errors.keys(), what
