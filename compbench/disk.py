@@ -17,7 +17,7 @@ from pathlib import Path
 
 from compbench.types import Json, RunError, UsageError
 
-__all__ = ["TEMPORARY", "append_line", "expanded", "is_file", "output", "write", "write_json", "writing"]
+__all__ = ["TEMPORARY", "append_line", "expanded", "is_file", "output", "text_of", "write", "write_json", "writing"]
 
 TEMPORARY = ".partial-"  # a leading dot: pandas and pyarrow pass over such files in a folder
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -35,6 +35,14 @@ def expanded(path: Path | str) -> Path:
     if found.parts[:1] == ("~",):
         raise UsageError(f"{str(path)!r} begins with ~, and this user has no home folder: give the full path")
     return found
+
+
+def text_of(name: str) -> str:
+    """The name of a file as text: its bytes are UTF-8 where they can be, whatever the locale took them for."""
+    try:
+        return os.fsencode(name).decode("utf-8")
+    except UnicodeError:
+        return name
 
 
 def is_file(path: Path) -> bool:

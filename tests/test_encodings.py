@@ -97,6 +97,18 @@ def test_output_is_utf_8_under_an_ascii_locale(tmp_path: Path) -> None:
     assert "text" in there
 
 
+def test_the_name_of_a_file_is_the_same_text_under_every_locale(tmp_path: Path) -> None:
+    (tmp_path / "pâté").touch()
+    code = (
+        "import json, os, sys; from compbench.disk import text_of\n"
+        "print(json.dumps([text_of(each) for each in os.listdir(sys.argv[1])]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env={**os.environ, **PLAIN}, check=True, capture_output=True
+    )
+    assert json.loads(done.stdout) == ["pâté"]
+
+
 def test_a_name_that_utf_8_cannot_hold_is_stored_and_read_again(tmp_path: Path) -> None:
     task = Task("fake", fakes.task(2).examples, fakes.task(2).metrics, description="caf\udce9")
     run = harness.run(task, model=fakes.Spec(), runs=tmp_path)
