@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def read(folder: Path) -> dict[str, Any]:
         raise DamagedRun(f"{str(path)!r} is missing: {_CURE}") from error
     except OSError as error:
         raise RunError(f"{str(path)!r} cannot be read ({error.strerror or error}): make it readable") from error
+    _check(folder, content)
+    return sealed.unchecked(content)
+
+
+@lru_cache(32)  # a run is asked for its rule and its status again and again
+def _check(folder: Path, content: bytes) -> None:
+    """RunError where the bytes are not a run.json that can be believed."""
     try:
         info = sealed.opened(content)
     except sealed.Damaged as error:
@@ -48,7 +56,6 @@ def read(folder: Path) -> dict[str, Any]:
     if wrong := _first_wrong(info, _FIELDS):
         raise DamagedRun(_damage(folder, content, wrong))
     _check_place(folder, info, is_sealed=sealed.is_sealed(content))
-    return info
 
 
 def write(folder: Path, info: Mapping[str, Json]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from compbench.types import Json
 
-__all__ = ["Damaged", "is_sealed", "opened", "sealed"]
+__all__ = ["Damaged", "is_sealed", "opened", "sealed", "unchecked"]
 
 _CHECK = "check"
 
@@ -37,6 +37,13 @@ def opened(content: bytes | str) -> dict[str, Any]:
     check = found.pop(_CHECK, None)
     if check is not None and check != _check_of(found):
         raise Damaged("its checksum does not fit its content")
+    return found
+
+
+def unchecked(content: bytes | str) -> dict[str, Any]:
+    """The object without its checksum, whether that fits or not."""
+    found = _parsed(content)
+    found.pop(_CHECK, None)
     return found
 
 
