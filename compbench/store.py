@@ -283,6 +283,14 @@ class Run:
         except RunError:
             return False
 
+    def write_examples(self, content: bytes | memoryview, **task: Json) -> None:
+        """Replace the file of the examples by another one of the same ids; `task` is what run.json says otherwise."""
+        with self.guarded(), disk.writing(self.path):
+            disk.write(self.path / "examples.parquet", content)
+            info = self.info
+            self._write({**info, "task": {**info["task"], **task}, "files": self._digests("examples.parquet")})
+        self.__dict__.pop("_contents", None)  # what it had read of the old one
+
     def write_draws(self, draws: DrawTable) -> None:
         """Store the bank; RunError when the run was measured with another."""
         with self.guarded():
@@ -415,6 +423,8 @@ class Store:
 
         A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
         """
+        from compbench import parts
+
         path = self.root / key.folder
         run = self._whole(key)
         if run is None or not run.has_examples():
@@ -422,9 +432,13 @@ class Store:
                 path.mkdir(parents=True, exist_ok=True)
             with Guard(path, self._say, self._wait)():
                 run = self._whole(key)  # another shard may have made it
-                with disk.writing(path):
-                    self._create(path, key, task, view or {}, model or {}, run)
-        return run or self._run(path)
+                if run is None:
+                    with disk.writing(path):
+                        self._create(path, key, task, view or {}, model or {})
+        run = run or self._run(path)
+        if not run.has_examples():
+            run.write_examples(parts.encode(parts.examples_table(task.examples)))
+        return run
 
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
@@ -510,16 +524,11 @@ class Store:
         task: Task,
         view: Mapping[str, Json],
         model: Mapping[str, Json],
-        run: Run | None,
     ) -> None:
         from compbench import parts
 
-        if run is None or not run.has_examples():
-            disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
+        disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
         files = {"examples.parquet": parts.digest(path / "examples.parquet")}
-        if run is not None:
-            runfile.write(path, {**run.info, "files": {**(run.info.get("files") or {}), **files}})
-            return
         first: dict[str, Json] = {**_first_info(key, task, view, model), **self._known(path), "files": files}
         with suppress(FileNotFoundError):
             (path / runfile.NAME).rename(path / f"_{runfile.NAME}.damaged")
