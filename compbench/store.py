@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
@@ -318,6 +319,20 @@ class Run:
             is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
             files = self._digests(*(["scores/scores.parquet"] if self._contents.has_errors else []))
             self.mark("done" if is_whole else "partial", limit=None if is_whole else limit, files=files, sharded=None)
+
+    def discard(self, shard: Shard | None = None) -> None:
+        """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
+
+        The last of several shards does it.
+        """
+        with self.guarded(), disk.writing(self.path):
+            has_measured = (self.path / "parts.jsonl").exists() or any(self.path.glob("*/*.parquet*"))
+            if has_measured or is_shared(self.path, shard):
+                return
+            shutil.rmtree(self.path)
+            with suppress(OSError):  # not empty
+                for folder in list(self.path.parents)[:2]:  # of the model, of the task
+                    folder.rmdir()
 
     def leave(self, shard: Shard) -> None:
         """A shard ends while others lack examples: the last to leave says that the run is not whole."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import errno
 import hashlib
+import json
 import shutil
 import sys
 import tempfile
@@ -27,9 +28,8 @@ from safetensors.numpy import save
 from compbench import disk, hub
 from compbench.exclusion import Exclusion
 from compbench.types import DataError, Json, RunError
-from compbench_baselines.labelled import digest_of
 
-__all__ = ["Arrays", "folder", "locked"]
+__all__ = ["Arrays", "digest_of", "folder", "locked"]
 
 _SECONDS_BETWEEN_PARTS = 15.0
 _POLL_SECONDS = 0.2
@@ -84,6 +84,15 @@ def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+def digest_of(what: Mapping[str, Json] | Sequence[Json]) -> str:
+    """Twelve hex digits that stand for plain values.
+
+    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Arrays:
