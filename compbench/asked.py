@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compbench import disk, hub, registry
+from compbench import disk, hub, image_files, registry, unreadable
+from compbench.links import look_at_links
 from compbench.lock import WAIT_SECONDS
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
@@ -40,6 +41,7 @@ class Request:
     shard: Shard | None = None
     keep: str = "errors"
     images_per_class: int | None = None
+    skip_unreadable: bool = False
     wait: float | None = None  # seconds, for another process that is writing to the run; None: an hour
 
 
@@ -58,6 +60,7 @@ class Asked:
     store: Store
     described: Mapping[str, Json]  # the model, as run.json holds it
     shard: Shard | None = None  # None: all of it is this process's
+    skip_unreadable: bool = False  # whether the examples of images that cannot be read are left out
 
     @property
     def view(self) -> dict[str, Json]:
@@ -86,12 +89,19 @@ class Asked:
 
     def missing(self, stored: Run | None) -> list[Example]:
         """What this process is asked for and is not stored yet."""
-        lacking = set(self.own_ids) - self._done(stored)
+        lacking = set(self.own_ids) - self._done(stored) - self.skipped(stored)
         return [each for each in self.task.examples if each.id in lacking]
 
     def is_complete(self, stored: Run) -> bool:
-        """Whether all that is asked for is stored, by whichever process."""
-        return self._done(stored).issuperset(self.ids)
+        """Whether all that is asked for is stored, by whichever process, or to be skipped."""
+        return (self._done(stored) | self.skipped(stored)).issuperset(self.ids)
+
+    def skipped(self, stored: Run | None) -> set[str]:
+        """The examples known to be unreadable, where they are to be left out; not those another limit may allow."""
+        if stored is None or not self.skip_unreadable:
+            return set()
+        found = unreadable.read(stored.path)
+        return set(found.examples) if found.max_pixels == image_files.limits().max_pixels else set()
 
     def is_settled(self, stored: Run) -> bool:
         """Whether it is also derived and said: nothing is left to do."""
@@ -112,7 +122,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         if getattr(request, name) is not None:
             _check_count(name, getattr(request, name))
     label, spec = model_spec(request, say)
-    task = _task(request)
+    task = _task(request, say)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
     with blamed(spec, "when asked what it measures"):
@@ -128,7 +138,20 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     limit, images_per_class, ids = _selected(task, request, say)
     key = dataclasses.replace(unpinned, weights=weights)
     described = _described(label, spec, wanted)
-    return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
+    return Asked(
+        task,
+        label,
+        spec,
+        source,
+        key,
+        limit,
+        images_per_class,
+        ids,
+        store,
+        described,
+        request.shard,
+        request.skip_unreadable,
+    )
 
 
 def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
@@ -228,11 +251,12 @@ def _labelled(task: Task, label: str, space: str) -> Task:
     return task
 
 
-def _task(request: Request) -> Task:
+def _task(request: Request, say: Callable[[str], None]) -> Task:
     task = request.task
     if isinstance(task, str):
         data = None if request.data is None else disk.expanded(request.data)
         task = registry.task(task, data=data, is_offline=request.is_offline)
+        look_at_links(task, data, say)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
         raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
     _check(task)
@@ -246,6 +270,12 @@ def _check(task: Task) -> None:
     shared = task.examples[0].captions
     for example in task.examples:
         what = f"example {example.id!r} of task {task.name!r}"
+        for name in (example.id, *(image.name for image in example.images)):
+            if not _is_text(name):
+                raise DataError(
+                    f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "
+                    "latin1 -t utf8 does a folder) and rerun the command"
+                )
         if example.id in seen:
             raise DataError(f"{what} occurs twice; expected every id once")
         if example.matches.shape != example.shape:
@@ -253,6 +283,15 @@ def _check(task: Task) -> None:
         if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
             _check_captions(task, example, shared, what)
         seen.add(example.id)
+
+
+def _is_text(name: str) -> bool:
+    """Whether every byte of a file's name was understood."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:

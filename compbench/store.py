@@ -416,6 +416,10 @@ class Store:
         self._say, self._wait = say, wait
         self._told: set[str] = set()  # what is wrong with runs, each said once
 
+    def has(self, key: RunKey) -> bool:
+        """Whether anything of the run with this key is stored, be it damaged."""
+        return any(disk.is_file(self.root / key.folder / name) for name in (runfile.NAME, "parts.jsonl"))
+
     def get(self, key: RunKey) -> Run | None:
         """The run with this key, if there is one."""
         run = self._run(self.root / key.folder)

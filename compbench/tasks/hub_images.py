@@ -48,6 +48,8 @@ def read_hub(data: HubData, split: str, place: Path | None, is_offline: bool) ->
         if any(fnmatch(file.relative_to(folder).as_posix(), each) for each in patterns)
     )
     where = str(folder) if place is not None else data.repo
+    if other := [file for file in files if not file.is_file()]:
+        raise DataError(f"{str(other[0])!r} is not a regular file; copy or fetch it again")
     if not files:
         raise DataError(f"{where!r} has no split {name!r}; expected Parquet files such as data/{name}-*.parquet")
     rows = _rows(files, name)

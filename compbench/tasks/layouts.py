@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from compbench import image_files
 from compbench.types import DataError
 
 __all__ = ["Rows", "read_rows"]
@@ -40,6 +41,8 @@ def read_rows(place: Path, text_columns: Sequence[str], image_columns: Sequence[
     place = place.expanduser()
     if not place.exists():
         raise DataError(f"no file or folder {str(place)!r}; expected {expected}")
+    if not place.is_file() and not place.is_dir():
+        raise DataError(f"{str(place)!r} is not a regular file; expected {expected}")
     if files := _find(place, ".parquet", _PARQUET):
         return _read_parquet(_one_split(files), text_columns, image_columns)
     if files := _find(place, ".jsonl", _JSONL):
@@ -53,6 +56,8 @@ def _find(place: Path, suffix: str, patterns: Iterable[str]) -> list[Path]:
         return [place] if place.suffix == suffix else []
     for pattern in patterns:
         if files := sorted(place.glob(pattern)):
+            if other := [file for file in files if not file.is_file()]:
+                raise DataError(f"{str(other[0])!r} is not a regular file; copy or fetch it again")
             folders = sorted({str(file.parent) for file in files})
             if len(folders) > 1:
                 raise DataError(f"{str(place)!r} holds several copies: {', '.join(folders)}; name one of them")
@@ -198,15 +203,15 @@ def _read_member(archive: Path, name: str) -> bytes:
     # opened anew each time: an open archive cannot be shared with worker processes
     try:
         with zipfile.ZipFile(archive) as file:
-            return file.read(name)
+            return image_files.read_member(file, name)
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"image {name!r} in {str(archive)!r} cannot be read ({error}); copy it again") from error
 
 
 def _read_loose(folder: Path, name: str) -> bytes:
     try:
-        return (folder / name).read_bytes()
-    except OSError as error:
+        return image_files.read_file(folder / name)
+    except DataError as error:
         raise DataError(f"image {name!r} in {str(folder)!r} cannot be read ({error}); copy it again") from error
 
 

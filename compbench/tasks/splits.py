@@ -9,6 +9,7 @@ from pathlib import Path
 
 import PIL.Image
 
+from compbench import image_files
 from compbench.types import DataError
 
 __all__ = ["PICTURES", "Layout", "Picture", "Split", "existing", "place_of", "plain", "read_lines", "same_name"]
@@ -51,16 +52,17 @@ def existing(path: Path, expected: str) -> Path:
     """`path`; DataError with what was expected where there is nothing."""
     if not path.exists():
         raise DataError(f"no {path.name!r} in {str(path.parent)!r}; expected {expected}")
+    if not path.is_file() and not path.is_dir():  # a pipe would be waited for, a device never ends
+        raise DataError(f"{str(path)!r} is not a regular file; expected {expected}")
     return path
 
 
 def read_lines(path: Path, expected: str) -> list[str]:
     """The lines of a text file that hold anything."""
     try:
-        return [
-            line.strip() for line in existing(path, expected).read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
-    except (OSError, UnicodeDecodeError) as error:
+        text = image_files.read_file(existing(path, expected)).decode()
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error}); fetch or copy it again") from error
 
 
