@@ -55,7 +55,7 @@ def stored(runs: Iterable[Run]) -> Grid:
         (
             f"{run.key.task}/{run.key.model}",
             run.key.digest,
-            run.status,
+            run.state,
             f"{run.info['limit'] or run.info['n_task_examples']} of {run.info['n_task_examples']}",
             str((run.info["view"] or {}).get("n_draws", "–")),
             str(run.info["updated"])[:16].replace("T", " "),

@@ -51,7 +51,7 @@ def file_stamp(path: Path) -> str:
 
 def _read(place: Path) -> dict[str, str]:
     try:
-        known = json.loads(place.read_text())
+        known = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
@@ -61,5 +61,5 @@ def _write(place: Path, known: dict[str, str]) -> None:
     with suppress(OSError):  # a cache that cannot be written only costs time
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(known))
+        partial.write_text(json.dumps(known), encoding="utf-8")
         partial.replace(place)
