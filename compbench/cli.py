@@ -423,6 +423,8 @@ def show_task(
         _draw(examples, output)
         output = None
     _print(render([listing.examples(examples)], style), output)
+    for note in loaded.notes:
+        click.echo(note, err=True)
     if loaded.is_gated:
         click.echo("This data is gated: its licence does not allow passing it on.", err=True)
 
