@@ -17,7 +17,7 @@ from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, 
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
-_LONGEST_CAPTION = 100_000  # characters: tokenizers take minutes over a longer one
+_LONGEST_CAPTION, _LONGEST_WORD = 100_000, 10_000  # characters: tokenizers take minutes over longer ones
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -239,6 +239,10 @@ def _check_text(text: str, what: str) -> None:
         raise DataError(
             f"{what} has {len(text):,} characters; expected at most {_LONGEST_CAPTION:,}, of which a text encoder "
             "reads the first few hundred: cut it"
+        )
+    if len(text) > _LONGEST_WORD and len(longest := max(text.split(), key=len)) > _LONGEST_WORD:
+        raise DataError(
+            f"{what} has a word of {len(longest):,} characters, {longest[:20]!r}...; expected at most {_LONGEST_WORD:,}"
         )
     try:
         text.encode()

@@ -157,7 +157,9 @@ def _parsed(file: Path) -> Iterator[_Row]:
                 yield _row(columns, cells, where)
             number = reader.line_num + 1
     except csv.Error as error:
-        why = "a quotation mark is not closed" if "unexpected end" in str(error) else str(error)
+        limit = f"a cell has more than {csv.field_size_limit():,} characters"
+        known = {"unexpected end": "a quotation mark is not closed", "field larger": limit}
+        why = next((words for start, words in known.items() if str(error).startswith(start)), str(error))
         raise DataError(f"line {number} of {str(file)!r} cannot be read ({why}); expected a CSV file") from error
     if not columns:
         _columns([], file)
