@@ -6,6 +6,7 @@ names of classes do not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -35,11 +36,15 @@ def refresh_tags(run: Run, task: Task, described: Mapping[str, Json], say: Calla
     changed = {name: described[name] for name in _DESCRIBING if stored.get(name) != described[name]}
     if not n_changed and not changed:
         return  # most often: then nothing is locked or written
-    with run.guarded(), disk.writing(run.path):
+    with run.guarded():
+        files = dict(run.info.get("files") or {})
         if n_changed:
-            disk.write(path, parts.encode(new))
-        if changed:
-            disk.write_json(run.path / "run.json", {**run.info, "task": {**run.info["task"], **changed}})
+            content = parts.encode(new)
+            with disk.writing(run.path):
+                disk.write(path, content)
+            files["examples.parquet"] = hashlib.sha256(content).hexdigest()
+        verified = {"files": files} if "files" in run.info else {}
+        run.mark(run.info["status"], task={**run.info["task"], **changed}, **verified)
     if n_changed:
         say(
             f"{run.key.task}/{run.key.model}: the tags of {n_changed} of {len(table)} examples have changed since they "

@@ -108,3 +108,17 @@ def test_other_names_of_classes_are_the_runs_new_names(tmp_path: Path) -> None:
         assert stored.classes.names == names
         assert [tags["class"] for tags in stored.examples()["tags"]] == [[name] for name in names]
         assert json.loads((stored.path / "run.json").read_text())["task"]["tag_order"] == {"class": list(names)}
+
+
+def test_a_part_of_a_published_data_set_does_not_pass_for_the_whole(
+    tmp_path: Path, loose: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import layouts_on_disk as layouts
+
+    run(loose, tmp_path / "runs")
+    assert "winoground: 3 examples; the published data set has 400" in capsys.readouterr().err
+    layouts.cifar_binary(tmp_path / "cifar", [3, *range(10)])
+    command = ["run", "cifar10", "--data", str(tmp_path / "cifar"), "-m", "chance", "-m", "tiny-clip", "--limit", "1"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
+    said = capsys.readouterr().err
+    assert said.count("cifar10: 11 pictures in the test split; the published one has 10,000") == 1

@@ -152,7 +152,8 @@ class StableDiffusionDenoiser:
 
     def special(self, captions: Sequence[str]) -> list[str]:
         """The captions that spell the token of a start or an end, which is not read as letters."""
-        tokens = [each for each in (self._tokenizer.bos_token, self._tokenizer.eos_token) if each]
+        ends: tuple[object, ...] = (self._tokenizer.bos_token, self._tokenizer.eos_token)
+        tokens = [each for each in ends if isinstance(each, str) and each]
         return [text for text in captions if any(token in text for token in tokens)]
 
     def errors(

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from compbench.tasks.names import nfc
 from compbench.tasks.parquet_files import not_data
 from compbench.tasks.scan import files_below, is_junk
+from compbench.tasks.texts import is_lfs_pointer
 from compbench.types import DataError
 
 __all__ = ["Pictures", "open_pictures"]
@@ -100,8 +101,7 @@ def _open_archive(archive: Path) -> Pictures:
             continue
         if path in readers:
             raise DataError(f"{str(archive)!r} holds {path!r} twice; expected one picture of a name: pack it again")
-        _check_is_readable(archive, member, path)
-        readers[path] = partial(_read_member, archive, member.filename)
+        readers[path] = partial(_read_member, archive, member.filename, path)
     return Pictures(archive, readers, (archive,))
 
 
@@ -115,6 +115,7 @@ def _path_of(member: zipfile.ZipInfo) -> str:
 
 
 def _check_is_readable(archive: Path, member: zipfile.ZipInfo, path: str) -> None:
+    """DataError for a member that no damage keeps from being read, but its packer."""
     if member.flag_bits & _ENCRYPTED:
         raise DataError(f"image {path!r} in {str(archive)!r} is encrypted; pack the images without a password")
     if member.compress_type not in _METHODS:
@@ -125,21 +126,35 @@ def _check_is_readable(archive: Path, member: zipfile.ZipInfo, path: str) -> Non
         )
 
 
-def _read_member(archive: Path, name: str) -> bytes:
+def _read_member(archive: Path, name: str, path: str) -> bytes:
     # opened anew each time: an open archive cannot be shared with worker processes
     try:
         with zipfile.ZipFile(archive) as file:
-            return file.read(name)
-    except _DAMAGE as error:
-        raise DataError(f"image {name!r} in {str(archive)!r} cannot be read ({error}); copy it again") from error
+            _check_is_readable(archive, file.getinfo(name), path)
+            content = file.read(name)
+    except DataError:
+        raise
+    except (*_DAMAGE, KeyError) as error:
+        raise DataError(f"image {path!r} in {str(archive)!r} cannot be read ({error}); copy it again") from error
+    return _checked(content, path, archive)
 
 
 def _read_loose(folder: Path, file: Path) -> bytes:
+    name = file.relative_to(folder).as_posix()
     try:
-        return file.read_bytes()
+        content = file.read_bytes()
     except OSError as error:
-        name = file.relative_to(folder).as_posix()
         raise DataError(f"image {name!r} in {str(folder)!r} cannot be read ({error}); copy it again") from error
+    return _checked(content, name, folder)
+
+
+def _checked(content: bytes, name: str, source: Path) -> bytes:
+    if is_lfs_pointer(content):
+        raise DataError(
+            f"image {name!r} in {str(source)!r} is a Git LFS pointer, not the image: run `git lfs pull` where it was "
+            "copied from"
+        )
+    return content
 
 
 def _grouped(paths: Iterable[str], key: Callable[[PurePosixPath], str]) -> dict[str, list[str]]:

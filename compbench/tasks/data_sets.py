@@ -43,6 +43,7 @@ class DataSet:
     layouts: tuple[Layout, ...] = ()
     hub: HubData | None = None
     source: str = ""  # where to get it, for a message
+    n_published: int | None = None  # pictures of its test split
     has_training: bool = True
     has_unique_names: bool = False  # no two of its files have the same name, so that a class's folder says nothing
     is_pixels: bool = False  # published as pixels: every copy is one picture, however it was encoded
@@ -121,9 +122,16 @@ def _task(data_set: DataSet, known: Sequence[Sequence[str]], asked: Prompts, rea
         tag_order={"class": asked.names},
         classes=Classes(asked.names, asked.of_caption, data_set.label_space, _one_label(data_set, asked), asked.words),
         training=partial(_training, data_set, known, asked, read) if data_set.has_training else None,
-        notes=tuple(f"{data_set.name}: {note}" for note in split.notes),
+        notes=tuple(f"{data_set.name}: {note}" for note in (*_size_note(data_set, len(made)), *split.notes)),
     )
     return replace(task, labelled=_labelled(data_set, task))
+
+
+def _size_note(data_set: DataSet, n_here: int) -> tuple[str, ...]:
+    """That there are fewer or more pictures than were published: a part of the data set is not the whole."""
+    if data_set.n_published in (None, n_here):
+        return ()
+    return (f"{n_here:,} pictures in the test split; the published one has {data_set.n_published:,}",)
 
 
 def _one_label(data_set: DataSet, asked: Prompts) -> tuple[int, ...] | None:

@@ -41,6 +41,7 @@ CITATION = """\
   year = {2022},
 }
 """
+_N_PUBLISHED = 400
 _TEXT_COLUMNS = ("id", "caption_0", "caption_1", "tag", "secondary_tag", "num_main_preds", "collapsed_tag")
 _IMAGE_COLUMNS = ("image_0", "image_1")
 _EXPECTED = (
@@ -62,7 +63,14 @@ def winoground(data: Path | None = None, is_offline: bool = False) -> Task:
         citation=CITATION,
         is_gated=True,
         tag_order=TAG_ORDER,
+        notes=_notes(len(examples)),
     )
+
+
+def _notes(n_examples: int) -> tuple[str, ...]:
+    if n_examples == _N_PUBLISHED:
+        return ()
+    return (f"winoground: {n_examples} examples; the published data set has {_N_PUBLISHED}",)
 
 
 def _fetch(is_offline: bool) -> Path:
