@@ -121,6 +121,12 @@ def test_decomposed_names_are_the_same_task_as_composed_ones(tmp_path: Path) -> 
     assert classification.imagefolder(composed, prompts=prompts).revision == one.revision
 
 
+def test_one_name_in_two_unicode_forms_is_told_as_such(tmp_path: Path) -> None:
+    data = folders(tmp_path / "data", "café", unicodedata.normalize("NFD", "café"), "thé")
+    with pytest.raises(DataError, match=r"are the same class \(one name in composed and in decomposed Unicode\)"):
+        classification.imagefolder(data)
+
+
 # which files are pictures
 
 

@@ -72,7 +72,8 @@ def load_folder(data_set: DataSet, place: Path, prompts: PromptFiles) -> Task:
     """
     if not place.is_dir():
         raise DataError(f"no folder {str(place)!r}; expected one with a folder of pictures for each class")
-    known = [(nfc(each.name),) for each in class_folders(split_folder(place, "test"))]
+    own = dict.fromkeys(nfc(each.name) for each in class_folders(split_folder(place, "test")))
+    known = [(name,) for name in own]
     if len(known) < 2:
         raise DataError(f"{str(place)!r} has {len(known)} folders of classes; expected two or more")
     names = tuple(name for (name,) in known)

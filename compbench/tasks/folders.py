@@ -75,7 +75,11 @@ def _by_class(
     for folder in folders_in(root):
         number = names.number(folder.name, f"folder {str(folder)!r}")
         if number is not None and number in by_class:
-            raise DataError(f"folders {str(by_class[number])!r} and {str(folder)!r} are the same class; expected one")
+            is_one_name = nfc(folder.name) == nfc(by_class[number].name)
+            why = " (one name in composed and in decomposed Unicode)" if is_one_name else ""
+            raise DataError(
+                f"folders {str(by_class[number])!r} and {str(folder)!r} are the same class{why}; expected one: join them"
+            )
         if number is not None:
             by_class[number] = folder
         elif folder.name.startswith((".", "_")):
