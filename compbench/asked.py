@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compbench import hub, registry
+from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
@@ -106,17 +107,33 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     task = _task(request, say)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
-    spec = spec.for_task(task.name)
-    spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
+    with blamed(spec, "when asked what it measures"):
+        spec = spec.for_task(task.name)
+        spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
+        identity, view, wanted = spec.identity(), spec.view(), spec.source()
+    _ = _as_json(spec, "a view", view)
     store = Store(request.runs, say=say)
-    identity = json.loads(json.dumps(spec.identity())) | _kept(request, spec)
-    wanted = spec.source()
+    identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
     limit, images_per_class, ids = _selected(task, request, say)
     key = dataclasses.replace(unpinned, weights=weights)
     described = _described(label, spec, wanted)
     return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
+
+
+def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
+    """What a spec gave as JSON would hold it; UsageError, naming whose spec it is, where JSON cannot."""
+    try:
+        text = json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{owner(spec)} gave {what} that JSON cannot hold ({error}); expected text, finite numbers, true, false, "
+            "None, and lists and dicts of these"
+        ) from error
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{owner(spec)} gave {what} that is a {type(given).__name__}; expected a dict")
+    return json.loads(text)
 
 
 def _kept(request: Request, spec: ModelSpec) -> dict[str, Json]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
 from compbench.asked import Asked, check_is_here, check_where
+from compbench.plugins import blamed
 from compbench.reporter import Reporter
 from compbench.shards import device_here
 from compbench.types import ModelSpec, Runtime, Scorer, Source
@@ -43,7 +44,8 @@ class Builder:
             self._last = None  # before the next is loaded: two may not fit
             if self.is_offline:
                 check_is_here(asked)
-            self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
+            with blamed(asked.spec, "while it was built"):
+                self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
         return self._last[2]
 
     def device_of(self, scorer: Scorer) -> str:

@@ -6,7 +6,6 @@ stdout is the result, stderr the progress. Only click is imported at the top: he
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compbench import flags
+from compbench import flags, streams
 from compbench.errors import DataError, RunError, UsageError
+from compbench.printable import say
 from compbench_analysis.render import Grid, records, render
 
 if TYPE_CHECKING:
@@ -33,17 +33,23 @@ DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 misuse, 130 interrupted."""
+    streams.prepare()
     code: object = DONE
     try:
         code = group.main(arguments, "compbench", standalone_mode=False)
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass
     except (KeyboardInterrupt, click.Abort):
         code = _fail("interrupted: run the same command to go on", INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        for line in error.format_message().splitlines():
+            say(line)
+        code = MISUSED
     except (click.ClickException, UsageError) as error:
         code = _fail(_misuse(error), MISUSED)
     except (DataError, RunError) as error:
         code = _fail(f"error: {error}", FAILED)
+    streams.settle()
     return code if isinstance(code, int) else DONE
 
 
@@ -125,9 +131,9 @@ def run(
         is_for_reading = style == "table" and output is None
         _print(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
     elif outcome.runs and not quiet:
-        click.echo(f"shard {setting.shard} done; what remains is with the others", err=True)
+        say(f"shard {setting.shard} done; what remains is with the others")
     for failure in outcome.failures:
-        click.echo(f"error: {failure}", err=True)
+        say(f"error: {failure}")
     return FAILED if outcome.failures else DONE
 
 
@@ -237,7 +243,7 @@ def curves(
         figure = traced.picture(chosen, view or "draws", asked)
         with _writing(output):
             figure.savefig(output, dpi=200)
-        click.echo(f"picture written to {output}", err=True)
+        say(f"picture written to {output}")
     else:
         _print(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style), output)
 
@@ -275,8 +281,8 @@ def report(
     from compbench.page import report as write_report
 
     chosen, by_tags = _find(references, runs), _breakdown(by, tags, is_crossed)
-    page = write_report(chosen, output, by=by_tags, say=lambda message: click.echo(message, err=True), **look)
-    click.echo(f"written to {page}", err=True)
+    page = write_report(chosen, output, by=by_tags, say=say, **look)
+    say(f"written to {page}")
     if is_opened:
         webbrowser.open(page.absolute().as_uri())
 
@@ -305,8 +311,8 @@ def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) ->
     from compbench.explained import explain as explain_example
 
     (run,) = _find([reference], runs)
-    made = explain_example(run, example_id, say=lambda message: click.echo(message, err=True), **asked)
-    click.echo(made.path)
+    made = explain_example(run, example_id, say=say, **asked)
+    streams.write(str(made.path))
 
 
 @group.command(short_help="Run a table of the paper and put its numbers beside ours.")
@@ -351,7 +357,7 @@ def reproduce(
         plans, failures = paper.planned(asked, reporter)
         _print(listing.plans(plans, style), output)
         for failure in failures:
-            click.echo(f"not to be told: {failure}", err=True)
+            say(f"not to be told: {failure}")
         return FAILED if failures else DONE
     outcome, grid = paper.reproduce(asked, reporter)
     _print(render([grid], style), output)
@@ -381,7 +387,7 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
         store = Store(runs)
         stored = store.runs()
         if not stored:
-            click.echo(f"no runs in {str(store.root)!r}", err=True)
+            say(f"no runs in {str(store.root)!r}")
         _print(render([listing.stored(stored)], style), output)
     else:
         found = {"tasks": plugins.entries("task"), "models": plugins.entries("model", "scheme")}
@@ -424,9 +430,9 @@ def show_task(
         output = None
     _print(render([listing.examples(examples)], style), output)
     for note in loaded.notes:
-        click.echo(note, err=True)
+        say(note)
     if loaded.is_gated:
-        click.echo("This data is gated: its licence does not allow passing it on.", err=True)
+        say("This data is gated: its licence does not allow passing it on.")
 
 
 @group.command("import", short_help="Store scores of a model that cannot be run here.")
@@ -487,7 +493,7 @@ def calibrate(
         figure = calibrated.reliability_diagram(found)
         with _writing(output):
             figure.savefig(output, dpi=200)
-        click.echo(f"picture written to {output}", err=True)
+        say(f"picture written to {output}")
     else:
         _print(calibrated.to_text(found, style, with_examples=with_examples), output)
 
@@ -506,10 +512,12 @@ def export(reference: str, output: Path, runs: Path | None) -> None:
     """
     if output.suffix not in (".parquet", ".csv"):
         raise UsageError(f"cannot write {output.suffix or 'a file without a suffix'!r}; expected .parquet or .csv")
+    from compbench.frames import as_cells
+
     frame = _find([reference], runs)[0].to_frame()
     with _writing(output):
-        frame.to_parquet(output) if output.suffix == ".parquet" else frame.to_csv(output, index=False)
-    click.echo(f"{len(frame)} examples written to {output}", err=True)
+        frame.to_parquet(output) if output.suffix == ".parquet" else as_cells(frame).to_csv(output, index=False)
+    say(f"{len(frame)} examples written to {output}")
 
 
 @group.command(short_help="Print the BibTeX of model, data set and method.")
@@ -578,16 +586,16 @@ def _draw(examples: Sequence[Example], picture: Path) -> None:
 
     with _writing(picture):
         contact_sheet(examples, len(examples)).save(picture)
-    click.echo(f"picture of {len(examples)} examples: {picture}", err=True)
+    say(f"picture of {len(examples)} examples: {picture}")
 
 
 def _print(text: str, output: Path | None) -> None:
     if output is None:
-        click.echo(text)
+        streams.write(text)
         return
     with _writing(output):
         output.write_text(text + "\n", encoding="utf-8")
-    click.echo(f"written to {output}", err=True)
+    say(f"written to {output}")
 
 
 @contextmanager
@@ -599,13 +607,11 @@ def _writing(output: Path) -> Generator[None]:
 
 
 def _misuse(error: click.ClickException | UsageError) -> str:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        return error.format_message()
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"error: {error.format_message()} (see {error.ctx.command_path} --help)"
     return f"error: {error.format_message() if isinstance(error, click.ClickException) else error}"
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(message, err=True)
+    say(message)
     return code

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from compbench.metrics import TOP1, image_scores, named
+from compbench.printable import printable, to_cell
 from compbench.types import Bools, Classes, Floats, Ints, Metric, ScoreTable
 
-__all__ = ["empty_table", "predicted", "to_frame"]
+__all__ = ["as_cells", "empty_table", "predicted", "to_frame"]
 
 Shape = tuple[int, int]
 
@@ -40,6 +41,15 @@ def to_frame(
     ordered = pd.concat([frame.loc[:, ~is_score], described, frame.loc[:, is_score]], axis=1)
     order = pd.Series(range(len(examples)), index=list(examples["id"]))
     return ordered.sort_values("id", key=lambda ids: ids.map(order)).reset_index(drop=True)
+
+
+def as_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as a CSV file should hold it: no text, and no name of a column, that a spreadsheet takes for a formula.
+
+    `compbench import` and files of tags are read with the apostrophes taken away again.
+    """
+    cells = frame.map(lambda cell: to_cell(printable(cell)) if isinstance(cell, str) else cell)
+    return cells.rename(columns=lambda name: to_cell(printable(str(name))))
 
 
 def empty_table(matches: Mapping[str, Bools]) -> dict[Shape, ScoreTable]:

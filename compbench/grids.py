@@ -39,7 +39,7 @@ def read(path: Path, known: Collection[str], switches: Collection[str]) -> GridF
     """The grid in `path`; `known` are the names of all other keys, `switches` those that are true or false."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read grid {str(path)!r} ({error}); expected a TOML file") from error
     keys = {key.replace("_", "-"): value for key, value in content.items()}
     for key, value in keys.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,15 @@ from compbench.imported import import_scores
 from compbench.interrupts import Interrupts
 from compbench.loaded import LoadedModel, load_model
 from compbench.plan import Plan, plan, warn_if_long
+from compbench.plugins import blamed, each_of
 from compbench.reduced import Reduction
 from compbench.reporter import QuietReporter, Reporter
+from compbench.result_checks import check_result
 from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
+    DrawTable,
     Example,
     Measurement,
     MeasuresErrors,
@@ -136,10 +139,12 @@ def evaluate(
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
-    scorer.prepare(task)
-    reduction = _reduction(scorer, run, task)
-    if isinstance(scorer, MeasuresErrors) and reduction is None:
-        run.write_draws(scorer.draw_table())
+    with blamed(scorer, "while it prepared for the task"):
+        scorer.prepare(task)
+        draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
+    reduction = _reduction(run, task, draws)
+    if draws is not None and reduction is None:
+        run.write_draws(draws)
     done = run.done()
     lacking = {each for each in ids if each not in done}
     examples = [each for each in task.examples if each.id in lacking]
@@ -154,7 +159,7 @@ def evaluate(
     )
     waiting = _Waiting(examples)
     writer = _Writer(run, interrupts, device, reduction)
-    measured = scorer.score(examples, known)
+    measured = _measured(scorer, examples, known, None if draws is None else len(draws.timesteps))
     try:
         for result in measured if reduction is None else reduction.scores(measured):
             is_finished = waiting.take(result)
@@ -223,11 +228,23 @@ def _end(asked: Asked, stored: Run) -> bool:
     return True
 
 
-def _reduction(scorer: Scorer, run: Run, task: Task) -> Reduction | None:
+def _measured(
+    scorer: Scorer, examples: Sequence[Example], known: Mapping[str, Measurement], n_bank: int | None
+) -> Iterator[ScoreMatrix | Measurement]:
+    """The scorer's results, checked; what goes wrong in a plugin's code is reported as the plugin's."""
+    by_id = {each.id: each for each in examples}
+    with blamed(scorer, "while it scored"):
+        results = iter(scorer.score(examples, known))
+    for result in each_of(results, scorer, "while it scored"):
+        check_result(result, by_id, n_bank)
+        yield result
+
+
+def _reduction(run: Run, task: Task, draws: DrawTable | None) -> Reduction | None:
     """What makes scores of errors as they come, where a run keeps no more than those."""
-    if "kept" not in run.key.measurement or not isinstance(scorer, MeasuresErrors):
+    if "kept" not in run.key.measurement or draws is None:
         return None
-    return Reduction(run.rule, run.adaptive, scorer.draw_table(), task)
+    return Reduction(run.rule, run.adaptive, draws, task)
 
 
 class _Waiting:
@@ -238,7 +255,10 @@ class _Waiting:
 
     def take(self, result: Measurement | ScoreMatrix) -> bool:
         """Whether the example is finished with this; RunError when the result cannot be right."""
-        _check(result, self._examples.get(result.example_id), result.example_id)
+        if result.example_id not in self._examples:
+            raise RunError(
+                f"the model gave a result for example {result.example_id!r} that was not asked for, or gave two"
+            )
         is_finished = isinstance(result, ScoreMatrix) or result.is_last
         if is_finished:
             del self._examples[result.example_id]
@@ -290,24 +310,3 @@ def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Meas
 
 def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:
     return result.errors.shape[:2] if isinstance(result, Measurement) else result.scores.shape
-
-
-def _check(result: Measurement | ScoreMatrix, example: Example | None, example_id: str) -> None:
-    if example is None:
-        raise RunError(f"the model gave a result for example {example_id!r} that was not asked for, or gave two")
-    if _shape(result) != example.shape:
-        raise RunError(f"the model gave {_shape(result)} for example {example_id!r}; expected {example.shape}")
-    if isinstance(result, Measurement):
-        bad = np.argwhere(result.measured & ~np.isfinite(result.errors))  # [k, 3]
-        values = result.errors
-    else:
-        bad = np.argwhere(~np.isfinite(result.scores))  # [k, 2]
-        values = result.scores
-    if len(bad):
-        image, caption, *draw = (int(each) for each in bad[0])
-        where = f", draw {int(result.draws[draw[0]])}" if isinstance(result, Measurement) else ""
-        raise RunError(
-            f"the model gave {values[tuple(bad[0])]} for example {example_id!r}, image {image}, "
-            f"caption {caption} ({example.captions[caption]!r}){where}, and {len(bad) - 1} more such values there; "
-            "what was stored stays. A wider dtype (float32) is the usual cure"
-        )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compbench import registry
+from compbench.cells import read_table
+from compbench.printable import say
 from compbench.provenance import here
+from compbench.result_checks import LARGEST_SCORE
 from compbench.store import Run, RunKey, Store
 from compbench.types import DataError, Example, Floats, Json, ScoreMatrix, Task
 
@@ -26,6 +29,7 @@ _FORMS: dict[tuple[str, ...], tuple[str, ...] | None] = {
     ("example_id", "image", "choice"): ("text",),  # the caption chosen for each image
     ("example_id", "caption", "choice_image"): ("image",),  # the image chosen for each caption
 }
+_COLUMNS = {column for form in _FORMS for column in form}
 _N_NAMED = 3  # of the ids that are wrong
 
 
@@ -38,19 +42,22 @@ def import_scores(
     runs: Path | str | None = None,
     is_offline: bool = False,
 ) -> Run:
-    """Store the scores in a csv, tsv, parquet or jsonl file as the run of a model called `name`.
+    """Store the scores in a csv, tsv, json, jsonl or parquet file as the run of a model called `name`.
 
     Columns: example_id, image, caption, score; or example_id, image, choice (the caption chosen for the image); or
     example_id, caption, choice_image. Images and captions are numbered from 0. Choices answer the text metric or the
-    image metric alone. Every example must be there, once.
+    image metric alone; an empty choice is an abstention, which is wrong. Every example must be there, once.
+    DataError names the file and the row of what is missing, doubled or no number.
     """
-    path = Path(path)
+    path, name = Path(path), registry.checked_label(name)
     if isinstance(task, str):
         task = registry.task(task, data=None if data is None else Path(data), is_offline=is_offline)
-    frame = _read(path)
+    frame = _read(path, {each.id for each in task.examples})
     form = _form(frame, path)
     _check_ids(frame, task, path)
     results = _matrices(frame, form, task, path)
+    if n_empty := int(np.isnan(frame[form[-1]].to_numpy(float)).sum()):
+        say(f"{path.name}: {n_empty} of {len(frame)} choices are empty; an abstention is wrong and counts as a tie")
     store = Store(runs)
     described: dict[str, Json] = {"label": name, "options": {}, "imported": path.name, "form": list(form)}
     run = store.open(_key(task, name, form, results), _answerable(task, form), model=described)
@@ -63,28 +70,53 @@ def import_scores(
     return run
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """The file's columns: ids as text, all others as numbers, NaN where they are none."""
+def _read(path: Path, known: Collection[str]) -> pd.DataFrame:
+    """The file's columns: ids as text, all others as numbers, NaN where a cell is empty."""
+    frame = read_table(path)
+    columns = {name: frame[name] for name in frame.columns if name in _COLUMNS}
+    read = {
+        name: [_id(cell, known) for cell in column] if name == "example_id" else _column(name, column, path)
+        for name, column in columns.items()
+    }
+    return _framed(read, frame.columns)
+
+
+def _framed(read: Mapping[str, Sequence[object]], names: Iterable[str]) -> pd.DataFrame:
+    """The columns that are known, and empty ones for the names of the others."""
     import pandas as pd
 
-    readers = {
-        ".csv": lambda: pd.read_csv(path, dtype={"example_id": str}),
-        ".tsv": lambda: pd.read_csv(path, dtype={"example_id": str}, sep="\t"),
-        ".parquet": lambda: pd.read_parquet(path),
-        ".jsonl": lambda: pd.DataFrame([json.loads(line) for line in path.read_text().splitlines() if line.strip()]),
-    }
-    if path.suffix not in readers:
-        raise DataError(f"cannot read {path.name!r}; expected one of {', '.join(readers)}")
+    n_rows = len(next(iter(read.values()), ()))
+    return pd.DataFrame({name: read.get(name, [None] * n_rows) for name in names if name})
+
+
+def _id(cell: object, known: Collection[str]) -> str:
+    """The id as text; whole numbers that a spreadsheet or pandas made 3.0 of are 3 where 3 is an id."""
+    text = str(cell)
+    if text not in known and text.endswith(".0") and text[:-2] in known:
+        return text[:-2]
+    return text
+
+
+def _column(name: str, cells: Iterable[object], path: Path) -> list[float]:
+    """The cells as numbers; DataError names the row of one that is none. An empty choice is NaN: an abstention."""
+    numbers: list[float] = []
+    for row, cell in enumerate(cells, 1):
+        number = _number(cell)
+        if number is None:
+            raise DataError(f"row {row} of {path.name!r} has {name} {cell!r}; expected a number")
+        numbers.append(number)
+    return numbers
+
+
+def _number(cell: object) -> float | None:
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return math.nan
+    if isinstance(cell, bool | np.bool_):
+        return None
     try:
-        frame = readers[path.suffix]()
-    except (OSError, ValueError) as error:
-        what = f"expected a {path.suffix[1:]} file with a header"
-        raise DataError(f"cannot read {str(path)!r} ({error}); {what}") from error
-    numbers = {
-        name: frame[name].astype(str) if name == "example_id" else pd.to_numeric(frame[name], errors="coerce")
-        for name in frame.columns
-    }
-    return pd.DataFrame(numbers)
+        return float(cell)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _form(frame: pd.DataFrame, path: Path) -> tuple[str, ...]:
@@ -121,23 +153,32 @@ def _matrix(example: Example, rows: pd.DataFrame, form: tuple[str, ...], path: P
         images, captions = _numbers(rows, "image", n_images, where), _numbers(rows, "caption", n_captions, where)
         scores[images, captions] = rows["score"].to_numpy()
     elif form[-1] == "choice":
-        scores[_numbers(rows, "image", n_images, where)] = np.eye(n_captions)[
-            _numbers(rows, "choice", n_captions, where)
-        ]
+        scores[_numbers(rows, "image", n_images, where)] = _chosen(rows, "choice", n_captions, where)
     else:
-        chosen = np.eye(n_images)[_numbers(rows, "choice_image", n_images, where)]  # [captions, I]
-        scores[:, _numbers(rows, "caption", n_captions, where)] = chosen.T
+        captions = _numbers(rows, "caption", n_captions, where)
+        scores[:, captions] = _chosen(rows, "choice_image", n_images, where).T
     if not np.isfinite(scores).all():
         n_lacking = int((~np.isfinite(scores)).sum())
         raise DataError(f"{where} lacks a finite score for {n_lacking} of its {scores.size} pairs; give rows for all")
+    if (largest := float(np.abs(scores).max(initial=0))) > LARGEST_SCORE:
+        raise DataError(f"{where} has a score of {largest:.3g}; expected at most {LARGEST_SCORE:g}, of either sign")
     return scores
+
+
+def _chosen(rows: pd.DataFrame, column: str, n: int, where: str) -> Floats:
+    """[rows, n]: 1 for the chosen, 0 for the others; nothing is chosen by an abstention."""
+    is_empty = np.isnan(rows[column].to_numpy(float))
+    chosen = np.zeros((len(rows), n))
+    chosen[~is_empty] = np.eye(n)[_numbers(rows.loc[~is_empty], column, n, where)]
+    return chosen
 
 
 def _numbers(rows: pd.DataFrame, column: str, n: int, where: str) -> np.ndarray:
     """A column of whole numbers from 0 to n - 1."""
-    numbers = rows[column].to_numpy()
+    numbers = rows[column].to_numpy(float)
     if not (np.isin(numbers, np.arange(n))).all():
-        raise DataError(f"{where} has {column} {rows[column].tolist()}; expected whole numbers from 0 to {n - 1}")
+        found = ", ".join(f"{each:g}" for each in numbers)
+        raise DataError(f"{where} has {column} {found}; expected whole numbers from 0 to {n - 1}, counted from 0")
     return numbers.astype(int)
 
 

@@ -230,7 +230,9 @@ class _Attempts:
         """Write a failure down."""
         self.failures.append(Failure(job, error))
         if not self._is_only:
-            self._say(f"{details}{job} failed, the others go on: {error}")
+            for line in details.splitlines():
+                self._say(line)
+            self._say(f"{job} failed, the others go on: {error}")
 
 
 def _settled(

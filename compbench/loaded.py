@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from compbench import hub, registry, rules
+from compbench.plugins import blamed
 from compbench.reporter import QuietReporter
+from compbench.result_checks import check_result
 from compbench.rules import Rule
 from compbench.types import (
     DataError,
@@ -53,8 +55,11 @@ class LoadedModel:
         example = Example("pairs", tuple(map(_image, images, range(len(images)))), tuple(captions), matches)
         if not matches.size:
             return np.zeros(matches.shape)
-        self.scorer.prepare(Task("pairs", (example,), {}))
-        results = list(self.scorer.score([example], {}))
+        with blamed(self.scorer, "while it scored"):
+            self.scorer.prepare(Task("pairs", (example,), {}))
+            results = list(self.scorer.score([example], {}))
+        for result in results:
+            check_result(result, {example.id: example}, None)
         if isinstance(results[0], ScoreMatrix):
             return results[0].scores.astype(np.float64)
         (result,) = joined(each for each in results if isinstance(each, Measurement))
@@ -82,7 +87,8 @@ def load_model(
     source = spec.source()
     if source is not None:
         source, _ = hub.resolve(source, is_offline=is_offline, say=say)
-    scorer = spec.build(source, Runtime(device, batch_size, is_offline, say))
+    with blamed(spec, "while it was built"):
+        scorer = spec.build(source, Runtime(device, batch_size, is_offline, say))
     return LoadedModel(label, scorer, spec.view())
 
 

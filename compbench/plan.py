@@ -10,6 +10,7 @@ from typing import Literal
 from compbench import hub
 from compbench.asked import Asked, Request, settle
 from compbench.built import Builder
+from compbench.plugins import blamed
 from compbench.reporter import QuietReporter, Reporter
 from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
@@ -91,7 +92,7 @@ def planned(asked: Asked, builder: Builder) -> Plan:
     price = None
     if missing and (fetch_bytes == 0 or builder.is_offline):
         scorer = builder.scorer(asked)
-        price = scorer.price(missing) if isinstance(scorer, Priced) else None
+        price = _price(scorer, missing) if isinstance(scorer, Priced) else None
     return _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price)
 
 
@@ -104,7 +105,7 @@ def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str],
     n_lacking = n_draws * _n_pairs(asked, missing) - _n_measured(asked, stored, missing)
     if n_lacking < _EVALUATIONS_WORTH_A_PROBE:
         return
-    seconds = n_lacking * scorer.price(missing).seconds_per_evaluation
+    seconds = n_lacking * _price(scorer, missing).seconds_per_evaluation
     if seconds > _DAY:
         say(
             f"{asked.task.name} · {asked.label}: {n_lacking:,} network evaluations at "
@@ -112,6 +113,11 @@ def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str],
             f"(draws={max(1, n_draws // 10)} takes a tenth; more can be added later), fewer examples (limit), "
             "a GPU, or a smaller model. What is measured is kept if you stop"
         )
+
+
+def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
+    with blamed(scorer, "when asked its price"):
+        return scorer.price(examples)
 
 
 def _planned(

@@ -6,16 +6,18 @@ Listing reads package metadata only; a plugin is imported when it is asked for b
 
 from __future__ import annotations
 
+import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Literal, TypeVar
 
-from compbench.errors import UsageError
+from compbench.errors import DataError, RunError, UsageError
 from compbench.options import unknown
 
-__all__ = ["Entry", "Kind", "checked", "entries", "find", "load", "model", "task"]
+__all__ = ["Entry", "Kind", "blamed", "checked", "each_of", "entries", "find", "load", "model", "owner", "task"]
 
 Kind = Literal["task", "model", "scheme"]
 _GROUPS: dict[Kind, str] = {
@@ -24,6 +26,8 @@ _GROUPS: dict[Kind, str] = {
     "scheme": "compbench.model_schemes",
 }
 Registered = TypeVar("Registered")
+Made = TypeVar("Made")
+_OURS = ("compbench", "compbench_baselines", "compbench_analysis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,75 @@ def load(entry: Entry) -> Any:
     """What the entry point names; UsageError names the package and the error when it cannot be imported."""
     try:
         return entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(_broken(entry, error)) from error
 
 
 def checked(offered: Iterable[Entry]) -> list[Entry]:
     """The same entries, each loaded; what fails carries its error."""
     return [entry if entry.error else replace(entry, error=_failure(entry)) for entry in offered]
+
+
+@contextmanager
+def blamed(value: object, doing: str) -> Generator[None]:
+    """Report what a plugin's code raises as the plugin's, with its package, version and line; RunError.
+
+    `value` is what the plugin gave: an Entry, a spec, a scorer. Errors that are meant for the user pass as they are,
+    and so does whatever code of this package raises; that would be a fault of ours, and its traceback is wanted.
+    """
+    try:
+        yield
+    except (UsageError, DataError, RunError):
+        raise
+    except (Exception, SystemExit) as error:
+        if _is_ours(value) and not isinstance(error, SystemExit):
+            raise
+        raise RunError(f"{owner(value)} {_what(error)} {doing}{_where(error)}") from error
+
+
+def each_of(results: Iterator[Made], value: object, doing: str) -> Iterator[Made]:
+    """The results one by one; what making one raises is blamed on `value`."""
+    while True:
+        with blamed(value, doing):
+            try:
+                result = next(results)
+            except StopIteration:
+                return
+        yield result
+
+
+def owner(value: object) -> str:
+    """Who a plugin's object comes from, in words: "'Greenness' of compbench-greenness 0.1"."""
+    if isinstance(value, Entry):
+        return f"{value.kind} {value.name!r} of {value.package}"
+    kind = value if isinstance(value, type) else type(value)
+    return f"{kind.__qualname__!r} of {_distribution(kind.__module__)}"
+
+
+def _is_ours(value: object) -> bool:
+    if isinstance(value, Entry):
+        module = value.value.partition(":")[0]
+    else:
+        module = (value if isinstance(value, type) else type(value)).__module__
+    return module.partition(".")[0] in _OURS
+
+
+def _distribution(module: str) -> str:
+    """The package and version that a module was installed with, or the module where no package owns it."""
+    names = metadata.packages_distributions().get(module.partition(".")[0], [])
+    return f"{names[0]} {metadata.version(names[0])}" if names else f"module {module}"
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({error.code!r})"
+    return f"raised {type(error).__name__} ({error})" if str(error) else f"raised {type(error).__name__}"
+
+
+def _where(error: BaseException) -> str:
+    """The last line of the plugin that was reached."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _failure(entry: Entry) -> str | None:
@@ -98,10 +164,11 @@ def _failure(entry: Entry) -> str | None:
     return None
 
 
-def _broken(entry: Entry, error: Exception) -> str:
+def _broken(entry: Entry, error: BaseException) -> str:
+    why = f"it called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
     return (
-        f"{entry.kind} {entry.name!r} of {entry.package} cannot be loaded from {entry.value!r} "
-        f"({type(error).__name__}: {error}); reinstall or remove that package"
+        f"{entry.kind} {entry.name!r} of {entry.package} cannot be loaded from {entry.value!r} ({why}); "
+        "reinstall or remove that package"
     )
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from compbench.printable import printable
 from compbench_analysis.render import duration
 
 if TYPE_CHECKING:
@@ -28,8 +30,10 @@ def for_stderr(*, is_quiet: bool = False, shard: Shard | None = None) -> Reporte
     """The reporter that fits where stderr goes; several processes, each a shard, write lines that name theirs."""
     if is_quiet:
         return SilentReporter()
-    if shard is not None:
+    if shard is not None and sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
         return LineReporter(sys.stderr, prefix=f"shard {shard}: ")
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]  # a closed one
+        return SilentReporter()
     return BarReporter() if sys.stderr.isatty() else LineReporter(sys.stderr)
 
 
@@ -144,9 +148,10 @@ class LineReporter:
         self._tally = None
 
     def _write(self, message: str) -> None:
-        # one write: the lines of several processes are not mixed
-        self._stream.write(f"{self._prefix}{message}\n")
-        self._stream.flush()
+        # one write: the lines of several processes are not mixed; a closed or full stderr must not end a run
+        with suppress(OSError, ValueError):
+            self._stream.write(f"{self._prefix}{printable(message)}\n")
+            self._stream.flush()
 
 
 class BarReporter:
@@ -173,7 +178,7 @@ class BarReporter:
         from rich.table import Column
 
         self.stop()
-        label = self._whole.label(label) if self._whole else label
+        label = printable(self._whole.label(label) if self._whole else label)
         self._tally = _Tally(n_examples, n_done, n_pairs, n_evaluations, time.monotonic(), whole=self._whole)
         whole = Column(no_wrap=True, min_width=len(label))
         rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # a narrow terminal loses counts, not the time left
@@ -196,7 +201,7 @@ class BarReporter:
 
     def say(self, message: str) -> None:
         if message != self._said:
-            self._console.print(message, markup=False, soft_wrap=True)
+            self._console.print(printable(message), markup=False, soft_wrap=True)
         self._said = message
 
     def stop(self) -> None:

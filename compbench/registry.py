@@ -11,11 +11,13 @@ from typing import Any, cast
 from compbench import plugins
 from compbench.options import Option, did_you_mean, options, unknown, with_options
 from compbench.plugins import Entry
+from compbench.printable import printable
 from compbench.types import ModelSpec, Task, UsageError
 
 __all__ = [
     "Entry",
     "Option",
+    "checked_label",
     "did_you_mean",
     "model",
     "models",
@@ -66,7 +68,7 @@ def model(name_or_spec: str | ModelSpec, options: Mapping[str, object] | None = 
     if isinstance(name_or_spec, str):
         label, spec = name_or_spec, _named(name_or_spec)
     else:
-        label, spec = _label(name_or_spec), name_or_spec
+        label, spec = checked_label(_label(name_or_spec)), name_or_spec
     return label, with_options(spec, options or {}, model=label)
 
 
@@ -117,8 +119,9 @@ def _call(entry: Entry, value: Any, data: Path | None, is_offline: bool, prompts
         raise UsageError(f"task {entry.name!r} reads no data from disk; leave out --data {data}")
     if prompts and not takes_all and "prompts" not in parameters:
         raise UsageError(f"task {entry.name!r} has prompts of its own; leave out --prompts {prompts[0]}")
-    made = value(**{name: each for name, each in given.items() if takes_all or name in parameters})
-    return made() if callable(made) else made
+    with plugins.blamed(entry, "while it read its examples"):
+        made = value(**{name: each for name, each in given.items() if takes_all or name in parameters})
+        return made() if callable(made) else made
 
 
 def _named(name: str) -> ModelSpec:
@@ -128,7 +131,10 @@ def _named(name: str) -> ModelSpec:
     entry = plugins.find("scheme", scheme)
     if not address:
         raise UsageError(f"model {name!r} lacks its address; expected {scheme}:ADDRESS")
-    return _checked_spec(entry, plugins.load(entry)(address))
+    make = plugins.load(entry)
+    with plugins.blamed(entry, "when given its address"):
+        made = make(address)
+    return _checked_spec(entry, made)
 
 
 def _find_model(name: str) -> Entry:
@@ -143,13 +149,15 @@ def _find_model(name: str) -> Entry:
 
 def _spec(entry: Entry) -> ModelSpec:
     value = plugins.load(entry)
-    try:
-        return _checked_spec(entry, value() if isinstance(value, type) else value)
-    except TypeError as error:
-        raise UsageError(
-            f"model {entry.name!r} of {entry.package} cannot be made without options ({error}); "
-            "expected a frozen dataclass in which every field has a default"
-        ) from error
+    with plugins.blamed(entry, "when made with its defaults"):
+        try:
+            made = value() if isinstance(value, type) else value
+        except TypeError as error:
+            raise UsageError(
+                f"model {entry.name!r} of {entry.package} cannot be made without options ({error}); "
+                "expected a frozen dataclass in which every field has a default"
+            ) from error
+    return _checked_spec(entry, made)
 
 
 def _checked_spec(entry: Entry, spec: object) -> ModelSpec:
@@ -161,6 +169,15 @@ def _checked_spec(entry: Entry, spec: object) -> ModelSpec:
             "expected a frozen dataclass with the methods of compbench.types.ModelSpec"
         )
     return cast(ModelSpec, spec)
+
+
+def checked_label(label: str) -> str:
+    """The name of a model as it may stand in tables and on disk; UsageError where it is empty or cannot be shown."""
+    if not label.strip():
+        raise UsageError("a model's name cannot be empty; expected a name such as 'my-model'")
+    if printable(label) != label:
+        raise UsageError(f"a model's name cannot be {label!r}: it holds control characters; expected plain text")
+    return label
 
 
 def _label(spec: ModelSpec) -> str:

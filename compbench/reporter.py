@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
+
+from compbench import printable
 
 __all__ = ["QuietReporter", "Reporter", "SpansGrid"]
 
@@ -39,6 +40,6 @@ class QuietReporter:
     def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None: ...
 
     def say(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        printable.say(message)
 
     def stop(self) -> None: ...

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -20,6 +19,7 @@ from compbench.adaptive import Adaptive
 from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
 from compbench.lock import Guard, is_held, is_shared, locked
+from compbench.printable import say as say_to_stderr
 from compbench.retagged import refresh_tags
 from compbench.rules import Rule
 from compbench.shards import Shard
@@ -46,10 +46,6 @@ __all__ = ["FORMAT", "Run", "RunKey", "Store", "subset", "subset_per_class"]
 
 FORMAT = 2  # of the files in a run's folder; a reader refuses a newer one
 _SUBSET_SEED = 0
-
-
-def _to_stderr(message: str) -> None:
-    print(message, file=sys.stderr)
 
 
 def subset(ids: Sequence[str], limit: int | None) -> list[str]:
@@ -93,7 +89,7 @@ class Run:
         self,
         path: Path,
         *,
-        say: Callable[[str], None] = _to_stderr,
+        say: Callable[[str], None] = say_to_stderr,
         limit: int | None = None,
         images_per_class: int | None = None,
     ) -> None:
@@ -367,7 +363,7 @@ class Run:
 class Store:
     """The folder of all runs: `root`, else COMPBENCH_RUNS, else ./runs."""
 
-    def __init__(self, root: Path | str | None = None, *, say: Callable[[str], None] = _to_stderr) -> None:
+    def __init__(self, root: Path | str | None = None, *, say: Callable[[str], None] = say_to_stderr) -> None:
         self.root = Path(root or os.environ.get("COMPBENCH_RUNS") or "runs")
         self._say = say
 

@@ -130,7 +130,7 @@ def test_ids_that_are_no_examples_are_an_error_that_counts_them(tmp_path: Path) 
         ("name,mood\n0000,calm\n", "has the columns name, mood; expected id"),
         ("id\n0000\n", "expected id, with ids of examples, and one or more columns of tags"),
         ("id,mood\n0000,calm\n0000,wild\n", "has 1 ids in several rows, '0000' the first"),
-        ("", "cannot be read"),
+        ("", "cannot read"),
     ],
 )
 def test_a_file_that_is_no_table_of_tags_is_told(text: str, expected: str, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_table_of_tags_is_told(text: str, expected: str, tmp_p
     path.write_text(text)
     with pytest.raises(DataError, match=expected):
         read_tags(path)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is not a file"):
         read_tags(tmp_path / "absent.parquet")
 
 

@@ -190,7 +190,7 @@ def test_an_infinite_score_is_no_score(tmp_path: Path) -> None:
         ([("0000", np.eye(2))], "left 1 of 2 examples .* '0001'"),
         ([("0000", np.eye(2)), ("0000", np.eye(2))], "'0000' that was not asked for, or gave two"),
         ([("zebra", np.eye(2))], "'zebra' that was not asked for"),
-        ([("0000", np.eye(3))], r"gave \(3, 3\) for example '0000'; expected \(2, 2\)"),
+        ([("0000", np.eye(3))], r"gave scores of shape \(3, 3\) for example '0000'; expected \(2, 2\)"),
     ],
 )
 def test_a_scorer_must_answer_what_it_is_asked(tmp_path: Path, results: list[Any], message: str) -> None:

@@ -64,7 +64,7 @@ def test_choices_answer_one_metric_and_the_others_are_absent(tmp_path: Path) -> 
         ([*ROWS, {**ROWS[0], "example_id": "zebra"}], r"1 \('zebra'\) are not examples of the task, such as '0000'"),
         ([*ROWS, ROWS[0]], r"two rows for the same image and caption in 1 \('0000'\)"),
         (ROWS[:-1], "'0002' in .* lacks a finite score for 1 of its 4 pairs"),
-        ([*ROWS[:-1], {**ROWS[-1], "score": "none"}], "lacks a finite score for 1"),
+        ([*ROWS[:-1], {**ROWS[-1], "score": "none"}], r"row 12 of 'scores.csv' has score 'none'; expected a number"),
         ([*ROWS[:-1], {**ROWS[-1], "caption": 2}], r"has caption .* expected whole numbers from 0 to 1"),
         ([{"id": "0000", "score": 1}], "has columns id, score; expected example_id, image, caption, score; or"),
     ],
@@ -76,11 +76,11 @@ def test_what_does_not_fit_the_task_is_counted_and_named(tmp_path: Path, rows: l
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    for name, message in [("scores.xlsx", "expected one of .csv"), ("missing.csv", "cannot read")]:
+    for name, message in [("scores.xlsx", "expected one of .csv"), ("missing.csv", "is not a file")]:
         with pytest.raises(DataError, match=message):
             import_scores(tmp_path / name, task=fakes.task(3), name="m", runs=tmp_path)
     (tmp_path / "broken.jsonl").write_text("{")
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match=r"line 1 of .* is not JSON"):
         import_scores(tmp_path / "broken.jsonl", task=fakes.task(3), name="m", runs=tmp_path)
 
 

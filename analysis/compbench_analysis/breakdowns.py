@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from compbench.cells import read_table
 from compbench.types import DataError, Floats, UsageError
 
 __all__ = [
@@ -67,12 +68,13 @@ def breakdown(by: By) -> Breakdown:
 
 
 def read_tags(path: Path | str) -> pd.DataFrame:
-    """Tags of one's own from a csv, tsv or parquet file: a column `id` of example ids, and one for each kind of tag.
+    """Tags of one's own from a csv, tsv, json, jsonl or parquet file.
 
-    A cell may hold several tags, joined by ";", or none. DataError where the ids are missing or not unique.
+    A column `id` (or `example_id`) of example ids, and one for each kind of tag. A cell may hold several tags, joined
+    by ";", or none. DataError where the ids are missing or not unique.
     """
     path = Path(path)
-    frame = _read(path)
+    frame = read_table(path)
     name = next((each for each in ("id", "example_id") if each in frame), None)
     if name is None or len(frame.columns) < 2:
         raise DataError(
@@ -228,19 +230,12 @@ def _no_such_column(column: str, known: Sequence[str]) -> str:
     return f"no tag column named {column!r}; {hint}"
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, sep="\t" if path.suffix.lower() == ".tsv" else ",", keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{str(path)!r} cannot be read ({error}); expected a csv, tsv or parquet file") from error
-
-
 def _values(cell: Any) -> tuple[str, ...]:
     """The tags in a cell."""
     if isinstance(cell, list | tuple | np.ndarray):
         return tuple(str(each) for each in cell)
-    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+    if cell is None or (isinstance(cell, float | np.floating) and np.isnan(cell)):
         return ()
+    if isinstance(cell, float | np.floating) and cell == int(cell):  # a column of whole numbers with a gap in it
+        return (str(int(cell)),)
     return tuple(each.strip() for each in str(cell).split(";") if each.strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,14 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
+from compbench.printable import printable, say
 from compbench_analysis.tables import FEW, WIDE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
 
 __all__ = [
     "CHANCE_LINE",
@@ -51,7 +55,29 @@ _SMALL = "*"
 
 
 class Picture(Figure):
-    """A figure that a notebook shows by itself, whether or not it has turned pyplot's inline mode on."""
+    """A figure that a notebook shows by itself, whether or not it has turned pyplot's inline mode on.
+
+    Names in it come from data: a dollar sign is a dollar sign and begins no formula, and a letter that the font lacks
+    is said once.
+    """
+
+    _has_said = False  # that its font lacks a letter
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw with every label as it is written, but for the numbers that matplotlib itself sets as formulas."""
+        for text in self.findobj(Text):
+            if "\\mathdefault" not in (words := text.get_text()):
+                text.set_parse_math(False)
+                if words != (shown := "\n".join(map(printable, words.split("\n")))):
+                    text.set_text(shown)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", "Glyph .* missing from", UserWarning)
+            super().draw(renderer)
+        for others in (each for each in caught if "missing from" not in str(each.message)):
+            warnings.warn_explicit(others.message, others.category, others.filename, others.lineno)
+        if not self._has_said and any("missing from" in str(each.message) for each in caught):
+            self._has_said = True
+            say("some letters of the figure are not in its font; install one that has them and set font.family")
 
     def _repr_png_(self) -> bytes:
         out = io.BytesIO()

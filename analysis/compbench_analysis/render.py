@@ -11,12 +11,18 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
+
+from compbench.printable import UNSAFE, printable, to_cell, width
 
 __all__ = ["FORMATS", "Grid", "count", "duration", "percent", "records", "render", "size"]
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+# what Markdown reads as code, emphasis, HTML, a link, an entity or mathematics
+_MARKUP = re.compile(r"[\\`*<~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#?\w+;)|\](?=[(\[:])|!(?=\[)")
+_BLOCK = re.compile(r"^(?:[#>+-]+|\d+[.)])(?=\s|$)")  # at the beginning of a line: a heading, a quotation, a list
 _LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -51,14 +57,18 @@ def render(grids: Sequence[Grid], style: str) -> str:
 
 
 def records(rows: Iterable[Mapping[str, Any]], style: str) -> str:
-    """Rows of named values as CSV (missing values empty) or as a JSON list."""
+    """Rows of named values as CSV (missing values empty) or as a JSON list.
+
+    In CSV a text that a spreadsheet would take for a formula has an apostrophe in front; numbers stay numbers.
+    """
     rows = list(rows)
     if style == "json":
-        return json.dumps(rows, indent=1, ensure_ascii=False)
+        return _json_safe(json.dumps(rows, indent=1, ensure_ascii=False))
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([_csv_cell(name) for name in names])
+    writer.writerows([_csv_cell(row.get(name, "")) for name in names] for row in rows)
     return out.getvalue().rstrip("\n")
 
 
@@ -110,48 +120,69 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} TB"
 
 
+def _csv_cell(value: Any) -> Any:
+    return to_cell(printable(value)) if isinstance(value, str) else value
+
+
+def _json_safe(text: str) -> str:
+    """The JSON with what a terminal would act upon written as JSON's own escape; that stands in strings alone."""
+    return "\n".join(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in text.split("\n"))
+
+
 def _record(grid: Grid, row: Sequence[str]) -> dict[str, str]:
     return dict(zip(grid.header, row, strict=True))
 
 
 def _table(grid: Grid) -> str:
-    lines = [grid.title] if grid.title else []
+    lines = [printable(grid.title)] if grid.title else []
     if grid.rows:
-        widths = [max(map(len, column)) for column in zip(grid.header, *grid.rows, strict=True)]
-        lines += [_line(grid.header, widths, grid.align), "-" * (sum(widths) + 2 * (len(widths) - 1))]
-        lines += [_line(row, widths, grid.align) for row in grid.rows]
-    return "\n".join([*lines, *grid.notes])
+        cells = [tuple(map(printable, row)) for row in (grid.header, *grid.rows)]
+        widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+        header, *rows = (_line(row, widths, grid.align) for row in cells)
+        lines += [header, "-" * (sum(widths) + 2 * (len(widths) - 1)), *rows]
+    return "\n".join([*lines, *map(printable, grid.notes)])
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], align: str) -> str:
     sides = align or "l" * len(widths)
-    padded = (
-        cell.rjust(w) if side == "r" else cell.ljust(w) for cell, w, side in zip(cells, widths, sides, strict=True)
-    )
-    return "  ".join(padded).rstrip()
+    return "  ".join(starmap(_padded, zip(cells, widths, sides, strict=True))).rstrip()
+
+
+def _padded(cell: str, n_columns: int, side: str) -> str:
+    space = " " * (n_columns - width(cell))
+    return space + cell if side == "r" else cell + space
 
 
 def _markdown(grid: Grid) -> str:
-    blocks = [f"**{grid.title}**"] if grid.title else []
+    blocks = [f"**{_markdown_text(grid.title)}**"] if grid.title else []
     if grid.rows:
         rule = " | ".join({"l": ":--", "r": "--:"}[side] for side in grid.align or "l" * len(grid.header))
         header, *rows = ("| " + " | ".join(map(_markdown_cell, row)) + " |" for row in (grid.header, *grid.rows))
         blocks.append("\n".join([header, f"| {rule} |", *rows]))
     if grid.notes:
-        blocks.append("\n".join(f"- {note}" for note in grid.notes))
+        blocks.append("\n".join(f"- {_BLOCK.sub(_behind, _markdown_text(note))}" for note in grid.notes))
     return "\n\n".join(blocks)
 
 
 def _markdown_cell(cell: str) -> str:
-    return _plain(cell).replace("|", "\\|")
+    return _markdown_text(cell).replace("|", r"\|")
+
+
+def _markdown_text(text: str) -> str:
+    return _MARKUP.sub(r"\\\g<0>", _plain(text))
+
+
+def _behind(found: re.Match[str]) -> str:
+    """The last character of the mark behind a backslash."""
+    return f"{found[0][:-1]}\\{found[0][-1]}"
 
 
 def _latex(grid: Grid) -> str:
-    lines = [f"% {line}" for line in (grid.title,) if line]
+    lines = [f"% {printable(line)}" for line in (grid.title,) if line]
     if grid.rows:
         lines += [rf"\begin{{tabular}}{{{grid.align or 'l' * len(grid.header)}}}", r"\toprule", _latex_row(grid.header)]
         lines += [r"\midrule", *map(_latex_row, grid.rows), r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*lines, *(f"% {note}" for note in grid.notes)])
+    return "\n".join([*lines, *(f"% {printable(note)}" for note in grid.notes)])
 
 
 def _latex_row(cells: Sequence[str]) -> str:
@@ -159,5 +190,5 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def _plain(cell: str) -> str:
-    """Without the spaces that line numbers up in a terminal."""
-    return re.sub(r"\s+", " ", cell.strip()).replace("[ ", "[")
+    """Without the spaces that line numbers up in a terminal, and with nothing that a terminal would act upon."""
+    return re.sub(" +", " ", printable(cell).strip()).replace("[ ", "[")

@@ -78,7 +78,8 @@ def _by_class(
             is_one_name = nfc(folder.name) == nfc(by_class[number].name)
             why = " (one name in composed and in decomposed Unicode)" if is_one_name else ""
             raise DataError(
-                f"folders {str(by_class[number])!r} and {str(folder)!r} are the same class{why}; expected one: join them"
+                f"folders {str(by_class[number])!r} and {str(folder)!r} are the same class{why}; "
+                "expected one: join them"
             )
         if number is not None:
             by_class[number] = folder
