@@ -136,6 +136,18 @@ def test_a_copy_beside_the_data_is_not_read_too(tmp_path: Path, revision: str) -
         classification.cifar10(data)
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["test.parquet", "test-0.parquet", "test/0000.parquet", "default/test/0000.parquet", "plain_text/test-0.parquet"]
+    + ["data/cifar10-test-00000-of-00001.parquet", "snapshots/abc/data/test-00000-of-00001.parquet"],
+)
+def test_the_files_may_lie_where_the_hub_and_its_tools_put_them(tmp_path: Path, revision: str, place: str) -> None:
+    file = copy(tmp_path / "copy", PICTURES) / "data" / "test-00000-of-00001.parquet"
+    (tmp_path / "hub" / place).parent.mkdir(parents=True)
+    file.rename(tmp_path / "hub" / place)
+    assert classification.cifar10(tmp_path / "hub").revision == revision
+
+
 def test_a_second_copy_of_a_file_in_the_folder_is_refused(tmp_path: Path) -> None:
     data = copy(tmp_path / "copy", PICTURES)
     shutil.copy(data / "data" / "test-00000-of-00001.parquet", data / "data" / "test-00000-of-00001 (1).parquet")

@@ -109,7 +109,7 @@ def _split(rows: Any, data: HubData, where: str, files: tuple[Path, ...], known:
     ]
     order = None if classes is None or data.has_other_names else tuple(classes)
     is_text = str(getattr(rows.features[data.label], "dtype", "")).endswith("string")
-    is_guessed = classes is None and not is_text and not data.has_other_names
+    is_guessed = classes is None and not is_text
     note = f"{where!r} does not name its classes: its labels are taken for numbers in the published order"
     return Split(pictures, order, files, (note,) if is_guessed else ())
 
