@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import layouts_on_disk as layouts
-from compbench.tasks import classification
+from compbench.tasks import classification, prompt_files
 from compbench.types import DataError
 from tests.test_winoground import ROWS, read, write_parquet
 
@@ -68,6 +68,23 @@ def test_pictures_are_read_whoever_wrote_the_column(tmp_path: Path, revision: st
     task = classification.cifar10(copy(tmp_path / "copy", pictures))
     assert task.revision == revision
     assert any("does not name its classes" in note for note in task.notes)
+
+
+def test_rows_that_share_the_name_of_a_file_are_known_by_their_numbers(tmp_path: Path) -> None:
+    names = [f"{n}.png" for n in range(101)]
+    food = list(prompt_files.shipped("food101").names)
+    values = [{"bytes": PICTURES[n % 10], "path": "image.png"} for n in range(202)]
+    (tmp_path / "data").mkdir()
+    table = pa.table({"image": values, "label": [n % 101 for n in range(202)]})
+    pq.write_table(table, tmp_path / "data" / "validation-00000-of-00001.parquet")
+    task = classification.food101(tmp_path)
+    assert len({each.id for each in task.examples}) == 202
+    assert f"test/{food[0]}/000000" in {each.id for each in task.examples}
+    own = [{"bytes": PICTURES[n % 10], "path": names[n]} for n in range(101)]
+    pq.write_table(
+        pa.table({"image": own, "label": list(range(101))}), tmp_path / "data" / "validation-00000-of-00001.parquet"
+    )
+    assert f"test/{food[0]}/0.png" in {each.id for each in classification.food101(tmp_path).examples}
 
 
 def test_a_column_of_paths_is_named_as_such(tmp_path: Path) -> None:
@@ -138,8 +155,15 @@ def test_a_copy_beside_the_data_is_not_read_too(tmp_path: Path, revision: str) -
 
 @pytest.mark.parametrize(
     "place",
-    ["test.parquet", "test-0.parquet", "test/0000.parquet", "default/test/0000.parquet", "plain_text/test-0.parquet"]
-    + ["data/cifar10-test-00000-of-00001.parquet", "snapshots/abc/data/test-00000-of-00001.parquet"],
+    [
+        "test.parquet",
+        "test-0.parquet",
+        "test/0000.parquet",
+        "default/test/0000.parquet",
+        "plain_text/test-0.parquet",
+        "data/cifar10-test-00000-of-00001.parquet",
+        "snapshots/abc/data/test-00000-of-00001.parquet",
+    ],
 )
 def test_the_files_may_lie_where_the_hub_and_its_tools_put_them(tmp_path: Path, revision: str, place: str) -> None:
     file = copy(tmp_path / "copy", PICTURES) / "data" / "test-00000-of-00001.parquet"

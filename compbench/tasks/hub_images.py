@@ -97,6 +97,8 @@ def _split(rows: Any, data: HubData, where: str, files: tuple[Path, ...], known:
     classes = getattr(rows.features[data.label], "names", None)
     labels = _labels(rows.data.column(data.label).to_pylist(), data.label, where, known)
     names = [None] * len(labels) if data.is_numbered else _file_names(rows, data.image)
+    if len(set(zip(names, labels, strict=True))) < len(labels):  # they do not tell the pictures of a class apart
+        names = [None] * len(labels)
     if labels and classes and not 0 <= min(labels) <= max(labels) < len(classes):
         row = next(n for n, label in enumerate(labels) if not 0 <= label < len(classes))
         raise DataError(
