@@ -43,14 +43,13 @@ def with_digests(examples: Sequence[Example], origin: Sequence[str]) -> tuple[Ex
 def file_stamp(path: Path) -> str:
     """Path, size, times of change and number of the file behind all links: no way of replacing it keeps all of them.
 
-    Waits until a later change must get a later time: up to two seconds after a change, where times are whole seconds.
+    That there is none, where it cannot be looked at: whoever reads it says so. Waits until a later change must get a later time: up to two seconds after a change, where times are whole seconds.
     """
     try:
         path = path.resolve(strict=True)
         status = path.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads back to itself
-        why = getattr(error, "strerror", None) or error
-        raise DataError(f"{str(path)!r} cannot be read ({why}); copy or fetch it again") from error
+    except (OSError, RuntimeError):  # RuntimeError: a link that leads back to itself, before Python 3.13
+        return f"{path} is not there"
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{str(path)!r} is not a file; expected one that can be read")
     _let_the_clock_move_on(status.st_ctime_ns)
