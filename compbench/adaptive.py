@@ -1,7 +1,7 @@
 """An adaptive schedule as a run stores it: all that decides which errors are measured, and how they are read.
 
-`racing` stops a comparison when its sign is certain; `paper` is the published staged pruning. Either is part of a
-run's identity, for another one measures other errors.
+`racing` stops a comparison when its sign is decided at a risk; `paper` is the published staged pruning. Either is part
+of a run's identity, for another one measures other errors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Adaptive:
     n_draws: int
     target: str = "native"
     reduction: str = "mse"
-    risk: float = 0.05  # of an outcome to differ from the full budget's
+    risk: float = 0.05  # of an outcome to differ from the full budget's, as far as the bound holds
     bound: str = "asymptotic"  # or anytime, which is valid whatever the errors are like if none is beyond the limit
     limit: float | None = None  # anytime: the largest difference of two errors under one draw
     outcomes: tuple[str, ...] = OUTCOMES  # that are raced for, of a matching task

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,7 +115,8 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     store = Store(request.runs, say=say)
     identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
     unpinned = RunKey(task.name, task.revision, label, None, identity)
-    source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say)
+    files: Sequence[str] = getattr(spec, "files", ())
+    source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say, files)
     limit, images_per_class, ids = _selected(task, request, say)
     key = dataclasses.replace(unpinned, weights=weights)
     described = _described(label, spec, wanted)
@@ -270,13 +271,13 @@ def _check_text(text: str, what: str) -> None:
 
 
 def _resolved(
-    source: Source | None, stored: Run | None, request: Request, say: Callable[[str], None]
+    source: Source | None, stored: Run | None, request: Request, say: Callable[[str], None], files: Sequence[str]
 ) -> tuple[Source | None, str | None]:
     """The source at a commit and the word for its weights: those of `stored` where a run is to be continued."""
     if source is None:
         return None, None
     if stored is None or request.refresh:
-        return hub.resolve(source, is_offline=request.is_offline, say=say)
+        return hub.resolve(source, is_offline=request.is_offline, say=say, files=files)
     weights = str(stored.key.weights)
     commit = weights.rpartition("@")[2]
     newest = None if request.is_offline else _newest(source)
@@ -285,7 +286,8 @@ def _resolved(
             f"{source.repo} has moved on to {newest[:12]}; this run goes on at {commit[:12]} "
             "(--refresh takes the new one)"
         )
-    return dataclasses.replace(source, revision=commit), weights
+    branch = (source.revision or "main") if newest == commit else None
+    return dataclasses.replace(source, revision=commit, branch=branch), weights
 
 
 def _newest(source: Source) -> str | None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
+from compbench import hub
 from compbench.asked import Asked, check_is_here, check_where
 from compbench.plugins import blamed
 from compbench.reporter import Reporter
@@ -37,6 +38,7 @@ class Builder:
         )
         self._last: tuple[ModelSpec, Source | None, Scorer] | None = None
         self._kept: dict[Hashable, Any] = {}
+        self._said: set[str] = set()  # what is said to be loading
 
     def scorer(self, asked: Asked) -> Scorer:
         """The scorer of what is asked, its weights loaded."""
@@ -44,6 +46,7 @@ class Builder:
             self._last = None  # before the next is loaded: two may not fit
             if self.is_offline:
                 check_is_here(asked)
+            self._say_what_is_loaded(asked)
             with blamed(asked.spec, "while it was built"):
                 self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
         return self._last[2]
@@ -56,10 +59,18 @@ class Builder:
         """Free the memory for another model."""
         self._last = None
         self._kept.clear()
+        self._said.clear()
         gc.collect()
         torch: Any = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+    def _say_what_is_loaded(self, asked: Asked) -> None:
+        """Once for all tasks of a model: it takes a minute and more where the weights are large."""
+        if asked.source is None or asked.label in self._said:
+            return
+        self._said.add(asked.label)
+        self.reporter.say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
 
     def _keep(self, key: Hashable, make: Callable[[], Made]) -> Made:
         if key not in self._kept:

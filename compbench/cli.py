@@ -320,7 +320,13 @@ def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) ->
 @click.option("--model", "-m", "models", multiple=True, help="Only these of the table's models.")
 @click.option("--task", "-t", "tasks", multiple=True, help="Only these of its data sets.")
 @click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o sd2.schedule=racing.")
-@click.option("--data", type=flags.PATH, metavar="DIR", help="A folder with one folder for each task that is at hand.")
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    metavar="[TASK=]DIR",
+    help="A folder with one folder for each task that is at hand; or the folder of one task (repeatable).",
+)
 @click.option("--limit", "-L", type=click.IntRange(1), help="So many images of each data set.")
 @click.option("--images-per-class", type=click.IntRange(1), metavar="N", help="So many images of each class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
@@ -338,11 +344,13 @@ def reproduce(
     quiet: bool,
     style: str,
     output: Path | None,
+    data: Sequence[str],
     **settings: Any,
 ) -> int:
     """Run a table of Li et al. (ICCV 2023) and print the paper's numbers beside ours, with intervals and differences.
 
-    By default on a seeded subset of each data set that fits a night on one GPU. A cell that cannot be run says why.
+    By default each row is measured on a seeded subset that fits a night on one GPU, or on all images where that is
+    cheap. A cell that cannot be run says why.
 
     \b
     compbench reproduce table2
@@ -350,17 +358,20 @@ def reproduce(
     """
     from compbench import jobs, listing, progress
     from compbench import reproduce as paper
+    from compbench_analysis.paper import to_text
 
     reporter = progress.for_stderr(is_quiet=quiet)
-    asked = paper.asked_for(table, models, tasks, options, jobs.Settings(**settings), reporter)
+    root, folders = paper.data_folders(data)
+    setting = jobs.Settings(data=root, data_folders=folders, **settings)
+    asked = paper.asked_for(table, models, tasks, options, setting, reporter)
     if dry_run:
         plans, failures = paper.planned(asked, reporter)
         _print(listing.plans(plans, style), output)
         for failure in failures:
             say(f"not to be told: {failure}")
         return FAILED if failures else DONE
-    outcome, grid = paper.reproduce(asked, reporter)
-    _print(render([grid], style), output)
+    outcome, reasons = paper.reproduce(asked, reporter)
+    _print(to_text(table, outcome.runs, style, reasons), output)
     return FAILED if outcome.failures else DONE
 
 

@@ -157,9 +157,8 @@ class Contents:
         """
         columns, without = self._columns_of(rule), rule.unconditional
         for chunk, by_column, _ in self._errors(ids, n_draws, columns, unconditional=without):
-            errors = by_column[columns[0]]
-            for name in columns[1:]:
-                errors = errors.astype(np.float64) + by_column[name]
+            is_stored = rule.reduction == rule.reductions[0]  # as it is: float32 takes half the memory
+            errors = by_column[columns[0]] if is_stored else rule.of_stored([by_column[name] for name in columns])
             matches = np.stack([self.matches[each] for each in chunk])
             if without:
                 yield ErrorTable(tuple(chunk), errors[:, :, :-1], matches, errors[:, :, -1])
@@ -335,14 +334,14 @@ class Contents:
         for chunk, errors, measured in self._errors(ids, adaptive.n_draws, self._columns_of(adaptive.rule)):
             for n, each in enumerate(chunk):
                 policy = adaptive.policy(each, self.matches[each], draws, self.classes)
-                whole = np.sum([its[n].astype(np.float64) for its in errors.values()], axis=0)
+                whole = adaptive.rule.of_stored([its[n] for its in errors.values()])
                 yield each, policy, (whole, measured[n])
 
     def _check(self, rule: Rule, adaptive: Adaptive) -> None:
         if rule != adaptive.rule:
             raise UsageError(
                 f"run {str(self.folder)!r} stopped measuring where its own rule ({adaptive.rule.target}, "
-                f"{adaptive.rule.n_draws} draws) was certain and cannot be read by another; run it with schedule=full"
+                f"{adaptive.rule.n_draws} draws) had decided and cannot be read by another; run it with schedule=full"
             )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:

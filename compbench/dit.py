@@ -55,10 +55,14 @@ class DiT(ModelSpec):
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
     )
     schedule: Literal["full", "racing"] = field(
-        default="full", metadata={"help": "racing: classes are dropped once they have certainly lost"}
+        default="full", metadata={"help": "racing: classes are dropped once they are found to have lost, at `risk`"}
     )
     risk: float = field(
-        default=0.05, metadata={"help": "racing: at most how probably a prediction differs from the full budget's"}
+        default=0.05,
+        metadata={
+            "help": "racing: how probably a prediction may differ from the full budget's; kept approximately, where "
+            "errors have no rare, large, one-sided differences"
+        },
     )
     folder: Path | None = field(
         default=None, metadata={"help": "a local copy in the layout of diffusers' DiTPipeline, in place of the hub's"}
@@ -99,7 +103,7 @@ class DiT(ModelSpec):
 
     def source(self) -> Source | None:
         if self.folder is None and not self.is_local:
-            return Source(self.repo, self.revision)
+            return Source(self.repo, self.revision, instead="a local copy with -o folder=PATH")
         folder = Path(self.folder or self.repo).expanduser()
         if not (folder / "transformer").is_dir():
             hint = "; `python -m compbench.tiny.train_dit` trains it" if self.folder is None else ""
@@ -134,7 +138,9 @@ class DiT(ModelSpec):
         settled = self.for_task(None)
         assert source is not None  # every DiT has weights
         return dit.classifier(
-            dit.load(dit.fetch_folder(source, self.files, runtime.is_offline, self.name), self.name, runtime.say),
+            dit.load(
+                dit.fetch_folder(source, self.files, runtime.is_offline, self.name, runtime.say), self.name, runtime.say
+            ),
             label_space=self.label_space,
             protocol=settled.protocol,
             seed=settled.seed or 0,

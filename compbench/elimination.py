@@ -1,4 +1,4 @@
-"""Successive elimination: a caption is out when it certainly has a higher error than the best one so far.
+"""Successive elimination: a caption is out when it is found to have a higher error than the best one so far.
 
 For one image and captions of k classes. The race ends when all captions left are of one class; most are out after a
 few draws. Prompts of one class do not compete.
@@ -58,10 +58,12 @@ _NO_DUELS = _Duels(-1, 0, *np.zeros((3, 0, 0), np.int64))
 
 @dataclass(frozen=True, eq=False)
 class Elimination:
-    """The class predicted differs from the full bank's with probability `risk` at most.
+    """The class predicted differs from the full bank's with probability `risk` at most, as far as the bound does.
 
-    The best caption can only be put out by one of another class that is found better: each at `risk` over their
-    number. If classes are left when the bank is exhausted, the lowest mean wins, and of equal ones the first.
+    `Anytime` keeps its level with a true limit; `Asymptotic` about does where the differences have no rare, large,
+    one-sided part, and does not where they have. The best caption can only be put out by one of another class that is
+    found better: each at `risk` over their number. If classes are left when the bank is exhausted, the lowest mean
+    wins, and of equal ones the first.
     """
 
     matches: Bools  # [1, C]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from compbench import disk
+from compbench import disk, hub
 from compbench.asked import Asked, Request, settle
 from compbench.store import Run
 from compbench.types import Bools, Example, Floats, ModelSpec, Runtime, Task, UsageError
@@ -69,6 +69,8 @@ def explain(
     if not 1 <= n_draws <= len(bank.alpha):
         raise UsageError(f"{n_draws} draws were asked for; expected 1 to {len(bank.alpha)}, the bank of this run")
     weights = rule.weights(bank)[:n_draws]
+    if asked.source is not None:
+        say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
     scorer: Any = asked.spec.build(asked.source, Runtime(device, batch_size, is_offline, say))
     classifier: DiffusionClassifier = scorer
     pictures = [example.images[i].decode() for i, _, _ in choices]
@@ -77,11 +79,12 @@ def explain(
             classifier,
             picture,
             (example.captions[caption], example.captions[other]),
+            of=(example.id, image),
             weights=weights,
             reduction=rule.reduction,
             batch_size=batch_size,
         )
-        for picture, (_, caption, other) in zip(pictures, choices, strict=True)
+        for picture, (image, caption, other) in zip(pictures, choices, strict=True)
     ]
     made = Explanation(example_id, choices, np.stack(maps), n_draws, _path(run, example_id))
     _store(made, run, example, [seen(classifier, picture) for picture in pictures])

@@ -26,6 +26,7 @@ from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run, Store
 from compbench.types import (
+    DataError,
     DrawTable,
     Example,
     Measurement,
@@ -35,6 +36,7 @@ from compbench.types import (
     ScoreMatrix,
     Scorer,
     Task,
+    UsageError,
 )
 
 __all__ = [
@@ -116,7 +118,11 @@ def finish(asked: Asked, builder: Builder) -> Finished:
     if asked.is_settled(stored):
         return Finished(read, asked, "found")
     with stored.locked(asked.shard):
-        return Finished(read, asked, "completed" if _measure(asked, stored, builder) else "shared")
+        try:
+            return Finished(read, asked, "completed" if _measure(asked, stored, builder) else "shared")
+        except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
+            stored.discard(asked.shard)
+            raise
 
 
 def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:

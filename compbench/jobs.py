@@ -31,7 +31,8 @@ class Settings:
     """What is the same for all jobs of a command."""
 
     data: Path | None = None
-    data_root: Path | None = None  # a folder with one folder a task
+    data_root: Path | None = None  # a folder with one folder for each task
+    data_folders: Mapping[str, Path] = field(default_factory=dict[str, Path])  # of single tasks; they go before it
     prompts: Sequence[Path] = ()
     limit: int | None = None
     images_per_class: int | None = None
@@ -53,7 +54,7 @@ class Settings:
             task,
             job.model,
             job.options,
-            limit=self.limit,
+            limit=self.limit if job.limit is None else job.limit,
             seed=self.seed,
             dtype=self.dtype,
             runs=self.runs,
@@ -66,6 +67,8 @@ class Settings:
 
     def data_of(self, task: str) -> Path | None:
         """The local copy of a task's data, where one is named or lies under the root."""
+        if task in self.data_folders:
+            return self.data_folders[task]
         if self.data_root is None:
             return self.data
         return self.data_root / task if (self.data_root / task).exists() else None
@@ -84,6 +87,7 @@ class Job:
     task: str
     model: str
     options: Mapping[str, str]
+    limit: int | None = None  # its own, where it has one
 
     def __str__(self) -> str:
         return f"{self.task} · {self.model}"

@@ -86,7 +86,9 @@ def load_model(
         )
     source = spec.source()
     if source is not None:
-        source, _ = hub.resolve(source, is_offline=is_offline, say=say)
+        files: Sequence[str] = getattr(spec, "files", ())
+        source, _ = hub.resolve(source, is_offline=is_offline, say=say, files=files)
+        say(hub.loading(label, source, files))
     with blamed(spec, "while it was built"):
         scorer = spec.build(source, Runtime(device, batch_size, is_offline, say))
     return LoadedModel(label, scorer, spec.view())

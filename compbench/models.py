@@ -41,6 +41,8 @@ _PAPER_TASKS = ("winoground", *SCHEDULES, "imagenet-v2", "imagenet-a")
 _STAGED_TASKS = _PAPER_TASKS[1:]
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+# in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
+_NOISES = {"antithetic": "antithetic-2"}
 _FIXED = {"option": False}
 
 
@@ -51,6 +53,8 @@ class StableDiffusion(ModelSpec):
     `auto` depends on the task and never on the device: on winoground and the paper's data sets the protocol is the
     published one (1000 draws, float16, centre crop, error in eps; staged pruning and its loss on the data sets),
     elsewhere compbench's own (100 draws, bfloat16, whole picture, error in what the network was trained to predict).
+    The noise is that of the published Winoground run on the data sets too, where the official code draws fresh noise
+    for each picture: noise=per-image.
     """
 
     name: str = field(default="stable-diffusion", metadata=_FIXED)
@@ -81,22 +85,37 @@ class StableDiffusion(ModelSpec):
         default="auto",
         metadata={"help": "of the network; schedule, noise and errors are float32 but in published-fp16"},
     )
-    loss: Literal["auto", "l2", "l1"] = field(
-        default="auto", metadata={"help": "squared or absolute error; with l1 both are stored"}
+    loss: Literal["auto", "l2", "l1", "norm"] = field(
+        default="auto",
+        metadata={"help": "squared error, absolute error (both are then stored), or the root of each squared error"},
     )
-    noise: Literal["independent", "antithetic"] = field(
+    noise: Literal["independent", "antithetic", "per-image"] = field(
         default="independent",
-        metadata={"help": "antithetic: draws in pairs of opposite noise, which scatter less; protocol compbench"},
+        metadata={
+            "help": "independent: one noise per draw, shared by all images; antithetic: the same in pairs of opposite "
+            "noise, which scatter less (protocol compbench); per-image: each image has noise of its own, as in the "
+            "published runs on classes"
+        },
     )
     schedule: Literal["auto", "full", "paper", "racing"] = field(
         default="auto",
-        metadata={"help": "full: every draw; paper: the published pruning; racing: until each outcome is certain"},
+        metadata={
+            "help": "full: every draw; paper: the published pruning; racing: until each outcome is decided at `risk`"
+        },
     )
     risk: float = field(
-        default=0.05, metadata={"help": "racing: at most how probably an outcome differs from the full budget's"}
+        default=0.05,
+        metadata={
+            "help": "racing: how probably an outcome may differ from the full budget's; kept approximately by "
+            "bound=asymptotic, where errors have no rare, large, one-sided differences, and always by bound=anytime"
+        },
     )
     bound: Literal["asymptotic", "anytime"] = field(
-        default="asymptotic", metadata={"help": "racing: anytime holds whatever the errors are like, given `limit`"}
+        default="asymptotic",
+        metadata={
+            "help": "racing: asymptotic is a studentised test, which rare, large, one-sided differences deceive; "
+            "anytime keeps `risk` whatever the errors are like, if `limit` is true"
+        },
     )
     limit: float | None = field(
         default=None, metadata={"help": "bound=anytime: the largest difference of two errors under one draw"}
@@ -170,7 +189,7 @@ class StableDiffusion(ModelSpec):
     @property
     def view_reduction(self) -> str:
         """The one that scores are made of."""
-        return "l1" if self.loss == "l1" else "mse"
+        return "mse" if self.loss in ("auto", "l2") else self.loss
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -248,7 +267,7 @@ class StableDiffusion(ModelSpec):
             return None
         if self.folder is not None or self.is_local:
             return self._local_source(Path(self.folder or self.repo).expanduser())
-        return Source(self.repo, self.revision)
+        return Source(self.repo, self.revision, instead="a local copy with -o folder=PATH")
 
     def _local_source(self, folder: Path) -> Source:
         """UsageError, before torch is imported, where no pipeline is."""
@@ -267,7 +286,7 @@ class StableDiffusion(ModelSpec):
         if settled.loss == "l1":
             identity["reductions"] = list(settled.reductions)
         if settled.noise != "independent":
-            identity["noise"] = settled.noise
+            identity["noise"] = _NOISES.get(settled.noise, settled.noise)
         if settled.schedule != "full":
             identity["schedule"] = settled._adaptive().to_json()
         return identity | ({"weights": settled.weights} if settled.weights else {})
@@ -277,7 +296,7 @@ class StableDiffusion(ModelSpec):
         view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.rule}
         return (
             view
-            | ({"reduction": settled.view_reduction} if settled.loss == "l1" else {})
+            | ({"reduction": settled.view_reduction} if settled.view_reduction != "mse" else {})
             | ({"unconditional": True} if settled.unconditional else {})
         )
 
@@ -288,7 +307,7 @@ class StableDiffusion(ModelSpec):
         if source is None:
             components = pipelines.components_of(self.pipeline)
         else:
-            folder = pipelines.fetch_folder(source, self.files, runtime.is_offline, self.name)
+            folder = pipelines.fetch_folder(source, self.files, runtime.is_offline, self.name, runtime.say)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
             components = runtime.kept(key, lambda: pipelines.load_components(folder))

@@ -52,7 +52,7 @@ def _learned(run: Run, race: Adaptive) -> tuple[float, ...]:
     units = draws.timesteps[: race.n_draws].reshape(-1, race.together).mean(-1)
     of_unit = strata(units, seed=0, example_id="", n_strata=race.n_strata).of_draw
     weights = race.rule.weights(draws)[: race.n_draws]
-    tables = list(run.error_tables(race.n_draws))
+    tables = list(run.error_tables(race.n_draws, race.rule))
     shapes = {table.errors.shape[1:] for table in tables}
     if len(shapes) > 1:
         raise UsageError(f"the pilot {str(run.path)!r} has examples of {len(shapes)} shapes; expected one")

@@ -24,7 +24,7 @@ __all__ = [
     "Policy",
     "Unfinished",
     "Verdict",
-    "at_most_changed",
+    "allowed_changed",
     "checked_risk",
     "expected_changed",
     "full_scores",
@@ -65,7 +65,7 @@ class Verdict:
     """What is concluded of one example, and how surely."""
 
     bound: str  # exact, asymptotic, anytime, or staged for the published schedule, which bounds nothing
-    risk: float  # at most how probable it was, before the first draw, that an outcome would differ from the full bank's
+    risk: float  # that was taken, before the first draw, of an outcome that differs from the full bank's; see `bound`
     n_draws: Ints  # [I, C], draws of each pair that count
     n_bank: int
     outcomes: Mapping[str, Outcome] = field(default_factory=dict[str, Outcome])  # of matching: those asked for
@@ -128,10 +128,12 @@ def expected_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
     return sum(each.outcomes[outcome].doubt for each in verdicts if outcome in each.outcomes)
 
 
-def at_most_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
-    """What the expected number of a table's outcomes that differ from the full bank's cannot exceed.
+def allowed_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
+    """The sum of the risks taken: how many of a table's outcomes may differ from the full bank's, on average.
 
-    The sum of the risks taken. One that ended exact counts too: that it would was not known when the risk was taken.
+    As far as the bound holds, no more do: always for `anytime` with a true limit, about so for `asymptotic`
+    where the differences have no rare, large, one-sided part. An outcome that ended exact counts too: that it would was
+    not known when the risk was taken.
     """
     return sum(each.risk for each in verdicts if outcome in each.outcomes)
 

@@ -5,6 +5,7 @@ Both are Reporters of the harness. Counts are of this run's remaining work; the 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 def for_stderr(*, is_quiet: bool = False, shard: Shard | None = None) -> Reporter:
     """The reporter that fits where stderr goes; several processes, each a shard, write lines that name theirs."""
     if is_quiet:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when huggingface_hub is imported
         return SilentReporter()
     if shard is not None and sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
         return LineReporter(sys.stderr, prefix=f"shard {shard}: ")

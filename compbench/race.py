@@ -24,8 +24,8 @@ BOUNDS = ("asymptotic", "anytime")
 class Race:
     """What is asked, at what risk, by which bound, in what order of draws."""
 
-    risk: float = 0.05  # for each outcome, how probable at most it may be that the full budget says otherwise
-    bound: str = "asymptotic"
+    risk: float = 0.05  # for each outcome, how probable it may be that the full budget says otherwise, if `bound` holds
+    bound: str = "asymptotic"  # holds where the differences have no rare, large, one-sided part; anytime: always
     limit: float | None = None  # of anytime: what no difference of two weighted errors exceeds in a single draw
     n_strata: int = N_STRATA
     allocation: tuple[float, ...] | None = None  # from a frozen pilot: `compbench.strata.allocation_from`

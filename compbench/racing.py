@@ -1,6 +1,6 @@
-"""Racing: an example's pairs are measured until the sign of every comparison that still matters is certain.
+"""Racing: an example's pairs are measured until the sign of every comparison that still matters is decided at a risk.
 
-A comparison matters while it is undecided and an outcome hangs on it: one caption that certainly loses settles text,
+A comparison matters while it is undecided and an outcome hangs on it: one caption that is found to lose settles text,
 and its other comparisons are dropped. A race is run anew from the first draw whenever it is asked for, on prefixes of
 the example's own order, so that it does not matter how its draws came in.
 """
@@ -41,11 +41,13 @@ class _Race:
 
 @dataclass(frozen=True, eq=False)
 class Racing:
-    """Each outcome differs from the full bank's with probability `risk` at most.
+    """Each outcome differs from the full bank's with probability `risk` at most, as far as the bound keeps its levels.
 
-    A comparison is found positive at level `risk`: an outcome that is wrong has one that is not, and is called right
-    only if that one is found positive too. It is found negative at `risk` / m, for an outcome that is right is called
-    wrong if one of its m comparisons is. What the bank's last draw decides is exact; there a tie is wrong.
+    `Anytime` does with a true limit; `Asymptotic` about does where the differences have no rare, large, one-sided part,
+    and does not where they have. A comparison is found positive at level `risk`: an outcome that is wrong has one that
+    is not, and is called right only if that one is found positive too. It is found negative at `risk` / m, for an
+    outcome that is right is called wrong if one of its m comparisons is. What the bank's last draw decides is exact;
+    there a tie is wrong.
     """
 
     matches: Bools  # [I, C]

@@ -7,7 +7,7 @@ stored in one target are errors in every target after a weight per draw.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from compbench.types import DrawTable, Floats, Measurement, ScoreMatrix, UsageError
 
-__all__ = ["TARGETS", "Rule", "errors_of", "n_known", "score", "scores_under"]
+__all__ = ["NORM", "TARGETS", "Rule", "errors_of", "n_known", "score", "scores_under"]
 
 # what multiplies an error in v to give the error in the named target
 _FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
@@ -24,6 +24,7 @@ _FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
     "x0": lambda draws: draws.sigma.astype(np.float64) ** 2,
 }
 TARGETS = ("native", *_FROM_V)
+NORM = "norm"  # the square root of a stored squared error: no error of its own is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,13 @@ class Rule:
     """How stored errors become scores: the target whose error is averaged, over the first `n_draws` draws.
 
     `native` is the target that the network was trained to predict; `eps` is the paper's. `reduction` names how a
-    residual became a number, or several joined by + for their sum. `unconditional` compares the captions' images by
-    what a caption brings them: the error without a caption minus the error with it (Krojer et al., "Are Diffusion
-    Models Vision-And-Language Reasoners?", NeurIPS 2023).
+    residual became a number, or several joined by + for their sum: mse (squared), l1, vlb, or norm, the root of each
+    draw's squared error. A stored squared error is a mean over the elements of the residual, so its root is the
+    residual's L2 norm over the root of their number, which is the same for all pairs of a model and decides nothing.
+
+    `unconditional` compares the images of a caption by what the caption brings them: the error without a caption minus
+    the error with it. With norm that is DiffusionITM's rule (Krojer et al., "Are Diffusion Models Vision-And-Language
+    Reasoners?", NeurIPS 2023), whose text score has the norm too; of squared errors it is our own variant.
     """
 
     target: str = "native"
@@ -59,15 +64,21 @@ class Rule:
 
     @property
     def reductions(self) -> tuple[str, ...]:
-        """The names of what is summed."""
-        return tuple(self.reduction.split("+"))
+        """The names of the stored errors that are read."""
+        return tuple("mse" if name == NORM else name for name in self.reduction.split("+"))
+
+    def of_stored(self, stored: Sequence[Floats]) -> Floats:
+        """The errors that are averaged, float64, from those stored under the names in `reductions`."""
+        named = zip(self.reduction.split("+"), stored, strict=True)
+        wide = ((name, each.astype(np.float64)) for name, each in named)
+        return sum(np.sqrt(each) if name == NORM else each for name, each in wide)  # pyright: ignore[reportReturnType]
 
     def weights(self, draws: DrawTable) -> Floats:
         """[D] float64, what each draw's stored error is multiplied by."""
         if self.target == "native":
             return np.ones(len(draws.alpha))
         squared = _FROM_V[self.target](draws) / _FROM_V[draws.target](draws)
-        return np.sqrt(squared) if self.reduction == "l1" else squared
+        return np.sqrt(squared) if self.reduction in ("l1", NORM) else squared
 
 
 def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix:
@@ -91,16 +102,14 @@ def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix
         raise ValueError(f"example {measurement.example_id!r} was not measured without a caption")
     if not measurement.has_unconditional[:, kept].all():
         raise ValueError(f"example {measurement.example_id!r} was not measured without a caption on every draw")
-    without = (measurement.unconditional[:, kept].astype(np.float64) * weights).mean(-1)  # [I]
+    without = (rule.of_stored([measurement.unconditional[:, kept]]) * weights).mean(-1)  # [I]
     return ScoreMatrix(measurement.example_id, -mean_error, -without)
 
 
 def errors_of(measurement: Measurement, rule: Rule) -> Floats:
     """[I, C, D] float64: the errors that `rule` reads, before its weights."""
-    return sum(
-        (measurement.errors if name == "mse" else measurement.others[name]).astype(np.float64)
-        for name in rule.reductions
-    )  # pyright: ignore[reportReturnType]
+    stored = [measurement.errors if name == "mse" else measurement.others[name] for name in rule.reductions]
+    return rule.of_stored(stored)
 
 
 def n_known(measured: Measurement, rule: Rule) -> int:

@@ -1,8 +1,13 @@
 """Is the mean of a difference over the whole bank positive? Two tests that may be looked at again and again.
 
-Both say for each look at an example's order what sign is certain at a level of risk, over all looks together:
+Both say for each look at an example's order what sign is found at a level of risk, over all looks together:
 `Asymptotic` compares the stratified mean with its standard error, `Anytime` bets on draws of which each is at most a
 stated limit. Neither decides on a difference of 0 throughout.
+
+`Anytime` keeps its risk whatever the differences are, if the limit is true. `Asymptotic` keeps it approximately, and
+only where a prefix shows what the rest is like: a part of the differences that is rare, large and one-sided is mostly
+not in the prefix, and neither mean nor standard error know of it. With 2 % of 1,000 draws one-sided and 20 times as
+large, 55 % of the decisions at risk 0.05 were not those of the whole bank.
 """
 
 from __future__ import annotations
@@ -29,14 +34,14 @@ _PRIOR_SPREAD = 0.01  # variance that the first bet assumes, in squares of the l
 
 
 class Bound(Protocol):
-    """A test that holds over all looks together. `differences` [m, n] are over the first n draws of the order."""
+    """A test for all looks together. `differences` [m, n] are over the first n draws of the order."""
 
     @property
     def name(self) -> str: ...
     @property
     def strata(self) -> Strata: ...
     def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
-        """[m, looks]: 1 where the mean is certainly positive at risk `up`, -1 where negative at risk `down`, else 0.
+        """[m, looks]: 1 where the mean is found positive at risk `up`, -1 where negative at risk `down`, else 0.
 
         The looks are those from number `since` on that lie within n and before the bank's end.
         """
@@ -49,7 +54,10 @@ class Bound(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Asymptotic:
-    """Stratified means against a group-sequential boundary; the risk is spent in proportion to the information."""
+    """Stratified means against a group-sequential boundary; the risk is spent in proportion to the information.
+
+    A studentised test: approximate, and wrong where the differences have a rare, large, one-sided part.
+    """
 
     strata: Strata
     name: str = "asymptotic"

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -305,6 +306,19 @@ class Run:
             rule = self.rule
             is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
             self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
+
+    def discard(self, shard: Shard | None = None) -> None:
+        """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
+
+        The last of several shards does it.
+        """
+        with self.guarded(), disk.writing(self.path):
+            if self.parts() or any(self.path.glob("*/*.parquet")) or is_shared(self.path, shard):
+                return
+            shutil.rmtree(self.path)
+            with suppress(OSError):  # not empty
+                for folder in list(self.path.parents)[:2]:  # of the model, of the task
+                    folder.rmdir()
 
     def leave(self, shard: Shard) -> None:
         """A shard ends while others lack examples: the last to leave says that the run is not whole."""

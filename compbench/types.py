@@ -343,6 +343,8 @@ class Source:
     repo: str  # "org/name", or a path when `is_local`
     revision: str | None = None  # a commit; None: whatever `main` is when a run starts
     is_local: bool = False
+    branch: str | None = field(default=None, compare=False, repr=False)  # that `revision` was looked up from
+    instead: str = field(default="", compare=False, repr=False)  # how a local copy is given, for a message
 
 
 class ModelSpec(Protocol):

@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 import test_curves
+from compbench.engine.draws import balanced_timesteps
 from compbench.metrics import TEXT
 from compbench.rules import scores_under
 from compbench.types import ScoreTable
@@ -20,7 +21,7 @@ from compbench_analysis import curves, paired
 from compbench_analysis.compare import effective
 from compbench_analysis.intervals import Sample, standard_error
 from compbench_analysis.margins import margins
-from compbench_analysis.resampling import half_samples
+from compbench_analysis.resampling import LEAST_UNITS, resamples
 from compbench_analysis.resampling import standard_error as of_draws
 
 pytestmark = pytest.mark.slow
@@ -61,7 +62,7 @@ def test_the_difference_of_two_means_per_class_is_covered(n_classes: int, size: 
 def test_what_other_draws_would_give_is_covered() -> None:
     rng, n_banks, n, n_draws = np.random.default_rng(2), 300, 120, 32
     gaps = rng.normal(0.1, 0.5, (n, 1, 1, 1)) * (1 - np.eye(2))[None, :, :, None]
-    weights = half_samples(np.arange(n_draws), 200, seed=0)
+    weights = resamples(np.arange(n_draws), 200, seed=0)
 
     def shares(scores: np.ndarray) -> np.ndarray:  # [R, N, 2, 2] -> [R]
         flat = scores.reshape(-1, 2, 2)
@@ -117,3 +118,26 @@ def test_the_differences_of_a_run_have_that_interval(tmp_path: Path) -> None:
     its = (errors[:, 0, 1] + errors[:, 1, 0] - errors[:, 0, 0] - errors[:, 1, 1]).mean(-1) / 2
     theirs = stats.ttest_1samp(its, 0).confidence_interval(0.95)
     assert (row["low"], row["high"]) == pytest.approx((theirs.low, theirs.high))
+
+
+@pytest.mark.parametrize("gap", [0.0, -0.05, -0.1])
+def test_as_many_draws_as_are_asked_for_tell_what_others_would_give(gap: float) -> None:
+    """Within a factor of 1.8, under a steep trend and noise that grows with t; with a quarter of them less often."""
+    rng, n = np.random.default_rng(6), 150
+    load, size = rng.normal(size=(n, 2, 3)), rng.uniform(0.3, 1.2, (n, 2, 1))
+
+    def share_within(n_draws: int) -> float:
+        t = np.sort(balanced_timesteps(1000)[:n_draws]) / 1000
+        means, weights = (t**4 + gap) * size, resamples(t, 200, seed=0)
+        values, told = [], []
+        for _ in range(80):
+            shared = (load[..., None] * rng.normal(size=(3, n_draws))).sum(2)
+            errors = means + (0.02 + t) ** 2 * size * (shared + rng.normal(size=(n, 2, n_draws)))
+            values.append(float((errors.mean(-1) > 0).all(1).mean()))
+            told.append(((errors @ weights.T) > 0).all(1).mean(0).std(ddof=1))
+        ratio = np.array(told) / np.std(values, ddof=1)
+        return float(((ratio > 1 / 1.8) & (ratio < 1.8)).mean())
+
+    enough = share_within(LEAST_UNITS)
+    assert enough > 0.85
+    assert share_within(LEAST_UNITS // 4) < enough

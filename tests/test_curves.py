@@ -18,7 +18,7 @@ from compbench.store import Run, RunKey, Store
 from compbench.types import DrawTable, Example, Measurement, ScoreMatrix, Task, UsageError
 from compbench_analysis import curves, tables
 from compbench_analysis.margins import flip_probability, margins
-from compbench_analysis.resampling import balanced_subsets, half_samples, standard_error
+from compbench_analysis.resampling import balanced_subsets, resamples, standard_error
 
 
 def _bank(n_draws: int) -> DrawTable:
@@ -158,9 +158,9 @@ def test_the_standard_error_is_that_of_independent_noise_at_each_timestep() -> N
 
 
 @pytest.mark.parametrize("n_draws", [2, 3, 20, 21])
-def test_half_samples_have_the_variance_of_other_noise(n_draws: int) -> None:
+def test_resamples_have_the_variance_of_other_noise(n_draws: int) -> None:
     timesteps, rng = np.arange(n_draws)[::-1].copy(), np.random.default_rng(0)
-    weights = half_samples(timesteps, 2000, seed=0)
+    weights = resamples(timesteps, 2000, seed=0)
     assert np.allclose(weights.sum(1), 1)
     values = rng.normal(size=(2000, n_draws))
     resampled = (values @ weights.T).var(1).mean()

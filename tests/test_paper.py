@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from compbench.metrics import MATCHING
 from compbench.store import RunKey, Store
 from compbench.types import Example, Image, ScoreMatrix, Task, UsageError
 from compbench_analysis import paper
-from compbench_analysis.render import render
+from compbench_analysis.intervals import wilson
 
 
 @pytest.mark.parametrize("name", paper.TABLES)
@@ -50,16 +53,41 @@ def _run(folder: Path, n_right: int) -> None:
 def test_a_run_stands_beside_the_paper_with_its_difference(tmp_path: Path) -> None:
     _run(tmp_path, 65)
     (run,) = Store(tmp_path).runs()
-    frame = paper.beside("table2", [run]).set_index(["model", "tag"])
+    frame = paper.beside("table2", [run], {("winoground", "clip-vit-l-14"): "no network"}).set_index(["model", "tag"])
     ours = frame.loc[("sd2", "Object")]
     assert (ours["n"], ours["value"]) == (141, 65 / 141)
     assert abs(ours["difference"]) < 0.0005  # 46.1 as printed
-    assert not ours["is_apart"]
-    assert frame.loc[("sd2", "Both"), "is_apart"]  # none of 26 against 80.8 %
+    assert ours["difference_low"] < 0 < ours["difference_high"]
+    assert ours["signature"].startswith("task:winoground@")
+    assert frame.loc[("sd2", "Both"), "difference_high"] < 0  # none of 26 against 80.8 %
     assert frame.loc["clip-vit-l-14"]["value"].isna().all()
-    text = render([paper.grid("table2", [run], {("winoground", "clip-vit-l-14"): "no network"})], "table")
+    assert set(frame.loc["clip-vit-l-14"]["reason"]) == {"no network"}
+    text = paper.to_text("table2", [run], "table", {("winoground", "clip-vit-l-14"): "no network"})
     assert "no network" in text
-    assert "the paper's is outside" in text
+    assert text.count("random chance") == 4
+    assert ours["signature"] in text
+
+
+def test_the_difference_counts_the_papers_sampling_too(tmp_path: Path) -> None:
+    """Newcombe (1998), method 10: 56 of 70 against 48 of 80 is 0.2000 [0.0524, 0.3339]."""
+    (a_low, a_high), (b_low, b_high) = wilson(56, 70), wilson(48, 80)
+    row = {"value": 56 / 70, "low": a_low, "high": a_high, "paper": 48 / 80, "paper_low": b_low, "paper_high": b_high}
+    found = paper.apart(row)
+    assert [round(each, 4) for each in found.values()] == [0.2, 0.0524, 0.3339]
+    alone = paper.apart({**row, "paper_low": float("nan"), "paper_high": float("nan")})
+    assert alone["difference_high"] - alone["difference_low"] < found["difference_high"] - found["difference_low"]
+
+
+def test_csv_and_json_hold_numbers(tmp_path: Path) -> None:
+    _run(tmp_path, 65)
+    (run,) = Store(tmp_path).runs()
+    rows = {(row["model"], row["tag"]): row for row in json.loads(paper.to_text("table2", [run], "json"))}
+    assert rows["sd2", "Object"]["value"] == 65 / 141
+    assert rows["sd2", "Object"]["paper"] == 0.461
+    assert rows["clip-vit-l-14", "Object"]["value"] is None
+    assert rows["clip-vit-l-14", "Object"]["reason"] == "not run"
+    read = list(csv.DictReader(io.StringIO(paper.to_text("table2", [run], "csv"))))
+    assert float(next(row for row in read if row["model"] == "sd2")["n"]) == 141
 
 
 def test_a_table_that_the_paper_does_not_have_is_refused() -> None:

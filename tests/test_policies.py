@@ -13,7 +13,7 @@ from scipy import stats
 from compbench.comparisons import Comparisons
 from compbench.elimination import TOP_1, Elimination
 from compbench.metrics import GROUP, IMAGE, TEXT
-from compbench.policies import Full, Policy, Unfinished, at_most_changed, expected_changed, nested_scores, raced_scores
+from compbench.policies import Full, Policy, Unfinished, allowed_changed, expected_changed, nested_scores, raced_scores
 from compbench.racing import Racing
 from compbench.sequential import Anytime, Asymptotic
 from compbench.strata import N_STRATA, strata
@@ -111,8 +111,8 @@ def test_a_race_differs_from_the_full_budget_no_more_often_than_asked(shape: str
     assert sum(changed.values()) > 0  # or the simulation would be too easy to tell
     for name in names:
         assert stats.binom.sf(changed[name] - 1, n, risk) > 1e-3
-        assert changed[name] <= at_most_changed(verdicts, name) == pytest.approx(risk * n)
-        assert 0 < expected_changed(verdicts, name) < at_most_changed(verdicts, name)
+        assert changed[name] <= allowed_changed(verdicts, name) == pytest.approx(risk * n)
+        assert 0 < expected_changed(verdicts, name) < allowed_changed(verdicts, name)
 
 
 @settings(deadline=None, max_examples=25)
@@ -281,7 +281,7 @@ def test_the_full_policy_wants_all_and_says_what_the_metrics_say() -> None:
     assert measured.all()
     verdict = policy.verdict(errors, measured)
     assert {name: each.is_right for name, each in verdict.outcomes.items()} == read(-errors.mean(-1), TWO)
-    assert (verdict.bound, verdict.risk, at_most_changed([verdict], "text")) == ("exact", 0.0, 0.0)
+    assert (verdict.bound, verdict.risk, allowed_changed([verdict], "text")) == ("exact", 0.0, 0.0)
     measured[0, 0, 3] = False
     with pytest.raises(Unfinished, match="1 of 80"):
         policy.scores(errors, measured)

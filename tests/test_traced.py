@@ -146,7 +146,7 @@ def test_a_run_that_stopped_where_it_was_sure_is_refused_with_what_to_do(tmp_pat
 
 
 def test_the_draws_part_stands_in_a_column_of_its_own_in_every_format(tmp_path: Path) -> None:
-    run, scores = _run(tmp_path, 40), _scores(tmp_path / "clip")
+    run, scores = _run(tmp_path, 40, 32), _scores(tmp_path / "clip")
     expected = curves.monte_carlo(run, n_resamples=400).query("tag == 'overall' and metric == 'text'").iloc[0]
     text = results.to_text([run])
     header, row = (next(line for line in text.splitlines() if line.startswith(each)) for each in ("text sc", "model "))
@@ -158,6 +158,17 @@ def test_the_draws_part_stands_in_a_column_of_its_own_in_every_format(tmp_path: 
     assert rows[-3]["draws_se"] == pytest.approx(expected["draws_se"])
     assert "±draws" not in results.to_text([scores])
     assert "±draws" not in results.to_text([run], draws=False)
+
+
+def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path: Path) -> None:
+    run = _run(tmp_path, 12, 31)
+    text = results.to_text([run])
+    assert "No ±draws for model: from 31 draws the figure could be off by a factor of two" in text
+    assert "-o draws=32 is enough" in text
+    assert "±draws, points" not in text
+    assert all(row["draws_se"] is None for row in json.loads(results.to_text([run], "json")))
+    assert curves.monte_carlo(run, n_resamples=20)["is_unsure"].all()
+    assert not curves.monte_carlo(_run(tmp_path / "enough", 12, 32), n_resamples=20)["is_unsure"].any()
 
 
 def test_a_run_whose_errors_are_not_whole_says_why_it_has_no_draws_part(tmp_path: Path) -> None:

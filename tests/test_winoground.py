@@ -431,4 +431,4 @@ def test_an_interrupted_download_is_not_taken_for_the_data_set(tmp_path: Path) -
     lost.unlink()
     shutil.rmtree(tmp_path / "cache")
     told = run_from_hub(tmp_path, address, is_offline=True)
-    assert "not in the local cache" in told or "found 1 of 2" in told
+    assert "only partly in the local cache (1 file is missing)" in told or "found 1 of 2" in told

@@ -26,6 +26,7 @@ from compbench import rules
 from compbench.frames import predicted
 from compbench.types import Bools, Floats, Ints, Measurement, UsageError
 from compbench_analysis.intervals import wilson
+from compbench_analysis.readings import units_of
 from compbench_analysis.resampling import standard_error
 
 if TYPE_CHECKING:
@@ -290,7 +291,8 @@ def _of_captions(run: Run, measurement: Measurement, verdict: Verdict, of_captio
         is_exact = n_draws == n_draws[winner]
     is_own = of_caption == of_caption[winner]
     n_given_up = max(1, int((~is_own & ~is_exact).sum()))
-    quantile = scipy.stats.t.ppf(1 - (1 - _LEVEL) / 2 / n_given_up, np.maximum(n_draws - 1, 1))
+    n_units = n_draws // (1 if run.adaptive is None else run.adaptive.together)  # an antithetic pair is one
+    quantile = scipy.stats.t.ppf(1 - (1 - _LEVEL) / 2 / n_given_up, np.maximum(n_units - 1, 1))
     half = np.where(is_exact, 0.0, np.where(np.isnan(errors), np.inf, quantile * errors))
     # another prompt of the predicted class says nothing of it: the predicted one is its best
     is_beside = is_own & (np.arange(len(of_caption)) != winner)
@@ -310,7 +312,8 @@ def _of_comparisons(verdict: Verdict) -> tuple[Floats, Floats, Bools]:
 def _of_shared_draws(run: Run, measurement: Measurement, winner: int) -> tuple[Floats, Floats]:
     """(margin, standard error) [C]: how much higher a caption's mean error is than the winner's on the draws of both.
 
-    A stage takes evenly spaced timesteps, so that neighbours tell the variance.
+    A stage takes evenly spaced timesteps, so that neighbours tell the variance; antithetic pairs are units where a
+    stage has both draws of one.
     """
     adaptive, draws = run.adaptive, run.draws()
     assert adaptive is not None  # or there would be no verdict
@@ -325,7 +328,8 @@ def _of_shared_draws(run: Run, measurement: Measurement, winner: int) -> tuple[F
         its = differences[np.ix_(some, pattern)]
         left_out = 1 - pattern.sum() / shared[winner].sum()
         margins[some] = its.mean(-1)
-        errors[some] = standard_error(its, timesteps[pattern]) * math.sqrt(left_out)
+        units = units_of(run, measurement.draws[pattern])
+        errors[some] = standard_error(its, timesteps[pattern], units) * math.sqrt(left_out)
     return margins, errors
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from compbench.rules import NORM
+
 if TYPE_CHECKING:
     from compbench.store import Run
 
@@ -20,6 +22,12 @@ _DIFFUSION_CLASSIFIER = """@inproceedings{li2023diffusion,
   eprint        = {2303.16203},
   archiveprefix = {arXiv}
 }"""
+_DIFFUSION_ITM = """@inproceedings{krojer2023diffusion,
+  title     = {Are Diffusion Models Vision-And-Language Reasoners?},
+  author    = {Krojer, Benno and Poole-Dayan, Elinor and Voleti, Vikram and Pal, Christopher and Reddy, Siva},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2023}
+}"""
 _ENTRY = re.compile(r"^@\w+\{\s*([^,\s]+)", re.MULTILINE)  # its key
 
 
@@ -27,8 +35,9 @@ def citations(run: Run) -> dict[str, str]:
     """The BibTeX entries of a run by key: of its task, its model, the method where errors were measured, compbench."""
     described = [str(run.info[each].get("citation") or "") for each in ("task", "model")]
     method = _DIFFUSION_CLASSIFIER if run.info["view"] else ""
+    has_its_rule = run.rule.reduction == NORM or run.rule.unconditional
     found: dict[str, str] = {}
-    for text in (*described, method, _compbench(str(run.info["compbench"]))):
+    for text in (*described, method, _DIFFUSION_ITM if has_its_rule else "", _compbench(str(run.info["compbench"]))):
         for key, entry in _entries(text).items():
             found.setdefault(key, entry)
     return found

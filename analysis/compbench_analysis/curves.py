@@ -1,7 +1,8 @@
 """What the stored errors of a run say beyond its table: how many draws are enough, which timesteps tell, what is noise.
 
-Every frame is made from the errors alone. Draws are resampled jointly for all examples, since all share one bank: what
-the draws add to a score's uncertainty does not shrink with more examples, and stands apart from their sampling.
+Every frame is made from the errors alone. Draws are resampled jointly for all examples where all share one bank: what
+the draws add to a score's uncertainty does not shrink with more examples then, and stands apart from their sampling.
+Where each image has noise of its own the examples' parts are independent, and it does shrink.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from compbench.rules import NORM
+from compbench.staged import Schedule
 from compbench.types import ErrorTable, Floats, UsageError
-from compbench_analysis import tables
+from compbench_analysis import restaged, tables
 from compbench_analysis.breakdowns import By
 from compbench_analysis.intervals import Sample, interval, standard_error
 from compbench_analysis.judging import Outcomes, Population
-from compbench_analysis.readings import Stored
-from compbench_analysis.resampling import balanced_subsets, half_samples
+from compbench_analysis.readings import Stored, has_own_noise
+from compbench_analysis.resampling import LEAST_UNITS, LEAST_UNITS_OF_OWN_NOISE, balanced_subsets, resamples
 from compbench_analysis.signature import labels
 from compbench_analysis.weightings import Window, weightings
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["by_draws", "by_rule", "by_timestep", "differences", "monte_carlo"]
 
+_MOST_STAGED = 100  # resamples of a staged run, which are dear; a standard deviation over them is known to 7 %
 _Z = 1.959964  # of a normal 95 % interval
 _CELL = ["task", "model", "column", "tag", "metric", "n", "is_small", "chance", "n_total", "is_partial", "run"]
 
@@ -79,8 +83,12 @@ def monte_carlo(
 ) -> pd.DataFrame:
     """`tables.tidy` with what other draws would change: `draws_se`, and `draws_low` to `draws_high` around the value.
 
-    The standard deviation of the cell over joint resamples of the draws (resampling.half_samples), and 1.96 of it to
-    either side, within 0 and 1. `low` to `high` stay what they were: the sampling of examples, at these draws.
+    The standard deviation of the cell over joint resamples of the draws (resampling.resamples), and 1.96 of it to
+    either side, within 0 and 1; of a run with noise of each image's own that of a sum of independent outcomes, each
+    right as often as in its resamples. `low` to `high` stay what they were: the sampling of examples, at these draws;
+    with noise of each image's own that holds what its draws add, for they are sampled with the image. The stages of a
+    run with schedule=paper are gone through again in each resample (restaged.py). `is_unsure` says
+    that the draws are too few to rely on `draws_se` (resampling.LEAST_UNITS), which tables then leave out.
     """
     return _frames(_monte_carlo(run, label, by, rule, n_resamples, seed) for run, label in _labelled(runs))
 
@@ -109,7 +117,7 @@ def _by_draws(
     if unfit := [each for each in counts if not 1 <= each <= n_all]:
         raise UsageError(f"{unfit[0]} draws were asked for; expected 1 to {n_all}, which run {str(run.path)!r} holds")
     prefixes = np.stack([(np.arange(n_all) < each) / each for each in counts])
-    subsets = [balanced_subsets(stored.draws.timesteps, each, n_subsets, seed) for each in counts]
+    subsets = [balanced_subsets(stored.draws.timesteps, each, n_subsets, seed, stored.units) for each in counts]
     for row, members in _read(stored, label, by, np.concatenate([prefixes, *subsets])):
         share = members.shares()
         spread = share[len(counts) :].reshape(len(counts), n_subsets)
@@ -168,12 +176,22 @@ def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
 def _monte_carlo(
     run: Run, label: str, by: By, rule: Rule | None, n_resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    stored = Stored(run, rule)
-    for row, members in _read(stored, label, by, half_samples(stored.draws.timesteps, n_resamples, seed)):
-        se, value = float(members.shares().std(ddof=1)), row["value"]
+    is_own = has_own_noise(run)
+    least = LEAST_UNITS_OF_OWN_NOISE if is_own else LEAST_UNITS
+    if run.adaptive is not None and run.adaptive.kind == "paper":
+        n_draws = n_units = sum(map(len, Schedule(run.adaptive.to_keep, run.adaptive.n_samples).stages()))
+        rows = _cells(run, label, by, rule, restaged.outcomes(run, min(n_resamples, _MOST_STAGED), seed))
+    else:
+        stored = Stored(run, rule)
+        n_draws, n_units = stored.n_draws, stored.n_units
+        rows = _read(stored, label, by, resamples(stored.draws.timesteps, n_resamples, seed, stored.units))
+    for row, members in rows:
+        se, value = members.scatter(is_independent=is_own), row["value"]
         yield {
             **row,
-            "n_draws": stored.n_draws,
+            "n_draws": n_draws,
+            "n_units": n_units,
+            "is_unsure": n_units < least,
             "draws_se": se,
             "draws_low": max(0.0, value - _Z * se),
             "draws_high": min(1.0, value + _Z * se),
@@ -195,8 +213,9 @@ def _by_rule(
 
 
 def _reductions(run: Run, view: Rule) -> list[str]:
-    """What the run stores, the one that it is read by first; a sum of several where it is read by that."""
-    return list(dict.fromkeys([view.reduction, *run.reductions()]))
+    """What the run stores and the root of its squared errors, the one that it is read by first."""
+    stored = run.reductions()
+    return list(dict.fromkeys([view.reduction, *stored, *([NORM] if "mse" in stored else [])]))
 
 
 def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:
@@ -226,6 +245,13 @@ class _Members:
         is_right = self.outcomes.matrix(self.ids)  # [n, R], too large to copy as floats where R is
         return self.sample.weights @ is_right if self.sample.is_weighted else is_right.mean(0)
 
+    def scatter(self, *, is_independent: bool) -> float:
+        """The standard deviation of the metric's number over readings; or if each example had readings of its own."""
+        if not is_independent:
+            return float(self.shares().std(ddof=1))
+        variances = self.outcomes.matrix(self.ids).var(1, ddof=1)  # [n]
+        return float(np.sqrt(self.sample.weights**2 @ variances))
+
     def interval(self) -> tuple[Floats, Floats]:
         """Low [R] and high [R] over the sampling of examples."""
         return interval(self.outcomes.right(self.ids), self.sample)
@@ -233,9 +259,16 @@ class _Members:
 
 def _read(stored: Stored, label: str, by: By, readings: Floats) -> Iterator[tuple[dict[str, Any], _Members]]:
     """Each row of the table with its examples under each of the readings."""
-    outcomes, population = stored.outcomes(readings), Population(stored.run.examples())
-    members = {(column, tag): ids for column, tag, ids in _groups(stored.run, by)}
-    for row in tables.tidy(stored.run, by, stored.rule).to_dict("records"):
+    yield from _cells(stored.run, label, by, stored.rule, stored.outcomes(readings))
+
+
+def _cells(
+    run: Run, label: str, by: By, rule: Rule | None, outcomes: Mapping[str, Outcomes]
+) -> Iterator[tuple[dict[str, Any], _Members]]:
+    """Each row of the table under `rule` with its examples under the readings that `outcomes` are of."""
+    population = Population(run.examples())
+    members = {(column, tag): ids for column, tag, ids in _groups(run, by)}
+    for row in tables.tidy(run, by, rule).to_dict("records"):
         row = {**{str(name): each for name, each in row.items()}, "model": label}
         its = outcomes[row["metric"]]
         if ids := its.measured(members[row["column"], row["tag"]]):
@@ -248,10 +281,14 @@ def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bins(stored: Stored, n_bins: int) -> list[np.ndarray]:
-    """The draws in order of timestep, cut into bins of equally many."""
+    """The draws in order of timestep, cut into bins of equally many; pairs are not cut, where there are enough."""
     if not 1 <= n_bins <= stored.n_draws:
         raise UsageError(f"{n_bins} bins of {stored.n_draws} draws; expected 1 to {stored.n_draws}")
-    return np.array_split(np.argsort(stored.draws.timesteps, kind="stable"), n_bins)
+    order = np.argsort(stored.draws.timesteps, kind="stable")
+    if stored.units is None or n_bins > stored.n_units:
+        return np.array_split(order, n_bins)
+    in_order = stored.units[order]
+    return [order[np.isin(in_order, some)] for some in np.array_split(list(dict.fromkeys(in_order.tolist())), n_bins)]
 
 
 def _within(bins: Sequence[np.ndarray], n_draws: int) -> Floats:

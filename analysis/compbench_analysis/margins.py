@@ -93,4 +93,4 @@ def _decided(errors: Floats, matches: Bools, stored: Stored) -> tuple[Floats, Fl
     every = every[:, 0]
     paired = errors[every, worst, false[every, worst]].astype(np.float64)
     paired -= errors[every, worst, true[every, worst]]  # [N, D]
-    return by_row[every, worst], standard_error(paired * stored.weights, stored.draws.timesteps)
+    return by_row[every, worst], standard_error(paired * stored.weights, stored.draws.timesteps, stored.units)

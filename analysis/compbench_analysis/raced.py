@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from compbench.policies import at_most_changed, expected_changed
+from compbench.policies import Verdict, allowed_changed, expected_changed
 from compbench.store import Run
 
 __all__ = ["frame", "saved"]
@@ -23,13 +23,32 @@ def saved(run: Run, label: str) -> str:
     if first.bound == "staged":
         return f"{start}: pruned in the published stages, which bound no risk of dropping what would have been best."
     changed = ", ".join(
-        f"{name} {expected_changed(verdicts, name):.1f} (≤ {at_most_changed(verdicts, name):.1f})"
+        f"{name} {expected_changed(verdicts, name):.1f} ({allowed_changed(verdicts, name):.1f})"
         for name in first.outcomes
     )
     n_exact = sum(each.is_full for each in verdicts)
     return (
-        f"{start}: raced at risk {first.risk:g} an outcome, {first.bound} bound; {n_exact} of {len(verdicts)} examples "
-        f"went to the end. Outcomes that differ from the full budget's, as estimated (and at most expected): {changed}."
+        f"{start}: raced at risk {first.risk:g} per outcome, {first.bound} bound; {n_exact} of {len(verdicts)} "
+        "examples went to the end. Outcomes that differ from the full budget's, as estimated (and as allowed by the "
+        "risk): "
+        f"{changed}. {_assumption(run, first)}"
+    )
+
+
+def _assumption(run: Run, verdict: Verdict) -> str:
+    """When the risk is kept."""
+    if verdict.risk == 0:
+        return "At risk 0 no outcome differs."
+    if verdict.bound == "anytime":
+        limit = None if run.adaptive is None else run.adaptive.limit
+        return (
+            f"The risk is kept if no two errors of an example differ by more than {limit:g} under one draw; "
+            "the estimate takes the differences to be about normal."
+        )
+    return (
+        "Estimate and risk rest on a studentised test: they hold approximately, where the differences between errors "
+        "have no rare, large, one-sided part. Where they have, many more outcomes may differ; bound=anytime holds then "
+        "too."
     )
 
 

@@ -13,16 +13,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compbench.rules import scores_under
-from compbench.types import Bools, DrawTable, ErrorTable, Floats, Metric, ScoreTable
+from compbench.types import Bools, DrawTable, ErrorTable, Floats, Ints, Metric, ScoreTable
 from compbench_analysis.judging import Outcomes, metrics_of
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["Stored"]
+__all__ = ["Stored", "has_own_noise", "units_of"]
 
 _BYTES_AT_ONCE = 48_000_000  # of float64 errors and scores
+
+
+def units_of(run: Run, draw_ids: Ints) -> Ints | None:
+    """[D]: which antithetic pair each of these draws of a run belongs to; None where draws are independent."""
+    is_paired = str(run.key.measurement.get("noise") or "").startswith("antithetic")
+    return np.asarray(draw_ids) // 2 if is_paired else None
+
+
+def has_own_noise(run: Run) -> bool:
+    """Whether each image was measured under noise of its own, so that draws are independent from image to image."""
+    return run.key.measurement.get("noise") == "per-image"
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,16 @@ class Stored:
         self.run.error_tables(self.rule.n_draws, self.rule)  # first of all says what the run lacks
         bank, n_draws = self.run.draws(), self.rule.n_draws
         return replace(bank, timesteps=bank.timesteps[:n_draws], alpha=bank.alpha[:n_draws], sigma=bank.sigma[:n_draws])
+
+    @cached_property
+    def units(self) -> Ints | None:
+        """[D], the antithetic pair of each draw; None where draws are independent."""
+        return units_of(self.run, np.arange(self.n_draws))
+
+    @property
+    def n_units(self) -> int:
+        """What was drawn independently: draws, or antithetic pairs."""
+        return self.n_draws if self.units is None else len(np.unique(self.units))
 
     @cached_property
     def weights(self) -> Floats:

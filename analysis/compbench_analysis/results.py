@@ -12,7 +12,9 @@ from compbench.types import UsageError
 from compbench_analysis import blocks, breakdowns, curves, published, raced, tables
 from compbench_analysis.breakdowns import By
 from compbench_analysis.intervals import METHODS
+from compbench_analysis.readings import has_own_noise
 from compbench_analysis.render import Grid, count, duration, records, render
+from compbench_analysis.resampling import LEAST_UNITS, LEAST_UNITS_OF_OWN_NOISE
 from compbench_analysis.seeds import Family, alone, families
 from compbench_analysis.signature import labels, partial, signature
 from compbench_analysis.summary import summary
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from compbench.rules import Rule
     from compbench.store import Run
 
-__all__ = ["Cost", "cost", "to_text", "with_draws"]
+__all__ = ["Cost", "cost", "to_text", "too_few_draws", "with_draws"]
 
 _DRAWS = ["draws_se", "draws_low", "draws_high"]
 _N_RESAMPLES = 400  # of the draws: the standard error of a standard deviation is then 4 % of it
@@ -95,9 +97,24 @@ def with_draws(
             except UsageError as error:
                 reasons.append(f"No {blocks.DRAWS}: {error}.")
                 continue
+            if bool(found["is_unsure"].any()):
+                reasons.append(too_few_draws(run, found))
+                continue
             measured |= {_cell(row): [row[name] for name in _DRAWS] for row in found.to_dict("records")}
     values = [measured.get(_cell(row), [float("nan")] * len(_DRAWS)) for row in frame.to_dict("records")]
     return frame.assign(**{name: [its[n] for its in values] for n, name in enumerate(_DRAWS)}), reasons
+
+
+def too_few_draws(run: Run, found: pd.DataFrame) -> str:
+    """Why a run has no ±draws where `found`, its frame of `curves.monte_carlo`, is unsure."""
+    n_draws, n_units = int(found["n_draws"].iloc[0]), int(found["n_units"].iloc[0])
+    size = round(n_draws / max(n_units, 1))
+    least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
+    what = f"{n_units} antithetic pairs" if size > 1 else f"{n_units} draws"
+    return (
+        f"No {blocks.DRAWS} for {run.key.model}: from {what} the figure could be off by a factor of two; "
+        f"-o draws={least * size} is enough."
+    )
 
 
 def _cell(row: dict[Any, Any]) -> tuple[object, ...]:
@@ -174,7 +191,7 @@ def _grids(runs: Sequence[Run], look: _Look) -> list[Grid]:
     return [
         Grid((), (), title=title, notes=tuple(notes)),
         *blocks.grids(beside),
-        Grid((), (), notes=tuple([*_draws(frame), *blocks.few(tables.plain_rows(beside))])),
+        Grid((), (), notes=tuple([*_draws(members, frame), *blocks.few(tables.plain_rows(beside))])),
         *([Grid((), (), title=published.NOTE, notes=tuple(published.sources(more)))] if more else []),
         _costs(members, frame),
         *([Grid((), (), notes=tuple(savings))] if savings else []),
@@ -214,10 +231,21 @@ def _repeats(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
         yield "hold the interval of the mean over the sampling of examples."
 
 
-def _draws(frame: pd.DataFrame) -> Iterator[str]:
-    if bool(frame["draws_se"].notna().to_numpy().any()):
+def _draws(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
+    """What ±draws is, and whether more examples make it smaller."""
+    shown = set(frame.loc[frame["draws_se"].notna(), "run"])
+    own = {each.label: has_own_noise(each.runs[0]) for each in members if each.digest in shown}
+    if own:
         yield f"{blocks.DRAWS}: one standard deviation over other draws (timesteps and noise), from the stored errors;"
+    if own and not all(own.values()):
         yield "  all examples share the draws, so that more examples do not make it smaller."
+    if some := [label for label, is_own in own.items() if is_own]:
+        yield f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the"
+        yield "  interval over examples holds it already."
+    staged = [each.label for each in members if each.label in own and each.runs[0].adaptive is not None]
+    if staged:
+        yield f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that"
+        yield "  was given up early is taken to keep its distance."
 
 
 def _costs(members: Sequence[Family], frame: pd.DataFrame) -> Grid:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compbench.rules import TARGETS, Rule
+from compbench.rules import NORM, TARGETS, Rule
 from compbench.types import DrawTable, Floats, UsageError
 
 __all__ = ["Weighting", "Window", "weightings"]
@@ -21,6 +21,8 @@ _N_TIMESTEPS = 1000  # of a network's own time, which a paper counts from 0 to 1
 _MIN_SNR = 5.0
 _SOURCES = {
     "native": "the network's own training loss, every draw alike",
+    NORM: "Krojer et al., Are Diffusion Models Vision-And-Language Reasoners?, NeurIPS 2023 (DiffusionITM); the "
+    "root of each draw's squared error",
     "eps": "Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023; the error in x0 by the SNR",
     "v": "Salimans and Ho, Progressive Distillation, ICLR 2022; the error in x0 by SNR + 1",
     "x0": "Salimans and Ho, Progressive Distillation, ICLR 2022",
@@ -50,7 +52,8 @@ def weightings(
     """
     prefix, n_draws = ("" if reduction == "mse" else f"{reduction}, "), len(draws.alpha)
     for name, weights in _of_squares(draws).items() if reduction == "mse" else [("native", np.ones(n_draws))]:
-        yield Weighting(f"{prefix}{name}", _SOURCES[name], weights / n_draws)
+        source = _SOURCES[NORM if reduction == NORM else name]
+        yield Weighting(f"{prefix}{name}", source, weights / n_draws)
     for first, last in _thirds(draws.timesteps) if windows is None else windows:
         is_inside = (draws.timesteps >= first) & (draws.timesteps <= last)
         if not is_inside.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from compbench.engine.devices import full_float32, halved, is_out_of_memory, pick_device
 from compbench.types import Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench_baselines.fitting import one_thread
 from compbench_baselines.pictures import Transform, batches
 
 __all__ = ["ClassifierScorer", "logits"]
@@ -38,15 +40,24 @@ class ClassifierScorer:
 
 
 def logits(
-    network: nn.Module, images: Sequence[Image], transform: Transform, device: torch.device, runtime: Runtime
+    network: nn.Module,
+    images: Sequence[Image],
+    transform: Transform,
+    device: torch.device,
+    runtime: Runtime,
+    *,
+    is_trained_here: bool = False,
 ) -> Iterator[Floats]:
-    """[K] float64 for each picture, in float32 arithmetic; batches are halved when memory runs out."""
+    """[K] float64 for each picture, in float32 arithmetic; batches are halved when memory runs out.
+
+    A network that was trained here computes on one thread, as it was trained: its scores are the same on any machine.
+    """
     batch_size = runtime.batch_size or (32 if device.type == "cpu" else 256)
     chunks = [np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
     for pixels in batches(images, chunks, transform):
         start = 0
         while start < len(pixels):
-            found = _try(network, pixels[start : start + batch_size].to(device))
+            found = _try(network, pixels[start : start + batch_size].to(device), is_trained_here=is_trained_here)
             if found is None:
                 batch_size = halved(batch_size, device, runtime.say)
                 continue
@@ -55,9 +66,9 @@ def logits(
 
 
 @torch.inference_mode()
-def _try(network: nn.Module, pixels: Tensor) -> Tensor | None:
+def _try(network: nn.Module, pixels: Tensor, *, is_trained_here: bool) -> Tensor | None:
     try:
-        with full_float32():
+        with full_float32(), one_thread() if is_trained_here else nullcontext():
             return network(pixels).float()
     except RuntimeError as error:
         if not is_out_of_memory(error):

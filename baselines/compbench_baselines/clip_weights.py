@@ -7,7 +7,8 @@ tag decides. Weights are read from safetensors where there are any, never by unp
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,22 +37,36 @@ class Loaded(NamedTuple):
     dtype: str
 
 
-def load_tag(architecture: str, tag: str, source: Source | None, file: str, dtype: str, *, is_offline: bool) -> Loaded:
+def load_tag(
+    architecture: str,
+    tag: str,
+    source: Source | None,
+    file: str,
+    dtype: str,
+    *,
+    is_offline: bool,
+    say: Callable[[str], None] | None = None,
+) -> Loaded:
     """The weights that open_clip lists as `tag`, from the hub repository `source`; from their url where it is None."""
     if source is None:
-        weights = Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(architecture, tag)))
+        weights = _by_url(architecture, tag, is_offline=is_offline)
     else:
-        weights = _weights_file(source, _candidates(file), is_offline=is_offline)
+        weights = _weights_file(source, _candidates(file), is_offline=is_offline, say=say)
     model = build_architecture(architecture, tag, dtype, weights)
-    options: dict[str, Any] = {"local_files_only": True} if is_offline and _has_hub_tokenizer(architecture) else {}
-    return Loaded(model, _eval_transform(model), open_clip.get_tokenizer(architecture, **options), dtype)
+    name = _hub_tokenizer(architecture)
+    options: dict[str, Any] = {"local_files_only": True} if is_offline and name else {}
+    with _explained(name):
+        tokenizer = open_clip.get_tokenizer(architecture, **options)
+    return Loaded(model, _eval_transform(model), tokenizer, dtype)
 
 
-def load_repository(source: Source, dtype: str, *, is_offline: bool) -> Loaded:
+def load_repository(
+    source: Source, dtype: str, *, is_offline: bool, say: Callable[[str], None] | None = None
+) -> Loaded:
     """A local folder or hub repository with an open_clip_config.json and weights."""
-    folder = hub.fetch(source, _TOKENIZER_FILES, is_offline)
+    folder = hub.fetch_first(source, [_TOKENIZER_FILES], is_offline)
     if not source.is_local:
-        _weights_file(source, _candidates(""), is_offline=is_offline)
+        _weights_file(source, _candidates(""), is_offline=is_offline, say=say)
     try:
         config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
         model: Any = open_clip.create_model(f"local-dir:{folder}", precision=_PRECISION[dtype], require_pretrained=True)
@@ -81,6 +96,23 @@ def build_architecture(
         raise DataError(f"weights {tag!r} of {architecture!r} cannot be loaded ({error}); fetch them again") from error
 
 
+def _by_url(architecture: str, tag: str, *, is_offline: bool) -> Path:
+    """The file of a tag that is on no hub, in open_clip's own cache, fetched where it may be."""
+    config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
+    path = Path("~/.cache/clip").expanduser() / str(config["url"]).rpartition("/")[2]
+    by_hand = f"put the file of {config['url']} at {str(path)!r}"
+    if is_offline and not path.is_file():
+        raise DataError(
+            f"weights {tag!r} of {architecture!r} are not here, and --offline forbids fetching them: {by_hand}"
+        )
+    try:
+        return Path(open_clip.download_pretrained(config))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"weights {tag!r} of {architecture!r} could not be fetched ({error}): try again, or {by_hand}"
+        ) from error
+
+
 def _candidates(file: str) -> list[str]:
     """Names under which the weights may be, safetensors first."""
     if not file:
@@ -88,12 +120,9 @@ def _candidates(file: str) -> list[str]:
     return [str(Path(file).with_suffix(".safetensors")), file]
 
 
-def _weights_file(source: Source, names: Sequence[str], *, is_offline: bool) -> Path:
-    for name in names:
-        path = hub.fetch(source, [name], is_offline) / name
-        if path.is_file():
-            return path
-    raise DataError(f"model {source.repo!r} holds no open_clip weights; expected {' or '.join(names)}")
+def _weights_file(source: Source, names: Sequence[str], *, is_offline: bool, say: Callable[[str], None] | None) -> Path:
+    folder = hub.fetch_first(source, [[name] for name in names], is_offline, say=say)
+    return next(folder / name for name in names if (folder / name).is_file())
 
 
 def _eval_transform(model: Any) -> Callable[[PIL.Image.Image], Tensor]:
@@ -101,8 +130,20 @@ def _eval_transform(model: Any) -> Callable[[PIL.Image.Image], Tensor]:
     return transform
 
 
-def _has_hub_tokenizer(architecture: str) -> bool:
-    return bool((open_clip.get_model_config(architecture) or {}).get("text_cfg", {}).get("hf_tokenizer_name"))
+def _hub_tokenizer(architecture: str) -> str:
+    """The repository of the architecture's tokenizer; empty where open_clip ships it."""
+    return (open_clip.get_model_config(architecture) or {}).get("text_cfg", {}).get("hf_tokenizer_name") or ""
+
+
+@contextmanager
+def _explained(repo: str) -> Generator[None]:
+    """What transformers raises of a tokenizer on the hub, as a DataError that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if not repo:
+            raise
+        raise hub.explain(error, repo) from error
 
 
 def _tokenizer(folder: Path, config: dict[str, Any], *, is_offline: bool) -> Callable[..., Tensor]:
@@ -111,11 +152,12 @@ def _tokenizer(folder: Path, config: dict[str, Any], *, is_offline: bool) -> Cal
     name = text.get("hf_tokenizer_name", "")
     has_own = any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.json"))
     if name and not has_own:
-        return open_clip.tokenizer.HFTokenizer(
-            name,
-            context_length=text.get("context_length", 77),
-            tokenizer_mode=text.get("tokenizer_mode"),
-            local_files_only=is_offline,
-            **text.get("tokenizer_kwargs", {}),
-        )
+        with _explained(name):
+            return open_clip.tokenizer.HFTokenizer(
+                name,
+                context_length=text.get("context_length", 77),
+                tokenizer_mode=text.get("tokenizer_mode"),
+                local_files_only=is_offline,
+                **text.get("tokenizer_kwargs", {}),
+            )
     return open_clip.get_tokenizer(f"local-dir:{folder}")

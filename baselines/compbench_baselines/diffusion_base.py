@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from compbench.types import Runtime, Source, UsageError
 if TYPE_CHECKING:
     from compbench.scorers.pipelines import Components
 
-__all__ = ["base_model", "components", "settled_dtype", "word_for"]
+__all__ = ["base_model", "components", "settled_dtype", "source_of", "word_for"]
 
 _BASES: Mapping[str, StableDiffusion] = {
     spec.name: spec
@@ -33,6 +34,12 @@ def base_model(base: str, model: str) -> StableDiffusion:
     )
 
 
+def source_of(base: StableDiffusion) -> Source | None:
+    """Where the base model's weights come from, and how its owner is given a local copy of them."""
+    source = base.source()
+    return None if source is None else replace(source, instead="a local copy with -o base=PATH")
+
+
 def settled_dtype(dtype: Dtype, base: StableDiffusion) -> Dtype:
     """auto is float32 for a model that is quick on a CPU, else bfloat16: never a matter of the device."""
     if dtype != "auto":
@@ -49,7 +56,7 @@ def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *
     weights = source
 
     def load() -> Components:
-        folder = pipelines.fetch_folder(weights, base.files, runtime.is_offline, base.name)
+        folder = pipelines.fetch_folder(weights, base.files, runtime.is_offline, base.name, runtime.say)
         return pipelines.load_components(folder)
 
     return runtime.kept(("components", owner, weights), load)

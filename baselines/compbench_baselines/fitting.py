@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from compbench import disk
 from compbench.types import DataError, Ints
 
-__all__ = ["Inputs", "Job", "Recipe", "fit"]
+__all__ = ["Inputs", "Job", "Recipe", "fit", "one_thread"]
 
 _FINISHED, _CHECKPOINT = "model.safetensors", "checkpoint.pt"
 _SECONDS_BETWEEN_NOTES = 20.0
@@ -197,7 +198,22 @@ def _so_well(state: _State) -> str:
 
 
 @contextmanager
+def one_thread() -> Generator[None]:
+    """The CPU's arithmetic on one thread: a sum is rounded otherwise when threads share it.
+
+    Without it a trained network would depend on how many cores a machine has.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+@contextmanager
 def _repeatable() -> Generator[None]:
-    """cuDNN chooses its algorithms by rule, not by a race."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    """The same weights on any number of threads; cuDNN chooses its algorithms by rule, not by a race."""
+    with one_thread(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield

@@ -7,6 +7,7 @@ time works in it; a second one waits and then finds the work done.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,9 +22,8 @@ from safetensors.numpy import save
 
 from compbench import disk, hub
 from compbench.types import DataError, Json, RunError
-from compbench_baselines.labelled import digest_of
 
-__all__ = ["Arrays", "folder", "locked"]
+__all__ = ["Arrays", "digest_of", "folder", "locked"]
 
 _SECONDS_BETWEEN_PARTS = 15.0
 _MAX_WAITING_BYTES = 256 << 20
@@ -57,6 +57,15 @@ def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+def digest_of(what: Mapping[str, Json] | Sequence[Json]) -> str:
+    """Twelve hex digits that stand for plain values.
+
+    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Arrays:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from compbench.types import Classes, DataError, Example, Floats, Image, Ints, Json, Task, UsageError
+from compbench.store import subset_per_class
+from compbench.types import Classes, DataError, Example, Floats, Image, Ints, Task, UsageError
+from compbench_baselines.kept import digest_of
+from compbench_baselines.near_copies import copies_of
 
-__all__ = ["Labelled", "classes_of", "digest_of", "for_captions", "training_images"]
+__all__ = ["Labelled", "classes_of", "for_captions", "training_images"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ def for_captions(class_scores: Floats, classes: Classes) -> Floats:
     return class_scores[:, np.asarray(classes.of_caption)]
 
 
-def training_images(task: Task, model: str) -> tuple[Labelled, int]:
-    """The training split, and how many of its pictures were left out because they are test pictures too.
+def training_images(task: Task, model: str, say: Callable[[str], None], *, per_class: int | None = None) -> Labelled:
+    """The training split without the pictures that are test pictures too, in other bytes or another size perhaps.
 
-    UsageError where a task has no training split, DataError where it lacks a class.
+    `per_class` leaves a seeded subset of each class. `say` hears how many pictures there are and how many were left
+    out. UsageError where a task has no training split, DataError where it lacks a class.
     """
     classes = classes_of(task, model)
     if task.training is None:
@@ -51,20 +53,23 @@ def training_images(task: Task, model: str) -> tuple[Labelled, int]:
             "expected a task that comes with one"
         )
     examples = task.training()
-    tested = {image.digest() for example in task.examples for image in example.images}
-    shown = [(example.images[0], _label(example, classes, task.name)) for example in examples]
-    kept = [(image, label) for image, label in shown if image.digest() not in tested]
-    labelled = _labelled(kept, classes, task.name)
-    return labelled, len(shown) - len(kept)
-
-
-def digest_of(what: Mapping[str, Json] | Sequence[Json]) -> str:
-    """Twelve hex digits that stand for plain values.
-
-    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+    labels = {example.id: _label(example, classes, task.name) for example in examples}
+    chosen = set(subset_per_class(labels, per_class) if per_class is not None else labels)
+    examples = [example for example in examples if example.id in chosen]
+    tested = [image for example in task.examples for image in example.images]
+    shown = [example.images[0] for example in examples]
+    is_copy = copies_of(tested, shown, say)
+    kept = [
+        (image, labels[example.id])
+        for example, image, is_known in zip(examples, shown, is_copy, strict=True)
+        if not is_known
+    ]
+    if len(kept) < len(shown):
+        say(
+            f"{model}: {len(shown) - len(kept)} of {len(shown)} training pictures are test pictures too, or look the "
+            "same; it does not learn from them"
+        )
+    return _labelled(kept, classes, task.name)
 
 
 def _labelled(shown: Sequence[tuple[Image, int]], classes: Classes, task: str) -> Labelled:

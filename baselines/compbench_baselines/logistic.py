@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from compbench import disk
 from compbench.types import DataError, Floats, Ints
+from compbench_baselines.fitting import one_thread
 
 __all__ = ["Line", "fit_logistic"]
 
@@ -60,7 +61,8 @@ def fit_logistic(
     for n_rounds in range(first + 1, _MAX_ROUNDS + 1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a round is seldom enough
-            model.fit(standardised, labels)
+            with one_thread():
+                model.fit(standardised, labels)
         is_finished = int(model.n_iter_[0]) < _ITERATIONS_A_ROUND or n_rounds == _MAX_ROUNDS
         kept = {
             "weights": model.coef_,

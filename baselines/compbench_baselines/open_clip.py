@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from compbench.types import Json, Runtime, Source, Task, UsageError
-from compbench_baselines.labelled import digest_of
+from compbench_baselines.kept import digest_of
 from compbench_baselines.open_clip_catalogue import Pretrained, pretrained
 from compbench_baselines.templates import templates_for, words_of
 
@@ -39,6 +39,7 @@ __all__ = [
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _CONFIG = "open_clip_config.json"
+_INSTEAD = "a local copy of an open_clip repository with --model open-clip:PATH"
 _CLIP = """@inproceedings{radford2021clip,
   title     = {Learning Transferable Visual Models From Natural Language Supervision},
   author    = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and Agarwal,
@@ -116,9 +117,9 @@ class OpenClip:
     def source(self) -> Source | None:
         """The hub repository or folder; None for a tag that has only a url, which open_clip fetches itself."""
         if self.repo:
-            return Source(self.repo, self.revision, self.is_local)
+            return Source(self.repo, self.revision, self.is_local, instead=_INSTEAD)
         repo, _ = _split_hub(self.weights().hub)
-        return Source(repo, self.revision) if repo else None
+        return Source(repo, self.revision, instead=_INSTEAD) if repo else None
 
     def weights(self) -> Pretrained:
         """What open_clip knows of the tag."""
@@ -143,10 +144,10 @@ class OpenClip:
 
         def load() -> clip_weights.Loaded:
             if not self.architecture and source is not None:
-                return clip_weights.load_repository(source, dtype, is_offline=runtime.is_offline)
+                return clip_weights.load_repository(source, dtype, is_offline=runtime.is_offline, say=runtime.say)
             file = _split_hub(self.weights().hub)[1]
             return clip_weights.load_tag(
-                self.architecture, self.tag, source, file, dtype, is_offline=runtime.is_offline
+                self.architecture, self.tag, source, file, dtype, is_offline=runtime.is_offline, say=runtime.say
             )
 
         loaded = runtime.kept(("open-clip", self.architecture, self.tag, source, dtype), load)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.models import Dtype, StableDiffusion
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
-from compbench_baselines.diffusion_base import base_model, settled_dtype
-from compbench_baselines.trained import training_digest
+from compbench_baselines.diffusion_base import base_model, settled_dtype, source_of
+from compbench_baselines.trained import VERSION, check_per_class, few, training_digest
 
 if TYPE_CHECKING:
     from compbench_baselines.sd_features_scorer import FeatureScorer
@@ -41,10 +41,14 @@ class SDFeatures(ModelSpec):
     c: float = field(default=0.1, metadata={"help": "of the logistic regression: scikit-learn's C"})
     epochs: int = field(default=30, metadata={"help": "of the small ResNet"})
     dtype: Dtype = field(default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 for tiny-sd"})
+    train_per_class: int | None = field(
+        default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
+    )
     training: str | None = field(default=None, metadata={"option": False})  # digest of the training split
 
     def __post_init__(self) -> None:
         base_model(self.base, _NAME)
+        check_per_class(self.train_per_class, _NAME)
         if not 0 <= self.timestep < 1000:
             raise UsageError(f"model {_NAME!r} cannot take timestep={self.timestep}; expected 0 to 999")
         if self.head == "resnet" and self.pooled == "true":
@@ -79,7 +83,7 @@ class SDFeatures(ModelSpec):
         return dataclasses.replace(self, training=training_digest(task, _NAME))
 
     def source(self) -> Source | None:
-        return self.model.source()
+        return source_of(self.model)
 
     def measured(self) -> Mapping[str, Json]:
         """All that decides the features of a picture, apart from the weights."""
@@ -99,7 +103,8 @@ class SDFeatures(ModelSpec):
         return {"head": self.head, "epochs": self.epochs, "seed": self.seed}
 
     def identity(self) -> Mapping[str, Json]:
-        return {"scorer": _NAME, "version": 1, **self.measured(), **self.learned(), "training": self.training}
+        trained = {"training": self.training, **few(self.train_per_class)}
+        return {"scorer": _NAME, "version": VERSION, **self.measured(), **self.learned(), **trained}
 
     def build(self, source: Source | None, runtime: Runtime) -> FeatureScorer:
         from compbench_baselines.diffusion_base import components, word_for

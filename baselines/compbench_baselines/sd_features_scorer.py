@@ -20,13 +20,13 @@ from compbench.scorers.images import whole_picture
 from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
 from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
 from compbench_baselines import kept
-from compbench_baselines.fitting import Job, Recipe, fit
+from compbench_baselines.fitting import Job, Recipe, fit, one_thread
 from compbench_baselines.labelled import Labelled, classes_of, for_captions, training_images
 from compbench_baselines.logistic import fit_logistic
 from compbench_baselines.networks import small_resnet
 from compbench_baselines.progress import Paced
 from compbench_baselines.sd_features import SDFeatures
-from compbench_baselines.trained_scorer import note_left_out
+from compbench_baselines.trained import VERSION
 
 __all__ = ["FeatureScorer", "MidBlock"]
 
@@ -82,7 +82,8 @@ class MidBlock:
 
     def _try(self, names: Sequence[str], images: Mapping[str, Image]) -> Floats | None:
         try:
-            return self._of_latents(self._latents_of(names, images))
+            with one_thread():
+                return self._of_latents(self._latents_of(names, images))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -157,9 +158,8 @@ class FeatureScorer:
     def prepare(self, task: Task) -> None:
         """Read the features of the training split and train on them, as far as that was not done before."""
         self._classes = classes_of(task, _NAME)
-        shown, n_left_out = training_images(task, _NAME)
-        note_left_out(n_left_out, _NAME, self._runtime)
-        about = {**self._block.about, **self._spec.learned(), "version": 1, "pictures": shown.digest}
+        shown = training_images(task, _NAME, self._runtime.say, per_class=self._spec.train_per_class)
+        about = {**self._block.about, **self._spec.learned(), "version": VERSION, "pictures": shown.digest}
         path = kept.folder("trained", about)
         with kept.locked(path, self._runtime.say):
             self._block.make(shown.images)
@@ -197,4 +197,5 @@ def _flat(features: Floats) -> Floats:
 
 @torch.inference_mode()
 def _outputs(network: torch.nn.Module, maps: Floats, device: torch.device) -> Floats:
-    return network(torch.from_numpy(maps).to(device)).double().cpu().numpy()
+    with one_thread():
+        return network(torch.from_numpy(maps).to(device)).double().cpu().numpy()

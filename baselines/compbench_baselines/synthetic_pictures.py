@@ -24,6 +24,7 @@ from compbench.engine.devices import halved, is_out_of_memory, pick_device
 from compbench.key import slug
 from compbench.scorers.pipelines import Components
 from compbench.types import Runtime
+from compbench_baselines.fitting import one_thread
 from compbench_baselines.progress import Paced
 
 __all__ = ["Generator", "Wanted"]
@@ -89,7 +90,8 @@ class Generator:
 
     def _try(self, wanted: Sequence[Wanted]) -> list[PIL.Image.Image] | None:
         try:
-            return self._pictures(wanted)
+            with one_thread():
+                return self._pictures(wanted)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

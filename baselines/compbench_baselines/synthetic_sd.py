@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.models import Dtype, StableDiffusion
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
-from compbench_baselines.diffusion_base import base_model, settled_dtype
-from compbench_baselines.labelled import classes_of, digest_of
+from compbench_baselines.diffusion_base import base_model, settled_dtype, source_of
+from compbench_baselines.kept import digest_of
+from compbench_baselines.labelled import classes_of
+from compbench_baselines.trained import VERSION
 
 if TYPE_CHECKING:
     from compbench_baselines.synthetic_sd_scorer import SyntheticScorer
@@ -103,7 +105,7 @@ class SyntheticSD(ModelSpec):
         return dataclasses.replace(self, asked=digest_of([*captions, *classes.of_caption]))
 
     def source(self) -> Source | None:
-        return self.model.source()
+        return source_of(self.model)
 
     def generated(self) -> Mapping[str, Json]:
         """All that decides a picture beside its caption and its number, apart from the weights."""
@@ -123,7 +125,7 @@ class SyntheticSD(ModelSpec):
         return {name: getattr(settled, name) for name in names}
 
     def identity(self) -> Mapping[str, Json]:
-        return {"scorer": _NAME, "version": 1, **self.generated(), **self.learned(), "asked": self.asked}
+        return {"scorer": _NAME, "version": VERSION, **self.generated(), **self.learned(), "asked": self.asked}
 
     def build(self, source: Source | None, runtime: Runtime) -> SyntheticScorer:
         from compbench_baselines.diffusion_base import components, word_for

@@ -20,6 +20,7 @@ from compbench_baselines.networks import SMALL_RESNET, new_network
 from compbench_baselines.pictures import Transform, batches, cropped, to_pixels
 from compbench_baselines.synthetic_pictures import Generator, Wanted
 from compbench_baselines.synthetic_sd import SyntheticSD
+from compbench_baselines.trained import VERSION
 
 __all__ = ["SyntheticScorer", "wanted_pictures"]
 
@@ -45,7 +46,7 @@ class SyntheticScorer:
         self._classes = classes = classes_of(task, _NAME)
         captions = task.examples[0].captions
         wanted, labels, is_held_out = wanted_pictures(captions, classes, spec.n_per_class or 0)
-        about = {"weights": self._weights, **spec.generated(), **spec.learned(), "version": 1}
+        about = {"weights": self._weights, **spec.generated(), **spec.learned(), "version": VERSION}
         path = kept.folder("trained", {**about, "captions": [*captions], "classes": [*classes.of_caption]})
         with kept.locked(path, self._runtime.say), kept.locked(self._generated_at, self._runtime.say):
             files = self._generator.make(wanted)
@@ -66,7 +67,7 @@ class SyntheticScorer:
         assert self._network is not None  # the harness prepares first
         assert self._classes is not None
         images = [each.images[0] for each in examples]
-        found = logits(self._network, images, self._transform, self.device, self._runtime)
+        found = logits(self._network, images, self._transform, self.device, self._runtime, is_trained_here=True)
         for example, of_classes in zip(examples, found, strict=True):
             yield ScoreMatrix(example.id, for_captions(of_classes[None], self._classes))
 

@@ -17,7 +17,10 @@ from compbench_baselines.labelled import classes_of
 if TYPE_CHECKING:
     from compbench.types import Scorer
 
-__all__ = ["LogisticRegression", "SmallResNet", "training_digest"]
+__all__ = ["VERSION", "LogisticRegression", "SmallResNet", "check_per_class", "few", "training_digest"]
+
+# 2: trained on one thread, without pictures that look like test pictures
+VERSION = 2
 
 _FIXED = {"option": False}
 _SKLEARN = """@article{pedregosa2011scikit,
@@ -47,10 +50,14 @@ class SmallResNet(ModelSpec):
     size_px: int = field(default=32, metadata={"help": "side of the pictures that it sees"})
     epochs: int = field(default=20, metadata={"help": "how often it sees the training split"})
     seed: int = field(default=0, metadata={"help": "of its first weights and of the order of the pictures"})
+    train_per_class: int | None = field(
+        default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
+    )
     training: str | None = field(default=None, metadata=_FIXED)  # digest of the training split
 
     def __post_init__(self) -> None:
         _check_size(self.size_px, "small-resnet", at_least=8)
+        check_per_class(self.train_per_class, "small-resnet")
         if self.epochs < 1:
             raise UsageError(f"model 'small-resnet' cannot take epochs={self.epochs}; expected 1 or more")
 
@@ -65,11 +72,12 @@ class SmallResNet(ModelSpec):
     def identity(self) -> Mapping[str, Json]:
         return {
             "scorer": "small-resnet",
-            "version": 1,
+            "version": VERSION,
             "size_px": self.size_px,
             "epochs": self.epochs,
             "seed": self.seed,
             "training": self.training,
+            **few(self.train_per_class),
         }
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
@@ -84,10 +92,14 @@ class LogisticRegression(ModelSpec):
 
     size_px: int = field(default=16, metadata={"help": "side of the pictures that it sees"})
     c: float = field(default=0.1, metadata={"help": "the inverse of the L2 penalty, scikit-learn's C"})
+    train_per_class: int | None = field(
+        default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
+    )
     training: str | None = field(default=None, metadata=_FIXED)  # digest of the training split
 
     def __post_init__(self) -> None:
         _check_size(self.size_px, "logistic-regression", at_least=1)
+        check_per_class(self.train_per_class, "logistic-regression")
         if not self.c > 0:
             raise UsageError(f"model 'logistic-regression' cannot take c={self.c}; expected more than 0")
 
@@ -102,10 +114,11 @@ class LogisticRegression(ModelSpec):
     def identity(self) -> Mapping[str, Json]:
         return {
             "scorer": "logistic-regression",
-            "version": 1,
+            "version": VERSION,
             "size_px": self.size_px,
             "c": self.c,
             "training": self.training,
+            **few(self.train_per_class),
         }
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
@@ -124,6 +137,17 @@ def training_digest(task: Task, model: str) -> str:
             "expected a task that comes with one"
         )
     return digest
+
+
+def few(per_class: int | None) -> dict[str, Json]:
+    """What the identity holds of a training split that was cut."""
+    return {} if per_class is None else {"train_per_class": per_class}
+
+
+def check_per_class(per_class: int | None, model: str) -> None:
+    """UsageError where no picture of a class would be left."""
+    if per_class is not None and per_class < 1:
+        raise UsageError(f"model {model!r} cannot take train_per_class={per_class}; expected 1 or more")
 
 
 def _check_size(size_px: int, model: str, *, at_least: int) -> None:

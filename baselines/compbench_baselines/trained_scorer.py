@@ -13,14 +13,14 @@ from compbench.engine.devices import pick_device
 from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
 from compbench_baselines import kept
 from compbench_baselines.classifier_scorer import logits
-from compbench_baselines.fitting import Job, Recipe, fit
+from compbench_baselines.fitting import Job, Recipe, fit, one_thread
 from compbench_baselines.labelled import classes_of, for_captions, training_images
 from compbench_baselines.logistic import Line, fit_logistic
 from compbench_baselines.networks import SMALL_RESNET, new_network
 from compbench_baselines.pictures import batches, to_pixels
-from compbench_baselines.trained import LogisticRegression, SmallResNet
+from compbench_baselines.trained import VERSION, LogisticRegression, SmallResNet
 
-__all__ = ["InMemory", "LogisticScorer", "ResNetScorer", "note_left_out"]
+__all__ = ["InMemory", "LogisticScorer", "ResNetScorer"]
 
 _BATCH = 256
 
@@ -48,10 +48,15 @@ class ResNetScorer:
         """Train, or load what was trained on the same pictures before."""
         spec, name = self._spec, "small-resnet"
         self._classes = classes_of(task, name)
-        shown, n_left_out = training_images(task, name)
-        note_left_out(n_left_out, name, self._runtime)
+        shown = training_images(task, name, self._runtime.say, per_class=spec.train_per_class)
         recipe = Recipe(n_epochs=spec.epochs, seed=spec.seed)
-        about = {"model": name, "version": 1, "pictures": shown.digest, "size_px": spec.size_px, "epochs": spec.epochs}
+        about = {
+            "model": name,
+            "version": VERSION,
+            "pictures": shown.digest,
+            "size_px": spec.size_px,
+            "epochs": spec.epochs,
+        }
         path = kept.folder("trained", about | {"seed": spec.seed})
         with kept.locked(path, self._runtime.say):
             pixels = torch.from_numpy(_pixels(shown.images, spec.size_px))
@@ -73,7 +78,9 @@ class ResNetScorer:
         assert self._network is not None  # the harness prepares first
         assert self._classes is not None
         images = [each.images[0] for each in examples]
-        found = logits(self._network, images, to_pixels(self._spec.size_px), self.device, self._runtime)
+        found = logits(
+            self._network, images, to_pixels(self._spec.size_px), self.device, self._runtime, is_trained_here=True
+        )
         for example, of_classes in zip(examples, found, strict=True):
             yield ScoreMatrix(example.id, for_captions(of_classes[None], self._classes))
 
@@ -91,11 +98,10 @@ class LogisticScorer:
         """Fit, or load what was fitted to the same pictures before."""
         spec, name = self._spec, "logistic-regression"
         self._classes = classes_of(task, name)
-        shown, n_left_out = training_images(task, name)
-        note_left_out(n_left_out, name, self._runtime)
+        shown = training_images(task, name, self._runtime.say, per_class=spec.train_per_class)
         path = kept.folder(
             "trained",
-            {"model": name, "version": 1, "pictures": shown.digest, "size_px": spec.size_px, "c": spec.c},
+            {"model": name, "version": VERSION, "pictures": shown.digest, "size_px": spec.size_px, "c": spec.c},
         )
         with kept.locked(path, self._runtime.say):
             self._line = fit_logistic(
@@ -107,19 +113,15 @@ class LogisticScorer:
         assert self._classes is not None
         for start in range(0, len(examples), _BATCH):
             some = examples[start : start + _BATCH]
-            found = for_captions(self._line.scores(self._inputs([each.images[0] for each in some])), self._classes)
+            with one_thread():
+                found = self._line.scores(self._inputs([each.images[0] for each in some]))
+            found = for_captions(found, self._classes)
             for example, of_captions in zip(some, found, strict=True):
                 yield ScoreMatrix(example.id, of_captions[None])
 
     def _inputs(self, images: Sequence[Image]) -> Floats:
         """[n, d] float64: all pixels of all channels."""
         return _pixels(images, self._spec.size_px).reshape(len(images), -1).astype(np.float64)
-
-
-def note_left_out(n: int, model: str, runtime: Runtime) -> None:
-    """Say that test pictures stood in the training split."""
-    if n:
-        runtime.say(f"{model}: {n} pictures of the training split are test pictures too; it does not learn from them")
 
 
 def _pixels(images: Sequence[Image], size_px: int) -> Floats:

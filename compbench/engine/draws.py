@@ -1,13 +1,15 @@
-"""The bank: a finite, fixed set of draws (timestep, noise), the same for every image-caption pair of a run.
+"""The bank: a finite, fixed set of draws (timestep, noise), the same for all captions of an image.
 
-Draw d depends on the seed and d alone: never on batch, device, order, or how many draws are used. Every prefix of the
-bank is balanced over the timesteps, so a larger budget only adds draws to a smaller one.
+It is the same for all images too, unless each image has noise of its own. Draw d depends on the seed, d and, where the
+noise is its own, the image: never on batch, device, order, or how many draws or examples there are. Every prefix of
+the bank is balanced over the timesteps, so a larger budget only adds draws to a smaller one.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from compbench.types import Ints
 
-__all__ = ["DrawBank", "antithetic_bank", "balanced_timesteps", "paper_bank", "seeded_bank"]
+__all__ = ["DrawBank", "antithetic_bank", "balanced_timesteps", "paper_bank", "per_image", "seeded_bank"]
 
 _PAPER_NOISES = 1024
 
@@ -24,10 +26,15 @@ Noise = Callable[[Iterable[int], tuple[int, ...]], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class DrawBank:
-    """Draw d is timestep `timesteps[d]` with noise `noise([d], shape)[0]`."""
+    """Draw d of an image is timestep `timesteps[d]` with noise `noise_of(example_id, image)([d], shape)[0]`."""
 
     timesteps: Ints  # [D] int64, each of the schedule's once
-    noise: Noise  # draws, (c, h, w) -> [k, c, h, w] float32 on the CPU
+    noise: Noise  # draws, (c, h, w) -> [k, c, h, w] float32 on the CPU: shared by all images
+    own: Callable[[str, int], Noise] | None = None  # in its place, that of an example's id and the image's number
+
+    def noise_of(self, example_id: str, image: int) -> Noise:
+        """The noise of one image, all captions of it."""
+        return self.noise if self.own is None else self.own(example_id, image)
 
 
 def balanced_timesteps(n: int = 1000) -> Ints:
@@ -54,13 +61,34 @@ def seeded_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
     return DrawBank(balanced_timesteps(n_timesteps), noise)
 
 
+def per_image(bank: DrawBank, seed: int) -> DrawBank:
+    """The timesteps of `bank`, with noise of each image's own from (seed, example's id, image's number, draw).
+
+    As in the published runs on data sets of classes, which draw fresh noise for each picture; theirs is not seeded.
+    """
+
+    def own(example_id: str, image: int) -> Noise:
+        name = (*hashlib.sha256(example_id.encode()).digest(), image)
+
+        def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
+            return torch.stack([torch.randn(shape, generator=_generator(seed, *name, draw)) for draw in draws])
+
+        return noise
+
+    return replace(bank, own=own)
+
+
 def antithetic_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
     """Draws in pairs: neighbouring timesteps, the same noise with opposite signs (antithetic variates).
 
     Each draw is distributed as in `seeded_bank`, so a mean over draws estimates the same; what the sign of the noise
-    does to an error cancels within a pair. The noise of pair k comes from a generator seeded by (seed, k).
+    does to an error cancels within a pair. The noise of pair k comes from a generator seeded by (seed, k). Each pair is
+    followed by the one mirrored at the middle of the schedule: half as many timesteps as of independent draws would
+    else lean to one side of it.
     """
-    pairs = balanced_timesteps(n_timesteps // 2)
+    n_pairs = n_timesteps // 2
+    mirrored = (t for first in balanced_timesteps(n_pairs).tolist() for t in (first, n_pairs - 1 - first))
+    pairs = np.fromiter(dict.fromkeys(mirrored), dtype=np.int64, count=n_pairs)
 
     def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
         return torch.stack([_signed(torch.randn(shape, generator=_generator(seed, d // 2)), d) for d in draws])
@@ -73,9 +101,10 @@ def _signed(noise: Tensor, draw: int) -> Tensor:
 
 
 def paper_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
-    """The published run's draws: timestep t goes with the t-th of 1024 noises drawn at once after manual_seed(seed).
+    """The draws of the published Winoground and DiT runs, the same for all images.
 
-    The published loop goes through t in order; ours in balanced order, over the same 1000 pairs (t, noise).
+    Timestep t goes with the t-th of 1024 noises drawn at once after manual_seed(seed). The published loop goes through
+    t in order; ours in balanced order, over the same 1000 pairs (t, noise).
     """
     timesteps = balanced_timesteps(n_timesteps)
 
@@ -87,6 +116,6 @@ def paper_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
     return DrawBank(timesteps, noise)
 
 
-def _generator(seed: int, draw: int) -> torch.Generator:
-    mixed = np.random.SeedSequence([seed, draw]).generate_state(1, np.uint64)[0]
+def _generator(seed: int, *of_draw: int) -> torch.Generator:
+    mixed = np.random.SeedSequence([seed, *of_draw]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))

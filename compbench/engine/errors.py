@@ -13,7 +13,7 @@ from compbench.engine.denoiser import Conditioning, Denoiser
 from compbench.engine.devices import full_float32, halved, is_out_of_memory, lost_device
 from compbench.types import Floats, Ints
 
-__all__ = ["ErrorEngine", "Pending", "first_batch_size", "on_device"]
+__all__ = ["ErrorEngine", "OwnNoise", "Pending", "first_batch_size", "on_device"]
 
 _LARGEST_BATCH = 64  # beyond it a U-Net of Stable Diffusion gains nothing
 _CPU_POSITIONS = 2048  # latent positions a batch: what stays in a core's cache
@@ -33,6 +33,14 @@ class Pending:
             with lost_device(self._device):
                 self._copied.synchronize()
         return self._errors.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNoise:
+    """The noise of some jobs, where it is not the same for all images."""
+
+    noise: Tensor  # [k, c, h, w] float32 on the device
+    rows: Tensor  # [J] int64 on the device: which of them each job has
 
 
 class ErrorEngine:
@@ -62,15 +70,18 @@ class ErrorEngine:
         return self.start(latents, conditioning, jobs).result()
 
     @torch.inference_mode()
-    def start(self, latents: Tensor, conditioning: Conditioning, jobs: Ints) -> Pending:
-        """The same without waiting for a CUDA device: what it has to do is queued when this returns."""
+    def start(self, latents: Tensor, conditioning: Conditioning, jobs: Ints, own: OwnNoise | None = None) -> Pending:
+        """The same without waiting for a CUDA device: what it has to do is queued when this returns.
+
+        `own` stands in place of the noise of the jobs' draws.
+        """
         device = self.denoiser.device
         rows = on_device(torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)), device)
         errors = torch.empty((len(self.reductions), len(jobs)), dtype=torch.float32, device=device)
         start = 0
         with full_float32(), lost_device(device):
             while start < len(jobs):
-                measured = self._try(latents, conditioning, rows, jobs, start)
+                measured = self._try(latents, conditioning, rows, jobs, start, own)
                 if measured is None:
                     self.batch_size = halved(self.batch_size, device, self._say)
                     continue
@@ -80,14 +91,24 @@ class ErrorEngine:
                 start = stop
             return _to_host(errors)  # the one transfer of the call: not per batch
 
-    def _try(self, latents: Tensor, conditioning: Conditioning, rows: Tensor, jobs: Ints, start: int) -> Tensor | None:
+    def _try(
+        self,
+        latents: Tensor,
+        conditioning: Conditioning,
+        rows: Tensor,
+        jobs: Ints,
+        start: int,
+        own: OwnNoise | None,
+    ) -> Tensor | None:
         """The errors of one batch [R, b], its tail filled up with the last job; None when memory ran out."""
         batch = torch.arange(start, start + self.batch_size, device=rows.device).clamp_(max=len(rows) - 1)
         image, caption, draw = rows[batch].unbind(1)
         try:
             return self.denoiser.errors(
                 latents[image],
-                self._noise_of(draw, jobs[start : start + self.batch_size, 2]),
+                self._noise_of(draw, jobs[start : start + self.batch_size, 2])
+                if own is None
+                else own.noise[own.rows[batch]],
                 self.timesteps[draw],
                 {name: each[caption] for name, each in conditioning.items()},
                 self.reductions,

@@ -25,7 +25,8 @@ from compbench.adaptive import Adaptive, Weighted
 from compbench.engine.denoiser import Conditioning, Denoiser, ReadsText
 from compbench.engine.devices import lost_device
 from compbench.engine.draws import DrawBank
-from compbench.engine.errors import ErrorEngine, Pending, first_batch_size, on_device
+from compbench.engine.errors import ErrorEngine, OwnNoise, Pending, first_batch_size, on_device
+from compbench.rules import Rule
 from compbench.scorers.work import Fault, PolicyOf, Work
 from compbench.types import (
     Classes,
@@ -33,6 +34,7 @@ from compbench.types import (
     DrawTable,
     Example,
     Image,
+    Ints,
     Measurement,
     Price,
     RunError,
@@ -93,6 +95,11 @@ class DiffusionClassifier:
         """Its captions are looked at before the first evaluation; a class-conditional model needs its labels."""
         if self._adaptive is not None:
             self._policy_of = partial(_policy, self._adaptive, self.draw_table(), task.classes)
+        if self.bank.own is not None and any(len(each.images) > 1 for each in task.examples):
+            self._runtime.say(
+                f"task {task.name!r} compares images with one another, and noise=per-image gives each its own noise: "
+                "their scores scatter more than under shared noise, and image and group scores with them"
+            )
         label_space = getattr(self.denoiser, "label_space", None)
         if label_space is not None:
             self._labels = _labels(task, label_space)
@@ -157,8 +164,8 @@ class DiffusionClassifier:
 
     def _work(self, example: Example, known: Measurement | None) -> Work:
         policy = None if self._policy_of is None else self._policy_of(example)
-        by = ("mse",) if self._adaptive is None else self._adaptive.rule.reductions
-        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known, by)
+        rule = Rule() if self._adaptive is None else self._adaptive.rule
+        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known, rule)
 
     def _captions(self, example: Example) -> tuple[str, ...]:
         """What the network is given, no caption last where that is asked for."""
@@ -201,6 +208,8 @@ class DiffusionClassifier:
     @cached_property
     def _noise(self) -> Tensor:
         """[D, c, h, w] float32, made on the CPU so that every device sees the same."""
+        if self.bank.own is not None:  # comes with the jobs; what is timed and tried out has one for all
+            return self.bank.noise([0], self.denoiser.latent_shape).to(self.device).expand(self.n_draws, -1, -1, -1)
         noise = self.bank.noise(range(self.n_draws), self.denoiser.latent_shape)
         if self.device.type == "cuda" and noise.nbytes > _NOISE_SHARE * torch.cuda.mem_get_info(self.device)[0]:
             return noise
@@ -286,11 +295,28 @@ class _Line:
         depth = _CHUNKS_QUEUED.get(self._engine.denoiser.device.type, 1)
         while True:
             while len(queued) < depth and (chunk := self._chunk(others)):
-                jobs = np.concatenate([work.take_jobs(n) for work, n in chunk])
-                queued.append((self._engine.start(self._latents.tensors["latents"], self._states.tensors, jobs), chunk))
+                queued.append((self._start(chunk), chunk))
             if not queued:
                 return
             yield from self._handed_on(*queued.popleft())
+
+    def _start(self, chunk: Sequence[tuple[Work, int]]) -> Pending:
+        own = None if self._bank.own is None else self._own_noise(chunk)
+        jobs = np.concatenate([work.take_jobs(n) for work, n in chunk])
+        return self._engine.start(self._latents.tensors["latents"], self._states.tensors, jobs, own)
+
+    def _own_noise(self, chunk: Sequence[tuple[Work, int]]) -> OwnNoise:
+        """That of the images of the chunk's jobs: each draw of an image once, whatever the number of captions."""
+        denoiser, noise, rows, n_noises = self._engine.denoiser, list[Tensor](), list[Ints](), 0
+        for work, n in chunk:
+            distinct, its_rows = np.unique(work.coming(n), axis=0, return_inverse=True)
+            rows.append(its_rows.reshape(-1) + n_noises)
+            n_noises += len(distinct)
+            for image in np.unique(distinct[:, 0]).tolist():
+                draws = distinct[distinct[:, 0] == image, 1].tolist()
+                noise.append(self._bank.noise_of(work.example.id, image)(draws, denoiser.latent_shape))
+        where = torch.from_numpy(np.concatenate(rows).astype(np.int64))
+        return OwnNoise(on_device(torch.cat(noise), denoiser.device), on_device(where, denoiser.device))
 
     def _begin(self, work: Work) -> None:
         with lost_device(self._engine.denoiser.device):

@@ -188,9 +188,11 @@ def every_fourth(seed: int, n_timesteps: int = 1000, is_published: bool = True) 
     return DrawBank(grid[drawn.timesteps], drawn.noise)
 
 
-def fetch_folder(source: Source, files: Sequence[str], is_offline: bool, name: str) -> Path:
+def fetch_folder(
+    source: Source, files: Sequence[str], is_offline: bool, name: str, say: Callable[[str], None] | None = None
+) -> Path:
     """The folder with the model's `files`."""
-    return hub.fetch_whole(source, files, is_offline, lambda folder: _checked(folder, name))
+    return hub.fetch_whole(source, files, is_offline, lambda folder: _checked(folder, name), say)
 
 
 def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:

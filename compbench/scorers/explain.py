@@ -27,6 +27,7 @@ def error_map(
     picture: PIL.Image.Image,
     captions: tuple[str, str],
     *,
+    of: tuple[str, int] = ("", 0),
     weights: Sequence[float] | Floats,
     reduction: str = "mse",
     batch_size: int | None = None,
@@ -35,7 +36,8 @@ def error_map(
 
     Averaged over the first len(weights) draws of the classifier's bank, each times its weight, and over channels, so
     that the mean over positions is the difference of the two stored errors. Positive: there the picture speaks for
-    captions[0]. UsageError for a network that shows no residual by position.
+    captions[0]. `of` names the example and the image's number, by which an image may have noise of its own.
+    UsageError for a network that shows no residual by position.
     """
     denoiser, each_error = classifier.denoiser, REDUCTIONS[reduction]
     residual: Callable[..., Tensor] | None = getattr(denoiser, "residual", None)
@@ -48,7 +50,7 @@ def error_map(
     while start < len(weights):
         draws = range(start, min(start + size, len(weights)))
         try:
-            total += _summed(classifier, residual, latents, states, draws, each_error, weights)
+            total += _summed(classifier, residual, latents, states, draws, each_error, weights, of)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -73,10 +75,11 @@ def _summed(
     draws: range,
     each_error: Callable[[Tensor], Tensor],
     weights: Sequence[float] | Floats,
+    of: tuple[str, int],
 ) -> Tensor:
     """[h, w] float64 on the CPU: the weighted differences of some draws."""
     denoiser, bank = classifier.denoiser, classifier.bank
-    noise = bank.noise(draws, denoiser.latent_shape).to(denoiser.device)
+    noise = bank.noise_of(*of)(draws, denoiser.latent_shape).to(denoiser.device)
     timesteps = torch.from_numpy(bank.timesteps[draws.start : draws.stop]).to(denoiser.device)
     n = len(draws)
     with full_float32():

@@ -32,6 +32,7 @@ from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target, reduced
 from compbench.engine.errors import on_device
 from compbench.scorers.images import Transform
+from compbench.scorers.tokenizers import load_tokenizer
 from compbench.types import DataError, Source
 
 __all__ = ["Components", "Precision", "StableDiffusionDenoiser", "components_of", "fetch_folder", "load_components"]
@@ -171,9 +172,11 @@ class StableDiffusionDenoiser:
         return TARGETS[self.target](latents, noise, alpha, sigma) - prediction.to(self._precision.arithmetic)
 
 
-def fetch_folder(source: Source, files: Sequence[str], is_offline: bool, name: str) -> Path:
+def fetch_folder(
+    source: Source, files: Sequence[str], is_offline: bool, name: str, say: Callable[[str], None] | None = None
+) -> Path:
     """The folder with the model's `files`."""
-    return hub.fetch_whole(source, files, is_offline, lambda folder: _checked(folder, name))
+    return hub.fetch_whole(source, files, is_offline, lambda folder: _checked(folder, name), say)
 
 
 def load_components(folder: Path) -> Components:
@@ -185,7 +188,7 @@ def load_components(folder: Path) -> Components:
                 unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", low_cpu_mem_usage=False, **options),
                 vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False, **options),
                 text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", **options).float(),
-                tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+                tokenizer=load_tokenizer(folder / "tokenizer"),
                 scheduler=_load_scheduler(folder),
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

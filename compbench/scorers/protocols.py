@@ -8,7 +8,7 @@ import torch
 
 from compbench.adaptive import Adaptive
 from compbench.engine.devices import pick_device, usable_dtype
-from compbench.engine.draws import antithetic_bank, paper_bank, seeded_bank
+from compbench.engine.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import centre_crop, whole_picture
 from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
@@ -43,11 +43,9 @@ def classifier(
         name=name,
     )
     n_timesteps = len(denoiser.schedule.alpha)
-    ours = antithetic_bank if noise == "antithetic" else seeded_bank
-    bank = ours(seed, n_timesteps) if is_ours else paper_bank(seed, n_timesteps)
     return DiffusionClassifier(
         denoiser,
-        bank,
+        _bank(noise, seed, n_timesteps, is_ours=is_ours),
         n_draws,
         runtime,
         reductions=reductions,
@@ -55,6 +53,13 @@ def classifier(
         compile_mode=compile_mode,
         adaptive=adaptive,
     )
+
+
+def _bank(noise: str, seed: int, n_timesteps: int, *, is_ours: bool) -> DrawBank:
+    if noise == "antithetic":
+        return antithetic_bank(seed, n_timesteps)
+    bank = seeded_bank(seed, n_timesteps) if is_ours else paper_bank(seed, n_timesteps)
+    return per_image(bank, seed) if noise == "per-image" else bank
 
 
 def precision(protocol: str, dtype: str) -> Precision:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from compbench.policies import Policy
+from compbench.rules import Rule
 from compbench.types import Example, Floats, Ints, Measurement
 
 __all__ = ["Fault", "PolicyOf", "Work"]
 
+_SQUARED = Rule()
 Fault = tuple[float, int, int, int]  # an error that is not finite: value, image, caption, draw
 
 
@@ -31,12 +33,13 @@ class Work:
         n_draws: int,
         policy: Policy | None,
         known: Measurement | None,
-        decides_by: Sequence[str] = ("mse",),
+        rule: Rule = _SQUARED,
     ) -> None:
-        """`decides_by` are the reductions whose sum the policy is given."""
+        """`rule` makes what the policy is given of the errors, before its weights."""
         self.example, self.captions = example, tuple(captions)
         self._reductions, self._policy = tuple(reductions), policy
-        self._deciding = [self._reductions.index(name) for name in decides_by] if policy is not None else []
+        self._rule = rule
+        self._deciding = [self._reductions.index(name) for name in rule.reductions] if policy is not None else []
         shape = len(example.images), len(captions), n_draws
         self._errors = np.zeros((len(reductions), *shape), np.float32)  # [R, I, C, D]
         self._measured = np.zeros(shape, bool)  # also on their way back
@@ -58,6 +61,10 @@ class Work:
     def place(self, image_rows: Sequence[int], caption_rows: Sequence[int]) -> None:
         """Where the engine finds its latents and conditioning."""
         self._image_rows, self._caption_rows = np.array(image_rows), np.array(caption_rows)
+
+    def coming(self, n: int) -> Ints:
+        """[n, 2]: the image's number and the draw of the next jobs, which `take_jobs` will give."""
+        return self._jobs[self._n_taken : self._n_taken + n, [0, 2]]
 
     def take_jobs(self, n: int) -> Ints:
         """[n, 3]: rows of image and caption, and the draw, of the next jobs."""
@@ -122,7 +129,7 @@ class Work:
         if self._policy is None:
             wanted = ~self._measured
         else:
-            errors = self._errors[self._deciding].astype(np.float64).sum(0)
+            errors = self._rule.of_stored(self._errors[self._deciding])  # pyright: ignore[reportArgumentType]
             wanted = self._policy.wanted(errors, self._measured) & ~self._measured
         draw, image, caption = np.nonzero(np.moveaxis(wanted, -1, 0))
         self._jobs = np.stack([image, caption, draw], axis=1)  # [J, 3]

@@ -74,10 +74,8 @@ def _notes(n_examples: int) -> tuple[str, ...]:
 
 
 def _fetch(is_offline: bool) -> Path:
-    folder = hub.fetch(SOURCE, ["data/*.parquet"], is_offline, repo_type="dataset")
-    if not any(folder.glob("data/*.parquet")):  # a mirror that kept the older layout
-        folder = hub.fetch(SOURCE, ["data/examples.jsonl", "data/images.zip"], is_offline, repo_type="dataset")
-    return folder
+    older = ["data/examples.jsonl", "data/images.zip"]  # of a mirror that kept that layout
+    return hub.fetch_first(SOURCE, [["data/*.parquet"], older], is_offline, repo_type="dataset")
 
 
 def _check_ids(found: Rows) -> None:

@@ -28,11 +28,11 @@ from compbench_analysis.breakdowns import By, breakdown
 from compbench_analysis.compare import Comparison, compare
 from compbench_analysis.plots import model_colours
 from compbench_analysis.report import charts, method, pairs, scores
-from compbench_analysis.report.cells import Heading, Table, named
+from compbench_analysis.report.cells import Cell, Heading, Table, named
 from compbench_analysis.report.examples import Shown, browser
 from compbench_analysis.report.sections import Section, sections
 from compbench_analysis.report.thumbnails import Album, album
-from compbench_analysis.results import cost
+from compbench_analysis.results import cost, too_few_draws
 
 __all__ = ["Look", "render", "write"]
 
@@ -143,6 +143,7 @@ def _draws(section: Section, by: By) -> Table | None:
     """How far the scores would move under other draws, for the runs that store their errors."""
     rows: list[tuple[Any, ...]] = []
     names: list[str] = []
+    too_few: list[str] = []
     for number, (run, label) in enumerate(zip(section.runs, section.labels, strict=True)):
         try:
             frame = curves.monte_carlo(run, by, section.rule)
@@ -150,7 +151,10 @@ def _draws(section: Section, by: By) -> Table | None:
             continue
         overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
         names = scores.metrics_of(overall)
-        rows.append((named(label, colour=number), *(scores.spread(row) for row in overall)))
+        is_unsure = bool(frame["is_unsure"].any())
+        too_few += [too_few_draws(run, frame)] if is_unsure else []
+        spreads = (None if is_unsure else scores.spread(row) for row in overall)
+        rows.append((named(label, colour=number), *(each or Cell("–") for each in spreads)))
     if not rows:
         return None
     return Table(
@@ -158,8 +162,9 @@ def _draws(section: Section, by: By) -> Table | None:
         tuple(rows),
         "What other draws would change",
         (
-            "One standard deviation of the score over joint resamples of the draws. All examples share their draws, so "
-            "this does not shrink with more examples; the intervals above are of the examples alone.",
+            "One standard deviation of the score over resamples of the draws. Where all examples share their draws, "
+            "this does not shrink with more examples, and the intervals above are of the examples alone.",
+            *too_few,
         ),
     )
 
