@@ -63,6 +63,10 @@ class SyntheticScorer:
             )
             self._network = fit(new_network(spec.architecture, len(classes.names), spec.seed), job)
 
+    def overlooked(self) -> frozenset[str]:
+        """Images become RGB as they lie in the file."""
+        return frozenset({"orientation", "transparency"})
+
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._network is not None  # the harness prepares first
         assert self._classes is not None

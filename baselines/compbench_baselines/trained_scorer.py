@@ -74,6 +74,10 @@ class ResNetScorer:
             )
             self._network = fit(new_network(SMALL_RESNET, shown.n_classes, spec.seed), job)
 
+    def overlooked(self) -> frozenset[str]:
+        """Images become RGB as they lie in the file."""
+        return frozenset({"orientation", "transparency"})
+
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._network is not None  # the harness prepares first
         assert self._classes is not None
@@ -107,6 +111,10 @@ class LogisticScorer:
             self._line = fit_logistic(
                 self._inputs(shown.images), shown.labels, path, c=spec.c, name=name, say=self._runtime.say
             )
+
+    def overlooked(self) -> frozenset[str]:
+        """Images become RGB as they lie in the file."""
+        return frozenset({"orientation", "transparency"})
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._line is not None  # the harness prepares first
