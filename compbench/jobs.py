@@ -307,6 +307,8 @@ def _tasks(
             tasks[name] = registry.task(
                 name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
             )
+            for note in tasks[name].notes:
+                say(note)
             look_at_links(tasks[name], settings.data_of(name), say)
         except DataError as error:
             if attempts is None or len(names) == 1:

@@ -21,6 +21,7 @@ from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
 from compbench.lock import WAIT_SECONDS, Guard, holder_elsewhere, is_held, is_shared, locked
 from compbench.printable import say as say_to_stderr
+from compbench.retagged import refresh_tags
 from compbench.rules import Rule
 from compbench.runfile import FORMAT, DamagedRun
 from compbench.shards import Shard
@@ -472,6 +473,7 @@ class Store:
         run = run or self._run(path)
         if not run.has_examples():
             run.write_examples(parts.encode(parts.examples_table(task.examples)))
+        refresh_tags(run, task, _told_of(task, key), self._say)
         return run
 
     def runs(self) -> list[Run]:
@@ -644,13 +646,17 @@ def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mappin
         "created": now,
         "updated": now,
         "compbench": provenance.version(),
-        "task": {
-            "description": task.description,
-            "citation": task.citation,
-            "is_gated": task.is_gated,
-            "tag_order": {name: list(values) for name, values in task.tag_order.items()},
-            "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
-            "classes": None if task.classes is None else _described(task.classes),
-        },
+        "task": _told_of(task, key),
         "model": dict(model),
+    }
+
+
+def _told_of(task: Task, key: RunKey) -> dict[str, Json]:
+    return {
+        "description": task.description,
+        "citation": task.citation,
+        "is_gated": task.is_gated,
+        "tag_order": {name: list(values) for name, values in task.tag_order.items()},
+        "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
+        "classes": None if task.classes is None else _described(task.classes),
     }
