@@ -483,7 +483,10 @@ class Store:
     def of_model(self, key: RunKey) -> list[Run]:
         """The runs of the key's task and model, whatever else differs."""
         found: list[Run] = []
-        for path in sorted((self.root / key.folder).parent.glob("*/run.json")):
+        folder = (self.root / key.folder).parent
+        with disk.writing(folder):  # before Python 3.13 glob raises for a name that is too long
+            paths = sorted(folder.glob(f"*/{runfile.NAME}"))
+        for path in paths:
             run = self._run(path.parent)
             try:
                 is_its = (run.key.task, run.key.model) == (key.task, key.model)
