@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from compbench import image_files
+from compbench import disk, image_files
 from compbench.types import DataError, Task
 
 __all__ = ["look_at_links"]
@@ -21,7 +21,7 @@ def look_at_links(task: Task, data: Path | str | None, say: Callable[[str], None
     """
     if data is None:
         return
-    root = Path(data).expanduser()
+    root = disk.expanded(data)
     real_root, folder_of = os.path.realpath(root), lru_cache(maxsize=None)(os.path.realpath)
     n_outside, n_files = 0, 0
     for path in _files(task):

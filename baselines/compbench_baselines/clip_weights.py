@@ -26,7 +26,7 @@ from compbench.model_files import FileList
 from compbench.repositories import verify
 from compbench.scorers.weights import UNREADABLE, check_finite, check_size, tensors_in
 from compbench.types import DataError, Source
-from compbench_baselines.open_clip import weights_file
+from compbench_baselines.open_clip import place_of_url, weights_file
 
 __all__ = ["Loaded", "build_architecture", "load_repository", "load_tag"]
 
@@ -190,7 +190,7 @@ def _reason(error: BaseException) -> str:
 def _by_url(architecture: str, tag: str, *, is_offline: bool) -> Path:
     """The file of a tag that is on no hub, in open_clip's own cache, fetched where it may be."""
     config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
-    path = Path("~/.cache/clip").expanduser() / str(config["url"]).rpartition("/")[2]
+    path = place_of_url(str(config["url"]))
     by_hand = f"put the file of {config['url']} at {str(path)!r}"
     if is_offline and not path.is_file():
         raise DataError(

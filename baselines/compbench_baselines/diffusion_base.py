@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compbench import hub, models
+from compbench import disk, hub, models
 from compbench.models import Dtype, StableDiffusion
 from compbench.options import did_you_mean
 from compbench.types import Runtime, Source, UsageError
@@ -27,7 +26,7 @@ def base_model(base: str, model: str) -> StableDiffusion:
     """The model by one of compbench's names, by a folder in the diffusers layout, or by org/name[@revision]."""
     if base in _BASES:
         return _BASES[base]
-    if "/" in base or Path(base).expanduser().is_dir():
+    if "/" in base or disk.expanded(base).is_dir():
         return models.from_address(base)
     raise UsageError(
         f"model {model!r} cannot take base={base!r}; {did_you_mean(base, _BASES)}, or a folder in the diffusers layout"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compbench import disk
 from compbench.types import Classes, DataError, Floats, Task, UsageError
 
 __all__ = ["class_embeddings", "named", "sentences", "templates_for", "words_of"]
@@ -22,13 +23,13 @@ __all__ = ["class_embeddings", "named", "sentences", "templates_for", "words_of"
 def templates_for(option: str, task: Task) -> tuple[str, ...]:
     """The templates of a task: those of its data set (auto), none at all, or the lines of a file.
 
-    None for a task that is no classification task, and none by auto for one whose data set has no list.
+    None for a task that is not a classification, and none by auto for one whose data set has no list.
     """
     if task.classes is None or option == "none":
         return ()
     if option == "auto":
         return named().get(task.name, ())
-    return _from_file(Path(option).expanduser())
+    return _from_file(disk.expanded(option))
 
 
 def sentences(templates: Sequence[str], classes: Classes) -> dict[int, list[str]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from compbench import disk
 from compbench.metrics import CLASSIFYING
 from compbench.tasks import prompt_files
 from compbench.tasks.digests import file_stamp, with_digests
@@ -59,7 +60,7 @@ def load(data_set: DataSet, data: Path | None, is_offline: bool, prompts: Prompt
     shipped = prompt_files.shipped(data_set.name)
     further = data_set.aliases() if data_set.aliases is not None else [()] * len(shipped.names)
     known = [(name, *more) for name, more in zip(shipped.names, further, strict=True)]
-    place = None if data is None else data.expanduser()
+    place = None if data is None else disk.expanded(data)
     return _task(
         data_set, known, chosen_prompts(shipped, known, prompts), partial(_read, data_set, known, place, is_offline)
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compbench import disk
 from compbench.tasks.names import ClassNames, nfc, same_name
 from compbench.tasks.texts import check_text, read_text
 from compbench.types import DataError
@@ -53,7 +54,7 @@ def read_prompts(files: Sequence[Path], known: Sequence[Sequence[str]] | None = 
     DataError for a class that the task has not, that goes by another name, or that has no prompt, and where two files
     disagree.
     """
-    rows = [row for file in files for row in _rows(Path(file).expanduser())]
+    rows = [row for file in files for row in _rows(disk.expanded(file))]
     n_classes = len(known) if known is not None else 1 + max((row.place for row in rows), default=-1)
     names: dict[int, _Row] = {}
     names_of = None if known is None else ClassNames(known)
