@@ -19,17 +19,14 @@ from typing import Any
 
 from compbench import disk
 from compbench.hub_errors import NotAHub, RepoType, explain, is_broken_off
-from compbench.model_files import cache_folder, existing, file_digest, folder_digest, local_digest
+from compbench.model_files import existing, local_digest
 from compbench.types import DataError, Source
 
 __all__ = [
-    "cache_folder",
     "explain",
     "fetch",
     "fetch_first",
     "fetch_whole",
-    "file_digest",
-    "folder_digest",
     "is_pinned",
     "loading",
     "missing_bytes",

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -25,8 +24,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from compbench import disk, hub
+from compbench import disk
 from compbench.exclusion import Exclusion
+from compbench.printable import say as say_to_stderr
+from compbench.remembered import cache_folder
 from compbench.types import DataError, Json, RunError
 
 __all__ = ["Arrays", "digest_of", "folder", "locked"]
@@ -39,7 +40,7 @@ _MAX_WAITING_BYTES = 256 << 20
 
 def folder(kind: str, about: Mapping[str, Json]) -> Path:
     """The folder for what `about` decides, made if there is none: `$XDG_CACHE_HOME/compbench/KIND/DIGEST`."""
-    path = hub.cache_folder() / kind / digest_of(about)
+    path = cache_folder() / kind / digest_of(about)
     try:
         return _made(path, about)
     except OSError as error:
@@ -63,10 +64,9 @@ def _passing() -> Path:
     """A folder for this process alone, where the user has no cache folder that can be written."""
     path = Path(tempfile.mkdtemp(prefix="compbench-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
-    print(
+    say_to_stderr(
         "there is no cache folder that can be written, so what is made once is made again by the next process; set "
-        "XDG_CACHE_HOME to a place with room",
-        file=sys.stderr,
+        "XDG_CACHE_HOME to a place with room"
     )
     return path
 

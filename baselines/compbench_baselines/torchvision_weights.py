@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from compbench import hub
 from compbench.image_files import opaque
+from compbench.model_files import file_digest
 from compbench.scorers import weights as weights_of
 from compbench.types import DataError
 from compbench_baselines.pictures import Transform
@@ -61,7 +61,7 @@ def _published(spec: ImageClassifier, weights: Any, *, is_offline: bool) -> Path
             torch.hub.download_url_to_file(weights.url, str(path), _hash_prefix(spec.file), progress=False)
         except (OSError, URLError, RuntimeError) as error:  # a wrong digest is a RuntimeError
             raise DataError(f"the weights of model {spec.name!r} could not be fetched ({error}): {by_hand}") from error
-    digest = hub.file_digest(path)
+    digest = file_digest(path)
     if not digest.startswith(_hash_prefix(spec.file)):
         raise DataError(
             f"{str(path)!r} has the SHA-256 {digest[:12]}…, and not that of its name: delete it, or {by_hand}"
