@@ -50,9 +50,11 @@ class DiT(ModelSpec):
     protocol: Literal["paper", "compbench"] = field(
         default="paper", metadata={"help": "the published noise and centre crop, or compbench's and the whole picture"}
     )
-    seed: int | None = field(default=None, metadata={"help": "of the noise; 42 as published, 0 under compbench's own"})
+    seed: int | None = field(
+        default=None, metadata={"help": "seed for the noise; 42 as published, 0 under compbench's own"}
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = field(
-        default="float32", metadata={"help": "of the transformer; all else is float32"}
+        default="float32", metadata={"help": "dtype of the transformer; all else is float32"}
     )
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}

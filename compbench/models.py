@@ -89,13 +89,13 @@ class StableDiffusion(ModelSpec):
         default="auto", metadata={"help": "how errors are measured: draws, picture and precision"}
     )
     seed: int | None = field(
-        default=None, metadata={"help": "of the noise; 42 where the published run is reproduced, else 0"}
+        default=None, metadata={"help": "seed for the noise; 42 where the published run is reproduced, else 0"}
     )
     dtype: Dtype = field(
         default="auto",
         metadata={
-            "help": "of the network; schedule, noise and errors are float32 but in published-fp16; auto is float32 "
-            "without a GPU"
+            "help": "dtype of the network; schedule, noise and errors stay float32 except with "
+            "protocol=published-fp16; auto is float32 without a GPU"
         },
     )
     loss: Literal["auto", "l2", "l1", "norm"] = field(

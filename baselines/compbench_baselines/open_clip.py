@@ -112,7 +112,7 @@ class OpenClip:
     is_local: bool = _no_option(False)
     dtype: Dtype = field(
         default="auto",
-        metadata={"help": "of the towers; auto is float32, half precision makes ties (scores are float32)"},
+        metadata={"help": "dtype of the towers; auto is float32, half precision makes ties (scores are float32)"},
     )
     templates: str = field(
         default="auto",
