@@ -283,12 +283,12 @@ def test_rules_of_a_race_that_do_not_fit_are_refused_before_anything_is_stored(
 
 
 def test_what_a_pilot_taught_stays_when_the_pilot_grows(tmp_path: Path) -> None:
-    from compbench.pilots import shares
+    from compbench.pilots import learned
 
     pilot = compbench.run(pairs(6), model=NoisySpec(), runs=tmp_path, limit=3)
-    taught = shares(pilot.path, RACE, {})
+    taught = learned(pilot.path, RACE, {}).shares
     assert len(taught) == 6
     compbench.run(pairs(6), model=NoisySpec(), runs=tmp_path)
-    assert shares(pilot.path, RACE, {}) == taught
-    with pytest.raises(UsageError, match="is no run's folder"):
-        shares(tmp_path / "nothing", RACE, {})
+    assert learned(pilot.path, RACE, {}).shares == taught
+    with pytest.raises(UsageError, match="is not the folder of a run"):
+        learned(tmp_path / "nothing", RACE, {})

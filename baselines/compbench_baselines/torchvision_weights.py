@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from compbench.image_files import opaque
 from compbench.model_files import file_digest
 from compbench.scorers import weights as weights_of
+from compbench.tensors import check_floats
 from compbench.types import DataError
 from compbench_baselines.pictures import Transform
 
@@ -36,7 +37,7 @@ def load(spec: ImageClassifier, file: Path | None, *, is_offline: bool) -> tuple
     state = _read(path)
     _check_fits(state, network.state_dict(), path, spec.builder)
     floats = {name: each for name, each in state.items() if not name.endswith("num_batches_tracked")}
-    weights_of.check_floats(weights_of.described(floats), repr(str(path)))
+    check_floats(weights_of.described(floats), repr(str(path)))
     weights_of.check_finite(floats.items(), repr(str(path)))
     network.load_state_dict(state)
     evaluated = weights.transforms()

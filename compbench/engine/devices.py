@@ -10,7 +10,7 @@ import torch
 
 from compbench.types import RunError, UsageError
 
-__all__ = ["fitting", "full_float32", "indexed", "is_out_of_memory", "lost_device", "pick_device"]
+__all__ = ["fitting", "full_float32", "is_out_of_memory", "lost_device", "pick_device"]
 
 Made = TypeVar("Made")
 
@@ -38,15 +38,15 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     device = _named(name)
     if device.type == "cuda":
-        device = indexed(device, torch.cuda.current_device)
+        device = _indexed(device, torch.cuda.current_device)
         torch.cuda.set_device(device)
     return device
 
 
-def indexed(device: torch.device, current: Callable[[], int]) -> torch.device:
+def _indexed(device: torch.device, current: Callable[[], int]) -> torch.device:
     """The device with its number: torch.device("cuda") is unequal to cuda:0, where a module on it says it is.
 
-    >>> indexed(torch.device("cuda"), lambda: 1), indexed(torch.device("cuda:0"), lambda: 1)
+    >>> _indexed(torch.device("cuda"), lambda: 1), _indexed(torch.device("cuda:0"), lambda: 1)
     (device(type='cuda', index=1), device(type='cuda', index=0))
     """
     is_numbered = device.index is not None  # pyright: ignore[reportUnnecessaryComparison]

@@ -58,10 +58,7 @@ def _find(place: Path, suffix: str, patterns: Iterable[str]) -> list[Path]:
     """The files of the first pattern that has any; they must lie in one folder."""
     if place.is_file():
         return [place] if place.suffix == suffix else []
-    files = first_there(place, patterns)
-    if other := [file for file in files if not file.is_file()]:
-        raise DataError(f"{str(other[0])!r} is not a regular file; copy or fetch it again")
-    return files
+    return first_there(place, patterns)
 
 
 def _inventory(place: Path) -> str:
