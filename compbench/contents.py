@@ -82,7 +82,8 @@ class Contents:
             return parts.read_examples(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
-                f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): give the run command again"
+                f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): rerun the command that "
+                "made the run"
             ) from error
 
     @cached_property
@@ -98,7 +99,7 @@ class Contents:
             return parts.read_draws(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
-                f"the draws of run {str(self.folder)!r} cannot be read ({error}): give the run command again"
+                f"the draws of run {str(self.folder)!r} cannot be read ({error}): rerun its command"
             ) from error
 
     def done(self, n_draws: int | None, unconditional: bool = False) -> frozenset[str]:
@@ -310,7 +311,7 @@ class Contents:
             damage = str(error).splitlines()[0]
             self.say(
                 f"part {str(path)!r} is damaged ({damage}): its examples are left out; "
-                "the run command given again measures them anew"
+                "rerun the command to measure them again"
             )
             return _Part(stamp, (), damage)
         except PermissionError as error:

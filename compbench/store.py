@@ -238,7 +238,7 @@ class Run:
         if lacking := [each for each in wanted if each not in done]:
             raise ValueError(
                 f"{len(lacking)} of the {len(wanted)} examples asked for are not measured, {lacking[0]!r} the first; "
-                "give the run command again"
+                "rerun the command that made the run"
             )
         if not wanted:
             return empty_table(self._contents.matches)
@@ -399,7 +399,7 @@ class Run:
             n_common = self._contents.n_common_draws(ids)
             raise UsageError(
                 f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
-                f"the first {n_asked} draws (the run was interrupted, or has fewer); give the run command again with "
+                f"the first {n_asked} draws (the run was interrupted, or has fewer); rerun its command with "
                 f"draws={n_asked}" + (f", or read it with n_draws={n_common}" if n_common else "")
             )
         return n_asked, ids

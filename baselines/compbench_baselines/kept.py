@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from compbench.printable import say as say_to_stderr
 from compbench.remembered import cache_folder
 from compbench.types import DataError, Json, RunError
 
-__all__ = ["Arrays", "digest_of", "folder", "locked"]
+__all__ = ["Arrays", "digest_of", "folder", "locked", "writing"]
 
 _SECONDS_BETWEEN_PARTS = 15.0
 _POLL_SECONDS = 0.2
@@ -75,7 +75,7 @@ def _passing() -> Path:
 def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
     """Work in `path` alone; `say` hears when another process has to be waited for."""
     lock = Exclusion(path / "lock")
-    with disk.writing(path):
+    with writing(path):
         if not lock.acquire():
             say(f"{lock.holder() or 'another process'} works in {str(path)!r}; waiting for it")
             while not lock.acquire():
@@ -84,6 +84,11 @@ def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+def writing(path: Path) -> AbstractContextManager[None]:
+    """`disk.writing` for a folder of these."""
+    return disk.writing(path, "XDG_CACHE_HOME")
 
 
 def digest_of(what: Mapping[str, Json] | Sequence[Json]) -> str:
@@ -124,7 +129,7 @@ class Arrays:
             names = list(self._waiting)
             part = self._path / f"{hashlib.sha256(''.join(names).encode()).hexdigest()[:16]}.safetensors"
             values = np.stack([self._waiting[name] for name in names])
-            with disk.writing(self._path):
+            with writing(self._path):
                 disk.write(part, save({"values": values}, metadata={"names": "\n".join(names)}))
             self._index(part)
             self._waiting.clear()

@@ -26,6 +26,7 @@ from compbench.key import slug
 from compbench.scorers.pipelines import Components
 from compbench.types import Runtime
 from compbench_baselines.fitting import one_thread
+from compbench_baselines.kept import writing
 from compbench_baselines.progress import Paced
 
 __all__ = ["Generator", "Wanted"]
@@ -145,6 +146,6 @@ class Generator:
         out = io.BytesIO()
         picture.save(out, "PNG", pnginfo=about)
         file = wanted.file(self._folder)
-        with disk.writing(self._folder):
+        with writing(self._folder):
             file.parent.mkdir(parents=True, exist_ok=True)
             disk.write(file, out.getbuffer())

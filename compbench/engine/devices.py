@@ -114,7 +114,7 @@ def lost_device(device: torch.device) -> Generator[None]:
         if not any(word in str(error) for word in _FAILURES):
             raise
         raise RunError(
-            f"the device {device} failed ({reason}); what was measured is stored: give the same command again, on "
+            f"the device {device} failed ({reason}); what was measured is stored: rerun the command, on "
             "another --device if it fails anew"
         ) from error
 
