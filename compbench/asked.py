@@ -40,7 +40,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `run` and `plan` are given."""
+    """All that a user asks for with `run` or `plan`."""
 
     task: str | Task
     model: str | ModelSpec
@@ -93,7 +93,7 @@ class Asked:
 
     @property
     def shared_words(self) -> dict[str, Json]:
-        """What all shards of a run have to be asked for alike, beside its key."""
+        """The settings, beside its key, that must be the same for all shards of a run."""
         limits: dict[str, Json] = {"limit": self.limit, "images_per_class": self.images_per_class}
         return {**self.view, **limits}
 
@@ -213,7 +213,7 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
 
 
 def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
-    """What a spec gave as JSON would hold it; UsageError, naming whose spec it is, where JSON cannot."""
+    """`given` as read back from JSON; UsageError names whose spec gave what JSON cannot hold."""
     try:
         text = json.dumps(given, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

@@ -157,7 +157,7 @@ def _replaced(target: Path, content: bytes, mode: int) -> bool:
 
 
 def _flush(handle: int) -> None:
-    """What was written reaches the disk, where the file system can say so."""
+    """Flush to the disk, where the file system can."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -166,7 +166,7 @@ def _flush(handle: int) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """The rename itself reaches the disk, where folders can be opened and flushed at all."""
+    """Flush a rename to the disk, where folders can be opened and flushed at all."""
     if os.name != "posix":
         return
     try:

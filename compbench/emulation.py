@@ -64,7 +64,7 @@ def settled(label: str, spec: HalfPrecision, given: HalfPrecision, device: str, 
 
 
 def why_slow(dtype: str, device: str) -> str | None:
-    """Why a device is no place for `dtype`, in words; None where it has such arithmetic of its own."""
+    """Why `dtype` is slow on a device, in words; None where the device computes it itself."""
     kind = kind_of(device)
     if dtype == "float32":
         return None

@@ -74,12 +74,12 @@ class Holder:
         return datetime.fromtimestamp(self.heard, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
     def to_json(self) -> dict[str, str | int]:
-        """What a file says of it."""
+        """The words that a lock file holds on it."""
         return {"host": self.host, "pid": self.pid, "since": self.since}
 
 
 def holder_in(path: Path) -> Holder | None:
-    """Who a file says holds it; None where it does not say."""
+    """The holder that a file names; None where it names none."""
     try:
         with path.open("rb") as file:
             status, words = os.fstat(file.fileno()), json.loads(file.read(4096).decode("utf-8"))
@@ -165,7 +165,7 @@ class Exclusion:
         return is_free
 
     def holder(self) -> Holder | None:
-        """Who has it, where that can be read."""
+        """The process that has it, where that can be read."""
         return holder_in(self._marker) or holder_in(self.path)
 
     def _opened(self) -> int:

@@ -199,7 +199,7 @@ def _is_offline(is_offline: bool) -> bool:
 
 
 def _info(repo: str, repo_type: RepoType, revision: str | None, *, has_sizes: bool = False) -> Any:
-    """What the hub says of the repository: `sha`, and in `siblings` its files."""
+    """The hub's answer on a repository: `sha`, and in `siblings` its files."""
     from huggingface_hub import HfApi
 
     try:
@@ -359,7 +359,7 @@ def _downloaded(snapshot: Callable[..., str]) -> str:
 
 
 def _without_files(source: Source, patterns: Sequence[str], repo_type: RepoType) -> DataError:
-    """What to say of a repository or folder that has none of the files."""
+    """The error for a repository or folder that has none of the files."""
     what = f"data set {source.repo!r}" if repo_type == "dataset" else f"model {source.repo!r}"
     if source.is_local:
         found = sorted(file.name for file in disk.expanded(source.repo).glob("*"))

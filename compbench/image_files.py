@@ -104,7 +104,7 @@ def limited(*, max_pixels: int | None = None, follows_links: bool | None = None)
 
 
 class Traits:
-    """What was noticed about the images that were decoded: the names of those with each trait."""
+    """Traits noticed in decoded images: the names of the images with each."""
 
     def __init__(self) -> None:
         self._names: dict[str, set[str]] = {}

@@ -180,7 +180,7 @@ def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
 
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:
-    """What each job would do and cost; neither weights nor data are fetched for it."""
+    """The plan of each job: its work and its cost; neither weights nor data are fetched for it."""
     return planned_each(jobs, settings, reporter)[0]
 
 

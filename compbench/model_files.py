@@ -104,9 +104,9 @@ def local_digest(source: Source) -> str:
 
 
 def former_digest(source: Source) -> str | None:
-    """What compbench 0.1 called a local folder: the digest of all its files, but of none behind a linked folder.
+    """The digest by which compbench 0.1 knew a local folder: of all its files, but of none behind a linked folder.
 
-    None where that says nothing about some of the files that are opened, or is no other digest.
+    None where it leaves out some of the files that are opened, or is the same digest as today's.
     """
     place = existing(Path(source.repo))
     if place.is_file():

@@ -23,7 +23,7 @@ __all__ = ["Pilot", "learned"]
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """What a race learned from a full run, and what learning it cost."""
+    """The shares that a race learned from a full run, and the cost of learning them."""
 
     shares: tuple[float, ...]  # [H], Neyman's
     run: str  # task/model/digest
@@ -32,7 +32,7 @@ class Pilot:
     n_evaluations: int  # that the shares were learned from
 
     def n_raced(self, task: Task, ids: Sequence[str]) -> int:
-        """How many of the examples that are raced, `ids` of `task`, the pilot holds in full."""
+        """The number of raced examples, `ids` of `task`, that the pilot holds in full."""
         is_same = self.task == (task.name, task.revision)
         return sum(each in self.ids for each in ids) if is_same else 0
 
@@ -48,7 +48,7 @@ class Pilot:
         )
 
     def to_json(self, task: Task, ids: Sequence[str]) -> dict[str, Json]:
-        """What a run stores of its pilot."""
+        """The entry for the pilot in run.json."""
         return {
             "run": self.run,
             "n_examples": len(self.ids),
@@ -58,7 +58,7 @@ class Pilot:
 
 
 def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
-    """What the errors of a full run on the same bank teach; UsageError where `pilot` is another kind of run.
+    """Learn from the errors of a full run on the same bank; UsageError where `pilot` is another kind of run.
 
     It is kept in the pilot's folder, so that it stays what it was when the pilot is measured further.
     """

@@ -29,7 +29,7 @@ _EVALUATIONS_WORTH_A_PROBE = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is still to do; None where it cannot be told before the weights or the data are here."""
+    """The work left to do and its price; None where that is unknown before weights or data are here."""
 
     task: str
     model: str
@@ -102,7 +102,7 @@ def task_here(name: str, *, data: Path | None, is_offline: bool, prompts: Sequen
 
 
 def unread(request: Request, task: str, builder: Builder) -> Plan:
-    """What is known without the data: what has to be fetched of the model, and whether it can be run at all."""
+    """The plan without the data: the bytes to fetch of the model, and errors if it cannot be run at all."""
     label, spec = model_spec(request, builder.reporter.say)
     source = spec.for_task(task).source()
     if source is not None:

@@ -31,7 +31,7 @@ def printable(text: str) -> str:
 
 
 def say(message: str) -> None:
-    """One line to stderr; where stderr is closed or full there is nobody to tell, which is no reason to stop."""
+    """Print one line to stderr; a closed or full stderr is ignored, since it must not end a run."""
     try:
         print(printable(message), file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):
@@ -61,7 +61,7 @@ def to_cell(text: str) -> str:
 
 
 def from_cell(text: str) -> str:
-    """What `to_cell` was given.
+    """Undo `to_cell`.
 
     >>> [from_cell(to_cell(text)) for text in ("=1+2", "-0.25", "'=1", "'tis", "''")]
     ['=1+2', '-0.25', "'=1", "'tis", "''"]

@@ -23,7 +23,7 @@ __all__ = ["BUDGETS", "Asked", "Budget", "asked_for", "data_folders", "planned",
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a row of a table measures unless the user says otherwise."""
+    """The images and options of a table's row, unless the user says otherwise."""
 
     limit: int | None = None  # images of each data set; None: all of them
     options: tuple[tuple[str, int], ...] = ()

@@ -290,7 +290,7 @@ class Run:
             return self._contents.append(results, record)
 
     def parts(self) -> list[dict[str, Json]]:
-        """Who measured each part that can be read, oldest first.
+        """The record of each part that can be read, oldest first.
 
         n_examples, n_errors, seconds, time, host, device, versions, git.
         """
@@ -370,7 +370,7 @@ class Run:
             runfile.write(self.path, info)
 
     def _digests(self, *written: str) -> dict[str, Json]:
-        """Of the files beside the parts: those `written` just now anew, and of a run that has none yet, all."""
+        """Digests of the files beside the parts: of those just `written`, and of all where a run has none yet."""
         from compbench import parts
 
         known = dict(self.info.get("files") or {})
@@ -574,7 +574,7 @@ class Store:
         runfile.write(path, first)  # last: its presence makes the folder a run
 
     def _known(self, path: Path) -> dict[str, Json]:
-        """What the parts tell of a run whose run.json is lost: since when, and by which version."""
+        """The entries of run.json that the parts still tell: since when, and by which version."""
         from compbench.contents import Contents
 
         records = Contents(path, self._say).records()

@@ -188,7 +188,7 @@ def apart(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _how(run: Run) -> str:
-    """How many images, draws and training pictures, and whose weights."""
+    """A few words on how a run was measured: images, draws, training pictures, whose weights."""
     measurement, n_draws = run.key.measurement, run.info["view"].get("n_draws")
     schedule: Any = measurement.get("schedule")
     kinds = {"paper": "staged", "racing": "raced"}

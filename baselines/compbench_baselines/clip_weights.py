@@ -228,7 +228,7 @@ def _hub_tokenizer(architecture: str) -> str:
 
 @contextmanager
 def _explained(repo: str) -> Generator[None]:
-    """What transformers raises of a tokenizer on the hub, as a DataError that says what to do."""
+    """Turn what transformers raises for a tokenizer on the hub into a DataError that says what to do."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:

@@ -34,7 +34,7 @@ def base_model(base: str, model: str) -> StableDiffusion:
 
 
 def source_of(base: StableDiffusion) -> Source | None:
-    """Where the base model's weights come from, and how its owner is given a local copy of them."""
+    """The source of the base model's weights; a message says how to give a local copy of them."""
     source = base.source()
     return None if source is None else replace(source, instead="a local copy with -o base=PATH")
 

@@ -211,7 +211,7 @@ def from_address(address: str) -> OpenClip:
 
 
 def _files_of_repository(files: FileList, name: str) -> tuple[str, ...]:
-    """What is opened of a repository in open_clip's layout: its configuration, its weights and its tokenizer."""
+    """The files opened of a repository in open_clip's layout: configuration, weights and tokenizer."""
     if _CONFIG not in files.names:
         raise DataError(f"model {name!r} has no {_CONFIG} in {files.where!r}; expected an open_clip repository")
     return (_CONFIG, weights_file(files, name), *(each for each in _TOKENIZER_FILES if each in files.names))
@@ -231,7 +231,7 @@ def weights_file(files: FileList, name: str) -> str:
 
 
 def place_of_url(url: str) -> Path:
-    """Where open_clip keeps what it fetches from an address that is on no hub."""
+    """The file in which open_clip keeps what it fetched from a url."""
     return Path(os.path.expanduser("~/.cache/clip")) / url.rpartition("/")[2]
 
 

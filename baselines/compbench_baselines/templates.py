@@ -45,7 +45,7 @@ def sentences(templates: Sequence[str], classes: Classes) -> dict[int, list[str]
 
 
 def words_of(classes: Classes) -> tuple[str, ...]:
-    """What a sentence calls each class: never a file's name, nor what tells two classes of one name apart."""
+    """The words for each class in a sentence: never a file's name, nor a suffix that tells two classes apart."""
     return classes.words or classes.names
 
 

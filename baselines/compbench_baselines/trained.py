@@ -140,7 +140,7 @@ def training_digest(task: Task, model: str) -> str:
 
 
 def few(per_class: int | None) -> dict[str, Json]:
-    """What the identity holds of a training split that was cut."""
+    """The entry in a run's identity for a training split that was cut."""
     return {} if per_class is None else {"train_per_class": per_class}
 
 

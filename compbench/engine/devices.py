@@ -74,7 +74,7 @@ def _named(name: str) -> torch.device:
 def fitting(
     run: Callable[[int], Made], batch_size: int, device: torch.device, say: Callable[[str], None]
 ) -> tuple[Made, int]:
-    """What `run` gives with a batch that fits, and the size of that: halved, and said, as often as memory runs out.
+    """The result of `run` and the batch size that fitted: halved, and said, as often as memory runs out.
 
     float32 is float32 inside. RunError when one item does not fit, or when the device is lost.
     """

@@ -130,7 +130,7 @@ class StableDiffusionDenoiser:
 
     @property
     def overlooked(self) -> frozenset[str]:
-        """What of an image its transform does not look at."""
+        """The traits of an image that its transform ignores."""
         return overlooked(self._transform)
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:

@@ -130,7 +130,7 @@ def _task(data_set: DataSet, known: Sequence[Sequence[str]], asked: Prompts, rea
 
 
 def _size_note(data_set: DataSet, n_here: int) -> tuple[str, ...]:
-    """That there are fewer or more pictures than were published: a part of the data set is not the whole."""
+    """The note that there are fewer or more pictures than were published."""
     if data_set.n_published in (None, n_here):
         return ()
     return (f"{n_here:,} pictures in the test split; the published one has {data_set.n_published:,}",)

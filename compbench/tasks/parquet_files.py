@@ -16,7 +16,7 @@ _PART = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 
 
 def _patterns_of(split: str) -> tuple[str, ...]:
-    """Where a split's files may be below a folder, the likeliest place first; the first that has any is read alone."""
+    """Patterns of a split's files, the likeliest first; the first that matches any is read alone."""
     own = (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet", f"*-{split}-*.parquet", f"*-{split}.parquet")
     return (*own, *(f"data/{each}" for each in own), *(f"*/{each}" for each in own), *_in_snapshot(own))
 

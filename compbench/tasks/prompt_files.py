@@ -102,7 +102,7 @@ def labels(task: str) -> tuple[tuple[int, ...], ...]:
 
 
 def words_of(prompts: Prompts) -> tuple[str, ...]:
-    """What the prompts call each class: its name, where a prompt has it as it stands, and not a file's name.
+    """The words of the prompts for each class: its name where a prompt has it as it stands.
 
     >>> words_of(Prompts(("hot_dog", "butchers_knife"), ("a photo of hot dog.", "a photo of butcher's knife."), (0, 1)))
     ('hot dog', "butcher's knife")
@@ -125,7 +125,7 @@ def _words(name: str, prompt: str, start: str, end: str) -> str:
 
 
 def _frame(prompts: Sequence[str]) -> tuple[str, str]:
-    """What all prompts begin and end with, in whole words."""
+    """The beginning and the end that all prompts share, in whole words."""
     start = _shared_start(prompts)
     end = _shared_start([prompt[::-1] for prompt in prompts])[::-1]
     return start[: start.rfind(" ") + 1], (match[0] if (match := re.search(r"[^\w].*$", end)) else "")
