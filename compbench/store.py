@@ -20,6 +20,7 @@ from compbench.adaptive import Adaptive
 from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
 from compbench.lock import WAIT_SECONDS, Guard, holder_elsewhere, is_held, is_shared, locked
+from compbench.options import did_you_mean
 from compbench.printable import say as say_to_stderr
 from compbench.retagged import refresh_tags
 from compbench.rules import Rule
@@ -611,14 +612,10 @@ def _names(key: RunKey) -> set[str]:
 
 
 def _no_such_run(name: str, runs: Sequence[Run], root: Path) -> UsageError:
-    import difflib
-
     if not runs:
         return UsageError(f"no run {name!r}: there are none in {str(root)!r}; name their folder with --runs DIR")
-    known = sorted({f"{run.key.task}/{run.key.model}" for run in runs})
-    close = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"expected one of {', '.join(known)}"
-    return UsageError(f"no run {name!r} in {str(root)!r}; {hint}")
+    known = {f"{run.key.task}/{run.key.model}" for run in runs}
+    return UsageError(f"no run {name!r} in {str(root)!r}; {did_you_mean(name, known)}")
 
 
 def _described(classes: Classes) -> dict[str, Json]:

@@ -96,5 +96,5 @@ def _from_file(path: Path) -> tuple[str, ...]:
                 "name of a class; expected one {}"
             )
     if not templates:
-        raise DataError(f"{str(path)!r} has no templates; expected one a line, such as: a photo of a {{}}.")
+        raise DataError(f"{str(path)!r} has no templates; expected one per line, such as: a photo of a {{}}.")
     return templates

@@ -22,7 +22,7 @@ _MAX_LAYERS = 1000  # where no weights are here to say how many there can be
 
 
 def unet_flops(files: FileList, size_px: int | None, grain: int) -> float | None:
-    """Operations of Stable Diffusion's U-Net on pictures of `size_px`; None where its configuration makes no network."""
+    """Operations of Stable Diffusion's U-Net at `size_px`; None where its configuration makes no network."""
     config, text = files.json("unet/config.json"), files.json("text_encoder/config.json")
 
     def evaluate() -> None:

@@ -107,7 +107,7 @@ def _wnid_of(file: Path) -> dict[str, str]:
         synsets: Any = scipy.io.loadmat(str(file), squeeze_me=True, struct_as_record=False)["synsets"]
         found = {str(int(each.ILSVRC2012_ID)): str(each.WNID) for each in synsets if int(each.num_children) == 0}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{str(file)!r} is no list of classes ({error}); fetch or copy it again") from error
+        raise DataError(f"{str(file)!r} is not a list of classes ({error}); fetch or copy it again") from error
     if set(found.values()) != set(wnids()):
         raise DataError(f"{str(file)!r} has other classes than ImageNet's 1,000; expected the kit of ILSVRC 2012")
     return found
