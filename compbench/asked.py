@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from compbench import disk, emulation, hub, image_files, model_files, registry, repositories, unreadable
-from compbench.links import look_at_links
+from compbench import disk, emulation, hub, image_files, links, model_files, registry, repositories, unreadable
 from compbench.lock import WAIT_SECONDS
 from compbench.pilots import Pilot
 from compbench.plugins import blamed, owner
@@ -314,9 +313,7 @@ def _task(request: Request, say: Callable[[str], None]) -> Task:
     if isinstance(task, str):
         data = None if request.data is None else disk.expanded(request.data)
         task = registry.task(task, data=data, is_offline=request.is_offline)
-        for note in task.notes:
-            say(note)
-        look_at_links(task, data, say)
+        links.tell(task, data, say)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
         raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
     _check(task)

@@ -10,10 +10,17 @@ from pathlib import Path
 from compbench import disk, image_files
 from compbench.types import DataError, Task
 
-__all__ = ["look_at_links"]
+__all__ = ["tell"]
 
 
-def look_at_links(task: Task, data: Path | str | None, say: Callable[[str], None]) -> None:
+def tell(task: Task, data: Path | str | None, say: Callable[[str], None]) -> None:
+    """Say the notes of a task that was just read, and what there is to say of links among its files."""
+    for note in task.notes:
+        say(note)
+    _look_at_links(task, data, say)
+
+
+def _look_at_links(task: Task, data: Path | str | None, say: Callable[[str], None]) -> None:
     """Say how many of the task's image files lie outside `data` behind links; DataError where none may be followed.
 
     Hub caches are made of links, and a folder of links to a large store is common: they are followed, and what they

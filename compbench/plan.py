@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from compbench import hub, registry, repositories
+from compbench import hub, links, registry, repositories
 from compbench.asked import Asked, Request, model_spec, settle
 from compbench.built import Builder
 from compbench.model_files import FileList
@@ -72,21 +72,22 @@ def plan(
         model,
         given,
         data,
-        limit,
-        seed,
-        dtype,
-        runs,
-        is_offline,
-        refresh,
-        shard_here(shard),
-        keep,
-        images_per_class,
+        limit=limit,
+        seed=seed,
+        dtype=dtype,
+        runs=runs,
+        is_offline=is_offline,
+        refresh=refresh,
+        shard=shard_here(shard),
+        keep=keep,
+        images_per_class=images_per_class,
         device=device,
     )
     if isinstance(task, str):
         known = task_here(task, data=None if data is None else Path(data), is_offline=is_offline)
         if known is None:
             return unread(request, task, builder)
+        links.tell(known, data, builder.reporter.say)
         request = replace(request, task=known, data=None)
     return planned(settle(request, builder.reporter.say), builder)
 
