@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.model_files import FileList
 from compbench.scorers.pipelines import quiet
-from compbench.scorers.weights import UNREADABLE
+from compbench.scorers.weights import LOADING_ERRORS
 from compbench.tensors import check_counts
 
 __all__ = ["dit_flops", "unet_flops"]
@@ -58,5 +58,5 @@ def _counted(config: Mapping[str, Any], evaluate: Callable[[], None]) -> float |
             with FlopCounterMode(display=False) as counter:
                 evaluate()
             return float(counter.get_total_flops())
-    except UNREADABLE:  # a run says what is wrong
+    except LOADING_ERRORS:  # a run says what is wrong
         return None

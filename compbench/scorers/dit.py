@@ -31,7 +31,7 @@ from compbench.model_files import FileList
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import Transform, adm_centre_crop, overlooked, whole_picture
 from compbench.scorers.pipelines import quiet
-from compbench.scorers.weights import UNREADABLE, load_network
+from compbench.scorers.weights import LOADING_ERRORS, load_network
 from compbench.types import DataError, Runtime, Source, UsageError
 
 __all__ = ["Components", "DiTDenoiser", "classifier", "every_fourth", "fetch_folder", "load"]
@@ -225,7 +225,7 @@ def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
     try:
         betas = _betas(files.json("scheduler/scheduler_config.json"), name)
         id2label = _id2label(files.json("model_index.json"))
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{str(folder)!r} cannot be loaded ({error}); fetch or copy the model again") from error

@@ -35,7 +35,7 @@ from compbench.engine.errors import on_device
 from compbench.model_files import FileList
 from compbench.scorers.images import Transform, overlooked
 from compbench.scorers.tokenizers import load_tokenizer
-from compbench.scorers.weights import UNREADABLE, load_network, load_whole
+from compbench.scorers.weights import LOADING_ERRORS, load_network, load_whole
 from compbench.types import DataError, Source
 
 __all__ = ["Components", "Precision", "StableDiffusionDenoiser", "components_of", "fetch_folder", "load_components"]
@@ -309,7 +309,7 @@ def _scheduler(class_name: object, config: Mapping[str, Any], folder: Path) -> A
         )
     try:
         return kind.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         raise DataError(f"scheduler/scheduler_config.json of {str(folder)!r} cannot be used ({error})") from error
 
 

@@ -21,10 +21,10 @@ from compbench.checkpoints import Weights
 from compbench.tensors import Tensor, check_counts, check_floats, n_numbers, named, read_headers
 from compbench.types import DataError
 
-__all__ = ["UNREADABLE", "check_finite", "check_size", "described", "load_network", "load_whole", "tensors_in"]
+__all__ = ["LOADING_ERRORS", "check_finite", "check_size", "described", "load_network", "load_whole", "tensors_in"]
 
 # what the libraries raise for files and configurations that they cannot make a network of
-UNREADABLE = (
+LOADING_ERRORS = (
     OSError,
     ValueError,
     KeyError,
@@ -165,7 +165,7 @@ def _check_info(info: Mapping[str, Any], n_tensors: int, what: str) -> None:
 def _understood(make: Callable[[], Any], what: str) -> Any:
     try:
         return make()
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         if isinstance(error, DataError):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -180,7 +180,7 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
                 state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError:  # the format before torch 1.6, which cannot be mapped
                 state = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         raise DataError(
             f"{str(path)!r} cannot be loaded: it is damaged, or a pickle that holds more than tensors, which could run "
             "code; convert it to safetensors with the library that wrote it, or fetch it again"
