@@ -202,8 +202,8 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
         return asked
     if stored is not None:
         say(
-            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: --dtype {spec.dtype} --device "
-            f"{emulation.kind_of(request.device)} goes on with it"
+            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: resume it with --dtype {spec.dtype} --device "
+            f"{emulation.kind_of(request.device)}"
         )
     placed, source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
     described = _described(asked.label, placed, placed.source())

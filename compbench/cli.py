@@ -400,7 +400,7 @@ def reproduce(
         plans, failures = paper.planned(asked, reporter)
         _print(listing.plans(plans, style), output)
         for failure in failures:
-            say(f"not to be told: {failure}")
+            say(f"cannot be planned: {failure}")
         return FAILED if failures else DONE
     outcome, reasons = paper.reproduce(asked, reporter)
     _print(to_text(table, outcome.runs, style, reasons), output)

@@ -196,7 +196,7 @@ def _split(text: str, models: Sequence[str]) -> tuple[str | None, str, str]:
     if "." in name:
         other = name.rpartition(".")[0]
         raise UsageError(
-            f"option {text!r} is for model {other!r}, which this run has not; {did_you_mean(other, models)}"
+            f"option {text!r} is for model {other!r}, which is not in this run; {did_you_mean(other, models)}"
         )
     return scope, name.strip().replace("-", "_"), value.strip()
 
