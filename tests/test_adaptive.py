@@ -117,8 +117,8 @@ def test_without_risk_every_outcome_is_the_full_budget_s(task: Task, tmp_path: P
 class Stopping:
     """A reporter that interrupts after some evaluations."""
 
-    def __init__(self) -> None:
-        self.n_left = 150
+    def __init__(self, n_evaluations: int) -> None:
+        self.n_left = n_evaluations
 
     def start(self, *arguments: Any) -> None: ...
     def say(self, message: str) -> None: ...
@@ -135,7 +135,9 @@ def test_an_interrupted_race_ends_as_one_that_was_not(tmp_path: Path) -> None:
     n_stops = 0
     while True:
         try:
-            again = compbench.run(pairs(), model=NoisySpec(RACE), runs=tmp_path / "again", reporter=Stopping())
+            again = compbench.run(
+                pairs(), model=NoisySpec(RACE), runs=tmp_path / "again", reporter=Stopping(150 * 2**n_stops)
+            )  # less than a second of work is lost
             break
         except KeyboardInterrupt:
             n_stops += 1
