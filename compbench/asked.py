@@ -18,6 +18,7 @@ from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, 
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
+_LONGEST_CAPTION, _LONGEST_WORD = 100_000, 10_000  # characters: tokenizers take minutes over longer ones
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -103,7 +104,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         if getattr(request, name) is not None:
             _check_count(name, getattr(request, name))
     label, spec = model_spec(request, say)
-    task = _task(request)
+    task = _task(request, say)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
     with blamed(spec, "when asked what it measures"):
@@ -211,11 +212,13 @@ def _labelled(task: Task, label: str, space: str) -> Task:
     return task
 
 
-def _task(request: Request) -> Task:
+def _task(request: Request, say: Callable[[str], None]) -> Task:
     task = request.task
     if isinstance(task, str):
         data = None if request.data is None else Path(request.data)
         task = registry.task(task, data=data, is_offline=request.is_offline)
+        for note in task.notes:
+            say(note)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
         raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
     _check(task)
@@ -241,10 +244,30 @@ def _check(task: Task) -> None:
 def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:
     if (empty := next((n for n, text in enumerate(example.captions) if not text.strip()), None)) is not None:
         raise DataError(f"caption {empty} of {what} is empty; expected words that describe an image")
+    for number, text in enumerate(example.captions):
+        _check_text(text, f"caption {number} of {what}")
     if task.classes is not None and example.captions != shared:
         raise DataError(
             f"{what} has other captions than the first example; the examples of a classification share them"
         )
+
+
+def _check_text(text: str, what: str) -> None:
+    if len(text) > _LONGEST_CAPTION:
+        raise DataError(
+            f"{what} has {len(text):,} characters; expected at most {_LONGEST_CAPTION:,}, of which a text encoder "
+            "reads the first few hundred: cut it"
+        )
+    if len(text) > _LONGEST_WORD and len(longest := max(text.split(), key=len)) > _LONGEST_WORD:
+        raise DataError(
+            f"{what} has a word of {len(longest):,} characters, {longest[:20]!r}...; expected at most {_LONGEST_WORD:,}"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{what} holds half of a surrogate pair (U+{ord(text[error.start]):04X}); expected whole characters"
+        ) from error
 
 
 def _resolved(

@@ -440,6 +440,8 @@ def show_task(
         _draw(examples, output)
         output = None
     _print(render([listing.examples(examples)], style), output)
+    for note in loaded.notes:
+        say(note)
     if loaded.is_gated:
         say("This data is gated: its licence does not allow passing it on.")
 

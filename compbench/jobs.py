@@ -167,7 +167,7 @@ def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list
     from compbench import plan
     from compbench.asked import settle
 
-    tasks, plans = _tasks(jobs, settings), dict[int, "Plan"]()
+    tasks, plans = _tasks(jobs, settings, reporter.say), dict[int, "Plan"]()
     for of_model in _by_model(jobs):
         builder = settings.builder(reporter)
         for n in of_model:
@@ -247,7 +247,7 @@ def _settled(
     from compbench_analysis.tables import tag_columns
 
     say = reporter.say if settings.shard is None or settings.shard.number == 1 else _unheard
-    tasks = _tasks(jobs, settings, attempts)
+    tasks = _tasks(jobs, settings, say, attempts)
     for task in tasks.values():
         tag_columns(by, [example.tags for example in task.examples])
     settled: dict[int, Asked] = {}
@@ -260,7 +260,9 @@ def _settled(
     return settled
 
 
-def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None = None) -> dict[str, Task]:
+def _tasks(
+    jobs: Sequence[Job], settings: Settings, say: Callable[[str], None], attempts: _Attempts | None = None
+) -> dict[str, Task]:
     """The tasks by name, each read once; one that cannot be read fails its jobs, where there are other tasks."""
     from compbench import registry
 
@@ -271,6 +273,8 @@ def _tasks(jobs: Sequence[Job], settings: Settings, attempts: _Attempts | None =
             tasks[name] = registry.task(
                 name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
             )
+            for note in tasks[name].notes:
+                say(note)
         except DataError as error:
             if attempts is None or len(names) == 1:
                 raise

@@ -21,6 +21,7 @@ from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
 from compbench.lock import Guard, is_held, is_shared, locked
 from compbench.printable import say as say_to_stderr
+from compbench.retagged import refresh_tags
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.types import (
@@ -405,7 +406,9 @@ class Store:
                 with Guard(path)():
                     run = self.get(key)  # another shard may have made it
                     _create(path, key, task, view or {}, model or {}, is_new=run is None)
-        return run or Run(path, say=self._say)
+        run = run or Run(path, say=self._say)
+        refresh_tags(run, task, _told_of(task, key), self._say)
+        return run
 
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
@@ -502,13 +505,17 @@ def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mappin
         "created": now,
         "updated": now,
         "compbench": provenance.version(),
-        "task": {
-            "description": task.description,
-            "citation": task.citation,
-            "is_gated": task.is_gated,
-            "tag_order": {name: list(values) for name, values in task.tag_order.items()},
-            "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
-            "classes": None if task.classes is None else _described(task.classes),
-        },
+        "task": _told_of(task, key),
         "model": dict(model),
+    }
+
+
+def _told_of(task: Task, key: RunKey) -> dict[str, Json]:
+    return {
+        "description": task.description,
+        "citation": task.citation,
+        "is_gated": task.is_gated,
+        "tag_order": {name: list(values) for name, values in task.tag_order.items()},
+        "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
+        "classes": None if task.classes is None else _described(task.classes),
     }

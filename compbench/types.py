@@ -165,6 +165,7 @@ class Classes:
     of_caption: tuple[int, ...]  # length C: the class, 0 to K-1, that each caption describes
     label_space: str = ""  # whose labels a class-conditional model must have been trained on: "imagenet", "digits"
     labels: tuple[int, ...] | None = None  # length C: each caption's label in that space; None where there is none
+    words: tuple[str, ...] = ()  # length K: what a sentence calls each class; empty: its name
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ class Task:
     classes: Classes | None = None  # of a classification task: what the captions, shared by all examples, stand for
     training: Callable[[], Sequence[Example]] | None = None  # its training split, for models that learn from one
     labelled: Task | None = None  # the same pictures with a caption for each label, where a class has several labels
+    notes: tuple[str, ...] = ()  # what its reader left out or had to guess: said once, wherever the task is read
 
     @cached_property
     def revision(self) -> str:

@@ -20,7 +20,7 @@ import pytest
 import layouts_on_disk as layouts
 from compbench.tasks import classification, prompt_files
 from compbench.tasks.classification import flower_aliases
-from compbench.tasks.splits import same_name
+from compbench.tasks.names import same_name
 from compbench.types import DataError, Example, Task, UsageError
 
 LABELS = [3, 0, 1, 2, 9, 8, 7, 6, 5, 4, 3, 3]  # of twelve pictures in ten classes
@@ -73,7 +73,7 @@ def agrees(examples: Sequence[Example], reference: Any, ids: Sequence[str]) -> N
 def sorted_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One picture a class, in folders of WordNet ids."""
     root = tmp_path_factory.mktemp("imagenet")
-    _one_picture_each(root / "val", prompt_files.wnids(), lambda n: f"ILSVRC2012_val_{7 * n % 1000:08d}.JPEG")
+    _one_picture_each(root / "val", prompt_files.wnids(), lambda n: f"ILSVRC2012_val_{7 * n % 1000 + 1:08d}.JPEG")
     return root
 
 

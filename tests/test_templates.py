@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ import torch.nn.functional as F
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
 from compbench import registry
+from compbench.tasks import prompt_files
+from compbench.tasks.data_sets import chosen_prompts
 from compbench.types import Classes, DataError, Floats, Runtime, Task, UsageError
+from compbench_baselines.labelled import digest_of
 from compbench_baselines.open_clip import OpenClip
-from compbench_baselines.templates import class_embeddings, named, templates_for
+from compbench_baselines.templates import class_embeddings, named, templates_for, words_of
 from tests import fakes
 from tests.colours import colours
 
@@ -138,3 +142,81 @@ def test_one_caption_for_two_classes_is_refused() -> None:
     clash = dataclasses.replace(task, examples=[dataclasses.replace(each, captions=same) for each in task.examples])
     with pytest.raises(DataError, match="'a thing' stands for 'red' and for 'green'"):
         class_embeddings(clash, TEMPLATES, lambda texts: np.ones((len(texts), 2)))
+
+
+# the words that stand for a class in a sentence
+
+PUBLISHED = (
+    "food101",
+    "cifar10",
+    "fgvc-aircraft",
+    "pets",
+    "flowers102",
+    "stl10",
+    "imagenet",
+    "imagenet-a",
+    "objectnet",
+)
+CHANGED = {"food101": 60, "fgvc-aircraft": 2, "imagenet": 4, "objectnet": 51}  # names that are not said as they stand
+
+
+def _published(name: str) -> Task:
+    """A task with one example and the classes of a published data set."""
+    shipped = prompt_files.shipped(name)
+    ids = [(wnid,) for wnid in prompt_files.wnids()] if name == "imagenet" else [()] * len(shipped.names)
+    known = [(each, *more) for each, more in zip(shipped.names, ids, strict=True)]
+    asked = chosen_prompts(shipped, known, None)
+    classes = Classes(asked.names, asked.of_caption, words=asked.words)
+    (example, *_) = fakes.task(n=1).examples
+    matches = np.zeros((1, len(asked.captions)), bool)
+    shown = dataclasses.replace(example, images=example.images[:1], captions=asked.captions, matches=matches)
+    return dataclasses.replace(fakes.task(name=name), examples=(shown,), classes=classes)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_sentences_of_a_published_data_set_hold_words_and_no_file_names(name: str) -> None:
+    task = _published(name)
+    assert task.classes is not None
+    prompts = task.examples[0].captions
+    for words, prompt in zip(words_of(task.classes), prompts, strict=True):
+        assert words.casefold() in prompt.casefold()
+        assert "_" not in words
+        assert not re.search(r"n\d{8}", words)
+    said = zip(words_of(task.classes), task.classes.names, strict=True)
+    assert sum(words != name for words, name in said) == CHANGED.get(name, 0)
+
+
+def test_objectnets_own_wording_is_that_of_its_prompts() -> None:
+    classes = _published("objectnet").classes
+    assert classes is not None
+    said = dict(zip(classes.names, words_of(classes), strict=True))
+    assert said["butchers_knife"] == "butcher's knife"
+    assert said["full_sized_towel"] == "bath towel"
+    assert said["hand_towel_or_rag"] == "dishrag or hand towel"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_identities_change_only_where_sentences_have_changed(tiny_clip_folder: Path, name: str) -> None:
+    task = _published(name)
+    assert task.classes is not None
+    before = digest_of([templates_for("auto", task), task.classes.names])
+    known = _spec(tiny_clip_folder, "auto").on(task).identity()["templates"]
+    assert (known != before) == (name in CHANGED)
+
+
+def test_two_classes_of_one_name_have_the_same_sentences_and_tie(tiny_clip_folder: Path, file: Path) -> None:
+    task = colours(n=2)
+    twins = Classes(("red (n1)", "red (n2)", "blue"), (0, 0, 1, 1, 2, 2), words=("red", "red", "blue"))
+    captions = ("a red circle",) * 4 + ("a blue circle",) * 2
+    same = [dataclasses.replace(each, captions=captions) for each in task.examples]
+    (scores,) = _scores(_spec(tiny_clip_folder, file), dataclasses.replace(task, examples=same, classes=twins))
+    np.testing.assert_array_equal(scores[:, 0], scores[:, 2])
+    assert (scores[:, 0] != scores[:, 4]).any()
+
+
+def test_the_words_of_prompts_of_ones_own_are_spoken(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    lines = ["a tasty hot dog,hot_dog,0", "the apple pie,apple_pie,1", "a furry friend,guinea_pig,2"]
+    path.write_text("\n".join(["prompt,classname,classidx", *lines]))
+    asked = chosen_prompts(prompt_files.shipped("stl10"), [("hot_dog",), ("apple_pie",), ("guinea_pig",)], path)
+    assert asked.words == ("hot dog", "apple pie", "guinea pig")

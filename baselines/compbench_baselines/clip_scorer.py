@@ -69,6 +69,8 @@ class ClipScorer:
         self._templates = templates
         self._ensembles: Mapping[str, Floats] = {}  # captions of a classification task, by what their class stands for
         self._n_long = 0
+        self._cut: Counter[bytes] = Counter()  # tokens of the captions that were cut -> how many
+        self._special: list[str] = []  # captions that spell a special token
 
     @classmethod
     def on_device(
@@ -109,17 +111,28 @@ class ClipScorer:
         if len(self._captions) > _MAX_CAPTIONS:
             self._captions.clear()
         self._captions.update(self._ensembles)
-        self._n_long = 0
+        self._n_long, self._cut, self._special = 0, Counter(), []
         with _decoders() as pool:
             images = _Embeddings([each.images for each in examples], lambda keys: self._embed_images(keys, pool))
             captions = _Embeddings([each.captions for each in examples], self._embed_captions, self._captions)
             for example in examples:
                 scores = _cosines(example, images.of(example.images), captions.of(example.captions))
                 yield ScoreMatrix(example.id, scores)
+        self._say_what_was_read(captions.n_new)
+
+    def _say_what_was_read(self, n_captions: int) -> None:
+        """That captions were cut, and that a tokenizer did not read letters as letters."""
         if self._n_long:
+            n_alike = sum(n for n in self._cut.values() if n > 1)
+            alike = f", and {n_alike} of them differ only after that: such captions score the same" if n_alike else ""
             self._say(
-                f"{self._n_long} of {captions.n_new} captions are longer than the text encoder's context "
-                f"({self._context_length} tokens); it reads their beginning"
+                f"{self._n_long} of {n_captions} captions are longer than the text encoder's context "
+                f"({self._context_length} tokens); it reads their beginning{alike}"
+            )
+        if self._special:
+            self._say(
+                f"{len(self._special)} of {n_captions} captions spell a special token of the tokenizer, which reads it "
+                f"as that token and not as these letters: {self._special[0][:80]!r} the first"
             )
 
     def _embed_images(self, images: Iterable[Image], pool: ThreadPoolExecutor) -> Iterator[tuple[list[Image], Floats]]:
@@ -137,8 +150,10 @@ class ClipScorer:
 
     def _embed_captions(self, captions: Iterable[str]) -> Iterator[tuple[list[str], Floats]]:
         for batch in _batches(captions, lambda: _CAPTIONS_A_PICTURE * self.batch_size):
-            tokens, n_long = self._tokens(batch)
-            self._n_long += n_long
+            tokens, long = self._tokens(batch)
+            self._n_long += len(long)
+            self._cut.update(tokens[n].numpy().tobytes() for n in long)
+            self._special += [each for each in batch if self._spells_special(each)]
             yield batch, self._embed(self.model.encode_text, tokens, _CAPTIONS_A_PICTURE)
 
     def _embed_texts(self, texts: Sequence[str]) -> Floats:
@@ -164,8 +179,8 @@ class ClipScorer:
                 start += len(features)
         return torch.cat(embedded).cpu().numpy()
 
-    def _tokens(self, captions: list[str]) -> tuple[Tensor, int]:
-        """[n, context_length], and how many captions have more tokens than that: those it cuts off."""
+    def _tokens(self, captions: list[str]) -> tuple[Tensor, list[int]]:
+        """[n, context_length], and which captions have more tokens than that: those it cuts off."""
         length = self._context_length
         roomy = self._tokenized(captions, length + 1)
         used, tokens = self._n_used(roomy), roomy[:, :length].clone()
@@ -176,9 +191,10 @@ class ClipScorer:
             else torch.nonzero(used >= length - 2)[:, 0].tolist()
         )
         if not near:
-            return tokens, 0
+            return tokens, []
         tokens[near] = self._tokenized([captions[n] for n in near], length)
-        return tokens, int((used[near] > self._n_used(tokens[near])).sum())
+        is_cut = used[near] > self._n_used(tokens[near])
+        return tokens, [n for n, cut in zip(near, is_cut.tolist(), strict=True) if cut]
 
     def _tokenized(self, captions: list[str], length: int) -> Tensor:
         return self.tokenize(captions, context_length=length)
@@ -187,6 +203,21 @@ class ClipScorer:
         """[n]: up to where each row holds other tokens than padding."""
         padding = getattr(getattr(self.tokenize, "tokenizer", None), "pad_token_id", None) or 0
         return ((tokens != padding) * torch.arange(1, tokens.shape[1] + 1)).amax(1)
+
+    def _spells_special(self, caption: str) -> bool:
+        tokens, is_any_case = self._special_tokens
+        text = caption.lower() if is_any_case else caption
+        return any(token in text for token in tokens)
+
+    @cached_property
+    def _special_tokens(self) -> tuple[tuple[str, ...], bool]:
+        """The texts that are read as the start or the end of a caption, and whether in capitals as well."""
+        within = getattr(self.tokenize, "tokenizer", None)  # of transformers
+        if within is not None:
+            ends = (getattr(within, name, None) for name in ("bos_token", "eos_token", "cls_token", "sep_token"))
+            return tuple(dict.fromkeys(each for each in ends if isinstance(each, str) and len(each) > 1)), False
+        decoder = getattr(self.tokenize, "decoder", {})  # of open_clip
+        return tuple(decoder[each] for each in getattr(self.tokenize, "all_special_ids", ())), True
 
     @cached_property
     def _context_length(self) -> int:

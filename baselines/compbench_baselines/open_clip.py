@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from compbench.types import Json, Runtime, Source, Task, UsageError
 from compbench_baselines.kept import digest_of
 from compbench_baselines.open_clip_catalogue import Pretrained, pretrained
-from compbench_baselines.templates import templates_for
+from compbench_baselines.templates import templates_for, words_of
 
 if TYPE_CHECKING:
     from compbench_baselines.clip_scorer import ClipScorer
@@ -111,8 +111,8 @@ class OpenClip:
 
     def on(self, task: Task) -> Self:
         chosen = templates_for(self.templates, task)
-        names = task.classes.names if task.classes else ()
-        return dataclasses.replace(self, classes=digest_of([chosen, names]) if chosen else None)
+        words = words_of(task.classes) if task.classes else ()
+        return dataclasses.replace(self, classes=digest_of([chosen, words]) if chosen else None)
 
     def source(self) -> Source | None:
         """The hub repository or folder; None for a tag that has only a url, which open_clip fetches itself."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from compbench.types import Classes, DataError, Floats, Task, UsageError
 
-__all__ = ["class_embeddings", "named", "sentences", "templates_for"]
+__all__ = ["class_embeddings", "named", "sentences", "templates_for", "words_of"]
 
 
 def templates_for(option: str, task: Task) -> tuple[str, ...]:
@@ -32,12 +32,20 @@ def templates_for(option: str, task: Task) -> tuple[str, ...]:
 
 
 def sentences(templates: Sequence[str], classes: Classes) -> dict[int, list[str]]:
-    """Class to its sentences.
+    """Class to its sentences, in the words that the prompts use for it.
 
     >>> sentences(("a {}.", "the {}."), Classes(("cat", "dog"), (0, 1)))
     {0: ['a cat.', 'the cat.'], 1: ['a dog.', 'the dog.']}
     """
-    return {label: [template.replace("{}", name) for template in templates] for label, name in enumerate(classes.names)}
+    return {
+        label: [template.replace("{}", words) for template in templates]
+        for label, words in enumerate(words_of(classes))
+    }
+
+
+def words_of(classes: Classes) -> tuple[str, ...]:
+    """What a sentence calls each class: never a file's name, nor what tells two classes of one name apart."""
+    return classes.words or classes.names
 
 
 def class_embeddings(
@@ -45,7 +53,7 @@ def class_embeddings(
 ) -> dict[str, Floats]:
     """Each caption to the embedding of its class, [d] float32 of unit length; `embed` gives unit rows [n, d].
 
-    DataError where two classes of different names share a caption.
+    Classes of the same words tie. DataError where two classes of different words share a caption.
     """
     classes = task.classes
     assert classes is not None  # or there would be no templates
@@ -53,13 +61,13 @@ def class_embeddings(
     for label, texts in sentences(templates, classes).items():
         mean = embed(texts).astype(np.float64).mean(0)
         of_class[label] = (mean / np.linalg.norm(mean)).astype(np.float32)
-    named_by: dict[str, int] = {}
+    words, named_by = words_of(classes), dict[str, int]()
     for caption, label in zip(task.examples[0].captions, classes.of_caption, strict=True):
         other = named_by.setdefault(caption, label)
-        if classes.names[other] != classes.names[label]:
+        if words[other] != words[label]:
             raise DataError(
-                f"task {task.name!r}: caption {caption!r} stands for {classes.names[other]!r} and for "
-                f"{classes.names[label]!r}; templates need a caption for each, or -o templates=none"
+                f"task {task.name!r}: caption {caption!r} stands for {words[other]!r} and for "
+                f"{words[label]!r}; templates need a caption for each, or -o templates=none"
             )
     return {caption: of_class[label] for caption, label in named_by.items()}
 
@@ -73,11 +81,12 @@ def named() -> Mapping[str, tuple[str, ...]]:
 
 def _from_file(path: Path) -> tuple[str, ...]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"option 'templates' cannot be {str(path)!r} ({error}); expected auto, none or a file"
         ) from error
+    lines = [line.strip() for line in text.split("\n")]
     templates = tuple(line for line in lines if line and not line.startswith("#"))
     for number, template in enumerate(templates, 1):
         if template.count("{}") != 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import PIL.Image
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compbench.types import DataError
 
-__all__ = ["REDUCTIONS", "TARGETS", "Conditioning", "Denoiser", "Schedule", "Target", "reduced"]
+__all__ = ["REDUCTIONS", "TARGETS", "Conditioning", "Denoiser", "ReadsText", "Schedule", "Target", "reduced"]
 
 Conditioning = Mapping[str, Tensor]  # each [C, ...]
 Target = Literal["eps", "v", "x0"]
@@ -73,6 +73,19 @@ class Denoiser(Protocol):
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, reductions: Sequence[str]
     ) -> Tensor:
         """[R, b] float32: each reduction of target - prediction, in the model's own target; no host synchronisation."""
+        ...
+
+
+@runtime_checkable
+class ReadsText(Protocol):
+    """A denoiser that can say how its text encoder reads a caption."""
+
+    def alike(self, captions: Sequence[str]) -> list[str]:
+        """The captions that another one equals as far as the text encoder reads them."""
+        ...
+
+    def special(self, captions: Sequence[str]) -> list[str]:
+        """The captions that spell a special token, which is not read as letters."""
         ...
 
 

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.adaptive import Adaptive, Weighted
-from compbench.engine.denoiser import Conditioning, Denoiser
+from compbench.engine.denoiser import Conditioning, Denoiser, ReadsText
 from compbench.engine.devices import lost_device
 from compbench.engine.draws import DrawBank
 from compbench.engine.errors import ErrorEngine, OwnNoise, Pending, first_batch_size, on_device
@@ -250,10 +250,18 @@ class DiffusionClassifier:
         texts = dict.fromkeys(text for each in distinct.values() for text in each.captions)
         captions = [text for text in texts if text not in self._told]
         self._told.update(captions)
+        reads = self.denoiser if isinstance(self.denoiser, ReadsText) else None
         if too_long := self.denoiser.too_long(captions):
+            n_alike = len(reads.alike(too_long)) if reads is not None else 0
+            alike = f", and {n_alike} of them differ only after that: their errors are the same" if n_alike else ""
             self._runtime.say(
                 f"{len(too_long)} of {len(captions)} distinct captions are longer than the text encoder's context; "
-                f"it sees only their beginning, e.g. of {too_long[0]!r}"
+                f"it sees only their beginning{alike}, e.g. of {too_long[0][:80]!r}"
+            )
+        if reads is not None and (special := reads.special(captions)):
+            self._runtime.say(
+                f"{len(special)} of {len(captions)} distinct captions spell a special token of the tokenizer, which "
+                f"reads it as that token and not as these letters: {special[0][:80]!r} the first"
             )
 
 

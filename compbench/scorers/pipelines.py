@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -140,6 +141,21 @@ class StableDiffusionDenoiser:
         with quiet():  # the tokenizer warns of each
             ids = self._tokenizer(list(captions), truncation=False).input_ids
         return [text for text, each in zip(captions, ids, strict=True) if len(each) > self.context_length]
+
+    def alike(self, captions: Sequence[str]) -> list[str]:
+        """The captions that another one equals as far as the text encoder reads them."""
+        if not captions:
+            return []
+        ids = self._tokenizer(list(captions), truncation=True, max_length=self.context_length).input_ids
+        read = [tuple(each) for each in ids]
+        times = Counter(read)
+        return [text for text, each in zip(captions, read, strict=True) if times[each] > 1]
+
+    def special(self, captions: Sequence[str]) -> list[str]:
+        """The captions that spell the token of a start or an end, which is not read as letters."""
+        ends: tuple[object, ...] = (self._tokenizer.bos_token, self._tokenizer.eos_token)
+        tokens = [each for each in ends if isinstance(each, str) and each]
+        return [text for text in captions if any(token in text for token in tokens)]
 
     def errors(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, reductions: Sequence[str]

@@ -6,6 +6,7 @@ The pickles of CIFAR-10 are read by an unpickler that makes arrays and nothing e
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ _CIFAR_SHAPE, _STL_SHAPE = (3, 32, 32), (3, 96, 96)
 def _read_cifar_pickles(root: Path, split: str) -> Split:
     files = [existing(root / name, f"the {split} split of CIFAR-10 for Python") for name in _CIFAR_PARTS[split]]
     batches = [_unpickled(file, "data", "labels") for file in files]
-    pixels = np.concatenate([np.asarray(each["data"], np.uint8).reshape(-1, *_CIFAR_SHAPE) for each in batches])
-    labels = np.concatenate([np.asarray(each["labels"], int) for each in batches])
+    read = [_pixels_and_labels(file, each) for file, each in zip(files, batches, strict=True)]
+    pixels, labels = np.concatenate([each for each, _ in read]), np.concatenate([each for _, each in read])
     names = _unpickled(root / "batches.meta", "label_names")["label_names"]
     return _split(pixels, labels, [_text(name) for name in names], (*files, root / "batches.meta"))
 
@@ -62,6 +63,19 @@ def _split(pixels: np.ndarray, labels: Ints, names: list[str], origin: tuple[Pat
         raise DataError(f"{str(origin[0])!r} has labels {labels.min()} to {labels.max()} of {len(names)} classes")
     pictures = [Picture(f"{n:06d}", int(label), partial(_picture, pixels, n)) for n, label in enumerate(labels)]
     return Split(pictures, tuple(names), origin)
+
+
+def _pixels_and_labels(file: Path, batch: Mapping[str, Any]) -> tuple[np.ndarray, Ints]:
+    """[n, 3, 32, 32] uint8 and [n]; DataError where they are not of one length, or a label is not a whole number."""
+    try:
+        pixels = np.asarray(batch["data"], np.uint8).reshape(-1, *_CIFAR_SHAPE)
+        given = np.asarray(batch["labels"])
+        labels = given.astype(int)
+        if labels.shape != (len(pixels),) or (labels != given).any():
+            raise ValueError(f"{given.size} labels for {len(pixels)} pictures, or a label that is not a whole number")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{str(file)!r} is not a batch of CIFAR-10 ({error}); fetch or copy it again") from error
+    return pixels, labels
 
 
 def _picture(pixels: np.ndarray, number: int) -> PIL.Image.Image:

@@ -117,6 +117,7 @@ def _every_label() -> tuple[tuple[int, ...], ...]:
 FOOD101 = DataSet(
     name="food101",
     about="Food-101: 101 dishes, 25,250 test pictures.",
+    n_published=25_250,
     citation="""\
 @inproceedings{bossard2014food101,
   title = {Food-101: Mining Discriminative Components with Random Forests},
@@ -132,6 +133,7 @@ FOOD101 = DataSet(
 CIFAR10 = DataSet(
     name="cifar10",
     about="CIFAR-10: 10 classes, 10,000 test pictures of 32 x 32 pixels.",
+    n_published=10_000,
     citation="""\
 @techreport{krizhevsky2009learning,
   title = {Learning Multiple Layers of Features from Tiny Images},
@@ -149,6 +151,7 @@ CIFAR10 = DataSet(
 AIRCRAFT = DataSet(
     name="fgvc-aircraft",
     about="FGVC-Aircraft: 100 variants, 3,333 test pictures.",
+    n_published=3_333,
     citation="""\
 @techreport{maji2013aircraft,
   title = {Fine-Grained Visual Classification of Aircraft},
@@ -165,6 +168,7 @@ AIRCRAFT = DataSet(
 PETS = DataSet(
     name="pets",
     about="Oxford-IIIT Pets: 37 breeds of cats and dogs, 3,669 test pictures.",
+    n_published=3_669,
     citation="""\
 @inproceedings{parkhi2012cats,
   title = {Cats and Dogs},
@@ -181,6 +185,7 @@ PETS = DataSet(
 FLOWERS102 = DataSet(
     name="flowers102",
     about="Flowers-102: 102 flowers, 6,149 test pictures.",
+    n_published=6_149,
     citation="""\
 @inproceedings{nilsback2008automated,
   title = {Automated Flower Classification over a Large Number of Classes},
@@ -197,6 +202,7 @@ FLOWERS102 = DataSet(
 STL10 = DataSet(
     name="stl10",
     about="STL-10: 10 classes, 8,000 test pictures of 96 x 96 pixels.",
+    n_published=8_000,
     citation="""\
 @inproceedings{coates2011analysis,
   title = {An Analysis of Single-Layer Networks in Unsupervised Feature Learning},
@@ -214,6 +220,7 @@ STL10 = DataSet(
 IMAGENET = DataSet(
     name="imagenet",
     about="ImageNet of ILSVRC 2012: 1,000 classes, 50,000 validation pictures.",
+    n_published=50_000,
     citation="""\
 @article{russakovsky2015imagenet,
   title = {ImageNet Large Scale Visual Recognition Challenge},
@@ -238,6 +245,7 @@ IMAGENET = DataSet(
 IMAGENET_V2 = DataSet(
     name="imagenet-v2",
     about="ImageNet-V2 (matched frequency): ImageNet's classes collected anew, 10,000 pictures.",
+    n_published=10_000,
     citation="""\
 @inproceedings{recht2019imagenet,
   title = {Do {ImageNet} Classifiers Generalize to {ImageNet}?},
@@ -256,6 +264,7 @@ IMAGENET_V2 = DataSet(
 IMAGENET_A = DataSet(
     name="imagenet-a",
     about="ImageNet-A: 7,500 pictures of 200 of ImageNet's classes that a ResNet-50 gets wrong.",
+    n_published=7_500,
     citation="""\
 @inproceedings{hendrycks2021natural,
   title = {Natural Adversarial Examples},
@@ -275,6 +284,7 @@ IMAGENET_A = DataSet(
 OBJECTNET = DataSet(
     name="objectnet",
     about="ObjectNet: the 113 classes that ImageNet has as well, unusual views of household objects.",
+    n_published=18_574,
     citation="""\
 @inproceedings{barbu2019objectnet,
   title = {{ObjectNet}: A large-scale bias-controlled dataset for pushing the limits of object recognition models},

@@ -22,8 +22,9 @@ from compbench.tasks import prompt_files
 from compbench.tasks.digests import file_stamp, with_digests
 from compbench.tasks.folders import class_folders, read_folders, split_folder
 from compbench.tasks.hub_images import HubData, is_copy, read_hub
+from compbench.tasks.names import ClassNames, nfc
 from compbench.tasks.prompt_files import Prompts
-from compbench.tasks.splits import Layout, Picture, Split, same_name
+from compbench.tasks.splits import Layout, Picture, Split
 from compbench.types import Bools, Classes, DataError, Example, Image, Task
 
 __all__ = ["DataSet", "PromptFiles", "chosen_prompts", "examples_of", "load", "load_folder"]
@@ -42,6 +43,7 @@ class DataSet:
     layouts: tuple[Layout, ...] = ()
     hub: HubData | None = None
     source: str = ""  # where to get it, for a message
+    n_published: int | None = None  # pictures of its test split
     has_training: bool = True
     has_unique_names: bool = False  # no two of its files have the same name, so that a class's folder says nothing
     is_pixels: bool = False  # published as pixels: every copy is one picture, however it was encoded
@@ -70,7 +72,8 @@ def load_folder(data_set: DataSet, place: Path, prompts: PromptFiles) -> Task:
     """
     if not place.is_dir():
         raise DataError(f"no folder {str(place)!r}; expected one with a folder of pictures for each class")
-    known = [(each.name,) for each in class_folders(split_folder(place, "test"))]
+    own = dict.fromkeys(nfc(each.name) for each in class_folders(split_folder(place, "test")))
+    known = [(name,) for name in own]
     if len(known) < 2:
         raise DataError(f"{str(place)!r} has {len(known)} folders of classes; expected two or more")
     names = tuple(name for (name,) in known)
@@ -104,7 +107,7 @@ def chosen_prompts(shipped: Prompts, known: Sequence[Sequence[str]], prompts: Pr
         f"{name} ({known[n][1]})" if times[name] > 1 and len(known[n]) > 1 else name
         for n, name in enumerate(asked.names)
     )
-    return replace(asked, names=names)
+    return replace(asked, names=names, words=prompt_files.words_of(asked))
 
 
 def _task(data_set: DataSet, known: Sequence[Sequence[str]], asked: Prompts, read: Callable[[str], Split]) -> Task:
@@ -118,10 +121,18 @@ def _task(data_set: DataSet, known: Sequence[Sequence[str]], asked: Prompts, rea
         description=data_set.about,
         citation=data_set.citation,
         tag_order={"class": asked.names},
-        classes=Classes(asked.names, asked.of_caption, data_set.label_space, _one_label(data_set, asked)),
+        classes=Classes(asked.names, asked.of_caption, data_set.label_space, _one_label(data_set, asked), asked.words),
         training=partial(_training, data_set, known, asked, read) if data_set.has_training else None,
+        notes=tuple(f"{data_set.name}: {note}" for note in (*_size_note(data_set, len(made)), *split.notes)),
     )
     return replace(task, labelled=_labelled(data_set, task))
+
+
+def _size_note(data_set: DataSet, n_here: int) -> tuple[str, ...]:
+    """That there are fewer or more pictures than were published: a part of the data set is not the whole."""
+    if data_set.n_published in (None, n_here):
+        return ()
+    return (f"{n_here:,} pictures in the test split; the published one has {data_set.n_published:,}",)
 
 
 def _one_label(data_set: DataSet, asked: Prompts) -> tuple[int, ...] | None:
@@ -148,7 +159,9 @@ def _labelled(data_set: DataSet, task: Task) -> Task | None:
         replace(each, captions=prompts.captions, matches=matches[place_of[each.tags["class"][0]]])
         for each in task.examples
     ]
-    classes = Classes(names, prompts.of_caption, data_set.label_space, tuple(label for label, _ in pairs))
+    classes = Classes(
+        names, prompts.of_caption, data_set.label_space, tuple(label for label, _ in pairs), task.classes.words
+    )
     return replace(task, examples=tuple(examples), classes=classes)
 
 
@@ -190,14 +203,14 @@ def _found(
             raise DataError(
                 f"{data_set.name} is on no hub that compbench reads; get it from {data_set.source} and give --data PATH"
             )
-        return read_hub(data_set.hub, split_name, None, is_offline), data_set.hub.repo
+        return read_hub(data_set.hub, split_name, None, is_offline, known), data_set.hub.repo
     if not data.is_dir():
         raise DataError(f"no folder {str(data)!r}; expected {_expected(data_set)}")
     for layout in data_set.layouts:
         if (root := layout.root(data)) is not None:
             return layout.read(root, split_name), str(root)
     if is_copy(data):
-        return read_hub(data_set.hub or HubData(data_set.name), split_name, data, is_offline), str(data)
+        return read_hub(data_set.hub or HubData(data_set.name), split_name, data, is_offline, known), str(data)
     return read_folders(data, split_name, known, ignores_others=data_set.ignores_others), str(data)
 
 
@@ -210,8 +223,9 @@ def _check_order(labels: Sequence[str], known: Sequence[Sequence[str]], where: s
     """DataError unless the source's own label file has our classes in our order."""
     if len(labels) != len(known):
         raise DataError(f"{where} has {len(labels)} classes; the task has {len(known)}")
+    names_of = ClassNames(known)
     for n, (label, names) in enumerate(zip(labels, known, strict=True)):
-        if not any(same_name(label, name) for name in names):
+        if n not in names_of.numbers(label):
             raise DataError(
                 f"class {n} of {where} is {label!r}, and of the task {names[0]!r}; expected the published label file"
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +16,9 @@ from compbench import hub
 from compbench.types import DataError, Example
 
 __all__ = ["file_stamp", "with_digests"]
+
+_TICK_NS = 20_000_000  # two files changed within so little time may have one time of change
+_COARSE_TICK_NS = 2_000_000_000  # likewise where the file system keeps whole seconds
 
 
 def with_digests(examples: Sequence[Example], origin: Sequence[str]) -> tuple[Example, ...]:
@@ -36,26 +41,41 @@ def with_digests(examples: Sequence[Example], origin: Sequence[str]) -> tuple[Ex
 
 
 def file_stamp(path: Path) -> str:
-    """Path, size and time of change of the file behind all links."""
+    """Path, size, times of change and number of the file behind all links: no way of replacing it keeps all of them.
+
+    That there is none, where it cannot be looked at: whoever reads it says so. Waits until a later change must get a
+    later time: up to two seconds after a change, where times are whole seconds.
+    """
     try:
         path = path.resolve(strict=True)
         status = path.stat()
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); copy or fetch it again") from error
-    return f"{path} {status.st_size} {status.st_mtime_ns}"
+    except (OSError, RuntimeError):  # RuntimeError: a link that leads back to itself, before Python 3.13
+        return f"{path} is not there"
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{str(path)!r} is not a file; expected one that can be read")
+    _let_the_clock_move_on(status.st_ctime_ns)
+    return f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_dev} {status.st_ino}"
+
+
+def _let_the_clock_move_on(changed_ns: int) -> None:
+    tick_ns = _TICK_NS if changed_ns % 1_000_000_000 else _COARSE_TICK_NS
+    left_ns = changed_ns + tick_ns - time.time_ns()
+    if 0 < left_ns <= tick_ns:
+        time.sleep(left_ns / 1e9)
 
 
 def _read(place: Path) -> dict[str, str]:
     try:
-        known = json.loads(place.read_text())
+        known = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    is_whole = isinstance(known, dict) and all(isinstance(each, str) for each in known.values())
+    return known if is_whole else {}
 
 
 def _write(place: Path, known: dict[str, str]) -> None:
     with suppress(OSError):  # a cache that cannot be written only costs time
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(known))
+        partial.write_text(json.dumps(known), encoding="utf-8")
         partial.replace(place)

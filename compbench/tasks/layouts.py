@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from compbench.tasks.archives import open_pictures
+from compbench.tasks.parquet_files import first_there, not_data, whole
+from compbench.tasks.texts import check_text, lines_of, read_text
 from compbench.types import DataError
 
-__all__ = ["Rows", "read_rows"]
+__all__ = ["PLACE", "Rows", "read_rows"]
+
+PLACE = ""  # the key under which a row says where it stands, for a message; no column is called so
 
 _PARQUET = ("*.parquet", "data/*.parquet", "*/test/*.parquet", "snapshots/*/data/*.parquet")
 _JSONL = ("examples.jsonl", "data/examples.jsonl", "snapshots/*/data/examples.jsonl")
@@ -51,13 +55,7 @@ def _find(place: Path, suffix: str, patterns: Iterable[str]) -> list[Path]:
     """The files of the first pattern that has any; they must lie in one folder."""
     if place.is_file():
         return [place] if place.suffix == suffix else []
-    for pattern in patterns:
-        if files := sorted(place.glob(pattern)):
-            folders = sorted({str(file.parent) for file in files})
-            if len(folders) > 1:
-                raise DataError(f"{str(place)!r} holds several copies: {', '.join(folders)}; name one of them")
-            return files
-    return []
+    return first_there(place, patterns)
 
 
 def _inventory(place: Path) -> str:
@@ -72,15 +70,14 @@ def _inventory(place: Path) -> str:
 
 
 def _one_split(files: list[Path]) -> list[Path]:
-    """The files of the test split, all of them: `test-00000-of-00002.parquet` promises a second one."""
-    files = [file for file in files if file.name.startswith("test")] or files
-    promised = {int(match[1]) for file in files if (match := re.search(r"-of-(\d+)\.parquet$", file.name))}
-    if promised and promised != {len(files)}:
+    """The files of the test split, all of them; where no name tells the split, all files."""
+    test = [file for file in files if re.match(r"test\b", file.name)]
+    if not test and any(re.match(r"(train|validation|val|dev)\b", file.name) for file in files):
         raise DataError(
-            f"found {len(files)} of {' or '.join(map(str, sorted(promised)))} Parquet files in "
-            f"{str(files[0].parent)!r}; give the folder that holds all of them, or fetch it again"
+            f"{str(files[0].parent)!r} holds {', '.join(file.name for file in files[:3])} and no file of the test "
+            "split; expected test-*.parquet"
         )
-    return files
+    return whole(test or files)
 
 
 def _read_parquet(files: list[Path], text_columns: Sequence[str], image_columns: Sequence[str]) -> Rows:
@@ -91,7 +88,9 @@ def _read_parquet(files: list[Path], text_columns: Sequence[str], image_columns:
         for number, row in enumerate(file.text(text_columns)):
             group, index = file.locate(number)
             images = {column: partial(file.image, group, index, column) for column in image_columns}
-            rows.append({**row, **images})
+            where = f"row {number} of {str(path)!r}"
+            _check_texts(row, text_columns, where)
+            rows.append({**row, **images, PLACE: where})
     return Rows(rows, tuple(files))
 
 
@@ -107,8 +106,8 @@ class _ParquetFile:
             with pq.ParquetFile(path) as file:
                 self._schema = file.schema_arrow
                 sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{str(path)!r} {_not_data(path)} ({error})") from error
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{str(path)!r} {not_data(path)} ({error})") from error
         self._places = [(group, index) for group, size in enumerate(sizes) for index in range(size)]
         self._group = lru_cache(_COLUMNS_KEPT)(self._read_group)
 
@@ -117,10 +116,14 @@ class _ParquetFile:
 
     def text(self, columns: Sequence[str]) -> list[dict[str, Any]]:
         """The rows without their images."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path) as file:
-            return file.read(list(columns)).to_pylist()
+        try:
+            with pq.ParquetFile(self.path) as file:
+                return file.read(list(columns)).to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{str(self.path)!r} {not_data(self.path)} ({error})") from error
 
     def locate(self, number: int) -> tuple[int, int]:
         """(row group, row within it)."""
@@ -137,77 +140,48 @@ class _ParquetFile:
         return encoded
 
     def _read_group(self, group: int, column: str) -> Any:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path) as file:
-            return file.read_row_group(group, [column]).column(0)
-
-
-def _not_data(path: Path) -> str:
-    """Why a file that should hold data does not, and what to do."""
-    with path.open("rb") as file:
-        if file.read(40).startswith(b"version https://git-lfs"):
-            return "is a Git LFS pointer, not the data: run `git lfs pull` there"
-    return "is damaged: fetch or copy it again"
+        try:
+            with pq.ParquetFile(self.path) as file:
+                return file.read_row_group(group, [column]).column(0)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"column {column!r} of {str(self.path)!r} {not_data(self.path)} ({error})") from error
 
 
 # JSON lines and images.zip
 
 
 def _read_jsonl(path: Path, text_columns: Sequence[str], image_columns: Sequence[str]) -> Rows:
-    read, names, source = _open_images(path.parent)
+    lines = lines_of(read_text(path))
+    pictures = open_pictures(path.parent)
     rows: list[Mapping[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row: dict[str, Any] = dict(json.loads(line))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"line {number} of {str(path)!r} is no JSON object ({error}); copy it again") from error
-        _require(row, [*text_columns, *image_columns], path, f"line {number}: ")
-        rows.append({**row, **{column: partial(read, _member(names, row[column], source)) for column in image_columns}})
-    return Rows(rows, (path, source))
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            where = f"line {number} of {str(path)!r}"
+            row = _object(line, where)
+            _require(row, [*text_columns, *image_columns], path, f"line {number}: ")
+            _check_texts(row, text_columns, where)
+            images = {column: pictures.reader(row[column], f"{where}: {column}") for column in image_columns}
+            rows.append({**row, **images, PLACE: where})
+    return Rows(rows, (path, *pictures.files))
 
 
-def _open_images(folder: Path) -> tuple[Callable[[str], bytes], Mapping[str, str], Path]:
-    """How to read a picture, the pictures by name without extension, and the archive or folder they are in."""
-    archive, loose = folder / "images.zip", folder / "images"
-    if archive.is_file():
-        try:
-            with zipfile.ZipFile(archive) as file:
-                members = [name for name in file.namelist() if not name.startswith("__MACOSX")]
-        except (zipfile.BadZipFile, OSError) as error:
-            raise DataError(f"{str(archive)!r} {_not_data(archive)} ({error})") from error
-        return partial(_read_member, archive), {PurePosixPath(name).stem: name for name in members}, archive
-    if loose.is_dir():
-        return partial(_read_loose, loose), {file.stem: file.name for file in loose.iterdir()}, loose
-    raise DataError(
-        f"examples without images in {str(folder)!r}: expected images.zip (or images/) beside examples.jsonl"
-    )
-
-
-def _member(names: Mapping[str, str], wanted: object, source: Path) -> str:
-    """The member that an example names, with or without its extension."""
-    name = names.get(str(wanted)) or names.get(PurePosixPath(str(wanted)).stem)
-    if name is None:
-        raise DataError(f"no image {wanted!r} in {str(source)!r} ({len(names)} images); fetch or copy it again")
-    return name
-
-
-def _read_member(archive: Path, name: str) -> bytes:
-    # opened anew each time: an open archive cannot be shared with worker processes
+def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(archive) as file:
-            return file.read(name)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"image {name!r} in {str(archive)!r} cannot be read ({error}); copy it again") from error
+        row: object = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not a JSON object ({error}); copy it again") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is not a JSON object, but {line.strip()[:60]!r}; expected an example for each line")
+    return row  # pyright: ignore[reportUnknownVariableType]
 
 
-def _read_loose(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except OSError as error:
-        raise DataError(f"image {name!r} in {str(folder)!r} cannot be read ({error}); copy it again") from error
+def _check_texts(row: Mapping[str, Any], columns: Sequence[str], where: str) -> None:
+    for column in columns:
+        if isinstance(row[column], str):
+            check_text(row[column], f"{where}: {column}")
 
 
 def _require(found: Iterable[str], columns: Sequence[str], path: Path, where: str = "") -> None:

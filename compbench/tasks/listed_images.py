@@ -44,8 +44,12 @@ def _read_pets(root: Path, split: str) -> Split:
             continue
         if len(words) != 4 or not words[1].isdecimal():
             raise DataError(f"line {line!r} of {str(listed)!r} is no picture with its class; fetch or copy it again")
-        label = int(words[1]) - 1
-        names[label] = words[0].rpartition("_")[0]
+        label, breed = int(words[1]) - 1, words[0].rpartition("_")[0]
+        if names.setdefault(label, breed) != breed:
+            raise DataError(
+                f"line {line!r} of {str(listed)!r} has class {words[1]}, which is {names[label]!r} on a line before; "
+                "fetch or copy it again"
+            )
         pictures.append(_picture(root / "images" / f"{words[0]}.jpg", label))
     ordered = tuple(names[label] for label in sorted(names))
     return Split(pictures, ordered, (listed, *_files(pictures)))
@@ -84,6 +88,9 @@ def _matlab(file: Path, name: str) -> list[int]:
     existing(file, "the lists of Flowers-102")
     try:
         stored: Mapping[str, Any] = scipy.io.loadmat(str(file), variable_names=[name])
-        return [int(each) for each in stored[name].ravel()]
+        values = stored[name].ravel()
+        if any(each != int(each) for each in values):
+            raise ValueError("not whole numbers")
+        return [int(each) for each in values]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{str(file)!r} has no {name!r} that can be read ({error}); fetch or copy it again") from error

@@ -6,14 +6,17 @@ That is the form of the published ones. A class may have several prompts. See pr
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compbench.tasks.splits import same_name
+from compbench.tasks.names import ClassNames, nfc, same_name
+from compbench.tasks.texts import check_text, read_text
 from compbench.types import DataError
 
-__all__ = ["Prompts", "labels", "read_prompts", "shipped", "wnids"]
+__all__ = ["Prompts", "labels", "read_prompts", "shipped", "wnids", "words_of"]
 
 _FOLDER = Path(__file__).parent / "prompts"
 _COLUMNS = ("prompt", "classname", "classidx")
@@ -26,6 +29,7 @@ class Prompts:
     names: tuple[str, ...]  # length K
     captions: tuple[str, ...]  # length C
     of_caption: tuple[int, ...]  # length C: the class of each
+    words: tuple[str, ...] = ()  # length K: what the prompts call each class; empty where nobody has asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ def read_prompts(files: Sequence[Path], known: Sequence[Sequence[str]] | None = 
     rows = [row for file in files for row in _rows(Path(file).expanduser())]
     n_classes = len(known) if known is not None else 1 + max((row.place for row in rows), default=-1)
     names: dict[int, _Row] = {}
+    names_of = None if known is None else ClassNames(known)
     for row in rows:
         if row.place >= n_classes:
             raise DataError(f"{row.where}: class {row.place} is outside the task's {n_classes}, numbered from 0")
@@ -61,7 +66,7 @@ def read_prompts(files: Sequence[Path], known: Sequence[Sequence[str]] | None = 
                 f"{row.where} calls class {row.place} {row.name!r}, and {first.where} {first.name!r}; "
                 "expected one name: the files number the classes differently"
             )
-        if known is not None and not any(same_name(row.name, name) for name in known[row.place]):
+        if known is not None and names_of is not None and row.place not in names_of.numbers(row.name):
             raise DataError(
                 f"{row.where} calls class {row.place} {row.name!r}; "
                 f"class {row.place} of this task is {known[row.place][0]!r}"
@@ -95,25 +100,92 @@ def labels(task: str) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(found[place]) for place in sorted(found))
 
 
+def words_of(prompts: Prompts) -> tuple[str, ...]:
+    """What the prompts call each class: its name, where a prompt has it as it stands, and not a file's name.
+
+    >>> words_of(Prompts(("hot_dog", "butchers_knife"), ("a photo of hot dog.", "a photo of butcher's knife."), (0, 1)))
+    ('hot dog', "butcher's knife")
+    """
+    pairs = zip(reversed(prompts.captions), reversed(prompts.of_caption), strict=True)
+    first = {place: prompt for prompt, place in pairs}
+    spoken = [first[place] for place in range(len(prompts.names))]
+    start, end = _frame(spoken)
+    return tuple(_words(name, prompt, start, end) for name, prompt in zip(prompts.names, spoken, strict=True))
+
+
+def _words(name: str, prompt: str, start: str, end: str) -> str:
+    if name.casefold() in prompt.casefold():
+        return name
+    parts = [re.escape(part) for part in re.split(r"[\W_]+", name) if part]
+    if parts and (match := re.search(r"[\W_]+".join(parts), prompt, re.IGNORECASE)):
+        return match[0]
+    within = prompt.removeprefix(start).removesuffix(end)
+    return within if start and within else name.replace("_", " ")
+
+
+def _frame(prompts: Sequence[str]) -> tuple[str, str]:
+    """What all prompts begin and end with, in whole words."""
+    start = _shared_start(prompts)
+    end = _shared_start([prompt[::-1] for prompt in prompts])[::-1]
+    return start[: start.rfind(" ") + 1], (match[0] if (match := re.search(r"[^\w].*$", end)) else "")
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    """The longest text that all begin with."""
+    lowest, highest = min(texts), max(texts)
+    n_same = next((n for n, (one, other) in enumerate(zip(lowest, highest, strict=False)) if one != other), len(lowest))
+    return lowest[:n_same]
+
+
 def _rows(file: Path) -> list[_Row]:
     try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened, skipinitialspace=True)
-            columns = reader.fieldnames or ()
-            if lacking := [name for name in _COLUMNS if name not in columns]:
-                raise DataError(
-                    f"prompts file {str(file)!r} has columns {', '.join(columns) or 'none'} and lacks "
-                    f"{', '.join(lacking)}; expected {', '.join(_COLUMNS)}"
-                )
-            return [_row(row, f"line {reader.line_num} of {str(file)!r}") for row in reader]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"prompts file {str(file)!r} cannot be read ({error}); expected a CSV file") from error
+        return list(_parsed(file))
+    except DataError as error:
+        raise DataError(f"prompts file: {error}") from error
 
 
-def _row(row: dict[str, str | None], where: str) -> _Row:
-    prompt, name, place = ((row.get(column) or "").strip() for column in _COLUMNS)
+def _parsed(file: Path) -> Iterator[_Row]:
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), skipinitialspace=True, strict=True)
+    columns: list[str] = []
+    number = 1  # of the line on which a row begins
+    try:
+        for cells in reader:
+            where = f"line {number} of {str(file)!r}"
+            if not columns:
+                columns = _columns(cells, file)
+            elif cells:
+                yield _row(columns, cells, where)
+            number = reader.line_num + 1
+    except csv.Error as error:
+        limit = f"a cell has more than {csv.field_size_limit():,} characters"
+        known = {"unexpected end": "a quotation mark is not closed", "field larger": limit}
+        why = next((words for start, words in known.items() if str(error).startswith(start)), str(error))
+        raise DataError(f"line {number} of {str(file)!r} cannot be read ({why}); expected a CSV file") from error
+    if not columns:
+        _columns([], file)
+
+
+def _columns(found: list[str], file: Path) -> list[str]:
+    if lacking := [name for name in _COLUMNS if name not in found]:
+        raise DataError(
+            f"{str(file)!r} has columns {', '.join(found) or 'none'} and lacks {', '.join(lacking)}; "
+            f"expected {', '.join(_COLUMNS)}, separated by commas"
+        )
+    return found
+
+
+def _row(columns: Sequence[str], cells: Sequence[str], where: str) -> _Row:
+    if len(cells) > len(columns):
+        raise DataError(
+            f"{where} has {len(cells)} cells for {len(columns)} columns; put a prompt that holds a comma between "
+            "quotation marks"
+        )
+    row = dict(zip(columns, cells, strict=False))
+    prompt, name, place = (nfc(row.get(column, "").strip()) for column in _COLUMNS)
     if not prompt or not name:
-        raise DataError(f"{where} has an empty prompt or classname: {row}; expected both")
-    if not place.isdecimal():
-        raise DataError(f"{where} has classidx {place!r}; expected a whole number, counted from 0")
+        raise DataError(f"{where} has an empty prompt or classname: {', '.join(cells)}; expected both")
+    for column, text in zip(_COLUMNS, (prompt, name), strict=False):
+        check_text(text, f"{where}: {column}")
+    if not re.fullmatch("[0-9]{1,9}", place):
+        raise DataError(f"{where} has classidx {place[:30]!r}; expected a whole number, counted from 0")
     return _Row(prompt, name, int(place), where)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import PIL.Image
 
+from compbench.tasks.texts import lines_of, read_text
 from compbench.types import DataError
 
-__all__ = ["PICTURES", "Layout", "Picture", "Split", "existing", "place_of", "plain", "read_lines", "same_name"]
-
-PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+__all__ = ["Layout", "Picture", "Split", "existing", "place_of", "read_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,7 @@ class Split:
     pictures: Sequence[Picture]
     labels: tuple[str, ...] | None  # what the source calls its classes, in its order; None where it names none
     origin: tuple[Path, ...]  # the files that the pictures and labels were read from
+    notes: tuple[str, ...] = ()  # what was left out or had to be guessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +55,7 @@ def existing(path: Path, expected: str) -> Path:
 
 def read_lines(path: Path, expected: str) -> list[str]:
     """The lines of a text file that hold anything."""
-    try:
-        return [line.strip() for line in existing(path, expected).read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{str(path)!r} cannot be read ({error}); fetch or copy it again") from error
+    return [line.strip() for line in lines_of(read_text(existing(path, expected))) if line.strip()]
 
 
 def place_of(label: str, labels: Mapping[str, int], where: str) -> int:
@@ -67,17 +63,3 @@ def place_of(label: str, labels: Mapping[str, int], where: str) -> int:
     if label not in labels:
         raise DataError(f"{where} has class {label!r}, which is not among the {len(labels)} of its label file")
     return labels[label]
-
-
-def same_name(one: str, other: str) -> bool:
-    """Whether two spellings are one class: case and what stands between words do not count.
-
-    >>> same_name("apple_pie", "Apple pie"), same_name("F-16A_B", "F-16A/B"), same_name("cat", "cats")
-    (True, True, False)
-    """
-    return plain(one) == plain(other)
-
-
-def plain(name: str) -> str:
-    """A name without case and without what stands between its words."""
-    return re.sub(r"[^a-z0-9]+", " ", name.casefold()).strip()

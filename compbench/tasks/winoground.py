@@ -11,7 +11,6 @@ with compbench, since its licence forbids that. Tags:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from compbench import hub
 from compbench.metrics import MATCHING
 from compbench.tasks.digests import file_stamp, with_digests
-from compbench.tasks.layouts import Rows, read_rows
+from compbench.tasks.layouts import PLACE, Rows, read_rows
 from compbench.types import DataError, Example, Image, Source, Task
 
 __all__ = ["SOURCE", "winoground"]
@@ -42,6 +41,7 @@ CITATION = """\
   year = {2022},
 }
 """
+_N_PUBLISHED = 400
 _TEXT_COLUMNS = ("id", "caption_0", "caption_1", "tag", "secondary_tag", "num_main_preds", "collapsed_tag")
 _IMAGE_COLUMNS = ("image_0", "image_1")
 _EXPECTED = (
@@ -63,7 +63,14 @@ def winoground(data: Path | None = None, is_offline: bool = False) -> Task:
         citation=CITATION,
         is_gated=True,
         tag_order=TAG_ORDER,
+        notes=_notes(len(examples)),
     )
+
+
+def _notes(n_examples: int) -> tuple[str, ...]:
+    if n_examples == _N_PUBLISHED:
+        return ()
+    return (f"winoground: {n_examples} examples; the published data set has {_N_PUBLISHED}",)
 
 
 def _fetch(is_offline: bool) -> Path:
@@ -72,14 +79,21 @@ def _fetch(is_offline: bool) -> Path:
 
 
 def _check_ids(found: Rows) -> None:
+    """DataError for an id that is neither a whole number nor text, or that two examples have: 0 and "0" are one."""
     where = str(found.files[0])
     if not found.rows:
         raise DataError(f"{where!r} holds no example; expected {_EXPECTED}")
-    counts = Counter(str(row["id"]) for row in found.rows)
-    twice = [name for name, count in counts.items() if count > 1]
+    of_id: dict[str, list[Mapping[str, Any]]] = {}
+    for row in found.rows:
+        if not isinstance(row["id"], int | str) or isinstance(row["id"], bool) or row["id"] == "":
+            raise DataError(f"{row[PLACE]} has id {row['id']!r}; expected a whole number or text")
+        of_id.setdefault(str(row["id"]), []).append(row)
+    twice = [rows for rows in of_id.values() if len(rows) > 1]
     if twice:
+        names = ", ".join(str(rows[0]["id"]) for rows in twice[:5])
         more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
-        raise DataError(f"{where!r} holds id {', '.join(twice[:5])}{more} more than once; copy or fetch it again")
+        places = " and ".join(f"{row['id']!r} in {row[PLACE].partition(' of ')[0]}" for row in twice[0][:3])
+        raise DataError(f"{where!r} holds id {names}{more} more than once ({places}); copy or fetch it again")
 
 
 def _example(row: Mapping[str, Any]) -> Example:
@@ -101,16 +115,34 @@ def _caption(row: Mapping[str, Any], column: str) -> str:
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    n_predicates = row["num_main_preds"]
     return {
-        "tag": _split(row["collapsed_tag"]),
-        "visual": _split(row["secondary_tag"]),
-        "fine": _split(row["tag"]),
-        "predicates": (f"{n_predicates} pred" + "s" * (n_predicates != 1),),
+        "tag": _split(row, "collapsed_tag"),
+        "visual": _split(row, "secondary_tag"),
+        "fine": _split(row, "tag"),
+        "predicates": _predicates(row),
     }
 
 
-def _split(value: str | Sequence[str] | None) -> tuple[str, ...]:
+def _predicates(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The number of main predicates, in words; none where it is missing."""
+    n = row["num_main_preds"]
+    if _is_missing(n):
+        return ()
+    if not isinstance(n, int | float) or isinstance(n, bool) or n != n // 1:
+        raise DataError(f"{row[PLACE]} has num_main_preds {n!r}; expected a whole number")
+    return (f"{int(n)} pred" + "s" * (n != 1),)
+
+
+def _split(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
     """The tags of a cell: separated by commas, often none."""
-    cells = value.split(",") if isinstance(value, str) else value or ()
+    value = row[column]
+    if _is_missing(value):
+        return ()
+    cells: Sequence[Any] = value.split(",") if isinstance(value, str) else value
+    if not isinstance(cells, list | tuple) or not all(isinstance(cell, str) for cell in cells):
+        raise DataError(f"{row[PLACE]} has {column} {value!r}; expected text, with commas between tags")
     return tuple(cell.strip() for cell in cells if cell.strip())
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value != value  # noqa: PLR0124  # not a number: how pandas writes a missing one

@@ -1,0 +1,59 @@
+"""Text files of a data set, whoever saved them: UTF-8 with or without a byte-order mark, UTF-16 with one."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from compbench.types import DataError
+
+__all__ = ["check_text", "is_lfs_pointer", "lines_of", "read_text"]
+
+_LFS = b"version https://git-lfs"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_text(path: Path) -> str:
+    """The text, without a byte-order mark; DataError names the line that is not UTF-8."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); fetch or copy it again") from error
+    if content.startswith(_LFS):
+        raise DataError(f"{str(path)!r} is a Git LFS pointer, not the data: run `git lfs pull` there")
+    encoding = "utf-16" if content.startswith(_UTF16) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"line {line} of {str(path)!r} cannot be read as {encoding.upper().removesuffix('-SIG')} ({error.reason}); "
+            "save the file as UTF-8"
+        ) from error
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines, which end at a line feed alone: a JSON string or a caption may hold U+2028, U+0085 and the like."""
+    return text.split("\n")
+
+
+def check_text(text: str, what: str) -> None:
+    """DataError for text that cannot be written as UTF-8 or holds a NUL."""
+    if "\0" in text:
+        raise DataError(f"{what} holds a NUL character (U+0000): {_shortened(text)}; remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise DataError(
+            f"{what} holds half of a surrogate pair (U+{code:04X}): {_shortened(text)}; expected whole characters"
+        ) from error
+
+
+def is_lfs_pointer(start: bytes) -> bool:
+    """Whether a file that begins so only says where Git LFS keeps the data."""
+    return start.startswith(_LFS)
+
+
+def _shortened(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:60] + "...")
