@@ -14,7 +14,7 @@ from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
-from compbench.types import DataError, DependsOnTask, Example, Json, ModelSpec, Source, Task, UsageError
+from compbench.types import DataError, DependsOnTask, Example, Json, Learns, ModelSpec, Source, Task, UsageError, unread
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -56,6 +56,7 @@ class Asked:
     store: Store
     described: Mapping[str, Json]  # the model, as run.json holds it
     shard: Shard | None = None  # None: all of it is this process's
+    is_read: bool = True  # False: only its price is asked for, and the key does not say which training split it is
 
     @property
     def view(self) -> dict[str, Json]:
@@ -98,8 +99,11 @@ class Asked:
         return set() if stored is None else stored.done(rule.n_draws, unconditional=rule.unconditional)
 
 
-def settle(request: Request, say: Callable[[str], None]) -> Asked:
-    """Everything that can be wrong with a request is told here, before torch is imported."""
+def settle(request: Request, say: Callable[[str], None], *, is_price: bool = False) -> Asked:
+    """Everything that can be wrong with a request is told here, before torch is imported.
+
+    `is_price`: a training split is not read where no run of the task and the model is stored that could be of it.
+    """
     for name in ("limit", "images_per_class"):
         if getattr(request, name) is not None:
             _check_count(name, getattr(request, name))
@@ -108,19 +112,27 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
     with blamed(spec, "when asked what it measures"):
+        has_all = isinstance(spec, Learns) and getattr(spec, spec.fewer_by) is None  # of what it can learn from
         spec = spec.for_task(task.name)
+        store = Store(request.runs, say=say)
+        is_read = not is_price or not isinstance(spec, Learns) or store.has_runs(task.name, label)
+        task = task if is_read else unread(task)
         spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
         identity, view, wanted = spec.identity(), spec.view(), spec.source()
     _ = _as_json(spec, "a view", view)
-    store = Store(request.runs, say=say)
     identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     files: Sequence[str] = getattr(spec, "files", ())
     source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say, files)
     limit, images_per_class, ids = _selected(task, request, say)
+    if len(ids) < len(task.examples) and isinstance(spec, Learns) and has_all:
+        say(
+            f"{label}: --limit and --images-per-class narrow what is scored, not what it learns from; "
+            f"-o {label}.{spec.fewer_by}=N lets it learn from N pictures per class"
+        )
     key = dataclasses.replace(unpinned, weights=weights)
     described = _described(label, spec, wanted)
-    return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard)
+    return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard, is_read)
 
 
 def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from compbench.types import (
     Measurement,
     MeasuresErrors,
     ModelSpec,
+    PricesLearning,
     RunError,
     ScoreMatrix,
     Scorer,
@@ -139,12 +140,18 @@ def evaluate(
     reporter: Reporter | None = None,
     interrupts: Interrupts | None = None,
     device: str | None = None,
+    spent: Callable[[], int] | None = None,
 ) -> None:
     """Measure what `run` lacks of the examples `ids`, storing results as they come; the caller holds the lock.
 
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
+    `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
+    learn above all, is recorded with its parts.
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
+    counted = (
+        None if spent is None else _Counted(spent, is_told=isinstance(scorer, PricesLearning) and scorer.uses_network)
+    )
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
@@ -164,7 +171,7 @@ def evaluate(
         _n_lacking(run.rule, examples, known),
     )
     waiting = _Waiting(examples)
-    writer = _Writer(run, interrupts, device, reduction)
+    writer = _Writer(run, interrupts, device, reduction, None if draws is not None else counted)
     measured = _measured(scorer, examples, known, None if draws is None else len(draws.timesteps))
     try:
         for result in measured if reduction is None else reduction.scores(measured):
@@ -203,6 +210,7 @@ def _measure(asked: Asked, stored: Run, builder: Builder) -> bool:
                     reporter=builder.reporter,
                     interrupts=interrupts,
                     device=builder.device_of(scorer),
+                    spent=lambda: builder.n_evaluations,
                 )
             with interrupts.held():
                 return _end(asked, stored)
@@ -271,12 +279,35 @@ class _Waiting:
         return is_finished
 
 
+class _Counted:
+    """The network evaluations of a model of scores, from one part to the next.
+
+    `is_told`: also when there are none, as where everything that was to be made is kept from an earlier run.
+    """
+
+    def __init__(self, spent: Callable[[], int], *, is_told: bool) -> None:
+        self._spent, self._is_told, self._n_recorded = spent, is_told, spent()
+
+    def record(self) -> dict[str, int]:
+        """What a part says of those since the part before."""
+        n_all = self._spent()
+        n_new, self._n_recorded = n_all - self._n_recorded, n_all
+        return {"n_evaluations": n_new} if n_new or self._is_told else {}
+
+
 class _Writer:
     """Results in memory, written as one part when the time has come and at the end."""
 
-    def __init__(self, run: Run, interrupts: Interrupts, device: str | None, reduction: Reduction | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        interrupts: Interrupts,
+        device: str | None,
+        reduction: Reduction | None,
+        counted: _Counted | None,
+    ) -> None:
         self._run, self._interrupts, self._device = run, interrupts, device
-        self._reduction, self._n_counted = reduction, 0
+        self._reduction, self._n_counted, self._counted = reduction, 0, counted
         self._results: list[Measurement | ScoreMatrix] = []
         self._began = self._flushed = time.monotonic()
 
@@ -298,9 +329,9 @@ class _Writer:
             self._results, self._flushed = [], time.monotonic()
 
     def _evaluations(self) -> dict[str, int]:
-        """How many errors the scores of this part are made of, which are not there to be counted."""
+        """How many errors the scores of this part are made of, or evaluations, which are not there to be counted."""
         if self._reduction is None:
-            return {}
+            return {} if self._counted is None else self._counted.record()
         n_errors = self._reduction.n_evaluations - self._n_counted
         self._n_counted = self._reduction.n_evaluations
         return {"n_errors": n_errors}

@@ -171,7 +171,7 @@ def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list
     for of_model in _by_model(jobs):
         builder = settings.builder(reporter)
         for n in of_model:
-            asked = settle(settings.request(jobs[n], tasks[jobs[n].task]), reporter.say)
+            asked = settle(settings.request(jobs[n], tasks[jobs[n].task]), reporter.say, is_price=True)
             plans[n] = plan.planned(asked, builder)
         builder.forget()
     return [plans[n] for n in range(len(jobs))]

@@ -68,7 +68,7 @@ def stored(runs: Iterable[Run]) -> Grid:
 def plans(made: Sequence[Plan], style: str) -> str:
     """What runs would do and cost; csv and json give plain numbers."""
     if style in ("csv", "json"):
-        return records(({**asdict(plan), "folder": str(plan.folder)} for plan in made), style)
+        return records(({**asdict(plan), "folder": plan.folder and str(plan.folder)} for plan in made), style)
     header = ("task", "model", "examples", "pairs", "evaluations", "TFLOPs", "time", "to fetch", "to store")
     rows = tuple(
         (
@@ -77,8 +77,8 @@ def plans(made: Sequence[Plan], style: str) -> str:
             count(plan.examples),
             count(plan.pairs),
             _known(plan.evaluations, count),
-            "–" if plan.evaluations == 0 else _known(plan.tflops, "{:,.3g}".format),
-            "–" if plan.evaluations == 0 else _known(plan.seconds, duration),
+            "–" if plan.evaluations == 0 and not plan.tflops else _known(plan.tflops, "{:,.3g}".format),
+            "–" if plan.evaluations == 0 and not plan.seconds else _known(plan.seconds, duration),
             _known(plan.fetch_bytes, size),
             size(plan.store_bytes),
         )
@@ -87,6 +87,7 @@ def plans(made: Sequence[Plan], style: str) -> str:
     is_open = any(cell == "?" for row in rows for cell in row)
     notes = (
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
+        *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
         "Nothing was measured or written.",
         *(("? cannot be known before the weights are here, or while the hub does not answer.",) if is_open else ()),
     )
@@ -131,10 +132,26 @@ def _known(value: float | None, said: Callable[[float], str]) -> str:
     return "?" if value is None else said(value)
 
 
+def _what_is_learned(plan: Plan) -> str:
+    """What a model makes and learns before it scores, which later runs find."""
+    from compbench.hub import cache_folder
+
+    if not plan.preparing_evaluations and not plan.trained_inputs:
+        return ""
+    if plan.generated_pictures:
+        makes = f"{count(plan.preparing_evaluations)} evaluations make {count(plan.generated_pictures)} pictures"
+    else:
+        makes = f"{count(plan.preparing_evaluations)} evaluations, each of half a network, read features of pictures"
+    trains = f"{count(plan.trained_inputs)} inputs are trained on, all epochs counted"
+    does = [*([makes] if plan.preparing_evaluations else []), *([trains] if plan.trained_inputs else [])]
+    kept = "how many bytes is not known yet" if plan.kept_bytes is None else f"at most {size(plan.kept_bytes)}"
+    return f"{'; '.join(does)}; the cache folder {cache_folder()} keeps what is made for later runs, {kept}"
+
+
 def _what_happens(plan: Plan) -> str:
     if plan.is_done:
         return f"all of it is stored in {plan.folder}"
-    said = f"would be stored in {plan.folder}"
+    said = "nothing is stored yet" if plan.folder is None else f"would be stored in {plan.folder}"
     if plan.seconds is not None and plan.seconds > _DAY:
         said += (
             "; more than a day: fewer draws (-o draws=N, more can be added later), --limit N or a GPU make it cheaper"

@@ -421,6 +421,11 @@ class Store:
                 self._say(str(error))
         return [run for _, run in sorted(found, key=lambda each: each[0])]
 
+    def has_runs(self, task: str, model: str) -> bool:
+        """Whether anything is stored of a task and a model."""
+        folder = self.root / RunKey(task, "", model, None, {}).folder
+        return any(folder.parent.glob("*/run.json"))
+
     def of_model(self, key: RunKey) -> list[Run]:
         """The runs of the key's task and model, whatever else differs."""
         runs = (Run(path.parent, say=self._say) for path in (self.root / key.folder).parent.glob("*/run.json"))
