@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compbench import hub, registry
+from compbench import hub, image_files, registry, unreadable
+from compbench.links import look_at_links
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
@@ -39,6 +40,7 @@ class Request:
     shard: Shard | None = None
     keep: str = "errors"
     images_per_class: int | None = None
+    skip_unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Asked:
     store: Store
     described: Mapping[str, Json]  # the model, as run.json holds it
     shard: Shard | None = None  # None: all of it is this process's
+    skip_unreadable: bool = False  # whether the examples of images that cannot be read are left out
     is_read: bool = True  # False: only its price is asked for, and the key does not say which training split it is
 
     @property
@@ -79,12 +82,19 @@ class Asked:
 
     def missing(self, stored: Run | None) -> list[Example]:
         """What this process is asked for and is not stored yet."""
-        lacking = set(self.own_ids) - self._done(stored)
+        lacking = set(self.own_ids) - self._done(stored) - self.skipped(stored)
         return [each for each in self.task.examples if each.id in lacking]
 
     def is_complete(self, stored: Run) -> bool:
-        """Whether all that is asked for is stored, by whichever process."""
-        return self._done(stored).issuperset(self.ids)
+        """Whether all that is asked for is stored, by whichever process, or to be skipped."""
+        return (self._done(stored) | self.skipped(stored)).issuperset(self.ids)
+
+    def skipped(self, stored: Run | None) -> set[str]:
+        """The examples known to be unreadable, where they are to be left out; not those another limit may allow."""
+        if stored is None or not self.skip_unreadable:
+            return set()
+        found = unreadable.read(stored.path)
+        return set(found.examples) if found.max_pixels == image_files.limits().max_pixels else set()
 
     def is_settled(self, stored: Run) -> bool:
         """Whether it is also derived and said: nothing is left to do."""
@@ -132,7 +142,21 @@ def settle(request: Request, say: Callable[[str], None], *, is_price: bool = Fal
         )
     key = dataclasses.replace(unpinned, weights=weights)
     described = _described(label, spec, wanted)
-    return Asked(task, label, spec, source, key, limit, images_per_class, ids, store, described, request.shard, is_read)
+    return Asked(
+        task,
+        label,
+        spec,
+        source,
+        key,
+        limit,
+        images_per_class,
+        ids,
+        store,
+        described,
+        request.shard,
+        request.skip_unreadable,
+        is_read,
+    )
 
 
 def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
@@ -231,6 +255,7 @@ def _task(request: Request, say: Callable[[str], None]) -> Task:
         task = registry.task(task, data=data, is_offline=request.is_offline)
         for note in task.notes:
             say(note)
+        look_at_links(task, data, say)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
         raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
     _check(task)
@@ -244,6 +269,12 @@ def _check(task: Task) -> None:
     shared = task.examples[0].captions
     for example in task.examples:
         what = f"example {example.id!r} of task {task.name!r}"
+        for name in (example.id, *(image.name for image in example.images)):
+            if not _is_text(name):
+                raise DataError(
+                    f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "
+                    "latin1 -t utf8 does a folder) and rerun the command"
+                )
         if example.id in seen:
             raise DataError(f"{what} occurs twice; expected every id once")
         if example.matches.shape != example.shape:
@@ -251,6 +282,15 @@ def _check(task: Task) -> None:
         if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
             _check_captions(task, example, shared, what)
         seen.add(example.id)
+
+
+def _is_text(name: str) -> bool:
+    """Whether every byte of a file's name was understood."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:

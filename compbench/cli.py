@@ -130,9 +130,9 @@ def run(
         text = _results(outcome.runs, style, by)
         is_for_reading = style == "table" and output is None
         _print(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
-    elif outcome.runs and not quiet:
+    elif outcome.runs and not outcome.failures and not quiet:
         say(f"shard {setting.shard} done; what remains is with the others")
-    for failure in outcome.failures:
+    for failure in outcome.told():
         say(f"error: {failure}")
     return FAILED if outcome.failures else DONE
 
@@ -255,6 +255,7 @@ def curves(
 @flags.broken_down
 @click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
 @flags.data
+@flags.images
 @click.option(
     "--images/--no-images", "with_images", default=None, help="Pictures and captions; else those of data that is open."
 )
@@ -300,6 +301,7 @@ def report(
 @click.option("--draws", type=click.IntRange(1), help="Of the bank; else as many as the run is scored on.")
 @flags.runs
 @flags.data
+@flags.images
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.offline
 def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
@@ -331,6 +333,7 @@ def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) ->
 @click.option("--images-per-class", type=click.IntRange(1), metavar="N", help="So many images of each class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.runs
+@flags.images
 @flags.offline
 @click.option("--dry-run", is_flag=True, help="Print what each cell would cost, where that can be told.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
@@ -412,6 +415,7 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 @group.command("show-task", short_help="Look at examples of a task.")
 @click.argument("task")
 @flags.data
+@flags.images
 @flags.prompts
 @click.option("--n", default=8, show_default=True, type=click.IntRange(1), help="How many, spread over the task.")
 @flags.offline

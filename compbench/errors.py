@@ -1,8 +1,12 @@
-"""The three ways to fail that a user can do something about. Nothing is imported: listing names must stay instant."""
+"""The ways to fail that a user can do something about. Nothing heavy is imported: listing names must stay instant."""
 
 from __future__ import annotations
 
-__all__ = ["DataError", "RunError", "UsageError"]
+from collections.abc import Sequence
+
+__all__ = ["DataError", "RunError", "UnreadableImage", "UnreadableImages", "UsageError"]
+
+_MOST_NAMED = 20
 
 
 class UsageError(ValueError):
@@ -11,6 +15,31 @@ class UsageError(ValueError):
 
 class DataError(ValueError):
     """An input cannot be used: it is missing, damaged, gated or of the wrong form; the command exits with 1."""
+
+
+class UnreadableImage(DataError):
+    """An image cannot be read or decoded: what is measured of the other examples still counts."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class UnreadableImages(DataError):
+    """All the images of a run that could not be read, after everything else was measured and stored."""
+
+    def __init__(self, errors: Sequence[UnreadableImage], n_examples: int) -> None:
+        more = [f"and {len(errors) - _MOST_NAMED:,} more"] if len(errors) > _MOST_NAMED else []
+        named = [str(each) for each in errors[:_MOST_NAMED]] + more
+        what = "1 image" if len(errors) == 1 else f"{len(errors):,} images"
+        so = "1 example is" if n_examples == 1 else f"{n_examples:,} examples are"
+        summary = (
+            f"{what} could not be read, so {so} not measured; all others are measured and stored. Repair what is named "
+            "here and rerun the same command, or add --skip-unreadable"
+        )
+        super().__init__(f"{summary}: {'; '.join(named)}")
+        self.errors, self.n_examples = tuple(errors), n_examples
+        self.lines = (summary, *named)  # the same, a line for each image
 
 
 class RunError(RuntimeError):

@@ -21,6 +21,7 @@ __all__ = [
     "by",
     "check_folder",
     "data",
+    "images",
     "offline",
     "output",
     "printed",
@@ -67,6 +68,21 @@ def _read_grid(ctx: click.Context, parameter: click.Parameter, value: Path | Non
     grid = read(value, named, switches)
     ctx.default_map = {**(ctx.default_map or {}), **{str(named[k].name): given for k, given in grid.settings.items()}}
     return grid
+
+
+def _allow_pixels(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
+    """For as long as the command lasts."""
+    if value is not None:
+        from compbench import image_files
+
+        ctx.with_resource(image_files.limited(max_pixels=value))
+
+
+def _refuse_links(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from compbench import image_files
+
+        ctx.with_resource(image_files.limited(follows_links=False))
 
 
 def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -121,6 +137,23 @@ output = click.option(
     "--output", type=PATH, callback=check_folder, metavar="FILE", help="Where the result goes; else stdout."
 )
 printed = _together(_style, output)
+images = _together(
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        metavar="N",
+        expose_value=False,
+        callback=_allow_pixels,
+        help="Read larger images than the 178,956,970 pixels that Pillow allows.",
+    ),
+    click.option(
+        "--no-follow-links",
+        is_flag=True,
+        expose_value=False,
+        callback=_refuse_links,
+        help="Refuse links among the data's files.",
+    ),
+)
 to_run = _together(
     click.option("--model", "-m", "models", multiple=True, help="Name or scheme:ADDRESS; repeat it, or a,b."),
     click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
@@ -155,6 +188,12 @@ to_run = _together(
         default="errors",
         help="Errors can be read in other ways later; scores are small.",
     ),
+    click.option(
+        "--skip-unreadable",
+        is_flag=True,
+        help="Leave out the examples whose images cannot be read; the signature says how many.",
+    ),
+    images,
     runs,
     offline,
     click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from compbench import provenance
+from compbench import image_files, provenance, repaired, unreadable
 from compbench.asked import Asked, Request, settle
 from compbench.built import Builder
 from compbench.imported import import_scores
@@ -29,14 +31,19 @@ from compbench.types import (
     DataError,
     DrawTable,
     Example,
+    Image,
+    Json,
     Measurement,
     MeasuresErrors,
     ModelSpec,
+    Overlooks,
     PricesLearning,
     RunError,
     ScoreMatrix,
     Scorer,
     Task,
+    UnreadableImage,
+    UnreadableImages,
     UsageError,
 )
 
@@ -57,6 +64,9 @@ __all__ = [
 
 # results wait in memory for a hundredth of the time so far, within these bounds, and are then written as one part
 _SECONDS_BETWEEN_PARTS = (0.5, 60.0)
+_MAX_DECODERS = 8
+_N_NAMED = 3  # of the images that are skipped
+_TRAITS = {"orientation": "an EXIF orientation", "transparency": "transparent parts"}
 
 
 def run(
@@ -76,6 +86,9 @@ def run(
     refresh: bool = False,
     shard: str | None = None,
     keep: Literal["errors", "scores"] = "errors",
+    skip_unreadable: bool = False,
+    max_pixels: int | None = None,
+    follow_links: bool = True,
     reporter: Reporter | None = None,
     **model_options: object,
 ) -> Run:
@@ -86,14 +99,35 @@ def run(
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,
     accelerate or srun started among others: the run is whole when all of them have been there, in any order.
     `keep` "scores" stores no errors, for sets where they would be large: such a run cannot be read another way later.
+
+    UnreadableImages names the images that cannot be read once all else is measured and stored; `skip_unreadable` leaves
+    their examples out instead, which the signature says. `max_pixels` allows larger images than Pillow's 178,956,970
+    pixels; without `follow_links`, links among the data's files are refused.
     """
     builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
     given = {**(options or {}), **model_options}
     shared = shard_here(shard)
     request = Request(
-        task, model, given, data, limit, seed, dtype, runs, is_offline, refresh, shared, keep, images_per_class
+        task,
+        model,
+        given,
+        data,
+        limit,
+        seed,
+        dtype,
+        runs,
+        is_offline,
+        refresh,
+        shared,
+        keep,
+        images_per_class,
+        skip_unreadable,
     )
-    return finish(settle(request, builder.reporter.say), builder).run
+    with image_files.limited(max_pixels=max_pixels, follows_links=follow_links):
+        finished = finish(settle(request, builder.reporter.say), builder)
+    if finished.unreadable is not None:
+        raise finished.unreadable
+    return finished.run
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +137,31 @@ class Finished:
     run: Run
     asked: Asked
     how: Literal["found", "completed", "shared"]  # nothing was left to do; this process did the last; others have to
+    unreadable: UnreadableImages | None = None  # what could not be measured, and was not to be skipped
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that is asked for is there by now, whoever measured it."""
-        return self.asked.is_settled(self.run)
+        """Whether all that is asked for and can be read is there by now, whoever measured it."""
+        return self.asked.is_settled(self.run) or (self.unreadable is not None and self.how == "completed")
 
 
 def finish(asked: Asked, builder: Builder) -> Finished:
     """Measure what this process is to measure of what is asked, and settle the run where that completes it."""
+    repaired.take_over(asked, builder.reporter.say)
     stored = asked.open()
     read = asked.narrowed(stored)
     if not asked.missing(stored) and not asked.is_complete(stored):
         return Finished(read, asked, "shared")
     if asked.is_settled(stored):
+        _sign_skipped(asked, stored, builder.reporter)
         return Finished(read, asked, "found")
     with stored.locked(asked.shard):
         try:
-            return Finished(read, asked, "completed" if _measure(asked, stored, builder) else "shared")
+            is_last, error = _measure(asked, stored, builder)
         except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
             stored.discard(asked.shard)
             raise
+    return Finished(read, asked, "completed" if is_last else "shared", error)
 
 
 def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
@@ -145,13 +183,30 @@ def evaluate(
     """Measure what `run` lacks of the examples `ids`, storing results as they come; the caller holds the lock.
 
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
+    UnreadableImages names the images that could not be read, once all other examples are measured.
     `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
     learn above all, is recorded with its parts.
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
-    counted = (
-        None if spent is None else _Counted(spent, is_told=isinstance(scorer, PricesLearning) and scorer.uses_network)
-    )
+    with image_files.noticing() as traits:
+        notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
+        try:
+            _evaluate(task, scorer, run, ids, reporter, interrupts, device, notes)
+        finally:
+            for note in notes.said():
+                reporter.say(note)
+
+
+def _evaluate(
+    task: Task,
+    scorer: Scorer,
+    run: Run,
+    ids: Sequence[str],
+    reporter: Reporter,
+    interrupts: Interrupts,
+    device: str | None,
+    notes: _Notes,
+) -> None:
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
@@ -160,7 +215,7 @@ def evaluate(
         run.write_draws(draws)
     done = run.done()
     lacking = {each for each in ids if each not in done}
-    examples = [each for each in task.examples if each.id in lacking]
+    examples: Sequence[Example] = [each for each in task.examples if each.id in lacking]
     known = run.measurements([each.id for each in examples])
     n_pairs = sum(len(each.images) * len(each.captions) for each in examples)
     reporter.start(
@@ -170,54 +225,196 @@ def evaluate(
         n_pairs,
         _n_lacking(run.rule, examples, known),
     )
-    waiting = _Waiting(examples)
-    writer = _Writer(run, interrupts, device, reduction, None if draws is not None else counted)
-    measured = _measured(scorer, examples, known, None if draws is None else len(draws.timesteps))
+    unreadable_images: dict[str, UnreadableImage] = {}
     try:
-        for result in measured if reduction is None else reduction.scores(measured):
+        while examples:
+            writer = _Writer(run, interrupts, device, reduction, notes)
+            try:
+                n_draws = None if draws is None else len(draws.timesteps)
+                _score(scorer, examples, known, n_draws, writer, reporter, interrupts)
+                break
+            except UnreadableImage as error:
+                own = {image.name for each in examples for image in each.images}
+                if error.name not in own:  # one to learn from, say: nothing can be measured without it
+                    raise
+                done = run.done()
+                left = [each for each in examples if each.id not in done]
+                # looked at all at once: the scorer starts again, and should do so once
+                unreadable_images |= {error.name: error, **_unreadable(left, error.name)}
+                examples = [each for each in left if not any(image.name in unreadable_images for image in each.images)]
+                known = run.measurements([each.id for each in examples])
+                reduction = _reduction(run, task, draws)
+    finally:
+        reporter.stop()
+    lost = {each.id for each in task.examples if any(image.name in unreadable_images for image in each.images)}
+    if unmeasured := lacking - run.done() - lost:
+        raise RunError(
+            f"model {run.key.model!r} left {len(unmeasured)} of {len(lacking)} examples without all their scores or "
+            f"draws, {min(unmeasured)!r} the first; expected a result for each"
+        )
+    if unreadable_images:
+        raise UnreadableImages(list(unreadable_images.values()), len(lost & lacking))
+
+
+def _score(
+    scorer: Scorer,
+    examples: Sequence[Example],
+    known: Mapping[str, Measurement],
+    n_draws: int | None,
+    writer: _Writer,
+    reporter: Reporter,
+    interrupts: Interrupts,
+) -> None:
+    """Everything the scorer gives of `examples`, stored, also where it ends with an error."""
+    waiting = _Waiting(examples)
+    measured = _measured(scorer, examples, known, n_draws)
+    try:
+        for result in measured if writer.reduction is None else writer.reduction.scores(measured):
             is_finished = waiting.take(result)
             writer.add(result)
             if is_finished:
                 reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
             interrupts.check()
     finally:
+        writer.flush()
+
+
+def _unreadable(examples: Sequence[Example], known: str) -> dict[str, UnreadableImage]:
+    """The images of `examples` that cannot be decoded, by name, but for the `known` one."""
+    images = {image.name: image for each in examples for image in each.images if image.name != known}
+
+    def error_of(image: Image) -> UnreadableImage | None:
         try:
-            writer.flush()
-        finally:
-            reporter.stop()
-    if unmeasured := lacking - run.done():
-        raise RunError(
-            f"model {run.key.model!r} left {len(unmeasured)} of {len(examples)} examples without all their scores or "
-            f"draws, {min(unmeasured)!r} the first; expected a result for each"
-        )
+            image.decode()
+        except UnreadableImage as error:
+            return error
+        return None
+
+    pool = ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1))
+    try:
+        found = dict(zip(images, pool.map(error_of, images.values()), strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return {name: error for name, error in found.items() if error is not None}
 
 
-def _measure(asked: Asked, stored: Run, builder: Builder) -> bool:
-    """Whether this process was the last to be needed; the caller holds the lock."""
-    interrupts = Interrupts()
+class _Counted:
+    """The network evaluations of a model of scores, from one part to the next.
+
+    Those of a model that learns are told also where there are none: what was to be made is kept from an earlier run.
+    """
+
+    def __init__(self, spent: Callable[[], int], scorer: Scorer) -> None:
+        self._spent, self._n_recorded = spent, spent()
+        self._is_told = isinstance(scorer, PricesLearning) and scorer.uses_network
+        self._is_stored = isinstance(scorer, MeasuresErrors)  # as errors, one for each
+
+    def record(self) -> dict[str, Json]:
+        """What a part says of those since the part before."""
+        n_all = self._spent()
+        n_new, self._n_recorded = n_all - self._n_recorded, n_all
+        return {"n_evaluations": n_new} if not self._is_stored and (n_new or self._is_told) else {}
+
+
+class _Notes:
+    """What is to be said of the images that were decoded, and to be stored with each part."""
+
+    def __init__(
+        self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits, counted: _Counted | None
+    ) -> None:
+        self._images = {each.id: {image.name for image in each.images} for each in task.examples}
+        self._model, self._traits, self._counted = run.key.model, traits, counted
+        with blamed(scorer, "when asked what it overlooks"):
+            self._overlooked = scorer.overlooked() if isinstance(scorer, Overlooks) else frozenset[str]()
+        self._measured: set[str] = set()  # names of images
+
+    def record(self, results: Iterable[Measurement | ScoreMatrix]) -> dict[str, Json]:
+        """How many images of these results, not counted before, have something that the scorer does not look at.
+
+        And the network evaluations since the part before, where the results do not hold one error for each.
+        """
+        names = {name for each in results for name in self._images.get(each.example_id, ())} - self._measured
+        self._measured |= names
+        counts: dict[str, Json] = {
+            trait: n for trait in sorted(self._overlooked) if (n := len(names & self._traits.of(trait)))
+        }
+        evaluated = {} if self._counted is None else self._counted.record()
+        return {"overlooked": counts, **evaluated} if counts else {**evaluated}
+
+    def said(self) -> Iterator[str]:
+        """One sentence for each trait that changes what is measured."""
+        of_model = f"{self._model} does not look at (it takes the pixels as they lie in the file)"
+        words = {
+            "frames": "several frames; the first is measured",
+            "scaled": "16 bits of grey, scaled to 8 bits",
+            "damaged-exif": "a damaged EXIF block, which is ignored",
+            **{trait: f"{_TRAITS[trait]} that {of_model}" for trait in sorted(self._overlooked)},
+        }
+        for trait, what in words.items():
+            if n := len(self._measured & self._traits.of(trait)):
+                has = "has" if n == 1 else "have"
+                yield f"{self._model}: {n:,} of {len(self._measured):,} images {has} {what}"
+
+
+def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, UnreadableImages | None]:
+    """Whether this process was the last to be needed, and what it could not read; the caller holds the lock."""
+    interrupts, error = Interrupts(), None
     with interrupts.watched():
         try:
             if not _begin(asked, stored):
-                return False
+                return False, None
             if asked.missing(stored):
-                scorer = builder.scorer(asked)
+                scorer, skipped = builder.scorer(asked), asked.skipped(stored)
                 warn_if_long(scorer, asked, stored, builder.reporter.say)
-                evaluate(
-                    asked.task,
-                    scorer,
-                    stored,
-                    asked.own_ids,
-                    reporter=builder.reporter,
-                    interrupts=interrupts,
-                    device=builder.device_of(scorer),
-                    spent=lambda: builder.n_evaluations,
-                )
+                try:
+                    evaluate(
+                        asked.task,
+                        scorer,
+                        stored,
+                        [each for each in asked.own_ids if each not in skipped],
+                        reporter=builder.reporter,
+                        interrupts=interrupts,
+                        device=builder.device_of(scorer),
+                        spent=lambda: builder.n_evaluations,
+                    )
+                except UnreadableImages as found:
+                    error = found
             with interrupts.held():
-                return _end(asked, stored)
-        except BaseException as error:
+                _keep_unreadable(asked, stored, error)
+                _sign_skipped(asked, stored, builder.reporter)
+                return _end(asked, stored), None if asked.skip_unreadable else error
+        except BaseException as fault:
             with suppress(RunError):  # a full disk must not hide what went wrong
-                stored.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                stored.mark("interrupted" if isinstance(fault, KeyboardInterrupt) else "failed")
             raise
+
+
+def _keep_unreadable(asked: Asked, stored: Run, error: UnreadableImages | None) -> None:
+    """Write down which images could not be read, and forget those that could be by now."""
+    with stored.guarded():
+        before, done = unreadable.read(stored.path), stored.done()
+        if error is None and not before.examples:
+            return
+        names = {*before.images, *(each.name for each in (error.errors if error else ()))}
+        lost = [each for each in asked.task.examples if each.id not in done]
+        images = {image.name: image.identity() for each in lost for image in each.images if image.name in names}
+        ids = tuple(each.id for each in lost if any(image.name in images for image in each.images))
+        unreadable.write(
+            stored.path, unreadable.Unreadable(images, ids, asked.skip_unreadable, image_files.limits().max_pixels)
+        )
+
+
+def _sign_skipped(asked: Asked, stored: Run, reporter: Reporter) -> None:
+    """Say what is skipped, and let the run say so."""
+    if not asked.skip_unreadable or not (skipped := asked.skipped(stored) & set(asked.ids)):
+        return
+    found = unreadable.read(stored.path)
+    if not found.is_skipped:
+        with stored.guarded():
+            unreadable.write(stored.path, replace(found, is_skipped=True))
+    names = ", ".join(map(repr, list(found.images)[:_N_NAMED])) + (", ..." if len(found.images) > _N_NAMED else "")
+    what = "1 example is" if len(skipped) == 1 else f"{len(skipped):,} examples are"
+    reporter.say(f"{asked.task.name} · {asked.label}: {what} skipped, whose images cannot be read: {names}")
 
 
 def _begin(asked: Asked, stored: Run) -> bool:
@@ -279,35 +476,14 @@ class _Waiting:
         return is_finished
 
 
-class _Counted:
-    """The network evaluations of a model of scores, from one part to the next.
-
-    `is_told`: also when there are none, as where everything that was to be made is kept from an earlier run.
-    """
-
-    def __init__(self, spent: Callable[[], int], *, is_told: bool) -> None:
-        self._spent, self._is_told, self._n_recorded = spent, is_told, spent()
-
-    def record(self) -> dict[str, int]:
-        """What a part says of those since the part before."""
-        n_all = self._spent()
-        n_new, self._n_recorded = n_all - self._n_recorded, n_all
-        return {"n_evaluations": n_new} if n_new or self._is_told else {}
-
-
 class _Writer:
     """Results in memory, written as one part when the time has come and at the end."""
 
     def __init__(
-        self,
-        run: Run,
-        interrupts: Interrupts,
-        device: str | None,
-        reduction: Reduction | None,
-        counted: _Counted | None,
+        self, run: Run, interrupts: Interrupts, device: str | None, reduction: Reduction | None, notes: _Notes
     ) -> None:
-        self._run, self._interrupts, self._device = run, interrupts, device
-        self._reduction, self._n_counted, self._counted = reduction, 0, counted
+        self._run, self._interrupts, self._device, self._notes = run, interrupts, device, notes
+        self.reduction, self._n_counted = reduction, 0
         self._results: list[Measurement | ScoreMatrix] = []
         self._began = self._flushed = time.monotonic()
 
@@ -324,16 +500,20 @@ class _Writer:
         with self._interrupts.held():
             seconds = time.monotonic() - self._flushed
             self._run.append(
-                self._results, seconds=round(seconds, 3), **self._evaluations(), **provenance.here(self._device)
+                self._results,
+                seconds=round(seconds, 3),
+                **self._evaluations(),
+                **self._notes.record(self._results),
+                **provenance.here(self._device),
             )
             self._results, self._flushed = [], time.monotonic()
 
     def _evaluations(self) -> dict[str, int]:
-        """How many errors the scores of this part are made of, or evaluations, which are not there to be counted."""
-        if self._reduction is None:
-            return {} if self._counted is None else self._counted.record()
-        n_errors = self._reduction.n_evaluations - self._n_counted
-        self._n_counted = self._reduction.n_evaluations
+        """How many errors the scores of this part are made of, which are not there to be counted."""
+        if self.reduction is None:
+            return {}
+        n_errors = self.reduction.n_evaluations - self._n_counted
+        self._n_counted = self.reduction.n_evaluations
         return {"n_errors": n_errors}
 
 

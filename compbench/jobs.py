@@ -45,6 +45,7 @@ class Settings:
     refresh: bool = False
     shard: Shard | None = None
     keep: str = "errors"
+    skip_unreadable: bool = False
 
     def request(self, job: Job, task: str | Task) -> Request:
         """What is asked of one job."""
@@ -63,6 +64,7 @@ class Settings:
             shard=self.shard,
             keep=self.keep,
             images_per_class=self.images_per_class,
+            skip_unreadable=self.skip_unreadable,
         )
 
     def data_of(self, task: str) -> Path | None:
@@ -95,10 +97,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A job that gave no run, and why."""
+    """A job that gave no run, or not all of it, and why."""
 
     job: Job
     error: str
+    images: tuple[str, ...] = ()  # a line on the images that cannot be read, and one for each; the rest is measured
 
     def __str__(self) -> str:
         return f"{self.job}: {self.error}"
@@ -111,6 +114,17 @@ class Outcome:
     finished: list[Finished]  # in the order in which they were measured
     runs: list[Run]  # in the order in which they were asked for
     failures: list[Failure] = field(default_factory=list["Failure"])
+
+    def told(self) -> list[str]:
+        """The failures, a line each; images that several models cannot read are named once."""
+        shared: dict[tuple[str, ...], list[Job]] = {}
+        for failure in self.failures:
+            if failure.images:
+                shared.setdefault(failure.images, []).append(failure.job)
+        told = [str(failure) for failure in self.failures if not failure.images]
+        for (summary, *named), jobs in shared.items():
+            told += [f"{', '.join(map(str, jobs))}: {summary}", *named]
+        return told
 
     def is_told_here(self, shard: Shard | None) -> bool:
         """Whether this process prints the result: of several, the one that came last and left nothing to do.
@@ -197,8 +211,11 @@ def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Seq
                 reporter.next_cell()
             with attempts.of(jobs[n]):
                 finished[n] = finish(settled[n], builder)
+                if (error := finished[n].unreadable) is not None:
+                    attempts.failures.append(Failure(jobs[n], str(error), error.lines))
         builder.forget()
-    runs = [finished[n].run for n in sorted(finished)]
+    # a run of which nothing could be read has no table
+    runs = [each.run for _, each in sorted(finished.items()) if each.unreadable is None or each.run.done()]
     return Outcome(list(finished.values()), runs, attempts.failures)
 
 
@@ -265,6 +282,7 @@ def _tasks(
 ) -> dict[str, Task]:
     """The tasks by name, each read once; one that cannot be read fails its jobs, where there are other tasks."""
     from compbench import registry
+    from compbench.links import look_at_links
 
     tasks: dict[str, Task] = {}
     names = dict.fromkeys(job.task for job in jobs)
@@ -275,6 +293,7 @@ def _tasks(
             )
             for note in tasks[name].notes:
                 say(note)
+            look_at_links(tasks[name], settings.data_of(name), say)
         except DataError as error:
             if attempts is None or len(names) == 1:
                 raise

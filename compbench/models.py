@@ -68,6 +68,8 @@ class StableDiffusion(ModelSpec):
     to_keep: tuple[int, ...] = field(default=(), metadata=_FIXED)  # of schedule=paper, known with the task
     n_samples: tuple[int, ...] = field(default=(), metadata=_FIXED)
     allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
+    # under a published protocol: the loaders of the classification data sets convert to RGB, Winoground's does not
+    is_rgb_first: bool = field(default=False, metadata=_FIXED)
 
     draws: int | None = field(
         default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 1000; more can be added later"}
@@ -232,7 +234,9 @@ class StableDiffusion(ModelSpec):
         )
 
     def on(self, task: Task) -> StableDiffusion:
-        """With what a schedule learns from the task: the published stages, or the shares that a pilot gives."""
+        """With what depends on the task: how its images were loaded, the published stages, the shares of a pilot."""
+        if task.classes is not None and self.for_task(task.name).protocol != "compbench" and not self.is_rgb_first:
+            return replace(self, is_rgb_first=True).on(task)
         if self.schedule == "paper":
             stages = schedule_of(task.name, None if task.classes is None else len(task.classes.of_caption))
             return replace(self, to_keep=stages.to_keep, n_samples=stages.n_samples)
@@ -287,6 +291,8 @@ class StableDiffusion(ModelSpec):
             identity["reductions"] = list(settled.reductions)
         if settled.noise != "independent":
             identity["noise"] = _NOISES.get(settled.noise, settled.noise)
+        if settled.is_rgb_first:
+            identity["rgb"] = "first"
         if settled.schedule != "full":
             identity["schedule"] = settled._adaptive().to_json()
         return identity | ({"weights": settled.weights} if settled.weights else {})
@@ -324,6 +330,7 @@ class StableDiffusion(ModelSpec):
             compile_mode=settled.compile,
             adaptive=None if settled.schedule == "full" else settled._adaptive(),
             noise=settled.noise,
+            is_rgb_first=settled.is_rgb_first,
         )
 
     def _dtype(self, protocol: Protocol) -> Dtype:

@@ -7,7 +7,6 @@ match; an error is lower.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,12 +17,14 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from compbench.errors import DataError, RunError, UsageError
+from compbench import image_files
+from compbench.errors import DataError, RunError, UnreadableImage, UnreadableImages, UsageError
 
 if TYPE_CHECKING:
     import PIL.Image
 
 __all__ = [
+    "UNREADABLE",
     "Bools",
     "Classes",
     "DataError",
@@ -40,6 +41,7 @@ __all__ = [
     "MeasuresErrors",
     "Metric",
     "ModelSpec",
+    "Overlooks",
     "Preparation",
     "Price",
     "Priced",
@@ -51,6 +53,8 @@ __all__ = [
     "Scorer",
     "Source",
     "Task",
+    "UnreadableImage",
+    "UnreadableImages",
     "UsageError",
     "joined",
     "unread",
@@ -60,6 +64,8 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
+
+UNREADABLE = hashlib.sha256(b"unreadable").hexdigest()  # in place of the digest of what cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,41 +77,53 @@ class Image:
 
     name: str
     source: Path | bytes | Callable[[], PIL.Image.Image | bytes]
-    sha256: str | None = None  # what `digest` gives, where it is known without reading the image
+    sha256: str | None = None  # what `identity` gives, where it is known without reading the image
 
     def decode(self) -> PIL.Image.Image:
-        """The picture in its own mode, fully read; DataError names it when it is missing or truncated."""
-        import PIL.Image
+        """The first frame in a mode that becomes RGB without loss of range; UnreadableImage names it where it cannot.
 
-        source = self.source() if callable(self.source) else self.source
-        if isinstance(source, PIL.Image.Image):
-            return source
-        try:
-            opened = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            opened.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            is_no_picture = isinstance(error, PIL.UnidentifiedImageError)
-            why = "it is no picture that Pillow knows" if is_no_picture else str(error)
-            where = f" ({self.source})" if isinstance(self.source, Path) else ""
-            raise DataError(
-                f"image {self.name!r}{where} cannot be decoded ({why}); expected a whole PNG, JPEG or other picture: "
-                "fetch or copy it again"
-            ) from error
-        return opened
+        The mode is the file's own, but 16-bit grey is scaled to 8 bits.
+        """
+        return image_files.decode(self.name, self._content())
 
     def digest(self) -> str:
-        """SHA-256 of the encoded file, or of the pixels where there is no file."""
+        """SHA-256 of the encoded file, or of the pixels where there is no file; UnreadableImage where it cannot be had.
+
+        That of a 16-bit grey image says also that it is scaled.
+        """
         if self.sha256 is not None:
             return self.sha256
-        source = self.source() if callable(self.source) else self.source
+        source = self._content()
+        if isinstance(source, bytes):
+            return image_files.digest_of_bytes(source)
         if isinstance(source, Path):
             try:
-                return hashlib.sha256(source.read_bytes()).hexdigest()
-            except OSError as error:
-                raise DataError(f"image {self.name!r} cannot be read ({error}); fetch or copy it again") from error
-        if isinstance(source, bytes):
-            return hashlib.sha256(source).hexdigest()
+                return image_files.digest(source)
+            except DataError as error:
+                raise UnreadableImage(self.name, f"image {self.name!r}: {error}") from error
         return hashlib.sha256(source.mode.encode() + repr(source.size).encode() + source.tobytes()).hexdigest()
+
+    def identity(self) -> str:
+        """The digest, or that there is none: what tells two states of an image apart, one of them unreadable."""
+        try:
+            return self.digest()
+        except UnreadableImage:
+            return UNREADABLE
+
+    def _content(self) -> Path | PIL.Image.Image | bytes:
+        if not callable(self.source):
+            return self.source
+        try:
+            return self.source()
+        except UnreadableImage as error:
+            if error.name == self.name:
+                raise
+            raise UnreadableImage(self.name, f"image {self.name!r}: {error}") from error  # one image made of another
+        except MemoryError:
+            raise
+        except Exception as error:  # of a damaged archive or table, from whichever library reads it
+            why = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            raise UnreadableImage(self.name, f"image {self.name!r} cannot be read: {why}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +242,10 @@ def _revision(examples: Sequence[Example], classes: Classes | None) -> str:
         digest.update(json.dumps(asked).encode() + b"\x1e")
     for example in sorted(examples, key=lambda each: each.id):
         own = () if example.captions is shared or example.captions == shared else example.captions
-        parts = [example.id, *own, *(image.digest() for image in example.images)]
-        digest.update("\x1f".join(parts).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
+        parts = [example.id, *own, *(image.identity() for image in example.images)]
+        digest.update(
+            "\x1f".join(parts).encode(errors="surrogatepass") + np.packbits(example.matches).tobytes() + b"\x1e"
+        )
     return digest.hexdigest()[:12]
 
 
@@ -303,6 +323,15 @@ class Scorer(Protocol):
     def score(
         self, examples: Sequence[Example], known: Mapping[str, Measurement]
     ) -> Iterator[ScoreMatrix | Measurement]: ...
+
+
+@runtime_checkable
+class Overlooks(Protocol):
+    """A scorer whose published transform does not look at all there is in an image."""
+
+    def overlooked(self) -> frozenset[str]:
+        """Of "orientation" (EXIF) and "transparency"."""
+        ...
 
 
 @runtime_checkable

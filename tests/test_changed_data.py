@@ -12,7 +12,6 @@ import pytest
 import compbench
 from compbench.cli import main
 from compbench.tasks import digests
-from compbench.types import DataError
 from tests.test_winoground import ROWS, encoded, write_jsonl
 
 
@@ -69,8 +68,7 @@ def test_a_stamp_is_another_one_after_every_change(tmp_path: Path) -> None:
 
 
 def test_only_files_have_stamps(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a file"):
-        digests.file_stamp(tmp_path)
+    assert digests.file_stamp(tmp_path).endswith("is not a file")
 
 
 def test_changed_tags_are_the_runs_new_tags_and_its_scores_stay(

@@ -188,8 +188,9 @@ def test_a_link_that_leads_back_is_named(tmp_path: Path) -> None:
         classification.imagefolder(data)
     (data / "cat" / "again").unlink()
     (data / "cat" / "self.png").symlink_to(data / "cat" / "self.png")
-    with pytest.raises(DataError, match=r"self\.png' cannot be read"):
-        classification.imagefolder(data)
+    (of_link,) = (each for each in classification.imagefolder(data).examples if each.id.endswith("self.png"))
+    with pytest.raises(DataError, match=r"self\.png"):
+        of_link.images[0].decode()
 
 
 def test_a_name_that_is_not_utf_8_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -260,7 +260,7 @@ def test_equal_pictures_are_kept_once_and_an_unreadable_one_is_named() -> None:
     made = thumbnails.album([*same, Image("torn.png", b"no picture")])
     assert len(made.uris) == 1
     assert [made.place[each] for each in same] == [0, 0]
-    assert made.notes[0].startswith("1 pictures cannot be read")
+    assert made.notes[0].startswith("1 image cannot be read")
     assert "torn.png" in made.notes[0]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from compbench.rules import Rule, scores_under
-from compbench.types import Bools, Floats
+from compbench.types import Bools, Floats, UsageError
 from compbench_analysis.readings import Stored
 from compbench_analysis.resampling import standard_error
 from compbench_analysis.signature import labels
@@ -52,7 +52,10 @@ def flip_probability(margin: Floats, se: Floats) -> Floats:
 
 def _of_run(run: Run, label: str, rule: Rule | None) -> pd.DataFrame:
     stored = Stored(run, rule)
-    found = pd.concat(list(_of_pieces(stored)), ignore_index=True)
+    pieces = list(_of_pieces(stored))
+    if not pieces:
+        raise UsageError(f"run {str(run.path)!r} has no text or image metric whose alternatives a margin could be of")
+    found = pd.concat(pieces, ignore_index=True)
     found.insert(0, "model", label)
     found.insert(0, "task", run.key.task)
     found["is_right"] = found["margin"] > 0

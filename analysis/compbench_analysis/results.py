@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +186,7 @@ def _grids(runs: Sequence[Run], look: _Look) -> list[Grid]:
     notes = [
         *_partials(members, look),
         *_unmatched(runs[0], look.by),
+        *_overlooked(members),
         *_methods(methods),
         *_repeats(members, frame),
         *reasons,
@@ -222,6 +224,18 @@ def _unmatched(run: Run, by: By) -> Iterator[str]:
     if lacking := breakdowns.unmatched(by, ids):
         some = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
         yield f"{len(lacking)} of {len(ids)} examples are not in the file of tags and count overall alone: {some}."
+
+
+def _overlooked(members: Sequence[Family]) -> Iterator[str]:
+    """What of how many images a model does not look at, where others may."""
+    of_trait = {"orientation": "the EXIF orientation", "transparency": "the transparency"}
+    for each in members:
+        counts: Counter[str] = Counter()
+        for part in each.runs[0].parts():
+            found = part.get("overlooked")
+            counts.update({str(k): int(str(n)) for k, n in found.items()} if isinstance(found, Mapping) else {})
+        if words := [f"{of_trait.get(k, k)} of {n:,} image{'s' * (n != 1)}" for k, n in sorted(counts.items())]:
+            yield f"{each.label} does not look at {' and '.join(words)}; models that do may see them differently."
 
 
 def _methods(methods: Sequence[str]) -> Iterator[str]:

@@ -1,10 +1,12 @@
-"""What a run was, in one line that can be pasted into a paper; standard library only."""
+"""What a run was, in one line that can be pasted into a paper; no package but ours."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from compbench import unreadable
 
 if TYPE_CHECKING:
     from compbench.rules import Rule
@@ -26,6 +28,7 @@ def signature(run: Run, rule: Rule | None = None) -> str:
         "model": run.key.model + (f"@{_short(run.key.weights)}" if run.key.weights else ""),
         **_flat(run.key.measurement),
         **_flat(view),
+        **_skipped(run),
         "run": run.key.digest,
         "compbench": run.info["compbench"],
     }
@@ -37,8 +40,17 @@ def partial(run: Run, rule: Rule | None = None) -> str:
     n_done, n_all = len(run.done((rule or run.rule).n_draws)), run.info["n_task_examples"]
     if n_done == n_all:
         return ""
+    lost = unreadable.read(run.path)
     why = run.status if run.status in ("running", "interrupted", "failed") else ""
+    if lost.examples and not why:
+        why = f"{len(lost.examples):,} unreadable" + (" and skipped" if lost.is_skipped else "")
     return f"partial: {n_done} of {n_all} examples" + (f" ({why})" if why else "")
+
+
+def _skipped(run: Run) -> dict[str, str]:
+    """How many examples were left out by choice because of unreadable images, and which in eight letters."""
+    found = unreadable.read(run.path)
+    return {"skipped": f"{len(found.examples)}@{found.digest}"} if found.is_skipped and found.examples else {}
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -31,6 +31,10 @@ class ClassifierScorer:
     def prepare(self, task: Task) -> None:
         self._columns = self._columns_of(task)
 
+    def overlooked(self) -> frozenset[str]:
+        """Images become RGB as they lie in the file."""
+        return frozenset({"orientation", "transparency"})
+
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         found = logits(
             self._network, [each.images[0] for each in examples], self._transform, self.device, self._runtime

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compbench.engine.devices import full_float32, halved, is_out_of_memory, pick_device
+from compbench.image_files import opaque, trimmed
 from compbench.types import (
     DataError,
     Example,
@@ -104,6 +105,10 @@ class ClipScorer:
         chosen = templates_for(self._templates, task)
         self._ensembles = class_embeddings(task, chosen, self._embed_texts) if chosen else {}
 
+    def overlooked(self) -> frozenset[str]:
+        """The transform that the model was evaluated with by its authors does not look at either."""
+        return frozenset({"orientation", "transparency"})
+
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         """The cosines of each example as soon as it is embedded; an empty caption is found before anything runs."""
         examples = list(examples)
@@ -162,7 +167,11 @@ class ClipScorer:
         return self._embed(self.model.encode_text, tokens, _CAPTIONS_A_PICTURE)
 
     def _pixels(self, image: Image) -> Tensor:
-        return self.transform(image.decode()).to(self.dtype)
+        return self.transform(opaque(trimmed(image.decode(), self._size_px))).to(self.dtype)
+
+    @cached_property
+    def _size_px(self) -> int:
+        return _size_px(self.model)
 
     @torch.inference_mode()
     def _embed(self, encode: Callable[[Tensor], Tensor], inputs: Tensor, times: int = 1) -> Floats:
@@ -295,10 +304,14 @@ def _refuse_empty_captions(examples: Iterable[Example]) -> None:
 
 def _batch_size(model: nn.Module, device: torch.device) -> int:
     """Pictures that keep the device busy: so many of 224 px, and more of small ones."""
-    size = getattr(getattr(model, "visual", None), "image_size", 224)
-    side = max(size) if isinstance(size, tuple) else int(size)
-    times = min(max((224 / side) ** 2, 1), _SMALL_PICTURES)
+    times = min(max((224 / _size_px(model)) ** 2, 1), _SMALL_PICTURES)
     return int(_BATCH_SIZE.get(device.type, 256) * times)
+
+
+def _size_px(model: nn.Module) -> int:
+    """The longer side of what the image tower takes."""
+    size: Any = getattr(getattr(model, "visual", None), "image_size", 224)
+    return max(size) if isinstance(size, tuple) else int(size)
 
 
 def _batches(items: Iterable[Key], size: Callable[[], int]) -> Iterator[list[Key]]:

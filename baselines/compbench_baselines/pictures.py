@@ -12,6 +12,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from compbench.image_files import opaque
 from compbench.types import Image, Ints
 
 __all__ = ["Transform", "batches", "cropped", "to_pixels"]
@@ -51,7 +52,7 @@ class to_pixels:  # used as a function that remembers its size
     size_px: int
 
     def __call__(self, image: PIL.Image.Image, rng: np.random.Generator | None) -> Tensor:
-        resized = image.convert("RGB").resize((self.size_px, self.size_px), _BICUBIC)
+        resized = opaque(image).convert("RGB").resize((self.size_px, self.size_px), _BICUBIC)
         return _in_range(resized)
 
 
@@ -62,7 +63,7 @@ class cropped:
     size_px: int
 
     def __call__(self, image: PIL.Image.Image, rng: np.random.Generator | None) -> Tensor:
-        image = image.convert("RGB")
+        image = opaque(image).convert("RGB")
         if rng is None:
             side = min(image.size) * 224 / 256
             left, top = (image.width - side) / 2, (image.height - side) / 2

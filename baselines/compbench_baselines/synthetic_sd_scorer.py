@@ -78,6 +78,10 @@ class SyntheticScorer:
         network = new_network(spec.architecture, n_classes, spec.seed)
         return with_training(lacking, network, (3, spec.size_px or 0, spec.size_px or 0), self.device, flops, seconds)
 
+    def overlooked(self) -> frozenset[str]:
+        """Images become RGB as they lie in the file."""
+        return frozenset({"orientation", "transparency"})
+
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._network is not None  # the harness prepares first
         assert self._classes is not None

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from compbench import hub
+from compbench.image_files import opaque
 from compbench.types import DataError
 from compbench_baselines.pictures import Transform
 
@@ -37,7 +38,7 @@ def load(spec: ImageClassifier, file: Path | None, *, is_offline: bool) -> tuple
     evaluated = weights.transforms()
 
     def transform(image: PIL.Image.Image, rng: np.random.Generator | None) -> Tensor:
-        return evaluated(image.convert("RGB"))
+        return evaluated(opaque(image).convert("RGB"))
 
     return network, transform
 

@@ -76,6 +76,10 @@ class ResNetScorer:
         network = new_network(SMALL_RESNET, n_classes, spec.seed)
         return with_training(lacking, network, (3, spec.size_px, spec.size_px), self.device)
 
+    def overlooked(self) -> frozenset[str]:
+        """Images become RGB as they lie in the file."""
+        return frozenset({"orientation", "transparency"})
+
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._network is not None  # the harness prepares first
         assert self._classes is not None
@@ -113,6 +117,10 @@ class LogisticScorer:
         """With the bytes of the fit; how long it takes to converge is not known before."""
         n_classes = len(classes_of(task, "logistic-regression").names)
         return replace(lacking, bytes=line_bytes(n_classes, 3 * self._spec.size_px**2) if lacking.trained else 0)
+
+    def overlooked(self) -> frozenset[str]:
+        """Images become RGB as they lie in the file."""
+        return frozenset({"orientation", "transparency"})
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._line is not None  # the harness prepares first

@@ -40,6 +40,7 @@ from compbench.types import (
     RunError,
     Runtime,
     Task,
+    UnreadableImage,
     UsageError,
 )
 
@@ -106,6 +107,10 @@ class DiffusionClassifier:
         else:
             self._look_at_captions(task.examples)
 
+    def overlooked(self) -> frozenset[str]:
+        """What of an image its transform does not look at."""
+        return getattr(self.denoiser, "overlooked", frozenset())
+
     def draw_table(self) -> DrawTable:
         """The whole bank, so that any number of its draws can be weighed later."""
         schedule, timesteps = self.denoiser.schedule, torch.from_numpy(self.bank.timesteps)
@@ -141,7 +146,7 @@ class DiffusionClassifier:
 
     def price(self, examples: Sequence[Example], *, probe_seconds: float = 2.0) -> Price:
         """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""
-        example = examples[0]
+        example = _first_readable(examples)
         n_jobs = self.n_draws * sum(len(each.images) * len(each.captions) for each in examples)
         engine = self._engine(n_jobs, example, lambda evaluations: None, will_run=False)
         latents, states = self._first_pair(example)
@@ -263,6 +268,17 @@ class DiffusionClassifier:
                 f"{len(special)} of {len(captions)} distinct captions spell a special token of the tokenizer, which "
                 f"reads it as that token and not as these letters: {special[0][:80]!r} the first"
             )
+
+
+def _first_readable(examples: Sequence[Example]) -> Example:
+    """The first example whose first image can be decoded, else the first: one bad image must not hide a price."""
+    for example in examples:
+        try:
+            example.images[0].decode()
+        except UnreadableImage:
+            continue
+        return example
+    return examples[0]
 
 
 def _policy(adaptive: Adaptive, draws: DrawTable, classes: Classes | None, example: Example) -> Weighted:

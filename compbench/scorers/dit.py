@@ -29,7 +29,7 @@ from compbench.engine.denoiser import Conditioning, Schedule, Target
 from compbench.engine.devices import pick_device, usable_dtype
 from compbench.engine.draws import DrawBank, paper_bank, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.scorers.images import Transform, adm_centre_crop, whole_picture
+from compbench.scorers.images import Transform, adm_centre_crop, overlooked, whole_picture
 from compbench.scorers.pipelines import quiet
 from compbench.types import DataError, Runtime, Source, UsageError
 
@@ -85,6 +85,11 @@ class DiTDenoiser:
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
         """From now on the transformer is run through torch.compile."""
         self._network = Compiled(self._transformer, mode, say)
+
+    @property
+    def overlooked(self) -> frozenset[str]:
+        """What of an image its transform does not look at."""
+        return overlooked(self._transform)
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:
         """[3, side, side] float32 in [-1, 1]."""

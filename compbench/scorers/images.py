@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-__all__ = ["Transform", "adm_centre_crop", "centre_crop", "whole_picture"]
+from compbench.image_files import on_white, opaque, trimmed, upright
+
+__all__ = ["Transform", "adm_centre_crop", "centre_crop", "overlooked", "rgb_centre_crop", "whole_picture"]
 
 Transform = Callable[[PIL.Image.Image, int], Tensor]  # picture, side in pixels -> [3, side, side] float32 in [-1, 1]
 
@@ -22,7 +23,7 @@ def centre_crop(image: PIL.Image.Image, size_px: int) -> Tensor:
     The sides of wide pictures are lost, and a palette picture is resized by nearest neighbour in its own mode.
     """
     resize = Compose([Resize(size_px, InterpolationMode.BICUBIC), CenterCrop(size_px)])
-    return _to_range(resize(image).convert("RGB"))
+    return _to_range(resize(opaque(trimmed(image, size_px))).convert("RGB"))
 
 
 def adm_centre_crop(image: PIL.Image.Image, size_px: int) -> Tensor:
@@ -30,7 +31,7 @@ def adm_centre_crop(image: PIL.Image.Image, size_px: int) -> Tensor:
 
     Halved by a box filter while the shorter side is at least twice as long; then bicubic; then cropped.
     """
-    image = image.convert("RGB")
+    image = opaque(trimmed(image, size_px)).convert("RGB")
     while min(image.size) >= 2 * size_px:
         image = image.resize((image.width // 2, image.height // 2), PIL.Image.Resampling.BOX)
     scale = size_px / min(image.size)
@@ -39,13 +40,20 @@ def adm_centre_crop(image: PIL.Image.Image, size_px: int) -> Tensor:
     return _to_range(image.crop((left, top, left + size_px, top + size_px)))
 
 
+def rgb_centre_crop(image: PIL.Image.Image, size_px: int) -> Tensor:
+    """The published transform after the data sets' published loaders, which convert to RGB as they read."""
+    return centre_crop(opaque(image).convert("RGB"), size_px)
+
+
 def whole_picture(image: PIL.Image.Image, size_px: int) -> Tensor:
     """Upright (EXIF), transparency over white, RGB; then the whole picture to a square, bicubic: nothing cropped."""
-    image = PIL.ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
-    return _to_range(image.convert("RGB").resize((size_px, size_px), PIL.Image.Resampling.BICUBIC))
+    image = on_white(upright(image))
+    return _to_range(image.resize((size_px, size_px), PIL.Image.Resampling.BICUBIC))
+
+
+def overlooked(transform: Transform) -> frozenset[str]:
+    """What a transform does not look at: the published ones take the pixels as they lie in the file."""
+    return frozenset() if transform is whole_picture else frozenset({"orientation", "transparency"})
 
 
 def _to_range(image: PIL.Image.Image) -> Tensor:

@@ -31,7 +31,7 @@ from compbench import hub
 from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target, reduced
 from compbench.engine.errors import on_device
-from compbench.scorers.images import Transform
+from compbench.scorers.images import Transform, overlooked
 from compbench.scorers.tokenizers import load_tokenizer
 from compbench.types import DataError, Source
 
@@ -105,6 +105,11 @@ class StableDiffusionDenoiser:
     def fuse_projections(self) -> None:
         """Queries, keys and values of an attention in one product."""
         self._unet.fuse_qkv_projections()
+
+    @property
+    def overlooked(self) -> frozenset[str]:
+        """What of an image its transform does not look at."""
+        return overlooked(self._transform)
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:
         """[3, side, side] float32 in [-1, 1]."""

@@ -10,7 +10,7 @@ from compbench.adaptive import Adaptive
 from compbench.engine.devices import pick_device, usable_dtype
 from compbench.engine.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.scorers.images import centre_crop, whole_picture
+from compbench.scorers.images import centre_crop, rgb_centre_crop, whole_picture
 from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
 from compbench.types import Runtime
 
@@ -31,13 +31,18 @@ def classifier(
     compile_mode: str = "auto",
     adaptive: Adaptive | None = None,
     noise: str = "independent",
+    is_rgb_first: bool = False,
 ) -> DiffusionClassifier:
-    """The Diffusion Classifier over a pipeline's components, as `protocol` measures."""
+    """The Diffusion Classifier over a pipeline's components, as `protocol` measures.
+
+    `is_rgb_first`: the published transform follows a loader that converts to RGB, as those of the data sets do.
+    """
     is_ours = protocol == "compbench"
     device = pick_device(runtime.device)
+    published = rgb_centre_crop if is_rgb_first else centre_crop
     denoiser = StableDiffusionDenoiser(
         components,
-        transform=whole_picture if is_ours else centre_crop,
+        transform=whole_picture if is_ours else published,
         precision=precision(protocol, usable_dtype(dtype, device, runtime.say)),
         device=device,
         name=name,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from compbench import image_files
 from compbench.tasks.names import nfc
 from compbench.tasks.parquet_files import not_data
 from compbench.tasks.scan import files_below, is_junk
@@ -131,7 +132,7 @@ def _read_member(archive: Path, name: str, path: str) -> bytes:
     try:
         with zipfile.ZipFile(archive) as file:
             _check_is_readable(archive, file.getinfo(name), path)
-            content = file.read(name)
+            content = image_files.read_member(file, name)
     except DataError:
         raise
     except (*_DAMAGE, KeyError) as error:
@@ -142,8 +143,8 @@ def _read_member(archive: Path, name: str, path: str) -> bytes:
 def _read_loose(folder: Path, file: Path) -> bytes:
     name = file.relative_to(folder).as_posix()
     try:
-        content = file.read_bytes()
-    except OSError as error:
+        content = image_files.read_file(file)
+    except DataError as error:
         raise DataError(f"image {name!r} in {str(folder)!r} cannot be read ({error}); copy it again") from error
     return _checked(content, name, folder)
 

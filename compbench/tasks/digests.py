@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compbench import hub
-from compbench.types import DataError, Example
+from compbench.types import UNREADABLE, Example
 
 __all__ = ["file_stamp", "with_digests"]
 
@@ -25,15 +25,19 @@ def with_digests(examples: Sequence[Example], origin: Sequence[str]) -> tuple[Ex
     """The same examples, every image knowing its SHA-256.
 
     `origin` must change whenever an image may have changed: the stamps of the files, or the code that draws.
-    Images of a new origin are read once, here.
+    Images of a new origin are read once, here. One that cannot be read has an identity that says so; UnreadableImage
+    names the first where none can be read.
     """
-    key = hashlib.sha256("\n".join(origin).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\n".join(["2", *origin]).encode(errors="surrogatepass")).hexdigest()[:32]
     place = hub.cache_folder() / "images" / f"{key}.json"
     names = [image.name for example in examples for image in example.images]
     known = _read(place)
     if not known.keys() >= set(names):
-        known = {image.name: image.digest() for example in examples for image in example.images}
-        _write(place, known)
+        known = {image.name: image.identity() for example in examples for image in example.images}
+        if set(known.values()) == {UNREADABLE}:  # no single image is damaged, the data set is
+            examples[0].images[0].digest()
+        if UNREADABLE not in known.values():  # what cannot be read now may be readable at the next start
+            _write(place, known)
     return tuple(
         replace(example, images=tuple(replace(image, sha256=known[image.name]) for image in example.images))
         for example in examples
@@ -52,7 +56,7 @@ def file_stamp(path: Path) -> str:
     except (OSError, RuntimeError):  # RuntimeError: a link that leads back to itself, before Python 3.13
         return f"{path} is not there"
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{str(path)!r} is not a file; expected one that can be read")
+        return f"{path} is not a file"
     _let_the_clock_move_on(status.st_ctime_ns)
     return f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_dev} {status.st_ino}"
 

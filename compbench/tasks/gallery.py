@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from compbench.types import Example
+from compbench.image_files import on_white, upright
+from compbench.types import Example, UnreadableImage
+from compbench.types import Image as ExampleImage
 
 __all__ = ["contact_sheet"]
 
@@ -38,7 +40,7 @@ def _card(example: Example) -> Image.Image:
     own = {int(example.matches[:, c].argmax()): c for c in reversed(singles)}  # of several prompts the first
     width = max(1, len(example.images)) * (_IMAGE_PX + _GAP_PX) - _GAP_PX
     pictures = [
-        _stack([_thumbnail(image.decode()), *_lines(example.captions[own[i]] if i in own else "", _IMAGE_PX, _INK)])
+        _stack([_thumbnail(image), *_lines(example.captions[own[i]] if i in own else "", _IMAGE_PX, _INK)])
         for i, image in enumerate(example.images)
     ]
     shown = {own[i] for i in own if i < len(pictures)}
@@ -57,11 +59,14 @@ def _card(example: Example) -> Image.Image:
     return ImageOps.expand(ImageOps.expand(_stack(parts), _GAP_PX, _PAPER), 1, _FRAME)
 
 
-def _thumbnail(image: Image.Image) -> Image.Image:
-    """The whole picture within a square; small ones are enlarged without blurring."""
-    upright = ImageOps.exif_transpose(image).convert("RGBA")
-    paper = Image.new("RGBA", upright.size, _PAPER)
-    flat = Image.alpha_composite(paper, upright).convert("RGB")
+def _thumbnail(image: ExampleImage) -> Image.Image:
+    """The whole image within a square; small ones are enlarged without blurring. Words where it cannot be read."""
+    try:
+        flat = on_white(upright(image.decode()))
+    except UnreadableImage as error:
+        sheet = Image.new("RGB", (_IMAGE_PX, _IMAGE_PX), _FRAME)
+        sheet.paste(_stack(_lines(str(error), _IMAGE_PX - 2 * _GAP_PX, _INK)[: _IMAGE_PX // (_LINE_PX + 8)]), (12, 12))
+        return sheet
     is_small = max(flat.size) < _IMAGE_PX
     method = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
     return ImageOps.pad(flat, (_IMAGE_PX, _IMAGE_PX), method, color=_PAPER)

@@ -44,6 +44,8 @@ def read_rows(place: Path, text_columns: Sequence[str], image_columns: Sequence[
     place = place.expanduser()
     if not place.exists():
         raise DataError(f"no file or folder {str(place)!r}; expected {expected}")
+    if not place.is_file() and not place.is_dir():
+        raise DataError(f"{str(place)!r} is not a regular file; expected {expected}")
     if files := _find(place, ".parquet", _PARQUET):
         return _read_parquet(_one_split(files), text_columns, image_columns)
     if files := _find(place, ".jsonl", _JSONL):
@@ -55,7 +57,10 @@ def _find(place: Path, suffix: str, patterns: Iterable[str]) -> list[Path]:
     """The files of the first pattern that has any; they must lie in one folder."""
     if place.is_file():
         return [place] if place.suffix == suffix else []
-    return first_there(place, patterns)
+    files = first_there(place, patterns)
+    if other := [file for file in files if not file.is_file()]:
+        raise DataError(f"{str(other[0])!r} is not a regular file; copy or fetch it again")
+    return files
 
 
 def _inventory(place: Path) -> str:

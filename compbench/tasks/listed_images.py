@@ -18,7 +18,7 @@ def _read_food(root: Path, split: str) -> Split:
     pictures: list[Picture] = []
     for line in read_lines(listed, f"the list of Food-101's {split} split"):
         label = place_of(line.partition("/")[0], places, f"line {line!r} of {str(listed)!r}")
-        pictures.append(_picture(root / "images" / f"{line}.jpg", label))
+        pictures.append(_picture(root / "images", f"{line}.jpg", label))
     return Split(pictures, tuple(places), (listed, names, *_files(pictures)))
 
 
@@ -30,7 +30,7 @@ def _read_aircraft(root: Path, split: str) -> Split:
     for line in read_lines(listed, f"the list of FGVC-Aircraft's {split} split"):
         number, _, variant = line.partition(" ")
         label = place_of(variant, places, f"line {line!r} of {str(listed)!r}")
-        pictures.append(_picture(folder / "images" / f"{number}.jpg", label))
+        pictures.append(_picture(folder / "images", f"{number}.jpg", label))
     return Split(pictures, tuple(places), (listed, folder / "variants.txt", *_files(pictures)))
 
 
@@ -50,7 +50,7 @@ def _read_pets(root: Path, split: str) -> Split:
                 f"line {line!r} of {str(listed)!r} has class {words[1]}, which is {names[label]!r} on a line before; "
                 "fetch or copy it again"
             )
-        pictures.append(_picture(root / "images" / f"{words[0]}.jpg", label))
+        pictures.append(_picture(root / "images", f"{words[0]}.jpg", label))
     ordered = tuple(names[label] for label in sorted(names))
     return Split(pictures, ordered, (listed, *_files(pictures)))
 
@@ -62,7 +62,7 @@ def _read_flowers(root: Path, split: str) -> Split:
     for number in sorted(numbers):
         if not 1 <= number <= len(label_of):
             raise DataError(f"{str(root / 'setid.mat')!r} names picture {number} of {len(label_of)}; copy it again")
-        pictures.append(_picture(root / "jpg" / f"image_{number:05d}.jpg", label_of[number - 1] - 1))
+        pictures.append(_picture(root / "jpg", f"image_{number:05d}.jpg", label_of[number - 1] - 1))
     return Split(pictures, None, (root / "setid.mat", root / "imagelabels.mat", *_files(pictures)))
 
 
@@ -72,8 +72,11 @@ PETS = Layout("oxford-iiit-pet", "annotations", _read_pets)
 FLOWERS102 = Layout("flowers-102", "imagelabels.mat", _read_flowers)
 
 
-def _picture(file: Path, label: int) -> Picture:
-    """A listed picture; DataError where its file is not there."""
+def _picture(folder: Path, name: str, label: int) -> Picture:
+    """A listed picture; DataError where its file is not there, or where the list leads out of its folder."""
+    file = folder / name
+    if ".." in file.parts or not file.is_relative_to(folder):
+        raise DataError(f"a list names {name!r}, which lies outside {str(folder)!r}; fetch or copy the list again")
     return Picture(file.name, label, existing(file, "every listed picture: fetch or copy the data set again"))
 
 

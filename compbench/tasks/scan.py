@@ -17,12 +17,22 @@ from compbench.types import DataError
 __all__ = ["PICTURES", "Found", "files_below", "folders_in", "holds_pictures", "is_junk", "left_out", "pictures_below"]
 
 PICTURES = frozenset(
-    {".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"}
+    {".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx"}
+    | {".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 _JUNK = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
 _HIDDEN_JUNK = ("._", ".ds_store", ".git", ".cache", ".ipynb_checkpoints", ".directory", ".spotlight", ".trash", ".nfs")
-_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_STARTS = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\0",
+    b"MM\0*",
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+)
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})  # sizes of the header that follows "BM" and 12 bytes
 _SMALLEST_PICTURE = 200  # bytes; a pointer of Git LFS has about 130
 

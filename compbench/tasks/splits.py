@@ -50,6 +50,8 @@ def existing(path: Path, expected: str) -> Path:
     """`path`; DataError with what was expected where there is nothing."""
     if not path.exists():
         raise DataError(f"no {path.name!r} in {str(path.parent)!r}; expected {expected}")
+    if not path.is_file() and not path.is_dir():  # a pipe would be waited for, a device never ends
+        raise DataError(f"{str(path)!r} is not a regular file; expected {expected}")
     return path
 
 

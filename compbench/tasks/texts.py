@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
+from compbench import image_files
 from compbench.types import DataError
 
 __all__ = ["check_text", "is_lfs_pointer", "lines_of", "read_text"]
@@ -15,10 +16,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 def read_text(path: Path) -> str:
     """The text, without a byte-order mark; DataError names the line that is not UTF-8."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); fetch or copy it again") from error
+    content = image_files.read_file(path)
     if content.startswith(_LFS):
         raise DataError(f"{str(path)!r} is a Git LFS pointer, not the data: run `git lfs pull` there")
     encoding = "utf-16" if content.startswith(_UTF16) else "utf-8-sig"

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import PIL.Image
-import PIL.ImageOps
 
+from compbench.image_files import on_white, upright
 from compbench.types import DataError, Image
 
 __all__ = ["Album", "album", "data_uri"]
@@ -20,7 +20,6 @@ _FEWEST_BYTES = 600  # of a picture that still shows something
 # the longer side in pixels and the WebP quality, tried in this order until a picture is small enough
 _RUNGS = ((160, 78), (160, 55), (128, 45), (96, 38), (72, 32), (48, 28), (32, 15), (24, 1))
 _LARGEST = _RUNGS[0][0]
-_PAPER = "white"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +87,7 @@ def _encoded(flat: PIL.Image.Image, allowance: int, first: int) -> tuple[bytes, 
 
 def _flat(picture: PIL.Image.Image) -> PIL.Image.Image:
     """Upright, RGB, what is transparent over white, no larger than it can be shown."""
-    upright = PIL.ImageOps.exif_transpose(picture)
-    if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        upright = PIL.Image.alpha_composite(PIL.Image.new("RGBA", upright.size, _PAPER), upright)
-    flat = upright.convert("RGB")
+    flat = on_white(upright(picture))
     if not _fits(flat):
         flat.thumbnail((2 * _LARGEST, 2 * _LARGEST), PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
     return flat
@@ -112,4 +107,5 @@ def _notes(n_distinct: int, n_kept: int, unreadable: list[str]) -> Iterable[str]
     if n_kept < n_distinct:
         yield f"The first {n_kept:,} of {n_distinct:,} pictures are shown: more would make the page too large."
     if unreadable:
-        yield f"{len(unreadable)} pictures cannot be read, the first: {unreadable[0]}"
+        what = "1 image" if len(unreadable) == 1 else f"{len(unreadable):,} images"
+        yield f"{what} cannot be read, the first: {unreadable[0]}"

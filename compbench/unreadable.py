@@ -1,0 +1,58 @@
+"""Which images a run could not read, kept beside its parts: what was skipped is signed, what was repaired is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compbench import disk
+from compbench.types import Json
+
+__all__ = ["Unreadable", "read", "write"]
+
+_NAME = "unreadable.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The unreadable images of a run and the examples that are not measured for it."""
+
+    images: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> its identity while it was unreadable
+    examples: tuple[str, ...] = ()
+    is_skipped: bool = False  # by choice: --skip-unreadable
+    max_pixels: int | None = None  # what was allowed then
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits of the names and contents."""
+        return _digest({"images": dict(sorted(self.images.items()))})[:8]
+
+
+def read(folder: Path) -> Unreadable:
+    """What the run in `folder` could not read; nothing where no such file is, or a damaged one."""
+    try:
+        stored: Any = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+        content: Any = stored["content"]
+        if stored["sha256"] != _digest(content):
+            return Unreadable()
+        return Unreadable(content["images"], tuple(content["examples"]), content["is_skipped"], content["max_pixels"])
+    except (OSError, ValueError, KeyError, TypeError):  # it is written anew by the next run of the command
+        return Unreadable()
+
+
+def write(folder: Path, found: Unreadable) -> None:
+    """Keep it, or remove the file where nothing is unreadable any more."""
+    with disk.writing(folder):
+        if found.examples:
+            content: dict[str, Json] = {**asdict(found), "examples": list(found.examples)}
+            disk.write_json(folder / _NAME, {"content": content, "sha256": _digest(content)})
+        else:
+            (folder / _NAME).unlink(missing_ok=True)
+
+
+def _digest(content: Mapping[str, Json]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
