@@ -8,14 +8,29 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-from compbench import hub, image_files, registry, unreadable
+from compbench import emulation, hub, image_files, model_files, registry, repositories, unreadable
 from compbench.links import look_at_links
+from compbench.pilots import Pilot
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
-from compbench.types import DataError, DependsOnTask, Example, Json, Learns, ModelSpec, Source, Task, UsageError, unread
+from compbench.types import (
+    DataError,
+    DependsOnFiles,
+    DependsOnTask,
+    Example,
+    HalfPrecision,
+    Json,
+    Learns,
+    ModelSpec,
+    Source,
+    Task,
+    UsageError,
+    unread,
+)
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -25,7 +40,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `run` and `plan` are given, but for where it is computed."""
+    """What `run` and `plan` are given."""
 
     task: str | Task
     model: str | ModelSpec
@@ -41,6 +56,7 @@ class Request:
     keep: str = "errors"
     images_per_class: int | None = None
     skip_unreadable: bool = False
+    device: str | None = None  # half precision that it emulates is replaced or refused; None: nothing will be computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,28 +137,27 @@ def settle(request: Request, say: Callable[[str], None], *, is_price: bool = Fal
     task = _task(request, say)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = _labelled(task, label, space)
+    given = spec
     with blamed(spec, "when asked what it measures"):
         has_all = isinstance(spec, Learns) and getattr(spec, spec.fewer_by) is None  # of what it can learn from
         spec = spec.for_task(task.name)
         store = Store(request.runs, say=say)
-        is_read = not is_price or not isinstance(spec, Learns) or store.has_runs(task.name, label)
+        is_read = not is_price or not hasattr(spec, "training") or store.has_runs(task.name, label)
         task = task if is_read else unread(task)
         spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
-        identity, view, wanted = spec.identity(), spec.view(), spec.source()
-    _ = _as_json(spec, "a view", view)
-    identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
-    unpinned = RunKey(task.name, task.revision, label, None, identity)
-    files: Sequence[str] = getattr(spec, "files", ())
-    source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say, files)
+    spec, source, key = _keyed(task, label, spec, store, request, say)
     limit, images_per_class, ids = _selected(task, request, say)
     if len(ids) < len(task.examples) and isinstance(spec, Learns) and has_all:
         say(
             f"{label}: --limit and --images-per-class narrow what is scored, not what it learns from; "
             f"-o {label}.{spec.fewer_by}=N lets it learn from N pictures per class"
         )
-    key = dataclasses.replace(unpinned, weights=weights)
-    described = _described(label, spec, wanted)
-    return Asked(
+    described = _described(label, spec, spec.source())
+    pilot: Pilot | None = getattr(spec, "taught", None)
+    if pilot is not None:
+        say(f"{task.name} · {label}: {pilot.said(task, ids)}")
+        described["pilot"] = pilot.to_json(task, ids)
+    asked = Asked(
         task,
         label,
         spec,
@@ -157,6 +172,50 @@ def settle(request: Request, say: Callable[[str], None], *, is_price: bool = Fal
         request.skip_unreadable,
         is_read,
     )
+    return _computable(asked, given, request, say)
+
+
+def _keyed(
+    task: Task, label: str, spec: ModelSpec, store: Store, request: Request, say: Callable[[str], None]
+) -> tuple[ModelSpec, Source | None, RunKey]:
+    """The spec with what its weights' files say, the source at a commit, and the key of the run."""
+    with blamed(spec, "when asked what it measures"):
+        identity, view, wanted = spec.identity(), spec.view(), spec.source()
+    _ = _as_json(spec, "a view", view)
+    identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
+    unpinned = RunKey(task.name, task.revision, label, None, identity)
+    files: Sequence[str] = getattr(spec, "files", ())
+    source, weights = _resolved(wanted, _alike(store, unpinned, wanted), request, say, files)
+    key = dataclasses.replace(unpinned, weights=weights)
+    if source is not None and isinstance(spec, DependsOnFiles):
+        with blamed(spec, "when asked what it measures"):
+            spec = _with_files(spec, source, request, is_stored=store.get(key) is not None)
+            identity = spec.identity()
+        identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
+        key = dataclasses.replace(key, measurement=identity)
+    return spec, source, _recognised(store, key, source, say)
+
+
+def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[[str], None]) -> Asked:
+    """In a dtype that the device does not emulate; as it is where all of it is stored, since nothing is computed."""
+    spec = asked.spec
+    if request.device is None or not isinstance(spec, HalfPrecision) or not isinstance(given, HalfPrecision):
+        return asked
+    stored = asked.store.get(asked.key)
+    if stored is not None and asked.is_complete(stored):
+        return asked
+    placed = cast(ModelSpec, emulation.settled(asked.label, spec, given, request.device, say))
+    if placed is spec:
+        return asked
+    if stored is not None:
+        say(
+            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: --dtype {spec.dtype} --device "
+            f"{emulation.kind_of(request.device)} goes on with it"
+        )
+    placed, source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
+    described = _described(asked.label, placed, placed.source())
+    described |= {name: value for name, value in asked.described.items() if name == "pilot"}
+    return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)
 
 
 def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
@@ -342,6 +401,35 @@ def _resolved(
     return dataclasses.replace(source, revision=commit, branch=branch), weights
 
 
+def _with_files(spec: DependsOnFiles, source: Source, request: Request, *, is_stored: bool) -> ModelSpec:
+    """The spec with what its weights' configuration decides; a stored run is found without the weights too."""
+    try:
+        return spec.with_files(lambda: repositories.file_list(source, request.is_offline))
+    except DataError:
+        if is_stored and not source.is_local:
+            return cast(ModelSpec, spec)
+        raise
+
+
+def _recognised(store: Store, key: RunKey, source: Source | None, say: Callable[[str], None]) -> RunKey:
+    """The key, or the one under which compbench 0.1 stored a run of the same weights: it digested unused files too."""
+    if source is None or not source.is_local or (store.root / key.folder / "run.json").exists():
+        return key
+    others = {
+        str(run.key.weights)
+        for run in store.of_model(key)
+        if str(run.key.weights).startswith("sha256:") and dataclasses.replace(run.key, weights=key.weights) == key
+    }
+    former = f"sha256:{model_files.former_digest(source)}" if others else None
+    if former is None or former not in others:
+        return key
+    say(
+        f"{key.model}: the run of these weights is stored under the digest of all files of their folder, "
+        f"{former[:19]}; it goes on under that name"
+    )
+    return dataclasses.replace(key, weights=former)
+
+
 def _newest(source: Source) -> str | None:
     """The commit that the hub has now; None where it cannot be asked, which is no reason not to go on."""
     try:
@@ -358,10 +446,16 @@ def _alike(store: Store, key: RunKey, source: Source | None) -> Run | None:
         run
         for run in store.of_model(key)
         if str(run.key.weights).startswith(f"hf:{source.repo}@")
-        and dataclasses.replace(run.key, weights=None) == key
+        and _without_size(dataclasses.replace(run.key, weights=None)) == _without_size(key)
         and (run.info["model"].get("source") or {}).get("revision") == source.revision
     ]
     return max(siblings, key=lambda run: str(run.info["updated"]), default=None)
+
+
+def _without_size(key: RunKey) -> RunKey:
+    """The size of the pictures may follow from the weights, and is then known only when these are."""
+    measurement = {name: value for name, value in key.measurement.items() if name != "size_px"}
+    return dataclasses.replace(key, measurement=measurement)
 
 
 def _described(label: str, spec: ModelSpec, source: Source | None) -> dict[str, Json]:

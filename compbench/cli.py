@@ -123,8 +123,11 @@ def run(
     reporter = progress.for_stderr(is_quiet=quiet, shard=setting.shard)
     asked = jobs.ordered(tasks, models, options, setting, reporter.say, grid)
     if dry_run:
-        _print(listing.plans(jobs.planned(asked, setting, reporter), style), output)
-        return DONE
+        plans, failures = jobs.planned_each(asked, setting, reporter)
+        _print(listing.plans(plans, style), output)
+        for failure in failures:
+            click.echo(f"error: {failure}", err=True)
+        return FAILED if failures else DONE
     outcome = jobs.measure(asked, setting, reporter, by)
     if outcome.runs and outcome.is_told_here(setting.shard):
         text = _results(outcome.runs, style, by)

@@ -147,7 +147,7 @@ class Contents:
         return n_common
 
     def reductions(self) -> tuple[str, ...]:
-        """The names of the errors that are stored, as a rule knows them."""
+        """The names of the errors that are stored, as a rule knows them; none before anything is."""
         return tuple("mse" if each == "errors" else each for each in self._columns())
 
     def error_tables(self, ids: Sequence[str], n_draws: int, rule: Rule) -> Iterator[ErrorTable]:
@@ -345,19 +345,19 @@ class Contents:
             )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:
-        """The columns that a rule reads; UsageError where the run lacks one."""
-        if lacking := set(rule.reductions) - set(self.reductions()):
+        """The columns that a rule reads; UsageError where the run lacks one. A run of no parts lacks none yet."""
+        stored = self.reductions()
+        if stored and (lacking := set(rule.reductions).difference(stored)):
             raise UsageError(
-                f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; "
-                f"it has {', '.join(self.reductions())}"
+                f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; it has {', '.join(stored)}"
             )
         return tuple("errors" if name == "mse" else name for name in rule.reductions)
 
     def _columns(self) -> tuple[str, ...]:
-        """The columns of the errors: `errors` and one for each further reduction, as in the first part."""
+        """The columns of the errors: `errors` and one for each further reduction, as in the first part; none yet."""
         first = next(iter(self._parts()), None)
         names = [] if first is None else parts.metadata(first).names
-        return tuple(name for name in names if name not in ("example_id", "image", "caption", "draws")) or ("errors",)
+        return tuple(name for name in names if name not in ("example_id", "image", "caption", "draws"))
 
     def _errors(
         self, ids: Sequence[str], n_draws: int, columns: Sequence[str] = (), *, unconditional: bool = False

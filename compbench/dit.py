@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from compbench import checkpoints
 from compbench.adaptive import Adaptive
+from compbench.model_files import FileList
 from compbench.models import CLASSIFIER_BIBTEX
 from compbench.types import Json, ModelSpec, Runtime, Source, UsageError
 
@@ -101,9 +104,17 @@ class DiT(ModelSpec):
         seed = self.seed if self.seed is not None else _SEED_OF[self.protocol]
         return replace(self, draws=self.draws or self.default_draws, seed=seed)
 
+    def in_float32(self) -> DiT:
+        return replace(self, dtype="float32")
+
     def source(self) -> Source | None:
         if self.folder is None and not self.is_local:
-            return Source(self.repo, self.revision, instead="a local copy with -o folder=PATH")
+            return Source(
+                self.repo,
+                self.revision,
+                instead="a local copy with -o folder=PATH",
+                opened=partial(checkpoints.dit, name=self.name),
+            )
         folder = Path(self.folder or self.repo).expanduser()
         if not (folder / "transformer").is_dir():
             hint = "; `python -m compbench.tiny.train_dit` trains it" if self.folder is None else ""
@@ -111,7 +122,7 @@ class DiT(ModelSpec):
                 f"model {self.name!r} has no transformer/ in {str(folder)!r}; expected the layout of diffusers' "
                 f"DiTPipeline (transformer, vae, scheduler, model_index.json){hint}"
             )
-        return Source(str(folder), is_local=True)
+        return Source(str(folder), is_local=True, opened=partial(checkpoints.dit, name=self.name))
 
     def identity(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
@@ -119,6 +130,12 @@ class DiT(ModelSpec):
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
         race = settled.race
         return identity | ({} if race is None else {"schedule": race.to_json()})
+
+    def flops_per_evaluation(self, files: FileList) -> float | None:
+        """Counted on the configuration, before the weights are here; imports torch."""
+        from compbench.scorers import counted
+
+        return counted.dit_flops(files)
 
     @property
     def race(self) -> Adaptive | None:
@@ -138,9 +155,7 @@ class DiT(ModelSpec):
         settled = self.for_task(None)
         assert source is not None  # every DiT has weights
         return dit.classifier(
-            dit.load(
-                dit.fetch_folder(source, self.files, runtime.is_offline, self.name, runtime.say), self.name, runtime.say
-            ),
+            dit.load(dit.fetch_folder(source, runtime.is_offline, self.name, runtime.say), self.name, runtime.say),
             label_space=self.label_space,
             protocol=settled.protocol,
             seed=settled.seed or 0,

@@ -63,22 +63,32 @@ def _hardware() -> Iterator[Check]:
         for number in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(number)
             yield Check(f"cuda:{number}", "ok", f"{card.name}, {card.total_memory / 2**30:.0f} GiB")
-        yield _bf16(torch.cuda.is_bf16_supported())
+            yield from _halves(f"cuda:{number}")
     elif torch.backends.mps.is_available():
         yield Check("device", "ok", "Apple GPU (mps)")
+        yield from _halves("mps")
     else:
         found = f"no GPU that torch {torch.__version__} can use; {torch.get_num_threads()} CPU threads"
         advice = (
             "tiny-sd, tiny-clip and CLIP run well; for sd2 use a machine with a GPU, or install a CUDA build of torch"
         )
         yield Check("device", "note", found, advice)
-        yield Check("bfloat16", "ok", "on the CPU; float32 is faster there")
+        yield from _halves("cpu")
 
 
-def _bf16(is_supported: bool) -> Check:
-    if is_supported:
-        return Check("bfloat16", "ok", "supported")
-    return Check("bfloat16", "note", "not supported by this GPU", "give --dtype float16 or float32")
+def _halves(device: str) -> Iterator[Check]:
+    """What half precision is like there: computed by the device itself, or emulated; a CPU is measured."""
+    from compbench import emulation
+
+    for dtype in ("bfloat16", "float16"):
+        name = f"{dtype} on {device}"
+        if reason := emulation.why_slow(dtype, device):
+            yield Check(name, "note", reason, "dtype=auto is float32 there; --dtype and --device together insist")
+        elif device.startswith("cuda"):
+            yield Check(name, "ok", "computed by the GPU itself")
+        else:
+            own, reference = (emulation.gflops(each, device) for each in (dtype, "float32"))
+            yield Check(name, "ok", f"{own:.3g} GFLOP/s (float32: {reference:.3g})")
 
 
 def _tiny(name: str) -> Check:

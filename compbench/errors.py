@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DataError", "RunError", "UnreadableImage", "UnreadableImages", "UsageError"]
+__all__ = ["DataError", "RunError", "UnreadableImage", "UnreadableImages", "UsageError", "nan_advice"]
 
 _MOST_NAMED = 20
 
@@ -44,3 +44,14 @@ class UnreadableImages(DataError):
 
 class RunError(RuntimeError):
     """A run cannot start or go on (locked, disk full, NaN from the network); what was stored stays."""
+
+
+def nan_advice(dtype: object) -> str:
+    """What to do about a score or an error that is not finite, measured by a network in `dtype`.
+
+    >>> nan_advice("float16")
+    'a wider dtype (--dtype float32) is the usual cure'
+    """
+    if dtype in ("float16", "bfloat16"):
+        return "a wider dtype (--dtype float32) is the usual cure"
+    return "check the image, and that the weights are the published ones: fetch or copy them again"

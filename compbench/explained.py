@@ -6,15 +6,15 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import numpy as np
 
-from compbench import disk, hub
+from compbench import disk, emulation, hub
 from compbench.asked import Asked, Request, settle
 from compbench.store import Run
-from compbench.types import Bools, Example, Floats, ModelSpec, Runtime, Task, UsageError
+from compbench.types import Bools, Example, Floats, HalfPrecision, ModelSpec, Runtime, Task, UsageError
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -64,15 +64,15 @@ def explain(
     asked = _asked(run, task, model, data, is_offline, say)
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
-    bank = run.draws()
+    if asked.source is not None:
+        say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
+    scorer: Any = _computable(asked, device, say).build(asked.source, Runtime(device, batch_size, is_offline, say))
+    classifier: DiffusionClassifier = scorer
+    bank = classifier.draw_table() if run.keeps_scores else run.draws()
     n_draws = draws or rule.n_draws or max(1, run.n_common_draws())
     if not 1 <= n_draws <= len(bank.alpha):
         raise UsageError(f"{n_draws} draws were asked for; expected 1 to {len(bank.alpha)}, the bank of this run")
     weights = rule.weights(bank)[:n_draws]
-    if asked.source is not None:
-        say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
-    scorer: Any = asked.spec.build(asked.source, Runtime(device, batch_size, is_offline, say))
-    classifier: DiffusionClassifier = scorer
     pictures = [example.images[i].decode() for i, _, _ in choices]
     maps = [
         error_map(
@@ -92,12 +92,9 @@ def explain(
 
 
 def _rule(run: Run) -> Any:
-    """The run's rule, when its errors can be told by position."""
-    if not run.reductions():
-        raise UsageError(
-            f"run {str(run.path)!r} stores scores and no errors: only a diffusion model such as 'tiny-sd' can be "
-            "explained by position"
-        )
+    """The run's rule, when its errors can be told by position; a run that keeps scores alone is measured anew too."""
+    if not run.keeps_scores:
+        run.check_errors()
     if run.rule.reduction not in ("mse", "l1"):
         raise UsageError(f"the error {run.rule.reduction!r} has no form by position; expected mse or l1")
     return run.rule
@@ -120,6 +117,7 @@ def _asked(
         data,
         runs=run.path.parents[2],
         is_offline=is_offline,
+        keep="scores" if run.keeps_scores else "errors",
     )
     asked = settle(request, say)
     now, then = replace(asked.key, model=run.key.model).to_json(), run.key.to_json()
@@ -129,6 +127,19 @@ def _asked(
             f"{now[unlike[0]]!r}; a map of another model or of other data would not explain it"
         )
     return asked
+
+
+def _computable(asked: Asked, device: str, say: Callable[[str], None]) -> ModelSpec:
+    """The model in float32 where the device emulates the dtype of the run, and that is said."""
+    spec = asked.spec
+    reason = emulation.why_slow(spec.dtype, device) if isinstance(spec, HalfPrecision) else None
+    if not isinstance(spec, HalfPrecision) or reason is None:
+        return spec
+    in_float32 = spec.in_float32()
+    if in_float32 is None:
+        raise UsageError(f"{asked.label}: {reason}; this run is {spec.dtype} throughout: explain it on a GPU")
+    say(f"{asked.label}: {reason}; the map is made in float32, and may differ from the run's errors by rounding")
+    return cast(ModelSpec, in_float32)
 
 
 def _example(task: Task, example_id: str) -> Example:

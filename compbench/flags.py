@@ -173,7 +173,11 @@ to_run = _together(
         "--images-per-class", type=click.IntRange(1), metavar="N", help="A seeded subset of the images of each class."
     ),
     click.option("--seed", type=int, help="Of the noise."),
-    click.option("--dtype", metavar="NAME", help="float32, bfloat16 or float16, inside the network."),
+    click.option(
+        "--dtype",
+        metavar="NAME",
+        help="float32, bfloat16 or float16, inside the network; where the device emulates it, name --device too.",
+    ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
     click.option("--batch-size", default="auto", show_default=True, callback=_read_batch_size, metavar="N"),
     click.option(

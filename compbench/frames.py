@@ -25,7 +25,7 @@ def to_frame(
     id; text, image, group as far as they apply; text_tie ...: wrong only because two scores are equal; text_margin,
     image_margin: lowest true minus highest false score, where that is worst; one column for each kind of tag;
     score_i_c of image i and caption c. Where the score without a caption was measured, score_i_without, by which image
-    and group are normalised, and image_raw and group_raw, which are not.
+    and group are normalised, and image_raw, image_raw_margin and group_raw, which are not.
 
     Of a classification, whatever the number of classes: id; top1 and top1_tie; prediction, the class of the highest
     score (empty where two classes share it); top1_margin; score_true and score_false, the highest of the true class
@@ -97,6 +97,8 @@ def _of_one_shape(metrics: Sequence[Metric], shape: Shape, table: ScoreTable) ->
         columns["text_margin"] = _margin(table.scores, table.matches)
     if "image" in applying:
         columns["image_margin"] = _margin(image_scores(table).swapaxes(1, 2), table.matches.swapaxes(1, 2))
+    if "image_raw" in applying:
+        columns["image_raw_margin"] = _margin(table.scores.swapaxes(1, 2), table.matches.swapaxes(1, 2))
     columns |= {f"score_{i}_{c}": table.scores[:, i, c] for i, c in np.ndindex(shape)}
     if table.unconditional is not None:
         columns |= {f"score_{i}_without": table.unconditional[:, i] for i in range(shape[0])}

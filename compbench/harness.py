@@ -42,6 +42,7 @@ from compbench.types import (
     ScoreMatrix,
     Scorer,
     Task,
+    TellsEngine,
     UnreadableImage,
     UnreadableImages,
     UsageError,
@@ -122,6 +123,7 @@ def run(
         keep,
         images_per_class,
         skip_unreadable,
+        device,
     )
     with image_files.limited(max_pixels=max_pixels, follows_links=follow_links):
         finished = finish(settle(request, builder.reporter.say), builder)
@@ -228,10 +230,11 @@ def _evaluate(
     unreadable_images: dict[str, UnreadableImage] = {}
     try:
         while examples:
-            writer = _Writer(run, interrupts, device, reduction, notes)
+            writer = _Writer(run, interrupts, device, reduction, notes, scorer, reporter.say)
             try:
                 n_draws = None if draws is None else len(draws.timesteps)
-                _score(scorer, examples, known, n_draws, writer, reporter, interrupts)
+                dtype = run.key.measurement.get("dtype")
+                _score(scorer, examples, known, n_draws, dtype, writer, reporter, interrupts)
                 break
             except UnreadableImage as error:
                 own = {image.name for each in examples for image in each.images}
@@ -261,13 +264,14 @@ def _score(
     examples: Sequence[Example],
     known: Mapping[str, Measurement],
     n_draws: int | None,
+    dtype: object,
     writer: _Writer,
     reporter: Reporter,
     interrupts: Interrupts,
 ) -> None:
     """Everything the scorer gives of `examples`, stored, also where it ends with an error."""
     waiting = _Waiting(examples)
-    measured = _measured(scorer, examples, known, n_draws)
+    measured = _measured(scorer, examples, known, n_draws, dtype)
     try:
         for result in measured if writer.reduction is None else writer.reduction.scores(measured):
             is_finished = waiting.take(result)
@@ -440,14 +444,14 @@ def _end(asked: Asked, stored: Run) -> bool:
 
 
 def _measured(
-    scorer: Scorer, examples: Sequence[Example], known: Mapping[str, Measurement], n_bank: int | None
+    scorer: Scorer, examples: Sequence[Example], known: Mapping[str, Measurement], n_bank: int | None, dtype: object
 ) -> Iterator[ScoreMatrix | Measurement]:
     """The scorer's results, checked; what goes wrong in a plugin's code is reported as the plugin's."""
     by_id = {each.id: each for each in examples}
     with blamed(scorer, "while it scored"):
         results = iter(scorer.score(examples, known))
     for result in each_of(results, scorer, "while it scored"):
-        check_result(result, by_id, n_bank)
+        check_result(result, by_id, n_bank, dtype)
         yield result
 
 
@@ -480,9 +484,18 @@ class _Writer:
     """Results in memory, written as one part when the time has come and at the end."""
 
     def __init__(
-        self, run: Run, interrupts: Interrupts, device: str | None, reduction: Reduction | None, notes: _Notes
+        self,
+        run: Run,
+        interrupts: Interrupts,
+        device: str | None,
+        reduction: Reduction | None,
+        notes: _Notes,
+        scorer: Scorer,
+        say: Callable[[str], None],
     ) -> None:
         self._run, self._interrupts, self._device, self._notes = run, interrupts, device, notes
+        self._scorer, self._say = scorer, say
+        self._engine_before = _engine_of_last_part(run) if isinstance(scorer, TellsEngine) else {}
         self.reduction, self._n_counted = reduction, 0
         self._results: list[Measurement | ScoreMatrix] = []
         self._began = self._flushed = time.monotonic()
@@ -504,9 +517,24 @@ class _Writer:
                 seconds=round(seconds, 3),
                 **self._evaluations(),
                 **self._notes.record(self._results),
+                **self._engine(),
                 **provenance.here(self._device),
             )
             self._results, self._flushed = [], time.monotonic()
+
+    def _engine(self) -> dict[str, Json]:
+        """How this part was computed; said where the part before it was computed in another way."""
+        if not isinstance(self._scorer, TellsEngine):
+            return {}
+        engine = dict(self._scorer.computed_with())
+        if self._engine_before and self._engine_before != engine:
+            self._say(
+                f"{self._run.key.task} · {self._run.key.model}: errors stored before were computed with "
+                f"{_words(self._engine_before)}, these with {_words(engine)}; the same errors up to rounding, and "
+                "parts.jsonl says which are which"
+            )
+        self._engine_before = engine
+        return engine
 
     def _evaluations(self) -> dict[str, int]:
         """How many errors the scores of this part are made of, which are not there to be counted."""
@@ -515,6 +543,17 @@ class _Writer:
         n_errors = self.reduction.n_evaluations - self._n_counted
         self._n_counted = self.reduction.n_evaluations
         return {"n_errors": n_errors}
+
+
+def _engine_of_last_part(run: Run) -> dict[str, Json]:
+    """Empty where no part says how it was computed, as none did once."""
+    told = [part for part in run.parts() if "engine" in part and "batch_size" in part]
+    return {name: told[-1][name] for name in ("engine", "batch_size")} if told else {}
+
+
+def _words(engine: Mapping[str, Json]) -> str:
+    """'engine eager, batch size 64'."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in engine.items())
 
 
 def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:

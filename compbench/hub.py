@@ -7,8 +7,6 @@ wait for it.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
 import os
 import re
 import sys
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from compbench.hub_errors import NotAHub, RepoType, explain, is_broken_off
+from compbench.model_files import cache_folder, existing, file_digest, folder_digest, local_digest
 from compbench.types import DataError, Source
 
 __all__ = [
@@ -52,7 +51,7 @@ def resolve(
     that the cache has of the branch, whole as far as `files` tell.
     """
     if source.is_local:
-        return source, f"sha256:{folder_digest(Path(source.repo))}"
+        return source, f"sha256:{local_digest(source)}"
     if not is_pinned(source):
         branch = source.revision or "main"
         if _is_offline(is_offline):
@@ -81,7 +80,7 @@ def fetch(
     are all known to be in the cache. What has to be fetched is said.
     """
     if source.is_local:
-        return _existing(Path(source.repo))
+        return existing(Path(source.repo))
     from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     snapshot: Callable[..., str] = partial(
@@ -190,37 +189,6 @@ def fetch_whole(
     if not source.is_local and not _has_any(folder, files):
         raise _without_files(source, files, "model")
     return checked(folder)
-
-
-def folder_digest(path: Path) -> str:
-    """SHA-256 of the names and contents of a folder's files (or of one file), without hidden files and Markdown."""
-    path = _existing(path)
-    if path.is_file():
-        return file_digest(path)
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file()
-        and file.suffix != ".md"
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-    known = _read_cache()
-    lines = [f"{file.relative_to(path).as_posix()} {_remembered(file, known)}" for file in files]
-    _write_cache(known)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of one file's contents, remembered by path, size and time of change."""
-    known = _read_cache()
-    digest = _remembered(path, known)
-    _write_cache(known)
-    return digest
-
-
-def cache_folder() -> Path:
-    """Where compbench remembers digests: $XDG_CACHE_HOME/compbench, or ~/.cache/compbench."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compbench"
 
 
 def _is_offline(is_offline: bool) -> bool:
@@ -405,42 +373,3 @@ def _without_files(source: Source, patterns: Sequence[str], repo_type: RepoType)
     holds = f"holds only {', '.join(found[:5])}{more}" if found else "is empty"
     wanted = ", ".join(patterns[:3]) + (", ..." if len(patterns) > 3 else "")
     return DataError(f"{what} {holds}; expected {wanted}: check the name, or whether it is still being uploaded")
-
-
-def _existing(path: Path) -> Path:
-    path = path.expanduser()
-    if not path.exists():
-        raise DataError(f"no folder {str(path)!r}; expected a local copy of a model")
-    return path.resolve()
-
-
-def _remembered(path: Path, known: dict[str, list[int | str]]) -> str:
-    try:
-        status = path.stat()
-        stamp: list[int | str] = [status.st_size, status.st_mtime_ns]
-        entry = known.get(str(path))
-        if entry is not None and entry[:2] == stamp:
-            return str(entry[2])
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); copy it again") from error
-    known[str(path)] = [*stamp, digest]
-    return digest
-
-
-def _read_cache() -> dict[str, list[int | str]]:
-    try:
-        return json.loads((cache_folder() / "digests.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_cache(known: dict[str, list[int | str]]) -> None:
-    if known == _read_cache():
-        return
-    with suppress(OSError):  # a cache that cannot be written only costs time
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        partial = cache_folder() / f"digests.{os.getpid()}.partial"
-        partial.write_text(json.dumps(known))
-        partial.replace(cache_folder() / "digests.json")

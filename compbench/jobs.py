@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from compbench.store import Run
     from compbench.types import Task
 
-__all__ = ["Failure", "Job", "Outcome", "Settings", "measure", "ordered", "planned"]
+__all__ = ["Failure", "Job", "Outcome", "Settings", "measure", "ordered", "planned", "planned_each"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class Settings:
             keep=self.keep,
             images_per_class=self.images_per_class,
             skip_unreadable=self.skip_unreadable,
+            device=self.device,
         )
 
     def data_of(self, task: str) -> Path | None:
@@ -177,18 +178,31 @@ def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
 
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:
-    """What each job would do and cost."""
+    """What each job would do and cost; neither weights nor data are fetched for it."""
+    return planned_each(jobs, settings, reporter)[0]
+
+
+def planned_each(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> tuple[list[Plan], list[Failure]]:
+    """`planned`; of several jobs, one that cannot be run does not hide what the others cost."""
     from compbench import plan
     from compbench.asked import settle
 
-    tasks, plans = _tasks(jobs, settings, reporter.say), dict[int, "Plan"]()
+    attempts = _Attempts(len(jobs), reporter)
+    tasks, plans = _tasks_here(jobs, settings, reporter.say), dict[int, "Plan"]()
     for of_model in _by_model(jobs):
         builder = settings.builder(reporter)
         for n in of_model:
-            asked = settle(settings.request(jobs[n], tasks[jobs[n].task]), reporter.say, is_price=True)
-            plans[n] = plan.planned(asked, builder)
+            task = tasks[jobs[n].task]
+            request = settings.request(jobs[n], task or jobs[n].task)
+            with attempts.of(jobs[n]):
+                if task is None:
+                    plans[n] = plan.unread(request, jobs[n].task, builder)
+                else:
+                    plans[n] = plan.planned(settle(request, reporter.say, is_price=True), builder)
         builder.forget()
-    return [plans[n] for n in range(len(jobs))]
+    if not plans and attempts.misuse is not None:
+        raise attempts.misuse
+    return [plans[n] for n in sorted(plans)], attempts.failures
 
 
 def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, by: Sequence[str] = ()) -> Outcome:
@@ -300,6 +314,21 @@ def _tasks(
             for job in jobs:
                 if job.task == name:
                     attempts.fail(job, str(error))
+    return tasks
+
+
+def _tasks_here(jobs: Sequence[Job], settings: Settings, say: Callable[[str], None]) -> dict[str, Task | None]:
+    """The tasks by name; None for one whose data have to be fetched first."""
+    from compbench import plan
+    from compbench.links import look_at_links
+
+    tasks: dict[str, Task | None] = {}
+    for name in dict.fromkeys(job.task for job in jobs):
+        data = settings.data_of(name)
+        task = plan.task_here(name, data=data, is_offline=settings.is_offline, prompts=settings.prompts)
+        if task is not None:
+            look_at_links(task, data, say)
+        tasks[name] = task
     return tasks
 
 

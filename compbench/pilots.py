@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,91 @@ from compbench import disk
 from compbench.adaptive import Adaptive
 from compbench.store import Run
 from compbench.strata import allocation_from, strata
-from compbench.types import UsageError
+from compbench.types import Json, Task, UsageError
 
-__all__ = ["shares"]
+__all__ = ["Pilot", "learned", "shares"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What a race learned from a full run, and what learning it cost."""
+
+    shares: tuple[float, ...]  # [H]
+    run: str  # task/model/digest
+    task: tuple[str, str]  # name and revision
+    ids: frozenset[str]  # of its examples
+    n_evaluations: int  # that the shares were learned from
+
+    def n_raced(self, task: Task, ids: Sequence[str]) -> int:
+        """How many of the examples that are raced, `ids` of `task`, the pilot holds in full."""
+        is_same = self.task == (task.name, task.revision)
+        return sum(each in self.ids for each in ids) if is_same else 0
+
+    def said(self, task: Task, ids: Sequence[str]) -> str:
+        """What it cost, and that it is no pilot of other examples where it is none."""
+        cost = f"the pilot {self.run} took {self.n_evaluations:,} evaluations, on {len(self.ids)} examples"
+        if not (n_raced := self.n_raced(task, ids)):
+            return f"{cost}; they are no part of the race's own"
+        return (
+            f"{cost}, of which {n_raced} are raced here again: their full budget is known already, and how to race "
+            "them was learned from themselves, so that no saving can be claimed for them; a pilot on other examples "
+            "can be had by another --limit"
+        )
+
+    def to_json(self, task: Task, ids: Sequence[str]) -> dict[str, Json]:
+        """What a run stores of its pilot."""
+        return {
+            "run": self.run,
+            "n_examples": len(self.ids),
+            "n_evaluations": self.n_evaluations,
+            "n_raced": self.n_raced(task, ids),
+        }
 
 
 def shares(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> tuple[float, ...]:
-    """Neyman's shares, [H], from the errors of a full run on the same bank; UsageError where `pilot` is none such.
+    """Neyman's shares, [H], of `learned`."""
+    return learned(pilot, race, identity).shares
 
-    They are kept in the pilot's folder, so that they stay what they were when the pilot is measured further.
+
+def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
+    """What the errors of a full run on the same bank teach; UsageError where `pilot` is none such.
+
+    It is kept in the pilot's folder, so that it stays what it was when the pilot is measured further.
     """
     if not (pilot.expanduser() / "run.json").is_file():
         raise UsageError(
             f"pilot={str(pilot)!r} is no run's folder; expected one such as runs/shapes/tiny-sd/1a2b3c4d5e6f"
         )
     run = Run(pilot.expanduser())
+    _check(run, identity)
+    what = {"n_draws": race.n_draws, "target": race.target, "reduction": race.reduction, "n_strata": race.n_strata}
+    what |= {"outcomes": list(race.outcomes), "together": race.together}
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+    kept = run.path / f"shares-{digest}.json"
+    if not kept.is_file():
+        ids = [each for each in run.ids() if each in run.done(race.n_draws)]
+        with disk.writing(run.path):
+            disk.write_json(kept, {**what, "shares": list(_learned(run, race)), "examples": ids})
+    stored = json.loads(kept.read_text())
+    ids = frozenset(stored.get("examples") or run.done(race.n_draws))  # of older ones the examples are not known
+    shapes = dict(zip(run.examples()["id"], (its.size for its in run.examples()["matches"]), strict=True))
+    return Pilot(
+        tuple(stored["shares"]),
+        f"{run.key.folder}",
+        (run.key.task, run.key.task_revision),
+        ids,
+        race.n_draws * sum(shapes[each] for each in ids),
+    )
+
+
+def _check(run: Run, identity: Mapping[str, Any]) -> None:
+    """UsageError for a run that is no pilot of this race."""
+    if run.adaptive is not None:
+        raise UsageError(
+            f"the pilot {str(run.path)!r} was itself measured with schedule={run.adaptive.kind}, so it lacks draws; "
+            "expected a run with schedule=full"
+        )
+    run.check_errors()
     different = sorted(
         name for name in ("family", "protocol", "seed", "noise") if run.key.measurement.get(name) != identity.get(name)
     )
@@ -37,14 +108,6 @@ def shares(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> tuple[fl
             f"the pilot {str(run.path)!r} was measured with another {', '.join(different)}; its draws are not those "
             "of this run: expected a run with schedule=full of the same protocol and seed"
         )
-    what = {"n_draws": race.n_draws, "target": race.target, "reduction": race.reduction, "n_strata": race.n_strata}
-    what |= {"outcomes": list(race.outcomes), "together": race.together}
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
-    kept = run.path / f"shares-{digest}.json"
-    if not kept.is_file():
-        with disk.writing(run.path):
-            disk.write_json(kept, {**what, "shares": list(_learned(run, race))})
-    return tuple(json.loads(kept.read_text())["shares"])
 
 
 def _learned(run: Run, race: Adaptive) -> tuple[float, ...]:

@@ -7,17 +7,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from compbench import hub
-from compbench.asked import Asked, Request, settle
+from compbench import hub, registry, repositories
+from compbench.asked import Asked, Request, model_spec, settle
 from compbench.built import Builder
+from compbench.model_files import FileList
 from compbench.plugins import blamed
 from compbench.reporter import QuietReporter, Reporter
 from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run
-from compbench.types import Example, Learns, ModelSpec, Preparation, Price, Priced, PricesLearning, Scorer, Task
+from compbench.types import (
+    DataError,
+    Example,
+    Learns,
+    ModelSpec,
+    Preparation,
+    Price,
+    Priced,
+    PricesLearning,
+    Scorer,
+    Source,
+    Task,
+)
 
-__all__ = ["Plan", "plan", "planned", "warn_if_long"]
+__all__ = ["Plan", "plan", "planned", "task_here", "unread", "warn_if_long"]
 
 _DAY = 86_400.0
 _BYTES_PER_SCORE = 32  # a row of a scores part, uncompressed
@@ -28,18 +41,18 @@ _EVALUATIONS_WORTH_A_PROBE = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is still to do; None where it cannot be told before the weights are here."""
+    """What is still to do; None where it cannot be told before the weights or the data are here."""
 
     task: str
     model: str
-    examples: int  # to measure; what is stored is not counted
-    pairs: int
+    examples: int | None  # to measure; what is stored is not counted
+    pairs: int | None
     evaluations: int | None  # of the network; 0 for an embedding model
     tflops: float | None  # in all
     seconds: float | None  # from a short probe
     fetch_bytes: int | None  # of weights
-    store_bytes: int
-    folder: Path | None  # None where another copy of the training split may be the one that is stored
+    store_bytes: int | None
+    folder: Path | None  # None also where the training split was not read, which is a part of its name
     is_done: bool  # nothing is to be measured
     # of a model that learns, at most: what the cache folder lacks
     preparing_evaluations: int = 0  # those of `evaluations` that make pictures or features, which are kept
@@ -85,20 +98,47 @@ def plan(
         shard_here(shard),
         keep,
         images_per_class,
+        device=device,
     )
+    if isinstance(task, str):
+        known = task_here(task, data=None if data is None else Path(data), is_offline=is_offline)
+        if known is None:
+            return unread(request, task, builder)
+        request = replace(request, task=known, data=None)
     return planned(settle(request, builder.reporter.say, is_price=True), builder)
+
+
+def task_here(name: str, *, data: Path | None, is_offline: bool, prompts: Sequence[Path | str] = ()) -> Task | None:
+    """The task, nothing fetched for it; None where its data have to be fetched first."""
+    if data is not None or is_offline:
+        return registry.task(name, data=data, is_offline=is_offline, prompts=prompts)
+    try:
+        return registry.task(name, is_offline=True, prompts=prompts)
+    except DataError:  # a run fetches them, and says what is wrong if it cannot
+        return None
+
+
+def unread(request: Request, task: str, builder: Builder) -> Plan:
+    """What is known without the data: what has to be fetched of the model, and whether it can be run at all."""
+    label, spec = model_spec(request, builder.reporter.say)
+    source = spec.for_task(task).source()
+    if source is not None:
+        source, _ = hub.resolve(source, is_offline=request.is_offline, say=builder.reporter.say)
+    fetch_bytes = _fetch_bytes(spec, source, builder.is_offline)
+    return Plan(task, label, None, None, None, None, None, fetch_bytes, None, None, False)
 
 
 def planned(asked: Asked, builder: Builder) -> Plan:
     """The plan of what is settled; a scorer that the builder has at hand is probed."""
     stored = asked.store.get(asked.key)
     missing = asked.missing(stored)
-    fetch_bytes = _fetch_bytes(asked, builder.is_offline) if missing else 0
+    fetch_bytes = _fetch_bytes(asked.spec, asked.source, builder.is_offline) if missing else 0
     price = scorer = None
     if missing and (fetch_bytes == 0 or builder.is_offline):
         scorer = builder.scorer(asked)
         price = _price(scorer, missing) if isinstance(scorer, Priced) else None
-    made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price)
+    flops = None if price is not None or not missing else _flops(asked, builder.is_offline)
+    made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
     return _with_preparation(made, _preparation(asked, missing, scorer))
 
 
@@ -151,11 +191,17 @@ def _with_preparation(made: Plan, lacking: Preparation | None) -> Plan:
 
 
 def _planned(
-    asked: Asked, missing: Sequence[Example], n_measured: int, fetch_bytes: int | None, price: Price | None
+    asked: Asked,
+    missing: Sequence[Example],
+    n_measured: int,
+    fetch_bytes: int | None,
+    price: Price | None,
+    flops: float | None,
 ) -> Plan:
     n_pairs, n_draws = _n_pairs(asked, missing), asked.view.get("n_draws")
     evaluations = n_draws * n_pairs - n_measured if isinstance(n_draws, int) else None if "n_draws" in asked.view else 0
-    tflops = seconds = None
+    tflops = None if flops is None or evaluations is None else evaluations * flops / 1e12
+    seconds = None
     store_bytes = _BYTES_PER_ERROR * evaluations if evaluations else n_pairs * _BYTES_PER_SCORE
     if price is not None:
         evaluations = price.evaluations_per_pair * n_pairs - n_measured
@@ -178,14 +224,31 @@ def _planned(
     )
 
 
-def _fetch_bytes(asked: Asked, is_offline: bool) -> int | None:
-    """0 without weights to fetch; None when the hub does not tell, or the spec not which files it needs."""
-    if asked.source is None:
-        return 0
-    patterns = getattr(asked.spec, "files", None)
-    if patterns is None and not asked.source.is_local:
+def _fetch_bytes(spec: ModelSpec, source: Source | None, is_offline: bool) -> int | None:
+    """0 without weights to fetch; None when the hub does not tell, or the spec not which files it needs.
+
+    DataError where the repository holds another kind of model, which its file list and configurations tell.
+    """
+    if source is None:
+        own: Callable[[], int | None] | None = getattr(
+            spec, "bytes_to_fetch", None
+        )  # of a model whose library fetches its weights
+        return 0 if own is None else own()
+    if source.is_local or source.opened is not None:
+        return repositories.missing_bytes(source, is_offline)
+    patterns = getattr(spec, "files", None)
+    return None if patterns is None else hub.missing_bytes(source, patterns, is_offline)
+
+
+def _flops(asked: Asked, is_offline: bool) -> float | None:
+    """Of one evaluation, from the configuration of weights that are not here; None where that cannot be told."""
+    count: Callable[[FileList], float | None] | None = getattr(asked.spec, "flops_per_evaluation", None)
+    if count is None or asked.source is None:
         return None
-    return hub.missing_bytes(asked.source, patterns or (), is_offline)
+    try:
+        return count(repositories.file_list(asked.source, is_offline))
+    except DataError:
+        return None
 
 
 def _n_pairs(asked: Asked, examples: Sequence[Example]) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compbench.errors import nan_advice
 from compbench.types import Example, Floats, Ints, Measurement, RunError, ScoreMatrix
 
 __all__ = ["LARGEST_SCORE", "check_result"]
@@ -14,10 +15,11 @@ __all__ = ["LARGEST_SCORE", "check_result"]
 LARGEST_SCORE = 1e100  # squares and differences of larger ones overflow
 
 
-def check_result(result: object, examples: Mapping[str, Example], n_bank: int | None) -> None:
+def check_result(result: object, examples: Mapping[str, Example], n_bank: int | None, dtype: object = None) -> None:
     """RunError for a result that is not what it should be: kind, shape, size of values, numbers of draws.
 
-    `n_bank`: how many draws the bank has. Whether an example of another name was asked for is the caller's to check.
+    `n_bank`: how many draws the bank has; `dtype`: of the network. Whether an example of another name was asked for is
+    the caller's to check.
     """
     if not isinstance(result, ScoreMatrix | Measurement):
         raise RunError(f"the model gave a {type(result).__name__}; expected a ScoreMatrix or a Measurement")
@@ -36,10 +38,10 @@ def check_result(result: object, examples: Mapping[str, Example], n_bank: int | 
                 )
     else:
         _check_measurement(result, example, n_bank, where)
-    _check_finite(result, example)
+    _check_finite(result, example, dtype)
 
 
-def _check_finite(result: Measurement | ScoreMatrix, example: Example) -> None:
+def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: object) -> None:
     values, bad = _not_finite(result)
     if len(bad):
         image, caption, *draw = (int(each) for each in bad[0])
@@ -47,7 +49,7 @@ def _check_finite(result: Measurement | ScoreMatrix, example: Example) -> None:
         raise RunError(
             f"the model gave {values[tuple(bad[0])]} for example {example.id!r}, image {image}, "
             f"{_caption(example, caption)}{where}, and {len(bad) - 1} more such values there; "
-            "what was stored stays. A wider dtype (float32) is the usual cure"
+            f"what was stored stays: {nan_advice(dtype)}"
         )
 
 

@@ -135,6 +135,11 @@ class Run:
         return Rule.of_view(self.info["view"])
 
     @property
+    def keeps_scores(self) -> bool:
+        """Whether it keeps no more of a diffusion model's errors than the scores."""
+        return "kept" in self.key.measurement
+
+    @property
     def status(self) -> str:
         """done, partial, running, interrupted or failed; a run whose process died reads as interrupted."""
         status = str(self.info["status"])
@@ -201,6 +206,19 @@ class Run:
         seen = self._contents.seen()
         return self._contents.n_common_draws([each for each in self.ids() if each in seen])
 
+    def check_errors(self) -> None:
+        """UsageError, which says why, where no errors are stored."""
+        if self.reductions():
+            return
+        where = f"run {str(self.path)!r} of {self.key.model!r}"
+        if self.keeps_scores:
+            raise UsageError(f"{where} keeps scores alone and no errors per draw; run it without --keep scores")
+        if not self.info["view"]:
+            raise UsageError(
+                f"{where} stores scores and no errors per draw: only a run of a diffusion model such as 'tiny-sd' does"
+            )
+        raise UsageError(f"{where} has no measured example yet: rerun its command")
+
     def draws(self) -> DrawTable:
         """The bank of an error run."""
         return self._contents.draws()
@@ -221,7 +239,7 @@ class Run:
         from compbench.frames import empty_table
 
         rule = rule or self.rule
-        if "kept" in self.key.measurement and rule != self.rule:
+        if self.keeps_scores and rule != self.rule:
             raise UsageError(
                 f"run {str(self.path)!r} keeps scores alone and cannot be read by another rule or fewer draws than its "
                 "own; run it without keep=scores"
@@ -336,10 +354,7 @@ class Run:
     def _complete(self, n_draws: int | None, rule: Rule) -> tuple[int, list[str]]:
         """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
         where = f"run {str(self.path)!r} of {self.key.model!r}"
-        if not self._contents.has_errors:
-            raise UsageError(
-                f"{where} stores scores and no errors per draw: only a run of a diffusion model such as 'tiny-sd' does"
-            )
+        self.check_errors()
         if self.adaptive is not None:
             raise UsageError(
                 f"{where} was measured with schedule={self.adaptive.kind}, which leaves out draws that its outcomes do "
@@ -352,7 +367,7 @@ class Run:
         ids = [each for each in self.ids() if each in seen]
         n_asked = n_draws if n_draws is not None else max(1, self._contents.n_common_draws(ids))
         if not ids:
-            raise UsageError(f"{where} has no measured example yet: give the run command again")
+            raise UsageError(f"{where} has no measured example of the subset that is read: rerun its command")
         whole = self._contents.whole(n_asked, rule.unconditional)
         if lacking := [each for each in ids if each not in whole]:
             n_common = self._contents.n_common_draws(ids)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,20 @@ from compbench.errors import DataError, RunError, UnreadableImage, UnreadableIma
 if TYPE_CHECKING:
     import PIL.Image
 
+    from compbench.model_files import FileList
+
 __all__ = [
     "UNREADABLE",
     "Bools",
     "Classes",
     "DataError",
+    "DependsOnFiles",
     "DependsOnTask",
     "DrawTable",
     "ErrorTable",
     "Example",
     "Floats",
+    "HalfPrecision",
     "Image",
     "Ints",
     "Json",
@@ -53,6 +57,7 @@ __all__ = [
     "Scorer",
     "Source",
     "Task",
+    "TellsEngine",
     "UnreadableImage",
     "UnreadableImages",
     "UsageError",
@@ -274,11 +279,11 @@ class Measurement:
 
 
 def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
-    """One Measurement an example, in the order of their first pieces; no two pieces hold the same error."""
+    """One Measurement per example, in the order of their first pieces; no two pieces hold the same error."""
     by_example: dict[str, list[Measurement]] = {}
     for piece in pieces:
         by_example.setdefault(piece.example_id, []).append(piece)
-    return [
+    wholes = [
         Measurement(
             example_id,
             np.concatenate([piece.draws for piece in its]),
@@ -290,6 +295,31 @@ def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
         )
         for example_id, its in by_example.items()
     ]
+    return [_once(each) for each in wholes]
+
+
+def _once(whole: Measurement) -> Measurement:
+    """Each draw once: an example that takes long is handed on in parts of a draw."""
+    draws, place = np.unique(whole.draws, return_inverse=True)
+    if len(draws) == len(whole.draws):
+        return whole
+
+    def merged(values: NDArray[Any], mask: Bools) -> NDArray[Any]:
+        into = np.zeros((*values.shape[:-1], len(draws)), values.dtype)
+        *pair, column = np.nonzero(mask)
+        into[(*pair, place[column])] = values[mask]
+        return into
+
+    measured, has = whole.measured, whole.has_unconditional
+    return replace(
+        whole,
+        draws=draws,
+        errors=merged(whole.errors, measured),
+        measured=merged(measured, measured),
+        others={name: merged(each, measured) for name, each in whole.others.items()},
+        unconditional=None if whole.unconditional is None or has is None else merged(whole.unconditional, has),
+        has_unconditional=None if has is None else merged(has, has),
+    )
 
 
 def _joined_unconditional(pieces: Sequence[Measurement]) -> tuple[Floats, Bools] | tuple[None, None]:
@@ -316,7 +346,7 @@ class ScoreMatrix:
 class Scorer(Protocol):
     """Measures examples. `known` holds what is already stored of an example, by id.
 
-    A ScoreMatrix is all of an example; its Measurements may come in several pieces, of different draws each.
+    A ScoreMatrix is all of an example; its Measurements may come in several pieces, no error in two of them.
     """
 
     def prepare(self, task: Task) -> None: ...
@@ -385,6 +415,15 @@ class PricesLearning(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsEngine(Protocol):
+    """A scorer whose last digits depend on how it computes: that is stored with every part of a run."""
+
+    def computed_with(self) -> Mapping[str, Json]:
+        """`engine`, eager or compiled, and `batch_size`."""
+        ...
+
+
 Made = TypeVar("Made")
 
 
@@ -419,6 +458,9 @@ class Source:
     is_local: bool = False
     branch: str | None = field(default=None, compare=False, repr=False)  # that `revision` was looked up from
     instead: str = field(default="", compare=False, repr=False)  # how a local copy is given, for a message
+    # the names of the files that `build` opens of a repository, DataError where it holds another kind of model;
+    # None: it may open any of them
+    opened: Callable[[FileList], Sequence[str]] | None = field(default=None, compare=False, repr=False)
 
 
 class ModelSpec(Protocol):
@@ -449,6 +491,17 @@ class ModelSpec(Protocol):
 
 
 @runtime_checkable
+class HalfPrecision(Protocol):
+    """A spec whose network may run in half precision: `dtype` names it once the task is known."""
+
+    @property
+    def dtype(self) -> str: ...
+    def in_float32(self) -> Self | None:
+        """The same spec in float32; None where its protocol is half precision by definition."""
+        ...
+
+
+@runtime_checkable
 class DependsOnTask(Protocol):
     """A spec that depends on more of a task than its name: its training split, what its captions stand for."""
 
@@ -465,4 +518,13 @@ class Learns(Protocol):
 
     def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
         """What is still to be made for scoring `examples`; counted without weights, and without decoding a picture."""
+        ...
+
+
+@runtime_checkable
+class DependsOnFiles(Protocol):
+    """A spec whose measurements depend on what its weights' configuration says, the size of its pictures for one."""
+
+    def with_files(self, files: Callable[[], FileList]) -> ModelSpec:
+        """The same spec with that in its identity; `files` lists the repository, which may ask a hub."""
         ...

@@ -149,6 +149,12 @@ def test_a_run_of_scores_and_one_of_other_data_cannot_be_explained(run: Run, tmp
         compbench.explain(run, run.ids()[0], task=fewer)
 
 
+def test_a_run_that_keeps_scores_alone_has_the_same_map(run: Run, tmp_path: Path) -> None:
+    kept = compbench.run("shapes", model="tiny-sd", draws=6, rule="eps", limit=2, keep="scores", runs=tmp_path)
+    example_id = run.ids()[0]
+    assert np.array_equal(compbench.explain(kept, example_id).maps, compbench.explain(run, example_id).maps)
+
+
 def test_the_command_prints_where_the_picture_is(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     example_id = run.ids()[1]
     assert main(["explain", str(run.path), example_id, "--draws", "2", "--image", "0"]) == 0

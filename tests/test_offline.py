@@ -127,7 +127,7 @@ def test_a_diffusion_transformer_is_found_offline(hub: LoopbackHub, monkeypatch:
         wanted = DIT_256.source()
         assert wanted is not None
         source, _ = our_hub.resolve(wanted, is_offline=is_offline, say=lambda message: None, files=DIT_256.files)
-        folders.append(dit.fetch_folder(source, DIT_256.files, is_offline, "dit-256"))
+        folders.append(dit.fetch_folder(source, is_offline, "dit-256"))
     assert folders[0] == folders[1]
     assert hub.requests == []
 

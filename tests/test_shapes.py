@@ -73,6 +73,19 @@ def test_unseen_examples_and_only_they_hold_a_combination_that_training_never_sh
         assert any(map(scenes.is_held_out, shown)) == (example.tags["seen"] == ("unseen",))
 
 
+def test_unseen_examples_are_told_apart_by_how_many_of_their_scenes_are(task: Task) -> None:
+    for example in task.examples:
+        n_unseen = sum(_says(caption).is_unseen for caption in example.captions)
+        assert example.tags["unseen"] == (("neither scene", "one scene", "both scenes")[n_unseen],)
+    found = Counter((example.tags["tag"][0], example.tags["unseen"][0]) for example in task.examples)
+    # where the noun phrases change places both scenes hold the same two things; elsewhere only one holds a new one
+    assert {key: n for key, n in found.items() if key[1] != "neither scene"} == {
+        ("Object", "both scenes"): 34,
+        ("Relation", "one scene"): 33,
+        ("Both", "one scene"): 33,
+    }
+
+
 def test_a_picture_shows_what_its_caption_says(task: Task) -> None:
     for example in task.examples[::23]:
         for image, caption in zip(example.images, example.captions, strict=True):

@@ -22,4 +22,6 @@ def test_a_wheel_holds_three_packages_and_the_tiny_models(tmp_path: Path) -> Non
     assert "compbench/tiny/tiny-clip/open_clip_model.safetensors" in names
     for template in ("page.html.j2", "macros.html.j2", "report.css", "report.js"):
         assert f"compbench_analysis/report/templates/{template}" in names
+    for package in top:
+        assert f"{package}/py.typed" in names  # type checkers read the annotations of an installed compbench
     assert wheel.stat().st_size < 20e6

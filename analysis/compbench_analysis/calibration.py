@@ -124,10 +124,11 @@ def class_scores(run: Run, rule: Rule | None = None) -> ClassScores:
         raise UsageError(f"run {str(run.path)!r} is no classification: its captions are not the same for all examples")
     table = run.table(rule)
     if not table.ids:
-        raise UsageError(f"run {str(run.path)!r} has no measured example yet: give the run command again")
+        raise UsageError(f"run {str(run.path)!r} has no measured example yet: rerun its command")
     of_caption = np.array(classes.of_caption)
     low = high = _best_of_class(table.scores[:, 0], of_caption)
     if run.adaptive is not None:
+        run.check_errors()  # how far off a class may be that was given up early
         low, high = map(np.stack, zip(*_intervals(run, table.ids, of_caption), strict=True))
     group_of = run.examples().set_index("id")["group"]
     return ClassScores(

@@ -243,7 +243,9 @@ class _Members:
     def shares(self) -> Floats:
         """[R], the metric's number."""
         is_right = self.outcomes.matrix(self.ids)  # [n, R], too large to copy as floats where R is
-        return self.sample.weights @ is_right if self.sample.is_weighted else is_right.mean(0)
+        if not self.sample.is_weighted:
+            return is_right.mean(0)
+        return np.where(is_right.all(0), 1.0, self.sample.weights @ is_right)  # the weights' sum is 1 but for rounding
 
     def scatter(self, *, is_independent: bool) -> float:
         """The standard deviation of the metric's number over readings; or if each example had readings of its own."""

@@ -78,10 +78,12 @@ class Sample:
         return self.is_weighted or (bool(self.n) and int(self.strata.max()) > 0)
 
     def mean(self, values: Floats) -> Floats:
-        """[...] of values [..., N]."""
+        """[...] of values [..., N]; of equal ones exactly that value, whatever the weights round to."""
         if not self.n:
             return np.full(values.shape[:-1], np.nan)
-        return values @ self.weights if self.is_weighted else values.mean(-1)
+        if not self.is_weighted:
+            return values.mean(-1)
+        return np.where((values == values[..., :1]).all(-1), values[..., 0], values @ self.weights)[()]
 
 
 def wilson(n_right: float, n: float) -> tuple[float, float]:
@@ -188,4 +190,6 @@ def _wilson(share: Floats, n: Floats) -> tuple[Floats, Floats]:
     n = np.maximum(n, _LEAST_N)
     found: Any = proportion_confint(share * n, n, alpha=0.05, method="wilson")
     low, high = cast("tuple[Floats, Floats]", found)
-    return np.maximum(0.0, low), np.minimum(1.0, high)
+    # the closed forms are exactly 0 and 1 there, and their arithmetic is not
+    low, high = np.where(share <= 0, 0.0, np.maximum(0.0, low)), np.where(share >= 1, 1.0, np.minimum(1.0, high))
+    return low[()], high[()]

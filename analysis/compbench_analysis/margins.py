@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from compbench.metrics import TOP1
 from compbench.rules import Rule, scores_under
-from compbench.types import Bools, Floats, UsageError
+from compbench.types import Bools, ErrorTable, Floats, UsageError
 from compbench_analysis.readings import Stored
 from compbench_analysis.resampling import standard_error
 from compbench_analysis.signature import labels
@@ -21,11 +22,12 @@ __all__ = ["flip_probability", "margins"]
 
 
 def margins(runs: Run | Iterable[Run], rule: Rule | None = None) -> pd.DataFrame:
-    """One row for each run, example and metric, text or image: margin, its standard error over draws, p_flip, tags.
+    """One row for each run, example and metric: margin, its standard error over draws, p_flip, tags.
 
-    `margin` is the lowest true minus the highest false score, where that is worst, as in `Run.to_frame`. `se` is that
-    of the mean paired difference between those two pairs (resampling.standard_error); `p_flip` is `flip_probability`.
-    Both take the deciding pairs as given: where others come close, they say too little.
+    The metric is text, image or top1, and image_raw beside an image score that is normalised by that of no caption.
+    `margin` is the lowest true minus the highest false score (top1: the highest true one), where that is worst, as in
+    `Run.to_frame`. `se` is that of the mean paired difference between those two pairs (resampling.standard_error);
+    `p_flip` is `flip_probability`. Both take the deciding pairs as given: where others come close, they say too little.
     """
     given = runs if isinstance(runs, Iterable) else [runs]
     runs = list({each.path: each for each in given}.values())
@@ -73,23 +75,33 @@ def _of_run(run: Run, label: str, rule: Rule | None) -> pd.DataFrame:
 
 
 def _of_pieces(stored: Stored) -> Iterator[pd.DataFrame]:
-    names = {metric.name for metric in stored.metrics} & {"text", "image"}
+    names = {metric.name for metric in stored.metrics}
+    weights = stored.weights[None] / stored.n_draws
     for table in stored.tables():
-        for name in sorted(names, reverse=True):  # text first
-            # [N, rows, alternatives, D]: the alternatives of a row are compared with one another
-            errors = table.errors if name == "text" else table.errors.swapaxes(1, 2)
-            matches = table.matches if name == "text" else table.matches.swapaxes(1, 2)
-            if matches.shape[2] < 2:
-                continue
-            margin, se = _decided(errors, matches, stored)
-            yield pd.DataFrame({"id": table.ids, "metric": name, "margin": margin, "se": se})
+        for name, (errors, scores, matches) in _sides(table, weights).items():
+            if name in names and matches.shape[2] >= 2:
+                margin, se = _decided(errors, scores, matches, stored, is_any=name == TOP1.name)
+                yield pd.DataFrame({"id": table.ids, "metric": name, "margin": margin, "se": se})
 
 
-def _decided(errors: Floats, matches: Bools, stored: Stored) -> tuple[Floats, Floats]:
-    """The margin [N] of the worst row, and its standard error."""
-    (scores,) = scores_under(errors, stored.weights[None] / stored.n_draws)  # [N, rows, alternatives]
-    true = np.where(matches, scores, np.inf).argmin(-1)  # [N, rows]
-    false = np.where(matches, -np.inf, scores).argmax(-1)
+def _sides(table: ErrorTable, weights: Floats) -> dict[str, tuple[Floats, Floats, Bools]]:
+    """What each metric compares: errors, scores and matches [N, rows, alternatives], a row's with one another."""
+    errors, matches = table.errors, table.matches
+    (scores,) = scores_under(errors, weights)  # [N, I, C]
+    raw = errors.swapaxes(1, 2), scores.swapaxes(1, 2), matches.swapaxes(1, 2)
+    by_caption = errors, scores, matches
+    sides = {"text": by_caption, TOP1.name: by_caption, "image": raw}
+    if table.unconditional is None:
+        return sides
+    (without,) = scores_under(table.unconditional[:, :, None], weights)  # [N, I, 1]
+    gained = errors.astype(np.float64) - table.unconditional[:, :, None]
+    return {**sides, "image": (gained.swapaxes(1, 2), (scores - without).swapaxes(1, 2), raw[2]), "image_raw": raw}
+
+
+def _decided(errors: Floats, scores: Floats, matches: Bools, stored: Stored, *, is_any: bool) -> tuple[Floats, Floats]:
+    """The margin [N] of the worst row, and its standard error; `is_any`: the best of a row's true scores counts."""
+    true = np.where(matches, scores, -np.inf).argmax(-1) if is_any else np.where(matches, scores, np.inf).argmin(-1)
+    false = np.where(matches, -np.inf, scores).argmax(-1)  # [N, rows]
     every, rows = np.arange(len(scores))[:, None], np.arange(scores.shape[1])
     by_row = scores[every, rows, true] - scores[every, rows, false]
     worst = by_row.argmin(-1)  # [N]

@@ -78,7 +78,7 @@ def interval(cells: Agreement) -> tuple[float, float]:
     phi = _correlation(cells)
     down = _hypotenuse(a - low_a, high_b - b, phi)
     up = _hypotenuse(high_a - a, b - low_b, phi)
-    return cells.difference - down, cells.difference + up
+    return max(-1.0, cells.difference - down), min(1.0, cells.difference + up)
 
 
 def detectable(cells: Agreement, power: float = 0.8, alpha: float = 0.05) -> float:
@@ -151,7 +151,7 @@ def gain_interval(first: Agreement, second: Agreement) -> tuple[float, float]:
     gain = first.difference - second.difference
     down = math.hypot(first.difference - low_1, high_2 - second.difference)
     up = math.hypot(high_1 - first.difference, second.difference - low_2)
-    return gain - down, gain + up
+    return max(-2.0, gain - down), min(2.0, gain + up)
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -31,7 +31,7 @@ def saved(run: Run, label: str) -> str:
         f"{start}: raced at risk {first.risk:g} per outcome, {first.bound} bound; {n_exact} of {len(verdicts)} "
         "examples went to the end. Outcomes that differ from the full budget's, as estimated (and as allowed by the "
         "risk): "
-        f"{changed}. {_assumption(run, first)}"
+        f"{changed}. {_assumption(run, first)}{_of_pilot(run)}"
     )
 
 
@@ -50,6 +50,15 @@ def _assumption(run: Run, verdict: Verdict) -> str:
         "have no rare, large, one-sided part. Where they have, many more outcomes may differ; bound=anytime holds then "
         "too."
     )
+
+
+def _of_pilot(run: Run) -> str:
+    """What the pilot cost that the order of the draws was learned from; '' without one, or where it is not stored."""
+    pilot = run.info["model"].get("pilot")
+    if pilot is None:
+        return ""
+    own = f", {pilot['n_raced']} of which were raced as well" if pilot["n_raced"] else ""
+    return f" Its pilot {pilot['run']} took {pilot['n_evaluations']:,} more, on {pilot['n_examples']} examples{own}."
 
 
 def frame(run: Run) -> pd.DataFrame:

@@ -52,11 +52,8 @@ def families(runs: Run | Iterable[Run], rule: Rule | None = None) -> list[Family
     members: dict[tuple[object, ...], list[Run]] = {}
     for each in alone(runs):
         members.setdefault(_kin(each.runs[0], rule), []).append(each.runs[0])
-    firsts = labels([its[0] for its in members.values()])
-    return [
-        Family(f"{label} ({len(its)} seeds)" if len(its) > 1 else label, tuple(its))
-        for label, its in zip(firsts, members.values(), strict=True)
-    ]
+    firsts = labels([its[0] for its in members.values()], [len(its) for its in members.values()])
+    return [Family(label, tuple(its)) for label, its in zip(firsts, members.values(), strict=True)]
 
 
 def _kin(run: Run, rule: Rule | None) -> tuple[object, ...]:
@@ -72,8 +69,8 @@ def _kin(run: Run, rule: Rule | None) -> tuple[object, ...]:
 
 def _margins(run: Run, metric: str, rule: Rule) -> dict[str, float]:
     frame = run.to_frame(rule)
-    side = metric.removesuffix("_raw")
-    columns = [f"{each}_margin" for each in (("text", "image") if side == "group" else (side,))]
+    sides = {"group": ("text", "image"), "group_raw": ("text", "image_raw")}.get(metric, (metric,))
+    columns = [f"{each}_margin" for each in sides]
     if not set(columns) <= set(frame):
         columns = ["text_margin"] if "text_margin" in frame else []  # a class is a caption that describes the image
     if not columns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -53,19 +52,45 @@ def _skipped(run: Run) -> dict[str, str]:
     return {"skipped": f"{len(found.examples)}@{found.digest}"} if found.is_skipped and found.examples else {}
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """The model names, followed by what tells apart two runs of the same model on the same task."""
-    times = Counter((run.key.task, run.key.model) for run in runs)
-    return [run.key.model + (_difference(run, runs) if times[run.key.task, run.key.model] > 1 else "") for run in runs]
+def labels(runs: Sequence[Run], n_seeds: Sequence[int] = ()) -> list[str]:
+    """The model names, followed by what tells apart two runs of the same model on the same task.
+
+    `n_seeds`: of how many seeds each run stands for all; then that number is said in place of its own seed.
+    """
+    counts = n_seeds or [1] * len(runs)
+    told = [_told(run, n) for run, n in zip(runs, counts, strict=True)]
+    twins = [[its for each, its in zip(runs, told, strict=True) if _model(each) == _model(run)] for run in runs]
+    return [
+        run.key.model + _difference(run, own, its, n)
+        for run, own, its, n in zip(runs, told, twins, counts, strict=True)
+    ]
 
 
-def _difference(run: Run, runs: Sequence[Run]) -> str:
-    twins = [each for each in runs if (each.key.task, each.key.model) == (run.key.task, run.key.model)]
+def _model(run: Run) -> tuple[str, str]:
+    return run.key.task, run.key.model
+
+
+def _told(run: Run, n_seeds: int) -> dict[str, str]:
+    """What identifies the measurement, whichever of several seeds it was made with."""
     own = _flat(run.key.measurement)
-    unlike = [name for name in own if len({_flat(each.key.measurement).get(name) for each in twins}) > 1]
-    said = ", ".join(f"{name}={own[name]}" for name in unlike)
-    is_enough = len({tuple(_flat(each.key.measurement).get(name) for name in unlike) for each in twins}) == len(twins)
-    return f" ({said})" if is_enough else f" ({run.key.digest[:6]})"
+    return {name: value for name, value in own.items() if name != "seed" or n_seeds == 1}
+
+
+def _difference(run: Run, own: Mapping[str, str], twins: Sequence[Mapping[str, str]], n_seeds: int) -> str:
+    """In parentheses, '' for the only run of its model over one seed; the digest where words are not enough."""
+    names = list(dict.fromkeys(name for each in (own, *twins) for name in each))
+    unlike = [name for name in names if len({each.get(name) for each in twins}) > 1]
+    words = [f"{name}={own[name]}" for name in unlike if name in own]
+    seeds = [f"{n_seeds} seeds"] if n_seeds > 1 else []
+    is_alone = [_values(each, unlike) for each in twins].count(_values(own, unlike)) == 1
+    if len(twins) > 1 and not (is_alone and (words or seeds)):
+        words = [run.key.digest[:6]]
+    said = ", ".join([*words, *seeds])
+    return f" ({said})" if said else ""
+
+
+def _values(own: Mapping[str, str], names: Sequence[str]) -> tuple[str | None, ...]:
+    return tuple(own.get(name) for name in names)
 
 
 def _flat(values: Mapping[str, object]) -> dict[str, str]:

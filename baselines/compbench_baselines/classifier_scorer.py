@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compbench.engine.devices import full_float32, halved, is_out_of_memory, pick_device
+from compbench.engine.devices import fitting, pick_device
 from compbench.types import Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
 from compbench_baselines.fitting import one_thread
 from compbench_baselines.pictures import Transform, batches
@@ -61,20 +62,17 @@ def logits(
     for pixels in batches(images, chunks, transform):
         start = 0
         while start < len(pixels):
-            found = _try(network, pixels[start : start + batch_size].to(device), is_trained_here=is_trained_here)
-            if found is None:
-                batch_size = halved(batch_size, device, runtime.say)
-                continue
+            found, batch_size = fitting(
+                partial(_outputs, network, pixels[start:], device, is_trained_here), batch_size, device, runtime.say
+            )
             start += len(found)
             yield from found.cpu().double().numpy()
 
 
 @torch.inference_mode()
-def _try(network: nn.Module, pixels: Tensor, *, is_trained_here: bool) -> Tensor | None:
-    try:
-        with full_float32(), one_thread() if is_trained_here else nullcontext():
-            return network(pixels).float()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return None
+def _outputs(
+    network: nn.Module, pixels: Tensor, device: torch.device, is_trained_here: bool, batch_size: int
+) -> Tensor:
+    """[b, K] float32 of the first pictures."""
+    with one_thread() if is_trained_here else nullcontext():
+        return network(pixels[:batch_size].to(device)).float()

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compbench.engine.devices import full_float32, halved, is_out_of_memory, pick_device
+from compbench.engine.devices import fitting, pick_device
+from compbench.errors import nan_advice
 from compbench.image_files import opaque, trimmed
 from compbench.types import (
     DataError,
@@ -121,7 +122,7 @@ class ClipScorer:
             images = _Embeddings([each.images for each in examples], lambda keys: self._embed_images(keys, pool))
             captions = _Embeddings([each.captions for each in examples], self._embed_captions, self._captions)
             for example in examples:
-                scores = _cosines(example, images.of(example.images), captions.of(example.captions))
+                scores = _cosines(example, images.of(example.images), captions.of(example.captions), self.dtype)
                 yield ScoreMatrix(example.id, scores)
         self._say_what_was_read(captions.n_new)
 
@@ -178,14 +179,11 @@ class ClipScorer:
         """[n, d] float32 of unit length, `times` batch sizes at once; the size is halved when memory runs out."""
         embedded: list[Tensor] = []
         start = 0
-        with full_float32():
-            while start < len(inputs):
-                features = _try(encode, inputs[start : start + times * self.batch_size].to(self.device))
-                if features is None:
-                    self.batch_size = halved(self.batch_size, self.device, self._say)
-                    continue
-                embedded.append(features)
-                start += len(features)
+        while start < len(inputs):
+            batch = partial(_embedded, encode, inputs[start:], times, self.device)
+            features, self.batch_size = fitting(batch, self.batch_size, self.device, self._say)
+            embedded.append(features)
+            start += len(features)
         return torch.cat(embedded).cpu().numpy()
 
     def _tokens(self, captions: list[str]) -> tuple[Tensor, list[int]]:
@@ -278,15 +276,15 @@ class _Embeddings(Generic[Key]):
         return self._last[1]
 
 
-def _cosines(example: Example, images: Floats, captions: Floats) -> Floats:
+def _cosines(example: Example, images: Floats, captions: Floats, dtype: torch.dtype) -> Floats:
     """[I, C] float64; RunError where one is not a number."""
     # summed row by row, not by a matrix product: equal captions then get equal bits, whatever their place
     scores = np.stack([(captions * image).sum(-1) for image in images])
     for i, c in np.argwhere(~np.isfinite(scores)):
         raise RunError(
             f"example {example.id!r}: the score of image {example.images[i].name!r} and caption "
-            f"{example.captions[c]!r} is {scores[i, c]}; expected a number: try --dtype float32, or fetch the "
-            "weights again"
+            f"{example.captions[c]!r} is {scores[i, c]}; expected a number: "
+            f"{nan_advice(str(dtype).removeprefix('torch.'))}"
         )
     return scores
 
@@ -331,11 +329,8 @@ def _decoders() -> Generator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _try(encode: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor | None:
-    """[b, d] float32 of unit length; None when memory ran out."""
-    try:
-        return F.normalize(encode(batch).float(), dim=-1)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return None
+def _embedded(
+    encode: Callable[[Tensor], Tensor], inputs: Tensor, times: int, device: torch.device, batch_size: int
+) -> Tensor:
+    """[b, d] float32 of unit length, of the first `times` batch sizes of inputs."""
+    return F.normalize(encode(inputs[: times * batch_size].to(device)).float(), dim=-1)

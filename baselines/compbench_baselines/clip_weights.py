@@ -6,7 +6,8 @@ tag decides. Weights are read from safetensors where there are any, never by unp
 
 from __future__ import annotations
 
-import json
+import logging
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,18 @@ from typing import Any, NamedTuple
 
 import open_clip
 import PIL.Image
+import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
 from compbench import hub
+from compbench import tensors as tensors_of
+from compbench.checkpoints import MAX_PX
+from compbench.model_files import FileList
+from compbench.repositories import verify
+from compbench.scorers.weights import UNREADABLE, check_finite, check_size, tensors_in
 from compbench.types import DataError, Source
+from compbench_baselines.open_clip import weights_file
 
 __all__ = ["Loaded", "build_architecture", "load_repository", "load_tag"]
 
@@ -67,13 +75,20 @@ def load_repository(
     folder = hub.fetch_first(source, [_TOKENIZER_FILES], is_offline)
     if not source.is_local:
         _weights_file(source, _candidates(""), is_offline=is_offline, say=say)
+    files = FileList.of_folder(folder)
+    weights = folder / weights_file(files, source.repo)
+    verify(folder, [weights.name])
+    config = files.json("open_clip_config.json")
+    tensors = _checked(weights)
+    where = repr(str(folder / "open_clip_config.json"))
+    _check_config(config, tensors, where, folder, weights)
     try:
-        config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
         model: Any = open_clip.create_model(f"local-dir:{folder}", precision=_PRECISION[dtype], require_pretrained=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except UNREADABLE as error:
         raise DataError(
-            f"model {source.repo!r} cannot be loaded by open_clip ({error}); fetch or copy it again"
+            f"model {source.repo!r} cannot be loaded by open_clip ({_reason(error)}); fetch or copy it again"
         ) from error
+    _check_loaded(model, tensors, weights)
     return Loaded(model, _eval_transform(model), _tokenizer(folder, config, is_offline=is_offline), dtype)
 
 
@@ -82,8 +97,11 @@ def build_architecture(
 ) -> nn.Module:
     """The network as `tag` was trained: its activation and its preprocessing; untrained where `weights` is None."""
     config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
+    if weights is not None:
+        verify(weights.parent, [weights.name])
+    tensors = {} if weights is None or weights.suffix != ".safetensors" else _checked(weights)
     try:
-        return open_clip.create_model(
+        model = open_clip.create_model(
             architecture,
             pretrained=None if weights is None else str(weights),
             precision=_PRECISION[dtype],
@@ -92,8 +110,81 @@ def build_architecture(
             force_preprocess_cfg={key: config[key] for key in _PREPROCESSING if key in config},
             pretrained_text=False,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"weights {tag!r} of {architecture!r} cannot be loaded ({error}); fetch them again") from error
+    except UNREADABLE as error:
+        raise DataError(
+            f"weights {tag!r} of {architecture!r} cannot be loaded ({_reason(error)}); fetch them again"
+        ) from error
+    if weights is not None:
+        _check_loaded(model, tensors, weights)
+    return model
+
+
+def _checked(weights: Path) -> dict[str, tensors_of.Tensor]:
+    """The tensors of a file, all of them of numbers; DataError where it is damaged or could run code."""
+    tensors = tensors_in([weights])
+    tensors_of.check_floats(tensors, repr(str(weights)))
+    return tensors
+
+
+def _check_config(
+    config: dict[str, Any], tensors: dict[str, tensors_of.Tensor], where: str, folder: Path, weights: Path
+) -> None:
+    """DataError for a network that the weights cannot be of, before it is built."""
+    model_config = config.get("model_cfg")
+    if not isinstance(model_config, dict):
+        raise DataError(f"{where} cannot be loaded by open_clip: it has no model_cfg; fetch or copy it again")
+    tensors_of.check_counts(model_config, len(tensors), where)  # pyright: ignore[reportUnknownArgumentType]
+    vision: Any = model_config.get("vision_cfg")  # pyright: ignore[reportUnknownMemberType]
+    size = vision.get("image_size") if isinstance(vision, dict) else None  # pyright: ignore
+    largest = max(size) if isinstance(size, list) and size else size  # pyright: ignore
+    if isinstance(largest, int) and largest > MAX_PX:
+        raise DataError(f"{where} has image_size {largest:,}; expected at most {MAX_PX} px")
+    try:
+        with torch.device("meta"), _unheard():  # it would warn that the weights are random
+            blank = open_clip.create_model(
+                f"local-dir:{folder}", load_weights=False, device="meta", pretrained_image=False, pretrained_text=False
+            )
+    except UNREADABLE:  # a network of timm's that cannot be built without memory; the loading says what is wrong
+        return
+    check_size(blank, tensors, where, repr(str(weights)))
+
+
+@contextmanager
+def _unheard() -> Generator[None]:
+    """No warnings by the logging module."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+
+
+def _check_loaded(model: nn.Module, tensors: dict[str, tensors_of.Tensor], weights: Path) -> None:
+    """DataError for tables of positions that open_clip resized without a word, and for numbers that are none."""
+    built = model.state_dict()
+    wrong = [
+        f"{name} {each.shape} for {tuple(built[name].shape)}"
+        for name, each in tensors.items()
+        if name in built and "positional_embedding" in name and each.shape != tuple(built[name].shape)
+    ]
+    if wrong:
+        raise DataError(
+            f"{str(weights)!r} was trained on other sizes than its configuration says: {tensors_of.named(wrong)}; "
+            "expected the configuration that belongs to the weights"
+        )
+    check_finite(model.named_parameters(), repr(str(weights)))
+
+
+def _reason(error: BaseException) -> str:
+    """One line of what open_clip says, tensors by their first names, never torch's advice to load code."""
+    text = str(error)
+    kinds = re.findall(r"(Missing|Unexpected) key\(s\) in state_dict: (.*?)\.\s*(?:\n|$)", text)
+    quoted = re.compile(r'"([^"]+)"')
+    said = [f"{kind.lower()} {tensors_of.named(quoted.findall(names))}" for kind, names in kinds]
+    said += re.findall(r"size mismatch for [^\n]*", text)[:3]
+    first = (text.strip().splitlines() or [type(error).__name__])[0]
+    return "; ".join(said) or ("it could run code" if "weights_only" in first else first[:300])
 
 
 def _by_url(architecture: str, tag: str, *, is_offline: bool) -> Path:

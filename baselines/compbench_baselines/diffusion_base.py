@@ -45,7 +45,7 @@ def source_of(base: StableDiffusion) -> Source | None:
 
 
 def settled_dtype(dtype: Dtype, base: StableDiffusion) -> Dtype:
-    """auto is float32 for a model that is quick on a CPU, else bfloat16: never a matter of the device."""
+    """auto is float32 for a model that is quick on a CPU, else bfloat16 where the device does not emulate it."""
     if dtype != "auto":
         return dtype
     return "float32" if base.is_small else "bfloat16"
@@ -60,8 +60,8 @@ def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *
     weights = source
 
     def load() -> Components:
-        folder = pipelines.fetch_folder(weights, base.files, runtime.is_offline, base.name, runtime.say)
-        return pipelines.load_components(folder)
+        folder = pipelines.fetch_folder(weights, runtime.is_offline, base.name, runtime.say)
+        return pipelines.load_components(folder, runtime.say, base.name)
 
     return runtime.kept(("components", owner, weights), load)
 
@@ -89,16 +89,19 @@ class Sizes:
     middle_side: int
 
 
-def sizes_of(base: StableDiffusion, source: Source | None) -> Sizes | None:
-    """By the configuration of the weights, or as published where they are not here; None where neither is known."""
+def sizes_of(base: StableDiffusion, source: Source | None, px: int | None = None) -> Sizes | None:
+    """By the configuration of the weights, or as published where they are not here; None where neither is known.
+
+    `px`: the side of pictures where it is another than the configuration says.
+    """
     unet, vae = _config(source, "unet"), _config(source, "vae")
     if unet is None or vae is None:
         unet, vae = (_SD, _SD_VAE) if base.name in _BASES else (None, None)
         if unet is None or vae is None:
             return None
         unet = {**unet, "sample_size": 96 if base.name == models.SD2_1.name else 64}
-    side, channels = int(unet["sample_size"]), unet["block_out_channels"]
-    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    factor, channels = 2 ** (len(vae["block_out_channels"]) - 1), unet["block_out_channels"]
+    side = int(unet["sample_size"]) if px is None else px // factor
     middle = side // 2 ** (len(channels) - 1)
     return Sizes(side * factor, int(unet["in_channels"]) * side**2, int(channels[-1]), middle)
 

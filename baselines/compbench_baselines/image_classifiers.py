@@ -91,6 +91,16 @@ class ImageClassifier(ModelSpec):
         """A file of the user's; torchvision fetches its own."""
         return None if self.weights is None else Source(str(self.weights.expanduser()), is_local=True)
 
+    def bytes_to_fetch(self) -> int:
+        """The size of torchvision's file where it is not in torch's cache; imports torchvision, which knows it."""
+        import torch.hub
+        import torchvision.models
+
+        if self.weights is not None or (Path(torch.hub.get_dir()) / "checkpoints" / self.file).is_file():
+            return 0
+        megabytes: float = torchvision.models.get_weight(self.pinned).meta["_file_size"]
+        return int(megabytes * (1 << 20))
+
     def identity(self) -> Mapping[str, Json]:
         identity: dict[str, Json] = {"scorer": "image-classifier", "version": 1, "architecture": self.builder}
         identity["weights"] = self.file if self.weights is None else "local"  # whose digest is part of the key

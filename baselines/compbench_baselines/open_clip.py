@@ -10,11 +10,13 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from compbench.types import Json, Runtime, Source, Task, UsageError
+from compbench.model_files import FileList
+from compbench.types import DataError, Json, Runtime, Source, Task, UsageError
 from compbench_baselines.kept import digest_of
 from compbench_baselines.open_clip_catalogue import Pretrained, pretrained
 from compbench_baselines.templates import templates_for, words_of
@@ -34,12 +36,38 @@ __all__ = [
     "OPENCLIP_VIT_L_14",
     "TINY_CLIP",
     "OpenClip",
+    "files_of_repository",
     "from_address",
+    "weights_file",
 ]
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _CONFIG = "open_clip_config.json"
 _INSTEAD = "a local copy of an open_clip repository with --model open-clip:PATH"
+_WEIGHTS = (".safetensors", ".bin", ".pth")
+_USUAL_WEIGHTS = (  # in open_clip's own order
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "config.json",
+)
 _CLIP = """@inproceedings{radford2021clip,
   title     = {Learning Transferable Visual Models From Natural Language Supervision},
   author    = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and Agarwal,
@@ -109,6 +137,9 @@ class OpenClip:
     def for_task(self, task: str | None) -> Self:
         return dataclasses.replace(self, dtype="float32") if self.dtype == "auto" else self
 
+    def in_float32(self) -> Self:
+        return dataclasses.replace(self, dtype="float32")
+
     def on(self, task: Task) -> Self:
         chosen = templates_for(self.templates, task)
         words = words_of(task.classes) if task.classes else ()
@@ -117,9 +148,15 @@ class OpenClip:
     def source(self) -> Source | None:
         """The hub repository or folder; None for a tag that has only a url, which open_clip fetches itself."""
         if self.repo:
-            return Source(self.repo, self.revision, self.is_local, instead=_INSTEAD)
-        repo, _ = _split_hub(self.weights().hub)
-        return Source(repo, self.revision, instead=_INSTEAD) if repo else None
+            opened = partial(files_of_repository, name=self.name)
+            return Source(self.repo, self.revision, self.is_local, instead=_INSTEAD, opened=opened)
+        repo, file = _split_hub(self.weights().hub)
+        opened = partial(_files_of_tag, file=file, name=self.name)
+        return Source(repo, self.revision, instead=_INSTEAD, opened=opened) if repo else None
+
+    def bytes_to_fetch(self) -> int | None:
+        """0 where the file of a tag that is on no hub lies in open_clip's cache; None where it must be fetched."""
+        return 0 if (Path("~/.cache/clip").expanduser() / self.weights().url.rpartition("/")[2]).is_file() else None
 
     def weights(self) -> Pretrained:
         """What open_clip knows of the tag."""
@@ -169,6 +206,37 @@ def from_address(address: str) -> OpenClip:
     architecture, _, tag = pair.replace(",", "/", 1).partition("/")
     tag, _ = pretrained(architecture, tag)
     return OpenClip(architecture, tag, revision=revision or None)
+
+
+def files_of_repository(files: FileList, name: str) -> tuple[str, ...]:
+    """What is opened of a repository in open_clip's layout: its configuration, its weights and its tokenizer."""
+    if _CONFIG not in files.names:
+        raise DataError(f"model {name!r} has no {_CONFIG} in {files.where!r}; expected an open_clip repository")
+    return (_CONFIG, weights_file(files, name), *(each for each in _TOKENIZER_FILES if each in files.names))
+
+
+def weights_file(files: FileList, name: str) -> str:
+    """The file that open_clip takes the weights from: the first of its usual names, else of the alphabet."""
+    roots = [each for each in sorted(files.names) if each.endswith(_WEIGHTS) and "/" not in each]
+    usual = [each for each in _USUAL_WEIGHTS if each in roots]
+    safe_first = sorted(roots, key=lambda each: not each.endswith(".safetensors"))
+    if not roots:
+        raise DataError(
+            f"model {name!r} has no weights in {files.where!r}; it cannot be loaded by open_clip: expected "
+            f"{_USUAL_WEIGHTS[0]}"
+        )
+    return (usual or safe_first)[0]
+
+
+def _files_of_tag(files: FileList, file: str, name: str) -> tuple[str, ...]:
+    """The weights of a tag, safetensors where there are any."""
+    if not file:
+        return (weights_file(files, name),)
+    candidates = (str(Path(file).with_suffix(".safetensors")), file)
+    found = [each for each in candidates if each in files.names]
+    if not found:
+        raise DataError(f"model {name!r} has no {' or '.join(candidates)} in {files.where!r}; expected its weights")
+    return (found[0],)
 
 
 def _from_hub(address: str) -> OpenClip:

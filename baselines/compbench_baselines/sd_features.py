@@ -7,10 +7,11 @@ training split, and a classifier learns the classes from that. It has seen label
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
+from compbench.model_files import FileList
 from compbench.models import Dtype, StableDiffusion
 from compbench.types import Example, Json, ModelSpec, Preparation, Runtime, Source, Task, UsageError
 from compbench_baselines.diffusion_base import base_model, known_word, settled_dtype, sizes_of, source_of
@@ -43,11 +44,14 @@ class SDFeatures(ModelSpec):
     )
     c: float = field(default=0.1, metadata={"help": "of the logistic regression: scikit-learn's C"})
     epochs: int = field(default=30, metadata={"help": "of the small ResNet"})
-    dtype: Dtype = field(default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 for tiny-sd"})
+    dtype: Dtype = field(
+        default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 without a GPU or for tiny-sd"}
+    )
     train_per_class: int | None = field(
         default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
     )
     training: str | None = field(default=None, metadata={"option": False})  # digest of the training split
+    measured_px: int | None = field(default=None, metadata={"option": False})  # where not as the weights' config says
 
     def __post_init__(self) -> None:
         base_model(self.base, _NAME)
@@ -82,11 +86,17 @@ class SDFeatures(ModelSpec):
     def for_task(self, task: str | None) -> Self:
         return dataclasses.replace(self, dtype=settled_dtype(self.dtype, self.model))
 
+    def in_float32(self) -> Self:
+        return dataclasses.replace(self, dtype="float32")
+
     def on(self, task: Task) -> Self:
         return dataclasses.replace(self, training=training_digest(task, _NAME))
 
     def source(self) -> Source | None:
         return source_of(self.model)
+
+    def with_files(self, files: Callable[[], FileList]) -> Self:
+        return dataclasses.replace(self, measured_px=self.model.with_files(files).measured_px)
 
     def measured(self) -> Mapping[str, Json]:
         """All that decides the features of a picture, apart from the weights."""
@@ -97,11 +107,16 @@ class SDFeatures(ModelSpec):
             "seed": self.seed,
             "pooled": self.is_pooled,
             "dtype": settled_dtype(self.dtype, self.model),
+            **self.size(),
         }
+
+    def size(self) -> Mapping[str, Json]:
+        """The side of the pictures, where it is another than the weights' configuration says."""
+        return {} if self.measured_px is None else {"size_px": self.measured_px}
 
     def latents_as(self, weights: str) -> Mapping[str, Json]:
         """What latents are kept under."""
-        return {"weights": weights, "picture": "whole", "of": "latents"}
+        return {"weights": weights, "picture": "whole", "of": "latents", **self.size()}
 
     def features_as(self, weights: str) -> Mapping[str, Json]:
         """What features are kept under."""
@@ -133,7 +148,7 @@ class SDFeatures(ModelSpec):
         is_known = None not in (weights, learned.digest) and is_trained(
             self.trained_as(str(weights), str(learned.digest))
         )
-        sizes, n_epochs = sizes_of(self.model, source), 1 if self.head == "logistic" else self.epochs
+        sizes, n_epochs = sizes_of(self.model, source, self.measured_px), 1 if self.head == "logistic" else self.epochs
         n_bytes = None
         if sizes is not None:
             of_features = sizes.middle_channels * (4 if self.is_pooled else 2 * sizes.middle_side**2)  # bytes of floats

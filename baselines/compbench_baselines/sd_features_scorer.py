@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from compbench.engine.devices import halved, is_out_of_memory, pick_device, usable_dtype
+from compbench.engine.devices import fitting, pick_device
 from compbench.scorers.images import whole_picture
 from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
 from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Preparation, Runtime, ScoreMatrix, Task
@@ -43,8 +43,7 @@ class MidBlock:
 
     def __init__(self, spec: SDFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
-        dtype = usable_dtype(spec.for_task(None).dtype, self.device, runtime.say)
-        precision = Precision(unet=getattr(torch, dtype), encoders=torch.float32)
+        precision = Precision(unet=getattr(torch, spec.for_task(None).dtype), encoders=torch.float32)
         self._denoiser = StableDiffusionDenoiser(parts, whole_picture, precision, self.device, spec.model.name)
         self._spec, self._block, self._runtime = spec, parts.unet.mid_block, runtime
         self._batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(self.device.type, 64)
@@ -70,11 +69,9 @@ class MidBlock:
         start = 0
         try:
             while start < len(lacking):
+                batch = partial(self._of_some, lacking[start:], by_name)
+                features, self._batch_size = fitting(batch, self._batch_size, self.device, self._runtime.say)
                 some = lacking[start : start + self._batch_size]
-                features = self._try(some, by_name)
-                if features is None:
-                    self._batch_size = halved(self._batch_size, self.device, self._runtime.say)
-                    continue
                 self._features.add(some, features)
                 self._runtime.advance(len(some))
                 start += len(some)
@@ -98,14 +95,10 @@ class MidBlock:
         """[n, c] or [n, c, h, w] float32."""
         return self._features.read(names).astype(np.float32)
 
-    def _try(self, names: Sequence[str], images: Mapping[str, Image]) -> Floats | None:
-        try:
-            with one_thread():
-                return self._of_latents(self._latents_of(names, images))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
+    def _of_some(self, names: Sequence[str], images: Mapping[str, Image], batch_size: int) -> Floats:
+        """The features of the first pictures."""
+        with one_thread():
+            return self._of_latents(self._latents_of(names[:batch_size], images))
 
     def _latents_of(self, names: Sequence[str], images: Mapping[str, Image]) -> Tensor:
         """[n, c, h, w] float32."""

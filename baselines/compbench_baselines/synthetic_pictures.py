@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import nn
 
 from compbench import disk
-from compbench.engine.devices import halved, is_out_of_memory, pick_device
+from compbench.engine.devices import fitting, pick_device
 from compbench.scorers.pipelines import Components
 from compbench.types import Runtime
 from compbench_baselines.fitting import one_thread
@@ -54,14 +55,13 @@ class Generator:
         paced = Paced(self._runtime.say, "synthetic-sd: pictures", len(lacking))
         start = 0
         while start < len(lacking):
-            some = lacking[start : start + self._at_once]
-            if (pictures := self._try(some)) is None:
-                self._at_once = halved(self._at_once, self.device, self._runtime.say)
-                continue
-            for each, picture in zip(some, pictures, strict=True):
+            batch = partial(self._pictures, lacking[start:])
+            with one_thread():
+                pictures, self._at_once = fitting(batch, self._at_once, self.device, self._runtime.say)
+            for each, picture in zip(lacking[start : start + len(pictures)], pictures, strict=True):
                 self._write(each, picture)
-            self._runtime.advance(len(some) * n_each)
-            start += len(some)
+            self._runtime.advance(len(pictures) * n_each)
+            start += len(pictures)
             paced.note(start)
         return files
 
@@ -84,19 +84,11 @@ class Generator:
     def _is_guided(self) -> bool:
         return float(self._settings["guidance_scale"]) > 1
 
-    def _try(self, wanted: Sequence[Wanted]) -> list[PIL.Image.Image] | None:
-        try:
-            with one_thread():
-                return self._pictures(wanted)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-
     @torch.inference_mode()
-    def _pictures(self, wanted: Sequence[Wanted]) -> list[PIL.Image.Image]:
-        pipeline = self._loaded()
-        padded = [*wanted, *[wanted[-1]] * (self._at_once - len(wanted))]
+    def _pictures(self, wanted: Sequence[Wanted], at_once: int) -> list[PIL.Image.Image]:
+        """The first `at_once` of them."""
+        pipeline, wanted = self._loaded(), wanted[:at_once]
+        padded = [*wanted, *[wanted[-1]] * (at_once - len(wanted))]
         unet, shape = pipeline.unet, self._shape()
         noise = [
             torch.randn(shape, generator=torch.Generator().manual_seed(each.seed(self._settings["seed"])))

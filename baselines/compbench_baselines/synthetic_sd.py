@@ -57,7 +57,8 @@ class SyntheticSD(ModelSpec):
         default="auto", metadata={"help": "random parts, mirrored, to learn from; auto: not for small-resnet"}
     )
     dtype: Dtype = field(
-        default="auto", metadata={"help": "of the diffusion model; auto is bfloat16, and float32 for tiny-sd"}
+        default="auto",
+        metadata={"help": "of the diffusion model; auto is bfloat16, and float32 without a GPU or for tiny-sd"},
     )
     asked: str | None = field(default=None, metadata={"option": False})  # digest of the classes' captions
 
@@ -103,6 +104,9 @@ class SyntheticSD(ModelSpec):
             augment=augment,
             dtype=settled_dtype(self.dtype, self.model),
         )
+
+    def in_float32(self) -> Self:
+        return dataclasses.replace(self, dtype="float32")
 
     def on(self, task: Task) -> Self:
         classes = classes_of(task, _NAME)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from compbench import hub
 from compbench.image_files import opaque
+from compbench.scorers import weights as weights_of
 from compbench.types import DataError
 from compbench_baselines.pictures import Transform
 
@@ -34,6 +35,9 @@ def load(spec: ImageClassifier, file: Path | None, *, is_offline: bool) -> tuple
     path = _published(spec, weights, is_offline=is_offline) if file is None else file
     state = _read(path)
     _check_fits(state, network.state_dict(), path, spec.builder)
+    floats = {name: each for name, each in state.items() if not name.endswith("num_batches_tracked")}
+    weights_of.check_floats(weights_of.described(floats), repr(str(path)))
+    weights_of.check_finite(floats.items(), repr(str(path)))
     network.load_state_dict(state)
     evaluated = weights.transforms()
 

@@ -23,6 +23,7 @@ class Compiled:
         self._plain, self._say = network, say
         self._network: Callable[..., Any] = torch.compile(network, mode=mode, dynamic=False)
         self._is_told = False
+        self.engine = f"compiled: {mode}"  # or eager, once the compiler has failed
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         began = time.perf_counter()
@@ -31,7 +32,7 @@ class Compiled:
         except TorchDynamoException as error:
             reason = str(error).strip().partition("\n")[0]
             self._say(f"the network cannot be compiled here ({reason}): it runs as it is, which is slower")
-            self._network, self._is_told = self._plain, True
+            self._network, self._is_told, self.engine = self._plain, True, "eager"
             return self._plain(*inputs, **named)
         if not self._is_told:
             self._say(f"the network was compiled in {time.perf_counter() - began:.0f} s; its cache spares the next run")

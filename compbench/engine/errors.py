@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from compbench.engine.denoiser import Conditioning, Denoiser
-from compbench.engine.devices import full_float32, halved, is_out_of_memory, lost_device
+from compbench.engine.devices import fitting, lost_device
 from compbench.types import Floats, Ints
 
 __all__ = ["ErrorEngine", "OwnNoise", "Pending", "first_batch_size", "on_device"]
 
+_SECONDS_BETWEEN_LOOKS = 0.001
 _LARGEST_BATCH = 64  # beyond it a U-Net of Stable Diffusion gains nothing
 _CPU_POSITIONS = 2048  # latent positions a batch: what stays in a core's cache
 
@@ -31,7 +34,8 @@ class Pending:
         """[R, J] float32; waits until they are there. RunError when the device is lost."""
         if self._copied is not None:
             with lost_device(self._device):
-                self._copied.synchronize()
+                while not self._copied.query():  # not synchronize(), in which Python hears no signal
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
         return self._errors.numpy()
 
 
@@ -45,6 +49,9 @@ class OwnNoise:
 
 class ErrorEngine:
     """Measures errors in batches of a constant size, halved when memory runs out.
+
+    In a batch of one shape the error of a job does not depend on its neighbours or its place, bit for bit; another
+    shape makes a library choose another algorithm, and moves errors by rounding.
 
     `noise` [D, c, h, w] float32 and `timesteps` [D] int64 are the draws that jobs index. Timesteps are on the
     denoiser's device; so is the noise, unless it is too much for it: then each batch brings its own.
@@ -79,44 +86,36 @@ class ErrorEngine:
         rows = on_device(torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)), device)
         errors = torch.empty((len(self.reductions), len(jobs)), dtype=torch.float32, device=device)
         start = 0
-        with full_float32(), lost_device(device):
+        with lost_device(device):
             while start < len(jobs):
-                measured = self._try(latents, conditioning, rows, jobs, start, own)
-                if measured is None:
-                    self.batch_size = halved(self.batch_size, device, self._say)
-                    continue
+                batch = partial(self._batch, latents, conditioning, rows, jobs, own, start)
+                measured, self.batch_size = fitting(batch, self.batch_size, device, self._say)
                 stop = min(start + self.batch_size, len(jobs))
                 errors[:, start:stop] = measured[:, : stop - start]
                 self._advance(stop - start)
                 start = stop
             return _to_host(errors)  # the one transfer of the call: not per batch
 
-    def _try(
+    def _batch(
         self,
         latents: Tensor,
         conditioning: Conditioning,
         rows: Tensor,
         jobs: Ints,
-        start: int,
         own: OwnNoise | None,
-    ) -> Tensor | None:
-        """The errors of one batch [R, b], its tail filled up with the last job; None when memory ran out."""
-        batch = torch.arange(start, start + self.batch_size, device=rows.device).clamp_(max=len(rows) - 1)
+        start: int,
+        size: int,
+    ) -> Tensor:
+        """The errors of one batch [R, size], its tail filled up with the last job."""
+        batch = torch.arange(start, start + size, device=rows.device).clamp_(max=len(rows) - 1)
         image, caption, draw = rows[batch].unbind(1)
-        try:
-            return self.denoiser.errors(
-                latents[image],
-                self._noise_of(draw, jobs[start : start + self.batch_size, 2])
-                if own is None
-                else own.noise[own.rows[batch]],
-                self.timesteps[draw],
-                {name: each[caption] for name, each in conditioning.items()},
-                self.reductions,
-            )
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return None  # the caller halves after this frame, and what it holds, is gone
+        return self.denoiser.errors(
+            latents[image],
+            self._noise_of(draw, jobs[start : start + size, 2]) if own is None else own.noise[own.rows[batch]],
+            self.timesteps[draw],
+            {name: each[caption] for name, each in conditioning.items()},
+            self.reductions,
+        )
 
     def _noise_of(self, draw: Tensor, draws: Ints) -> Tensor:
         if self.noise.device == draw.device:

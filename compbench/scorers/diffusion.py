@@ -26,15 +26,19 @@ from compbench.engine.denoiser import Conditioning, Denoiser, ReadsText
 from compbench.engine.devices import lost_device
 from compbench.engine.draws import DrawBank
 from compbench.engine.errors import ErrorEngine, OwnNoise, Pending, first_batch_size, on_device
+from compbench.errors import nan_advice
 from compbench.rules import Rule
+from compbench.scorers.encoding import FixedBatches
 from compbench.scorers.work import Fault, PolicyOf, Work
 from compbench.types import (
     Classes,
     DataError,
     DrawTable,
     Example,
+    Floats,
     Image,
     Ints,
+    Json,
     Measurement,
     Price,
     RunError,
@@ -46,11 +50,15 @@ from compbench.types import (
 
 __all__ = ["DiffusionClassifier"]
 
-_BATCHES_A_CHUNK = 16  # between two host copies: what a killed process loses
+_BATCHES_A_CHUNK = 16  # between two host copies, at most
+_SECONDS_A_CHUNK = 1.0  # so that slow evaluations are handed on soon: a killed process loses what is on its way
+_SECONDS_WITHOUT_NEWS = 1.0  # after which what there is of an example is handed on
 _CHUNKS_QUEUED = {"cuda": 2}  # so that the device has work while the host reads; elsewhere there is nothing to hide
 _BYTES_PER_ERROR = 4
 _NOISE_SHARE = 0.25  # of a CUDA device's free memory: a larger bank stays on the host
 _PICTURES_AHEAD = 32
+_PICTURES_AT_ONCE = 4  # encoded, at most
+_CAPTIONS_AT_ONCE = 64
 _JOBS_WORTH_COMPILING = 20_000  # compiling takes a minute or two
 _THREADS = 4  # that decode pictures
 _NO_CAPTION = ""
@@ -87,6 +95,7 @@ class DiffusionClassifier:
         self._batch_size = runtime.batch_size
         self._told: set[str] = set()
         self._labels: tuple[str, ...] | None = None  # in place of captions, for a class-conditional model
+        self._encoders: tuple[FixedBatches[Tensor], FixedBatches[str]] | None = None  # of pictures, of captions
 
     @property
     def device(self) -> torch.device:
@@ -106,6 +115,11 @@ class DiffusionClassifier:
             self._labels = _labels(task, label_space)
         else:
             self._look_at_captions(task.examples)
+        self._encoders = self._encoders_of(task.examples)
+
+    def computed_with(self) -> Mapping[str, Json]:
+        """How errors are computed, which moves their last digits."""
+        return {"engine": getattr(self.denoiser, "engine", "eager"), "batch_size": self._batch_size}
 
     def overlooked(self) -> frozenset[str]:
         """What of an image its transform does not look at."""
@@ -135,9 +149,10 @@ class DiffusionClassifier:
         engine = self._engine(self._n_jobs(examples, known), first.example, self._runtime.advance)
         images = Counter(image for each in examples for image in each.images)
         captions = Counter(text for each in examples for text in self._captions(each))
+        encode_pixels, encode_captions = self._encoders or self._encoders_of(examples)
         with _Ahead(images, lambda image: self.denoiser.pixels(image.decode())) as ahead:
-            latents = _Shelf(images, lambda some: {"latents": self.denoiser.encode_pixels(ahead.take(some))})
-            states = _Shelf(captions, self.denoiser.encode_captions)
+            latents = _Shelf(images, lambda some: encode_pixels(ahead.take(some)))
+            states = _Shelf(captions, encode_captions)
             size = engine.batch_size
             for piece in _Line(engine, latents, states, self.bank).measured(first, works):
                 if engine.batch_size < size:  # memory ran out: the next call begins there
@@ -172,6 +187,22 @@ class DiffusionClassifier:
         rule = Rule() if self._adaptive is None else self._adaptive.rule
         return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known, rule)
 
+    def _encoders_of(self, examples: Sequence[Example]) -> tuple[FixedBatches[Tensor], FixedBatches[str]]:
+        """Of batches as large as the examples of a task want them, whichever of its examples are then scored."""
+        n_images = max((len(each.images) for each in examples), default=1)
+        # not counting "no caption": whether that is measured too must not move the other captions' states
+        n_captions = max((len(each.captions) for each in examples), default=1)
+        denoiser, say = self.denoiser, self._runtime.say
+        return (
+            FixedBatches(
+                lambda pixels: {"latents": denoiser.encode_pixels(torch.stack(list(pixels)))},
+                max(1, min(n_images, _PICTURES_AT_ONCE)),
+                self.device,
+                say,
+            ),
+            FixedBatches(denoiser.encode_captions, max(1, min(n_captions, _CAPTIONS_AT_ONCE)), self.device, say),
+        )
+
     def _captions(self, example: Example) -> tuple[str, ...]:
         """What the network is given, no caption last where that is asked for."""
         captions = example.captions if self._labels is None else self._labels
@@ -197,7 +228,7 @@ class DiffusionClassifier:
         )
         if self._batch_size is None:
             self._batch_size = first_batch_size(self.denoiser, self._probe(engine, example))
-        engine.batch_size = max(1, min(self._batch_size, n_jobs))
+        engine.batch_size = self._batch_size  # also for fewer jobs: another shape would move their errors
         if will_run:  # once the batch size is known: each shape is compiled anew
             self._compile_if_it_pays(n_jobs)
         return engine
@@ -233,8 +264,9 @@ class DiffusionClassifier:
 
     def _first_pair(self, example: Example) -> tuple[Tensor, Conditioning]:
         """A picture and no caption: as costly as any caption, and known to a model that is not prepared."""
-        pixels = self.denoiser.pixels(example.images[0].decode())
-        return self.denoiser.encode_pixels(pixels[None]), self.denoiser.encode_captions([_NO_CAPTION])
+        encode_pixels, encode_captions = self._encoders_of([])
+        latents = encode_pixels([self.denoiser.pixels(example.images[0].decode())])["latents"]
+        return latents, encode_captions([_NO_CAPTION])
 
     def _flops(self, engine: ErrorEngine, latents: Tensor, states: Conditioning) -> float:
         """Of one evaluation; attention is counted in its written-out form, since not every fused kernel is counted."""
@@ -303,18 +335,31 @@ class _Line:
     def __init__(self, engine: ErrorEngine, latents: _Shelf[Image], states: _Shelf[str], bank: DrawBank) -> None:
         self._engine, self._latents, self._states, self._bank = engine, latents, states, bank
         self._active: list[Work] = []
+        self._n_batches = 1  # of a chunk: the first one tells how long a batch takes
 
     def measured(self, first: Work, others: Iterator[Work]) -> Iterator[Measurement]:
         """The errors of all that comes, in pieces."""
         self._begin(first)
-        queued: deque[tuple[Pending, list[tuple[Work, int]]]] = deque()
+        queued: deque[tuple[Pending, list[tuple[Work, int]], float]] = deque()
         depth = _CHUNKS_QUEUED.get(self._engine.denoiser.device.type, 1)
+        last = 0.0
         while True:
             while len(queued) < depth and (chunk := self._chunk(others)):
-                queued.append((self._start(chunk), chunk))
+                began = time.perf_counter()
+                queued.append((self._start(chunk), chunk, began))
             if not queued:
                 return
-            yield from self._handed_on(*queued.popleft())
+            pending, chunk, began = queued.popleft()
+            errors = pending.result()  # [R, J]
+            now = time.perf_counter()
+            self._pace(errors.shape[1], now - max(began, last))
+            last = now
+            yield from self._handed_on(errors, chunk)
+
+    def _pace(self, n_jobs: int, seconds: float) -> None:
+        """The next chunk takes about a second, if that is a batch or more."""
+        seconds_a_batch = seconds * self._engine.batch_size / n_jobs
+        self._n_batches = max(1, min(_BATCHES_A_CHUNK, int(_SECONDS_A_CHUNK / max(seconds_a_batch, 1e-6))))
 
     def _start(self, chunk: Sequence[tuple[Work, int]]) -> Pending:
         own = None if self._bank.own is None else self._own_noise(chunk)
@@ -341,7 +386,7 @@ class _Line:
 
     def _chunk(self, others: Iterator[Work]) -> list[tuple[Work, int]]:
         """Works and how many jobs of each; more examples are started until the chunk is full."""
-        n_wanted = _BATCHES_A_CHUNK * self._engine.batch_size
+        n_wanted = self._n_batches * self._engine.batch_size
         n_left = sum(work.n_left for work in self._active)
         while n_left < n_wanted and (work := next((each for each in others if each.n_left), None)) is not None:
             self._begin(work)
@@ -353,30 +398,31 @@ class _Line:
             chunk += [(work, n)] if n else []
         return chunk
 
-    def _handed_on(self, pending: Pending, chunk: list[tuple[Work, int]]) -> Iterator[Measurement]:
-        """What is whole; a fault is raised after what was measured before it."""
-        errors = pending.result()  # [R, J]
-        start = 0
+    def _handed_on(self, errors: Floats, chunk: list[tuple[Work, int]]) -> Iterator[Measurement]:
+        """What errors [R, J] make whole, and what is there of an example that takes long; a fault is raised last."""
+        is_full, start = errors.shape[1] >= _BATCHES_A_CHUNK * self._engine.batch_size, 0
         for work, n in chunk:
             fault = work.put(errors[:, start : start + n])
             start += n
-            news = work.news()
-            if news is not None:
-                yield news
+            is_long = work.seconds_since_news > _SECONDS_WITHOUT_NEWS
+            if work.is_finished or is_full or is_long or fault is not None:
+                news = work.news(with_parts=is_long and fault is None)
+                if news is not None:
+                    yield news
             if fault is not None:
-                raise _fault(work, fault, self._bank)
+                raise _fault(work, fault, self._bank, getattr(self._engine.denoiser, "dtype", None))
             if work.is_finished:
                 self._active.remove(work)
                 self._latents.release(work.example.images)
                 self._states.release(work.captions)
 
 
-def _fault(work: Work, fault: Fault, bank: DrawBank) -> RunError:
+def _fault(work: Work, fault: Fault, bank: DrawBank, dtype: object) -> RunError:
     value, image, caption, draw = fault
     return RunError(
         f"the network gave {value} for example {work.example.id!r}, image {image}, caption {caption} "
         f"({work.captions[caption]!r}), draw {draw} (timestep {int(bank.timesteps[draw])}); what was measured before "
-        "is stored. A wider dtype (float32) is the usual cure"
+        f"is stored: {nan_advice(dtype)}"
     )
 
 
@@ -396,14 +442,14 @@ class _Ahead:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def take(self, images: Sequence[Image]) -> Tensor:
-        """The pixels of `images`, stacked; DataError names one that cannot be decoded."""
+    def take(self, images: Sequence[Image]) -> list[Tensor]:
+        """The pixels of `images`; DataError names one that cannot be decoded."""
         wanted = set(images)
         for image in self._coming:
             self._futures[image] = self._pool.submit(self._pixels, image)
             if len(self._futures) >= _PICTURES_AHEAD and wanted <= self._futures.keys():
                 break
-        return torch.stack([self._futures.pop(image).result() for image in images])
+        return [self._futures.pop(image).result() for image in images]
 
 
 class _Shelf(Generic[Key]):

@@ -6,10 +6,9 @@ class label takes the caption's place, the network gives eps and the variance, a
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,27 +17,29 @@ import PIL.Image
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from compbench import hub
+from compbench import checkpoints, repositories
 from compbench.adaptive import Adaptive
+from compbench.checkpoints import TRANSFORMER, VAE, Weights
 from compbench.engine.bound import Bound
 from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import Conditioning, Schedule, Target
-from compbench.engine.devices import pick_device, usable_dtype
+from compbench.engine.devices import pick_device
 from compbench.engine.draws import DrawBank, paper_bank, seeded_bank
+from compbench.model_files import FileList
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import Transform, adm_centre_crop, overlooked, whole_picture
 from compbench.scorers.pipelines import quiet
+from compbench.scorers.weights import UNREADABLE, load_whole
 from compbench.types import DataError, Runtime, Source, UsageError
 
 __all__ = ["Components", "DiTDenoiser", "classifier", "every_fourth", "fetch_folder", "load"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
+_MAX_TIMESTEPS = 100_000
 _ENCODED_AT_ONCE = 4  # pictures
-_STEM = "diffusion_pytorch_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,16 @@ class DiTDenoiser:
         self.latent_shape = (int(config["in_channels"]), side, side)
         self._no_class = int(config["num_embeds_ada_norm"])
         self._size_px = side * 2 ** (len(components.vae.config["block_out_channels"]) - 1)
+
+    @property
+    def engine(self) -> str:
+        """Whether the transformer runs compiled, and in which mode, or eagerly."""
+        return self._network.engine if isinstance(self._network, Compiled) else "eager"
+
+    @property
+    def dtype(self) -> str:
+        """Of the transformer."""
+        return str(self._dtype).removeprefix("torch.")
 
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
         """From now on the transformer is run through torch.compile."""
@@ -165,7 +176,7 @@ def classifier(
         components,
         label_space=label_space,
         transform=adm_centre_crop if is_published else whole_picture,
-        dtype=getattr(torch, usable_dtype(dtype, device, runtime.say)),
+        dtype=getattr(torch, dtype),
         device=device,
         name=name,
     )
@@ -193,11 +204,10 @@ def every_fourth(seed: int, n_timesteps: int = 1000, is_published: bool = True) 
     return DrawBank(grid[drawn.timesteps], drawn.noise)
 
 
-def fetch_folder(
-    source: Source, files: Sequence[str], is_offline: bool, name: str, say: Callable[[str], None] | None = None
-) -> Path:
-    """The folder with the model's `files`."""
-    return hub.fetch_whole(source, files, is_offline, lambda folder: _checked(folder, name), say)
+def fetch_folder(source: Source, is_offline: bool, name: str, say: Callable[[str], None] | None = None) -> Path:
+    """The folder with the model's files; DataError, before any weight, for another kind of model."""
+    opened = source.opened or partial(checkpoints.dit, name=name)
+    return repositories.fetch_opened(replace(source, opened=opened), is_offline, say)
 
 
 def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
@@ -205,22 +215,27 @@ def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
 
     Pickles are read by torch with weights_only, which runs no code of theirs, and that is said.
     """
-    pickled = [part for part in ("transformer", "vae") if not _file(folder, part, "safetensors").is_file()]
-    if pickled:
+    files = FileList.of_folder(folder)
+    checkpoints.dit(files, name)
+    weights = {part.name: checkpoints.weights_of(files, part, name, takes_pickles=True) for part in (TRANSFORMER, VAE)}
+    if pickled := [part for part, its in weights.items() if its.files[0].endswith(".bin")]:
         say(f"{name}: {' and '.join(pickled)} are pickles (.bin), read as weights only: no code of theirs is run")
+    if halves := [part for part, its in weights.items() if its.variant]:
+        say(f"{name}: {', '.join(halves)} from fp16 weights, the only ones there are")
     try:
-        with quiet():
-            components = Components(
-                transformer=_weights(DiTTransformer2DModel, folder, "transformer", pickled),
-                vae=_weights(AutoencoderKL, folder, "vae", pickled),
-                betas=_betas(_json(folder / "scheduler" / "scheduler_config.json"), name),
-                id2label=_id2label(_json(folder / "model_index.json")),
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        betas = _betas(files.json("scheduler/scheduler_config.json"), name)
+        id2label = _id2label(files.json("model_index.json"))
+    except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"{str(folder)!r} cannot be loaded ({reason}); fetch or copy the model again") from error
+        raise DataError(f"{str(folder)!r} cannot be loaded ({error}); fetch or copy the model again") from error
+    with quiet():
+        components = Components(
+            transformer=_network(DiTTransformer2DModel, folder, "transformer", weights["transformer"]),
+            vae=_network(AutoencoderKL, folder, "vae", weights["vae"]),
+            betas=betas,
+            id2label=id2label,
+        )
     _check_is_supported(components, name)
     return components
 
@@ -229,29 +244,18 @@ def _placed(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
     return module.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
-def _weights(kind: Any, folder: Path, part: str, pickled: Sequence[str]) -> Any:
-    return kind.from_pretrained(
-        folder, subfolder=part, use_safetensors=part not in pickled, local_files_only=True, low_cpu_mem_usage=False
-    ).float()
+def _network(kind: Any, folder: Path, part: str, weights: Weights) -> Any:
+    is_safe = weights.files[0].endswith(".safetensors")
+    options: dict[str, Any] = {"use_safetensors": is_safe, "local_files_only": True, "variant": weights.variant}
+    options |= {"low_cpu_mem_usage": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
 
+    def blank(config: Mapping[str, Any]) -> nn.Module:
+        with torch.device("meta"):
+            return kind.from_config(config)
 
-def _file(folder: Path, part: str, suffix: str) -> Path:
-    return folder / part / f"{_STEM}.{suffix}"
-
-
-def _checked(folder: Path, name: str) -> Path:
-    """The folder, when it has every file; DataError says which it lacks."""
-    needed = ("transformer/config.json", "vae/config.json", "scheduler/scheduler_config.json", "model_index.json")
-    lacking = [each for each in needed if not (folder / each).is_file()]
-    for part in ("transformer", "vae"):
-        if not any(_file(folder, part, suffix).is_file() for suffix in ("safetensors", "bin")):
-            lacking.append(f"{part}/{_STEM}.safetensors (or .bin)")
-    if lacking:
-        raise DataError(
-            f"model {name!r} has no {', '.join(lacking)} in {str(folder)!r}; expected the layout of diffusers' "
-            "DiTPipeline: fetch or copy it again"
-        )
-    return folder
+    return load_whole(
+        folder, part, weights.files, blank, lambda: kind.from_pretrained(folder, subfolder=part, **options)
+    )
 
 
 def _betas(config: Mapping[str, Any], name: str) -> Tensor:
@@ -263,6 +267,9 @@ def _betas(config: Mapping[str, Any], name: str) -> Tensor:
         )
     if config.get("prediction_type", "epsilon") != "epsilon":
         raise DataError(f"model {name!r} predicts {config['prediction_type']!r}; expected 'epsilon'")
+    n_timesteps = config["num_train_timesteps"]
+    if not isinstance(n_timesteps, int) or not 1 < n_timesteps <= _MAX_TIMESTEPS:
+        raise DataError(f"model {name!r} has num_train_timesteps {n_timesteps!r}; expected 2 to {_MAX_TIMESTEPS:,}")
     return torch.linspace(config["beta_start"], config["beta_end"], config["num_train_timesteps"], dtype=torch.float64)
 
 
@@ -290,7 +297,3 @@ def _id2label(index: Mapping[str, Any]) -> Mapping[int, str]:
     if "id2label" not in index:
         raise ValueError("model_index.json names no labels: no id2label")
     return {int(key): str(label) for key, label in index["id2label"].items()}
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text())

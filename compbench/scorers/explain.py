@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import PIL.Image
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compbench.engine.denoiser import Conditioning
-from compbench.engine.devices import full_float32, halved, is_out_of_memory
+from compbench.engine.devices import fitting
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.types import Floats, UsageError
 
@@ -43,20 +44,16 @@ def error_map(
     residual: Callable[..., Tensor] | None = getattr(denoiser, "residual", None)
     if residual is None:
         raise UsageError("this model shows no residual by position; only those over Stable Diffusion's U-Net do")
-    latents = denoiser.encode_pixels(denoiser.pixels(picture)[None])
-    states = denoiser.encode_captions(list(captions))
+    pixels = denoiser.pixels(picture)[None]
+    latents, _ = fitting(lambda size: denoiser.encode_pixels(pixels), 1, denoiser.device, _unheard)
+    states, _ = fitting(lambda size: denoiser.encode_captions(list(captions)), 1, denoiser.device, _unheard)
     total = torch.zeros(denoiser.latent_shape[1:], dtype=torch.float64)
     start, size = 0, batch_size or _BATCH_SIZE
     while start < len(weights):
-        draws = range(start, min(start + size, len(weights)))
-        try:
-            total += _summed(classifier, residual, latents, states, draws, each_error, weights, of)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            size = halved(size, denoiser.device, lambda message: None)
-            continue
-        start = draws.stop
+        batch = partial(_summed, classifier, residual, latents, states, each_error, weights, of, start)
+        summed, size = fitting(batch, size, denoiser.device, _unheard)
+        total += summed
+        start += size
     return (total / len(weights)).float().numpy()
 
 
@@ -67,32 +64,36 @@ def seen(classifier: DiffusionClassifier, picture: PIL.Image.Image) -> PIL.Image
     return PIL.Image.fromarray(values.to(torch.uint8).numpy())
 
 
+def _unheard(message: str) -> None: ...
+
+
 def _summed(
     classifier: DiffusionClassifier,
     residual: Callable[..., Tensor],
     latents: Tensor,
     states: Conditioning,
-    draws: range,
     each_error: Callable[[Tensor], Tensor],
     weights: Sequence[float] | Floats,
     of: tuple[str, int],
+    start: int,
+    n_draws: int,
 ) -> Tensor:
-    """[h, w] float64 on the CPU: the weighted differences of some draws."""
+    """[h, w] float64 on the CPU: the weighted differences of the next `n_draws` draws, or of what is left."""
     denoiser, bank = classifier.denoiser, classifier.bank
+    draws = range(start, min(start + n_draws, len(weights)))
     noise = bank.noise_of(*of)(draws, denoiser.latent_shape).to(denoiser.device)
     timesteps = torch.from_numpy(bank.timesteps[draws.start : draws.stop]).to(denoiser.device)
     n = len(draws)
-    with full_float32():
-        first, second = (
-            each_error(
-                residual(
-                    latents.expand(n, -1, -1, -1),
-                    noise,
-                    timesteps,
-                    {name: each[c : c + 1].expand(n, *each.shape[1:]) for name, each in states.items()},
-                )
-            ).mean(1)
-            for c in (0, 1)
-        )  # [n, h, w] each
+    first, second = (
+        each_error(
+            residual(
+                latents.expand(n, -1, -1, -1),
+                noise,
+                timesteps,
+                {name: each[c : c + 1].expand(n, *each.shape[1:]) for name, each in states.items()},
+            )
+        ).mean(1)
+        for c in (0, 1)
+    )  # [n, h, w] each
     scale = torch.from_numpy(np.asarray(weights, dtype=np.float64)[draws.start : draws.stop])
     return ((second.double().cpu() - first.double().cpu()) * scale[:, None, None]).sum(0)

@@ -10,9 +10,10 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,23 +24,25 @@ import transformers
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from compbench import hub
+from compbench import checkpoints, repositories
+from compbench.checkpoints import TEXT_ENCODER, UNET, VAE, Weights
 from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import TARGETS, Conditioning, Schedule, Target, reduced
 from compbench.engine.errors import on_device
+from compbench.model_files import FileList
 from compbench.scorers.images import Transform, overlooked
 from compbench.scorers.tokenizers import load_tokenizer
+from compbench.scorers.weights import UNREADABLE, load_whole
 from compbench.types import DataError, Source
 
 __all__ = ["Components", "Precision", "StableDiffusionDenoiser", "components_of", "fetch_folder", "load_components"]
 
 _TARGET_OF: dict[str, Target] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+_MAX_TIMESTEPS = 100_000
 _ENCODED_AT_ONCE = 4  # pictures; captions go sixteen times as many
-_WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -78,8 +81,16 @@ class StableDiffusionDenoiser:
     """A Denoiser over a U-Net that predicts eps, v or x_0, its autoencoder and its text encoder."""
 
     def __init__(
-        self, components: Components, transform: Transform, precision: Precision, device: torch.device, name: str
+        self,
+        components: Components,
+        transform: Transform,
+        precision: Precision,
+        device: torch.device,
+        name: str,
+        *,
+        size_px: int | None = None,
     ) -> None:
+        """`size_px`: the side of the pictures, where it is not what the U-Net was configured for."""
         _check_is_supported(components, name)
         self.target: Target = _target(components.scheduler, name)
         self.device, self._transform, self._precision = device, transform, precision
@@ -94,9 +105,20 @@ class StableDiffusionDenoiser:
         alphas_cumprod = _alphas_cumprod(components.scheduler, name).to("cpu", precision.arithmetic)
         self.schedule = Schedule.from_alphas_cumprod(alphas_cumprod, self.target)
         self._alpha, self._sigma = self.schedule.alpha.to(device), self.schedule.sigma.to(device)
-        side = int(self._unet.config["sample_size"])
+        grain = 2 ** (len(self._vae.config["block_out_channels"]) - 1)
+        side = int(self._unet.config["sample_size"]) if size_px is None else size_px // grain
         self.latent_shape = (int(self._unet.config["in_channels"]), side, side)
-        self._size_px = side * 2 ** (len(self._vae.config["block_out_channels"]) - 1)
+        self._size_px = side * grain
+
+    @property
+    def dtype(self) -> str:
+        """Of the U-Net."""
+        return str(self._precision.unet).removeprefix("torch.")
+
+    @property
+    def engine(self) -> str:
+        """Whether the U-Net runs compiled, and in which mode, or eagerly."""
+        return self._network.engine if isinstance(self._network, Compiled) else "eager"
 
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
         """From now on the U-Net is run through torch.compile."""
@@ -177,30 +199,34 @@ class StableDiffusionDenoiser:
         return TARGETS[self.target](latents, noise, alpha, sigma) - prediction.to(self._precision.arithmetic)
 
 
-def fetch_folder(
-    source: Source, files: Sequence[str], is_offline: bool, name: str, say: Callable[[str], None] | None = None
-) -> Path:
-    """The folder with the model's `files`."""
-    return hub.fetch_whole(source, files, is_offline, lambda folder: _checked(folder, name), say)
+def fetch_folder(source: Source, is_offline: bool, name: str, say: Callable[[str], None] | None = None) -> Path:
+    """The folder with the model's files; DataError, before any weight, for another kind of model."""
+    opened = source.opened or partial(checkpoints.stable_diffusion, name=name)
+    return repositories.fetch_opened(replace(source, opened=opened), is_offline, say)
 
 
-def load_components(folder: Path) -> Components:
-    """The components of a folder in the diffusers layout, in float32 on the CPU. DataError for damaged files."""
-    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    try:
-        with quiet():
-            return Components(
-                unet=UNet2DConditionModel.from_pretrained(folder, subfolder="unet", low_cpu_mem_usage=False, **options),
-                vae=AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False, **options),
-                text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", **options).float(),
-                tokenizer=load_tokenizer(folder / "tokenizer"),
-                scheduler=_load_scheduler(folder),
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, DataError):
-            raise
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"{str(folder)!r} cannot be loaded ({reason}); fetch or copy the model again") from error
+def load_components(
+    folder: Path, say: Callable[[str], None] = lambda message: None, name: str | None = None
+) -> Components:
+    """The components of a folder in the diffusers layout, in float32 on the CPU; DataError for what does not fit.
+
+    `say` hears of fp16 weights where there are no others, and of a size of pictures that had to be corrected.
+    """
+    files, name = FileList.of_folder(folder), name or str(folder)
+    checkpoints.stable_diffusion(files, name)
+    weights = {part.name: checkpoints.weights_of(files, part, name) for part in (UNET, VAE, TEXT_ENCODER)}
+    if halves := [part for part, its in weights.items() if its.variant]:
+        say(f"{name}: {', '.join(halves)} from fp16 weights, the only ones there are")
+    with quiet():
+        unet = _diffusers_network(UNet2DConditionModel, folder, "unet", weights["unet"])
+        _correct_size(unet, files, name, say)
+        return Components(
+            unet=unet,
+            vae=_diffusers_network(AutoencoderKL, folder, "vae", weights["vae"]),
+            text_encoder=_text_encoder(folder, weights["text_encoder"]),
+            tokenizer=_tokenizer(folder),
+            scheduler=_load_scheduler(folder, files),
+        )
 
 
 def components_of(pipeline: Any) -> Components:
@@ -209,47 +235,95 @@ def components_of(pipeline: Any) -> Components:
     return Components(**parts, is_borrowed=True)
 
 
-def _checked(folder: Path, name: str) -> Path:
-    """The folder, when it has every part; DataError says which it lacks."""
-    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
-        if not (folder / part).is_dir():
-            raise DataError(
-                f"model {name!r} has no {part}/ in {str(folder)!r}; expected the diffusers layout of Stable Diffusion "
-                "(unet, vae, text_encoder, tokenizer, scheduler)"
-            )
-    for part, stem in _WEIGHTS.items():
-        if not (folder / part / "config.json").is_file():
-            raise DataError(f"model {name!r} has no {part}/config.json in {str(folder)!r}; fetch or copy it again")
-        if not _has_weights(folder / part, stem):
-            found = sorted(file.name for file in (folder / part).iterdir() if file.suffix != ".json") or ["no weights"]
-            raise DataError(
-                f"model {name!r} has {', '.join(found)} in {part}/ but no whole {stem}.safetensors; compbench reads "
-                "safetensors alone, since other files can run code: load the pipeline with diffusers yourself, "
-                "`pipeline.save_pretrained(PATH, safe_serialization=True)`, then --model sd:PATH"
-            )
-    return folder
+def _diffusers_network(kind: Any, folder: Path, part: str, weights: Weights) -> Any:
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "variant": weights.variant}
+    options |= {"low_cpu_mem_usage": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
+
+    def blank(config: Mapping[str, Any]) -> nn.Module:
+        with torch.device("meta"):
+            return kind.from_config(config)
+
+    return load_whole(
+        folder, part, weights.files, blank, lambda: kind.from_pretrained(folder, subfolder=part, **options)
+    )
 
 
-def _has_weights(folder: Path, stem: str) -> bool:
-    index = folder / f"{stem}.safetensors.index.json"
-    if index.is_file():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        return all((folder / shard).is_file() for shard in shards)
-    return (folder / f"{stem}.safetensors").is_file()
+def _text_encoder(folder: Path, weights: Weights) -> CLIPTextModel:
+    place = folder / "text_encoder"
+
+    def blank(config: Mapping[str, Any]) -> nn.Module:
+        with torch.device("meta"):
+            return CLIPTextModel(CLIPTextConfig.from_pretrained(place, local_files_only=True))
+
+    def load() -> tuple[CLIPTextModel, Mapping[str, Any]]:
+        return CLIPTextModel.from_pretrained(  # pyright: ignore[reportReturnType]
+            place,
+            use_safetensors=True,
+            local_files_only=True,
+            variant=weights.variant,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+
+    return load_whole(folder, "text_encoder", weights.files, blank, load)
 
 
-def _load_scheduler(folder: Path) -> Any:
+def _tokenizer(folder: Path) -> CLIPTokenizer:
     try:
-        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{str(folder)!r} has no readable scheduler/scheduler_config.json ({error})") from error
-    kind = getattr(diffusers, str(config.get("_class_name")), None)
+        return load_tokenizer(folder / "tokenizer")
+    except DataError:
+        raise
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{str(folder / 'tokenizer')!r} cannot be loaded ({reason}); fetch or copy it again") from error
+
+
+def _correct_size(unet: Any, files: FileList, name: str, say: Callable[[str], None]) -> None:
+    """As diffusers' own pipeline does."""
+    configured, corrected, grain = checkpoints.sizes_px(files, name)
+    if corrected != configured:
+        unet.register_to_config(sample_size=corrected // grain)
+        written_by = files.json("unet/config.json").get("_diffusers_version")
+        say(
+            f"{name}: its configuration was written by diffusers {written_by} and says {configured} px "
+            f"(sample_size {configured // grain}); scored at {corrected} px, as diffusers corrects it. "
+            f"-o size_px={configured} keeps the former"
+        )
+
+
+def _load_scheduler(folder: Path, files: FileList) -> Any:
+    """The scheduler of scheduler_config.json; DataError where model_index.json names one of another schedule."""
+    config = files.json("scheduler/scheduler_config.json")
+    scheduler = _scheduler(config.get("_class_name"), config, folder)
+    named_too = files.json("model_index.json").get("scheduler") if "model_index.json" in files.names else None
+    if isinstance(named_too, list) and named_too and named_too[-1] != config.get("_class_name"):  # pyright: ignore
+        other = _scheduler(named_too[-1], config, folder)  # pyright: ignore[reportUnknownArgumentType]
+        ours, its = (getattr(each, "alphas_cumprod", None) for each in (scheduler, other))
+        if isinstance(ours, Tensor) and not (isinstance(its, Tensor) and torch.equal(ours, its)):
+            raise DataError(
+                f"{str(folder)!r} names the scheduler {named_too[-1]!r} in model_index.json and "
+                f"{config.get('_class_name')!r} in scheduler/scheduler_config.json, and their noise differs"
+            )
+    return scheduler
+
+
+def _scheduler(class_name: object, config: Mapping[str, Any], folder: Path) -> Any:
+    kind = getattr(diffusers, str(class_name), None)
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise DataError(
-            f"{str(folder)!r} names a scheduler {config.get('_class_name')!r} that diffusers {diffusers.__version__} "
+            f"{str(folder)!r} names a scheduler {class_name!r} that diffusers {diffusers.__version__} "
             "does not have; compbench runs no code from a model's folder"
         )
-    return kind.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
+    n_timesteps = config.get("num_train_timesteps", 1000)
+    if not isinstance(n_timesteps, int) or not 0 < n_timesteps <= _MAX_TIMESTEPS:
+        raise DataError(
+            f"{str(folder)!r} has num_train_timesteps {n_timesteps!r} in scheduler/scheduler_config.json; expected "
+            f"1 to {_MAX_TIMESTEPS:,}"
+        )
+    try:
+        return kind.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
+    except UNREADABLE as error:
+        raise DataError(f"scheduler/scheduler_config.json of {str(folder)!r} cannot be used ({error})") from error
 
 
 def _check_is_supported(components: Components, name: str) -> None:
@@ -261,6 +335,23 @@ def _check_is_supported(components: Components, name: str) -> None:
         )
     if unet["addition_embed_type"] is not None or unet["class_embed_type"] is not None:
         raise DataError(f"model {name!r} is conditioned on more than one text encoder's states; SDXL is not supported")
+    if unet["time_cond_proj_dim"] is not None:
+        raise DataError(
+            f"model {name!r} is a latent consistency model (LCM), which is not supported: its network takes a guidance "
+            "scale and is distilled to jump, so its error does not say how well a caption fits"
+        )
+    width, expected = components.text_encoder.config.hidden_size, unet["cross_attention_dim"]
+    if isinstance(expected, int) and width != expected:
+        raise DataError(
+            f"model {name!r} has a text encoder of width {width} and a U-Net that attends to width {expected}; they do "
+            "not belong together"
+        )
+    n_tokens, n_known = len(components.tokenizer), int(components.text_encoder.config.vocab_size)
+    if n_tokens > n_known:
+        raise DataError(
+            f"model {name!r} has a tokenizer of {n_tokens:,} tokens and a text encoder that knows {n_known:,}; they do "
+            "not belong together"
+        )
     if not isinstance(unet["sample_size"], int):
         raise DataError(
             f"model {name!r} has sample_size {unet['sample_size']!r} in unet/config.json; expected a number"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from compbench.adaptive import Adaptive
-from compbench.engine.devices import pick_device, usable_dtype
+from compbench.engine.devices import pick_device
 from compbench.engine.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import centre_crop, rgb_centre_crop, whole_picture
@@ -31,6 +31,7 @@ def classifier(
     compile_mode: str = "auto",
     adaptive: Adaptive | None = None,
     noise: str = "independent",
+    size_px: int | None = None,
     is_rgb_first: bool = False,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a pipeline's components, as `protocol` measures.
@@ -43,9 +44,10 @@ def classifier(
     denoiser = StableDiffusionDenoiser(
         components,
         transform=whole_picture if is_ours else published,
-        precision=precision(protocol, usable_dtype(dtype, device, runtime.say)),
+        precision=precision(protocol, dtype),
         device=device,
         name=name,
+        size_px=size_px,
     )
     n_timesteps = len(denoiser.schedule.alpha)
     return DiffusionClassifier(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -43,7 +44,8 @@ class Work:
         shape = len(example.images), len(captions), n_draws
         self._errors = np.zeros((len(reductions), *shape), np.float32)  # [R, I, C, D]
         self._measured = np.zeros(shape, bool)  # also on their way back
-        self._news = np.zeros(shape, bool)  # whole draws that were not handed on
+        self._news = np.zeros(shape, bool)  # of draws that may be handed on
+        self._last_news = time.monotonic()
         if known is not None:
             self._remember(known)
         self._ask()
@@ -57,6 +59,11 @@ class Work:
     def is_finished(self) -> bool:
         """Whether nothing more is wanted."""
         return not len(self._jobs)
+
+    @property
+    def seconds_since_news(self) -> float:
+        """Since it was begun, or anything of it was handed on."""
+        return time.monotonic() - self._last_news
 
     def place(self, image_rows: Sequence[int], caption_rows: Sequence[int]) -> None:
         """Where the engine finds its latents and conditioning."""
@@ -85,8 +92,8 @@ class Work:
         n_good = len(jobs) - bool(len(bad))
         ends = np.flatnonzero(self._ends_draw[: self._n_back + n_good])
         whole = self._jobs[: ends[-1] + 1] if len(ends) else self._jobs[:0]
-        fresh = whole[self._n_whole :]
-        self._n_back, self._n_whole = self._n_back + n_good, len(whole)
+        fresh = whole[self._n_marked :]
+        self._n_back, self._n_marked = self._n_back + n_good, max(len(whole), self._n_marked)
         self._measured[tuple(fresh.T)] = self._news[tuple(fresh.T)] = True
         if len(bad):
             image, caption, draw = (int(each) for each in jobs[-1])
@@ -96,11 +103,16 @@ class Work:
             self._ask()
         return None
 
-    def news(self) -> Measurement | None:
-        """The draws that are whole and were not handed on; now they are."""
+    def news(self, *, with_parts: bool = False) -> Measurement | None:
+        """The draws that are whole and were not handed on; now they are. `with_parts`: else what there is of one."""
+        if with_parts and not self._news.any():
+            parts = self._jobs[self._n_marked : self._n_back]
+            self._measured[tuple(parts.T)] = self._news[tuple(parts.T)] = True
+            self._n_marked = max(self._n_back, self._n_marked)
         draws = np.flatnonzero(self._news.any((0, 1)))
         if not len(draws):
             return None
+        self._last_news = time.monotonic()
         n_captions = len(self.example.captions) if len(self.captions) > len(self.example.captions) else None
         own = np.s_[:, :n_captions]
         errors = {name: self._errors[n][..., draws] for n, name in enumerate(self._reductions)}
@@ -134,7 +146,7 @@ class Work:
         draw, image, caption = np.nonzero(np.moveaxis(wanted, -1, 0))
         self._jobs = np.stack([image, caption, draw], axis=1)  # [J, 3]
         self._ends_draw = np.append(np.diff(draw) != 0, True)[: len(draw)]  # [J]
-        self._n_taken = self._n_back = self._n_whole = 0
+        self._n_taken = self._n_back = self._n_marked = 0  # marked: measured, and handed on when asked for
 
     def _remember(self, known: Measurement) -> None:
         """What is stored of the draws that are asked for."""

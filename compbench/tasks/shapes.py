@@ -10,8 +10,9 @@ Each example has two pictures of two coloured shapes and two captions made of th
 - Both: the nouns alone change places, "a red square to the left of a blue circle".
   Both of the above at once, so either tells.
 
-`axis` is the direction of the relation. An example is `unseen` when one of its captions holds a
-colour-shape combination that no training scene of the tiny models shows.
+`axis` is the direction of the relation. An example is not `seen` but `unseen` when one of its captions holds a
+colour-shape combination that no training scene of the tiny models shows; the column `unseen` says whether one of its
+two scenes does, or both.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ TAG_ORDER = {
     "tag": ("Object", "Relation", "Both"),
     "axis": ("horizontal", "vertical"),
     "seen": ("seen", "unseen"),
+    "unseen": ("neither scene", "one scene", "both scenes"),
 }
 # (tag, seen) -> how many examples along each axis; 400 in all, 200 along each axis, a quarter unseen
 _COUNTS = {
@@ -145,11 +147,16 @@ def _unlike_shapes() -> Iterator[tuple[scenes.Shape, scenes.Shape]]:
 
 def _example(number: int, tag: str, *pair: Scene) -> Example:
     axis, _ = scenes.RELATIONS[pair[0].relation]
-    seen = "unseen" if any(scene.is_unseen for scene in pair) else "seen"
+    n_unseen = sum(scene.is_unseen for scene in pair)
     name = f"{tag.lower()}-{number:03d}"
     images = tuple(
         Image(f"{name}-{side}.png", partial(scene.draw, _SEED, _WHERE_STREAM, number, side))
         for side, scene in enumerate(pair)
     )
-    tags = {"tag": (tag,), "axis": (axis,), "seen": (seen,)}
+    tags = {
+        "tag": (tag,),
+        "axis": (axis,),
+        "seen": ("unseen" if n_unseen else "seen",),
+        "unseen": (TAG_ORDER["unseen"][n_unseen],),
+    }
     return Example(name, images, tuple(scene.caption for scene in pair), np.eye(2, dtype=bool), tags)

@@ -1,0 +1,211 @@
+"""The files of a model, wherever they are, and the digest that names a local copy: of what a loader opens, no more.
+
+A digest of a file is remembered by everything that changes with its contents: path, device, inode, size and both
+times. A file that was touched within the last seconds is not remembered, since a second change could not be told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from compbench.types import DataError, Source
+
+__all__ = [
+    "FileList",
+    "cache_folder",
+    "digest_of",
+    "existing",
+    "file_digest",
+    "folder_digest",
+    "former_digest",
+    "local_digest",
+]
+
+_MAX_JSON_BYTES = 64 << 20  # a configuration, a list of shards: real ones are below 1 MB
+_SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system still in use
+_CACHE = "file-digests.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """The names of a repository's files, relative to it and with "/", and the contents of the small ones."""
+
+    where: str  # as a message names it
+    names: frozenset[str]
+    read: Callable[[str], bytes]
+    sizes: dict[str, int] | None = None  # bytes by name, where the hub told
+    is_whole: bool = True  # False: what a cache holds of a repository that could not be asked
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> FileList:
+        """The files of a folder and of its direct subfolders, as deep as any layout goes; links are followed."""
+
+        def read(name: str) -> bytes:
+            with _opened(folder / name) as file:
+                return file.read(_MAX_JSON_BYTES + 1)
+
+        return cls(str(folder), frozenset(_names(folder)), read)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The JSON object in a file; DataError where it is none."""
+        content = self.read(name)
+        if len(content) > _MAX_JSON_BYTES:
+            raise DataError(
+                f"{name} of {self.where!r} is larger than {_MAX_JSON_BYTES >> 20} MB; expected a small JSON"
+            )
+        try:
+            value: Any = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{name} of {self.where!r} is not JSON ({error}); fetch or copy it again") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{name} of {self.where!r} holds a {type(value).__name__}; expected a JSON object")
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def existing(path: Path) -> Path:
+    """The path without links; DataError where there is nothing."""
+    path = path.expanduser()
+    if not path.exists():
+        raise DataError(f"no folder {str(path)!r}; expected a local copy of a model")
+    return path.resolve()
+
+
+def digest_of(folder: Path, names: Iterable[str]) -> str:
+    """SHA-256 of the names and contents of some of a folder's files."""
+    ordered = sorted(names, key=lambda name: PurePosixPath(name).parts)
+    digests = _file_digests([folder / name for name in ordered])
+    lines = [f"{name} {digest}" for name, digest in zip(ordered, digests, strict=True)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def folder_digest(path: Path) -> str:
+    """`digest_of` all files of a folder (or of one file), without hidden files and Markdown; links are followed."""
+    path = existing(path)
+    if path.is_file():
+        return file_digest(path)
+    return digest_of(path, (name for name in _walked(path) if _counts(name)))
+
+
+def local_digest(source: Source) -> str:
+    """`digest_of` the files that a loader opens of a local folder, or of the one file that it is."""
+    place = existing(Path(source.repo))
+    if source.opened is None or place.is_file():
+        return folder_digest(place)
+    return digest_of(place, source.opened(FileList.of_folder(place)))
+
+
+def former_digest(source: Source) -> str | None:
+    """What compbench 0.1 called a local folder: the digest of all its files, but of none behind a linked folder.
+
+    None where that says nothing about some of the files that are opened, or is no other digest.
+    """
+    place = existing(Path(source.repo))
+    if place.is_file():
+        return None
+    opened = _walked(place) if source.opened is None else source.opened(FileList.of_folder(place))
+    found = (file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
+    counted = {name for name in found if _counts(name)}
+    return digest_of(place, counted) if counted.issuperset(filter(_counts, opened)) else None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of one file's contents."""
+    return _file_digests([path])[0]
+
+
+def cache_folder() -> Path:
+    """Where compbench remembers digests: $XDG_CACHE_HOME/compbench, or ~/.cache/compbench."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compbench"
+
+
+def _names(folder: Path) -> Iterator[str]:
+    try:
+        for entry in sorted(folder.iterdir()):
+            if entry.is_file():
+                yield entry.name
+            elif entry.is_dir() and not entry.name.startswith("."):
+                yield from (f"{entry.name}/{each.name}" for each in sorted(entry.iterdir()) if each.is_file())
+    except OSError as error:
+        raise DataError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _walked(folder: Path) -> Iterator[str]:
+    """All files below a folder; a linked folder that holds itself is entered once."""
+    stack: list[tuple[Path, frozenset[str]]] = [(folder, frozenset({os.path.realpath(folder)}))]
+    while stack:
+        place, above = stack.pop()
+        try:
+            entries = sorted(place.iterdir())
+        except OSError as error:
+            raise DataError(f"{str(place)!r} cannot be read ({error.strerror}); check its permissions") from error
+        for entry in entries:
+            if entry.is_file():
+                yield entry.relative_to(folder).as_posix()
+            elif entry.is_dir() and (real := os.path.realpath(entry)) not in above:
+                stack.append((entry, above | {real}))
+
+
+def _counts(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix != ".md" and not any(part.startswith(".") for part in path.parts)
+
+
+def _file_digests(paths: Sequence[Path]) -> list[str]:
+    known = _read_cache()
+    before = dict(known)
+    digests = [_remembered(path, known) for path in paths]
+    if known != before:
+        _write_cache(known)
+    return digests
+
+
+def _remembered(path: Path, known: dict[str, list[int | str]]) -> str:
+    entry = known.pop(str(path), None)
+    with _opened(path) as file:
+        stamp, now = _stamp(file), time.time_ns()
+        if entry is None or entry[:-1] != stamp:
+            entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+        is_settled = _stamp(file) == stamp and max(stamp[-2:]) < now - _SETTLED_NS
+    if is_settled:
+        known[str(path)] = entry
+    return str(entry[-1])
+
+
+def _stamp(file: BufferedReader) -> list[int]:
+    status = os.fstat(file.fileno())
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _opened(path: Path) -> BufferedReader:
+    if path.exists() and not path.is_file():
+        raise DataError(f"{str(path)!r} is not a regular file; expected a file of a model")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); copy it again") from error
+
+
+def _read_cache() -> dict[str, list[int | str]]:
+    try:
+        stored: Any = json.loads((cache_folder() / _CACHE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, RuntimeError):  # RuntimeError: there is no home
+        return {}
+    entries: list[tuple[Any, Any]] = list(stored.items()) if isinstance(stored, dict) else []  # pyright: ignore
+    return {path: entry for path, entry in entries if isinstance(entry, list) and len(entry) == 6}  # pyright: ignore
+
+
+def _write_cache(known: dict[str, list[int | str]]) -> None:
+    with suppress(OSError, RuntimeError):  # a cache that cannot be written only costs time
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        partial = cache_folder() / f"{_CACHE}.{os.getpid()}.partial"
+        partial.write_text(json.dumps(known), encoding="utf-8")
+        partial.replace(cache_folder() / _CACHE)
