@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from compbench import emulation, hub, image_files, model_files, registry, repositories, unreadable
+from compbench import disk, emulation, hub, image_files, model_files, registry, repositories, unreadable
 from compbench.links import look_at_links
+from compbench.lock import WAIT_SECONDS
 from compbench.pilots import Pilot
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
@@ -57,6 +59,7 @@ class Request:
     images_per_class: int | None = None
     skip_unreadable: bool = False
     device: str | None = None  # half precision that it emulates is replaced or refused; None: nothing will be computed
+    wait: float | None = None  # seconds, for another process that is writing to the run; None: an hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,12 @@ class Asked:
     def narrowed(self, stored: Run) -> Run:
         """The run, of which only what is asked for is read."""
         return stored.limited(self.limit, self.images_per_class)
+
+    @property
+    def shared_words(self) -> dict[str, Json]:
+        """What all shards of a run have to be asked for alike, beside its key."""
+        limits: dict[str, Json] = {"limit": self.limit, "images_per_class": self.images_per_class}
+        return {**self.view, **limits}
 
     @property
     def own_ids(self) -> list[str]:
@@ -141,7 +150,7 @@ def settle(request: Request, say: Callable[[str], None], *, is_price: bool = Fal
     with blamed(spec, "when asked what it measures"):
         has_all = isinstance(spec, Learns) and getattr(spec, spec.fewer_by) is None  # of what it can learn from
         spec = spec.for_task(task.name)
-        store = Store(request.runs, say=say)
+        store = Store(request.runs, say=say, wait=_wait(request.wait))
         is_read = not is_price or not hasattr(spec, "training") or store.has_runs(task.name, label)
         task = task if is_read else unread(task)
         spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
@@ -255,6 +264,14 @@ def check_is_here(asked: Asked) -> None:
         hub.fetch(asked.source, files, is_offline=True)
 
 
+def _wait(seconds: float | None) -> float:
+    if seconds is None:
+        return WAIT_SECONDS
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
+        raise UsageError(f"wait cannot be {seconds!r}; expected seconds, 0 or more")
+    return float(seconds)
+
+
 def _check_count(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UsageError(f"{name} cannot be {value!r}; expected a whole number, at least 1")
@@ -310,7 +327,7 @@ def _labelled(task: Task, label: str, space: str) -> Task:
 def _task(request: Request, say: Callable[[str], None]) -> Task:
     task = request.task
     if isinstance(task, str):
-        data = None if request.data is None else Path(request.data)
+        data = None if request.data is None else disk.expanded(request.data)
         task = registry.task(task, data=data, is_offline=request.is_offline)
         for note in task.notes:
             say(note)

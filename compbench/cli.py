@@ -5,9 +5,8 @@ stdout is the result, stderr the progress. Only click is imported at the top: he
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import io
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,13 @@ import click
 
 from compbench import flags, streams
 from compbench.errors import DataError, RunError, UsageError
+from compbench.interrupts import Interrupts
 from compbench.printable import say
 from compbench_analysis.render import Grid, records, render
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from compbench.grids import GridFile
     from compbench.store import Run
     from compbench.types import Example
@@ -29,18 +31,33 @@ __all__ = ["main"]
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+_INTERRUPTED = "interrupted: run the same command to go on"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     streams.prepare()
+    interrupts = Interrupts()
+    try:
+        with interrupts.watched():  # from the first import on, long before anything is measured
+            code = _run(arguments)
+    except BaseException:
+        if not interrupts.is_asked:
+            raise
+        code = _fail(_INTERRUPTED, INTERRUPTED)
+    streams.settle()
+    # a library may have turned the signal into an error of its own, such as that it cannot be imported
+    return INTERRUPTED if interrupts.is_asked and code != DONE else code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     code: object = DONE
     try:
         code = group.main(arguments, "compbench", standalone_mode=False)
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
         pass
     except (KeyboardInterrupt, click.Abort):
-        code = _fail("interrupted: run the same command to go on", INTERRUPTED)
+        code = _fail(_INTERRUPTED, INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
         for line in error.format_message().splitlines():
             say(line)
@@ -49,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _fail(_misuse(error), MISUSED)
     except (DataError, RunError) as error:
         code = _fail(f"error: {error}", FAILED)
-    streams.settle()
     return code if isinstance(code, int) else DONE
 
 
@@ -243,9 +259,7 @@ def curves(
     chosen, by_tags = _find(references, runs), _breakdown(by, tags, is_crossed)
     asked = traced.Asked(by_tags, tuple(map(traced.window, windows)))
     if output is not None and output.suffix.lower() in traced.PICTURES:
-        figure = traced.picture(chosen, view or "draws", asked)
-        with _writing(output):
-            figure.savefig(output, dpi=200)
+        _picture(traced.picture(chosen, view or "draws", asked), output)
         say(f"picture written to {output}")
     else:
         _print(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style), output)
@@ -508,9 +522,7 @@ def calibrate(
     chosen = _find(references, runs)
     found = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
     if output is not None and output.suffix.lower() in traced.PICTURES:
-        figure = calibrated.reliability_diagram(found)
-        with _writing(output):
-            figure.savefig(output, dpi=200)
+        _picture(calibrated.reliability_diagram(found), output)
         say(f"picture written to {output}")
     else:
         _print(calibrated.to_text(found, style, with_examples=with_examples), output)
@@ -533,8 +545,11 @@ def export(reference: str, output: Path, runs: Path | None) -> None:
     from compbench.frames import as_cells
 
     frame = _find([reference], runs)[0].to_frame()
-    with _writing(output):
-        frame.to_parquet(output) if output.suffix == ".parquet" else as_cells(frame).to_csv(output, index=False)
+    content = io.BytesIO()
+    frame.to_parquet(content) if output.suffix == ".parquet" else as_cells(frame).to_csv(
+        content, index=False, encoding="utf-8"
+    )
+    _write(output, content.getvalue())
     say(f"{len(frame)} examples written to {output}")
 
 
@@ -565,8 +580,9 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
     """
     from compbench import listing
     from compbench.doctor import examine
+    from compbench.store import Store
 
-    checks = list(examine(runs or Path(os.environ.get("COMPBENCH_RUNS") or "runs"), is_online=is_online))
+    checks = list(examine(Store(runs).root, is_online=is_online))
     text = records(map(asdict, checks), style) if style in ("csv", "json") else render([listing.checks(checks)], style)
     _print(text, output)
     return FAILED if any(check.state == "problem" for check in checks) else DONE
@@ -600,10 +616,13 @@ def _described(kind: str | None, name: str) -> Grid:
 
 
 def _draw(examples: Sequence[Example], picture: Path) -> None:
+    import PIL.Image
+
     from compbench.tasks.gallery import contact_sheet
 
-    with _writing(picture):
-        contact_sheet(examples, len(examples)).save(picture)
+    content = io.BytesIO()
+    contact_sheet(examples, len(examples)).save(content, PIL.Image.registered_extensions()[picture.suffix.lower()])
+    _write(picture, content.getvalue())
     say(f"picture of {len(examples)} examples: {picture}")
 
 
@@ -611,15 +630,22 @@ def _print(text: str, output: Path | None) -> None:
     if output is None:
         streams.write(text)
         return
-    with _writing(output):
-        output.write_text(text + "\n", encoding="utf-8")
+    _write(output, f"{text}\n".encode("utf-8", errors="replace"))
     say(f"written to {output}")
 
 
-@contextmanager
-def _writing(output: Path) -> Generator[None]:
+def _picture(figure: Figure, output: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=200, format=output.suffix[1:].lower())
+    _write(output, content.getvalue())
+
+
+def _write(output: Path, content: bytes) -> None:
+    """Whole or not at all, so that a command that dies leaves the result of the one before."""
+    from compbench import disk
+
     try:
-        yield
+        disk.output(output, content)
     except OSError as error:
         raise RunError(f"cannot write {str(output)!r} ({error.strerror or error}); choose another --output") from error
 

@@ -1,11 +1,16 @@
 """What a run folder holds, as arrays: streamed over its parts, each read for a bounded number of examples at a time.
 
-Reading needs no lock. A damaged part is named once and left out. Where two parts hold the same draw of the same
-pair the later part counts; how the draws are spread over parts changes no bit of a result.
+Reading needs no lock. A damaged part is named once and left out, and so is one that parts.jsonl has and the disk has
+not. Where two parts hold the same draw of the same pair the later part counts; how the draws are spread over parts
+changes no bit of a result. Who measured a part stands in the part itself, under the digest in its name, and once more
+in parts.jsonl, a line per part.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,12 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from compbench import disk, parts, rules
+from compbench import disk, parts, rules, sealed
 from compbench.adaptive import Adaptive, Weighted
 from compbench.parts import DamagedPart
 from compbench.policies import Verdict
@@ -41,6 +46,8 @@ from compbench.types import (
 __all__ = ["Contents", "Shape"]
 
 Shape = tuple[int, int]  # (I, C)
+_LINES = "parts.jsonl"
+_PART = re.compile(r"(errors|scores)/\d+-[0-9a-f]{12}\.parquet")
 _PART_NAME = re.compile(r"^_?(\d+)-")
 
 
@@ -53,7 +60,10 @@ class Contents:
     adaptive: Adaptive | None = None  # the schedule of a run that does not measure every draw
     classes: Classes | None = None
     bytes_at_once: int = 64_000_000  # of errors and their mask in memory, whatever the size of the run
-    _is_told: bool = False  # that the draws are damaged
+    digest_of: Callable[[str], str | None] = lambda name: None  # of a file in the folder, where run.json has it
+    _told: set[str] = field(default_factory=set[str])  # what was said already
+    _lines_read: tuple[tuple[int, ...], dict[str, dict[str, Json]], set[str], bool] | None = None
+    _lost: tuple[str, ...] = ()  # parts that parts.jsonl has and the disk has not
     _index: dict[Path, _Part] = field(default_factory=dict["Path", "_Part"])
     _done: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict[tuple[object, ...], frozenset[str]])
     _whole: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict[tuple[object, ...], frozenset[str]])
@@ -67,7 +77,9 @@ class Contents:
     def examples(self) -> pd.DataFrame:
         """One row an example in the task's order; `tags` are mappings and `matches` arrays [I, C]."""
         try:
-            return parts.read_examples(self.folder / "examples.parquet")
+            path = self.folder / "examples.parquet"
+            self._check_digest(path)
+            return parts.read_examples(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
                 f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): give the run command again"
@@ -81,7 +93,9 @@ class Contents:
     def draws(self) -> DrawTable:
         """The bank of the run."""
         try:
-            return parts.read_draws(self.folder / "draws.parquet")
+            path = self.folder / "draws.parquet"
+            self._check_digest(path)
+            return parts.read_draws(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
                 f"the draws of run {str(self.folder)!r} cannot be read ({error}): give the run command again"
@@ -175,21 +189,37 @@ class Contents:
         folder = self.folder / ("errors" if measurements else "scores")
         with disk.writing(self.folder):
             folder.mkdir(exist_ok=True)
-            content = parts.encode(table)
-            path = folder / parts.name(self._next_number(folder), content)
-            disk.write(path, content)
-            line: dict[str, Json] = {
-                "part": path.relative_to(self.folder).as_posix(),
+            words: dict[str, Json] = {
                 "n_examples": len(measurements) + len(matrices),
                 "n_errors": sum(_n_errors(each) for each in measurements),
+                **record,
             }
-            disk.append_line(self.folder / "parts.jsonl", {**line, **record})
+            content = parts.encode(parts.recorded(table, words))
+            path = folder / parts.name(self._next_number(folder), content)
+            disk.write(path, content)
+            disk.append_line(self.folder / _LINES, self._line(path, content, words))
         return path
 
-    def write_draws(self, draws: DrawTable) -> None:
-        """Store the bank; RunError when the folder holds another one, for its errors would be read with it."""
+    def records(self) -> list[dict[str, Json]]:
+        """Who measured each usable part, oldest first; n_examples alone where nothing else is known."""
+        lines, _ = self._lines()
+        found: list[dict[str, Json]] = []
+        for path, part in self._parts().items():
+            name = self._name(path)
+            words = part.record or lines.get(name)
+            if words is None:
+                self._say_once(
+                    f"parts.jsonl of run {str(self.folder)!r} has no line that can be read for part {name!r}: its "
+                    "evaluations and its time are not counted"
+                )
+            found.append({"part": name, "n_examples": len(part.ids), **(words or {})})
+        return found
+
+    def write_draws(self, draws: DrawTable) -> bool:
+        """Store the bank, and whether it was not there yet; RunError when the folder holds another one."""
         path, table = self.folder / "draws.parquet", parts.draws_table(draws)
         try:
+            self._check_digest(path)
             stored = parts.read(path)
         except (FileNotFoundError, DamagedPart):
             stored = None
@@ -201,6 +231,7 @@ class Contents:
         if stored is None:
             with disk.writing(self.folder):
                 disk.write(path, parts.encode(table))
+        return stored is None
 
     def write_scores(self, rule: Rule) -> None:
         """Derive scores/ from the errors under `rule`, so that any Parquet reader finds them."""
@@ -212,23 +243,31 @@ class Contents:
             disk.write(self._derived, parts.encode(table.replace_schema_metadata(_words(rule))))
 
     def has_scores(self, rule: Rule) -> bool:
-        """Whether scores/ was derived under `rule`."""
+        """Whether scores/ was derived under `rule`, and is still what was derived."""
         try:
+            self._check_digest(self._derived)
             stored = parts.metadata(self._derived).metadata or {}
-        except DamagedPart:
+        except (DamagedPart, FileNotFoundError):
             return False
         return stored == {name.encode(): value.encode() for name, value in _words(rule).items()}
 
-    def damaged(self) -> list[Path]:
-        """The parts that cannot be used."""
+    def damaged(self) -> list[str]:
+        """The parts that cannot be used, or are no longer there."""
         self._parts()
-        return [path for path, part in self._index.items() if part.damage is not None]
+        return [self._name(path) for path, part in self._index.items() if part.damage is not None] + self._missing()
 
     def repair(self) -> None:
-        """Set damaged parts aside under a name that readers pass over; sweep away what a crash left half-written."""
+        """Set damaged parts aside under a name that readers pass over, and count what is missing no more.
+
+        What parts.jsonl lacks of the parts that are there is written again; any partial file was left by a crash.
+        """
         with disk.writing(self.folder):
-            for path in self.damaged():
-                path.rename(path.with_name(f"_{path.name}.damaged"))
+            for name in self.damaged():
+                path = self.folder / name
+                disk.append_line(self.folder / _LINES, sealed.sealed({"part": name, "discarded": True}))
+                if path.exists():
+                    path.rename(path.with_name(f"_{path.name}.damaged"))
+            self._mend_lines()
             for leftover in self.folder.rglob(f"{disk.TEMPORARY}*"):
                 leftover.unlink()
 
@@ -238,22 +277,35 @@ class Contents:
 
     def _parts(self) -> dict[Path, _Part]:
         """The usable parts, oldest first; each is read and checked once."""
-        folder = self.folder / ("errors" if self.has_errors else "scores")
+        folder = self.folder / self._kind
+        lines, discarded = self._lines()  # before the parts: a part is there before its line is
         fresh: dict[Path, _Part] = {}
         for path in sorted(folder.glob("*.parquet")):
             if path.name.startswith(("_", ".")):
                 continue
             with suppress(FileNotFoundError):  # another process has just set it aside
                 status = path.stat()
-                stamp = status.st_size, status.st_mtime_ns
+                stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
                 known = self._index.get(path)
-                fresh[path] = known if known is not None and known.stamp == stamp else self._look_at(path, stamp)
+                fresh[path] = known if known is not None and known.stamp == stamp else self._look_at(path, stamp, lines)
         self._index = fresh
+        self._lost = tuple(
+            name
+            for name in lines
+            if name.startswith(f"{self._kind}/") and name not in discarded and self.folder / name not in fresh
+        )
+        for name in self._missing():
+            self._say_once(
+                f"part {str(self.folder / name)!r} is missing: its examples are left out; rerun the command to measure "
+                "them again"
+            )
         return {path: part for path, part in fresh.items() if part.damage is None}
 
-    def _look_at(self, path: Path, stamp: tuple[int, int]) -> _Part:
+    def _look_at(self, path: Path, stamp: tuple[int, ...], lines: Mapping[str, Mapping[str, Json]]) -> _Part:
+        digest = lines.get(self._name(path), {}).get("sha256")
         try:
-            return _Part(stamp, tuple(parts.check(path)))
+            ids = parts.check(path, digest if isinstance(digest, str) else None)
+            return _Part(stamp, tuple(ids), record=_checked_record(parts.record(path)))
         except DamagedPart as error:
             damage = str(error).splitlines()[0]
             self.say(
@@ -261,6 +313,66 @@ class Contents:
                 "the run command given again measures them anew"
             )
             return _Part(stamp, (), damage)
+        except PermissionError as error:
+            raise RunError(f"part {str(path)!r} cannot be read ({error.strerror}): make it readable") from error
+
+    def _missing(self) -> list[str]:
+        """The parts that parts.jsonl has and the disk has not, but for those that were set aside."""
+        return [
+            name for name in self._lost if not (self.folder / name).with_name(f"_{Path(name).name}.damaged").exists()
+        ]
+
+    @property
+    def _kind(self) -> str:
+        return "errors" if self.has_errors else "scores"
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _line(self, path: Path, content: bytes | memoryview, words: Mapping[str, Json]) -> dict[str, Json]:
+        digest = hashlib.sha256(content).hexdigest()
+        return sealed.sealed({"part": self._name(path), "size": len(content), "sha256": digest, **words})
+
+    def _lines(self) -> tuple[dict[str, dict[str, Json]], set[str]]:
+        """What parts.jsonl says by part, and the parts that were given up; damaged lines are left out."""
+        path = self.folder / _LINES
+        try:
+            status = path.stat()
+            stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+            if self._lines_read is None or self._lines_read[0] != stamp:
+                self._lines_read = stamp, *_read_lines(path.read_bytes())
+        except FileNotFoundError:
+            return {}, set()
+        except OSError as error:
+            raise RunError(f"{str(path)!r} cannot be read ({error.strerror or error}): make it readable") from error
+        return self._lines_read[1], self._lines_read[2]
+
+    def _mend_lines(self) -> None:
+        """Write parts.jsonl again where a line is damaged, or a part that knows who measured it has none."""
+        lines, discarded = self._lines()
+        known = {self._name(path): part for path, part in self._parts().items() if part.record is not None}
+        is_whole = self._lines_read is None or self._lines_read[3]
+        if is_whole and known.keys() <= lines.keys():
+            return
+        made = {
+            name: self._line(self.folder / name, (self.folder / name).read_bytes(), part.record or {})
+            for name, part in known.items()
+        }
+        kept = {name: {"part": name, **words} for name, words in lines.items() if name not in made}
+        gone = [sealed.sealed({"part": name, "discarded": True}) for name in sorted(discarded)]
+        text = "".join(json.dumps(each) + "\n" for each in [*kept.values(), *made.values(), *gone])
+        disk.write(self.folder / _LINES, text.encode())
+
+    def _check_digest(self, path: Path) -> None:
+        """DamagedPart where a file is not the one that run.json tells of."""
+        expected = self.digest_of(self._name(path))
+        if expected is not None and parts.digest(path) != expected:
+            raise DamagedPart("its bytes are not those that were written")
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self.say(message)
 
     def _known(self, ids: Iterable[str] | None) -> list[str]:
         return list(self.matches) if ids is None else [each for each in ids if each in self.matches]
@@ -290,9 +402,7 @@ class Contents:
         try:
             return len(self.draws().alpha)
         except RunError as error:
-            if not self._is_told:
-                self.say(str(error))
-            self._is_told = True
+            self._say_once(str(error))
             return 0
 
     def _scores(self, ids: Sequence[str]) -> dict[str, ScoreMatrix]:
@@ -395,13 +505,49 @@ class Contents:
 class _Part:
     """A file as it was when it was checked."""
 
-    stamp: tuple[int, int]  # size, time of change
+    stamp: tuple[int, ...]  # size, times of change, inode
     ids: tuple[str, ...]
     damage: str | None = None
+    record: dict[str, Json] | None = None  # who measured it, where the part says so
 
     @cached_property
     def id_set(self) -> frozenset[str]:
         return frozenset(self.ids)
+
+
+def _read_lines(content: bytes) -> tuple[dict[str, dict[str, Json]], set[str], bool]:
+    """What the lines say by part, the parts that were given up, and whether every line can be believed."""
+    found: dict[str, dict[str, Json]] = {}
+    discarded: set[str] = set()
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    n_good = 0
+    for line in lines:
+        try:
+            words = sealed.opened(line)
+        except sealed.Damaged:
+            continue
+        name = words.pop("part", None)
+        if not isinstance(name, str) or not _PART.fullmatch(name):
+            continue
+        if words.get("discarded") is True:
+            discarded.add(name)
+        elif (record := _checked_record(words)) is not None:
+            found[name] = record
+        else:
+            continue
+        n_good += 1
+    return found, discarded, n_good == len(lines) and content[-1:] in (b"", b"\n")
+
+
+def _checked_record(words: dict[str, Any] | None) -> dict[str, Json] | None:
+    """The words of who measured a part, where what is counted of them are numbers."""
+    if words is None:
+        return None
+    counts = [words.get(name, 0) for name in ("n_examples", "n_errors", "n_evaluations")]
+    seconds = words.get("seconds", 0)
+    is_right = all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in counts)
+    is_right &= isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < math.inf
+    return words if is_right and isinstance(words.get("versions", {}), dict) else None
 
 
 def _shape(matches: Bools) -> Shape:

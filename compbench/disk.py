@@ -1,35 +1,68 @@
-"""Files that are whole or absent: written under another name, flushed to the disk, renamed."""
+"""Files that are whole or absent: written under another name, flushed to the disk, renamed.
+
+File systems that have no owners, cannot flush a folder or refuse a rename are written to as well as they allow.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import tempfile
+import re
+import secrets
+import stat
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from compbench.types import Json, RunError
+from compbench.types import Json, RunError, UsageError
 
-__all__ = ["TEMPORARY", "append_line", "read_lines", "write", "write_json", "writing"]
+__all__ = ["TEMPORARY", "append_line", "expanded", "is_file", "output", "text_of", "write", "write_json", "writing"]
 
 TEMPORARY = ".partial-"  # a leading dot: pandas and pyarrow pass over such files in a folder
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
+_NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
+_CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EBADF}
+_CANNOT_RENAME = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV}  # a file mounted alone, a folder of others
+_DESCRIPTORS = {"stdin": 0, "stdout": 1, "stderr": 2}
+_DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr)|(?:/dev|/proc/self)/fd/(\d+)")
+
+
+def expanded(path: Path | str) -> Path:
+    """The path with `~` as the home folder, as a shell would give it; UsageError where there is no home folder."""
+    found = Path(os.path.expanduser(path))
+    if found.parts[:1] == ("~",):
+        raise UsageError(f"{str(path)!r} begins with ~, and this user has no home folder: give the full path")
+    return found
+
+
+def text_of(name: str) -> str:
+    """The name of a file as text: its bytes are UTF-8 where they can be, whatever the locale took them for."""
+    try:
+        return os.fsencode(name).decode("utf-8")
+    except UnicodeError:
+        return name
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False also where no file could have this name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
     """Put `content` at `path` at once: whoever looks sees the old file, none, or the whole new one."""
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
-    partial = Path(name)
+    partial = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}"
+    # made with the mode it keeps, since some file systems refuse chmod
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())  # mkstemp makes files that nobody else may read
+            _flush(file.fileno())
         partial.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -38,9 +71,31 @@ def write(path: Path, content: bytes | memoryview) -> None:
     _flush_folder(path.parent)
 
 
+def output(path: Path, content: bytes) -> None:
+    """Put a result where a user wants it: a regular file is replaced whole or not at all, all else is written to.
+
+    A link stays a link, and what it leads to is written. A pipe, a terminal or another device is never replaced.
+    """
+    if found := _DESCRIPTOR.fullmatch(str(path)):
+        number = _DESCRIPTORS[found[1]] if found[1] else int(found[2])
+        with os.fdopen(os.dup(number), "wb") as file:
+            file.write(content)
+        return
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        write(target, content)
+        return
+    if stat.S_ISREG(mode) and _replaced(target, content, stat.S_IMODE(mode)):
+        return
+    with path.open("wb") as file:
+        file.write(content)
+
+
 def write_json(path: Path, content: Mapping[str, Json]) -> None:
     """`write` for a JSON object."""
-    write(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write(path, _encoded(content, indent=1))
 
 
 def append_line(path: Path, content: Mapping[str, Json]) -> None:
@@ -50,19 +105,9 @@ def append_line(path: Path, content: Mapping[str, Json]) -> None:
         if file.tell() > 0:
             file.seek(-1, os.SEEK_END)
             is_torn = file.read(1) != b"\n"
-        file.write((b"\n" if is_torn else b"") + json.dumps(content, ensure_ascii=False).encode() + b"\n")
+        file.write((b"\n" if is_torn else b"") + _encoded(content))
         file.flush()
-        os.fsync(file.fileno())
-
-
-def read_lines(path: Path) -> list[dict[str, Json]]:
-    """The JSON objects of a file of lines, without torn ones; none where there is no file."""
-    lines: list[dict[str, Json]] = []
-    with suppress(FileNotFoundError):
-        for line in path.read_text(errors="replace").splitlines():
-            with suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
+        _flush(file.fileno())
 
 
 @contextmanager
@@ -81,21 +126,52 @@ def _advice(error: OSError) -> str:
         return "make it writable, or choose another place with --runs DIR"
     if error.errno in _NO_FOLDER:
         return "expected a folder; choose another place with --runs DIR"
-    return "see to the disk, then give the same command again; what was stored stays"
+    if error.errno == errno.ELOOP:
+        return f"{error.filename!r} is a symbolic link; expected a file of its own: remove the link"
+    if error.errno == errno.ENAMETOOLONG:
+        return "expected names of at most 255 bytes; choose another place with --runs DIR"
+    return "check the disk, then give the same command again; what was stored stays"
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _encoded(content: Mapping[str, Json], indent: int | None = None) -> bytes:
+    """JSON in UTF-8; a text that UTF-8 cannot hold, as the name of a file may be, stands as escapes."""
+    try:
+        return (json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode("utf-8")
+    except UnicodeEncodeError:
+        return (json.dumps(content, indent=indent) + "\n").encode("ascii")
+
+
+def _replaced(target: Path, content: bytes, mode: int) -> bool:
+    """Whether the file could be replaced by a new one of the same mode; else it has to be written in place."""
+    try:
+        write(target, content)
+    except OSError as error:
+        if error.errno in _CANNOT_RENAME and os.access(target, os.W_OK):
+            return False
+        raise
+    with suppress(OSError):
+        target.chmod(mode)
+    return True
+
+
+def _flush(handle: int) -> None:
+    """What was written reaches the disk, where the file system can say so."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH:
+            raise
 
 
 def _flush_folder(folder: Path) -> None:
-    """The rename itself reaches the disk, where folders can be flushed at all."""
+    """The rename itself reaches the disk, where folders can be opened and flushed at all."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # one that may be written to and not be read
+        return
+    try:
+        _flush(handle)
     finally:
         os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "explain"]
 
+_LONGEST_NAME = 150
 Choice = tuple[int, int, int]  # image, caption, other caption
 
 
@@ -187,7 +189,10 @@ def _true_and_false(matches: Bools, scores: Floats) -> tuple[int, int] | None:
 
 
 def _path(run: Run, example_id: str) -> Path:
-    return run.path / "explain" / f"{quote(example_id, safe='')}.png"
+    name = quote(example_id, safe="")
+    if len(name) > _LONGEST_NAME:  # no file system takes more than 255 bytes
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(example_id.encode()).hexdigest()[:12]}"
+    return run.path / "explain" / f"{name}.png"
 
 
 def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Image.Image]) -> None:

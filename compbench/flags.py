@@ -70,6 +70,18 @@ def _read_grid(ctx: click.Context, parameter: click.Parameter, value: Path | Non
     return grid
 
 
+class _UserPath(click.Path):
+    """A path with `~` as the home folder, wherever it is given: in quotes, after `=` or in a grid file."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from compbench.disk import expanded
+
+        return expanded(str(super().convert(value, param, ctx)))
+
+
 def _allow_pixels(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
     """For as long as the command lasts."""
     if value is not None:
@@ -87,9 +99,14 @@ def _refuse_links(ctx: click.Context, parameter: click.Parameter, value: bool) -
 
 def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Told now rather than after hours of measuring."""
-    if value is not None and not value.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {str(value.parent)!r}")
-    return value
+    if value is None:
+        return None
+    try:
+        if value.absolute().parent.is_dir():
+            return value
+    except (OSError, ValueError):  # a name that no folder can have
+        pass
+    raise click.BadParameter(f"there is no folder {str(value.parent)!r}")
 
 
 def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -104,7 +121,7 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 
 
 _NOT_IN_A_GRID = ("--model", "--option", "--config", "--shard", "--dry-run", "--help")
-PATH = click.Path(path_type=Path)
+PATH = _UserPath()
 runs = click.option("--runs", type=PATH, metavar="DIR", help="Where runs are: else COMPBENCH_RUNS, else ./runs.")
 data = click.option("--data", type=PATH, metavar="PATH", help="A local copy of the task's data.")
 prompts = click.option(
@@ -199,6 +216,12 @@ to_run = _together(
     ),
     images,
     runs,
+    click.option(
+        "--wait",
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="How long another process that is writing to the run is waited for; else an hour.",
+    ),
     offline,
     click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -90,6 +91,7 @@ def run(
     skip_unreadable: bool = False,
     max_pixels: int | None = None,
     follow_links: bool = True,
+    wait: float | None = None,
     reporter: Reporter | None = None,
     **model_options: object,
 ) -> Run:
@@ -100,6 +102,7 @@ def run(
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,
     accelerate or srun started among others: the run is whole when all of them have been there, in any order.
     `keep` "scores" stores no errors, for sets where they would be large: such a run cannot be read another way later.
+    `wait` is for how many seconds another process that is writing to the run is waited for (None: an hour).
 
     UnreadableImages names the images that cannot be read once all else is measured and stored; `skip_unreadable` leaves
     their examples out instead, which the signature says. `max_pixels` allows larger images than Pillow's 178,956,970
@@ -124,6 +127,7 @@ def run(
         images_per_class,
         skip_unreadable,
         device,
+        wait,
     )
     with image_files.limited(max_pixels=max_pixels, follows_links=follow_links):
         finished = finish(settle(request, builder.reporter.say), builder)
@@ -157,7 +161,7 @@ def finish(asked: Asked, builder: Builder) -> Finished:
     if asked.is_settled(stored):
         _sign_skipped(asked, stored, builder.reporter)
         return Finished(read, asked, "found")
-    with stored.locked(asked.shard):
+    with stored.locked(asked.shard, asked.shared_words):
         try:
             is_last, error = _measure(asked, stored, builder)
         except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
@@ -365,7 +369,7 @@ def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, Unreada
     interrupts, error = Interrupts(), None
     with interrupts.watched():
         try:
-            if not _begin(asked, stored):
+            if not _begin(asked, stored, builder.reporter.say):
                 return False, None
             if asked.missing(stored):
                 scorer, skipped = builder.scorer(asked), asked.skipped(stored)
@@ -421,14 +425,29 @@ def _sign_skipped(asked: Asked, stored: Run, reporter: Reporter) -> None:
     reporter.say(f"{asked.task.name} · {asked.label}: {what} skipped, whose images cannot be read: {names}")
 
 
-def _begin(asked: Asked, stored: Run) -> bool:
+def _begin(asked: Asked, stored: Run, say: Callable[[str], None]) -> bool:
     """Whether there is something to do: another shard may have ended the run before this one had its lock."""
     with stored.guarded():
         if asked.is_settled(stored):
             return False
         stored.repair()
-        stored.mark("running", view=asked.view, limit=asked.n_asked)
+        stored.mark("running", view=asked.view, limit=asked.n_asked, sharded=_sharded(asked, stored, say))
     return True
+
+
+def _sharded(asked: Asked, stored: Run, say: Callable[[str], None]) -> dict[str, Json] | None:
+    """What the shards of a run are asked for, until it is settled; said where those before were asked otherwise."""
+    if asked.shard is None:
+        return None
+    words: dict[str, Json] = json.loads(json.dumps({"count": asked.shard.count, **asked.shared_words}))
+    before = stored.info.get("sharded") or words
+    if unlike := [name for name in words if before.get(name) != words[name]]:
+        then, now = (", ".join(f"{name}={each.get(name)}" for name in unlike) for each in (before, words))
+        say(
+            f"shard {asked.shard} of run {str(stored.path)!r} is asked for {now}, and the shards before it were for "
+            f"{then}: the run is whole only when all shards are given the same options and limits"
+        )
+    return words
 
 
 def _end(asked: Asked, stored: Run) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compbench import registry
+from compbench import disk, registry
 from compbench.cells import read_table
 from compbench.printable import say
 from compbench.provenance import here
@@ -49,9 +49,9 @@ def import_scores(
     image metric alone; an empty choice is an abstention, which is wrong. Every example must be there, once.
     DataError names the file and the row of what is missing, doubled or no number.
     """
-    path, name = Path(path), registry.checked_label(name)
+    path, name = disk.expanded(path), registry.checked_label(name)
     if isinstance(task, str):
-        task = registry.task(task, data=None if data is None else Path(data), is_offline=is_offline)
+        task = registry.task(task, data=None if data is None else disk.expanded(data), is_offline=is_offline)
     frame = _read(path, {each.id for each in task.examples})
     form = _form(frame, path)
     _check_ids(frame, task, path)

@@ -32,6 +32,11 @@ class Interrupts:
             for each, handler in zip(watched, before, strict=True):
                 signal.signal(each, signal.SIG_DFL if handler is None else handler)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a signal came that nobody has answered, as when its exception was turned into another."""
+        return self._is_asked
+
     @contextmanager
     def held(self) -> Generator[None]:
         """A signal that comes now takes effect at the end."""

@@ -46,6 +46,7 @@ class Settings:
     shard: Shard | None = None
     keep: str = "errors"
     skip_unreadable: bool = False
+    wait: float | None = None
 
     def request(self, job: Job, task: str | Task) -> Request:
         """What is asked of one job."""
@@ -66,6 +67,7 @@ class Settings:
             images_per_class=self.images_per_class,
             skip_unreadable=self.skip_unreadable,
             device=self.device,
+            wait=self.wait,
         )
 
     def data_of(self, task: str) -> Path | None:

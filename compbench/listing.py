@@ -55,7 +55,7 @@ def stored(runs: Iterable[Run]) -> Grid:
         (
             f"{run.key.task}/{run.key.model}",
             run.key.digest,
-            run.status,
+            run.state,
             f"{run.info['limit'] or run.info['n_task_examples']} of {run.info['n_task_examples']}",
             str((run.info["view"] or {}).get("n_draws", "–")),
             str(run.info["updated"])[:16].replace("T", " "),
@@ -147,8 +147,9 @@ def _what_is_learned(plan: Plan) -> str:
     if plan.generated_pictures:
         makes = f"{count(plan.preparing_evaluations)} evaluations make {count(plan.generated_pictures)} pictures"
     else:
-        makes = f"{count(plan.preparing_evaluations)} evaluations, each of half a network, read features of pictures"
-    trains = f"{count(plan.trained_inputs)} inputs are trained on, all epochs counted"
+        # test pictures among those to learn from are left out, as far as a run finds
+        makes = f"at most {count(plan.preparing_evaluations)} evaluations of half a network read features of pictures"
+    trains = f"{count(plan.trained_inputs)} inputs are trained on, each counted once per epoch"
     does = [*([makes] if plan.preparing_evaluations else []), *([trains] if plan.trained_inputs else [])]
     kept = "how many bytes is not known yet" if plan.kept_bytes is None else f"at most {size(plan.kept_bytes)}"
     return f"{'; '.join(does)}; the cache folder {cache_folder()} keeps what is made for later runs, {kept}"

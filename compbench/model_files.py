@@ -17,6 +17,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from compbench import disk
 from compbench.types import DataError, Source
 
 __all__ = [
@@ -73,7 +74,7 @@ class FileList:
 
 def existing(path: Path) -> Path:
     """The path without links; DataError where there is nothing."""
-    path = path.expanduser()
+    path = disk.expanded(path)
     if not path.exists():
         raise DataError(f"no folder {str(path)!r}; expected a local copy of a model")
     return path.resolve()
@@ -123,8 +124,16 @@ def file_digest(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Where compbench remembers digests: $XDG_CACHE_HOME/compbench, or ~/.cache/compbench."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compbench"
+    """Where compbench remembers digests: $XDG_CACHE_HOME/compbench, or ~/.cache/compbench.
+
+    For a user without a home, as in some containers, it is a folder that cannot exist, so that nothing is remembered.
+    """
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return disk.expanded(named) / "compbench"
+    try:
+        return Path.home() / ".cache" / "compbench"
+    except RuntimeError:
+        return Path(os.devnull) / "compbench"
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compbench import registry
+from compbench import disk, registry
 from compbench.errors import DataError, RunError, UsageError
 from compbench.store import Run, Store
 from compbench.types import Image, Task
@@ -68,7 +68,9 @@ def _pictures(
     notes: dict[str, str] = {}
     for name, revision in wanted:
         try:
-            task = given.get(name) or registry.task(name, data=None if data is None else Path(data), is_offline=True)
+            task = given.get(name) or registry.task(
+                name, data=None if data is None else disk.expanded(data), is_offline=True
+            )
             if task.revision != revision:
                 raise DataError(
                     f"the data at hand has revision {task.revision} and the runs {revision}: its pictures may be others"

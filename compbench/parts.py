@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,11 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from compbench.types import Bools, DrawTable, Example, Floats, Measurement, ScoreMatrix
+from compbench.types import Bools, DrawTable, Example, Floats, Json, Measurement, ScoreMatrix
 
 __all__ = [
     "DamagedPart",
     "check",
+    "digest",
     "draws_table",
     "encode",
     "errors_table",
@@ -37,6 +40,8 @@ __all__ = [
     "read",
     "read_draws",
     "read_examples",
+    "record",
+    "recorded",
     "scores_table",
 ]
 
@@ -66,6 +71,7 @@ NO_CAPTION = -1
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
 _SHARED = b"captions"
+_RECORD = b"record"
 _PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
 _ROWS_AT_ONCE = 2_048  # with a thousand draws each, 16 MB
@@ -104,6 +110,13 @@ def read_examples(path: Path) -> pd.DataFrame:
     Shared captions are one tuple, and the matches of a class one array, which cannot be written to.
     """
     table = read(path)
+    try:
+        return _examples_frame(table)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise DamagedPart(f"it does not hold examples: {error}") from error
+
+
+def _examples_frame(table: pa.Table) -> pd.DataFrame:
     frame = table.to_pandas()
     words = (table.schema.metadata or {}).get(_SHARED)
     frame["tags"] = [json.loads(each) for each in frame["tags"]]
@@ -236,15 +249,40 @@ def name(number: int, content: bytes | memoryview) -> str:
     return f"{number:06d}-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
 
 
-def check(path: Path) -> list[str]:
-    """The ids of the examples in a part; DamagedPart when its bytes are not those that were written."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    if not path.stem.endswith(digest):
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(path: Path, sha256: str | None = None) -> list[str]:
+    """The ids of the examples in a part; DamagedPart when its bytes are not those that were written.
+
+    They are known by the digest in the part's name, and by all of `sha256` where that is given.
+    """
+    found = re.fullmatch(r"\d+-([0-9a-f]{12})", path.stem)
+    try:
+        its = digest(path)
+        is_as_written = found is not None and its.startswith(found[1]) and its == (sha256 or its)
+    except IsADirectoryError as error:
+        raise DamagedPart("it is a folder") from error
+    if not is_as_written:
         raise DamagedPart("its bytes are not those that were written")
     ids: dict[str, None] = {}
     for batch in _batches(path, ["example_id"]):
         ids |= dict.fromkeys(batch.column("example_id").unique().to_pylist())
     return list(ids)
+
+
+def recorded(table: pa.Table, record: Mapping[str, Json]) -> pa.Table:
+    """The table with the words of who measured it, which `record` reads back."""
+    return table.replace_schema_metadata({_RECORD: json.dumps(record)})
+
+
+def record(path: Path) -> dict[str, Any] | None:
+    """Who measured a part, by its own words; None of a part that was written without them."""
+    words = (metadata(path).metadata or {}).get(_RECORD)
+    return None if words is None else json.loads(words)
 
 
 def read(path: Path) -> pa.Table:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from compbench import disk
+from compbench import disk, sealed
 from compbench.adaptive import Adaptive
+from compbench.printable import say
 from compbench.store import Run
 from compbench.strata import allocation_from, strata
 from compbench.types import Json, Task, UsageError
@@ -66,25 +67,28 @@ def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
 
     It is kept in the pilot's folder, so that it stays what it was when the pilot is measured further.
     """
-    if not (pilot.expanduser() / "run.json").is_file():
+    folder = disk.expanded(pilot)
+    if not disk.is_file(folder / "run.json"):
         raise UsageError(
             f"pilot={str(pilot)!r} is no run's folder; expected one such as runs/shapes/tiny-sd/1a2b3c4d5e6f"
         )
-    run = Run(pilot.expanduser())
+    run = Run(folder)
     _check(run, identity)
     what = {"n_draws": race.n_draws, "target": race.target, "reduction": race.reduction, "n_strata": race.n_strata}
     what |= {"outcomes": list(race.outcomes), "together": race.together}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     kept = run.path / f"shares-{digest}.json"
-    if not kept.is_file():
-        ids = [each for each in run.ids() if each in run.done(race.n_draws)]
+    if (stored := _stored(kept, what)) is None:
+        if kept.exists():
+            say(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now")
+        stored = _learned(run, race), tuple(each for each in run.ids() if each in run.done(race.n_draws))
         with disk.writing(run.path):
-            disk.write_json(kept, {**what, "shares": list(_learned(run, race)), "examples": ids})
-    stored = json.loads(kept.read_text())
-    ids = frozenset(stored.get("examples") or run.done(race.n_draws))  # of older ones the examples are not known
+            content = {**what, "shares": list(stored[0]), "examples": list(stored[1])}
+            disk.write_json(kept, sealed.sealed(content))
+    ids = frozenset(stored[1] or run.done(race.n_draws))  # of older ones the examples are not known
     shapes = dict(zip(run.examples()["id"], (its.size for its in run.examples()["matches"]), strict=True))
     return Pilot(
-        tuple(stored["shares"]),
+        stored[0],
         f"{run.key.folder}",
         (run.key.task, run.key.task_revision),
         ids,
@@ -108,6 +112,21 @@ def _check(run: Run, identity: Mapping[str, Any]) -> None:
             f"the pilot {str(run.path)!r} was measured with another {', '.join(different)}; its draws are not those "
             "of this run: expected a run with schedule=full of the same protocol and seed"
         )
+
+
+def _stored(path: Path, what: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
+    """The shares that were kept and the examples they were learned from; None where none can be believed."""
+    try:
+        kept = sealed.opened(path.read_bytes())
+    except (OSError, sealed.Damaged):
+        return None
+    shares, examples = kept.get("shares"), kept.get("examples", [])
+    is_same = all(kept.get(name) == value for name, value in json.loads(json.dumps(what)).items())
+    if not is_same or not isinstance(shares, list) or not all(isinstance(each, float | int) for each in shares):
+        return None
+    if not isinstance(examples, list):
+        return None
+    return tuple(float(each) for each in shares), tuple(map(str, examples))
 
 
 def _learned(run: Run, race: Adaptive) -> tuple[float, ...]:

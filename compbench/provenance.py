@@ -79,7 +79,7 @@ def _git(checkout: Path, *words: str) -> str | None:
     # no optional locks: looking at a checkout must not disturb someone who works in it
     command = ["git", "--no-optional-locks", "-C", str(checkout), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from compbench import plugins
+from compbench import disk, plugins
 from compbench.options import Option, did_you_mean, options, unknown, with_options
 from compbench.plugins import Entry
 from compbench.printable import printable
@@ -112,6 +112,7 @@ def _call(entry: Entry, value: Any, data: Path | None, is_offline: bool, prompts
             f"task {entry.name!r} of {entry.package} is a {type(value).__name__}; "
             "expected a function (data=None, is_offline=False) that returns a compbench.Task"
         )
+    data, prompts = None if data is None else disk.expanded(data), [disk.expanded(each) for each in prompts]
     parameters = inspect.signature(value).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     given: dict[str, Any] = {"data": data, "is_offline": is_offline, "prompts": prompts}

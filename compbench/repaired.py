@@ -18,7 +18,7 @@ _TAKEN = ("draws.parquet", "parts.jsonl", "errors", "scores")
 
 def take_over(asked: Asked, say: Callable[[str], None]) -> None:
     """Where there is no such run yet, make it of one that differs by nothing but images that could not be read."""
-    if asked.store.get(asked.key) is not None:
+    if asked.store.has(asked.key):
         return
     for before in asked.store.of_model(asked.key):
         is_alike = dataclasses.replace(before.key, task_revision=asked.key.task_revision) == asked.key

@@ -6,12 +6,10 @@ names of classes do not.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from compbench import disk
 from compbench.types import Example, Json, Task
 
 if TYPE_CHECKING:
@@ -29,22 +27,13 @@ def refresh_tags(run: Run, task: Task, described: Mapping[str, Json], say: Calla
     """
     from compbench import parts
 
-    path = run.path / "examples.parquet"
-    table = parts.read(path)
+    table = parts.read(run.path / "examples.parquet")
     new, n_changed = _retagged(table, {each.id: each for each in task.examples})
     stored: Mapping[str, Any] = run.info["task"]
     changed = {name: described[name] for name in _DESCRIBING if stored.get(name) != described[name]}
     if not n_changed and not changed:
         return  # most often: then nothing is locked or written
-    with run.guarded():
-        files = dict(run.info.get("files") or {})
-        if n_changed:
-            content = parts.encode(new)
-            with disk.writing(run.path):
-                disk.write(path, content)
-            files["examples.parquet"] = hashlib.sha256(content).hexdigest()
-        verified = {"files": files} if "files" in run.info else {}
-        run.mark(run.info["status"], task={**run.info["task"], **changed}, **verified)
+    run.write_examples(parts.encode(new), **changed)
     if n_changed:
         say(
             f"{run.key.task}/{run.key.model}: the tags of {n_changed} of {len(table)} examples have changed since they "

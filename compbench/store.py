@@ -15,14 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compbench import disk, provenance
+from compbench import disk, provenance, runfile
 from compbench.adaptive import Adaptive
 from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
-from compbench.lock import Guard, is_held, is_shared, locked
+from compbench.lock import WAIT_SECONDS, Guard, holder_elsewhere, is_held, is_shared, locked
 from compbench.printable import say as say_to_stderr
 from compbench.retagged import refresh_tags
 from compbench.rules import Rule
+from compbench.runfile import FORMAT, DamagedRun
 from compbench.shards import Shard
 from compbench.types import (
     Classes,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "Run", "RunKey", "Store", "subset", "subset_per_class"]
 
-FORMAT = 2  # of the files in a run's folder; a reader refuses a newer one
 _SUBSET_SEED = 0
 
 
@@ -83,7 +83,7 @@ class Run:
     """A run on disk: its key, what it holds, and how it is read.
 
     `limit` and `images_per_class` narrow what is read to the same seeded subset that these options of `run` measure;
-    what is stored stays.
+    what is stored stays. A change waits up to `wait` seconds for another process that is in the middle of one.
     """
 
     def __init__(
@@ -93,41 +93,23 @@ class Run:
         say: Callable[[str], None] = say_to_stderr,
         limit: int | None = None,
         images_per_class: int | None = None,
+        wait: float = WAIT_SECONDS,
     ) -> None:
         self.path, self.limit, self.images_per_class, self._say = path, limit, images_per_class, say
+        self._wait = wait
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
     @property
     def info(self) -> dict[str, Any]:
-        """run.json as it is now; RunError when it is damaged or of a newer format."""
-        path = self.path / "run.json"
-        try:
-            info = json.loads(path.read_text())
-            format_number = int(info["format"])
-            _ = info["key"], info["view"], info["task"], info["status"], info["n_task_examples"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{str(path)!r} cannot be read ({error}); move the folder away and run again to start afresh"
-            ) from error
-        if format_number > FORMAT:
-            raise RunError(
-                f"run {str(self.path)!r} was written by a newer compbench (format {format_number}, "
-                f"this one reads up to {FORMAT}): upgrade compbench"
-            )
-        return info
+        """run.json as it is now; RunError when it is damaged, of a newer format or of another folder."""
+        return runfile.read(self.path)
 
     @cached_property
     def key(self) -> RunKey:
         """What was measured."""
-        try:
-            return RunKey(**self.info["key"])
-        except TypeError as error:
-            raise RunError(
-                f"{str(self.path / 'run.json')!r} has a key that this compbench does not know ({error}); move the "
-                "folder away and run again to start afresh"
-            ) from error
+        return RunKey(**self.info["key"])
 
     @property
     def rule(self) -> Rule:
@@ -146,13 +128,20 @@ class Run:
         return "interrupted" if status == "running" and not is_held(self.path) else status
 
     @property
+    def state(self) -> str:
+        """The status, and where a process of another host has the run or left it, when that was last heard of."""
+        status = self.status
+        holder = holder_elsewhere(self.path) if status in ("running", "interrupted") else None
+        return status if holder is None else f"{status} on {holder.host}, last heard {holder.last_heard}"
+
+    @property
     def is_partial(self) -> bool:
         """Whether some of the task's examples are missing from what is read."""
         return len(self.done()) < int(self.info["n_task_examples"])
 
     def limited(self, limit: int | None, images_per_class: int | None = None) -> Run:
         """The same run, of which only the subset is read."""
-        narrowed = Run(self.path, say=self._say, limit=limit, images_per_class=images_per_class)
+        narrowed = Run(self.path, say=self._say, limit=limit, images_per_class=images_per_class, wait=self._wait)
         narrowed.__dict__["_contents"] = self._contents  # what was checked need not be checked again
         return narrowed
 
@@ -282,9 +271,14 @@ class Run:
         labels = None if stored["labels"] is None else tuple(stored["labels"])
         return Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
 
-    def locked(self, shard: Shard | None = None) -> AbstractContextManager[None]:
-        """Alone with the run, or with a shard of it; RunError names the process that is there already."""
-        return locked(self.path, self._say, shard)
+    def locked(
+        self, shard: Shard | None = None, asked: Mapping[str, Json] | None = None
+    ) -> AbstractContextManager[None]:
+        """Alone with the run, or with a shard of it; RunError names the process that is there already.
+
+        `asked` is how a shard is to be read: RunError where another shard at work was asked for something else.
+        """
+        return locked(self.path, self._say, shard, asked, self._wait)
 
     def guarded(self) -> AbstractContextManager[None]:
         """Alone with the files for the moment of a change, whichever processes measure; every change enters it."""
@@ -296,17 +290,37 @@ class Run:
             return self._contents.append(results, record)
 
     def parts(self) -> list[dict[str, Json]]:
-        """Who measured each part, oldest first: n_examples, n_errors, seconds, time, host, device, versions, git."""
-        return disk.read_lines(self.path / "parts.jsonl")
+        """Who measured each part that can be read, oldest first.
+
+        n_examples, n_errors, seconds, time, host, device, versions, git; n_evaluations of a model that gives scores
+        and evaluates a network, to learn for instance.
+        """
+        return self._contents.records()
+
+    def has_examples(self) -> bool:
+        """Whether the file of the task's examples is there and whole."""
+        try:
+            return len(self._contents.examples) > 0
+        except RunError:
+            return False
+
+    def write_examples(self, content: bytes | memoryview, **task: Json) -> None:
+        """Replace the file of the examples by another one of the same ids; `task` is what run.json says otherwise."""
+        with self.guarded(), disk.writing(self.path):
+            disk.write(self.path / "examples.parquet", content)
+            info = self.info
+            self._write({**info, "task": {**info["task"], **task}, "files": self._digests("examples.parquet")})
+        self.__dict__.pop("_contents", None)  # what it had read of the old one
 
     def write_draws(self, draws: DrawTable) -> None:
         """Store the bank; RunError when the run was measured with another."""
         with self.guarded():
-            self._contents.write_draws(draws)
+            if self._contents.write_draws(draws):
+                self._write({**self.info, "files": self._digests("draws.parquet")})
 
     def repair(self) -> None:
         """Set damaged parts aside, so that their examples are measured again."""
-        with self.guarded():  # what is half-written now was left by the dead: the living write under the guard
+        with self.guarded():  # any partial file was left by a crash: who lives writes under the guard
             self._contents.repair()
 
     def is_settled(self, view: Mapping[str, Json]) -> bool:
@@ -323,7 +337,8 @@ class Run:
                 self._contents.write_scores(self.rule)
             rule = self.rule
             is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
-            self.mark("done" if is_whole else "partial", limit=None if is_whole else limit)
+            files = self._digests(*(["scores/scores.parquet"] if self._contents.has_errors else []))
+            self.mark("done" if is_whole else "partial", limit=None if is_whole else limit, files=files, sharded=None)
 
     def discard(self, shard: Shard | None = None) -> None:
         """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
@@ -331,7 +346,8 @@ class Run:
         The last of several shards does it.
         """
         with self.guarded(), disk.writing(self.path):
-            if self.parts() or any(self.path.glob("*/*.parquet")) or is_shared(self.path, shard):
+            has_measured = (self.path / "parts.jsonl").exists() or any(self.path.glob("*/*.parquet*"))
+            if has_measured or is_shared(self.path, shard):
                 return
             shutil.rmtree(self.path)
             with suppress(OSError):  # not empty
@@ -346,10 +362,21 @@ class Run:
 
     def mark(self, status: str, **changes: Json) -> None:
         """Write the status, and other lines of run.json."""
-        with self.guarded(), disk.writing(self.path):
-            disk.write_json(
-                self.path / "run.json", {**self.info, **changes, "status": status, "updated": provenance.now()}
-            )
+        with self.guarded():
+            changed = {**self.info, **changes, "status": status, "updated": provenance.now()}
+            self._write({name: value for name, value in changed.items() if (name, value) != ("sharded", None)})
+
+    def _write(self, info: Mapping[str, Json]) -> None:
+        with disk.writing(self.path):
+            runfile.write(self.path, info)
+
+    def _digests(self, *written: str) -> dict[str, Json]:
+        """Of the files beside the parts: those `written` just now anew, and of a run that has none yet, all."""
+        from compbench import parts
+
+        known = dict(self.info.get("files") or {})
+        wanted = [*written, *(name for name in ("examples.parquet", "draws.parquet") if name not in known)]
+        return known | {name: parts.digest(self.path / name) for name in wanted if (self.path / name).is_file()}
 
     def _complete(self, n_draws: int | None, rule: Rule) -> tuple[int, list[str]]:
         """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
@@ -380,27 +407,42 @@ class Run:
 
     @cached_property
     def _guard(self) -> Guard:
-        return Guard(self.path)
+        return Guard(self.path, self._say, self._wait)
 
     @cached_property
     def _contents(self) -> Contents:
         from compbench.contents import Contents
 
-        return Contents(self.path, self._say, self.adaptive, self.classes)
+        return Contents(self.path, self._say, self.adaptive, self.classes, digest_of=self._digest_of)
+
+    def _digest_of(self, name: str) -> str | None:
+        return (self.info.get("files") or {}).get(name)
 
 
 class Store:
     """The folder of all runs: `root`, else COMPBENCH_RUNS, else ./runs."""
 
-    def __init__(self, root: Path | str | None = None, *, say: Callable[[str], None] = say_to_stderr) -> None:
-        self.root = Path(root or os.environ.get("COMPBENCH_RUNS") or "runs")
-        self._say = say
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        *,
+        say: Callable[[str], None] = say_to_stderr,
+        wait: float = WAIT_SECONDS,
+    ) -> None:
+        self.root = disk.expanded(root or os.environ.get("COMPBENCH_RUNS") or "runs")
+        self._say, self._wait = say, wait
+        self._told: set[str] = set()  # what is wrong with runs, each said once
+
+    def has(self, key: RunKey) -> bool:
+        """Whether anything of the run with this key is stored, be it damaged."""
+        return any(disk.is_file(self.root / key.folder / name) for name in (runfile.NAME, "parts.jsonl"))
 
     def get(self, key: RunKey) -> Run | None:
         """The run with this key, if there is one."""
-        run = Run(self.root / key.folder, say=self._say)
-        if not (run.path / "run.json").exists():
-            return None
+        run = self._run(self.root / key.folder)
+        with disk.writing(run.path):
+            if not _exists(run.path / runfile.NAME):
+                return None
         if run.key.to_json() != json.loads(json.dumps(key.to_json())):
             raise RunError(f"folder {str(run.path)!r} holds another run of the same digest; move it away and run again")
         return run
@@ -413,28 +455,31 @@ class Store:
         view: Mapping[str, Json] | None = None,
         model: Mapping[str, Json] | None = None,
     ) -> Run:
-        """The run with this key, made if there is none; `view` and `model` describe a new one."""
-        run, path = self.get(key), self.root / key.folder
-        if run is None or not _has_examples(path):
+        """The run with this key, made if there is none; `view` and `model` describe a new one.
+
+        A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
+        """
+        from compbench import parts
+
+        path = self.root / key.folder
+        run = self._whole(key)
+        if run is None or not run.has_examples():
             with disk.writing(path):
                 path.mkdir(parents=True, exist_ok=True)
-                with Guard(path)():
-                    run = self.get(key)  # another shard may have made it
-                    _create(path, key, task, view or {}, model or {}, is_new=run is None)
-        run = run or Run(path, say=self._say)
+            with Guard(path, self._say, self._wait)():
+                run = self._whole(key)  # another shard may have made it
+                if run is None:
+                    with disk.writing(path):
+                        self._create(path, key, task, view or {}, model or {})
+        run = run or self._run(path)
+        if not run.has_examples():
+            run.write_examples(parts.encode(parts.examples_table(task.examples)))
         refresh_tags(run, task, _told_of(task, key), self._say)
         return run
 
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
-        found: list[tuple[tuple[str, str, str], Run]] = []
-        for path in sorted(self.root.glob("*/*/*/run.json")):
-            run = Run(path.parent, say=self._say)
-            try:
-                found.append(((run.key.task, run.key.model, str(run.info["updated"])), run))
-            except RunError as error:
-                self._say(str(error))
-        return [run for _, run in sorted(found, key=lambda each: each[0])]
+        return self._scanned()[0]
 
     def has_runs(self, task: str, model: str) -> bool:
         """Whether anything is stored of a task and a model."""
@@ -443,14 +488,23 @@ class Store:
 
     def of_model(self, key: RunKey) -> list[Run]:
         """The runs of the key's task and model, whatever else differs."""
-        runs = (Run(path.parent, say=self._say) for path in (self.root / key.folder).parent.glob("*/run.json"))
-        return [run for run in runs if (run.key.task, run.key.model) == (key.task, key.model)]
+        found: list[Run] = []
+        for path in sorted((self.root / key.folder).parent.glob("*/run.json")):
+            run = self._run(path.parent)
+            try:
+                is_its = (run.key.task, run.key.model) == (key.task, key.model)
+            except RunError as error:
+                self._say_once(str(error))
+                continue
+            found += [run] * is_its
+        return found
 
     def find(self, reference: str | Path) -> Run:
         """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for."""
-        if (Path(reference) / "run.json").is_file():
-            return Run(Path(reference), say=self._say)
-        runs, name = self.runs(), str(reference)
+        folder = disk.expanded(reference)
+        if any(disk.is_file(folder / name) for name in (runfile.NAME, "parts.jsonl")):
+            return self._run(folder)
+        (runs, unreadable), name = self._scanned(), str(reference)
         if latest := [run for run in runs if name in _names(run.key)]:
             return max(latest, key=lambda run: str(run.info["updated"]))
         matching = [run for run in runs if run.key.digest.startswith(name)] if name else []
@@ -459,7 +513,100 @@ class Store:
         if matching:
             choices = ", ".join(f"{run.key.digest} ({run.key.task}/{run.key.model})" for run in matching)
             raise UsageError(f"{len(matching)} runs begin with {name!r}: {choices}; give more letters")
+        for path, error in unreadable.items():
+            if name and _is_called(path, name):
+                raise error
         raise _no_such_run(name, runs, self.root)
+
+    def _run(self, path: Path) -> Run:
+        return Run(path, say=self._say, wait=self._wait)
+
+    def _whole(self, key: RunKey) -> Run | None:
+        """The run with this key where its run.json can be believed."""
+        try:
+            return self.get(key)
+        except DamagedRun as error:
+            self._say_once(f"{error}. This command does so")
+            return None
+
+    def _scanned(self) -> tuple[list[Run], dict[Path, RunError]]:
+        """The runs in their order, and what is wrong with the others."""
+        found: list[tuple[tuple[str, str, str], Run]] = []
+        unreadable: dict[Path, RunError] = {}
+        for path in self._folders():
+            run = self._run(path)
+            try:
+                found.append(((run.key.task, run.key.model, str(run.info["updated"])), run))
+            except RunError as error:
+                unreadable[path] = error
+                self._say_once(str(error))
+        return [run for _, run in sorted(found, key=lambda each: each[0])], unreadable
+
+    def _folders(self) -> list[Path]:
+        """The folders of runs, also of those that have lost their run.json."""
+        try:
+            is_file = _exists(self.root) and not self.root.is_dir()
+        except OSError as error:
+            raise UsageError(
+                f"{str(self.root)!r} cannot be the folder of runs ({error.strerror or error}): choose another with "
+                "--runs DIR"
+            ) from error
+        if is_file:
+            raise UsageError(
+                f"{str(self.root)!r} is a file; expected the folder of runs: choose another with --runs DIR"
+            )
+        return sorted(
+            {path.parent for name in (runfile.NAME, "parts.jsonl") for path in self.root.glob(f"*/*/*/{name}")}
+        )
+
+    def _create(
+        self,
+        path: Path,
+        key: RunKey,
+        task: Task,
+        view: Mapping[str, Json],
+        model: Mapping[str, Json],
+    ) -> None:
+        from compbench import parts
+
+        disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
+        files = {"examples.parquet": parts.digest(path / "examples.parquet")}
+        first: dict[str, Json] = {**_first_info(key, task, view, model), **self._known(path), "files": files}
+        with suppress(FileNotFoundError):
+            (path / runfile.NAME).rename(path / f"_{runfile.NAME}.damaged")
+        runfile.write(path, first)  # last: its presence makes the folder a run
+
+    def _known(self, path: Path) -> dict[str, Json]:
+        """What the parts tell of a run whose run.json is lost: since when, and by which version."""
+        from compbench.contents import Contents
+
+        records = Contents(path, self._say).records()
+        times = [str(each["time"]) for each in records if "time" in each]
+        versions = [str(each["compbench"]) for each in records if "compbench" in each]
+        known: dict[str, Json] = {"status": "interrupted"} if records else {}
+        return known | ({"created": min(times)} if times else {}) | ({"compbench": versions[0]} if versions else {})
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._say(message)
+
+
+def _exists(path: Path) -> bool:
+    """`path.exists()`, which for names that are too long raises what the disk says."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _is_called(folder: Path, name: str) -> bool:
+    """Whether a run that cannot be read lies where one of this name, or of a digest with these first letters, would."""
+    task, model, digest = folder.parts[-3:]
+    cuts = (n for n, letter in enumerate(name) if letter == "/")
+    is_its_name = any((slug(name[:n]), slug(name[n + 1 :])) == (task, model) for n in cuts)
+    return is_its_name or digest.startswith(name)
 
 
 def _names(key: RunKey) -> set[str]:
@@ -475,26 +622,6 @@ def _no_such_run(name: str, runs: Sequence[Run], root: Path) -> UsageError:
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"expected one of {', '.join(known)}"
     return UsageError(f"no run {name!r} in {str(root)!r}; {hint}")
-
-
-def _has_examples(path: Path) -> bool:
-    from compbench import parts
-
-    try:
-        parts.read(path / "examples.parquet")
-    except (FileNotFoundError, parts.DamagedPart):
-        return False
-    return True
-
-
-def _create(
-    path: Path, key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json], *, is_new: bool
-) -> None:
-    from compbench import parts
-
-    disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
-    if is_new:  # last: its presence makes the folder a run
-        disk.write_json(path / "run.json", _first_info(key, task, view, model))
 
 
 def _described(classes: Classes) -> dict[str, Json]:

@@ -111,7 +111,7 @@ class TestFeatures:
         assert told.tflops > 0
         assert told.seconds > 0
         text = listing.plans([told], "table")
-        assert "15 evaluations, each of half a network, read features of pictures; 18 inputs are trained on" in text
+        assert "at most 15 evaluations of half a network read features of pictures; 18 inputs are trained on" in text
 
     def test_a_dry_run_reads_no_training_picture_and_makes_no_folder(
         self, tiny_pipeline_folder: Path, tmp_path: Path, cache: Path

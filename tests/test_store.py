@@ -323,7 +323,9 @@ def test_a_digest_that_stands_for_two_keys_is_refused(tmp_path: Path) -> None:
     run = _score_run(tmp_path)
     other = dataclasses.replace(run.key, weights="sha256:other")
     shutil.copytree(run.path, tmp_path / other.folder)
-    with pytest.raises(RunError, match="another run of the same digest"):
+    with pytest.raises(
+        RunError, match=f"has the key of run {run.key.digest}, and its folder is that of run {other.digest}"
+    ):
         Store(tmp_path).open(other, fakes.task(6))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from compbench import disk
 from compbench.cells import read_table
 from compbench.types import DataError, Floats, UsageError
 
@@ -74,7 +75,7 @@ def read_tags(path: Path | str) -> pd.DataFrame:
     by ";", or none. DataError where the ids are missing or not unique.
     """
     path = Path(path)
-    frame = read_table(path)
+    frame = read_table(disk.expanded(path))
     name = next((each for each in ("id", "example_id") if each in frame), None)
     if name is None or len(frame.columns) < 2:
         raise DataError(

@@ -6,26 +6,34 @@ time works in it; a second one waits and then finds the work done.
 
 from __future__ import annotations
 
+import atexit
+import errno
 import hashlib
 import json
+import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from compbench import disk, hub
+from compbench.exclusion import Exclusion
 from compbench.types import DataError, Json, RunError
 
 __all__ = ["Arrays", "digest_of", "folder", "locked", "place"]
 
 _SECONDS_BETWEEN_PARTS = 15.0
+_POLL_SECONDS = 0.2
+_NOWHERE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _MAX_WAITING_BYTES = 256 << 20
 
 
@@ -38,26 +46,45 @@ def folder(kind: str, about: Mapping[str, Json]) -> Path:
     """The folder for what `about` decides, made if there is none."""
     path = place(kind, about)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not (path / "about.json").is_file():
-            disk.write_json(path / "about.json", about)
+        return _made(path, about)
     except OSError as error:
-        raise RunError(
-            f"cannot write to {str(path)!r} ({error.strerror or error}); expected a folder for what is made once: "
-            "set XDG_CACHE_HOME to a writable place with room"
-        ) from error
+        if error.errno not in _NOWHERE:
+            raise RunError(
+                f"cannot write to {str(path)!r} ({error.strerror or error}); expected a folder for what is made once: "
+                "set XDG_CACHE_HOME to a writable place with room"
+            ) from error
+    return _made(_passing() / kind / path.name, about)
+
+
+def _made(path: Path, about: Mapping[str, Json]) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "about.json").is_file():
+        disk.write_json(path / "about.json", about)
+    return path
+
+
+@cache
+def _passing() -> Path:
+    """A folder for this process alone, where the user has no cache folder that can be written."""
+    path = Path(tempfile.mkdtemp(prefix="compbench-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    print(
+        "there is no cache folder that can be written, so what is made once is made again by the next process; set "
+        "XDG_CACHE_HOME to a place with room",
+        file=sys.stderr,
+    )
     return path
 
 
 @contextmanager
 def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
     """Work in `path` alone; `say` hears when another process has to be waited for."""
-    lock = filelock.FileLock(path / "lock", thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        say(f"another process works in {str(path)!r}; waiting for it")
-        lock.acquire()
+    lock = Exclusion(path / "lock")
+    with disk.writing(path):
+        if not lock.acquire():
+            say(f"{lock.holder() or 'another process'} works in {str(path)!r}; waiting for it")
+            while not lock.acquire():
+                time.sleep(_POLL_SECONDS)
     try:
         yield
     finally:

@@ -36,7 +36,7 @@ class Generator:
 
     def __init__(self, parts: Components, settings: Mapping[str, Any], folder: Path, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
-        self._settings, self._folder, self._runtime = settings, folder, runtime
+        self._settings, self.folder, self._runtime = settings, folder, runtime
         self._parts = parts
         self._pipeline: Any = None
         self._embedded: dict[str, torch.Tensor] = {}
@@ -44,7 +44,7 @@ class Generator:
 
     def make(self, wanted: Sequence[Wanted]) -> list[Path]:
         """The files of the pictures, all of them there; those that were not are made."""
-        files = [each.file(self._folder) for each in wanted]
+        files = [each.file(self.folder) for each in wanted]
         lacking = [each for each, file in zip(wanted, files, strict=True) if not file.is_file()]
         n_each = int(self._settings["steps"]) * (2 if self._is_guided else 1)
         if lacking:
@@ -143,7 +143,7 @@ class Generator:
             about.add_text(name, str(value))
         out = io.BytesIO()
         picture.save(out, "PNG", pnginfo=about)
-        file = wanted.file(self._folder)
-        with disk.writing(self._folder):
+        file = wanted.file(self.folder)
+        with disk.writing(self.folder):
             file.parent.mkdir(parents=True, exist_ok=True)
             disk.write(file, out.getbuffer())

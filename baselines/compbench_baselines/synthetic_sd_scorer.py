@@ -36,9 +36,9 @@ class SyntheticScorer:
 
     def __init__(self, spec: SyntheticSD, parts: Components, weights: str, runtime: Runtime) -> None:
         self._spec, self._runtime, self._weights = spec, runtime, weights
+        self._pictures_as = spec.pictures_as(weights)
         self.device = pick_device(runtime.device)
-        self._generated_at = kept.place("synthetic", spec.pictures_as(weights))
-        self._generator = Generator(parts, spec.generated(), self._generated_at, runtime)
+        self._generator = Generator(parts, spec.generated(), kept.place("synthetic", self._pictures_as), runtime)
         self._transform: Transform = (cropped if spec.augment == "true" else to_pixels)(spec.size_px or 0)
         self._network: nn.Module | None = None
         self._classes: Classes | None = None
@@ -50,8 +50,8 @@ class SyntheticScorer:
         captions = task.examples[0].captions
         wanted, labels, is_held_out = wanted_pictures(captions, classes, spec.n_per_class or 0)
         path = kept.folder("trained", spec.trained_as(self._weights, captions, classes))
-        _ = kept.folder("synthetic", spec.pictures_as(self._weights))
-        with kept.locked(path, self._runtime.say), kept.locked(self._generated_at, self._runtime.say):
+        self._generator.folder = kept.folder("synthetic", self._pictures_as)
+        with kept.locked(path, self._runtime.say), kept.locked(self._generator.folder, self._runtime.say):
             files = self._generator.make(wanted)
             job = Job(
                 _NAME,

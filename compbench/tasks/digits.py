@@ -152,7 +152,13 @@ def _origin() -> list[str]:
     """All that the pixels come from: this code and the libraries that hold and draw them."""
     import sklearn
 
-    return [Path(__file__).read_text(), sklearn.__version__, PIL.__version__, np.__version__, platform.machine()]
+    return [
+        Path(__file__).read_text(encoding="utf-8"),
+        sklearn.__version__,
+        PIL.__version__,
+        np.__version__,
+        platform.machine(),
+    ]
 
 
 _BIBTEX = """@misc{alpaydin1998optical,

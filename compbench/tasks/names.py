@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from compbench import disk
 from compbench.types import DataError
 
 __all__ = ["ClassNames", "nfc", "plain", "same_name"]
@@ -43,7 +44,7 @@ class ClassNames:
 
 def nfc(name: str) -> str:
     """A name in composed Unicode: macOS writes é as two characters, most others as one."""
-    return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", disk.text_of(name))
 
 
 def same_name(one: str, other: str) -> bool:

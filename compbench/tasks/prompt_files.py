@@ -87,13 +87,13 @@ def read_prompts(files: Sequence[Path], known: Sequence[Sequence[str]] | None = 
 
 def wnids() -> tuple[str, ...]:
     """The 1,000 WordNet ids of ImageNet in the order of its labels."""
-    return tuple((_FOLDER / "imagenet-wnids.txt").read_text().split())
+    return tuple((_FOLDER / "imagenet-wnids.txt").read_text(encoding="utf-8").split())
 
 
 def labels(task: str) -> tuple[tuple[int, ...], ...]:
     """The ImageNet labels that each class of `imagenet-a` or `objectnet` stands for."""
     found: dict[int, list[int]] = {}
-    with (_FOLDER / "imagenet-labels.csv").open(newline="") as file:
+    with (_FOLDER / "imagenet-labels.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["task"] == task:
                 found.setdefault(int(row["classidx"]), []).append(int(row["label"]))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compbench import disk
 from compbench.tasks.texts import is_lfs_pointer
 from compbench.types import DataError
 
@@ -105,7 +106,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"folder {str(folder)!r} cannot be read ({error.strerror}); copy it again") from error
     for each in found:
         try:
-            each.name.encode()
+            disk.text_of(each.name).encode()
         except UnicodeEncodeError as error:
             raise DataError(
                 f"folder {str(folder)!r} has a name that is not UTF-8, {os.fsencode(each.name)!r}; rename it"

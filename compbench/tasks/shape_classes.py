@@ -75,5 +75,5 @@ def _draw(shape: scenes.Shape, *seed: int) -> PIL.Image.Image:
 
 def _origin() -> list[str]:
     """All that the pixels come from: this code and the libraries that draw."""
-    code = [Path(__file__).read_text(), Path(scenes.__file__).read_text()]
+    code = [Path(__file__).read_text(encoding="utf-8"), Path(scenes.__file__).read_text(encoding="utf-8")]
     return [*code, PIL.__version__, np.__version__, platform.machine()]

@@ -112,7 +112,7 @@ def swapped(scene: Scene, tag: str) -> Scene:
 
 def _origin() -> list[str]:
     """All that the pixels come from: this code and the libraries that draw."""
-    code = [Path(__file__).read_text(), Path(scenes.__file__).read_text()]
+    code = [Path(__file__).read_text(encoding="utf-8"), Path(scenes.__file__).read_text(encoding="utf-8")]
     return [*code, PIL.__version__, np.__version__, platform.machine()]
 
 

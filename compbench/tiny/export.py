@@ -59,7 +59,7 @@ def save_clip(folder: Path, clip: nn.Module, tokenizer: CLIPTokenizer) -> None:
     save_file(weights, folder / "open_clip_model.safetensors")
     preprocess = {"mean": CLIP_MEAN, "std": CLIP_STD, "interpolation": "bicubic", "resize_mode": "shortest"}
     config = {"model_cfg": clip_config(tokenizer), "preprocess_cfg": preprocess}
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
 
 

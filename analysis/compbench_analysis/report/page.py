@@ -60,10 +60,10 @@ class Look:
 
 def write(runs: Run | Iterable[Run], output: Path | str, look: Look = Look()) -> Path:
     """Write the page of `runs` to `output`, whole or not at all; UsageError where there is nothing to show."""
-    path = Path(output)
+    path = disk.expanded(output)
     content = render(runs, look).encode("utf-8", errors="replace")
     with disk.writing(path.parent):
-        disk.write(path, content)
+        disk.output(path, content)
     return path
 
 
