@@ -67,6 +67,7 @@ def fit_logistic(
     for n_rounds in range(first + 1, _MAX_ROUNDS + 1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a round is seldom enough
+            warnings.filterwarnings("ignore", "The number of unique classes")  # labels are classes, however few
             with one_thread():
                 model.fit(standardised, labels)
         is_finished = int(model.n_iter_[0]) < _ITERATIONS_A_ROUND or n_rounds == _MAX_ROUNDS
