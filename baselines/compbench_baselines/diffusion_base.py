@@ -23,8 +23,8 @@ _BASES: Mapping[str, StableDiffusion] = {
     for spec in (models.SD2, models.SD2_1_BASE, models.SD2_1, models.SD1_5, models.SD1_4, models.TINY_SD)
 }
 # the U-Net and the autoencoder of Stable Diffusion 1 and 2
-_SD = {"in_channels": 4, "block_out_channels": [320, 640, 1280, 1280]}
-_SD_VAE = {"block_out_channels": [128, 256, 512, 512]}
+_SD: Mapping[str, Any] = {"in_channels": 4, "sample_size": 64, "block_out_channels": [320, 640, 1280, 1280]}
+_SD_VAE: Mapping[str, Any] = {"block_out_channels": [128, 256, 512, 512]}
 
 
 def base_model(base: str, model: str) -> StableDiffusion:
@@ -96,17 +96,21 @@ def sizes_of(base: StableDiffusion, source: Source | None, px: int | None = None
     """
     unet, vae = _config(source, "unet"), _config(source, "vae")
     if unet is None or vae is None:
-        unet, vae = (_SD, _SD_VAE) if base.name in _BASES else (None, None)
-        if unet is None or vae is None:
+        if base.name not in _BASES:
             return None
-        unet = {**unet, "sample_size": 96 if base.name == models.SD2_1.name else 64}
+        unet, vae = _published(base), _SD_VAE
     factor, channels = 2 ** (len(vae["block_out_channels"]) - 1), unet["block_out_channels"]
     side = int(unet["sample_size"]) if px is None else px // factor
     middle = side // 2 ** (len(channels) - 1)
     return Sizes(side * factor, int(unet["in_channels"]) * side**2, int(channels[-1]), middle)
 
 
-def _config(source: Source | None, part: str) -> dict[str, Any] | None:
+def _published(base: StableDiffusion) -> Mapping[str, Any]:
+    """The U-Net of a model that has a name here: all have one shape, and 2.1 larger pictures."""
+    return {**_SD, "sample_size": 96} if base.name == models.SD2_1.name else _SD
+
+
+def _config(source: Source | None, part: str) -> Mapping[str, Any] | None:
     """Of a part of the pipeline; None where it is not here."""
     if source is None:
         return None

@@ -1,7 +1,9 @@
-"""The baseline *SD Features* of the paper's Table 1: a classifier of what the U-Net makes of a picture. Torch-free.
+"""A baseline after *SD Features* of Li et al.'s Table 1: a classifier of what the U-Net makes of a picture. Torch-free.
 
 The middle block of Stable Diffusion's U-Net is read at one timestep, under an empty caption, for each picture of the
 training split, and a classifier learns the classes from that. It has seen labelled pictures: it is not zero-shot.
+Of the paper's it is known that intermediate features of the U-Net go into a "ResNet-based" classifier that learns from
+the whole training split; the block, the timestep, the small ResNet and its training are our own choices.
 """
 
 from __future__ import annotations

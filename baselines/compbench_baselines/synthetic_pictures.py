@@ -104,7 +104,7 @@ class Generator:
         return made.images[: len(wanted)]
 
     def _shape(self) -> tuple[int, int, int]:
-        config = self._parts.unet.config
+        config: Any = self._parts.unet.config
         return config.in_channels, config.sample_size, config.sample_size
 
     def _embedding(self, caption: str) -> torch.Tensor:
