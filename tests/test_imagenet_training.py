@@ -123,7 +123,7 @@ def test_sd_features_of_objectnet_are_reproduced_end_to_end(
         "--runs",
         str(tmp_path / "runs"),
     ]
-    options = ["-o", f"base={tiny_pipeline_folder}", "-o", "head=logistic", "--limit", "4", "--offline"]
+    options = ["-o", f"base={tiny_pipeline_folder}", "-o", "head=logistic", "--limit", "4"]
     assert main([*arguments, *options, "--dry-run"]) == 0
     priced = capsys.readouterr().out
     assert "at most 129 evaluations of half a network" in priced  # 125 to learn from and 4 that are scored

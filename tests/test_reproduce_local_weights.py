@@ -79,7 +79,7 @@ def test_table_1_runs_on_local_weights_alone(
         "synthetic-sd.architecture=small-resnet", "synthetic-sd.epochs=1", "synthetic-sd.dtype=float32",
     ]  # fmt: skip
     given = [part for option in options for part in ("-o", option)]
-    where = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), "--offline", "--limit", "2"]
+    where = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), "--limit", "2"]
     code = main(["reproduce", "table1", "-t", "cifar10", *given, *where, "--format", "json"])
     said = capsys.readouterr()
     assert code == 0, said.err
