@@ -17,7 +17,7 @@ _TAKEN = ("draws.parquet", "parts.jsonl", "errors", "scores")
 
 
 def take_over(asked: Asked, say: Callable[[str], None]) -> None:
-    """Where there is no such run yet, make it of one that differs by nothing but images that could not be read."""
+    """Where there is no such run yet, copy one that differs only by images that could not be read."""
     if asked.store.has(asked.key):
         return
     for before in asked.store.of_model(asked.key):
