@@ -197,7 +197,7 @@ def _keyed(
     key = dataclasses.replace(unpinned, weights=weights)
     if source is not None and isinstance(spec, DependsOnFiles):
         with blamed(spec, "when asked what it measures"):
-            spec = _with_files(spec, source, request, is_stored=store.get(key) is not None)
+            spec = _with_files(spec, source, request, is_stored=store.known(key) is not None)
             identity = spec.identity()
         identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
         key = dataclasses.replace(key, measurement=identity)
@@ -209,7 +209,7 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
     spec = asked.spec
     if request.device is None or not isinstance(spec, HalfPrecision) or not isinstance(given, HalfPrecision):
         return asked
-    stored = asked.store.get(asked.key)
+    stored = asked.store.known(asked.key)
     if stored is not None and asked.is_complete(stored):
         return asked
     placed = cast(ModelSpec, emulation.settled(asked.label, spec, given, request.device, say))

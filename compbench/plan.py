@@ -14,6 +14,7 @@ from compbench.model_files import FileList
 from compbench.plugins import blamed
 from compbench.reporter import QuietReporter, Reporter
 from compbench.rules import Rule, n_known
+from compbench.runfile import DamagedRun
 from compbench.shards import shard_here
 from compbench.store import Run
 from compbench.types import (
@@ -131,7 +132,11 @@ def unread(request: Request, task: str, builder: Builder) -> Plan:
 
 def planned(asked: Asked, builder: Builder) -> Plan:
     """The plan of what is settled; a scorer that the builder has at hand is probed."""
-    stored = asked.store.get(asked.key)
+    try:
+        stored = asked.store.get(asked.key)
+    except DamagedRun as error:  # a run writes it anew; until then nobody knows which parts are its own
+        builder.reporter.say(f"{error}; until then the price is that of the whole run")
+        stored = None
     missing = asked.missing(stored)
     fetch_bytes = _fetch_bytes(asked.spec, asked.source, builder.is_offline) if missing else 0
     price = scorer = None

@@ -448,6 +448,13 @@ class Store:
             raise RunError(f"folder {str(run.path)!r} holds another run of the same digest; move it away and run again")
         return run
 
+    def known(self, key: RunKey) -> Run | None:
+        """The run with this key where its run.json can be believed; None where `open` would write it anew."""
+        try:
+            return self.get(key)
+        except DamagedRun:
+            return None
+
     def open(
         self,
         key: RunKey,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from compbench.cli import main
 from compbench.store import Store
@@ -69,3 +71,22 @@ def test_loading_is_said_once_for_all_tasks_of_a_model(
     assert "loading " not in capsys.readouterr().err  # nothing is to be measured
     assert main([*command, *more, "--quiet", "--runs", str(tmp_path / "other")]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_network_in_several_files_loads_without_a_bar(
+    tiny_pipeline_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "my-model")
+    whole = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(whole)
+    whole.unlink()
+    names = sorted(tensors)
+    weight_map: dict[str, str] = {}
+    for part, its in enumerate((names[::2], names[1::2]), start=1):
+        name = f"diffusion_pytorch_model-0000{part}-of-00002.safetensors"
+        save_file({each: tensors[each] for each in its}, folder / "unet" / name)
+        weight_map |= dict.fromkeys(its, name)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "unet" / f"{whole.name}.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert run(tmp_path / "runs", "-m", f"sd:{folder}", "-o", "draws=1") == 0
+    assert "%|" not in capfd.readouterr().err

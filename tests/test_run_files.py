@@ -219,3 +219,26 @@ def test_a_digest_finds_a_good_run_beside_a_bad_one(run: Run, tmp_path: Path) ->
 
 def _lines(run: Run) -> list[str]:
     return (run.path / "parts.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("model", ["tiny-clip", "tiny-sd"])
+def test_the_command_that_made_a_run_repairs_it_for_a_model_with_weights_too(
+    model: str, tmp_path: Path, capsys: Captured
+) -> None:
+    asked = ["run", "shapes", "-m", model, "--limit", "2", "--runs", str(tmp_path), "--device", "cpu"]
+    asked += ["-o", "draws=2"] if model == "tiny-sd" else []
+    assert main(asked) == 0
+    table = capsys.readouterr().out
+    (path,) = tmp_path.glob("*/*/*/run.json")
+    whole = runfile.read(path.parent)
+    path.write_text(path.read_text(encoding="utf-8").replace('"status"', '"statuz"'), encoding="utf-8")
+    n_parts = len((path.parent / "parts.jsonl").read_text(encoding="utf-8").splitlines())
+
+    assert main([*asked, "--dry-run"]) == 0
+    assert "is damaged (its checksum does not fit its content)" in capsys.readouterr().err
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    assert "is damaged" in said.err
+    assert said.out == table
+    assert runfile.read(path.parent)["key"] == whole["key"]
+    assert len((path.parent / "parts.jsonl").read_text(encoding="utf-8").splitlines()) == n_parts

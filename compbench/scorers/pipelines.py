@@ -388,14 +388,14 @@ def quiet() -> Generator[None]:
     """No progress bars and no advice from diffusers and transformers; errors still come."""
     loggers = [diffusers.utils.logging, transformers.utils.logging]
     levels = [logger.get_verbosity() for logger in loggers]
-    had_bars = transformers.utils.logging.is_progress_bar_enabled()
+    with_bars = [logger for logger in loggers if logger.is_progress_bar_enabled()]
     for logger in loggers:
         logger.set_verbosity(logging.CRITICAL)
-    transformers.utils.logging.disable_progress_bar()
+        logger.disable_progress_bar()
     try:
         yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.set_verbosity(level)
-        if had_bars:
-            transformers.utils.logging.enable_progress_bar()
+        for logger in with_bars:
+            logger.enable_progress_bar()
