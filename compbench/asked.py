@@ -17,6 +17,7 @@ from compbench.lock import WAIT_SECONDS
 from compbench.pilots import Pilot
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
+from compbench.runfile import DamagedRun
 from compbench.shards import Shard
 from compbench.store import Run, RunKey, Store, subset, subset_per_class
 from compbench.types import (
@@ -122,6 +123,14 @@ class Asked:
         """Whether it is also derived and said: nothing is left to do."""
         return self.is_complete(stored) and stored.is_settled(self.view)
 
+    def stored(self) -> Run | None:
+        """The run as far as it is stored and can be read; what is damaged is said, and written anew, by `open`."""
+        try:
+            run = self.store.get(self.key)
+        except DamagedRun:
+            return None
+        return run if run is not None and run.has_examples() else None
+
     def open(self) -> Run:
         """The run on disk, made if there is none."""
         return self.store.open(self.key, self.task, view=self.view, model=self.described)
@@ -183,7 +192,7 @@ def _keyed(
     key = dataclasses.replace(unpinned, weights=weights)
     if source is not None and isinstance(spec, DependsOnFiles):
         with blamed(spec, "when asked what it measures"):
-            spec = _with_files(spec, source, request, is_stored=store.get(key) is not None)
+            spec = _with_files(spec, source, request, is_stored=store.has(key))
             identity = spec.identity()
         identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
         key = dataclasses.replace(key, measurement=identity)
@@ -195,7 +204,7 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
     spec = asked.spec
     if request.device is None or not isinstance(spec, HalfPrecision) or not isinstance(given, HalfPrecision):
         return asked
-    stored = asked.store.get(asked.key)
+    stored = asked.stored()
     if stored is not None and asked.is_complete(stored):
         return asked
     placed = cast(ModelSpec, emulation.settled(asked.label, spec, given, request.device, say))
