@@ -16,6 +16,7 @@ import pytest
 import compbench
 from compbench import Example, ModelSpec, ScoreMatrix, Task
 from compbench.cli import main
+from compbench.store import Store
 from compbench.types import Json, RunError
 
 Captured = pytest.CaptureFixture[str]
@@ -80,3 +81,28 @@ def test_a_table_is_printed_in_an_ascii_locale(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert b"\\u65e5\\u672c" in done.stdout
+
+
+def test_a_model_that_learns_without_the_test_s_pictures_learns_again_when_one_is_repaired(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for number in range(5):
+                pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
+                PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+    repaired = tmp_path / "data" / "test" / "cat" / "0.png"
+    repaired.write_bytes(b"")
+    command = ["run", "imagefolder", "--data", str(tmp_path / "data"), "-m", "logistic-regression", "--runs"]
+    assert main([*command, str(tmp_path / "runs")]) == 1
+    repaired.write_bytes((tmp_path / "data" / "train" / "cat" / "2.png").read_bytes())  # it learns from this no more
+    assert main([*command, str(tmp_path / "runs")]) == 0
+    assert "1 of 10 training pictures are test pictures too" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "fresh")]) == 0
+    (fresh,) = Store(tmp_path / "fresh").runs()
+    found = Store(tmp_path / "runs").get(fresh.key)
+    assert found is not None
+    np.testing.assert_array_equal(found.table().scores, fresh.table().scores)
