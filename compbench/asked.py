@@ -27,10 +27,12 @@ from compbench.types import (
     Example,
     HalfPrecision,
     Json,
+    Learns,
     ModelSpec,
     Source,
     Task,
     UsageError,
+    unread,
 )
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
@@ -77,6 +79,7 @@ class Asked:
     described: Mapping[str, Json]  # the model, as run.json holds it
     shard: Shard | None = None  # None: all of it is this process's
     skip_unreadable: bool = False  # whether the examples of images that cannot be read are left out
+    is_read: bool = True  # False: only its price is asked for, and the key does not say which training split it is
 
     @property
     def view(self) -> dict[str, Json]:
@@ -140,8 +143,11 @@ class Asked:
         return set() if stored is None else stored.done(rule.n_draws, unconditional=rule.unconditional)
 
 
-def settle(request: Request, say: Callable[[str], None]) -> Asked:
-    """Everything that can be wrong with a request is told here, before torch is imported."""
+def settle(request: Request, say: Callable[[str], None], *, is_price: bool = False) -> Asked:
+    """Everything that can be wrong with a request is told here, before torch is imported.
+
+    `is_price`: a training split is not read where no run of the task and the model is stored that could be of it.
+    """
     for name in ("limit", "images_per_class"):
         if getattr(request, name) is not None:
             _check_count(name, getattr(request, name))
@@ -151,11 +157,19 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         task = _labelled(task, label, space)
     given = spec
     with blamed(spec, "when asked what it measures"):
+        has_all = isinstance(spec, Learns) and getattr(spec, spec.fewer_by) is None  # of what it can learn from
         spec = spec.for_task(task.name)
+        store = Store(request.runs, say=say, wait=_wait(request.wait))
+        is_read = not is_price or not hasattr(spec, "training") or store.has_runs(task.name, label)
+        task = task if is_read else unread(task)
         spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
-    store = Store(request.runs, say=say, wait=_wait(request.wait))
     spec, source, key = _keyed(task, label, spec, store, request, say)
     limit, images_per_class, ids = _selected(task, request, say)
+    if len(ids) < len(task.examples) and isinstance(spec, Learns) and has_all:
+        say(
+            f"{label}: --limit and --images-per-class narrow what is scored, not what it learns from; "
+            f"-o {label}.{spec.fewer_by}=N lets it learn from N pictures per class"
+        )
     described = _described(label, spec, spec.source())
     pilot: Pilot | None = getattr(spec, "taught", None)
     if pilot is not None:
@@ -174,6 +188,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Asked:
         described,
         request.shard,
         request.skip_unreadable,
+        is_read,
     )
     return _computable(asked, given, request, say)
 

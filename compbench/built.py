@@ -28,12 +28,13 @@ class Builder:
     def __init__(self, device: str, batch_size: int | None, is_offline: bool, reporter: Reporter) -> None:
         check_where(device, batch_size)
         self.reporter, self.is_offline, self._device = reporter, is_offline, device
+        self.n_evaluations = 0  # of networks so far, whoever asked for them
         self._runtime = Runtime(
             device_here(device),
             batch_size,
             is_offline,
             reporter.say,
-            lambda evaluations: reporter.advance(evaluations=evaluations),
+            self._advance,
             self._keep,
         )
         self._last: tuple[ModelSpec, Source | None, Scorer] | None = None
@@ -64,6 +65,10 @@ class Builder:
         torch: Any = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+    def _advance(self, evaluations: int) -> None:
+        self.n_evaluations += evaluations
+        self.reporter.advance(evaluations=evaluations)
 
     def _say_what_is_loaded(self, asked: Asked) -> None:
         """Once for all tasks of a model: it takes a minute and more where the weights are large."""

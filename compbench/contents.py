@@ -543,7 +543,7 @@ def _checked_record(words: dict[str, Any] | None) -> dict[str, Json] | None:
     """The words of who measured a part, where what is counted of them are numbers."""
     if words is None:
         return None
-    counts = [words.get("n_examples", 0), words.get("n_errors", 0)]
+    counts = [words.get(name, 0) for name in ("n_examples", "n_errors", "n_evaluations")]
     seconds = words.get("seconds", 0)
     is_right = all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in counts)
     is_right &= isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < math.inf

@@ -38,6 +38,7 @@ from compbench.types import (
     MeasuresErrors,
     ModelSpec,
     Overlooks,
+    PricesLearning,
     RunError,
     ScoreMatrix,
     Scorer,
@@ -183,15 +184,18 @@ def evaluate(
     reporter: Reporter | None = None,
     interrupts: Interrupts | None = None,
     device: str | None = None,
+    spent: Callable[[], int] | None = None,
 ) -> None:
     """Measure what `run` lacks of the examples `ids`, storing results as they come; the caller holds the lock.
 
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
     UnreadableImages names the images that could not be read, once all other examples are measured.
+    `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
+    learn above all, is recorded with its parts.
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
     with image_files.noticing() as traits:
-        notes = _Notes(task, run, scorer, traits)
+        notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
         try:
             _evaluate(task, scorer, run, ids, reporter, interrupts, device, notes)
         finally:
@@ -302,24 +306,48 @@ def _unreadable(examples: Sequence[Example], known: str) -> dict[str, Unreadable
     return {name: error for name, error in found.items() if error is not None}
 
 
+class _Counted:
+    """The network evaluations of a model of scores, from one part to the next.
+
+    Those of a model that learns are told also where there are none: what was to be made is kept from an earlier run.
+    """
+
+    def __init__(self, spent: Callable[[], int], scorer: Scorer) -> None:
+        self._spent, self._n_recorded = spent, spent()
+        self._is_told = isinstance(scorer, PricesLearning) and scorer.uses_network
+        self._is_stored = isinstance(scorer, MeasuresErrors)  # as errors, one for each
+
+    def record(self) -> dict[str, Json]:
+        """What a part says of those since the part before."""
+        n_all = self._spent()
+        n_new, self._n_recorded = n_all - self._n_recorded, n_all
+        return {"n_evaluations": n_new} if not self._is_stored and (n_new or self._is_told) else {}
+
+
 class _Notes:
     """What is to be said of the images that were decoded, and to be stored with each part."""
 
-    def __init__(self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits) -> None:
+    def __init__(
+        self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits, counted: _Counted | None
+    ) -> None:
         self._images = {each.id: {image.name for image in each.images} for each in task.examples}
-        self._model, self._traits = run.key.model, traits
+        self._model, self._traits, self._counted = run.key.model, traits, counted
         with blamed(scorer, "when asked what it overlooks"):
             self._overlooked = scorer.overlooked() if isinstance(scorer, Overlooks) else frozenset[str]()
         self._measured: set[str] = set()  # names of images
 
     def record(self, results: Iterable[Measurement | ScoreMatrix]) -> dict[str, Json]:
-        """How many images of these results, not counted before, have something that the scorer does not look at."""
+        """How many images of these results, not counted before, have something that the scorer does not look at.
+
+        And the network evaluations since the part before, where the results do not hold one error for each.
+        """
         names = {name for each in results for name in self._images.get(each.example_id, ())} - self._measured
         self._measured |= names
         counts: dict[str, Json] = {
             trait: n for trait in sorted(self._overlooked) if (n := len(names & self._traits.of(trait)))
         }
-        return {"overlooked": counts} if counts else {}
+        evaluated = {} if self._counted is None else self._counted.record()
+        return {"overlooked": counts, **evaluated} if counts else {**evaluated}
 
     def said(self) -> Iterator[str]:
         """One sentence for each trait that changes what is measured."""
@@ -355,6 +383,7 @@ def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, Unreada
                         reporter=builder.reporter,
                         interrupts=interrupts,
                         device=builder.device_of(scorer),
+                        spent=lambda: builder.n_evaluations,
                     )
                 except UnreadableImages as found:
                     error = found

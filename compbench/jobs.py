@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -200,7 +200,7 @@ def planned_each(jobs: Sequence[Job], settings: Settings, reporter: Reporter) ->
                 if task is None:
                     plans[n] = plan.unread(request, jobs[n].task, builder)
                 else:
-                    plans[n] = plan.planned(settle(request, reporter.say), builder)
+                    plans[n] = plan.planned(settle(request, reporter.say, is_price=True), builder)
         builder.forget()
     if not plans and attempts.misuse is not None:
         raise attempts.misuse
@@ -304,9 +304,10 @@ def _tasks(
     names = dict.fromkeys(job.task for job in jobs)
     for name in names:
         try:
-            tasks[name] = registry.task(
+            task = registry.task(
                 name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
             )
+            tasks[name] = _with_imagenet(task, settings)
             for note in tasks[name].notes:
                 say(note)
             look_at_links(tasks[name], settings.data_of(name), say)
@@ -330,8 +331,17 @@ def _tasks_here(jobs: Sequence[Job], settings: Settings, say: Callable[[str], No
         task = plan.task_here(name, data=data, is_offline=settings.is_offline, prompts=settings.prompts)
         if task is not None:
             look_at_links(task, data, say)
-        tasks[name] = task
+        tasks[name] = None if task is None else _with_imagenet(task, settings)
     return tasks
+
+
+def _with_imagenet(task: Task, settings: Settings) -> Task:
+    """The task; ImageNet's training split, where models learn from that for it, is sought in ImageNet's folder too."""
+    from compbench.tasks.imagenet_training import FromImageNet
+
+    if not isinstance(task.training, FromImageNet):
+        return task
+    return replace(task, training=replace(task.training, imagenet=settings.data_of("imagenet")))
 
 
 def _by_model(jobs: Sequence[Job]) -> list[list[int]]:

@@ -79,8 +79,8 @@ def plans(made: Sequence[Plan], style: str) -> str:
             _known(plan.examples, count),
             _known(plan.pairs, count),
             _known(plan.evaluations, count),
-            "–" if plan.evaluations == 0 else _known(plan.tflops, "{:,.3g}".format),
-            "–" if plan.evaluations == 0 else _known(plan.seconds, duration),
+            "–" if plan.evaluations == 0 and not plan.tflops else _known(plan.tflops, "{:,.3g}".format),
+            "–" if plan.evaluations == 0 and not plan.seconds else _known(plan.seconds, duration),
             _known(plan.fetch_bytes, size),
             _known(plan.store_bytes, size),
         )
@@ -89,6 +89,7 @@ def plans(made: Sequence[Plan], style: str) -> str:
     is_open = any(cell == "?" for row in rows for cell in row)
     notes = (
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
+        *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
         "Nothing was measured or written.",
         *(
             ("? cannot be known before weights and data are here, or while the hub does not answer.",)
@@ -137,12 +138,29 @@ def _known(value: float | None, said: Callable[[float], str]) -> str:
     return "?" if value is None else said(value)
 
 
+def _what_is_learned(plan: Plan) -> str:
+    """What a model makes and learns before it scores, which later runs find."""
+    from compbench.hub import cache_folder
+
+    if not plan.preparing_evaluations and not plan.trained_inputs:
+        return ""
+    if plan.generated_pictures:
+        makes = f"{count(plan.preparing_evaluations)} evaluations make {count(plan.generated_pictures)} pictures"
+    else:
+        # test pictures among those to learn from are left out, as far as a run finds
+        makes = f"at most {count(plan.preparing_evaluations)} evaluations of half a network read features of pictures"
+    trains = f"{count(plan.trained_inputs)} inputs are trained on, each counted once per epoch"
+    does = [*([makes] if plan.preparing_evaluations else []), *([trains] if plan.trained_inputs else [])]
+    kept = "how many bytes is not known yet" if plan.kept_bytes is None else f"at most {size(plan.kept_bytes)}"
+    return f"{'; '.join(does)}; the cache folder {cache_folder()} keeps what is made for later runs, {kept}"
+
+
 def _what_happens(plan: Plan) -> str:
-    if plan.folder is None:
+    if plan.examples is None:
         return "its data are not here, and a dry run fetches none; a run fetches them first (--data takes a copy)"
     if plan.is_done:
         return f"all of it is stored in {plan.folder}"
-    said = f"would be stored in {plan.folder}"
+    said = "nothing is stored yet" if plan.folder is None else f"would be stored in {plan.folder}"
     if plan.seconds is not None and plan.seconds > _DAY:
         said += (
             "; more than a day: fewer draws (-o draws=N, more can be added later), --limit N or a GPU make it cheaper"

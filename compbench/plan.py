@@ -16,7 +16,19 @@ from compbench.reporter import QuietReporter, Reporter
 from compbench.rules import Rule, n_known
 from compbench.shards import shard_here
 from compbench.store import Run
-from compbench.types import DataError, Example, ModelSpec, Price, Priced, Scorer, Source, Task
+from compbench.types import (
+    DataError,
+    Example,
+    Learns,
+    ModelSpec,
+    Preparation,
+    Price,
+    Priced,
+    PricesLearning,
+    Scorer,
+    Source,
+    Task,
+)
 
 __all__ = ["Plan", "plan", "planned", "task_here", "unread", "warn_if_long"]
 
@@ -40,8 +52,13 @@ class Plan:
     seconds: float | None  # from a short probe
     fetch_bytes: int | None  # of weights
     store_bytes: int | None
-    folder: Path | None
+    folder: Path | None  # None also where the training split was not read, which is a part of its name
     is_done: bool  # nothing is to be measured
+    # of a model that learns, at most: what the cache folder lacks
+    preparing_evaluations: int = 0  # those of `evaluations` that make pictures or features, which are kept
+    generated_pictures: int = 0
+    trained_inputs: int = 0  # that the classifier is trained on, each counted once per epoch
+    kept_bytes: int | None = 0  # in the cache folder, beside `store_bytes` in the run's
 
 
 def plan(
@@ -88,7 +105,7 @@ def plan(
         if known is None:
             return unread(request, task, builder)
         request = replace(request, task=known, data=None)
-    return planned(settle(request, builder.reporter.say), builder)
+    return planned(settle(request, builder.reporter.say, is_price=True), builder)
 
 
 def task_here(name: str, *, data: Path | None, is_offline: bool, prompts: Sequence[Path | str] = ()) -> Task | None:
@@ -116,12 +133,13 @@ def planned(asked: Asked, builder: Builder) -> Plan:
     stored = asked.store.get(asked.key)
     missing = asked.missing(stored)
     fetch_bytes = _fetch_bytes(asked.spec, asked.source, builder.is_offline) if missing else 0
-    price = None
+    price = scorer = None
     if missing and (fetch_bytes == 0 or builder.is_offline):
         scorer = builder.scorer(asked)
         price = _price(scorer, missing) if isinstance(scorer, Priced) else None
     flops = None if price is not None or not missing else _flops(asked, builder.is_offline)
-    return _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
+    made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
+    return _with_preparation(made, _preparation(asked, missing, scorer))
 
 
 def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str], None]) -> None:
@@ -146,6 +164,30 @@ def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str],
 def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
     with blamed(scorer, "when asked its price"):
         return scorer.price(examples)
+
+
+def _preparation(asked: Asked, missing: Sequence[Example], scorer: Scorer | None) -> Preparation | None:
+    """What a model that learns still has to make, with its operations and time where its weights are here."""
+    if not missing or not isinstance(asked.spec, Learns):
+        return None
+    with blamed(asked.spec, "when asked what it has to make"):
+        lacking = asked.spec.preparation(asked.task, missing, asked.source)
+        return scorer.priced(asked.task, lacking) if isinstance(scorer, PricesLearning) else lacking
+
+
+def _with_preparation(made: Plan, lacking: Preparation | None) -> Plan:
+    if lacking is None:
+        return made
+    return replace(
+        made,
+        evaluations=None if made.evaluations is None else made.evaluations + lacking.evaluations,
+        tflops=None if lacking.flops is None else (made.tflops or 0) + lacking.flops / 1e12,
+        seconds=None if lacking.seconds is None else (made.seconds or 0) + lacking.seconds,
+        preparing_evaluations=lacking.evaluations,
+        generated_pictures=lacking.pictures,
+        trained_inputs=lacking.trained,
+        kept_bytes=lacking.bytes,
+    )
 
 
 def _planned(
@@ -177,7 +219,7 @@ def _planned(
         seconds=seconds if missing else 0.0,
         fetch_bytes=fetch_bytes,
         store_bytes=store_bytes if missing else 0,
-        folder=asked.store.root / asked.key.folder,
+        folder=asked.store.root / asked.key.folder if asked.is_read else None,
         is_done=not missing,
     )
 

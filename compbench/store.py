@@ -292,7 +292,8 @@ class Run:
     def parts(self) -> list[dict[str, Json]]:
         """Who measured each part that can be read, oldest first.
 
-        n_examples, n_errors, seconds, time, host, device, versions, git.
+        n_examples, n_errors, seconds, time, host, device, versions, git; n_evaluations of a model that gives scores
+        and evaluates a network, to learn for instance.
         """
         return self._contents.records()
 
@@ -479,6 +480,11 @@ class Store:
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
         return self._scanned()[0]
+
+    def has_runs(self, task: str, model: str) -> bool:
+        """Whether anything is stored of a task and a model."""
+        folder = self.root / RunKey(task, "", model, None, {}).folder
+        return any(folder.parent.glob("*/run.json"))
 
     def of_model(self, key: RunKey) -> list[Run]:
         """The runs of the key's task and model, whatever else differs."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
@@ -40,13 +40,16 @@ __all__ = [
     "Image",
     "Ints",
     "Json",
+    "Learns",
     "Measurement",
     "MeasuresErrors",
     "Metric",
     "ModelSpec",
     "Overlooks",
+    "Preparation",
     "Price",
     "Priced",
+    "PricesLearning",
     "RunError",
     "Runtime",
     "ScoreMatrix",
@@ -59,6 +62,7 @@ __all__ = [
     "UnreadableImages",
     "UsageError",
     "joined",
+    "unread",
 ]
 
 Bools = NDArray[np.bool_]
@@ -221,6 +225,20 @@ class Task:
         return None if self.training is None else _revision(self.training(), self.classes)
 
 
+@dataclass(frozen=True)
+class _Unread(Task):
+    """A task whose training split was not read."""
+
+    @property
+    def training_revision(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None if self.training is None else "not read"
+
+
+def unread(task: Task) -> Task:
+    """The same task, whose training revision says that its pictures were not read."""
+    return _Unread(**{each.name: getattr(task, each.name) for each in fields(task)})
+
+
 def _revision(examples: Sequence[Example], classes: Classes | None) -> str:
     digest, shared = hashlib.sha256(), None
     if classes is not None and examples:
@@ -370,6 +388,33 @@ class Priced(Protocol):
     def price(self, examples: Sequence[Example]) -> Price: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What a model that learns makes besides its scores: as much of it as the cache folder lacks, at most.
+
+    An evaluation is one input's pass through the diffusion network. A guided step of a picture takes two; the features
+    of a picture take one, which ends in the middle of the network and costs about half.
+    """
+
+    evaluations: int = 0
+    pictures: int = 0  # generated
+    trained: int = 0  # inputs that the classifier is trained on, each counted once per epoch
+    bytes: int | None = 0  # of what is kept in the cache folder; None where the model's sizes are not known yet
+    flops: float | None = None  # of all this; None where it cannot be told before the weights are here
+    seconds: float | None = None  # from a short probe
+
+
+@runtime_checkable
+class PricesLearning(Protocol):
+    """A scorer that learns, and can tell the price of what it has to make and to learn."""
+
+    uses_network: bool  # whether it evaluates a diffusion network for that
+
+    def priced(self, task: Task, lacking: Preparation) -> Preparation:
+        """The same with operations, time and the bytes of the trained classifier."""
+        ...
+
+
 @runtime_checkable
 class TellsEngine(Protocol):
     """A scorer whose last digits depend on how it computes: that is stored with every part of a run."""
@@ -462,6 +507,17 @@ class DependsOnTask(Protocol):
 
     def on(self, task: Task) -> ModelSpec:
         """The same spec with that in its identity; UsageError where it cannot score the task."""
+        ...
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """A spec whose model makes pictures or features, or is trained, before it scores; the cache folder keeps them."""
+
+    fewer_by: str  # the option that narrows what is learned from
+
+    def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
+        """What is still to be made for scoring `examples`; counted without weights, and without decoding a picture."""
         ...
 
 

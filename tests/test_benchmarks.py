@@ -40,7 +40,8 @@ def test_every_loop_measures_the_same_decisions_and_ours_waits_least() -> None:
     assert eager["network_evaluations"] == compiled["network_evaluations"] == n  # 24 batches of 32, none padded
     assert racing["network_evaluations"] < n
     assert literal["host_syncs"] == n / 32  # one a batch
-    assert eager["host_syncs"] == 2  # 24 batches are two chunks
+    # a chunk is a second's batches, 16 at most: two chunks where that is quick, and never more than a batch each
+    assert 2 <= eager["host_syncs"] <= n / 32
     assert [row["decisions_changed"] for row in rows[:4]] == [0, 0, 0, 0]
 
 

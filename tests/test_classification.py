@@ -337,7 +337,8 @@ class TestShiftedImageNet:
         _one_picture_each(folder, [str(n) for n in range(1000)], lambda n: f"{n:04x}.jpeg")
         task = classification.imagenet_v2(tmp_path)
         assert labels_of(task.examples) == [int(each.images[0].source.parent.name) for each in task.examples]
-        assert task.training is None
+        with pytest.raises(DataError, match="task 'imagenet-v2' has no training split; models learn from ImageNet's"):
+            training_of(task)
         assert task.classes is not None
         assert task.classes.labels == tuple(range(1000))
 

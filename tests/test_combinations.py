@@ -106,8 +106,13 @@ def command(row: Row, small: Path, folder: Path) -> list[str]:
         given["rule"] = given.pop("loss")  # its errors are chosen by that name
     if row["model"] in _HAS and row["schedule"] != "paper":
         given["draws"] = "8"
+    is_half = row["protocol"] == "published-fp16" and row["model"] in ("sd", "tiny-sd")
     if row["model"] == "sd":
-        asked += ["--batch-size", "512", "--dtype", "auto"]
+        asked += ["--batch-size", "512", "--dtype", "float16" if is_half else "auto"]
+    elif is_half:
+        asked += ["--dtype", "float16"]
+    if is_half:  # emulated by a CPU: it is asked for twice
+        asked += ["--device", "cpu"]
     return [*asked, *(word for name, value in given.items() for word in ("-o", f"{name}={value}"))]
 
 

@@ -14,9 +14,9 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from compbench.models import TINY_SD
 from compbench.scorers import pipelines
 from compbench.types import Classes, Floats, Runtime, Task, UsageError
-from compbench_baselines.synthetic_pictures import Generator, Wanted
+from compbench_baselines.synthetic_pictures import Generator
 from compbench_baselines.synthetic_sd import SyntheticSD
-from compbench_baselines.synthetic_sd_scorer import wanted_pictures
+from compbench_baselines.wanted import Wanted, wanted_pictures
 from tests.colours import colours
 
 SETTINGS = {"steps": 2, "guidance_scale": 3.0, "seed": 0, "dtype": "float32"}

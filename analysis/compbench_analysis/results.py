@@ -30,13 +30,18 @@ _DRAWS = ["draws_se", "draws_low", "draws_high"]
 _N_RESAMPLES = 400  # of the draws: the standard error of a standard deviation is then 4 % of it
 
 
+_COUNTS = ("n_errors", "n_evaluations")  # of a part: the latter where scores are not made of stored errors
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a run has cost so far."""
 
-    n_evaluations: int  # of the network, one for each stored error; 0 for a model that gives scores directly
+    # of the network: one for each stored error; those for pictures and features of a model that learned; else 0
+    n_evaluations: int
     seconds: float
     device: str
+    is_counted: bool = True  # False: a model of scores, which evaluates no network, or did not record it
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,10 @@ def _cost(runs: Sequence[Run]) -> Cost:
     parts = [part for run in runs for part in run.parts()]
     devices = dict.fromkeys(str(each["device"]) for each in parts if each.get("device"))
     return Cost(
-        n_evaluations=sum(int(str(each.get("n_errors") or 0)) for each in parts),
+        n_evaluations=sum(int(str(each.get(name) or 0)) for each in parts for name in _COUNTS),
         seconds=sum(float(str(each.get("seconds") or 0)) for each in parts),
         device=", ".join(devices),
+        is_counted=any(each.get("n_errors") or "n_evaluations" in each for each in parts),
     )
 
 
@@ -268,11 +274,17 @@ def _costs(members: Sequence[Family], frame: pd.DataFrame) -> Grid:
     ties = {(row["run"], row["metric"]): row["ties"] for row in overall}
     tied = list(dict.fromkeys(row["metric"] for row in overall if row["ties"]))
     rows: list[tuple[str, ...]] = []
+    notes: list[str] = []
     for each in members:
         spent = _cost(each.runs)
-        n_evaluations = count(spent.n_evaluations) if spent.n_evaluations else "–"
+        n_evaluations = count(spent.n_evaluations) if spent.is_counted else "–"
+        if spent.is_counted and not spent.n_evaluations:
+            notes.append(
+                f"{each.label}: 0 evaluations, since the pictures or features it needs were kept from earlier runs."
+            )
         n_ties = (f"{ties.get((each.digest, metric)) or 0:,.3g}" for metric in tied)
         rows.append((each.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
     header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
-    notes = ("A tie is wrong: no model is right about two equal scores.",) if tied else ()
-    return Grid(header, tuple(rows), notes=notes, align="lrrl" + "r" * len(tied))
+    if tied:
+        notes.append("A tie is wrong: no model is right about two equal scores.")
+    return Grid(header, tuple(rows), notes=tuple(notes), align="lrrl" + "r" * len(tied))

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compbench import hub, models
 from compbench.models import Dtype, StableDiffusion
 from compbench.options import did_you_mean
-from compbench.types import Runtime, Source, UsageError
+from compbench.types import DataError, Runtime, Source, UsageError
 
 if TYPE_CHECKING:
     from compbench.scorers.pipelines import Components
 
-__all__ = ["base_model", "components", "settled_dtype", "source_of", "word_for"]
+__all__ = ["Sizes", "base_model", "components", "known_word", "settled_dtype", "sizes_of", "source_of", "word_for"]
 
 _BASES: Mapping[str, StableDiffusion] = {
     spec.name: spec
     for spec in (models.SD2, models.SD2_1_BASE, models.SD2_1, models.SD1_5, models.SD1_4, models.TINY_SD)
 }
+# the U-Net and the autoencoder of Stable Diffusion 1 and 2
+_SD: Mapping[str, Any] = {"in_channels": 4, "sample_size": 64, "block_out_channels": [320, 640, 1280, 1280]}
+_SD_VAE: Mapping[str, Any] = {"block_out_channels": [128, 256, 512, 512]}
 
 
 def base_model(base: str, model: str) -> StableDiffusion:
@@ -65,3 +69,55 @@ def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *
 def word_for(source: Source) -> str:
     """What names the weights: a commit or a digest, never a path."""
     return hub.resolve(source, is_offline=True, say=lambda message: None)[1]
+
+
+def known_word(source: Source | None) -> str | None:
+    """The same; None where there are no weights to name."""
+    try:
+        return None if source is None else word_for(source)
+    except DataError:  # what is wrong with them is told where they are loaded
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What is kept of a picture."""
+
+    px: int  # its side
+    latents: int  # numbers
+    middle_channels: int  # of the U-Net's middle block
+    middle_side: int
+
+
+def sizes_of(base: StableDiffusion, source: Source | None, px: int | None = None) -> Sizes | None:
+    """By the configuration of the weights, or as published where they are not here; None where neither is known.
+
+    `px`: the side of pictures where it is another than the configuration says.
+    """
+    unet, vae = _config(source, "unet"), _config(source, "vae")
+    if unet is None or vae is None:
+        if base.name not in _BASES:
+            return None
+        unet, vae = _published(base), _SD_VAE
+    factor, channels = 2 ** (len(vae["block_out_channels"]) - 1), unet["block_out_channels"]
+    side = int(unet["sample_size"]) if px is None else px // factor
+    middle = side // 2 ** (len(channels) - 1)
+    return Sizes(side * factor, int(unet["in_channels"]) * side**2, int(channels[-1]), middle)
+
+
+def _published(base: StableDiffusion) -> Mapping[str, Any]:
+    """The U-Net of a model that has a name here: all have one shape, and 2.1 larger pictures."""
+    return {**_SD, "sample_size": 96} if base.name == models.SD2_1.name else _SD
+
+
+def _config(source: Source | None, part: str) -> Mapping[str, Any] | None:
+    """Of a part of the pipeline; None where it is not here."""
+    if source is None:
+        return None
+    name = f"{part}/config.json"
+    try:
+        found = json.loads((hub.fetch(source, [name], is_offline=True) / name).read_text(encoding="utf-8"))
+    except (DataError, OSError, ValueError):
+        return None
+    known = isinstance(found, dict) and isinstance(found.get("block_out_channels"), list)  # pyright: ignore
+    return found if known else None  # pyright: ignore

@@ -29,7 +29,7 @@ from compbench import disk, hub
 from compbench.exclusion import Exclusion
 from compbench.types import DataError, Json, RunError
 
-__all__ = ["Arrays", "digest_of", "folder", "locked"]
+__all__ = ["Arrays", "digest_of", "folder", "locked", "place"]
 
 _SECONDS_BETWEEN_PARTS = 15.0
 _POLL_SECONDS = 0.2
@@ -37,9 +37,14 @@ _NOWHERE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _MAX_WAITING_BYTES = 256 << 20
 
 
+def place(kind: str, about: Mapping[str, Json]) -> Path:
+    """Where the folder for what `about` decides would be: `$XDG_CACHE_HOME/compbench/KIND/DIGEST`."""
+    return hub.cache_folder() / kind / digest_of(about)
+
+
 def folder(kind: str, about: Mapping[str, Json]) -> Path:
-    """The folder for what `about` decides, made if there is none: `$XDG_CACHE_HOME/compbench/KIND/DIGEST`."""
-    path = hub.cache_folder() / kind / digest_of(about)
+    """The folder for what `about` decides, made if there is none."""
+    path = place(kind, about)
     try:
         return _made(path, about)
     except OSError as error:
@@ -105,10 +110,14 @@ class Arrays:
         self._flushed = time.monotonic()
         self._open: dict[Path, Any] = {}
 
+    def count(self) -> int:
+        """How many are kept."""
+        self._look()
+        return len(self._where)
+
     def lacking(self, names: Sequence[str]) -> list[str]:
         """Those that are not kept yet, each once; what another process has written meanwhile is found."""
-        for part in sorted(set(self._path.glob("*.safetensors")) - self._open.keys()):
-            self._index(part)
+        self._look()
         return [name for name in dict.fromkeys(names) if name not in self._where and name not in self._waiting]
 
     def add(self, names: Sequence[str], values: NDArray[np.generic]) -> None:
@@ -144,6 +153,10 @@ class Arrays:
             slices = self._opened(part).get_slice("values")
             values.update((number, slices[row]) for number, row in wanted)
         return np.stack([values[number] for number in range(len(names))])
+
+    def _look(self) -> None:
+        for part in sorted(set(self._path.glob("*.safetensors")) - self._open.keys()):
+            self._index(part)
 
     def _opened(self, part: Path) -> Any:
         """The part, mapped into memory as long as this lives."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from compbench.store import subset_per_class
-from compbench.types import Classes, DataError, Example, Floats, Image, Ints, Task, UsageError
+from compbench.types import Bools, Classes, DataError, Example, Floats, Image, Ints, Task, UsageError
 from compbench_baselines.kept import digest_of
 from compbench_baselines.near_copies import copies_of
 
-__all__ = ["Labelled", "classes_of", "for_captions", "training_images"]
+__all__ = ["Labelled", "chosen", "classes_of", "for_captions", "training_images"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,10 @@ def for_captions(class_scores: Floats, classes: Classes) -> Floats:
     return class_scores[:, np.asarray(classes.of_caption)]
 
 
-def training_images(task: Task, model: str, say: Callable[[str], None], *, per_class: int | None = None) -> Labelled:
-    """The training split without the pictures that are test pictures too, in other bytes or another size perhaps.
+def chosen(task: Task, model: str, per_class: int | None) -> tuple[list[Example], dict[str, int]]:
+    """The examples of the training split, at most `per_class` of each class, and the class of each by its id.
 
-    `per_class` leaves a seeded subset of each class. `say` hears how many pictures there are and how many were left
-    out. UsageError where a task has no training split, DataError where it lacks a class.
+    Test pictures may be among them. UsageError where a task has no training split.
     """
     classes = classes_of(task, model)
     if task.training is None:
@@ -52,10 +51,20 @@ def training_images(task: Task, model: str, say: Callable[[str], None], *, per_c
             f"model {model!r} learns from a task's training split, and task {task.name!r} has none; "
             "expected a task that comes with one"
         )
-    examples = task.training()
-    labels = {example.id: _label(example, classes, task.name) for example in examples}
-    chosen = set(subset_per_class(labels, per_class) if per_class is not None else labels)
-    examples = [example for example in examples if example.id in chosen]
+    examples, label_of = task.training(), _Labels(classes, task.name)
+    labels = {example.id: label_of(example) for example in examples}
+    ids = set(subset_per_class(labels, per_class) if per_class is not None else labels)
+    return [example for example in examples if example.id in ids], labels
+
+
+def training_images(task: Task, model: str, say: Callable[[str], None], *, per_class: int | None = None) -> Labelled:
+    """The training split without the pictures that are test pictures too, in other bytes or another size perhaps.
+
+    `per_class` leaves a seeded subset of each class. `say` hears how many pictures there are and how many were left
+    out. UsageError where a task has no training split, DataError where it lacks a class.
+    """
+    classes = classes_of(task, model)
+    examples, labels = chosen(task, model, per_class)
     tested = [image for example in task.examples for image in example.images]
     shown = [example.images[0] for example in examples]
     is_copy = copies_of(tested, shown, say)
@@ -86,14 +95,28 @@ def _labelled(shown: Sequence[tuple[Image, int]], classes: Classes, task: str) -
     return Labelled(images, labels, len(classes.names), digest)
 
 
-def _label(example: Example, classes: Classes, task: str) -> int:
-    """The class that the example's matching captions describe."""
-    if example.shape != (1, len(classes.of_caption)):
-        raise DataError(
-            f"training example {example.id!r} of task {task!r} has {example.shape[0]} pictures and {example.shape[1]} "
-            f"captions; expected 1 picture and the {len(classes.of_caption)} captions of the task"
-        )
-    labels = np.unique(np.asarray(classes.of_caption)[example.matches[0]])
-    if len(labels) != 1:
-        raise DataError(f"training example {example.id!r} of task {task!r} has {len(labels)} classes; expected one")
-    return int(labels[0])
+class _Labels:
+    """The class that an example's matching captions describe; examples of one class may share the array of matches."""
+
+    def __init__(self, classes: Classes, task: str) -> None:
+        self._classes, self._task = classes, task
+        self._known: dict[int, tuple[Bools, int]] = {}  # by the identity of the array, which is kept alive here
+
+    def __call__(self, example: Example) -> int:
+        of_caption = self._classes.of_caption
+        if len(example.images) != 1 or len(example.captions) != len(of_caption):
+            raise DataError(
+                f"training example {example.id!r} of task {self._task!r} has {example.shape[0]} pictures and "
+                f"{example.shape[1]} captions; expected 1 picture and the {len(of_caption)} captions of the task"
+            )
+        if id(example.matches) not in self._known:
+            self._known[id(example.matches)] = example.matches, self._label(example)
+        return self._known[id(example.matches)][1]
+
+    def _label(self, example: Example) -> int:
+        labels = np.unique(np.asarray(self._classes.of_caption)[example.matches[0]])
+        if len(labels) != 1:
+            raise DataError(
+                f"training example {example.id!r} of task {self._task!r} has {len(labels)} classes; expected one"
+            )
+        return int(labels[0])

@@ -18,7 +18,7 @@ from compbench import disk
 from compbench.types import DataError, Floats, Ints
 from compbench_baselines.fitting import one_thread
 
-__all__ = ["Line", "fit_logistic"]
+__all__ = ["Line", "fit_logistic", "line_bytes"]
 
 _FILE = "logistic.npz"
 _ITERATIONS_A_ROUND = 50
@@ -37,6 +37,12 @@ class Line:
     def scores(self, inputs: Floats) -> Floats:
         """[n, d] -> [n, K] float64, the logarithms of odds that scikit-learn calls its decision function."""
         return (inputs - self.mean) / self.scale @ self.weights.T + self.bias
+
+
+def line_bytes(n_classes: int, n_inputs: int) -> int:
+    """Of what is kept of a fit to `n_inputs` numbers."""
+    n_lines = 1 if n_classes == 2 else n_classes
+    return 8 * (n_lines * (n_inputs + 1) + 2 * n_inputs)
 
 
 def fit_logistic(
@@ -61,6 +67,7 @@ def fit_logistic(
     for n_rounds in range(first + 1, _MAX_ROUNDS + 1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a round is seldom enough
+            warnings.filterwarnings("ignore", "The number of unique classes")  # labels are classes, however few
             with one_thread():
                 model.fit(standardised, labels)
         is_finished = int(model.n_iter_[0]) < _ITERATIONS_A_ROUND or n_rounds == _MAX_ROUNDS

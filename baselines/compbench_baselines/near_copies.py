@@ -17,9 +17,10 @@ import PIL.Image
 from compbench.types import Bools, DataError, Floats, Image, RunError
 from compbench_baselines import kept
 
-__all__ = ["copies_of", "look"]
+__all__ = ["are_looks_kept", "copies_of", "look"]
 
 _SIDE, _COARSE = 16, 4
+_KEPT_AS = {"of": "look", "side": _SIDE, "version": 1}
 _N_NEIGHBOURS = 8
 # distances between looks, in standard deviations of the test picture's own
 _NEARLY_THE_SAME, _SIMILAR = 0.04, 0.5
@@ -40,6 +41,17 @@ def copies_of(tested: Sequence[Image], shown: Sequence[Image], say: Callable[[st
     if len(of_tested) and len(candidates):
         found[candidates] = _are_copies(of_tested, of_shown[candidates])
     return found.tolist()
+
+
+def are_looks_kept(images: Sequence[Image]) -> bool:
+    """Whether the looks of all images are kept, so that `copies_of` would decode none."""
+    place = kept.place("looks", _KEPT_AS)
+    if not place.is_dir():
+        return False
+    stored = kept.Arrays(place)
+    if 2 * stored.count() < len(images):  # told without reading every file of a large set
+        return False
+    return not stored.lacking([image.digest() for image in images])
 
 
 def _are_copies(tested: Floats, shown: Floats) -> Bools:
@@ -78,7 +90,7 @@ def _looks(images: Sequence[Image], say: Callable[[str], None]) -> Floats:
     names = [image.digest() for image in images]
     by_name = dict(zip(names, images, strict=True))
     try:
-        stored = kept.Arrays(kept.folder("looks", {"of": "look", "side": _SIDE, "version": 1}))
+        stored = kept.Arrays(kept.folder("looks", _KEPT_AS))
     except RunError as error:
         say(f"looks of pictures are not kept: {error}")
         made = {name: _look_of(image) for name, image in by_name.items()}

@@ -119,7 +119,17 @@ class OpenClip:
             "data set, if any), none (the task's own captions), or a file with a template a line"
         },
     )
+    folder: Path | None = field(
+        default=None,
+        metadata={
+            "help": "a local copy in open_clip's layout (open_clip_config.json and weights), in place of the hub's"
+        },
+    )
     classes: str | None = _no_option(None)  # digest of the templates and names, of a task that is classified with them
+
+    def __post_init__(self) -> None:
+        if self.folder is not None:
+            _check_folder(self.folder.expanduser())
 
     @property
     def name(self) -> str:
@@ -147,6 +157,9 @@ class OpenClip:
 
     def source(self) -> Source | None:
         """The hub repository or folder; None for a tag that has only a url, which open_clip fetches itself."""
+        if self.folder is not None:
+            opened = partial(files_of_repository, name=str(self.folder))
+            return Source(str(self.folder.expanduser().resolve()), is_local=True, opened=opened)
         if self.repo:
             opened = partial(files_of_repository, name=self.name)
             return Source(self.repo, self.revision, self.is_local, instead=_INSTEAD, opened=opened)
@@ -164,7 +177,7 @@ class OpenClip:
 
     def identity(self) -> Mapping[str, Json]:
         identity: dict[str, Json] = {"scorer": "open-clip", "version": 1, "dtype": self.for_task(None).dtype}
-        if self.architecture:
+        if self.architecture and self.folder is None:  # a folder says itself which architecture it holds
             identity |= {"architecture": self.architecture, "tag": self.tag}
             if not self.weights().hub:
                 identity["url"] = self.weights().url
@@ -180,7 +193,7 @@ class OpenClip:
         dtype = self.for_task(None).dtype
 
         def load() -> clip_weights.Loaded:
-            if not self.architecture and source is not None:
+            if source is not None and (source.is_local or not self.architecture):
                 return clip_weights.load_repository(source, dtype, is_offline=runtime.is_offline, say=runtime.say)
             file = _split_hub(self.weights().hub)[1]
             return clip_weights.load_tag(
@@ -247,13 +260,18 @@ def _from_hub(address: str) -> OpenClip:
 
 
 def _from_folder(folder: Path) -> OpenClip:
+    _check_folder(folder)
+    return OpenClip(repo=str(folder.resolve()), is_local=True)
+
+
+def _check_folder(folder: Path) -> None:
+    """UsageError for one that is no copy of an open_clip repository."""
     if not (folder / _CONFIG).is_file():
         what = f"has no {_CONFIG}" if folder.is_dir() else "does not exist"
         raise UsageError(
             f"folder {str(folder)!r} {what}; expected a copy of an open_clip hub repository: its {_CONFIG}, "
             "open_clip_model.safetensors and, where it has one, tokenizer"
         )
-    return OpenClip(repo=str(folder.resolve()), is_local=True)
 
 
 def _split_hub(hub: str) -> tuple[str, str]:

@@ -1,20 +1,23 @@
-"""The baseline *SD Features* of the paper's Table 1: a classifier of what the U-Net makes of a picture. Torch-free.
+"""A baseline after *SD Features* of Li et al.'s Table 1: a classifier of what the U-Net makes of a picture. Torch-free.
 
 The middle block of Stable Diffusion's U-Net is read at one timestep, under an empty caption, for each picture of the
 training split, and a classifier learns the classes from that. It has seen labelled pictures: it is not zero-shot.
+Of the paper's it is known that intermediate features of the U-Net go into a "ResNet-based" classifier that learns from
+the whole training split; the block, the timestep, the small ResNet and its training are our own choices.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.model_files import FileList
 from compbench.models import Dtype, StableDiffusion
-from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
-from compbench_baselines.diffusion_base import base_model, settled_dtype, source_of
+from compbench.types import Example, Json, ModelSpec, Preparation, Runtime, Source, Task, UsageError
+from compbench_baselines.diffusion_base import base_model, known_word, settled_dtype, sizes_of, source_of
+from compbench_baselines.preparations import is_trained, lacking, lesson, scored
 from compbench_baselines.trained import VERSION, check_per_class, few, training_digest
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ _NAME = "sd-features"
 @dataclass(frozen=True)
 class SDFeatures(ModelSpec):
     """Features of a Stable Diffusion's middle block and a classifier of them, trained on the task's training split."""
+
+    fewer_by = "train_per_class"
 
     base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
     timestep: int = field(default=100, metadata={"help": "how much noise the picture gets, 0 to 999"})
@@ -111,6 +116,18 @@ class SDFeatures(ModelSpec):
         """The side of the pictures, where it is another than the weights' configuration says."""
         return {} if self.measured_px is None else {"size_px": self.measured_px}
 
+    def latents_as(self, weights: str) -> Mapping[str, Json]:
+        """What latents are kept under."""
+        return {"weights": weights, "picture": "whole", "of": "latents", **self.size()}
+
+    def features_as(self, weights: str) -> Mapping[str, Json]:
+        """What features are kept under."""
+        return {**self.latents_as(weights), "of": "features", **self.measured()}
+
+    def trained_as(self, weights: str, pictures: str) -> Mapping[str, Json]:
+        """What the classifier is kept under."""
+        return {**self.features_as(weights), **self.learned(), "version": VERSION, "pictures": pictures}
+
     def learned(self) -> Mapping[str, Json]:
         """All that decides the classifier, apart from the features."""
         if self.head == "logistic":
@@ -120,6 +137,25 @@ class SDFeatures(ModelSpec):
     def identity(self) -> Mapping[str, Json]:
         trained = {"training": self.training, **few(self.train_per_class)}
         return {"scorer": _NAME, "version": VERSION, **self.measured(), **self.learned(), **trained}
+
+    def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
+        """One evaluation for each picture without features, learned from or scored, and the training.
+
+        A logistic regression reads its pictures until it converges; they are counted once.
+        """
+        weights, learned = known_word(source), lesson(task, _NAME, self.train_per_class)
+        images = [*learned.images, *scored(examples)]
+        without = lacking("features", None if weights is None else self.features_as(weights), images)
+        n_latents = len(lacking("features", None if weights is None else self.latents_as(weights), without))
+        is_known = None not in (weights, learned.digest) and is_trained(
+            self.trained_as(str(weights), str(learned.digest))
+        )
+        sizes, n_epochs = sizes_of(self.model, source, self.measured_px), 1 if self.head == "logistic" else self.epochs
+        n_bytes = None
+        if sizes is not None:
+            of_features = sizes.middle_channels * (4 if self.is_pooled else 2 * sizes.middle_side**2)  # bytes of floats
+            n_bytes = len(without) * of_features + n_latents * 4 * sizes.latents
+        return Preparation(len(without), 0, 0 if is_known else n_epochs * len(learned.images), n_bytes)
 
     def build(self, source: Source | None, runtime: Runtime) -> FeatureScorer:
         from compbench_baselines.diffusion_base import components, word_for

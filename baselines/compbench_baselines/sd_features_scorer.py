@@ -7,27 +7,28 @@ timestep needs no autoencoder, and a test set that shares pictures shares their 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 
 from compbench.engine.devices import fitting, pick_device
 from compbench.scorers.images import whole_picture
 from compbench.scorers.pipelines import Components, Precision, StableDiffusionDenoiser
-from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Preparation, Runtime, ScoreMatrix, Task
 from compbench_baselines import kept
 from compbench_baselines.fitting import Job, Recipe, fit, one_thread
 from compbench_baselines.labelled import Labelled, classes_of, for_captions, training_images
-from compbench_baselines.logistic import fit_logistic
+from compbench_baselines.logistic import fit_logistic, line_bytes
 from compbench_baselines.networks import small_resnet
+from compbench_baselines.probes import Probe, of_passes, with_training
 from compbench_baselines.progress import Paced
 from compbench_baselines.sd_features import SDFeatures
-from compbench_baselines.trained import VERSION
 
 __all__ = ["FeatureScorer", "MidBlock"]
 
@@ -46,10 +47,15 @@ class MidBlock:
         self._denoiser = StableDiffusionDenoiser(parts, whole_picture, precision, self.device, spec.model.name)
         self._spec, self._block, self._runtime = spec, parts.unet.mid_block, runtime
         self._batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(self.device.type, 64)
-        of_latents = {"weights": weights, "picture": "whole", "of": "latents", **spec.size()}
-        self.about = {**of_latents, "of": "features", **spec.measured()}
-        self._latents_at, self._features_at = kept.folder("features", of_latents), kept.folder("features", self.about)
-        self._latents, self._features = kept.Arrays(self._latents_at), kept.Arrays(self._features_at)
+        self._weights = weights
+
+    @cached_property
+    def _latents(self) -> kept.Arrays:
+        return kept.Arrays(kept.folder("features", self._spec.latents_as(self._weights)))
+
+    @cached_property
+    def _features(self) -> kept.Arrays:
+        return kept.Arrays(kept.folder("features", self._spec.features_as(self._weights)))
 
     def names(self, images: Sequence[Image]) -> list[str]:
         """What pictures are kept under."""
@@ -73,6 +79,17 @@ class MidBlock:
         finally:  # also when the user stops it
             self._latents.flush()
             self._features.flush()
+
+    def probe(self) -> tuple[Probe, tuple[int, ...]]:
+        """The cost of a picture's latents and features, and the shape of the features."""
+        pixels = self._denoiser.pixels(PIL.Image.new("RGB", (64, 64)))[None]
+        shapes: list[tuple[int, ...]] = []
+
+        def run(n: int) -> None:
+            latents = self._denoiser.encode_pixels(pixels.expand(n, -1, -1, -1))
+            shapes.append(self._of_latents(latents).shape[1:])
+
+        return of_passes(run, self._batch_size), shapes[-1]
 
     def read(self, names: Sequence[str]) -> Floats:
         """[n, c] or [n, c, h, w] float32."""
@@ -142,8 +159,10 @@ class _Maps:
 class FeatureScorer:
     """A classifier of a picture's features."""
 
+    uses_network = True
+
     def __init__(self, spec: SDFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
-        self._spec, self._runtime = spec, runtime
+        self._spec, self._runtime, self._weights = spec, runtime, weights
         self._block = MidBlock(spec, parts, weights, runtime)
         self.device = self._block.device
         self._classify: _Classify | None = None
@@ -153,11 +172,22 @@ class FeatureScorer:
         """Read the features of the training split and train on them, as far as that was not done before."""
         self._classes = classes_of(task, _NAME)
         shown = training_images(task, _NAME, self._runtime.say, per_class=self._spec.train_per_class)
-        about = {**self._block.about, **self._spec.learned(), "version": VERSION, "pictures": shown.digest}
-        path = kept.folder("trained", about)
+        path = kept.folder("trained", self._spec.trained_as(self._weights, shown.digest))
         with kept.locked(path, self._runtime.say):
             self._block.make(shown.images)
             self._classify = self._trained(shown, path)
+
+    def priced(self, task: Task, lacking: Preparation) -> Preparation:
+        """With the operations and the time of encoder, half a network and training; a regression is not timed."""
+        probe, shape = self._block.probe()
+        flops, seconds = lacking.evaluations * probe.flops, lacking.evaluations * probe.seconds
+        n_classes = len(classes_of(task, _NAME).names)
+        if self._spec.head == "logistic":
+            n_bytes = line_bytes(n_classes, int(np.prod(shape))) if lacking.trained else 0
+            known = None if lacking.bytes is None else lacking.bytes + n_bytes
+            return replace(lacking, bytes=known, flops=flops, seconds=seconds)
+        network = small_resnet(n_classes, shape[0], self._spec.seed)
+        return with_training(lacking, network, shape, self.device, flops, seconds)
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._classes is not None  # the harness prepares first

@@ -5,10 +5,8 @@ Each is a PNG that says in itself what it was made from, written as soon as it i
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,33 +20,15 @@ from torch import nn
 
 from compbench import disk
 from compbench.engine.devices import fitting, pick_device
-from compbench.key import slug
 from compbench.scorers.pipelines import Components
 from compbench.types import Runtime
 from compbench_baselines.fitting import one_thread
 from compbench_baselines.progress import Paced
+from compbench_baselines.wanted import Wanted
 
-__all__ = ["Generator", "Wanted"]
+__all__ = ["Generator"]
 
 _AT_ONCE = 8  # rows of every batch, the last one too: a network's last bits depend on how many rows it is given
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Picture number k of a caption."""
-
-    caption: str
-    k: int
-
-    def seed(self, seed: int) -> int:
-        """Of its noise."""
-        digest = hashlib.sha256(f"{seed}/{self.caption}/{self.k}".encode()).digest()
-        return int.from_bytes(digest[:6])
-
-    def file(self, folder: Path) -> Path:
-        """Where it is kept: captions that look alike as names have folders of their own."""
-        digest = hashlib.sha256(self.caption.encode()).hexdigest()[:8]
-        return folder / f"{slug(self.caption)[:60]}-{digest}" / f"{self.k:05d}.png"
 
 
 class Generator:
@@ -56,7 +36,7 @@ class Generator:
 
     def __init__(self, parts: Components, settings: Mapping[str, Any], folder: Path, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
-        self._settings, self._folder, self._runtime = settings, folder, runtime
+        self._settings, self.folder, self._runtime = settings, folder, runtime
         self._parts = parts
         self._pipeline: Any = None
         self._embedded: dict[str, torch.Tensor] = {}
@@ -64,13 +44,13 @@ class Generator:
 
     def make(self, wanted: Sequence[Wanted]) -> list[Path]:
         """The files of the pictures, all of them there; those that were not are made."""
-        files = [each.file(self._folder) for each in wanted]
+        files = [each.file(self.folder) for each in wanted]
         lacking = [each for each, file in zip(wanted, files, strict=True) if not file.is_file()]
-        n_evaluations = len(lacking) * int(self._settings["steps"]) * (2 if self._is_guided else 1)
+        n_each = int(self._settings["steps"]) * (2 if self._is_guided else 1)
         if lacking:
             self._runtime.say(
                 f"synthetic-sd: {len(lacking):,} of {len(wanted):,} pictures are to be made, "
-                f"{n_evaluations:,} network evaluations"
+                f"{len(lacking) * n_each:,} network evaluations"
             )
         paced = Paced(self._runtime.say, "synthetic-sd: pictures", len(lacking))
         start = 0
@@ -80,9 +60,25 @@ class Generator:
                 pictures, self._at_once = fitting(batch, self._at_once, self.device, self._runtime.say)
             for each, picture in zip(lacking[start : start + len(pictures)], pictures, strict=True):
                 self._write(each, picture)
+            self._runtime.advance(len(pictures) * n_each)
             start += len(pictures)
             paced.note(start)
         return files
+
+    @torch.inference_mode()
+    def evaluate(self, n: int) -> None:
+        """One step of `n` rows, of nothing in particular: for a probe."""
+        unet = self._loaded().unet
+        states = self._embedding("").expand(n, -1, -1)
+        latents = torch.zeros((n, *self._shape()), device=self.device, dtype=unet.dtype)
+        float(unet(latents, torch.tensor(1, device=self.device), encoder_hidden_states=states).sample.float().sum())
+
+    @torch.inference_mode()
+    def decode(self, n: int) -> None:
+        """`n` pictures of nothing in particular: for a probe."""
+        vae = self._loaded().vae
+        latents = torch.zeros((n, *self._shape()), device=self.device, dtype=vae.dtype)
+        float(vae.decode(latents).sample.float().sum())
 
     @property
     def _is_guided(self) -> bool:
@@ -93,8 +89,7 @@ class Generator:
         """The first `at_once` of them."""
         pipeline, wanted = self._loaded(), wanted[:at_once]
         padded = [*wanted, *[wanted[-1]] * (at_once - len(wanted))]
-        unet = pipeline.unet
-        shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+        unet, shape = pipeline.unet, self._shape()
         noise = [
             torch.randn(shape, generator=torch.Generator().manual_seed(each.seed(self._settings["seed"])))
             for each in padded
@@ -107,6 +102,10 @@ class Generator:
             guidance_scale=self._settings["guidance_scale"],
         )
         return made.images[: len(wanted)]
+
+    def _shape(self) -> tuple[int, int, int]:
+        config: Any = self._parts.unet.config
+        return config.in_channels, config.sample_size, config.sample_size
 
     def _embedding(self, caption: str) -> torch.Tensor:
         """[1, tokens, width], once a caption."""
@@ -144,7 +143,7 @@ class Generator:
             about.add_text(name, str(value))
         out = io.BytesIO()
         picture.save(out, "PNG", pnginfo=about)
-        file = wanted.file(self._folder)
-        with disk.writing(self._folder):
+        file = wanted.file(self.folder)
+        with disk.writing(self.folder):
             file.parent.mkdir(parents=True, exist_ok=True)
             disk.write(file, out.getbuffer())

@@ -1,23 +1,27 @@
-"""The baseline *Synthetic SD Data* of the paper's Table 1: a classifier of pictures that Stable Diffusion made.
+"""A baseline after *Synthetic SD Data* of Li et al.'s Table 1: a classifier of pictures that Stable Diffusion made.
 
 A labelled set is generated from the task's captions, a ResNet learns from 90 % of it, the other 10 % choose among its
-epochs, and it is then tested on real pictures. The paper made 10,000 pictures a class, by Stable Diffusion 2.0, and
-trained a ResNet-50. Torch-free until `build`.
+epochs, and it is then tested on real pictures. The paper made 10,000 pictures per class, by Stable Diffusion 2.0, and
+trained a ResNet-50 on 90 % of them; ours are 500 unless `n_per_class` says otherwise. Sampler, steps and guidance are
+not known to be the paper's; optimiser, schedule, epochs and augmentation are our own. Torch-free until `build`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.models import Dtype, StableDiffusion
-from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
-from compbench_baselines.diffusion_base import base_model, settled_dtype, source_of
+from compbench.types import Classes, Example, Json, ModelSpec, Preparation, Runtime, Source, Task, UsageError
+from compbench_baselines import kept
+from compbench_baselines.diffusion_base import base_model, known_word, settled_dtype, sizes_of, source_of
 from compbench_baselines.kept import digest_of
 from compbench_baselines.labelled import classes_of
+from compbench_baselines.preparations import is_trained
 from compbench_baselines.trained import VERSION
+from compbench_baselines.wanted import wanted_pictures
 
 if TYPE_CHECKING:
     from compbench_baselines.synthetic_sd_scorer import SyntheticScorer
@@ -30,6 +34,8 @@ _NAME = "synthetic-sd"
 @dataclass(frozen=True)
 class SyntheticSD(ModelSpec):
     """Pictures made by Stable Diffusion from the task's captions, and a ResNet trained on them. None: by the base."""
+
+    fewer_by = "n_per_class"
 
     base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
     n_per_class: int | None = field(
@@ -127,6 +133,34 @@ class SyntheticSD(ModelSpec):
         settled = self.for_task(None)
         names = ("n_per_class", "architecture", "size_px", "epochs", "augment", "seed")
         return {name: getattr(settled, name) for name in names}
+
+    def pictures_as(self, weights: str) -> Mapping[str, Json]:
+        """What pictures are kept under."""
+        return {"weights": weights, **self.generated()}
+
+    def trained_as(self, weights: str, captions: Sequence[str], classes: Classes) -> Mapping[str, Json]:
+        """What the classifier is kept under."""
+        asked = {"captions": [*captions], "classes": [*classes.of_caption]}
+        return {**self.pictures_as(weights), **self.learned(), "version": VERSION, **asked}
+
+    def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
+        """Pictures that are not made yet, `steps` evaluations each and twice as many when guided, and the training."""
+        settled, classes = self.for_task(None), classes_of(task, _NAME)
+        captions, weights = task.examples[0].captions, known_word(source)
+        wanted, _, is_held_out = wanted_pictures(captions, classes, settled.n_per_class or 0)
+        n_lacking, is_known = len(wanted), False
+        if weights is not None:
+            folder = kept.place("synthetic", self.pictures_as(weights))
+            n_lacking = sum(not each.file(folder).is_file() for each in wanted) if folder.is_dir() else n_lacking
+            is_known = is_trained(self.trained_as(weights, captions, classes))
+        per_picture = (settled.steps or 0) * (2 if (settled.guidance_scale or 0) > 1 else 1)
+        sizes = sizes_of(self.model, source)
+        return Preparation(
+            evaluations=n_lacking * per_picture,
+            pictures=n_lacking,
+            trained=0 if is_known else (settled.epochs or 0) * int((~is_held_out).sum()),
+            bytes=None if sizes is None else n_lacking * 3 * sizes.px**2,  # as PNG: no more than its pixels
+        )
 
     def identity(self) -> Mapping[str, Json]:
         return {"scorer": _NAME, "version": VERSION, **self.generated(), **self.learned(), "asked": self.asked}

@@ -11,31 +11,34 @@ from torch import Tensor, nn
 
 from compbench.engine.devices import pick_device
 from compbench.scorers.pipelines import Components
-from compbench.types import Classes, Example, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench.types import Classes, Example, Image, Ints, Measurement, Preparation, Runtime, ScoreMatrix, Task
 from compbench_baselines import kept
 from compbench_baselines.classifier_scorer import logits
 from compbench_baselines.fitting import Job, Recipe, fit
 from compbench_baselines.labelled import classes_of, for_captions
 from compbench_baselines.networks import SMALL_RESNET, new_network
 from compbench_baselines.pictures import Transform, batches, cropped, to_pixels
-from compbench_baselines.synthetic_pictures import Generator, Wanted
+from compbench_baselines.probes import of_passes, with_training
+from compbench_baselines.synthetic_pictures import Generator
 from compbench_baselines.synthetic_sd import SyntheticSD
-from compbench_baselines.trained import VERSION
+from compbench_baselines.wanted import wanted_pictures
 
-__all__ = ["SyntheticScorer", "wanted_pictures"]
+__all__ = ["SyntheticScorer"]
 
 _NAME = "synthetic-sd"
-_SHARE_HELD_OUT = 10  # one picture in so many of a class chooses among the epochs
+_PROBED_ROWS = 16
 
 
 class SyntheticScorer:
     """A network that has seen nothing but generated pictures."""
 
+    uses_network = True
+
     def __init__(self, spec: SyntheticSD, parts: Components, weights: str, runtime: Runtime) -> None:
         self._spec, self._runtime, self._weights = spec, runtime, weights
+        self._pictures_as = spec.pictures_as(weights)
         self.device = pick_device(runtime.device)
-        self._generated_at = kept.folder("synthetic", {"weights": weights, **spec.generated()})
-        self._generator = Generator(parts, spec.generated(), self._generated_at, runtime)
+        self._generator = Generator(parts, spec.generated(), kept.place("synthetic", self._pictures_as), runtime)
         self._transform: Transform = (cropped if spec.augment == "true" else to_pixels)(spec.size_px or 0)
         self._network: nn.Module | None = None
         self._classes: Classes | None = None
@@ -46,9 +49,9 @@ class SyntheticScorer:
         self._classes = classes = classes_of(task, _NAME)
         captions = task.examples[0].captions
         wanted, labels, is_held_out = wanted_pictures(captions, classes, spec.n_per_class or 0)
-        about = {"weights": self._weights, **spec.generated(), **spec.learned(), "version": VERSION}
-        path = kept.folder("trained", {**about, "captions": [*captions], "classes": [*classes.of_caption]})
-        with kept.locked(path, self._runtime.say), kept.locked(self._generated_at, self._runtime.say):
+        path = kept.folder("trained", spec.trained_as(self._weights, captions, classes))
+        self._generator.folder = kept.folder("synthetic", self._pictures_as)
+        with kept.locked(path, self._runtime.say), kept.locked(self._generator.folder, self._runtime.say):
             files = self._generator.make(wanted)
             job = Job(
                 _NAME,
@@ -63,6 +66,18 @@ class SyntheticScorer:
             )
             self._network = fit(new_network(spec.architecture, len(classes.names), spec.seed), job)
 
+    def priced(self, task: Task, lacking: Preparation) -> Preparation:
+        """With the operations and the time of the network's steps, the decoder and the training."""
+        spec, n_classes = self._spec, len(classes_of(task, _NAME).names)
+        flops = seconds = 0.0
+        if lacking.evaluations:
+            step = of_passes(self._generator.evaluate, _PROBED_ROWS)
+            decoded = of_passes(self._generator.decode, _PROBED_ROWS)
+            flops += lacking.evaluations * step.flops + lacking.pictures * decoded.flops
+            seconds += lacking.evaluations * step.seconds + lacking.pictures * decoded.seconds
+        network = new_network(spec.architecture, n_classes, spec.seed)
+        return with_training(lacking, network, (3, spec.size_px or 0, spec.size_px or 0), self.device, flops, seconds)
+
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""
         return frozenset({"orientation", "transparency"})
@@ -74,22 +89,6 @@ class SyntheticScorer:
         found = logits(self._network, images, self._transform, self.device, self._runtime, is_trained_here=True)
         for example, of_classes in zip(examples, found, strict=True):
             yield ScoreMatrix(example.id, for_captions(of_classes[None], self._classes))
-
-
-def wanted_pictures(
-    captions: Sequence[str], classes: Classes, n_per_class: int
-) -> tuple[list[Wanted], Ints, np.ndarray]:
-    """The pictures of all classes, their labels [n], and which are held out [n]: a class's prompts take turns."""
-    wanted: list[Wanted] = []
-    labels: list[int] = []
-    for label in range(len(classes.names)):
-        prompts = [each for each, k in zip(captions, classes.of_caption, strict=True) if k == label]
-        prompts = list(dict.fromkeys(prompts))
-        wanted += [Wanted(prompts[k % len(prompts)], k) for k in range(n_per_class)]
-        labels += [label] * n_per_class
-    n_held_out = max(1, n_per_class // _SHARE_HELD_OUT)
-    is_held_out = np.tile(np.arange(n_per_class) >= n_per_class - n_held_out, len(classes.names))
-    return wanted, np.array(labels, dtype=np.int64), is_held_out
 
 
 def _recipe(spec: SyntheticSD) -> Recipe:

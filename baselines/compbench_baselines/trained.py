@@ -7,12 +7,13 @@ with. A trained one is kept under the digest of what it learned from, so the shi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from compbench.types import Json, ModelSpec, Runtime, Source, Task, UsageError
+from compbench.types import Example, Json, ModelSpec, Preparation, Runtime, Source, Task, UsageError
 from compbench_baselines.labelled import classes_of
+from compbench_baselines.preparations import is_trained, lesson
 
 if TYPE_CHECKING:
     from compbench.types import Scorer
@@ -47,6 +48,8 @@ _TIMM = """@software{wightman2019timm,
 class SmallResNet(ModelSpec):
     """A ResNet of some 80,000 weights, trained on the task's training split."""
 
+    fewer_by = "train_per_class"
+
     size_px: int = field(default=32, metadata={"help": "side of the pictures that it sees"})
     epochs: int = field(default=20, metadata={"help": "how often it sees the training split"})
     seed: int = field(default=0, metadata={"help": "of its first weights and of the order of the pictures"})
@@ -80,6 +83,17 @@ class SmallResNet(ModelSpec):
             **few(self.train_per_class),
         }
 
+    def trained_as(self, pictures: str) -> Mapping[str, Json]:
+        """What it is kept under."""
+        about = {"model": "small-resnet", "version": VERSION, "pictures": pictures, "size_px": self.size_px}
+        return {**about, "epochs": self.epochs, "seed": self.seed}
+
+    def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
+        """The training."""
+        learned = lesson(task, "small-resnet", self.train_per_class)
+        is_known = learned.digest is not None and is_trained(self.trained_as(learned.digest))
+        return Preparation(trained=0 if is_known else self.epochs * len(learned.images))
+
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.trained_scorer import ResNetScorer
 
@@ -89,6 +103,8 @@ class SmallResNet(ModelSpec):
 @dataclass(frozen=True)
 class LogisticRegression(ModelSpec):
     """scikit-learn's logistic regression on the pixels, fitted to the task's training split."""
+
+    fewer_by = "train_per_class"
 
     size_px: int = field(default=16, metadata={"help": "side of the pictures that it sees"})
     c: float = field(default=0.1, metadata={"help": "the inverse of the L2 penalty, scikit-learn's C"})
@@ -120,6 +136,17 @@ class LogisticRegression(ModelSpec):
             "training": self.training,
             **few(self.train_per_class),
         }
+
+    def trained_as(self, pictures: str) -> Mapping[str, Json]:
+        """What it is kept under."""
+        about = {"model": "logistic-regression", "version": VERSION, "pictures": pictures}
+        return {**about, "size_px": self.size_px, "c": self.c}
+
+    def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
+        """The fit, which reads the pictures until it converges; they are counted once."""
+        learned = lesson(task, "logistic-regression", self.train_per_class)
+        is_known = learned.digest is not None and is_trained(self.trained_as(learned.digest))
+        return Preparation(trained=0 if is_known else len(learned.images))
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.trained_scorer import LogisticScorer

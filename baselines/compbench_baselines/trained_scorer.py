@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from compbench.engine.devices import pick_device
-from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
+from compbench.types import Classes, Example, Floats, Image, Ints, Measurement, Preparation, Runtime, ScoreMatrix, Task
 from compbench_baselines import kept
 from compbench_baselines.classifier_scorer import logits
 from compbench_baselines.fitting import Job, Recipe, fit, one_thread
 from compbench_baselines.labelled import classes_of, for_captions, training_images
-from compbench_baselines.logistic import Line, fit_logistic
+from compbench_baselines.logistic import Line, fit_logistic, line_bytes
 from compbench_baselines.networks import SMALL_RESNET, new_network
 from compbench_baselines.pictures import batches, to_pixels
-from compbench_baselines.trained import VERSION, LogisticRegression, SmallResNet
+from compbench_baselines.probes import with_training
+from compbench_baselines.trained import LogisticRegression, SmallResNet
 
 __all__ = ["InMemory", "LogisticScorer", "ResNetScorer"]
 
@@ -38,6 +39,8 @@ class InMemory:
 class ResNetScorer:
     """A small ResNet of the task's own training split."""
 
+    uses_network = False
+
     def __init__(self, spec: SmallResNet, runtime: Runtime) -> None:
         self._spec, self._runtime = spec, runtime
         self.device = pick_device(runtime.device)
@@ -50,14 +53,7 @@ class ResNetScorer:
         self._classes = classes_of(task, name)
         shown = training_images(task, name, self._runtime.say, per_class=spec.train_per_class)
         recipe = Recipe(n_epochs=spec.epochs, seed=spec.seed)
-        about = {
-            "model": name,
-            "version": VERSION,
-            "pictures": shown.digest,
-            "size_px": spec.size_px,
-            "epochs": spec.epochs,
-        }
-        path = kept.folder("trained", about | {"seed": spec.seed})
+        path = kept.folder("trained", spec.trained_as(shown.digest))
         with kept.locked(path, self._runtime.say):
             pixels = torch.from_numpy(_pixels(shown.images, spec.size_px))
             everything = np.arange(len(shown.labels))
@@ -73,6 +69,12 @@ class ResNetScorer:
                 self._runtime.say,
             )
             self._network = fit(new_network(SMALL_RESNET, shown.n_classes, spec.seed), job)
+
+    def priced(self, task: Task, lacking: Preparation) -> Preparation:
+        """With the operations, the time and the bytes of the training."""
+        spec, n_classes = self._spec, len(classes_of(task, "small-resnet").names)
+        network = new_network(SMALL_RESNET, n_classes, spec.seed)
+        return with_training(lacking, network, (3, spec.size_px, spec.size_px), self.device)
 
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""
@@ -92,6 +94,8 @@ class ResNetScorer:
 class LogisticScorer:
     """A logistic regression of the task's own training split."""
 
+    uses_network = False
+
     def __init__(self, spec: LogisticRegression, runtime: Runtime) -> None:
         self._spec, self._runtime = spec, runtime
         self.device = "cpu"
@@ -103,14 +107,16 @@ class LogisticScorer:
         spec, name = self._spec, "logistic-regression"
         self._classes = classes_of(task, name)
         shown = training_images(task, name, self._runtime.say, per_class=spec.train_per_class)
-        path = kept.folder(
-            "trained",
-            {"model": name, "version": VERSION, "pictures": shown.digest, "size_px": spec.size_px, "c": spec.c},
-        )
+        path = kept.folder("trained", spec.trained_as(shown.digest))
         with kept.locked(path, self._runtime.say):
             self._line = fit_logistic(
                 self._inputs(shown.images), shown.labels, path, c=spec.c, name=name, say=self._runtime.say
             )
+
+    def priced(self, task: Task, lacking: Preparation) -> Preparation:
+        """With the bytes of the fit; how long it takes to converge is not known before."""
+        n_classes = len(classes_of(task, "logistic-regression").names)
+        return replace(lacking, bytes=line_bytes(n_classes, 3 * self._spec.size_px**2) if lacking.trained else 0)
 
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""

@@ -22,6 +22,7 @@ from compbench.tasks import prompt_files
 from compbench.tasks.digests import file_stamp, with_digests
 from compbench.tasks.folders import class_folders, read_folders, split_folder
 from compbench.tasks.hub_images import HubData, is_copy, read_hub
+from compbench.tasks.imagenet_training import FromImageNet
 from compbench.tasks.names import ClassNames, nfc
 from compbench.tasks.prompt_files import Prompts
 from compbench.tasks.splits import Layout, Picture, Split
@@ -44,7 +45,7 @@ class DataSet:
     hub: HubData | None = None
     source: str = ""  # where to get it, for a message
     n_published: int | None = None  # pictures of its test split
-    has_training: bool = True
+    has_training: bool = True  # False: models learn from ImageNet's, whose labels its classes have
     has_unique_names: bool = False  # no two of its files have the same name, so that a class's folder says nothing
     is_pixels: bool = False  # published as pixels: every copy is one picture, however it was encoded
     border_px: int = 0  # cut off on every side
@@ -60,9 +61,12 @@ def load(data_set: DataSet, data: Path | None, is_offline: bool, prompts: Prompt
     further = data_set.aliases() if data_set.aliases is not None else [()] * len(shipped.names)
     known = [(name, *more) for name, more in zip(shipped.names, further, strict=True)]
     place = None if data is None else data.expanduser()
-    return _task(
-        data_set, known, chosen_prompts(shipped, known, prompts), partial(_read, data_set, known, place, is_offline)
-    )
+    asked = chosen_prompts(shipped, known, prompts)
+    task = _task(data_set, known, asked, partial(_read, data_set, known, place, is_offline))
+    if data_set.has_training or data_set.labels is None:
+        return task
+    from_imagenet = FromImageNet(data_set.name, place, data_set.labels(), partial(_examples, asked))
+    return replace(task, training=from_imagenet)
 
 
 def load_folder(data_set: DataSet, place: Path, prompts: PromptFiles) -> Task:
@@ -96,6 +100,10 @@ def examples_of(split: Split, ids: Sequence[str], prompts: Prompts) -> tuple[Exa
         for example_id, picture in zip(ids, split.pictures, strict=True)
     ]
     return tuple(sorted(examples, key=lambda each: each.id))
+
+
+def _examples(prompts: Prompts, split: Split, ids: Sequence[str]) -> tuple[Example, ...]:
+    return examples_of(split, ids, prompts)
 
 
 def chosen_prompts(shipped: Prompts, known: Sequence[Sequence[str]], prompts: PromptFiles) -> Prompts:

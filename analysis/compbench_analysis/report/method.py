@@ -57,6 +57,7 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         facts["bank"] = (
             f"{count(_n_bank(run))} draws shared by all pairs; every example on the first {run.n_common_draws()}"
         )
+    if info["view"] or spent.is_counted:
         facts["evaluations"] = count(spent.n_evaluations)
     facts |= {
         "time spent": duration(spent.seconds) + (f" on {spent.device}" if spent.device else ""),
