@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from compbench import disk, emulation, hub, image_files, model_files, registry, repositories, unreadable
-from compbench.links import look_at_links
+from compbench import disk, emulation, hub, image_files, links, model_files, registry, repositories, unreadable
 from compbench.lock import WAIT_SECONDS
 from compbench.pilots import Pilot
 from compbench.plugins import blamed, owner
@@ -43,7 +42,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `run` and `plan` are given."""
+    """All that a user asks for with `run` or `plan`."""
 
     task: str | Task
     model: str | ModelSpec
@@ -97,7 +96,7 @@ class Asked:
 
     @property
     def shared_words(self) -> dict[str, Json]:
-        """What all shards of a run have to be asked for alike, beside its key."""
+        """The settings, beside its key, that must be the same for all shards of a run."""
         limits: dict[str, Json] = {"limit": self.limit, "images_per_class": self.images_per_class}
         return {**self.view, **limits}
 
@@ -227,8 +226,8 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
         return asked
     if stored is not None:
         say(
-            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: --dtype {spec.dtype} --device "
-            f"{emulation.kind_of(request.device)} goes on with it"
+            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: resume it with --dtype {spec.dtype} --device "
+            f"{emulation.kind_of(request.device)}"
         )
     placed, source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
     described = _described(asked.label, placed, placed.source())
@@ -237,7 +236,7 @@ def _computable(asked: Asked, given: ModelSpec, request: Request, say: Callable[
 
 
 def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
-    """What a spec gave as JSON would hold it; UsageError, naming whose spec it is, where JSON cannot."""
+    """`given` as read back from JSON; UsageError names whose spec gave what JSON cannot hold."""
     try:
         text = json.dumps(given, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -338,9 +337,7 @@ def _task(request: Request, say: Callable[[str], None]) -> Task:
     if isinstance(task, str):
         data = None if request.data is None else disk.expanded(request.data)
         task = registry.task(task, data=data, is_offline=request.is_offline)
-        for note in task.notes:
-            say(note)
-        look_at_links(task, data, say)
+        links.tell(task, data, say)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
         raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
     _check(task)

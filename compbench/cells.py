@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import io
 import json
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compbench.plain_text import decoded
 from compbench.printable import from_cell
 from compbench.types import DataError
 
@@ -47,7 +47,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_text(path: Path, *, is_gzipped: bool = False) -> str:
-    """The file as UTF-8, or as UTF-16 where it begins with its mark; the mark itself is no part of the text."""
+    """The text of a file; DataError for one that is too large, damaged, or holds a NUL character."""
     try:
         with gzip.open(path) if is_gzipped else path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
@@ -55,12 +55,7 @@ def read_text(path: Path, *, is_gzipped: bool = False) -> str:
         raise DataError(f"cannot read {str(path)!r} ({error}); copy it again") from error
     if len(content) > _LARGEST_BYTES:
         raise DataError(f"{str(path)!r} holds more than {_LARGEST_BYTES:,} bytes; expected a table, perhaps as parquet")
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(f"{str(path)!r} is not UTF-8 (line {line}); save it as UTF-8") from error
+    text = decoded(content, str(path))
     if (nul := text.find("\0")) >= 0:
         line = text.count("\n", 0, nul) + 1
         raise DataError(f"{str(path)!r} holds a NUL character (line {line}); expected a text file")
@@ -95,7 +90,7 @@ def _delimited(text: str, separator: str, path: Path) -> pd.DataFrame:
             io.StringIO(text), sep=separator, dtype=str, header=None, keep_default_na=False, skipinitialspace=True
         )
 
-    frame = _tried(read, path).map(_undone)
+    frame = _tried(read, path).map(from_cell)
     frame.columns = list(frame.iloc[0])
     rows = frame.iloc[1:].reset_index(drop=True)
     return _with_points(rows) if separator == ";" else rows
@@ -135,10 +130,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made := dict(pairs)) < len(pairs):
         raise ValueError("a key occurs twice")
     return made
-
-
-def _undone(cell: str) -> str:
-    return from_cell(cell)
 
 
 def _tried(read: Callable[[], pd.DataFrame], path: Path) -> pd.DataFrame:

@@ -193,7 +193,7 @@ def sizes_px(files: FileList, name: str) -> tuple[int, int, int]:
 
 
 def no_pipeline(files: FileList) -> str | None:
-    """What a repository without a pipeline holds, and what to do with it; None where it cannot be told."""
+    """A sentence on what a repository without a pipeline holds and what to do with it; None where that is unknown."""
     roots = sorted(each for each in files.names if "/" not in each)
     loras = [each for each in roots if each.startswith(("pytorch_lora_weights", "adapter_")) or "lora" in each.lower()]
     loras = [each for each in loras if each.endswith((".safetensors", ".bin"))]
@@ -207,7 +207,7 @@ def no_pipeline(files: FileList) -> str | None:
 
 
 def no_pipeline_file(path: Path) -> str:
-    """What a file holds that was given in place of a folder, and what to do with it."""
+    """A sentence on a file that was given in place of a folder, and what to do with it."""
     if _is_lora(path) or "lora" in path.name.lower():
         return f"{str(path)!r} is a LoRA; {_MERGE}"
     return f"{str(path)!r} is a single-file checkpoint, and compbench {_CONVERT}"
@@ -249,7 +249,7 @@ def _pipeline(files: FileList, name: str, prefix: str, expected: str) -> Mapping
 
 
 def _is_lora(path: Path) -> bool:
-    """By the names of a local file's tensors."""
+    """Whether a local file holds a LoRA, by the names of its tensors."""
     if path.suffix != ".safetensors" or not path.is_file():
         return False
     try:
@@ -267,7 +267,7 @@ def _class_name(index: Mapping[str, Any]) -> str:
 def _check_components(
     index: Mapping[str, Any], expected: Mapping[str, Sequence[str]], files: FileList, name: str
 ) -> None:
-    """Where model_index.json names classes: those that are loaded, and no other network that conditions them."""
+    """DataError where model_index.json names other classes than those loaded, or a further network."""
     pipeline = _class_name(index) or "a pipeline"
     for part, classes in expected.items():
         given = index.get(part)

@@ -126,7 +126,7 @@ def run(
     output: Path | None,
     **settings: Any,
 ) -> int:
-    """Score models on tasks, store all that is measured, print the table. Given again, it goes on.
+    """Score models on tasks, store all that is measured, print the table. Rerun the same command to resume.
 
     \b
     compbench run shapes -m tiny-sd -m tiny-clip -m chance
@@ -160,11 +160,9 @@ def run(
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @flags.runs
 @flags.broken_down
-@click.option("--published", "with_published", is_flag=True, help="Beside them the scores that others have published.")
-@click.option(
-    "--each", "each_seed", is_flag=True, help="Apart from each other the runs that differ by their seed alone."
-)
-@click.option("--draws/--no-draws", default=True, help="What other draws would change, where errors are stored.")
+@click.option("--published", "with_published", is_flag=True, help="Show published scores of other models beside them.")
+@click.option("--each", "each_seed", is_flag=True, help="Show runs that differ by their seed alone one by one.")
+@click.option("--draws/--no-draws", default=True, help="Show what other draws would change, where errors are stored.")
 @flags.printed
 def show(
     references: Sequence[str],
@@ -229,10 +227,10 @@ def compare(
 @click.option(
     "--view",
     type=click.Choice(["draws", "timesteps", "differences", "rules"]),
-    help="One of them alone: what a picture shows, then draws if not said. Else all.",
+    help="Print one of them alone; else all. A picture shows one: draws unless told otherwise.",
 )
 @click.option(
-    "--window", "windows", multiple=True, metavar="FIRST-LAST", help="Of timesteps (repeatable); else thirds."
+    "--window", "windows", multiple=True, metavar="FIRST-LAST", help="A window of timesteps (repeatable); else thirds."
 )
 @flags.printed
 def curves(
@@ -274,7 +272,10 @@ def curves(
 @flags.data
 @flags.images
 @click.option(
-    "--images/--no-images", "with_images", default=None, help="Pictures and captions; else those of data that is open."
+    "--images/--no-images",
+    "with_images",
+    default=None,
+    help="Show images and captions; by default unless the data is gated.",
 )
 @click.option("--open", "is_opened", is_flag=True, help="Show the page in the browser.")
 def report(
@@ -308,14 +309,16 @@ def report(
 @group.command(short_help="Show where in the images a model's decision was made.")
 @click.argument("reference", metavar="RUN")
 @click.argument("example_id", metavar="EXAMPLE")
-@click.option("--image", type=click.IntRange(0), help="This image alone, numbered from 0.")
+@click.option("--image", type=click.IntRange(0), help="Explain this image alone, numbered from 0.")
 @click.option(
     "--captions",
     type=(click.IntRange(0), click.IntRange(0)),
     metavar="A B",
     help="Two captions, numbered from 0; else the true one and the false one that scores best.",
 )
-@click.option("--draws", type=click.IntRange(1), help="Of the bank; else as many as the run is scored on.")
+@click.option(
+    "--draws", type=click.IntRange(1), help="How many draws of the bank; else as many as the run is scored on."
+)
 @flags.runs
 @flags.data
 @flags.images
@@ -336,18 +339,27 @@ def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) ->
 
 @group.command(short_help="Run a table of the paper and put its numbers beside ours.")
 @click.argument("table", type=click.Choice(["table1", "table2", "table3"]))
-@click.option("--model", "-m", "models", multiple=True, help="Only these of the table's models.")
-@click.option("--task", "-t", "tasks", multiple=True, help="Only these of its data sets.")
-@click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o sd2.schedule=racing.")
+@click.option("--model", "-m", "models", multiple=True, help="One of the table's models (repeatable); else all.")
+@click.option("--task", "-t", "tasks", multiple=True, help="One of its data sets (repeatable); else all.")
+@click.option(
+    "--option",
+    "-o",
+    "options",
+    multiple=True,
+    metavar="[MODEL.]K=V",
+    help="An option of a model, such as -o sd2.schedule=racing (repeatable).",
+)
 @click.option(
     "--data",
     "data",
     multiple=True,
     metavar="[TASK=]DIR",
-    help="A folder with one folder for each task that is at hand; or the folder of one task (repeatable).",
+    help="The folder that holds a folder for each task, or the folder of one task (repeatable).",
 )
-@click.option("--limit", "-L", type=click.IntRange(1), help="So many images of each data set.")
-@click.option("--images-per-class", type=click.IntRange(1), metavar="N", help="So many images of each class.")
+@click.option("--limit", "-L", type=click.IntRange(1), help="How many images of each data set; a seeded subset.")
+@click.option(
+    "--images-per-class", type=click.IntRange(1), metavar="N", help="How many images of each class; a seeded subset."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.runs
 @flags.images
@@ -388,7 +400,7 @@ def reproduce(
         plans, failures = paper.planned(asked, reporter)
         _print(listing.plans(plans, style), output)
         for failure in failures:
-            say(f"not to be told: {failure}")
+            say(f"cannot be planned: {failure}")
         return FAILED if failures else DONE
     outcome, reasons = paper.reproduce(asked, reporter)
     _print(to_text(table, outcome.runs, style, reasons), output)
@@ -434,7 +446,9 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 @flags.data
 @flags.images
 @flags.prompts
-@click.option("--n", default=8, show_default=True, type=click.IntRange(1), help="How many, spread over the task.")
+@click.option(
+    "--n", default=8, show_default=True, type=click.IntRange(1), help="How many examples, spread over the task."
+)
 @flags.offline
 @flags.printed
 def show_task(
@@ -469,18 +483,19 @@ def show_task(
 
 @group.command("import", short_help="Store scores of a model that cannot be run here.")
 @click.argument("path", type=flags.PATH)
-@click.option("--task", required=True)
-@click.option("--as", "name", required=True, metavar="NAME", help="What the model is called from now on.")
+@click.option("--task", required=True, metavar="TASK", help="The task that was scored.")
+@click.option("--as", "name", required=True, metavar="NAME", help="The name that the model gets.")
 @flags.data
 @flags.runs
 @flags.offline
 @flags.by
 @flags.printed
 def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **settings: Any) -> None:
-    """Store the scores or choices in a csv, tsv, parquet or jsonl file as a run.
+    """Store the scores or choices in a csv, tsv, json, jsonl or parquet file as a run.
 
     Its columns: example_id, image, caption, score; or example_id, image, choice (the number of the caption chosen);
-    or example_id, caption, choice_image. Images and captions are numbered from 0.
+    or example_id, caption, choice_image. Images and captions are numbered from 0. An empty
+    choice is an abstention, which counts as wrong.
 
     \b
     compbench import scores.csv --task winoground --as gpt-4o
@@ -493,9 +508,13 @@ def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **se
 @group.command(short_help="Turn scores into probabilities of classes.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @flags.runs
-@click.option("--share", default=0.2, show_default=True, help="Of the examples, to fit the temperature on.")
-@click.option("--seed", default=0, show_default=True, help="Of which examples those are.")
-@click.option("--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="Of confidence.")
+@click.option(
+    "--share", default=0.2, show_default=True, help="The share of the examples that the temperature is fitted on."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed for choosing those examples.")
+@click.option(
+    "--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="How many bins of confidence."
+)
 @click.option("--examples", "with_examples", is_flag=True, help="With csv and json: the probabilities of each example.")
 @flags.printed
 def calibrate(
@@ -506,7 +525,7 @@ def calibrate(
     with_examples: bool,
     **settings: Any,
 ) -> None:
-    """Fit the temperature of p(class | image) on some examples and say of the others how far it can be believed.
+    """Fit the temperature of p(class | image) on some examples and say how well it holds on the others.
 
     RUN is a classification: a folder, task/model (its latest run), or the first letters of a digest. An --output .png
     is the reliability diagram.
@@ -528,14 +547,14 @@ def calibrate(
         _print(calibrated.to_text(found, style, with_examples=with_examples), output)
 
 
-@group.command(short_help="Write the scores of a run, one row an example.")
+@group.command(short_help="Write the scores of a run, one row per example.")
 @click.argument("reference", metavar="RUN")
 @click.option(
     "--output", required=True, type=flags.PATH, callback=flags.check_folder, metavar="FILE", help=".parquet or .csv"
 )
 @flags.runs
 def export(reference: str, output: Path, runs: Path | None) -> None:
-    """Write one row an example: outcomes, ties, margins, tags and scores.
+    """Write one row per example: outcomes, ties, margins, tags and scores.
 
     \b
     compbench export shapes/tiny-sd --output scores.parquet

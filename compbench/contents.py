@@ -82,7 +82,8 @@ class Contents:
             return parts.read_examples(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
-                f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): give the run command again"
+                f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): rerun the command that "
+                "made the run"
             ) from error
 
     @cached_property
@@ -98,7 +99,7 @@ class Contents:
             return parts.read_draws(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
-                f"the draws of run {str(self.folder)!r} cannot be read ({error}): give the run command again"
+                f"the draws of run {str(self.folder)!r} cannot be read ({error}): rerun its command"
             ) from error
 
     def done(self, n_draws: int | None, unconditional: bool = False) -> frozenset[str]:
@@ -201,7 +202,7 @@ class Contents:
         return path
 
     def records(self) -> list[dict[str, Json]]:
-        """Who measured each usable part, oldest first; n_examples alone where nothing else is known."""
+        """The record of each usable part, oldest first; n_examples alone where nothing else is known."""
         lines, _ = self._lines()
         found: list[dict[str, Json]] = []
         for path, part in self._parts().items():
@@ -310,7 +311,7 @@ class Contents:
             damage = str(error).splitlines()[0]
             self.say(
                 f"part {str(path)!r} is damaged ({damage}): its examples are left out; "
-                "the run command given again measures them anew"
+                "rerun the command to measure them again"
             )
             return _Part(stamp, (), damage)
         except PermissionError as error:
@@ -334,7 +335,7 @@ class Contents:
         return sealed.sealed({"part": self._name(path), "size": len(content), "sha256": digest, **words})
 
     def _lines(self) -> tuple[dict[str, dict[str, Json]], set[str]]:
-        """What parts.jsonl says by part, and the parts that were given up; damaged lines are left out."""
+        """The records in parts.jsonl by part, and the parts that were given up; damaged lines are left out."""
         path = self.folder / _LINES
         try:
             status = path.stat()
@@ -516,7 +517,7 @@ class _Part:
 
 
 def _read_lines(content: bytes) -> tuple[dict[str, dict[str, Json]], set[str], bool]:
-    """What the lines say by part, the parts that were given up, and whether every line can be believed."""
+    """The records by part, the parts that were given up, and whether every line is whole."""
     found: dict[str, dict[str, Json]] = {}
     discarded: set[str] = set()
     lines = [line for line in content.split(b"\n") if line.strip()]
@@ -540,7 +541,7 @@ def _read_lines(content: bytes) -> tuple[dict[str, dict[str, Json]], set[str], b
 
 
 def _checked_record(words: dict[str, Any] | None) -> dict[str, Json] | None:
-    """The words of who measured a part, where what is counted of them are numbers."""
+    """The record of a part; None where its counts are not numbers."""
     if words is None:
         return None
     counts = [words.get(name, 0) for name in ("n_examples", "n_errors", "n_evaluations")]

@@ -111,26 +111,28 @@ def append_line(path: Path, content: Mapping[str, Json]) -> None:
 
 
 @contextmanager
-def writing(folder: Path) -> Generator[None]:
-    """Whatever the disk refuses becomes a RunError that names `folder` and says what to do."""
+def writing(folder: Path, option: str = "--runs DIR") -> Generator[None]:
+    """Whatever the disk refuses becomes a RunError that names `folder` and the `option` that chooses another."""
     try:
         yield
     except OSError as error:
-        raise RunError(f"cannot write to {str(folder)!r} ({error.strerror or error}): {_advice(error)}") from error
+        raise RunError(
+            f"cannot write to {str(folder)!r} ({error.strerror or error}): {_advice(error, option)}"
+        ) from error
 
 
-def _advice(error: OSError) -> str:
+def _advice(error: OSError, option: str) -> str:
     if error.errno in _FULL:
-        return "free some space, then give the same command again; what was stored stays"
+        return "free some space, then rerun the command; what was stored stays"
     if error.errno in _FORBIDDEN:
-        return "make it writable, or choose another place with --runs DIR"
+        return f"make it writable, or choose another place with {option}"
     if error.errno in _NO_FOLDER:
-        return "expected a folder; choose another place with --runs DIR"
+        return f"expected a folder; choose another place with {option}"
     if error.errno == errno.ELOOP:
         return f"{error.filename!r} is a symbolic link; expected a file of its own: remove the link"
     if error.errno == errno.ENAMETOOLONG:
-        return "expected names of at most 255 bytes; choose another place with --runs DIR"
-    return "check the disk, then give the same command again; what was stored stays"
+        return f"expected names of at most 255 bytes; choose another place with {option}"
+    return "check the disk, then rerun the command; what was stored stays"
 
 
 def _encoded(content: Mapping[str, Json], indent: int | None = None) -> bytes:
@@ -155,7 +157,7 @@ def _replaced(target: Path, content: bytes, mode: int) -> bool:
 
 
 def _flush(handle: int) -> None:
-    """What was written reaches the disk, where the file system can say so."""
+    """Flush to the disk, where the file system can."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -164,7 +166,7 @@ def _flush(handle: int) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """The rename itself reaches the disk, where folders can be opened and flushed at all."""
+    """Flush a rename to the disk, where folders can be opened and flushed at all."""
     if os.name != "posix":
         return
     try:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from compbench import checkpoints
+from compbench import checkpoints, disk
 from compbench.adaptive import Adaptive
 from compbench.model_files import FileList
 from compbench.models import CLASSIFIER_BIBTEX
@@ -50,9 +50,11 @@ class DiT(ModelSpec):
     protocol: Literal["paper", "compbench"] = field(
         default="paper", metadata={"help": "the published noise and centre crop, or compbench's and the whole picture"}
     )
-    seed: int | None = field(default=None, metadata={"help": "of the noise; 42 as published, 0 under compbench's own"})
+    seed: int | None = field(
+        default=None, metadata={"help": "seed for the noise; 42 as published, 0 under compbench's own"}
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = field(
-        default="float32", metadata={"help": "of the transformer; all else is float32"}
+        default="float32", metadata={"help": "dtype of the transformer; all else is float32"}
     )
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
@@ -78,7 +80,7 @@ class DiT(ModelSpec):
             raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
         if not 0 <= self.risk < 1:
             raise UsageError(f"model {self.name!r} cannot take risk={self.risk}; expected 0 (no risk) to less than 1")
-        if self.folder is not None and not self.folder.expanduser().is_dir():
+        if self.folder is not None and not disk.expanded(self.folder).is_dir():
             raise UsageError(
                 f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the layout of DiTPipeline"
             )
@@ -115,7 +117,7 @@ class DiT(ModelSpec):
                 instead="a local copy with -o folder=PATH",
                 opened=partial(checkpoints.dit, name=self.name),
             )
-        folder = Path(self.folder or self.repo).expanduser()
+        folder = disk.expanded(self.folder or self.repo)
         if not (folder / "transformer").is_dir():
             hint = "; `python -m compbench.tiny.train_dit` trains it" if self.folder is None else ""
             raise UsageError(

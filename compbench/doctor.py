@@ -77,7 +77,7 @@ def _hardware() -> Iterator[Check]:
 
 
 def _halves(device: str) -> Iterator[Check]:
-    """What half precision is like there: computed by the device itself, or emulated; a CPU is measured."""
+    """One check per half-precision dtype: computed by the device itself or emulated; a CPU is measured."""
     from compbench import emulation
 
     for dtype in ("bfloat16", "float16"):

@@ -38,7 +38,7 @@ def settled(label: str, spec: HalfPrecision, given: HalfPrecision, device: str, 
         return spec
     if is_asked_for and not device.startswith("auto"):
         if reason := why_slow(dtype, device):
-            say(f"{label}: {reason}; it runs so because both dtype and device were named")
+            say(f"{label}: {reason}; it runs in {dtype} all the same, since dtype and device were both named")
         return spec
     if not is_asked_for and in_float32 is not None and kind_of(device) == "cpu":
         say(
@@ -64,7 +64,7 @@ def settled(label: str, spec: HalfPrecision, given: HalfPrecision, device: str, 
 
 
 def why_slow(dtype: str, device: str) -> str | None:
-    """Why a device is no place for `dtype`, in words; None where it has such arithmetic of its own."""
+    """Why `dtype` is slow on a device, in words; None where the device computes it itself."""
     kind = kind_of(device)
     if dtype == "float32":
         return None

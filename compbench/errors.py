@@ -47,7 +47,7 @@ class RunError(RuntimeError):
 
 
 def nan_advice(dtype: object) -> str:
-    """What to do about a score or an error that is not finite, measured by a network in `dtype`.
+    """Advice for a score or an error that is not finite, measured by a network in `dtype`.
 
     >>> nan_advice("float16")
     'a wider dtype (--dtype float32) is the usual cure'

@@ -24,10 +24,10 @@ from pathlib import Path
 from compbench import disk
 from compbench.types import RunError
 
-__all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "Exclusion", "Heartbeat", "Holder", "holder_in"]
+__all__ = ["BEAT_SECONDS", "Exclusion", "Heartbeat", "Holder", "holder_in"]
 
 BEAT_SECONDS = 10.0
-LEASE_SECONDS = 600.0  # unheard of for so long, a process of another host counts as dead
+_LEASE_SECONDS = 600.0  # unheard of for so long, a process of another host counts as dead
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EPERM}
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 _MARKER = ".taken"
@@ -59,7 +59,7 @@ class Holder:
     def lives(self) -> bool:
         """Whether it still runs; one on another host is believed to while it was heard of in the last minutes."""
         if not self.is_here:
-            return time.time() - self.heard < LEASE_SECONDS
+            return time.time() - self.heard < _LEASE_SECONDS
         try:
             os.kill(self.pid, 0)
         except PermissionError:
@@ -74,12 +74,12 @@ class Holder:
         return datetime.fromtimestamp(self.heard, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
     def to_json(self) -> dict[str, str | int]:
-        """What a file says of it."""
+        """The words that a lock file holds on it."""
         return {"host": self.host, "pid": self.pid, "since": self.since}
 
 
 def holder_in(path: Path) -> Holder | None:
-    """Who a file says holds it; None where it does not say."""
+    """The holder that a file names; None where it names none."""
     try:
         with path.open("rb") as file:
             status, words = os.fstat(file.fileno()), json.loads(file.read(4096).decode("utf-8"))
@@ -165,7 +165,7 @@ class Exclusion:
         return is_free
 
     def holder(self) -> Holder | None:
-        """Who has it, where that can be read."""
+        """The process that has it, where that can be read."""
         return holder_in(self._marker) or holder_in(self.path)
 
     def _opened(self) -> int:
@@ -203,7 +203,7 @@ class Exclusion:
                 other = holder_in(self._marker)
                 if other is not None and other.lives:
                     return False
-                if other is None and self._marker.exists() and _age(self._marker) < LEASE_SECONDS:
+                if other is None and self._marker.exists() and _age(self._marker) < _LEASE_SECONDS:
                     return False  # not to be read: it may be anybody's
                 self._set_aside(other)
             return False

@@ -122,20 +122,25 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
 
 _NOT_IN_A_GRID = ("--model", "--option", "--config", "--shard", "--dry-run", "--help")
 PATH = _UserPath()
-runs = click.option("--runs", type=PATH, metavar="DIR", help="Where runs are: else COMPBENCH_RUNS, else ./runs.")
+runs = click.option("--runs", type=PATH, metavar="DIR", help="The folder of runs; else COMPBENCH_RUNS, else ./runs.")
 data = click.option("--data", type=PATH, metavar="PATH", help="A local copy of the task's data.")
 prompts = click.option(
     "--prompts",
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="Other prompts of a classification task: prompt,classname,classidx.",
+    help="A CSV file with other prompts of a classification task: prompt,classname,classidx.",
 )
 offline = click.option(
     "--offline", "is_offline", is_flag=True, is_eager=True, callback=_hear_offline, help="Fetch nothing from a hub."
 )
 _style = click.option(
-    "--format", "style", type=click.Choice(FORMATS), default="table", show_default=True, help="How it is printed."
+    "--format",
+    "style",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How the result is printed.",
 )
 by = click.option("--by", multiple=True, metavar="COLUMN", help="Tag column of the table (repeatable); else tag.")
 broken_down = _together(
@@ -143,15 +148,18 @@ broken_down = _together(
         "--by",
         multiple=True,
         metavar="COLUMN",
-        help="Tag column (repeatable), or caption_length; of show also margin. Else tag.",
+        help="Tag column (repeatable), or caption_length; with show also margin. Else tag.",
     ),
     click.option(
-        "--tags", type=PATH, metavar="FILE", help="csv or parquet with a column id and columns of your own tags."
+        "--tags",
+        type=PATH,
+        metavar="FILE",
+        help="A csv, tsv, json, jsonl or parquet file with a column id and columns of your own tags.",
     ),
-    click.option("--cross", "is_crossed", is_flag=True, help="Every combination of the columns."),
+    click.option("--cross", "is_crossed", is_flag=True, help="Cross the columns: a row for every combination of tags."),
 )
 output = click.option(
-    "--output", type=PATH, callback=check_folder, metavar="FILE", help="Where the result goes; else stdout."
+    "--output", type=PATH, callback=check_folder, metavar="FILE", help="Write the result to this file; else to stdout."
 )
 printed = _together(_style, output)
 images = _together(
@@ -161,19 +169,26 @@ images = _together(
         metavar="N",
         expose_value=False,
         callback=_allow_pixels,
-        help="Read larger images than the 178,956,970 pixels that Pillow allows.",
+        help="Read images of up to N pixels; else up to the 178,956,970 that Pillow allows.",
     ),
     click.option(
         "--no-follow-links",
         is_flag=True,
         expose_value=False,
         callback=_refuse_links,
-        help="Refuse links among the data's files.",
+        help="Refuse symbolic links among the data's files.",
     ),
 )
 to_run = _together(
     click.option("--model", "-m", "models", multiple=True, help="Name or scheme:ADDRESS; repeat it, or a,b."),
-    click.option("--option", "-o", "options", multiple=True, metavar="[MODEL.]K=V", help="Such as -o draws=100."),
+    click.option(
+        "--option",
+        "-o",
+        "options",
+        multiple=True,
+        metavar="[MODEL.]K=V",
+        help="An option of a model, such as -o draws=100 (repeatable).",
+    ),
     click.option(
         "--config",
         "grid",
@@ -185,29 +200,41 @@ to_run = _together(
     ),
     data,
     prompts,
-    click.option("--limit", "-L", type=click.IntRange(1), help="A seeded subset, the same for every model."),
     click.option(
-        "--images-per-class", type=click.IntRange(1), metavar="N", help="A seeded subset of the images of each class."
+        "--limit", "-L", type=click.IntRange(1), help="Score a seeded subset of the examples, the same for every model."
     ),
-    click.option("--seed", type=int, help="Of the noise."),
+    click.option(
+        "--images-per-class",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Score a seeded subset of the images of each class.",
+    ),
+    click.option("--seed", type=int, help="Seed for the noise."),
     click.option(
         "--dtype",
         metavar="NAME",
-        help="float32, bfloat16 or float16, inside the network; where the device emulates it, name --device too.",
+        help="float32, bfloat16 or float16, inside the network; with --device even one that the device only emulates.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
-    click.option("--batch-size", default="auto", show_default=True, callback=_read_batch_size, metavar="N"),
+    click.option(
+        "--batch-size",
+        default="auto",
+        show_default=True,
+        callback=_read_batch_size,
+        metavar="N",
+        help="How many evaluations or pictures at once; halved when memory runs out.",
+    ),
     click.option(
         "--shard",
         metavar="K/N",
         callback=_read_shard,
-        help="Only every N-th example, from the K-th; else what torchrun, accelerate or srun say.",
+        help="Score every N-th example only, from the K-th; else as torchrun, accelerate or srun say.",
     ),
     click.option(
         "--keep",
         type=click.Choice(["errors", "scores"]),
         default="errors",
-        help="Errors can be read in other ways later; scores are small.",
+        help="What is stored: errors can be read in other ways later, scores take less space.",
     ),
     click.option(
         "--skip-unreadable",
@@ -220,7 +247,7 @@ to_run = _together(
         "--wait",
         type=click.FloatRange(0),
         metavar="SECONDS",
-        help="How long another process that is writing to the run is waited for; else an hour.",
+        help="How long to wait for another process that is writing to the run; else an hour.",
     ),
     offline,
     click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),

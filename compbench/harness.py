@@ -116,18 +116,18 @@ def run(
         model,
         given,
         data,
-        limit,
-        seed,
-        dtype,
-        runs,
-        is_offline,
-        refresh,
-        shared,
-        keep,
-        images_per_class,
-        skip_unreadable,
-        device,
-        wait,
+        limit=limit,
+        seed=seed,
+        dtype=dtype,
+        runs=runs,
+        is_offline=is_offline,
+        refresh=refresh,
+        shard=shared,
+        keep=keep,
+        images_per_class=images_per_class,
+        skip_unreadable=skip_unreadable,
+        device=device,
+        wait=wait,
     )
     with image_files.limited(max_pixels=max_pixels, follows_links=follow_links):
         finished = finish(settle(request, builder.reporter.say), builder)
@@ -325,7 +325,7 @@ class _Counted:
 
 
 class _Notes:
-    """What is to be said of the images that were decoded, and to be stored with each part."""
+    """Notes on the images that were decoded: some are said at the end, some stored with each part."""
 
     def __init__(
         self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits, counted: _Counted | None
@@ -337,7 +337,7 @@ class _Notes:
         self._measured: set[str] = set()  # names of images
 
     def record(self, results: Iterable[Measurement | ScoreMatrix]) -> dict[str, Json]:
-        """How many images of these results, not counted before, have something that the scorer does not look at.
+        """Counts of images in these results, not counted before, with traits that the scorer ignores.
 
         And the network evaluations since the part before, where the results do not hold one error for each.
         """
@@ -436,7 +436,7 @@ def _begin(asked: Asked, stored: Run, say: Callable[[str], None]) -> bool:
 
 
 def _sharded(asked: Asked, stored: Run, say: Callable[[str], None]) -> dict[str, Json] | None:
-    """What the shards of a run are asked for, until it is settled; said where those before were asked otherwise."""
+    """The settings of the shards of a run, kept until it is settled; a difference from earlier shards is said."""
     if asked.shard is None:
         return None
     words: dict[str, Json] = json.loads(json.dumps({"count": asked.shard.count, **asked.shared_words}))
@@ -542,7 +542,7 @@ class _Writer:
             self._results, self._flushed = [], time.monotonic()
 
     def _engine(self) -> dict[str, Json]:
-        """How this part was computed; said where the part before it was computed in another way."""
+        """The engine and batch size of this part; a difference from the part before is said."""
         if not isinstance(self._scorer, TellsEngine):
             return {}
         engine = dict(self._scorer.computed_with())

@@ -17,18 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from compbench import disk
 from compbench.hub_errors import NotAHub, RepoType, explain, is_broken_off
-from compbench.model_files import cache_folder, existing, file_digest, folder_digest, local_digest
+from compbench.model_files import existing, local_digest
 from compbench.types import DataError, Source
 
 __all__ = [
-    "cache_folder",
     "explain",
     "fetch",
     "fetch_first",
     "fetch_whole",
-    "file_digest",
-    "folder_digest",
     "is_pinned",
     "loading",
     "missing_bytes",
@@ -146,7 +144,7 @@ def present_bytes(source: Source, allow_patterns: Sequence[str] = ()) -> int | N
     None where there are none, or not all of them as far as the cache tells. The hub is not asked.
     """
     if source.is_local:
-        folder = Path(source.repo).expanduser()
+        folder = disk.expanded(source.repo)
     elif not is_pinned(source) or (allow_patterns and not _is_whole(source, allow_patterns, "model")):
         return None
     else:
@@ -201,7 +199,7 @@ def _is_offline(is_offline: bool) -> bool:
 
 
 def _info(repo: str, repo_type: RepoType, revision: str | None, *, has_sizes: bool = False) -> Any:
-    """What the hub says of the repository: `sha`, and in `siblings` its files."""
+    """The hub's answer on a repository: `sha`, and in `siblings` its files."""
     from huggingface_hub import HfApi
 
     try:
@@ -361,10 +359,10 @@ def _downloaded(snapshot: Callable[..., str]) -> str:
 
 
 def _without_files(source: Source, patterns: Sequence[str], repo_type: RepoType) -> DataError:
-    """What to say of a repository or folder that has none of the files."""
+    """The error for a repository or folder that has none of the files."""
     what = f"data set {source.repo!r}" if repo_type == "dataset" else f"model {source.repo!r}"
     if source.is_local:
-        found = sorted(file.name for file in Path(source.repo).expanduser().glob("*"))
+        found = sorted(file.name for file in disk.expanded(source.repo).glob("*"))
     else:
         found = sorted(_listed(source, repo_type) or [])
         with suppress(Exception):

@@ -1,4 +1,4 @@
-"""What a hub's errors mean, and what to do about each, in one line.
+"""Explains a hub's errors and what to do about each, in one line.
 
 The errors are told apart by the names of their classes: an error that is raised proves that its library is there, and
 libraries move their classes. Nothing of huggingface_hub is imported before it is needed.
@@ -41,7 +41,7 @@ class NotAHub(ValueError):
 
 
 def explain(error: BaseException, repo: str, repo_type: RepoType = "model", instead: str | None = None) -> DataError:
-    """What went wrong at the hub and what to do about it.
+    """A DataError that says what went wrong at the hub and what to do about it.
 
     Libraries wrap each other's errors; the first cause that is understood decides. An error that is none of these
     is returned as a DataError with its own words. `instead` says how a local copy is given; None: as every data set
@@ -194,7 +194,7 @@ def _not_found(page: str) -> str:
 
 
 def _wait(response: Any) -> str:
-    """How long the server asks to wait, in words."""
+    """The time that the server asks to wait, in words."""
     limits = re.search(r"r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", response.headers.get("ratelimit", ""))
     asked = limits[1] if limits else response.headers.get("Retry-After", "")
     if not asked.isdigit():

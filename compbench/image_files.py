@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
-    "MOST_BYTES",
     "Traits",
     "decode",
     "digest",
@@ -49,7 +48,7 @@ __all__ = [
 ]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # AVIF from Pillow 11.3 on
-MOST_BYTES = 2**30  # of one encoded image, or of one member of an archive
+_MOST_BYTES = 2**30  # of one encoded image, or of one member of an archive
 
 _MOST_RESIZED = 2**28  # pixels, before the middle is cut out of them
 # every one of these becomes RGB without losing its range
@@ -105,7 +104,7 @@ def limited(*, max_pixels: int | None = None, follows_links: bool | None = None)
 
 
 class Traits:
-    """What was noticed about the images that were decoded: the names of those with each trait."""
+    """Traits noticed in decoded images: the names of the images with each."""
 
     def __init__(self) -> None:
         self._names: dict[str, set[str]] = {}
@@ -178,13 +177,13 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
+def read_file(path: Path, most: int = _MOST_BYTES) -> bytes:
     """The bytes of a regular file; DataError for one of more than `most` bytes."""
     with opened(path) as file:
         return _bounded(file, os.fstat(file.fileno()).st_size, most, repr(str(path)))
 
 
-def read_member(archive: zipfile.ZipFile, name: str, most: int = MOST_BYTES) -> bytes:
+def read_member(archive: zipfile.ZipFile, name: str, most: int = _MOST_BYTES) -> bytes:
     """The bytes of a member; DataError for one of more than `most` bytes, whatever the archive says of its size."""
     where = f"member {name!r} of {str(archive.filename)!r}"
     with archive.open(name) as file:
@@ -195,7 +194,7 @@ def _bounded(file: IO[bytes], promised: int, most: int, where: str) -> bytes:
     content = file.read(most + 1) if promised <= most else b""
     if promised > most or len(content) > most:
         size = max(promised, len(content))
-        raise DataError(f"{where} has {size:,} bytes or more; expected an image of at most {most:,}")
+        raise DataError(f"{where} has {size:,} bytes or more; expected at most {most:,}")
     return content
 
 
@@ -262,7 +261,7 @@ def _read(file: IO[bytes], name: str, where: str) -> PIL.Image.Image:
 
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size > (most := max(MOST_BYTES, 8 * (limits().max_pixels or 0))):
+    if size > (most := max(_MOST_BYTES, 8 * (limits().max_pixels or 0))):
         why = f"has {size:,} bytes; expected at most {most:,}; --max-pixels allows larger images"
         raise UnreadableImage(name, f"image {name!r}{where} {why}")
     if not size:

@@ -180,7 +180,7 @@ def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
 
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:
-    """What each job would do and cost; neither weights nor data are fetched for it."""
+    """The plan of each job: its work and its cost; neither weights nor data are fetched for it."""
     return planned_each(jobs, settings, reporter)[0]
 
 
@@ -297,8 +297,7 @@ def _tasks(
     jobs: Sequence[Job], settings: Settings, say: Callable[[str], None], attempts: _Attempts | None = None
 ) -> dict[str, Task]:
     """The tasks by name, each read once; one that cannot be read fails its jobs, where there are other tasks."""
-    from compbench import registry
-    from compbench.links import look_at_links
+    from compbench import links, registry
 
     tasks: dict[str, Task] = {}
     names = dict.fromkeys(job.task for job in jobs)
@@ -308,9 +307,7 @@ def _tasks(
                 name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
             )
             tasks[name] = _with_imagenet(task, settings)
-            for note in tasks[name].notes:
-                say(note)
-            look_at_links(tasks[name], settings.data_of(name), say)
+            links.tell(tasks[name], settings.data_of(name), say)
         except DataError as error:
             if attempts is None or len(names) == 1:
                 raise
@@ -322,15 +319,14 @@ def _tasks(
 
 def _tasks_here(jobs: Sequence[Job], settings: Settings, say: Callable[[str], None]) -> dict[str, Task | None]:
     """The tasks by name; None for one whose data have to be fetched first."""
-    from compbench import plan
-    from compbench.links import look_at_links
+    from compbench import links, plan
 
     tasks: dict[str, Task | None] = {}
     for name in dict.fromkeys(job.task for job in jobs):
         data = settings.data_of(name)
         task = plan.task_here(name, data=data, is_offline=settings.is_offline, prompts=settings.prompts)
         if task is not None:
-            look_at_links(task, data, say)
+            links.tell(task, data, say)
         tasks[name] = None if task is None else _with_imagenet(task, settings)
     return tasks
 

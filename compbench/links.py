@@ -7,13 +7,20 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from compbench import image_files
+from compbench import disk, image_files
 from compbench.types import DataError, Task
 
-__all__ = ["look_at_links"]
+__all__ = ["tell"]
 
 
-def look_at_links(task: Task, data: Path | str | None, say: Callable[[str], None]) -> None:
+def tell(task: Task, data: Path | str | None, say: Callable[[str], None]) -> None:
+    """Say the notes of a task that was just read, and what there is to say of links among its files."""
+    for note in task.notes:
+        say(note)
+    _look_at_links(task, data, say)
+
+
+def _look_at_links(task: Task, data: Path | str | None, say: Callable[[str], None]) -> None:
     """Say how many of the task's image files lie outside `data` behind links; DataError where none may be followed.
 
     Hub caches are made of links, and a folder of links to a large store is common: they are followed, and what they
@@ -21,7 +28,7 @@ def look_at_links(task: Task, data: Path | str | None, say: Callable[[str], None
     """
     if data is None:
         return
-    root = Path(data).expanduser()
+    root = disk.expanded(data)
     real_root, folder_of = os.path.realpath(root), lru_cache(maxsize=None)(os.path.realpath)
     n_outside, n_files = 0, 0
     for path in _files(task):

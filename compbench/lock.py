@@ -232,7 +232,7 @@ def _take_over(folder: Path, shard: Shard | None, say: Callable[[str], None], as
 
 def _refusal(folder: Path, name: str, shard: Shard | None) -> str:
     who = holder_in(_holder_path(folder, name)) or Exclusion(folder / name).holder() or "another process"
-    wait = "wait for it, or stop it and give the same command again"
+    wait = "wait for it, or stop it and rerun the command"
     held = _SHARD.fullmatch(name)
     if held is None:
         return f"run {str(folder)!r} is being measured by {who}: {wait}"

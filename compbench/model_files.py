@@ -11,18 +11,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from compbench import disk
+from compbench.remembered import recalled, remember
 from compbench.types import DataError, Source
 
 __all__ = [
     "FileList",
-    "cache_folder",
     "digest_of",
     "existing",
     "file_digest",
@@ -33,7 +32,7 @@ __all__ = [
 
 _MAX_JSON_BYTES = 64 << 20  # a configuration, a list of shards: real ones are below 1 MB
 _SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system still in use
-_CACHE = "file-digests.json"
+_MEMORY = "file-digests.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +104,9 @@ def local_digest(source: Source) -> str:
 
 
 def former_digest(source: Source) -> str | None:
-    """What compbench 0.1 called a local folder: the digest of all its files, but of none behind a linked folder.
+    """The digest by which compbench 0.1 knew a local folder: of all its files, but of none behind a linked folder.
 
-    None where that says nothing about some of the files that are opened, or is no other digest.
+    None where it leaves out some of the files that are opened, or is the same digest as today's.
     """
     place = existing(Path(source.repo))
     if place.is_file():
@@ -121,19 +120,6 @@ def former_digest(source: Source) -> str | None:
 def file_digest(path: Path) -> str:
     """SHA-256 of one file's contents."""
     return _file_digests([path])[0]
-
-
-def cache_folder() -> Path:
-    """Where compbench remembers digests: $XDG_CACHE_HOME/compbench, or ~/.cache/compbench.
-
-    For a user without a home, as in some containers, it is a folder that cannot exist, so that nothing is remembered.
-    """
-    if named := os.environ.get("XDG_CACHE_HOME"):
-        return disk.expanded(named) / "compbench"
-    try:
-        return Path.home() / ".cache" / "compbench"
-    except RuntimeError:
-        return Path(os.devnull) / "compbench"
 
 
 def _names(folder: Path) -> Iterator[str]:
@@ -169,15 +155,17 @@ def _counts(name: str) -> bool:
 
 
 def _file_digests(paths: Sequence[Path]) -> list[str]:
-    known = _read_cache()
+    known: dict[str, list[int | str]] = {
+        path: entry for path, entry in recalled(_MEMORY).items() if isinstance(entry, list) and len(entry) == 6
+    }
     before = dict(known)
-    digests = [_remembered(path, known) for path in paths]
+    digests = [_digest(path, known) for path in paths]
     if known != before:
-        _write_cache(known)
+        remember(_MEMORY, known)
     return digests
 
 
-def _remembered(path: Path, known: dict[str, list[int | str]]) -> str:
+def _digest(path: Path, known: dict[str, list[int | str]]) -> str:
     entry = known.pop(str(path), None)
     with _opened(path) as file:
         stamp, now = _stamp(file), time.time_ns()
@@ -201,20 +189,3 @@ def _opened(path: Path) -> BufferedReader:
         return path.open("rb")
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); copy it again") from error
-
-
-def _read_cache() -> dict[str, list[int | str]]:
-    try:
-        stored: Any = json.loads((cache_folder() / _CACHE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, RuntimeError):  # RuntimeError: there is no home
-        return {}
-    entries: list[tuple[Any, Any]] = list(stored.items()) if isinstance(stored, dict) else []  # pyright: ignore
-    return {path: entry for path, entry in entries if isinstance(entry, list) and len(entry) == 6}  # pyright: ignore
-
-
-def _write_cache(known: dict[str, list[int | str]]) -> None:
-    with suppress(OSError, RuntimeError):  # a cache that cannot be written only costs time
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        partial = cache_folder() / f"{_CACHE}.{os.getpid()}.partial"
-        partial.write_text(json.dumps(known), encoding="utf-8")
-        partial.replace(cache_folder() / _CACHE)

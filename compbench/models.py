@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from compbench import checkpoints
+from compbench import checkpoints, disk
 from compbench.adaptive import Adaptive
 from compbench.comparisons import OUTCOMES
 from compbench.model_files import FileList
@@ -89,13 +89,13 @@ class StableDiffusion(ModelSpec):
         default="auto", metadata={"help": "how errors are measured: draws, picture and precision"}
     )
     seed: int | None = field(
-        default=None, metadata={"help": "of the noise; 42 where the published run is reproduced, else 0"}
+        default=None, metadata={"help": "seed for the noise; 42 where the published run is reproduced, else 0"}
     )
     dtype: Dtype = field(
         default="auto",
         metadata={
-            "help": "of the network; schedule, noise and errors are float32 but in published-fp16; auto is float32 "
-            "without a GPU"
+            "help": "dtype of the network; schedule, noise and errors stay float32 except with "
+            "protocol=published-fp16; auto is float32 without a GPU"
         },
     )
     loss: Literal["auto", "l2", "l1", "norm"] = field(
@@ -170,7 +170,7 @@ class StableDiffusion(ModelSpec):
                 "multiple of what its autoencoder shrinks by (8 for Stable Diffusion)"
             )
         self._check_schedule()
-        if self.folder is not None and not self.folder.expanduser().is_dir():
+        if self.folder is not None and not disk.expanded(self.folder).is_dir():
             raise UsageError(
                 f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the diffusers layout"
             )
@@ -326,7 +326,7 @@ class StableDiffusion(ModelSpec):
         if self.pipeline is not None:
             return None
         if self.folder is not None or self.is_local:
-            return self._local_source(Path(self.folder or self.repo).expanduser())
+            return self._local_source(disk.expanded(self.folder or self.repo))
         return Source(
             self.repo,
             self.revision,
@@ -423,14 +423,15 @@ def from_address(address: str) -> StableDiffusion:
     Source(repo='org/name', revision='main', is_local=False)
     """
     name = f"sd:{address}"
-    if Path(address).expanduser().is_dir():
-        return StableDiffusion(name, str(Path(address).expanduser()), is_local=True)
-    if Path(address).expanduser().is_file():
-        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(Path(address).expanduser())}")
+    place = disk.expanded(address)
+    if place.is_dir():
+        return StableDiffusion(name, str(place), is_local=True)
+    if place.is_file():
+        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(place)}")
     hub_name = _HUB_NAME.fullmatch(address)
     if hub_name is None or address.startswith((".", "/", "~")):
         raise UsageError(
-            f"model {name!r}: no folder {address!r}, and it is no hub name; expected PATH or org/name@revision"
+            f"model {name!r}: no folder {address!r}, and it is not a hub name; expected PATH or org/name@revision"
         )
     return StableDiffusion(name, hub_name["repo"], hub_name["revision"])
 

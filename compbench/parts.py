@@ -280,7 +280,7 @@ def recorded(table: pa.Table, record: Mapping[str, Json]) -> pa.Table:
 
 
 def record(path: Path) -> dict[str, Any] | None:
-    """Who measured a part, by its own words; None of a part that was written without them."""
+    """The record of who measured a part, kept in the part; None where it was written without one."""
     words = (metadata(path).metadata or {}).get(_RECORD)
     return None if words is None else json.loads(words)
 

@@ -18,29 +18,29 @@ from compbench.store import Run
 from compbench.strata import allocation_from, strata
 from compbench.types import Json, Task, UsageError
 
-__all__ = ["Pilot", "learned", "shares"]
+__all__ = ["Pilot", "learned"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """What a race learned from a full run, and what learning it cost."""
+    """The shares that a race learned from a full run, and the cost of learning them."""
 
-    shares: tuple[float, ...]  # [H]
+    shares: tuple[float, ...]  # [H], Neyman's
     run: str  # task/model/digest
     task: tuple[str, str]  # name and revision
     ids: frozenset[str]  # of its examples
     n_evaluations: int  # that the shares were learned from
 
     def n_raced(self, task: Task, ids: Sequence[str]) -> int:
-        """How many of the examples that are raced, `ids` of `task`, the pilot holds in full."""
+        """The number of raced examples, `ids` of `task`, that the pilot holds in full."""
         is_same = self.task == (task.name, task.revision)
         return sum(each in self.ids for each in ids) if is_same else 0
 
     def said(self, task: Task, ids: Sequence[str]) -> str:
-        """What it cost, and that it is no pilot of other examples where it is none."""
+        """What the pilot cost, and whether it holds examples that are raced again."""
         cost = f"the pilot {self.run} took {self.n_evaluations:,} evaluations, on {len(self.ids)} examples"
         if not (n_raced := self.n_raced(task, ids)):
-            return f"{cost}; they are no part of the race's own"
+            return f"{cost}; none of them is raced here"
         return (
             f"{cost}, of which {n_raced} are raced here again: their full budget is known already, and how to race "
             "them was learned from themselves, so that no saving can be claimed for them; a pilot on other examples "
@@ -48,7 +48,7 @@ class Pilot:
         )
 
     def to_json(self, task: Task, ids: Sequence[str]) -> dict[str, Json]:
-        """What a run stores of its pilot."""
+        """The entry for the pilot in run.json."""
         return {
             "run": self.run,
             "n_examples": len(self.ids),
@@ -57,20 +57,15 @@ class Pilot:
         }
 
 
-def shares(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> tuple[float, ...]:
-    """Neyman's shares, [H], of `learned`."""
-    return learned(pilot, race, identity).shares
-
-
 def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
-    """What the errors of a full run on the same bank teach; UsageError where `pilot` is none such.
+    """Learn from the errors of a full run on the same bank; UsageError where `pilot` is another kind of run.
 
     It is kept in the pilot's folder, so that it stays what it was when the pilot is measured further.
     """
     folder = disk.expanded(pilot)
     if not disk.is_file(folder / "run.json"):
         raise UsageError(
-            f"pilot={str(pilot)!r} is no run's folder; expected one such as runs/shapes/tiny-sd/1a2b3c4d5e6f"
+            f"pilot={str(pilot)!r} is not the folder of a run; expected one such as runs/shapes/tiny-sd/1a2b3c4d5e6f"
         )
     run = Run(folder)
     _check(run, identity)
@@ -97,7 +92,7 @@ def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
 
 
 def _check(run: Run, identity: Mapping[str, Any]) -> None:
-    """UsageError for a run that is no pilot of this race."""
+    """UsageError for a run that this race cannot learn from."""
     if run.adaptive is not None:
         raise UsageError(
             f"the pilot {str(run.path)!r} was itself measured with schedule={run.adaptive.kind}, so it lacks draws; "

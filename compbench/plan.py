@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from compbench import hub, registry, repositories
+from compbench import hub, links, registry, repositories
 from compbench.asked import Asked, Request, model_spec, settle
 from compbench.built import Builder
 from compbench.model_files import FileList
@@ -41,7 +41,7 @@ _EVALUATIONS_WORTH_A_PROBE = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is still to do; None where it cannot be told before the weights or the data are here."""
+    """The work left to do and its price; None where that is unknown before weights or data are here."""
 
     task: str
     model: str
@@ -89,21 +89,22 @@ def plan(
         model,
         given,
         data,
-        limit,
-        seed,
-        dtype,
-        runs,
-        is_offline,
-        refresh,
-        shard_here(shard),
-        keep,
-        images_per_class,
+        limit=limit,
+        seed=seed,
+        dtype=dtype,
+        runs=runs,
+        is_offline=is_offline,
+        refresh=refresh,
+        shard=shard_here(shard),
+        keep=keep,
+        images_per_class=images_per_class,
         device=device,
     )
     if isinstance(task, str):
         known = task_here(task, data=None if data is None else Path(data), is_offline=is_offline)
         if known is None:
             return unread(request, task, builder)
+        links.tell(known, data, builder.reporter.say)
         request = replace(request, task=known, data=None)
     return planned(settle(request, builder.reporter.say, is_price=True), builder)
 
@@ -119,7 +120,7 @@ def task_here(name: str, *, data: Path | None, is_offline: bool, prompts: Sequen
 
 
 def unread(request: Request, task: str, builder: Builder) -> Plan:
-    """What is known without the data: what has to be fetched of the model, and whether it can be run at all."""
+    """The plan without the data: the bytes to fetch of the model, and errors if it cannot be run at all."""
     label, spec = model_spec(request, builder.reporter.say)
     source = spec.for_task(task).source()
     if source is not None:

@@ -123,7 +123,7 @@ def each_of(results: Iterator[Made], value: object, doing: str) -> Iterator[Made
 
 
 def owner(value: object) -> str:
-    """Who a plugin's object comes from, in words: "'Greenness' of compbench-greenness 0.1"."""
+    """The origin of a plugin's object, in words: "'Greenness' of compbench-greenness 0.1"."""
     if isinstance(value, Entry):
         return f"{value.kind} {value.name!r} of {value.package}"
     kind = value if isinstance(value, type) else type(value)

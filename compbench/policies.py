@@ -172,5 +172,5 @@ def nested_scores(means: Floats, budgets: Ints, n_draws: Ints) -> Floats:
 def checked_risk(risk: float) -> float:
     """The same; UsageError when it is none that a decision can be held to."""
     if not 0 <= risk <= 0.5:
-        raise UsageError(f"risk={risk} is no bound on a wrong decision; expected 0 (never) to 0.5 (a coin's)")
+        raise UsageError(f"risk must be between 0 and 0.5, got {risk}")
     return risk

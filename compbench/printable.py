@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 
-__all__ = ["UNSAFE", "from_cell", "printable", "say", "to_cell", "width"]
+__all__ = ["UNSAFE", "escaped", "from_cell", "printable", "say", "to_cell", "width"]
 
 # control characters, line and paragraph separators, marks that change the direction of writing, halves of surrogates
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -27,11 +27,11 @@ def printable(text: str) -> str:
     >>> printable("pâté, 猫")
     'pâté, 猫'
     """
-    return UNSAFE.sub(lambda found: _escape(found[0]), text)
+    return UNSAFE.sub(lambda found: escaped(found[0]), text)
 
 
 def say(message: str) -> None:
-    """One line to stderr; where stderr is closed or full there is nobody to tell, which is no reason to stop."""
+    """Print one line to stderr; a closed or full stderr is ignored, since it must not end a run."""
     try:
         print(printable(message), file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):
@@ -61,7 +61,7 @@ def to_cell(text: str) -> str:
 
 
 def from_cell(text: str) -> str:
-    """What `to_cell` was given.
+    """Undo `to_cell`.
 
     >>> [from_cell(to_cell(text)) for text in ("=1+2", "-0.25", "'=1", "'tis", "''")]
     ['=1+2', '-0.25', "'=1", "'tis", "''"]
@@ -69,7 +69,8 @@ def from_cell(text: str) -> str:
     return text[1:] if _ESCAPED.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-def _escape(letter: str) -> str:
+def escaped(letter: str) -> str:
+    """The letter as Python writes it in plain ASCII: \\x1b, \\u202e."""
     return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 

@@ -164,7 +164,7 @@ def _spec(entry: Entry) -> ModelSpec:
 def _checked_spec(entry: Entry, spec: object) -> ModelSpec:
     lacks = [method for method in _SPEC_METHODS if not callable(getattr(spec, method, None))]
     if lacks or not dataclasses.is_dataclass(spec):
-        what = f"lacks {', '.join(lacks)}" if lacks else "is no dataclass"
+        what = f"lacks {', '.join(lacks)}" if lacks else "is not a dataclass"
         raise UsageError(
             f"model {entry.name!r} of {entry.package} ({type(spec).__name__}) {what}; "
             "expected a frozen dataclass with the methods of compbench.types.ModelSpec"
@@ -196,7 +196,7 @@ def _split(text: str, models: Sequence[str]) -> tuple[str | None, str, str]:
     if "." in name:
         other = name.rpartition(".")[0]
         raise UsageError(
-            f"option {text!r} is for model {other!r}, which this run has not; {did_you_mean(other, models)}"
+            f"option {text!r} is for model {other!r}, which is not in this run; {did_you_mean(other, models)}"
         )
     return scope, name.strip().replace("-", "_"), value.strip()
 

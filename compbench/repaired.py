@@ -17,9 +17,9 @@ _TAKEN = ("draws.parquet", "parts.jsonl", "errors", "scores")
 
 
 def take_over(asked: Asked, say: Callable[[str], None]) -> None:
-    """Where there is no such run yet, make it of one that differs by nothing but images that could not be read."""
+    """Where there is no such run yet, copy one that differs only by images that could not be read."""
     if asked.store.has(asked.key) or "training" in asked.key.measurement:
-        return  # what a model learned without the pictures of the test depends on those too that could not be read
+        return  # a model that learns leaves out test pictures, and which those are depends on the unreadable ones too
     for before in asked.store.of_model(asked.key):
         is_alike = dataclasses.replace(before.key, task_revision=asked.key.task_revision) == asked.key
         images = unreadable.read(before.path).images if is_alike else {}

@@ -7,17 +7,15 @@ that are not in the cache exist.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from compbench import hub
-from compbench.model_files import FileList, cache_folder, existing, file_digest
+from compbench.model_files import FileList, existing, file_digest
+from compbench.remembered import recalled, remember
 from compbench.types import DataError, Source
 
 __all__ = ["fetch_opened", "file_list", "missing_bytes", "verify"]
@@ -116,10 +114,10 @@ def _git_name(path: Path) -> str:
 def _sizes(source: Source, is_offline: bool) -> dict[str, int] | None:
     """Bytes by name of the files at a commit; None where they were never told and cannot be asked for."""
     key = hashlib.sha256(f"{source.repo}@{source.revision}".encode()).hexdigest()[:32]
-    place = cache_folder() / "file-lists" / f"{key}.json"
-    with suppress(OSError, ValueError, RuntimeError, AttributeError, TypeError):
-        stored: Any = json.loads(place.read_text(encoding="utf-8"))
-        return {str(name): int(size) for name, size in stored.items()}
+    memory = f"file-lists/{key}.json"
+    with suppress(ValueError, TypeError):
+        if stored := recalled(memory):
+            return {name: int(size) for name, size in stored.items()}
     if is_offline:
         return None
     from huggingface_hub import HfApi
@@ -133,13 +131,5 @@ def _sizes(source: Source, is_offline: bool) -> dict[str, int] | None:
         raise hub.explain(error, source.repo) from error
     sizes = {each.rfilename: each.size or 0 for each in told.siblings or []}
     if hub.is_pinned(source):
-        _store(place, sizes)
+        remember(memory, sizes)
     return sizes
-
-
-def _store(place: Path, sizes: dict[str, int]) -> None:
-    with suppress(OSError, RuntimeError):  # without it the hub is asked again
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(sizes), encoding="utf-8")
-        partial.replace(place)

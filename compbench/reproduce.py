@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compbench import disk
 from compbench.errors import DataError, RunError, UsageError
 from compbench.grids import GridFile
 from compbench.jobs import Failure, Job, Settings, measure, ordered
@@ -22,7 +23,7 @@ __all__ = ["BUDGETS", "Asked", "Budget", "asked_for", "data_folders", "planned",
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a row of a table measures unless the user says otherwise."""
+    """The images and options of a table's row, unless the user says otherwise."""
 
     limit: int | None = None  # images of each data set; None: all of them
     options: tuple[tuple[str, int], ...] = ()
@@ -102,11 +103,11 @@ def data_folders(given: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
     for text in given:
         task, equals, folder = text.partition("=")
         if equals and not Path(text).exists():
-            folders[task] = Path(folder).expanduser()
+            folders[task] = disk.expanded(folder)
         elif root is not None:
             raise UsageError(f"--data names two folders of all tasks, {str(root)!r} and {text!r}; expected one")
         else:
-            root = Path(text).expanduser()
+            root = disk.expanded(text)
     for folder in (*([] if root is None else [root]), *folders.values()):
         if not folder.exists():
             raise UsageError(f"no folder {str(folder)!r}; expected --data DIR or --data TASK=DIR")

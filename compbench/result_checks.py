@@ -1,4 +1,4 @@
-"""What a model gave, checked before it is stored: a plugin's mistake must not become a number in a table."""
+"""Checks a model's results before they are stored: a plugin's mistake must not become a number in a table."""
 
 from __future__ import annotations
 

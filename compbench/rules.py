@@ -90,7 +90,7 @@ def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix
     if not kept.any() or (rule.n_draws is not None and kept.sum() < rule.n_draws):
         raise ValueError(
             f"example {measurement.example_id!r} has {int(kept.sum())} of the {rule.n_draws} draws asked for; "
-            "give the run command again with that many draws"
+            "rerun its command with that many draws"
         )
     if not measurement.measured[..., kept].all():
         raise ValueError(f"example {measurement.example_id!r} was not measured on every draw")

@@ -163,7 +163,7 @@ def _all_of(fields: Mapping[str, tuple[bool, Check, str]]) -> Check:
 
 
 def _first_wrong(values: Mapping[str, Any], fields: Mapping[str, tuple[bool, Check, str]]) -> str:
-    """What is wrong with the first field that is; "" where all is well. Fields that are not known are let pass."""
+    """The fault of the first wrong field in words, "" where all is well. Unknown fields pass."""
     for name, (is_needed, check, expected) in fields.items():
         if name not in values:
             if is_needed:

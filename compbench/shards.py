@@ -1,7 +1,7 @@
 """Which examples one of several processes takes: `--shard k/n`, else what the launcher says of its processes.
 
 Processes share nothing but the run's folder: each takes every n-th example, whatever is stored already, and writes
-its own parts. A process that died is made good by giving the command again.
+its own parts. After a process has died, rerun its command.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from compbench.adaptive import Adaptive
 from compbench.comparisons import OUTCOMES
 from compbench.key import RunKey, slug
 from compbench.lock import WAIT_SECONDS, Guard, holder_elsewhere, is_held, is_shared, locked
+from compbench.options import did_you_mean
 from compbench.printable import say as say_to_stderr
 from compbench.retagged import refresh_tags
 from compbench.rules import Rule
@@ -238,7 +239,7 @@ class Run:
         if lacking := [each for each in wanted if each not in done]:
             raise ValueError(
                 f"{len(lacking)} of the {len(wanted)} examples asked for are not measured, {lacking[0]!r} the first; "
-                "give the run command again"
+                "rerun the command that made the run"
             )
         if not wanted:
             return empty_table(self._contents.matches)
@@ -290,7 +291,7 @@ class Run:
             return self._contents.append(results, record)
 
     def parts(self) -> list[dict[str, Json]]:
-        """Who measured each part that can be read, oldest first.
+        """The record of each part that can be read, oldest first.
 
         n_examples, n_errors, seconds, time, host, device, versions, git; n_evaluations of a model that gives scores
         and evaluates a network, to learn for instance.
@@ -371,7 +372,7 @@ class Run:
             runfile.write(self.path, info)
 
     def _digests(self, *written: str) -> dict[str, Json]:
-        """Of the files beside the parts: those `written` just now anew, and of a run that has none yet, all."""
+        """Digests of the files beside the parts: of those just `written`, and of all where a run has none yet."""
         from compbench import parts
 
         known = dict(self.info.get("files") or {})
@@ -400,7 +401,7 @@ class Run:
             n_common = self._contents.n_common_draws(ids)
             raise UsageError(
                 f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
-                f"the first {n_asked} draws (the run was interrupted, or has fewer); give the run command again with "
+                f"the first {n_asked} draws (the run was interrupted, or has fewer); rerun its command with "
                 f"draws={n_asked}" + (f", or read it with n_draws={n_common}" if n_common else "")
             )
         return n_asked, ids
@@ -489,7 +490,10 @@ class Store:
     def of_model(self, key: RunKey) -> list[Run]:
         """The runs of the key's task and model, whatever else differs."""
         found: list[Run] = []
-        for path in sorted((self.root / key.folder).parent.glob("*/run.json")):
+        folder = (self.root / key.folder).parent
+        with disk.writing(folder):  # before Python 3.13 glob raises for a name that is too long
+            paths = sorted(folder.glob(f"*/{runfile.NAME}"))
+        for path in paths:
             run = self._run(path.parent)
             try:
                 is_its = (run.key.task, run.key.model) == (key.task, key.model)
@@ -577,7 +581,7 @@ class Store:
         runfile.write(path, first)  # last: its presence makes the folder a run
 
     def _known(self, path: Path) -> dict[str, Json]:
-        """What the parts tell of a run whose run.json is lost: since when, and by which version."""
+        """The entries of run.json that the parts still tell: since when, and by which version."""
         from compbench.contents import Contents
 
         records = Contents(path, self._say).records()
@@ -614,14 +618,10 @@ def _names(key: RunKey) -> set[str]:
 
 
 def _no_such_run(name: str, runs: Sequence[Run], root: Path) -> UsageError:
-    import difflib
-
     if not runs:
         return UsageError(f"no run {name!r}: there are none in {str(root)!r}; name their folder with --runs DIR")
-    known = sorted({f"{run.key.task}/{run.key.model}" for run in runs})
-    close = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"expected one of {', '.join(known)}"
-    return UsageError(f"no run {name!r} in {str(root)!r}; {hint}")
+    known = {f"{run.key.task}/{run.key.model}" for run in runs}
+    return UsageError(f"no run {name!r} in {str(root)!r}; {did_you_mean(name, known)}")
 
 
 def _described(classes: Classes) -> dict[str, Json]:

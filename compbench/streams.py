@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 from compbench.errors import RunError
+from compbench.printable import escaped
 
 __all__ = ["prepare", "settle", "write"]
 
@@ -68,8 +69,4 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(each) or _escape(each) for each in letters), error.end
-
-
-def _escape(letter: str) -> str:
-    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return "".join(_PLAIN.get(each) or escaped(each) for each in letters), error.end

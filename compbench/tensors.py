@@ -46,7 +46,7 @@ def read_headers(files: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def n_numbers(tensors: Mapping[str, Tensor]) -> int:
-    """How many numbers they hold."""
+    """The number of elements of all tensors together."""
     return sum(math.prod(each.shape) for each in tensors.values())
 
 

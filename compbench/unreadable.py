@@ -1,4 +1,4 @@
-"""Which images a run could not read, kept beside its parts: what was skipped is signed, what was repaired is known."""
+"""The images that a run could not read, kept beside its parts, so that skipping is signed and repairs are noticed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Unreadable:
 
 
 def read(folder: Path) -> Unreadable:
-    """What the run in `folder` could not read; nothing where no such file is, or a damaged one."""
+    """The images that the run in `folder` could not read; none where the file is missing or damaged."""
     try:
         stored: Any = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         content: Any = stored["content"]

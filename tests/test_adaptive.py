@@ -117,8 +117,8 @@ def test_without_risk_every_outcome_is_the_full_budget_s(task: Task, tmp_path: P
 class Stopping:
     """A reporter that interrupts after some evaluations."""
 
-    def __init__(self) -> None:
-        self.n_left = 150
+    def __init__(self, n_evaluations: int) -> None:
+        self.n_left = n_evaluations
 
     def start(self, *arguments: Any) -> None: ...
     def say(self, message: str) -> None: ...
@@ -135,7 +135,9 @@ def test_an_interrupted_race_ends_as_one_that_was_not(tmp_path: Path) -> None:
     n_stops = 0
     while True:
         try:
-            again = compbench.run(pairs(), model=NoisySpec(RACE), runs=tmp_path / "again", reporter=Stopping())
+            again = compbench.run(
+                pairs(), model=NoisySpec(RACE), runs=tmp_path / "again", reporter=Stopping(150 * 2**n_stops)
+            )  # less than a second of work is lost
             break
         except KeyboardInterrupt:
             n_stops += 1
@@ -283,12 +285,12 @@ def test_rules_of_a_race_that_do_not_fit_are_refused_before_anything_is_stored(
 
 
 def test_what_a_pilot_taught_stays_when_the_pilot_grows(tmp_path: Path) -> None:
-    from compbench.pilots import shares
+    from compbench.pilots import learned
 
     pilot = compbench.run(pairs(6), model=NoisySpec(), runs=tmp_path, limit=3)
-    taught = shares(pilot.path, RACE, {})
+    taught = learned(pilot.path, RACE, {}).shares
     assert len(taught) == 6
     compbench.run(pairs(6), model=NoisySpec(), runs=tmp_path)
-    assert shares(pilot.path, RACE, {}) == taught
-    with pytest.raises(UsageError, match="is no run's folder"):
-        shares(tmp_path / "nothing", RACE, {})
+    assert learned(pilot.path, RACE, {}).shares == taught
+    with pytest.raises(UsageError, match="is not the folder of a run"):
+        learned(tmp_path / "nothing", RACE, {})

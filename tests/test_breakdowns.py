@@ -119,7 +119,7 @@ def test_examples_without_a_row_are_counted_and_named(tmp_path: Path) -> None:
 def test_ids_that_are_no_examples_are_an_error_that_counts_them(tmp_path: Path) -> None:
     tags = read_tags(_file(tmp_path, {"0000": "calm", "x": "wild", "y": "wild"}))
     with pytest.raises(
-        UsageError, match="2 of the 3 ids in the file of tags are no examples of this task, 'x' the fir"
+        UsageError, match="2 of the 3 ids in the file of tags are not examples of this task, 'x' the fir"
     ):
         tables.tidy(_run(tmp_path), Breakdown(tags=tags))
 

@@ -93,7 +93,7 @@ WRONG = {
     "infinite.csv": (TEXT.replace("1.375", "inf"), "lacks a finite score"),
     "twice.csv": (TEXT.replace("caption", "image"), "has the column 'image' twice"),
     "twice.json": ('[{"example_id": 0, "example_id": 1}]', "a key occurs twice"),
-    "latin.csv": (TEXT + "é", "is not UTF-8"),
+    "latin.csv": (TEXT + "é", "line 14 of .* cannot be read as UTF-8"),
     "nul.csv": (TEXT + "\0", "holds a NUL character"),
     "letters.csv": ("example_id,image,choice\n0,0,A\n", "row 1 of 'letters.csv' has choice 'A'; expected a number"),
     "truths.jsonl": ('{"example_id": "0", "image": 0, "choice": true}', "has choice True; expected a number"),

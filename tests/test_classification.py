@@ -157,7 +157,7 @@ class TestCifar10:
 
         folder = layouts.cifar_python(tmp_path, LABELS) / "cifar-10-batches-py"
         (folder / "test_batch").write_bytes(pickle.dumps({b"data": Evil(), b"labels": []}, protocol=2))
-        with pytest.raises(DataError, match="which is no array"):
+        with pytest.raises(DataError, match="which is not an array"):
             classification.cifar10(tmp_path)
 
     @pytest.mark.parametrize("damage", ["cut", "label", "names"])

@@ -69,7 +69,7 @@ def test_the_published_halves_are_refused_with_the_reason_and_run_when_asked_for
     heard = Heard()
     stored = run(tiny_eps_pipeline_folder, tmp_path, heard, **halves, dtype="float16", device="cpu", limit=1)
     assert stored.key.measurement["dtype"] == "float16"
-    assert any("it runs so because both dtype and device were named" in each for each in heard.said)
+    assert any("since dtype and device were both named" in each for each in heard.said)
 
 
 @on_a_cpu

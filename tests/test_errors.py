@@ -106,5 +106,5 @@ def test_a_device_that_is_lost_is_said_with_how_to_go_on():
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nand much more")
 
     denoiser = Lost()
-    with pytest.raises(RunError, match=r"the device cpu failed \(CUDA error: an illegal.*give the same command again"):
+    with pytest.raises(RunError, match=r"the device cpu failed \(CUDA error: an illegal.*rerun the command"):
         engine_of(denoiser, 2).errors(*inputs(denoiser), JOBS)

@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 from huggingface_hub import errors
 
-from compbench import hub
+from compbench import hub, model_files
 from compbench.types import DataError, Source
 
 COMMIT = "a" * 40
@@ -129,17 +129,17 @@ def test_a_moved_copy_has_the_same_digest(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_bytes(b"same")
-    assert hub.folder_digest(tmp_path / "a") == hub.folder_digest(tmp_path / "b")
+    assert model_files.folder_digest(tmp_path / "a") == model_files.folder_digest(tmp_path / "b")
 
 
 def test_a_file_replaced_at_the_same_size_and_time_has_another_digest(tmp_path):
     file = tmp_path / "weights"
     file.write_bytes(b"one")
-    first = hub.file_digest(file)
+    first = model_files.file_digest(file)
     stamp = file.stat()
     file.write_bytes(b"two")
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert hub.file_digest(file) != first
+    assert model_files.file_digest(file) != first
 
 
 def test_a_cache_that_cannot_be_written_or_read_only_costs_time(tmp_path, monkeypatch):
@@ -147,7 +147,7 @@ def test_a_cache_that_cannot_be_written_or_read_only_costs_time(tmp_path, monkey
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     (tmp_path / "weights").write_bytes(b"one")
-    assert len(hub.file_digest(tmp_path / "weights")) == 64
+    assert len(model_files.file_digest(tmp_path / "weights")) == 64
 
 
 def test_a_missing_folder_is_named(tmp_path):

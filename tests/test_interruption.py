@@ -142,7 +142,7 @@ def test_a_file_that_may_not_grow_stops_the_run_and_keeps_what_was_stored(tmp_pa
     _, message = process.communicate()
     assert process.returncode == 1
     assert f"cannot write to {str(_only_run(tmp_path).path)!r}" in message
-    assert "free some space, then give the same command again" in message
+    assert "free some space, then rerun the command" in message
     run = _only_run(tmp_path)
     assert len(run.done()) == 2
     assert not list(run.path.rglob(".partial-*"))

@@ -66,7 +66,7 @@ def test_a_pilot_of_other_examples_is_priced_and_no_more(pilot: Run, root: Path,
 
     task = shapes()
     taught = Pilot((1.0,), "shapes/tiny-sd/abc", (task.name, task.revision), frozenset(pilot.done()), 96)
-    assert taught.said(task, sorted(others)[:3]).endswith("examples; they are no part of the race's own")
+    assert taught.said(task, sorted(others)[:3]).endswith("examples; none of them is raced here")
     assert taught.n_raced(task, sorted(others)[:3]) == 0
 
 

@@ -299,9 +299,9 @@ def test_an_unfinished_race_gives_no_answer() -> None:
 
 @pytest.mark.parametrize("risk", [-0.1, 0.6, float("nan")])
 def test_a_risk_that_is_none_is_told(risk: float) -> None:
-    with pytest.raises(UsageError, match="expected 0"):
+    with pytest.raises(UsageError, match="risk must be between 0 and"):
         Racing(TWO, bound_of(40), risk=risk)
-    with pytest.raises(UsageError, match="expected 0"):
+    with pytest.raises(UsageError, match="risk must be between 0 and"):
         Elimination(TWO[:1], np.arange(2), bound_of(40), risk=risk)
 
 

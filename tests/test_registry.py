@@ -169,7 +169,7 @@ class TestOptions:
         [
             ("drawz=1", "no option 'drawz' of toy, toy1.5; did you mean 'draws'?"),
             ("toy1.5.draws=1", "model 'toy1.5' has no option 'draws'"),
-            ("toi.draws=1", "is for model 'toi', which this run has not; did you mean 'toy'"),
+            ("toi.draws=1", "is for model 'toi', which is not in this run; did you mean 'toy'"),
             ("draws", "option 'draws' has no value; expected option=value"),
             ("draws=many", "cannot be 'many'"),
         ],

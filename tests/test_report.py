@@ -127,7 +127,11 @@ def test_the_tables_hold_the_numbers_of_the_tidy_frame(many: tuple[Task, tuple[R
 def test_the_first_sentence_tells_whether_the_difference_is_real(many: tuple[Task, tuple[Run, Run], str]) -> None:
     row = compare(many[1], n_resamples=99).outcomes.set_index(["metric", "tag"]).loc[("group", tables.OVERALL)]
     said = Page(many[2]).said
-    verdict = "That is more than chance explains" if row["p_holm"] <= 0.05 else "That is no sure difference"
+    verdict = (
+        "That is more than chance explains"
+        if row["p_holm"] <= 0.05
+        else "The difference is not statistically significant"
+    )
     assert f"{verdict}: +{100 * abs(row['difference']):.1f} points" in said
 
 

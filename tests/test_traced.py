@@ -64,7 +64,7 @@ def test_the_command_prints_what_the_function_says(tmp_path: Path, capsys: Captu
     assert said.strip() == traced.to_text([run], ["rules"], traced.Asked(windows=((0, 70),))).strip()
     assert "native, t 0–70" in said
     assert main(["curves", "fake/model", "--runs", str(tmp_path), "--window", "early"]) == 2
-    assert "'early' is no window of timesteps; expected two numbers such as 0-333" in capsys.readouterr().err
+    assert "'early' is not a window of timesteps; expected two numbers such as 0-333" in capsys.readouterr().err
 
 
 def test_weightings_worked_by_hand() -> None:

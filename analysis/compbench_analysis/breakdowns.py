@@ -5,7 +5,6 @@ A Breakdown can stand wherever the analysis takes `by`; a column's name, or seve
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 
 from compbench import disk
 from compbench.cells import read_table
+from compbench.options import did_you_mean
 from compbench.types import DataError, Floats, UsageError
 
 __all__ = [
@@ -89,14 +89,14 @@ def read_tags(path: Path | str) -> pd.DataFrame:
 
 
 def unmatched(by: By, ids: Sequence[str]) -> list[str]:
-    """The examples that a file of tags says nothing of; UsageError where it names ids that are no examples."""
+    """The examples that a file of tags says nothing of; UsageError where it names ids that are not examples."""
     tags = breakdown(by).tags
     if tags is None:
         return []
     known = set(ids)
     if unknown := [each for each in tags.index if each not in known]:
         raise UsageError(
-            f"{len(unknown)} of the {len(tags)} ids in the file of tags are no examples of this task, "
+            f"{len(unknown)} of the {len(tags)} ids in the file of tags are not examples of this task, "
             f"{unknown[0]!r} the first; its examples are called such as {next(iter(ids), '')!r}"
         )
     return [each for each in ids if each not in tags.index]
@@ -225,10 +225,7 @@ def _ordered(tags: Iterable[Tags], column: str, orders: Mapping[str, Sequence[st
 def _no_such_column(column: str, known: Sequence[str]) -> str:
     if column == MARGIN:
         return "the margin is a run's own: tables are divided by it, comparisons and curves are not"
-    known = [*known, CAPTION_LENGTH]
-    close = difflib.get_close_matches(column, known, n=1)
-    hint = f"did you mean {close[0]!r}" if close else f"expected one of {', '.join(known)}"
-    return f"no tag column named {column!r}; {hint}"
+    return f"no tag column named {column!r}; {did_you_mean(column, [*known, CAPTION_LENGTH])}"
 
 
 def _values(cell: Any) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _row(label: str, one: Calibration) -> tuple[str, ...]:
 
 def _notes(found: Mapping[str, Calibration]) -> Sequence[str]:
     notes = [
-        "ECE: mean distance between how sure and how often right, in points. NLL: nats an example; chance says 1 / K."
+        "ECE: mean distance between how sure and how often right, in points. NLL: nats per example; chance says 1 / K."
     ]
     if any(one.is_at_edge for one in found.values()):
         notes.append("* the likelihood has no maximum: the examples that were fitted on are perfectly separated.")

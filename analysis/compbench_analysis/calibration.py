@@ -78,7 +78,7 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far a model's probabilities may be believed. Shares are fractions of 1, losses are in nats an example.
+    """How far a model's probabilities may be believed. Shares are fractions of 1, losses are in nats per example.
 
     Where classes were given up early, `ece` and the rest stand for the lower ends of the confidences and `ece_high`
     for the upper ends: what is true lies between them or beside them, nobody knows where.
@@ -121,7 +121,9 @@ def class_scores(run: Run, rule: Rule | None = None) -> ClassScores:
     """The class scores of all examples that are done, in the task's order; UsageError for another kind of task."""
     classes = run.classes
     if classes is None:
-        raise UsageError(f"run {str(run.path)!r} is no classification: its captions are not the same for all examples")
+        raise UsageError(
+            f"run {str(run.path)!r} is not a classification: its captions are not the same for all examples"
+        )
     table = run.table(rule)
     if not table.ids:
         raise UsageError(f"run {str(run.path)!r} has no measured example yet: rerun its command")

@@ -140,7 +140,7 @@ def _check(runs: Sequence[Run], rule: Rule | None) -> None:
         if done != its:
             raise UsageError(_unmatched(first, other, done, its))
     if not first.done((rule or first.rule).n_draws):
-        raise UsageError(f"cannot compare {_name(first)}: no example of it is measured; give its run command again")
+        raise UsageError(f"cannot compare {_name(first)}: no example of it is measured; rerun its command")
 
 
 def _unmatched(first: Run, other: Run, done: set[str], its: set[str]) -> str:

@@ -168,7 +168,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     yield "by their root mean square over all examples, and zero stays zero. p: sign flips, with a fixed seed."
     if len(comparison.interactions):
         yield "Gains in two tags: exact permutation of examples between them; interval by MOVER (Zou & Donner, 2008)."
-        yield "One tag with a small p and one without is no sign that they differ; a small p here is."
+        yield "One tag with a small p and one without does not show that they differ; a small p here does."
     if min(comparison.outcomes["n"]) < tables.FEW:
         yield f"*: fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
 

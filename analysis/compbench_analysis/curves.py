@@ -213,7 +213,7 @@ def _by_rule(
 
 
 def _reductions(run: Run, view: Rule) -> list[str]:
-    """What the run stores and the root of its squared errors, the one that it is read by first."""
+    """The reductions that the run stores and the root of its squared errors; the view's own comes first."""
     stored = run.reductions()
     return list(dict.fromkeys([view.reduction, *stored, *([NORM] if "mse" in stored else [])]))
 

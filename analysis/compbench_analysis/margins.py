@@ -85,7 +85,7 @@ def _of_pieces(stored: Stored) -> Iterator[pd.DataFrame]:
 
 
 def _sides(table: ErrorTable, weights: Floats) -> dict[str, tuple[Floats, Floats, Bools]]:
-    """What each metric compares: errors, scores and matches [N, rows, alternatives], a row's with one another."""
+    """Errors, scores and matches [N, rows, alternatives] by metric; the alternatives of a row are compared."""
     errors, matches = table.errors, table.matches
     (scores,) = scores_under(errors, weights)  # [N, I, C]
     raw = errors.swapaxes(1, 2), scores.swapaxes(1, 2), matches.swapaxes(1, 2)

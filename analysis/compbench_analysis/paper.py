@@ -24,7 +24,7 @@ from compbench_analysis.intervals import wilson
 from compbench_analysis.render import Grid, records, render
 from compbench_analysis.signature import partial, signature
 
-__all__ = ["TABLES", "apart", "beside", "cells", "grid", "robustness_of", "to_text"]
+__all__ = ["TABLES", "apart", "beside", "cells", "grid", "to_text"]
 
 TABLES = ("table1", "table2", "table3")
 _TITLES = {
@@ -74,7 +74,10 @@ def to_text(
     """The table in one of render.FORMATS; csv and json hold the numbers of `beside` and the effective robustness."""
     frame = beside(name, runs, reasons)
     if style in ("csv", "json"):
-        rows = [*tables.plain_rows(frame), *tables.plain_rows(robustness_of(runs)[0] if name == "table3" else _NOTHING)]
+        rows = [
+            *tables.plain_rows(frame),
+            *tables.plain_rows(_robustness_of(runs)[0] if name == "table3" else _NOTHING),
+        ]
         return records(rows, style)
     return render([grid(name, runs, reasons), *([_robustness_grid(runs)] if name == "table3" else [])], style)
 
@@ -102,7 +105,7 @@ def grid(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str] 
     return Grid(header, tuple(rows), title=_TITLES[name], notes=(*_SOURCES, *signatures), align="llrrrrl")
 
 
-def robustness_of(runs: Sequence[Run]) -> tuple[pd.DataFrame, str]:
+def _robustness_of(runs: Sequence[Run]) -> tuple[pd.DataFrame, str]:
     """Effective robustness over the line through the ResNets that were run, and why there is none."""
     from compbench_analysis.robustness import effective_robustness
 
@@ -116,7 +119,7 @@ def robustness_of(runs: Sequence[Run]) -> tuple[pd.DataFrame, str]:
 
 
 def _robustness_grid(runs: Sequence[Run]) -> Grid:
-    frame, reason = robustness_of(runs)
+    frame, reason = _robustness_of(runs)
     rows = tuple(
         (
             row["model"],
@@ -185,7 +188,7 @@ def apart(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _how(run: Run) -> str:
-    """How many images, draws and training pictures, and whose weights."""
+    """A few words on how a run was measured: images, draws, training pictures, whose weights."""
     measurement, n_draws = run.key.measurement, run.info["view"].get("n_draws")
     schedule: Any = measurement.get("schedule")
     kinds = {"paper": "staged", "racing": "raced"}

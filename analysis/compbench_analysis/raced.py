@@ -53,7 +53,7 @@ def _assumption(run: Run, verdict: Verdict) -> str:
 
 
 def _of_pilot(run: Run) -> str:
-    """What the pilot cost that the order of the draws was learned from; '' without one, or where it is not stored."""
+    """A sentence on the cost of the pilot; '' without one, or where it is not stored."""
     pilot = run.info["model"].get("pilot")
     if pilot is None:
         return ""

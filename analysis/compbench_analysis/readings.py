@@ -71,7 +71,7 @@ class Stored:
 
     @property
     def n_units(self) -> int:
-        """What was drawn independently: draws, or antithetic pairs."""
+        """The number of independent draws, or of antithetic pairs."""
         return self.n_draws if self.units is None else len(np.unique(self.units))
 
     @cached_property

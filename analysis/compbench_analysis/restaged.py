@@ -124,7 +124,7 @@ def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools
         known, verdicts = run.measurements(chunk), run.verdicts(chunk)
         for each in chunk:
             one = known[each]
-            errors, measured = np.zeros((one.errors.shape[1], len(weights))), np.zeros((2, 0), bool)
+            errors = np.zeros((one.errors.shape[1], len(weights)))
             errors[:, one.draws] = rules.errors_of(one, adaptive.rule)[0] * weights[one.draws]
             measured = np.zeros(errors.shape, bool)
             measured[:, one.draws] = one.measured[0]

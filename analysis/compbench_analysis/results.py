@@ -227,7 +227,7 @@ def _unmatched(run: Run, by: By) -> Iterator[str]:
 
 
 def _overlooked(members: Sequence[Family]) -> Iterator[str]:
-    """What of how many images a model does not look at, where others may."""
+    """A sentence for each model that ignores orientation or transparency of some images, which others may not."""
     of_trait = {"orientation": "the EXIF orientation", "transparency": "the transparency"}
     for each in members:
         counts: Counter[str] = Counter()
@@ -252,7 +252,7 @@ def _repeats(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _draws(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
-    """What ±draws is, and whether more examples make it smaller."""
+    """The note on ±draws: its meaning, and whether more examples make it smaller."""
     shown = set(frame.loc[frame["draws_se"].notna(), "run"])
     own = {each.label: has_own_noise(each.runs[0]) for each in members if each.digest in shown}
     if own:

@@ -47,7 +47,7 @@ def partial(run: Run, rule: Rule | None = None) -> str:
 
 
 def _skipped(run: Run) -> dict[str, str]:
-    """How many examples were left out by choice because of unreadable images, and which in eight letters."""
+    """The number of examples skipped for unreadable images, with eight hex digits that stand for which."""
     found = unreadable.read(run.path)
     return {"skipped": f"{len(found.examples)}@{found.digest}"} if found.is_skipped and found.examples else {}
 
@@ -71,7 +71,7 @@ def _model(run: Run) -> tuple[str, str]:
 
 
 def _told(run: Run, n_seeds: int) -> dict[str, str]:
-    """What identifies the measurement, whichever of several seeds it was made with."""
+    """The words that identify the measurement, without the seed where a run stands for several."""
     own = _flat(run.key.measurement)
     return {name: value for name, value in own.items() if name != "seed" or n_seeds == 1}
 

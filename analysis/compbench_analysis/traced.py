@@ -68,7 +68,7 @@ def window(text: str) -> Window:
     try:
         return float(first), float(last)
     except ValueError:
-        raise UsageError(f"{text!r} is no window of timesteps; expected two numbers such as 0-333") from None
+        raise UsageError(f"{text!r} is not a window of timesteps; expected two numbers such as 0-333") from None
 
 
 def _frame(runs: Sequence[Run], view: str, asked: Asked) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from compbench.engine.devices import fitting, pick_device
 from compbench.types import Example, Floats, Image, Ints, Measurement, Runtime, ScoreMatrix, Task
 from compbench_baselines.fitting import one_thread
-from compbench_baselines.pictures import Transform, batches
+from compbench_baselines.pictures import OVERLOOKED, Transform, batches
 
 __all__ = ["ClassifierScorer", "logits"]
 
@@ -34,7 +34,7 @@ class ClassifierScorer:
 
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""
-        return frozenset({"orientation", "transparency"})
+        return OVERLOOKED
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         found = logits(

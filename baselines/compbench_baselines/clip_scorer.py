@@ -127,7 +127,7 @@ class ClipScorer:
         self._say_what_was_read(captions.n_new)
 
     def _say_what_was_read(self, n_captions: int) -> None:
-        """That captions were cut, and that a tokenizer did not read letters as letters."""
+        """Say how many captions were cut, and how many spell a special token of the tokenizer."""
         if self._n_long:
             n_alike = sum(n for n in self._cut.values() if n > 1)
             alike = f", and {n_alike} of them differ only after that: such captions score the same" if n_alike else ""

@@ -24,9 +24,9 @@ from compbench import tensors as tensors_of
 from compbench.checkpoints import MAX_PX
 from compbench.model_files import FileList
 from compbench.repositories import verify
-from compbench.scorers.weights import UNREADABLE, check_finite, check_size, tensors_in
+from compbench.scorers.weights import LOADING_ERRORS, check_finite, check_size, tensors_in
 from compbench.types import DataError, Source
-from compbench_baselines.open_clip import weights_file
+from compbench_baselines.open_clip import place_of_url, weights_file
 
 __all__ = ["Loaded", "build_architecture", "load_repository", "load_tag"]
 
@@ -84,7 +84,7 @@ def load_repository(
     _check_config(config, tensors, where, folder, weights)
     try:
         model: Any = open_clip.create_model(f"local-dir:{folder}", precision=_PRECISION[dtype], require_pretrained=True)
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         raise DataError(
             f"model {source.repo!r} cannot be loaded by open_clip ({_reason(error)}); fetch or copy it again"
         ) from error
@@ -110,7 +110,7 @@ def build_architecture(
             force_preprocess_cfg={key: config[key] for key in _PREPROCESSING if key in config},
             pretrained_text=False,
         )
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         raise DataError(
             f"weights {tag!r} of {architecture!r} cannot be loaded ({_reason(error)}); fetch them again"
         ) from error
@@ -144,7 +144,7 @@ def _check_config(
             blank = open_clip.create_model(
                 f"local-dir:{folder}", load_weights=False, device="meta", pretrained_image=False, pretrained_text=False
             )
-    except UNREADABLE:  # a network of timm's that cannot be built without memory; the loading says what is wrong
+    except LOADING_ERRORS:  # a network of timm's that cannot be built without memory; the loading says what is wrong
         return
     check_size(blank, tensors, where, repr(str(weights)))
 
@@ -190,7 +190,7 @@ def _reason(error: BaseException) -> str:
 def _by_url(architecture: str, tag: str, *, is_offline: bool) -> Path:
     """The file of a tag that is on no hub, in open_clip's own cache, fetched where it may be."""
     config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
-    path = Path("~/.cache/clip").expanduser() / str(config["url"]).rpartition("/")[2]
+    path = place_of_url(str(config["url"]))
     by_hand = f"put the file of {config['url']} at {str(path)!r}"
     if is_offline and not path.is_file():
         raise DataError(
@@ -228,7 +228,7 @@ def _hub_tokenizer(architecture: str) -> str:
 
 @contextmanager
 def _explained(repo: str) -> Generator[None]:
-    """What transformers raises of a tokenizer on the hub, as a DataError that says what to do."""
+    """Turn what transformers raises for a tokenizer on the hub into a DataError that says what to do."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:

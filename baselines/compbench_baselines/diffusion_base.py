@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compbench import hub, models
+from compbench import disk, hub, models
 from compbench.models import Dtype, StableDiffusion
 from compbench.options import did_you_mean
 from compbench.types import DataError, Runtime, Source, UsageError
@@ -31,7 +30,7 @@ def base_model(base: str, model: str) -> StableDiffusion:
     """The model by one of compbench's names, by a folder in the diffusers layout, or by org/name[@revision]."""
     if base in _BASES:
         return _BASES[base]
-    if "/" in base or Path(base).expanduser().is_dir():
+    if "/" in base or disk.expanded(base).is_dir():
         return models.from_address(base)
     raise UsageError(
         f"model {model!r} cannot take base={base!r}; {did_you_mean(base, _BASES)}, or a folder in the diffusers layout"
@@ -39,7 +38,7 @@ def base_model(base: str, model: str) -> StableDiffusion:
 
 
 def source_of(base: StableDiffusion) -> Source | None:
-    """Where the base model's weights come from, and how its owner is given a local copy of them."""
+    """The source of the base model's weights; a message says how to give a local copy of them."""
     source = base.source()
     return None if source is None else replace(source, instead="a local copy with -o base=PATH")
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from compbench import disk
 from compbench.types import DataError, Ints
+from compbench_baselines.kept import writing
 
 __all__ = ["Inputs", "Job", "Recipe", "fit", "one_thread"]
 
@@ -84,7 +85,7 @@ def fit(network: nn.Module, job: Job) -> nn.Module:
     if not finished.is_file():
         weights = _train(network, job)
         plain = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
-        with disk.writing(job.folder):
+        with writing(job.folder):
             disk.write(finished, save(plain))
             (job.folder / _CHECKPOINT).unlink(missing_ok=True)
     try:  # what is used is always what is on the disk
@@ -165,7 +166,7 @@ def _save(state: _State, job: Job) -> None:
         },
         out,
     )
-    with disk.writing(job.folder):
+    with writing(job.folder):
         disk.write(job.folder / _CHECKPOINT, out.getbuffer())
     state.saved = time.monotonic()
 

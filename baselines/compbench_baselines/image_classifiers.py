@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from compbench import disk
 from compbench.types import DataError, Ints, Json, ModelSpec, Runtime, Source, Task, UsageError
 from compbench_baselines.labelled import classes_of
 
@@ -73,7 +74,7 @@ class ImageClassifier(ModelSpec):
     )
 
     def __post_init__(self) -> None:
-        if self.weights is not None and not self.weights.expanduser().is_file():
+        if self.weights is not None and not disk.expanded(self.weights).is_file():
             raise UsageError(
                 f"model {self.name!r}: no file {str(self.weights)!r}; expected a state dict (.pth or .safetensors)"
             )
@@ -89,7 +90,7 @@ class ImageClassifier(ModelSpec):
 
     def source(self) -> Source | None:
         """A file of the user's; torchvision fetches its own."""
-        return None if self.weights is None else Source(str(self.weights.expanduser()), is_local=True)
+        return None if self.weights is None else Source(str(disk.expanded(self.weights)), is_local=True)
 
     def bytes_to_fetch(self) -> int:
         """The size of torchvision's file where it is not in torch's cache; imports torchvision, which knows it."""

@@ -11,11 +11,10 @@ import errno
 import hashlib
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from compbench import disk, hub
+from compbench import disk
 from compbench.exclusion import Exclusion
+from compbench.printable import say as say_to_stderr
+from compbench.remembered import cache_folder
 from compbench.types import DataError, Json, RunError
 
-__all__ = ["Arrays", "digest_of", "folder", "locked", "place"]
+__all__ = ["Arrays", "digest_of", "folder", "locked", "place", "writing"]
 
 _SECONDS_BETWEEN_PARTS = 15.0
 _POLL_SECONDS = 0.2
@@ -39,7 +40,7 @@ _MAX_WAITING_BYTES = 256 << 20
 
 def place(kind: str, about: Mapping[str, Json]) -> Path:
     """Where the folder for what `about` decides would be: `$XDG_CACHE_HOME/compbench/KIND/DIGEST`."""
-    return hub.cache_folder() / kind / digest_of(about)
+    return cache_folder() / kind / digest_of(about)
 
 
 def folder(kind: str, about: Mapping[str, Json]) -> Path:
@@ -68,10 +69,9 @@ def _passing() -> Path:
     """A folder for this process alone, where the user has no cache folder that can be written."""
     path = Path(tempfile.mkdtemp(prefix="compbench-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
-    print(
+    say_to_stderr(
         "there is no cache folder that can be written, so what is made once is made again by the next process; set "
-        "XDG_CACHE_HOME to a place with room",
-        file=sys.stderr,
+        "XDG_CACHE_HOME to a place with room"
     )
     return path
 
@@ -80,7 +80,7 @@ def _passing() -> Path:
 def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
     """Work in `path` alone; `say` hears when another process has to be waited for."""
     lock = Exclusion(path / "lock")
-    with disk.writing(path):
+    with writing(path):
         if not lock.acquire():
             say(f"{lock.holder() or 'another process'} works in {str(path)!r}; waiting for it")
             while not lock.acquire():
@@ -89,6 +89,11 @@ def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+def writing(path: Path) -> AbstractContextManager[None]:
+    """`disk.writing` for a folder of these."""
+    return disk.writing(path, "XDG_CACHE_HOME")
 
 
 def digest_of(what: Mapping[str, Json] | Sequence[Json]) -> str:
@@ -133,7 +138,7 @@ class Arrays:
             names = list(self._waiting)
             part = self._path / f"{hashlib.sha256(''.join(names).encode()).hexdigest()[:16]}.safetensors"
             values = np.stack([self._waiting[name] for name in names])
-            with disk.writing(self._path):
+            with writing(self._path):
                 disk.write(part, save({"values": values}, metadata={"names": "\n".join(names)}))
             self._index(part)
             self._waiting.clear()

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from compbench import disk
 from compbench.types import DataError, Floats, Ints
 from compbench_baselines.fitting import one_thread
+from compbench_baselines.kept import writing
 
 __all__ = ["Line", "fit_logistic", "line_bytes"]
 
@@ -97,7 +98,7 @@ def _line(kept: dict[str, Any]) -> Line:
 def _save(path: Path, kept: dict[str, Any]) -> None:
     out = io.BytesIO()
     np.savez(out, **kept)
-    with disk.writing(path):
+    with writing(path):
         disk.write(path / _FILE, out.getbuffer())
 
 

@@ -7,6 +7,7 @@ open_clip_config.json, `open-clip:hf-hub:ORG/NAME` a hub repository with one; @R
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from compbench import disk
 from compbench.model_files import FileList
 from compbench.types import DataError, Json, Runtime, Source, Task, UsageError
 from compbench_baselines.kept import digest_of
@@ -36,8 +38,8 @@ __all__ = [
     "OPENCLIP_VIT_L_14",
     "TINY_CLIP",
     "OpenClip",
-    "files_of_repository",
     "from_address",
+    "place_of_url",
     "weights_file",
 ]
 
@@ -110,7 +112,7 @@ class OpenClip:
     is_local: bool = _no_option(False)
     dtype: Dtype = field(
         default="auto",
-        metadata={"help": "of the towers; auto is float32, half precision makes ties (scores are float32)"},
+        metadata={"help": "dtype of the towers; auto is float32, half precision makes ties (scores are float32)"},
     )
     templates: str = field(
         default="auto",
@@ -129,7 +131,7 @@ class OpenClip:
 
     def __post_init__(self) -> None:
         if self.folder is not None:
-            _check_folder(self.folder.expanduser())
+            _check_folder(disk.expanded(self.folder))
 
     @property
     def name(self) -> str:
@@ -158,10 +160,10 @@ class OpenClip:
     def source(self) -> Source | None:
         """The hub repository or folder; None for a tag that has only a url, which open_clip fetches itself."""
         if self.folder is not None:
-            opened = partial(files_of_repository, name=str(self.folder))
-            return Source(str(self.folder.expanduser().resolve()), is_local=True, opened=opened)
+            opened = partial(_files_of_repository, name=str(self.folder))
+            return Source(str(disk.expanded(self.folder).resolve()), is_local=True, opened=opened)
         if self.repo:
-            opened = partial(files_of_repository, name=self.name)
+            opened = partial(_files_of_repository, name=self.name)
             return Source(self.repo, self.revision, self.is_local, instead=_INSTEAD, opened=opened)
         repo, file = _split_hub(self.weights().hub)
         opened = partial(_files_of_tag, file=file, name=self.name)
@@ -169,7 +171,7 @@ class OpenClip:
 
     def bytes_to_fetch(self) -> int | None:
         """0 where the file of a tag that is on no hub lies in open_clip's cache; None where it must be fetched."""
-        return 0 if (Path("~/.cache/clip").expanduser() / self.weights().url.rpartition("/")[2]).is_file() else None
+        return 0 if place_of_url(self.weights().url).is_file() else None
 
     def weights(self) -> Pretrained:
         """What open_clip knows of the tag."""
@@ -212,7 +214,7 @@ def from_address(address: str) -> OpenClip:
     """
     if address.startswith("hf-hub:"):
         return _from_hub(address.removeprefix("hf-hub:"))
-    folder = Path(address.removeprefix("local-dir:")).expanduser()
+    folder = disk.expanded(address.removeprefix("local-dir:"))
     if address.startswith(("local-dir:", "/", ".", "~")) or (folder / _CONFIG).is_file():
         return _from_folder(folder)
     pair, _, revision = address.partition("@")
@@ -221,8 +223,8 @@ def from_address(address: str) -> OpenClip:
     return OpenClip(architecture, tag, revision=revision or None)
 
 
-def files_of_repository(files: FileList, name: str) -> tuple[str, ...]:
-    """What is opened of a repository in open_clip's layout: its configuration, its weights and its tokenizer."""
+def _files_of_repository(files: FileList, name: str) -> tuple[str, ...]:
+    """The files opened of a repository in open_clip's layout: configuration, weights and tokenizer."""
     if _CONFIG not in files.names:
         raise DataError(f"model {name!r} has no {_CONFIG} in {files.where!r}; expected an open_clip repository")
     return (_CONFIG, weights_file(files, name), *(each for each in _TOKENIZER_FILES if each in files.names))
@@ -239,6 +241,11 @@ def weights_file(files: FileList, name: str) -> str:
             f"{_USUAL_WEIGHTS[0]}"
         )
     return (usual or safe_first)[0]
+
+
+def place_of_url(url: str) -> Path:
+    """The file in which open_clip keeps what it fetched from a url."""
+    return Path(os.path.expanduser("~/.cache/clip")) / url.rpartition("/")[2]
 
 
 def _files_of_tag(files: FileList, file: str, name: str) -> tuple[str, ...]:

@@ -15,7 +15,10 @@ from torch import Tensor
 from compbench.image_files import opaque
 from compbench.types import Image, Ints
 
-__all__ = ["Transform", "batches", "cropped", "to_pixels"]
+__all__ = ["OVERLOOKED", "Transform", "batches", "cropped", "to_pixels"]
+
+# in images, by all that makes RGB of the pixels as they lie in the file
+OVERLOOKED = frozenset({"orientation", "transparency"})
 
 Transform = Callable[[PIL.Image.Image, np.random.Generator | None], Tensor]  # None: no augmentation -> [c, h, w]
 _BICUBIC = PIL.Image.Resampling.BICUBIC

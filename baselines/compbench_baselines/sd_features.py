@@ -36,18 +36,23 @@ class SDFeatures(ModelSpec):
 
     base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
     timestep: int = field(default=100, metadata={"help": "how much noise the picture gets, 0 to 999"})
-    caption: str = field(default="", metadata={"help": "that the U-Net is given with every picture"})
-    seed: int = field(default=0, metadata={"help": "of the noise, which all pictures share, and of the training"})
+    caption: str = field(default="", metadata={"help": "the caption that the U-Net is given with every picture"})
+    seed: int = field(
+        default=0, metadata={"help": "seed for the noise, which all pictures share, and for the training"}
+    )
     head: Literal["resnet", "logistic"] = field(
         default="resnet", metadata={"help": "the classifier: a small ResNet, or scikit-learn's logistic regression"}
     )
     pooled: Literal["auto", "true", "false"] = field(
         default="auto", metadata={"help": "whether features are averaged over the picture; auto: for logistic"}
     )
-    c: float = field(default=0.1, metadata={"help": "of the logistic regression: scikit-learn's C"})
-    epochs: int = field(default=30, metadata={"help": "of the small ResNet"})
+    c: float = field(
+        default=0.1, metadata={"help": "the inverse of the L2 penalty of the logistic regression, scikit-learn's C"}
+    )
+    epochs: int = field(default=30, metadata={"help": "how often the small ResNet sees the training split"})
     dtype: Dtype = field(
-        default="auto", metadata={"help": "of the U-Net; auto is bfloat16, and float32 without a GPU or for tiny-sd"}
+        default="auto",
+        metadata={"help": "dtype of the U-Net; auto is bfloat16, and float32 without a GPU or for tiny-sd"},
     )
     train_per_class: int | None = field(
         default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}

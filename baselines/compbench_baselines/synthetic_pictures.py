@@ -23,6 +23,7 @@ from compbench.engine.devices import fitting, pick_device
 from compbench.scorers.pipelines import Components
 from compbench.types import Runtime
 from compbench_baselines.fitting import one_thread
+from compbench_baselines.kept import writing
 from compbench_baselines.progress import Paced
 from compbench_baselines.wanted import Wanted
 
@@ -144,6 +145,6 @@ class Generator:
         out = io.BytesIO()
         picture.save(out, "PNG", pnginfo=about)
         file = wanted.file(self.folder)
-        with disk.writing(self.folder):
+        with writing(self.folder):
             file.parent.mkdir(parents=True, exist_ok=True)
             disk.write(file, out.getbuffer())

@@ -39,13 +39,13 @@ class SyntheticSD(ModelSpec):
 
     base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
     n_per_class: int | None = field(
-        default=None, metadata={"help": "pictures a class; none: 500, and 16 for tiny-sd (the paper: 10000)"}
+        default=None, metadata={"help": "pictures per class; none: 500, and 16 for tiny-sd (the paper: 10000)"}
     )
-    steps: int | None = field(default=None, metadata={"help": "of DDIM; none: 25, and 10 for tiny-sd"})
+    steps: int | None = field(default=None, metadata={"help": "steps of DDIM; none: 25, and 10 for tiny-sd"})
     guidance_scale: float | None = field(
-        default=None, metadata={"help": "of classifier-free guidance; none: 7.5, and 3 for tiny-sd"}
+        default=None, metadata={"help": "scale of classifier-free guidance; none: 7.5, and 3 for tiny-sd"}
     )
-    seed: int = field(default=0, metadata={"help": "of the pictures' noise and of the training"})
+    seed: int = field(default=0, metadata={"help": "seed for the pictures' noise and for the training"})
     architecture: str = field(
         default="auto",
         metadata={"help": "small-resnet or a name of timm; auto: resnet50, and small-resnet for tiny-sd"},
@@ -53,13 +53,15 @@ class SyntheticSD(ModelSpec):
     size_px: int | None = field(
         default=None, metadata={"help": "side of the pictures that it sees; none: 224, and 32 for small-resnet"}
     )
-    epochs: int | None = field(default=None, metadata={"help": "of the training; none: 90, and 20 for small-resnet"})
+    epochs: int | None = field(
+        default=None, metadata={"help": "how often it sees the pictures; none: 90, and 20 for small-resnet"}
+    )
     augment: Literal["auto", "true", "false"] = field(
         default="auto", metadata={"help": "random parts, mirrored, to learn from; auto: not for small-resnet"}
     )
     dtype: Dtype = field(
         default="auto",
-        metadata={"help": "of the diffusion model; auto is bfloat16, and float32 without a GPU or for tiny-sd"},
+        metadata={"help": "dtype of the diffusion model; auto is bfloat16, and float32 without a GPU or for tiny-sd"},
     )
     asked: str | None = field(default=None, metadata={"option": False})  # digest of the classes' captions
 

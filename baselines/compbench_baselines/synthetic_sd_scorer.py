@@ -17,7 +17,7 @@ from compbench_baselines.classifier_scorer import logits
 from compbench_baselines.fitting import Job, Recipe, fit
 from compbench_baselines.labelled import classes_of, for_captions
 from compbench_baselines.networks import SMALL_RESNET, new_network
-from compbench_baselines.pictures import Transform, batches, cropped, to_pixels
+from compbench_baselines.pictures import OVERLOOKED, Transform, batches, cropped, to_pixels
 from compbench_baselines.probes import of_passes, with_training
 from compbench_baselines.synthetic_pictures import Generator
 from compbench_baselines.synthetic_sd import SyntheticSD
@@ -80,7 +80,7 @@ class SyntheticScorer:
 
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""
-        return frozenset({"orientation", "transparency"})
+        return OVERLOOKED
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._network is not None  # the harness prepares first

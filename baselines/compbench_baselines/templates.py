@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compbench import disk
 from compbench.types import Classes, DataError, Floats, Task, UsageError
 
 __all__ = ["class_embeddings", "named", "sentences", "templates_for", "words_of"]
@@ -22,13 +23,13 @@ __all__ = ["class_embeddings", "named", "sentences", "templates_for", "words_of"
 def templates_for(option: str, task: Task) -> tuple[str, ...]:
     """The templates of a task: those of its data set (auto), none at all, or the lines of a file.
 
-    None for a task that is no classification task, and none by auto for one whose data set has no list.
+    None for a task that is not a classification, and none by auto for one whose data set has no list.
     """
     if task.classes is None or option == "none":
         return ()
     if option == "auto":
         return named().get(task.name, ())
-    return _from_file(Path(option).expanduser())
+    return _from_file(disk.expanded(option))
 
 
 def sentences(templates: Sequence[str], classes: Classes) -> dict[int, list[str]]:
@@ -44,7 +45,7 @@ def sentences(templates: Sequence[str], classes: Classes) -> dict[int, list[str]
 
 
 def words_of(classes: Classes) -> tuple[str, ...]:
-    """What a sentence calls each class: never a file's name, nor what tells two classes of one name apart."""
+    """The words for each class in a sentence: never a file's name, nor a suffix that tells two classes apart."""
     return classes.words or classes.names
 
 
@@ -95,5 +96,5 @@ def _from_file(path: Path) -> tuple[str, ...]:
                 "name of a class; expected one {}"
             )
     if not templates:
-        raise DataError(f"{str(path)!r} has no templates; expected one a line, such as: a photo of a {{}}.")
+        raise DataError(f"{str(path)!r} has no templates; expected one per line, such as: a photo of a {{}}.")
     return templates

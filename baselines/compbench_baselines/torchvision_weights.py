@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from compbench import hub
 from compbench.image_files import opaque
+from compbench.model_files import file_digest
 from compbench.scorers import weights as weights_of
+from compbench.tensors import check_floats
 from compbench.types import DataError
 from compbench_baselines.pictures import Transform
 
@@ -36,7 +37,7 @@ def load(spec: ImageClassifier, file: Path | None, *, is_offline: bool) -> tuple
     state = _read(path)
     _check_fits(state, network.state_dict(), path, spec.builder)
     floats = {name: each for name, each in state.items() if not name.endswith("num_batches_tracked")}
-    weights_of.check_floats(weights_of.described(floats), repr(str(path)))
+    check_floats(weights_of.described(floats), repr(str(path)))
     weights_of.check_finite(floats.items(), repr(str(path)))
     network.load_state_dict(state)
     evaluated = weights.transforms()
@@ -61,7 +62,7 @@ def _published(spec: ImageClassifier, weights: Any, *, is_offline: bool) -> Path
             torch.hub.download_url_to_file(weights.url, str(path), _hash_prefix(spec.file), progress=False)
         except (OSError, URLError, RuntimeError) as error:  # a wrong digest is a RuntimeError
             raise DataError(f"the weights of model {spec.name!r} could not be fetched ({error}): {by_hand}") from error
-    digest = hub.file_digest(path)
+    digest = file_digest(path)
     if not digest.startswith(_hash_prefix(spec.file)):
         raise DataError(
             f"{str(path)!r} has the SHA-256 {digest[:12]}…, and not that of its name: delete it, or {by_hand}"

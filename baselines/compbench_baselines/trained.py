@@ -52,7 +52,7 @@ class SmallResNet(ModelSpec):
 
     size_px: int = field(default=32, metadata={"help": "side of the pictures that it sees"})
     epochs: int = field(default=20, metadata={"help": "how often it sees the training split"})
-    seed: int = field(default=0, metadata={"help": "of its first weights and of the order of the pictures"})
+    seed: int = field(default=0, metadata={"help": "seed for its first weights and the order of the pictures"})
     train_per_class: int | None = field(
         default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
     )
@@ -167,7 +167,7 @@ def training_digest(task: Task, model: str) -> str:
 
 
 def few(per_class: int | None) -> dict[str, Json]:
-    """What the identity holds of a training split that was cut."""
+    """The entry in a run's identity for a training split that was cut."""
     return {} if per_class is None else {"train_per_class": per_class}
 
 

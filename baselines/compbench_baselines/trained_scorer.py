@@ -17,7 +17,7 @@ from compbench_baselines.fitting import Job, Recipe, fit, one_thread
 from compbench_baselines.labelled import classes_of, for_captions, training_images
 from compbench_baselines.logistic import Line, fit_logistic, line_bytes
 from compbench_baselines.networks import SMALL_RESNET, new_network
-from compbench_baselines.pictures import batches, to_pixels
+from compbench_baselines.pictures import OVERLOOKED, batches, to_pixels
 from compbench_baselines.probes import with_training
 from compbench_baselines.trained import LogisticRegression, SmallResNet
 
@@ -78,7 +78,7 @@ class ResNetScorer:
 
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""
-        return frozenset({"orientation", "transparency"})
+        return OVERLOOKED
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._network is not None  # the harness prepares first
@@ -120,7 +120,7 @@ class LogisticScorer:
 
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""
-        return frozenset({"orientation", "transparency"})
+        return OVERLOOKED
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._line is not None  # the harness prepares first

@@ -36,7 +36,7 @@ class Schedule:
         if target == "eps" and not (alphas_cumprod > 0).all():
             raise DataError(
                 "the schedule ends at zero signal (zero terminal SNR) while the network predicts noise; there its "
-                "error says nothing: such a model is trained for v_prediction, mend scheduler_config.json"
+                "error says nothing: such a model is trained for v_prediction, fix scheduler_config.json"
             )
         return cls(alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5)
 

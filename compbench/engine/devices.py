@@ -10,7 +10,7 @@ import torch
 
 from compbench.types import RunError, UsageError
 
-__all__ = ["fitting", "full_float32", "indexed", "is_out_of_memory", "lost_device", "pick_device"]
+__all__ = ["fitting", "full_float32", "is_out_of_memory", "lost_device", "pick_device"]
 
 Made = TypeVar("Made")
 
@@ -38,15 +38,15 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     device = _named(name)
     if device.type == "cuda":
-        device = indexed(device, torch.cuda.current_device)
+        device = _indexed(device, torch.cuda.current_device)
         torch.cuda.set_device(device)
     return device
 
 
-def indexed(device: torch.device, current: Callable[[], int]) -> torch.device:
+def _indexed(device: torch.device, current: Callable[[], int]) -> torch.device:
     """The device with its number: torch.device("cuda") is unequal to cuda:0, where a module on it says it is.
 
-    >>> indexed(torch.device("cuda"), lambda: 1), indexed(torch.device("cuda:0"), lambda: 1)
+    >>> _indexed(torch.device("cuda"), lambda: 1), _indexed(torch.device("cuda:0"), lambda: 1)
     (device(type='cuda', index=1), device(type='cuda', index=0))
     """
     is_numbered = device.index is not None  # pyright: ignore[reportUnnecessaryComparison]
@@ -74,7 +74,7 @@ def _named(name: str) -> torch.device:
 def fitting(
     run: Callable[[int], Made], batch_size: int, device: torch.device, say: Callable[[str], None]
 ) -> tuple[Made, int]:
-    """What `run` gives with a batch that fits, and the size of that: halved, and said, as often as memory runs out.
+    """The result of `run` and the batch size that fitted: halved, and said, as often as memory runs out.
 
     float32 is float32 inside. RunError when one item does not fit, or when the device is lost.
     """
@@ -114,7 +114,7 @@ def lost_device(device: torch.device) -> Generator[None]:
         if not any(word in str(error) for word in _FAILURES):
             raise
         raise RunError(
-            f"the device {device} failed ({reason}); what was measured is stored: give the same command again, on "
+            f"the device {device} failed ({reason}); what was measured is stored: rerun the command, on "
             "another --device if it fails anew"
         ) from error
 

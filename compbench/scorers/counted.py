@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.model_files import FileList
 from compbench.scorers.pipelines import quiet
-from compbench.scorers.weights import UNREADABLE
+from compbench.scorers.weights import LOADING_ERRORS
 from compbench.tensors import check_counts
 
 __all__ = ["dit_flops", "unet_flops"]
@@ -22,7 +22,7 @@ _MAX_LAYERS = 1000  # where no weights are here to say how many there can be
 
 
 def unet_flops(files: FileList, size_px: int | None, grain: int) -> float | None:
-    """Of Stable Diffusion's U-Net on pictures of `size_px`; None where its configuration makes no network."""
+    """Operations of Stable Diffusion's U-Net at `size_px`; None where its configuration makes no network."""
     config, text = files.json("unet/config.json"), files.json("text_encoder/config.json")
 
     def evaluate() -> None:
@@ -35,7 +35,7 @@ def unet_flops(files: FileList, size_px: int | None, grain: int) -> float | None
 
 
 def dit_flops(files: FileList) -> float | None:
-    """Of a DiT's transformer; None where its configuration makes no network."""
+    """Operations of a DiT's transformer; None where its configuration makes no network."""
     config = files.json("transformer/config.json")
 
     def evaluate() -> None:
@@ -58,5 +58,5 @@ def _counted(config: Mapping[str, Any], evaluate: Callable[[], None]) -> float |
             with FlopCounterMode(display=False) as counter:
                 evaluate()
             return float(counter.get_total_flops())
-    except UNREADABLE:  # a run says what is wrong
+    except LOADING_ERRORS:  # a run says what is wrong
         return None

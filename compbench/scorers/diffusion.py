@@ -118,11 +118,11 @@ class DiffusionClassifier:
         self._encoders = self._encoders_of(task.examples)
 
     def computed_with(self) -> Mapping[str, Json]:
-        """How errors are computed, which moves their last digits."""
+        """The engine and the batch size, which move the last digits of errors."""
         return {"engine": getattr(self.denoiser, "engine", "eager"), "batch_size": self._batch_size}
 
     def overlooked(self) -> frozenset[str]:
-        """What of an image its transform does not look at."""
+        """The traits of an image that its transform ignores."""
         return getattr(self.denoiser, "overlooked", frozenset())
 
     def draw_table(self) -> DrawTable:
@@ -188,7 +188,7 @@ class DiffusionClassifier:
         return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known, rule)
 
     def _encoders_of(self, examples: Sequence[Example]) -> tuple[FixedBatches[Tensor], FixedBatches[str]]:
-        """Of batches as large as the examples of a task want them, whichever of its examples are then scored."""
+        """Encoders of pictures and of captions, with batches as large as the largest example of a task needs."""
         n_images = max((len(each.images) for each in examples), default=1)
         # not counting "no caption": whether that is measured too must not move the other captions' states
         n_captions = max((len(each.captions) for each in examples), default=1)
@@ -367,7 +367,7 @@ class _Line:
         return self._engine.start(self._latents.tensors["latents"], self._states.tensors, jobs, own)
 
     def _own_noise(self, chunk: Sequence[tuple[Work, int]]) -> OwnNoise:
-        """That of the images of the chunk's jobs: each draw of an image once, whatever the number of captions."""
+        """The noise of the chunk's images: each draw of an image once, whatever the number of captions."""
         denoiser, noise, rows, n_noises = self._engine.denoiser, list[Tensor](), list[Ints](), 0
         for work, n in chunk:
             distinct, its_rows = np.unique(work.coming(n), axis=0, return_inverse=True)
@@ -399,7 +399,7 @@ class _Line:
         return chunk
 
     def _handed_on(self, errors: Floats, chunk: list[tuple[Work, int]]) -> Iterator[Measurement]:
-        """What errors [R, J] make whole, and what is there of an example that takes long; a fault is raised last."""
+        """Pass on the draws that errors [R, J] complete, and parts of slow examples; a fault is raised last."""
         is_full, start = errors.shape[1] >= _BATCHES_A_CHUNK * self._engine.batch_size, 0
         for work, n in chunk:
             fault = work.put(errors[:, start : start + n])

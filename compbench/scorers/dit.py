@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from compbench import checkpoints, repositories
 from compbench.adaptive import Adaptive
-from compbench.checkpoints import TRANSFORMER, VAE, Weights
+from compbench.checkpoints import TRANSFORMER, VAE
 from compbench.engine.bound import Bound
 from compbench.engine.compiled import Compiled
 from compbench.engine.denoiser import Conditioning, Schedule, Target
@@ -31,7 +31,7 @@ from compbench.model_files import FileList
 from compbench.scorers.diffusion import DiffusionClassifier
 from compbench.scorers.images import Transform, adm_centre_crop, overlooked, whole_picture
 from compbench.scorers.pipelines import quiet
-from compbench.scorers.weights import UNREADABLE, load_whole
+from compbench.scorers.weights import LOADING_ERRORS, load_network
 from compbench.types import DataError, Runtime, Source, UsageError
 
 __all__ = ["Components", "DiTDenoiser", "classifier", "every_fourth", "fetch_folder", "load"]
@@ -99,7 +99,7 @@ class DiTDenoiser:
 
     @property
     def overlooked(self) -> frozenset[str]:
-        """What of an image its transform does not look at."""
+        """The traits of an image that its transform ignores."""
         return overlooked(self._transform)
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:
@@ -211,7 +211,7 @@ def fetch_folder(source: Source, is_offline: bool, name: str, say: Callable[[str
 
 
 def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
-    """The components of a folder in the layout of DiTPipeline, in float32 on the CPU; DataError for what is no such.
+    """The components of a folder in the layout of DiTPipeline, in float32 on the CPU; DataError for what is not one.
 
     Pickles are read by torch with weights_only, which runs no code of theirs, and that is said.
     """
@@ -225,14 +225,14 @@ def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
     try:
         betas = _betas(files.json("scheduler/scheduler_config.json"), name)
         id2label = _id2label(files.json("model_index.json"))
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{str(folder)!r} cannot be loaded ({error}); fetch or copy the model again") from error
     with quiet():
         components = Components(
-            transformer=_network(DiTTransformer2DModel, folder, "transformer", weights["transformer"]),
-            vae=_network(AutoencoderKL, folder, "vae", weights["vae"]),
+            transformer=load_network(DiTTransformer2DModel, folder, "transformer", weights["transformer"]),
+            vae=load_network(AutoencoderKL, folder, "vae", weights["vae"]),
             betas=betas,
             id2label=id2label,
         )
@@ -242,20 +242,6 @@ def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
 
 def _placed(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
     return module.to(device=device, dtype=dtype).eval().requires_grad_(False)
-
-
-def _network(kind: Any, folder: Path, part: str, weights: Weights) -> Any:
-    is_safe = weights.files[0].endswith(".safetensors")
-    options: dict[str, Any] = {"use_safetensors": is_safe, "local_files_only": True, "variant": weights.variant}
-    options |= {"low_cpu_mem_usage": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
-
-    def blank(config: Mapping[str, Any]) -> nn.Module:
-        with torch.device("meta"):
-            return kind.from_config(config)
-
-    return load_whole(
-        folder, part, weights.files, blank, lambda: kind.from_pretrained(folder, subfolder=part, **options)
-    )
 
 
 def _betas(config: Mapping[str, Any], name: str) -> Tensor:

@@ -52,7 +52,7 @@ def whole_picture(image: PIL.Image.Image, size_px: int) -> Tensor:
 
 
 def overlooked(transform: Transform) -> frozenset[str]:
-    """What a transform does not look at: the published ones take the pixels as they lie in the file."""
+    """The traits that a transform ignores: the published ones take the pixels as they lie in the file."""
     return frozenset() if transform is whole_picture else frozenset({"orientation", "transparency"})
 
 

@@ -35,7 +35,7 @@ from compbench.engine.errors import on_device
 from compbench.model_files import FileList
 from compbench.scorers.images import Transform, overlooked
 from compbench.scorers.tokenizers import load_tokenizer
-from compbench.scorers.weights import UNREADABLE, load_whole
+from compbench.scorers.weights import LOADING_ERRORS, load_network, load_whole
 from compbench.types import DataError, Source
 
 __all__ = ["Components", "Precision", "StableDiffusionDenoiser", "components_of", "fetch_folder", "load_components"]
@@ -130,7 +130,7 @@ class StableDiffusionDenoiser:
 
     @property
     def overlooked(self) -> frozenset[str]:
-        """What of an image its transform does not look at."""
+        """The traits of an image that its transform ignores."""
         return overlooked(self._transform)
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:
@@ -218,11 +218,11 @@ def load_components(
     if halves := [part for part, its in weights.items() if its.variant]:
         say(f"{name}: {', '.join(halves)} from fp16 weights, the only ones there are")
     with quiet():
-        unet = _diffusers_network(UNet2DConditionModel, folder, "unet", weights["unet"])
+        unet = load_network(UNet2DConditionModel, folder, "unet", weights["unet"])
         _correct_size(unet, files, name, say)
         return Components(
             unet=unet,
-            vae=_diffusers_network(AutoencoderKL, folder, "vae", weights["vae"]),
+            vae=load_network(AutoencoderKL, folder, "vae", weights["vae"]),
             text_encoder=_text_encoder(folder, weights["text_encoder"]),
             tokenizer=_tokenizer(folder),
             scheduler=_load_scheduler(folder, files),
@@ -233,19 +233,6 @@ def components_of(pipeline: Any) -> Components:
     """The components of a StableDiffusionPipeline in memory, as they are."""
     parts = {field.name: getattr(pipeline, field.name) for field in fields(Components) if field.name != "is_borrowed"}
     return Components(**parts, is_borrowed=True)
-
-
-def _diffusers_network(kind: Any, folder: Path, part: str, weights: Weights) -> Any:
-    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "variant": weights.variant}
-    options |= {"low_cpu_mem_usage": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
-
-    def blank(config: Mapping[str, Any]) -> nn.Module:
-        with torch.device("meta"):
-            return kind.from_config(config)
-
-    return load_whole(
-        folder, part, weights.files, blank, lambda: kind.from_pretrained(folder, subfolder=part, **options)
-    )
 
 
 def _text_encoder(folder: Path, weights: Weights) -> CLIPTextModel:
@@ -322,7 +309,7 @@ def _scheduler(class_name: object, config: Mapping[str, Any], folder: Path) -> A
         )
     try:
         return kind.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         raise DataError(f"scheduler/scheduler_config.json of {str(folder)!r} cannot be used ({error})") from error
 
 

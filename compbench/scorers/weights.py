@@ -17,13 +17,14 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from compbench.checkpoints import Weights
 from compbench.tensors import Tensor, check_counts, check_floats, n_numbers, named, read_headers
 from compbench.types import DataError
 
-__all__ = ["UNREADABLE", "check_finite", "check_floats", "check_size", "described", "load_whole", "tensors_in"]
+__all__ = ["LOADING_ERRORS", "check_finite", "check_size", "described", "load_network", "load_whole", "tensors_in"]
 
 # what the libraries raise for files and configurations that they cannot make a network of
-UNREADABLE = (
+LOADING_ERRORS = (
     OSError,
     ValueError,
     KeyError,
@@ -83,6 +84,21 @@ def load_whole(
     _check_info(info, len(tensors), what)
     check_finite(module.named_parameters(), what)
     return module.float()
+
+
+def load_network(kind: Any, folder: Path, part: str, weights: Weights) -> Any:
+    """`load_whole` for a network class of diffusers, `kind`."""
+    options: dict[str, Any] = {"use_safetensors": weights.files[0].endswith(".safetensors"), "local_files_only": True}
+    options |= {"variant": weights.variant, "low_cpu_mem_usage": False}
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+
+    def blank(config: Mapping[str, Any]) -> nn.Module:
+        with torch.device("meta"):
+            return kind.from_config(config)
+
+    return load_whole(
+        folder, part, weights.files, blank, lambda: kind.from_pretrained(folder, subfolder=part, **options)
+    )
 
 
 def tensors_in(paths: Sequence[Path]) -> dict[str, Tensor]:
@@ -149,7 +165,7 @@ def _check_info(info: Mapping[str, Any], n_tensors: int, what: str) -> None:
 def _understood(make: Callable[[], Any], what: str) -> Any:
     try:
         return make()
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         if isinstance(error, DataError):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -164,7 +180,7 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
                 state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError:  # the format before torch 1.6, which cannot be mapped
                 state = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+    except LOADING_ERRORS as error:
         raise DataError(
             f"{str(path)!r} cannot be loaded: it is damaged, or a pickle that holds more than tensors, which could run "
             "code; convert it to safetensors with the library that wrote it, or fetch it again"

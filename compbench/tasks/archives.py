@@ -76,7 +76,7 @@ class Pictures:
 
 
 def open_pictures(folder: Path) -> Pictures:
-    """What images.zip in `folder`, or its folder `images`, holds; DataError where there is neither."""
+    """Open images.zip in `folder`, or its folder `images`; DataError where there is neither."""
     archive, loose = folder / "images.zip", folder / "images"
     if archive.is_file():
         return _open_archive(archive)

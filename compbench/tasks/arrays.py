@@ -97,7 +97,7 @@ def _unpickled(file: Path, *wanted: str) -> dict[str, Any]:
     except (OSError, EOFError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
         raise DataError(f"{str(file)!r} cannot be read ({error}); fetch or copy it again") from error
     if lacking := [name for name in wanted if name not in found]:
-        raise DataError(f"{str(file)!r} has no {lacking[0]!r}: it is no file of CIFAR-10; fetch or copy it again")
+        raise DataError(f"{str(file)!r} has no {lacking[0]!r}: it is not a file of CIFAR-10; fetch or copy it again")
     return found
 
 
@@ -113,7 +113,7 @@ class _Arrays(pickle.Unpickler):
         }
         if module_name.partition(".")[0] in ("numpy", "_codecs") and global_name in made:
             return made[global_name]
-        raise pickle.UnpicklingError(f"it wants {module_name}.{global_name}, which is no array")
+        raise pickle.UnpicklingError(f"it wants {module_name}.{global_name}, which is not an array")
 
 
 def _encoded(text: str, encoding: str = "latin1") -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from compbench import disk
 from compbench.tasks import arrays, imagenets, listed_images
 from compbench.tasks.data_sets import DataSet, PromptFiles, load, load_folder
 from compbench.tasks.hub_images import HubData
@@ -88,7 +89,7 @@ def imagefolder(data: Path | None = None, prompts: PromptFiles = None) -> Task:
     """Your own pictures: `--data PATH` with one folder for each class, or `test` and `train` folders of them."""
     if data is None:
         raise UsageError("imagefolder needs --data PATH: a folder with one folder of pictures for each class")
-    return load_folder(DataSet("imagefolder", imagefolder.__doc__ or "", ""), data.expanduser(), prompts)
+    return load_folder(DataSet("imagefolder", imagefolder.__doc__ or "", ""), disk.expanded(data), prompts)
 
 
 def flower_aliases() -> list[tuple[str, ...]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from compbench import disk
 from compbench.metrics import CLASSIFYING
 from compbench.tasks import prompt_files
 from compbench.tasks.digests import file_stamp, with_digests
@@ -60,7 +61,7 @@ def load(data_set: DataSet, data: Path | None, is_offline: bool, prompts: Prompt
     shipped = prompt_files.shipped(data_set.name)
     further = data_set.aliases() if data_set.aliases is not None else [()] * len(shipped.names)
     known = [(name, *more) for name, more in zip(shipped.names, further, strict=True)]
-    place = None if data is None else data.expanduser()
+    place = None if data is None else disk.expanded(data)
     asked = chosen_prompts(shipped, known, prompts)
     task = _task(data_set, known, asked, partial(_read, data_set, known, place, is_offline))
     if data_set.has_training or data_set.labels is None:
@@ -137,7 +138,7 @@ def _task(data_set: DataSet, known: Sequence[Sequence[str]], asked: Prompts, rea
 
 
 def _size_note(data_set: DataSet, n_here: int) -> tuple[str, ...]:
-    """That there are fewer or more pictures than were published: a part of the data set is not the whole."""
+    """The note that there are fewer or more pictures than were published."""
     if data_set.n_published in (None, n_here):
         return ()
     return (f"{n_here:,} pictures in the test split; the published one has {data_set.n_published:,}",)

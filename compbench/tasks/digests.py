@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import stat
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from compbench import hub
+from compbench.remembered import recalled, remember
 from compbench.types import UNREADABLE, Example
 
 __all__ = ["file_stamp", "with_digests"]
@@ -29,15 +26,15 @@ def with_digests(examples: Sequence[Example], origin: Sequence[str]) -> tuple[Ex
     names the first where none can be read.
     """
     key = hashlib.sha256("\n".join(["2", *origin]).encode(errors="surrogatepass")).hexdigest()[:32]
-    place = hub.cache_folder() / "images" / f"{key}.json"
+    memory = f"images/{key}.json"
     names = [image.name for example in examples for image in example.images]
-    known = _read(place)
+    known = {name: digest for name, digest in recalled(memory).items() if isinstance(digest, str)}
     if not known.keys() >= set(names):
         known = {image.name: image.identity() for example in examples for image in example.images}
         if set(known.values()) == {UNREADABLE}:  # no single image is damaged, the data set is
             examples[0].images[0].digest()
         if UNREADABLE not in known.values():  # what cannot be read now may be readable at the next start
-            _write(place, known)
+            remember(memory, known)
     return tuple(
         replace(example, images=tuple(replace(image, sha256=known[image.name]) for image in example.images))
         for example in examples
@@ -66,20 +63,3 @@ def _let_the_clock_move_on(changed_ns: int) -> None:
     left_ns = changed_ns + tick_ns - time.time_ns()
     if 0 < left_ns <= tick_ns:
         time.sleep(left_ns / 1e9)
-
-
-def _read(place: Path) -> dict[str, str]:
-    try:
-        known = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    is_whole = isinstance(known, dict) and all(isinstance(each, str) for each in known.values())
-    return known if is_whole else {}
-
-
-def _write(place: Path, known: dict[str, str]) -> None:
-    with suppress(OSError):  # a cache that cannot be written only costs time
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(known), encoding="utf-8")
-        partial.replace(place)

@@ -111,7 +111,7 @@ def _holds_folders(folder: Path) -> bool:
 
 
 def _split_notes(place: Path, split: str) -> tuple[str, ...]:
-    """That one of several test splits was taken."""
+    """The note that one of several test splits was taken."""
     named = _named_splits(place, SPLITS[split])
     if len(named) < 2:
         return ()

@@ -33,7 +33,7 @@ def _read_imagenet(root: Path, split: str) -> Split:
     _check_numbers(files, len(truth), folder)
     ids = _wnid_of(root / _KIT / "meta.mat")
     if lacking := [each for each in truth if each not in ids]:
-        raise DataError(f"{str(root / _TRUTH)!r} has class {lacking[0]!r}, which meta.mat has not; copy the kit again")
+        raise DataError(f"{str(root / _TRUTH)!r} has class {lacking[0]!r}, which meta.mat lacks; copy the kit again")
     place = {wnid: n for n, wnid in enumerate(wnids())}
     # the n-th line is the label of the picture whose name has the number n, whatever else lies in the folder
     pictures = [Picture(file.name, place[ids[truth[number - 1]]], file) for number, file in sorted(files.items())]
@@ -107,7 +107,7 @@ def _wnid_of(file: Path) -> dict[str, str]:
         synsets: Any = scipy.io.loadmat(str(file), squeeze_me=True, struct_as_record=False)["synsets"]
         found = {str(int(each.ILSVRC2012_ID)): str(each.WNID) for each in synsets if int(each.num_children) == 0}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{str(file)!r} is no list of classes ({error}); fetch or copy it again") from error
+        raise DataError(f"{str(file)!r} is not a list of classes ({error}); fetch or copy it again") from error
     if set(found.values()) != set(wnids()):
         raise DataError(f"{str(file)!r} has other classes than ImageNet's 1,000; expected the kit of ILSVRC 2012")
     return found

@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from compbench import disk
 from compbench.tasks.archives import open_pictures
 from compbench.tasks.parquet_files import first_there, not_data, whole
 from compbench.tasks.texts import check_text, lines_of, read_text
@@ -41,7 +42,7 @@ def read_rows(place: Path, text_columns: Sequence[str], image_columns: Sequence[
 
     DataError says what was found and what was `expected` where there is none, or where a column is missing.
     """
-    place = place.expanduser()
+    place = disk.expanded(place)
     if not place.exists():
         raise DataError(f"no file or folder {str(place)!r}; expected {expected}")
     if not place.is_file() and not place.is_dir():
@@ -57,10 +58,7 @@ def _find(place: Path, suffix: str, patterns: Iterable[str]) -> list[Path]:
     """The files of the first pattern that has any; they must lie in one folder."""
     if place.is_file():
         return [place] if place.suffix == suffix else []
-    files = first_there(place, patterns)
-    if other := [file for file in files if not file.is_file()]:
-        raise DataError(f"{str(other[0])!r} is not a regular file; copy or fetch it again")
-    return files
+    return first_there(place, patterns)
 
 
 def _inventory(place: Path) -> str:

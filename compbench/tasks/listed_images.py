@@ -43,7 +43,9 @@ def _read_pets(root: Path, split: str) -> Split:
         if line.startswith("#"):
             continue
         if len(words) != 4 or not words[1].isdecimal():
-            raise DataError(f"line {line!r} of {str(listed)!r} is no picture with its class; fetch or copy it again")
+            raise DataError(
+                f"line {line!r} of {str(listed)!r} does not name a picture and its class; fetch or copy it again"
+            )
         label, breed = int(words[1]) - 1, words[0].rpartition("_")[0]
         if names.setdefault(label, breed) != breed:
             raise DataError(

@@ -10,13 +10,13 @@ from compbench.tasks.scan import is_junk
 from compbench.tasks.texts import is_lfs_pointer
 from compbench.types import DataError
 
-__all__ = ["files_of_split", "first_there", "not_data", "patterns_of", "whole"]
+__all__ = ["files_of_split", "first_there", "not_data", "whole"]
 
 _PART = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 
 
-def patterns_of(split: str) -> tuple[str, ...]:
-    """Where a split's files may be below a folder, the likeliest place first; the first that has any is read alone."""
+def _patterns_of(split: str) -> tuple[str, ...]:
+    """Patterns of a split's files, the likeliest first; the first that matches any is read alone."""
     own = (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet", f"*-{split}-*.parquet", f"*-{split}.parquet")
     return (*own, *(f"data/{each}" for each in own), *(f"*/{each}" for each in own), *_in_snapshot(own))
 
@@ -27,16 +27,18 @@ def _in_snapshot(own: Sequence[str]) -> list[str]:
 
 def files_of_split(place: Path, split: str) -> list[Path]:
     """The files of a split; none where there are none. DataError for several copies, or for one that is not whole."""
-    return whole(first_there(place, patterns_of(split)))
+    return whole(first_there(place, _patterns_of(split)))
 
 
 def first_there(place: Path, patterns: Iterable[str]) -> list[Path]:
-    """The files of the first pattern that has any, by name; DataError unless they lie in one folder."""
+    """The files of the first pattern that has any, by name; DataError unless all are regular and lie in one folder."""
     for pattern in patterns:
         if files := sorted(file for file in place.glob(pattern) if not is_junk(file.name)):
             folders = sorted({str(file.parent) for file in files})
             if len(folders) > 1:
                 raise DataError(f"{str(place)!r} holds several copies: {', '.join(folders)}; name one of them")
+            if other := [file for file in files if not file.is_file()]:
+                raise DataError(f"{str(other[0])!r} is not a regular file; copy or fetch it again")
             return files
     return []
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compbench import disk
 from compbench.tasks.names import ClassNames, nfc, same_name
 from compbench.tasks.texts import check_text, read_text
 from compbench.types import DataError
@@ -53,7 +54,7 @@ def read_prompts(files: Sequence[Path], known: Sequence[Sequence[str]] | None = 
     DataError for a class that the task has not, that goes by another name, or that has no prompt, and where two files
     disagree.
     """
-    rows = [row for file in files for row in _rows(Path(file).expanduser())]
+    rows = [row for file in files for row in _rows(disk.expanded(file))]
     n_classes = len(known) if known is not None else 1 + max((row.place for row in rows), default=-1)
     names: dict[int, _Row] = {}
     names_of = None if known is None else ClassNames(known)
@@ -101,7 +102,7 @@ def labels(task: str) -> tuple[tuple[int, ...], ...]:
 
 
 def words_of(prompts: Prompts) -> tuple[str, ...]:
-    """What the prompts call each class: its name, where a prompt has it as it stands, and not a file's name.
+    """The words of the prompts for each class: its name where a prompt has it as it stands.
 
     >>> words_of(Prompts(("hot_dog", "butchers_knife"), ("a photo of hot dog.", "a photo of butcher's knife."), (0, 1)))
     ('hot dog', "butcher's knife")
@@ -124,7 +125,7 @@ def _words(name: str, prompt: str, start: str, end: str) -> str:
 
 
 def _frame(prompts: Sequence[str]) -> tuple[str, str]:
-    """What all prompts begin and end with, in whole words."""
+    """The beginning and the end that all prompts share, in whole words."""
     start = _shared_start(prompts)
     end = _shared_start([prompt[::-1] for prompt in prompts])[::-1]
     return start[: start.rfind(" ") + 1], (match[0] if (match := re.search(r"[^\w].*$", end)) else "")

@@ -1,17 +1,16 @@
-"""Text files of a data set, whoever saved them: UTF-8 with or without a byte-order mark, UTF-16 with one."""
+"""Text files of a data set, whoever saved them."""
 
 from __future__ import annotations
 
-import codecs
 from pathlib import Path
 
 from compbench import image_files
+from compbench.plain_text import decoded
 from compbench.types import DataError
 
 __all__ = ["check_text", "is_lfs_pointer", "lines_of", "read_text"]
 
 _LFS = b"version https://git-lfs"
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(path: Path) -> str:
@@ -19,15 +18,7 @@ def read_text(path: Path) -> str:
     content = image_files.read_file(path)
     if content.startswith(_LFS):
         raise DataError(f"{str(path)!r} is a Git LFS pointer, not the data: run `git lfs pull` there")
-    encoding = "utf-16" if content.startswith(_UTF16) else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"line {line} of {str(path)!r} cannot be read as {encoding.upper().removesuffix('-SIG')} ({error.reason}); "
-            "save the file as UTF-8"
-        ) from error
+    return decoded(content, str(path))
 
 
 def lines_of(text: str) -> list[str]:

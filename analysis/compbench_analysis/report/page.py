@@ -62,7 +62,7 @@ def write(runs: Run | Iterable[Run], output: Path | str, look: Look = Look()) ->
     """Write the page of `runs` to `output`, whole or not at all; UsageError where there is nothing to show."""
     path = disk.expanded(output)
     content = render(runs, look).encode("utf-8", errors="replace")
-    with disk.writing(path.parent):
+    with disk.writing(path.parent, "--output FILE"):
         disk.output(path, content)
     return path
 

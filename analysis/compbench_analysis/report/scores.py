@@ -230,7 +230,7 @@ def _ahead(ranked: Sequence[Row], metric: str, comparison: Comparison | None) ->
         if detectable is None
         else f" A true difference of {100 * detectable:.1f} points would be found four times in five."
     )
-    return f"{lead}. That is no sure difference: {between}, {tested}.{would}"
+    return f"{lead}. The difference is not statistically significant: {between}, {tested}.{would}"
 
 
 def _pair(comparison: Comparison, metric: str, one: str, other: str) -> Row | None:
