@@ -140,7 +140,7 @@ def _known(value: float | None, said: Callable[[float], str]) -> str:
 
 def _what_is_learned(plan: Plan) -> str:
     """What a model makes and learns before it scores, which later runs find."""
-    from compbench.hub import cache_folder
+    from compbench.model_files import cache_folder
 
     if not plan.preparing_evaluations and not plan.trained_inputs:
         return ""

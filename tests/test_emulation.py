@@ -92,7 +92,7 @@ def test_a_whole_run_in_half_precision_is_found_where_it_could_not_be_measured(
     assert found.key.digest == whole.key.digest
     assert heard.said == []
     assert run(tiny_pipeline_folder, tmp_path, heard, draws=2).key.measurement["dtype"] == "float32"  # has to measure
-    assert any("holds a part of this in float16: --dtype float16 --device cpu goes on" in each for each in heard.said)
+    assert any("holds a part of this in float16: resume it with --dtype float16 --device cpu" in each for each in heard.said)
 
 
 @on_a_cpu

@@ -104,7 +104,7 @@ def test_a_file_without_the_columns_or_that_is_no_text_is_refused(tmp_path: Path
     (tmp_path / "own.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="cannot be read"):
         read_prompts([tmp_path / "own.csv"])
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be opened"):
         read_prompts([tmp_path / "nowhere.csv"])
 
 
