@@ -197,7 +197,7 @@ def _keyed(
     key = dataclasses.replace(unpinned, weights=weights)
     if source is not None and isinstance(spec, DependsOnFiles):
         with blamed(spec, "when asked what it measures"):
-            spec = _with_files(spec, source, request, is_stored=store.known(key) is not None)
+            spec = _with_files(spec, source, request, is_stored=store.has(key))
             identity = spec.identity()
         identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
         key = dataclasses.replace(key, measurement=identity)

@@ -81,6 +81,8 @@ def _check_draws(draws: Any, n_bank: int | None, where: str) -> None:
 def _check_array(name: str, values: Any, shape: tuple[int, ...], where: str) -> None:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
         raise RunError(f"the model gave {name} {_kind(values)} for {where}; expected a numpy array of real numbers")
+    if np.ma.is_masked(values):
+        raise RunError(f"the model gave {name} for {where} of which some are masked; expected a number for each")
     if values.shape != shape:
         raise RunError(f"the model gave {name} of shape {values.shape} for {where}; expected {shape}")
 

@@ -449,11 +449,12 @@ class Store:
         return run
 
     def known(self, key: RunKey) -> Run | None:
-        """The run with this key where its run.json can be believed; None where `open` would write it anew."""
+        """The run with this key where its files can be believed; None where `open` would write some of them anew."""
         try:
-            return self.get(key)
+            run = self.get(key)
         except DamagedRun:
             return None
+        return run if run is not None and run.has_examples() else None
 
     def open(
         self,

@@ -18,6 +18,7 @@ _PLAIN = {
     "Δ": "delta", "α": "alpha", "σ": "sigma", "ε": "eps", "²": "2", "µ": "u", "‖": "||", "’": "'", "“": '"', "”": '"',
 }  # fmt: skip
 _HANDLER = "compbench-plain"
+_UNREADY = ("strict", "backslashreplace", "surrogateescape")  # the last is that of stdout in the C locale
 
 
 def prepare() -> None:
@@ -32,7 +33,7 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in _UNREADY:
             stream.reconfigure(errors=_HANDLER)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from compbench import unreadable
 from compbench.types import Bools, Ints, Metric, UsageError
 from compbench_analysis import paired, tables
 from compbench_analysis.breakdowns import By
@@ -150,9 +151,14 @@ def _unmatched(first: Run, other: Run, done: set[str], its: set[str]) -> str:
         for run, ids in ((first, only), (other, only_its))
         if ids
     )
-    n_fewest = min(len(done), len(its))
-    is_nested = n_fewest and not (only and only_its)
-    what_to_do = f"compare with --limit {n_fewest}, or run both with the same --limit" if is_nested else "finish both"
+    fewest = min(done, its, key=len)
+    lost = {each for run in (first, other) for each in unreadable.read(run.path).examples}
+    if fewest and set(first.limited(len(fewest)).ids()) == fewest:
+        what_to_do = f"compare with --limit {len(fewest)}, or run both with the same --limit"
+    elif lost.issuperset(done ^ its):
+        what_to_do = "their images could not be read: repair them and rerun, or run both on data without them"
+    else:
+        what_to_do = "finish both"
     return (
         f"cannot compare {_name(first)} and {_name(other)}: {len(done & its)} examples are in both, "
         f"{counts}; {what_to_do}"
