@@ -226,7 +226,7 @@ class TestRuns:
             calibrate(stored(tmp_path / "few", 2), share=0.1)
         matching = fakes.task(2)
         other = Store(tmp_path).open(RunKey("fake", matching.revision, "model", None, {}), matching)
-        with pytest.raises(UsageError, match="is no classification"):
+        with pytest.raises(UsageError, match="is not a classification"):
             calibrate(other)
 
 
