@@ -46,7 +46,7 @@ def test_the_anytime_bound_goes_through_the_bank_at_random() -> None:
         ({"bound": "anytime", "limit": -1.0}, "rests on a positive limit"),
         ({"limit": 1.0}, "rests on a positive limit"),
         ({"bound": "anytime", "limit": 1.0, "allocation": (0.5, 0.5)}, "no allocation"),
-        ({"risk": 0.9}, "expected 0"),
+        ({"risk": 0.9}, "risk must be between 0 and 0.5, got 0.9"),
     ],
 )
 def test_rules_that_do_not_fit_together_are_told(options: dict, message: str) -> None:
