@@ -170,14 +170,14 @@ def test_damage_is_never_a_traceback_nor_another_number_without_a_word(
 @pytest.mark.slow
 def test_a_damaged_pilot_teaches_the_same_shares_again(tmp_path: Path, capsys: Captured) -> None:
     pilot = compbench.run(test_adaptive.pairs(4), model=test_adaptive.NoisySpec(), runs=tmp_path)
-    taught = pilots.shares(pilot.path, test_adaptive.RACE, {})
+    taught = pilots.learned(pilot.path, test_adaptive.RACE, {}).shares
     (kept,) = pilot.path.glob("shares-*.json")
     content, dice = kept.read_bytes(), random.Random(SEED)
     capsys.readouterr()
     for number in range(60):
         damaged = dice.choice(MUTATIONS)(content, dice)
         kept.unlink() if damaged is None else kept.write_bytes(damaged)
-        assert pilots.shares(pilot.path, test_adaptive.RACE, {}) == taught, number
+        assert pilots.learned(pilot.path, test_adaptive.RACE, {}).shares == taught, number
         kept.write_bytes(content)
 
 

@@ -109,7 +109,7 @@ SAID: dict[str, tuple[Callable[[Path], None], tuple[int, str], tuple[int, str], 
         _partial,
         (0, "partial: 5 of 9 examples"),
         (0, "model (partial), text score"),
-        (2, "compare with --limit 5"),
+        (2, "5 examples are in both, 4 only in"),
         (0, "5 examples written"),
     ),
     "lacking draws": (

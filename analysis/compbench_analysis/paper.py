@@ -64,8 +64,9 @@ def beside(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str
     measured = tables.tidy(runs) if runs else pd.DataFrame(columns=["task", "model", "metric", "tag"])
     ours = {(row["task"], row["model"], row["metric"], row["tag"]): row for row in measured.to_dict("records")}
     run_of = {(run.key.task, run.key.model): run for run in runs}
-    frame = pd.DataFrame([_row(cell, ours, run_of, reasons or {}) for cell in cells(name)])
-    return frame.astype({"n": object})  # a count, or None
+    rows = [_row(cell, ours, run_of, reasons or {}) for cell in cells(name)]
+    counts = pd.Series([row["n"] for row in rows], dtype=object)  # None where there is no run, else whole
+    return pd.DataFrame(rows).assign(n=counts)
 
 
 def to_text(
@@ -161,7 +162,7 @@ def _row(
         "paper": paper,
         "paper_low": low,
         "paper_high": high,
-        "n": measured.get("n"),
+        "n": int(measured["n"]) if measured else None,
         "value": value,
         "low": measured.get("low", float("nan")),
         "high": measured.get("high", float("nan")),
