@@ -14,6 +14,7 @@ from typing import cast
 from compbench import disk, emulation, hub, image_files, links, model_files, registry, repositories, unreadable
 from compbench.lock import WAIT_SECONDS
 from compbench.pilots import Pilot
+from compbench.plain_text import half_character
 from compbench.plugins import blamed, owner
 from compbench.rules import Rule
 from compbench.shards import Shard
@@ -343,7 +344,7 @@ def _check(task: Task) -> None:
     for example in task.examples:
         what = f"example {example.id!r} of task {task.name!r}"
         for name in (example.id, *(image.name for image in example.images)):
-            if not _is_text(name):
+            if half_character(name):
                 raise DataError(
                     f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "
                     "latin1 -t utf8 does a folder) and rerun the command"
@@ -355,15 +356,6 @@ def _check(task: Task) -> None:
         if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
             _check_captions(task, example, shared, what)
         seen.add(example.id)
-
-
-def _is_text(name: str) -> bool:
-    """Whether every byte of a file's name was understood."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:
@@ -387,12 +379,8 @@ def _check_text(text: str, what: str) -> None:
         raise DataError(
             f"{what} has a word of {len(longest):,} characters, {longest[:20]!r}...; expected at most {_LONGEST_WORD:,}"
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{what} holds half of a surrogate pair (U+{ord(text[error.start]):04X}); expected whole characters"
-        ) from error
+    if half := half_character(text):
+        raise DataError(f"{what} holds half of a surrogate pair ({half}); expected whole characters")
 
 
 def _resolved(

@@ -6,9 +6,22 @@ import codecs
 
 from compbench.errors import DataError
 
-__all__ = ["decoded"]
+__all__ = ["decoded", "half_character"]
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def half_character(text: str) -> str | None:
+    """The first half of a surrogate pair, as "U+D800", which UTF-8 cannot hold; None where there is none.
+
+    >>> half_character("naïve"), half_character("a\\ud800")
+    (None, 'U+D800')
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"U+{ord(text[error.start]):04X}"
+    return None
 
 
 def decoded(content: bytes, where: str) -> str:

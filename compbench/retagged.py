@@ -49,7 +49,9 @@ def _retagged(table: Any, examples: Mapping[str, Example]) -> tuple[Any, int]:
     tags, groups = (table.column(name).to_pylist() for name in ("tags", "group"))
     known = dict(zip(ids, zip(tags, groups, strict=True), strict=True))
     wanted = {each: _stored(examples[each]) if each in examples else known[each] for each in ids}
-    n_changed = sum(_parsed(known[each]) != _parsed(wanted[each]) for each in ids)
+    n_changed = sum(known[each] != wanted[each] and _parsed(known[each]) != _parsed(wanted[each]) for each in ids)
+    if not n_changed:
+        return table, 0
     for place, name in enumerate(("tags", "group")):
         column = pa.array([wanted[each][place] for each in ids], pa.string())
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)

@@ -6,7 +6,6 @@ files' headers are looked at first, so that nothing absurd is built.
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from compbench.checkpoints import Weights
+from compbench.model_files import FileList
 from compbench.tensors import Tensor, check_counts, check_floats, n_numbers, named, read_headers
 from compbench.types import DataError
 
@@ -72,7 +72,7 @@ def load_whole(
     """
     paths = [folder / file for file in files]
     what = repr(str(paths[0])) + (f" and {len(paths) - 1} more files" if len(paths) > 1 else "")
-    config = _config(folder / part / "config.json")
+    config = FileList.of_folder(folder).json(f"{part}/config.json")
     tensors = tensors_in(paths)
     check_floats(tensors, what)
     where = repr(str(folder / part / "config.json"))
@@ -189,16 +189,6 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
         raise DataError(f"{str(path)!r} cannot be loaded: it holds a {type(state).__name__}; expected tensors by name")
     nested: Any = state.get("state_dict")  # as training scripts write it
     return nested if isinstance(nested, dict) else state  # pyright: ignore[reportUnknownVariableType]
-
-
-def _config(path: Path) -> Mapping[str, Any]:
-    try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{str(path)!r} cannot be read ({error}); fetch or copy it again") from error
-    if not isinstance(config, dict):
-        raise DataError(f"{str(path)!r} holds a {type(config).__name__}; expected a JSON object")
-    return config  # pyright: ignore[reportUnknownVariableType]
 
 
 def _in_bytes(n: float) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compbench import disk
+from compbench.plain_text import half_character
 from compbench.tasks.texts import is_lfs_pointer
 from compbench.types import DataError
 
@@ -105,12 +106,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise DataError(f"folder {str(folder)!r} cannot be read ({error.strerror}); copy it again") from error
     for each in found:
-        try:
-            disk.text_of(each.name).encode()
-        except UnicodeEncodeError as error:
+        if half_character(disk.text_of(each.name)):
             raise DataError(
                 f"folder {str(folder)!r} has a name that is not UTF-8, {os.fsencode(each.name)!r}; rename it"
-            ) from error
+            )
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compbench import image_files
-from compbench.plain_text import decoded
+from compbench.plain_text import decoded, half_character
 from compbench.types import DataError
 
 __all__ = ["check_text", "is_lfs_pointer", "lines_of", "read_text"]
@@ -30,13 +30,10 @@ def check_text(text: str, what: str) -> None:
     """DataError for text that cannot be written as UTF-8 or holds a NUL."""
     if "\0" in text:
         raise DataError(f"{what} holds a NUL character (U+0000): {_shortened(text)}; remove it")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        code = ord(text[error.start])
+    if half := half_character(text):
         raise DataError(
-            f"{what} holds half of a surrogate pair (U+{code:04X}): {_shortened(text)}; expected whole characters"
-        ) from error
+            f"{what} holds half of a surrogate pair ({half}): {_shortened(text)}; expected whole characters"
+        )
 
 
 def is_lfs_pointer(start: bytes) -> bool:
