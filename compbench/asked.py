@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from compbench import disk, emulation, hub, image_files, links, model_files, registry, repositories, unreadable
+from compbench import disk, emulation, hub, image_files, links, model_files, registry, repositories, runfile, unreadable
 from compbench.lock import WAIT_SECONDS
 from compbench.pilots import Pilot
 from compbench.plain_text import half_character
@@ -415,7 +415,7 @@ def _with_files(spec: DependsOnFiles, source: Source, request: Request, *, is_st
 
 def _recognised(store: Store, key: RunKey, source: Source | None, say: Callable[[str], None]) -> RunKey:
     """The key, or the one under which compbench 0.1 stored a run of the same weights: it digested unused files too."""
-    if source is None or not source.is_local or (store.root / key.folder / "run.json").exists():
+    if source is None or not source.is_local or (store.root / key.folder / runfile.NAME).exists():
         return key
     others = {
         str(run.key.weights)

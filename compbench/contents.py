@@ -286,7 +286,7 @@ class Contents:
                 continue
             with suppress(FileNotFoundError):  # another process has just set it aside
                 status = path.stat()
-                stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+                stamp = disk.stamp(status)
                 known = self._index.get(path)
                 fresh[path] = known if known is not None and known.stamp == stamp else self._look_at(path, stamp, lines)
         self._index = fresh
@@ -339,7 +339,7 @@ class Contents:
         path = self.folder / _LINES
         try:
             status = path.stat()
-            stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+            stamp = disk.stamp(status)
             if self._lines_read is None or self._lines_read[0] != stamp:
                 self._lines_read = stamp, *_read_lines(path.read_bytes())
         except FileNotFoundError:
@@ -506,7 +506,7 @@ class Contents:
 class _Part:
     """A file as it was when it was checked."""
 
-    stamp: tuple[int, ...]  # size, times of change, inode
+    stamp: tuple[int, ...]
     ids: tuple[str, ...]
     damage: str | None = None
     record: dict[str, Json] | None = None  # who measured it, where the part says so

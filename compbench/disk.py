@@ -17,7 +17,18 @@ from pathlib import Path
 
 from compbench.types import Json, RunError, UsageError
 
-__all__ = ["TEMPORARY", "append_line", "expanded", "is_file", "output", "text_of", "write", "write_json", "writing"]
+__all__ = [
+    "TEMPORARY",
+    "append_line",
+    "expanded",
+    "is_file",
+    "output",
+    "stamp",
+    "text_of",
+    "write",
+    "write_json",
+    "writing",
+]
 
 TEMPORARY = ".partial-"  # a leading dot: pandas and pyarrow pass over such files in a folder
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -35,6 +46,11 @@ def expanded(path: Path | str) -> Path:
     if found.parts[:1] == ("~",):
         raise UsageError(f"{str(path)!r} begins with ~, and this user has no home folder: give the full path")
     return found
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    """Device, inode, size and both times of a file: whoever changes or replaces it changes one of them."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def text_of(name: str) -> str:

@@ -178,8 +178,7 @@ def _digest(path: Path, known: dict[str, list[int | str]]) -> str:
 
 
 def _stamp(file: BufferedReader) -> list[int]:
-    status = os.fstat(file.fileno())
-    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return list(disk.stamp(os.fstat(file.fileno())))
 
 
 def _opened(path: Path) -> BufferedReader:

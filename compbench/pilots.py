@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from compbench import disk, sealed
+from compbench import disk, runfile, sealed
 from compbench.adaptive import Adaptive
 from compbench.printable import say
 from compbench.store import Run
@@ -63,7 +63,7 @@ def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
     It is kept in the pilot's folder, so that it stays what it was when the pilot is measured further.
     """
     folder = disk.expanded(pilot)
-    if not disk.is_file(folder / "run.json"):
+    if not disk.is_file(folder / runfile.NAME):
         raise UsageError(
             f"pilot={str(pilot)!r} is not the folder of a run; expected one such as runs/shapes/tiny-sd/1a2b3c4d5e6f"
         )

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "Run", "RunKey", "Store", "subset", "subset_per_class"]
 
+_SIGNS = (runfile.NAME, "parts.jsonl")  # of a run in a folder, one of which may be lost
 _SUBSET_SEED = 0
 
 
@@ -436,7 +437,7 @@ class Store:
 
     def has(self, key: RunKey) -> bool:
         """Whether anything of the run with this key is stored, be it damaged."""
-        return any(disk.is_file(self.root / key.folder / name) for name in (runfile.NAME, "parts.jsonl"))
+        return _is_run(self.root / key.folder)
 
     def get(self, key: RunKey) -> Run | None:
         """The run with this key, if there is one."""
@@ -514,7 +515,7 @@ class Store:
     def find(self, reference: str | Path) -> Run:
         """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for."""
         folder = disk.expanded(reference)
-        if any(disk.is_file(folder / name) for name in (runfile.NAME, "parts.jsonl")):
+        if _is_run(folder):
             return self._run(folder)
         (runs, unreadable), name = self._scanned(), str(reference)
         if latest := [run for run in runs if name in _names(run.key)]:
@@ -567,9 +568,7 @@ class Store:
             raise UsageError(
                 f"{str(self.root)!r} is a file; expected the folder of runs: choose another with --runs DIR"
             )
-        return sorted(
-            {path.parent for name in (runfile.NAME, "parts.jsonl") for path in self.root.glob(f"*/*/*/{name}")}
-        )
+        return sorted({path.parent for name in _SIGNS for path in self.root.glob(f"*/*/*/{name}")})
 
     def _create(
         self,
@@ -611,6 +610,11 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether anything of a run is in the folder, be it damaged."""
+    return any(disk.is_file(folder / name) for name in _SIGNS)
 
 
 def _is_called(folder: Path, name: str) -> bool:
