@@ -7,7 +7,6 @@ wait for it.
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -268,9 +267,7 @@ def _record_branch(source: Source, folder: Path, repo_type: RepoType) -> None:
         if reference.is_file() and reference.read_text(encoding="utf-8") == source.revision:
             return
         reference.parent.mkdir(parents=True, exist_ok=True)
-        partial_file = reference.with_name(f"{reference.name}.{os.getpid()}.tmp")
-        partial_file.write_text(source.revision, encoding="utf-8")
-        partial_file.replace(reference)
+        disk.write(reference, source.revision.encode())
 
 
 def _cache_of(repo: str, repo_type: RepoType) -> Path:
