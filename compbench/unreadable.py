@@ -7,10 +7,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from compbench import disk
-from compbench.types import Json
+from compbench import disk, sealed
 
 __all__ = ["Unreadable", "read", "write"]
 
@@ -29,17 +27,18 @@ class Unreadable:
     @property
     def digest(self) -> str:
         """Eight hex digits of the names and contents."""
-        return _digest({"images": dict(sorted(self.images.items()))})[:8]
+        words = json.dumps({"images": dict(sorted(self.images.items()))}, sort_keys=True)
+        return hashlib.sha256(words.encode()).hexdigest()[:8]
 
 
 def read(folder: Path) -> Unreadable:
     """The images that the run in `folder` could not read; none where the file is missing or damaged."""
     try:
-        stored: Any = json.loads((folder / _NAME).read_text(encoding="utf-8"))
-        content: Any = stored["content"]
-        if stored["sha256"] != _digest(content):
+        written = (folder / _NAME).read_bytes()
+        if not sealed.is_sealed(written):
             return Unreadable()
-        return Unreadable(content["images"], tuple(content["examples"]), content["is_skipped"], content["max_pixels"])
+        found = sealed.opened(written)
+        return Unreadable(found["images"], tuple(found["examples"]), found["is_skipped"], found["max_pixels"])
     except (OSError, ValueError, KeyError, TypeError):  # it is written anew by the next run of the command
         return Unreadable()
 
@@ -48,11 +47,6 @@ def write(folder: Path, found: Unreadable) -> None:
     """Keep it, or remove the file where nothing is unreadable any more."""
     with disk.writing(folder):
         if found.examples:
-            content: dict[str, Json] = {**asdict(found), "examples": list(found.examples)}
-            disk.write_json(folder / _NAME, {"content": content, "sha256": _digest(content)})
+            disk.write_json(folder / _NAME, sealed.sealed({**asdict(found), "examples": list(found.examples)}))
         else:
             (folder / _NAME).unlink(missing_ok=True)
-
-
-def _digest(content: Mapping[str, Json]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

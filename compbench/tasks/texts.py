@@ -16,7 +16,7 @@ _LFS = b"version https://git-lfs"
 def read_text(path: Path) -> str:
     """The text, without a byte-order mark; DataError names the line that is not UTF-8."""
     content = image_files.read_file(path)
-    if content.startswith(_LFS):
+    if is_lfs_pointer(content):
         raise DataError(f"{str(path)!r} is a Git LFS pointer, not the data: run `git lfs pull` there")
     return decoded(content, str(path))
 
