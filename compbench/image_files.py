@@ -54,7 +54,7 @@ _MOST_RESIZED = 2**28  # pixels, before the middle is cut out of them
 # every one of these becomes RGB without losing its range
 _PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _IN_WORDS = {
-    "I": "32-bit integers, some outside 0 to 255",
+    "I": "32-bit integers",
     "F": "32-bit floating-point numbers",
 }
 _OF_PILLOW = re.compile(r"PIL\.")
@@ -346,18 +346,11 @@ def _plain(image: PIL.Image.Image, name: str, where: str) -> PIL.Image.Image:
     if _is_scaled(image):
         _note("scaled", name)
         return _scaled(image)
-    if image.mode == "I" and _is_within_a_byte(image):
-        return image
     raise UnreadableImage(
         name,
         f"image {name!r}{where} holds {_IN_WORDS.get(image.mode, f'pixels of mode {image.mode}')}, and nothing says "
         "which of them is black and which is white; convert it to 8 or 16 bits",
     )
-
-
-def _is_within_a_byte(image: PIL.Image.Image) -> bool:
-    least, most = image.getextrema()
-    return least >= 0 and most <= 255  # pyright: ignore[reportOperatorIssue]  # of one band: two numbers
 
 
 def _scaled(image: PIL.Image.Image) -> PIL.Image.Image:

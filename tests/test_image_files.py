@@ -80,12 +80,6 @@ def test_pixels_of_no_known_range_are_refused_by_name(values: np.ndarray, kind: 
         Image("slide.tif", encoded(PIL.Image.fromarray(values), kind)).decode()
 
 
-def test_32_bit_integers_that_fit_a_byte_stay_what_they_were() -> None:
-    values = np.arange(256, dtype=np.int32).reshape(16, 16)
-    shown = Image("i", encoded(PIL.Image.fromarray(values), "TIFF")).decode().convert("RGB")
-    np.testing.assert_array_equal(np.asarray(shown)[..., 0], values)
-
-
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"])
 def test_what_pillow_converts_without_loss_is_the_same_bit_for_bit(mode: str) -> None:
     rgb = gradient()
