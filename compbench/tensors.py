@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compbench.types import DataError
 
-__all__ = ["Tensor", "check_counts", "check_floats", "n_numbers", "named", "read_headers"]
+__all__ = ["Tensor", "check_counts", "check_floats", "n_numbers", "named", "read_headers", "tell_of_casts"]
 
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
@@ -64,6 +64,13 @@ def check_floats(tensors: Mapping[str, Tensor], what: str) -> None:
             f"{what} has {len(wrong)} of {len(tensors)} tensors that are not floating point: {named(wrong)}; expected "
             "float32, float16 or bfloat16 weights: fetch or copy the model again (quantized weights are not supported)"
         )
+
+
+def tell_of_casts(tensors: Mapping[str, Tensor], what: str, say: Callable[[str], None], dtype: str = "float32") -> None:
+    """Say how many tensors are of double precision, which no network here computes in."""
+    n_double = sum(each.dtype == "F64" and not name.endswith(_WHOLE_BY_DESIGN) for name, each in tensors.items())
+    if n_double:
+        say(f"{what} has {n_double} of {len(tensors)} tensors in float64; they are rounded to {dtype}")
 
 
 def check_counts(config: Mapping[str, Any], n_tensors: int, what: str) -> None:

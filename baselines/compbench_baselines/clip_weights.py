@@ -60,7 +60,7 @@ def load_tag(
         weights = _by_url(architecture, tag, is_offline=is_offline)
     else:
         weights = _weights_file(source, _candidates(file), is_offline=is_offline, say=say)
-    model = build_architecture(architecture, tag, dtype, weights)
+    model = build_architecture(architecture, tag, dtype, weights, say=say)
     name = _hub_tokenizer(architecture)
     options: dict[str, Any] = {"local_files_only": True} if is_offline and name else {}
     with _explained(name):
@@ -89,11 +89,19 @@ def load_repository(
             f"model {source.repo!r} cannot be loaded by open_clip ({_reason(error)}); fetch or copy it again"
         ) from error
     _check_loaded(model, tensors, weights)
+    if say is not None:
+        tensors_of.tell_of_casts(tensors, repr(str(weights)), say, dtype)
     return Loaded(model, _eval_transform(model), _tokenizer(folder, config, is_offline=is_offline), dtype)
 
 
 def build_architecture(
-    architecture: str, tag: str, dtype: str, weights: Path | None, *, device: str = "cpu"
+    architecture: str,
+    tag: str,
+    dtype: str,
+    weights: Path | None,
+    *,
+    device: str = "cpu",
+    say: Callable[[str], None] | None = None,
 ) -> nn.Module:
     """The network as `tag` was trained: its activation and its preprocessing; untrained where `weights` is None."""
     config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag)
@@ -116,6 +124,8 @@ def build_architecture(
         ) from error
     if weights is not None:
         _check_loaded(model, tensors, weights)
+        if say is not None:
+            tensors_of.tell_of_casts(tensors or tensors_in([weights]), repr(str(weights)), say, dtype)
     return model
 
 

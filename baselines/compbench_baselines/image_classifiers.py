@@ -112,7 +112,7 @@ class ImageClassifier(ModelSpec):
         from compbench_baselines.classifier_scorer import ClassifierScorer
 
         file = None if source is None else Path(source.repo)
-        network, transform = torchvision_weights.load(self, file, is_offline=runtime.is_offline)
+        network, transform = torchvision_weights.load(self, file, is_offline=runtime.is_offline, say=runtime.say)
         return ClassifierScorer(network, transform, lambda task: labels_of(task, self.name), runtime)
 
 

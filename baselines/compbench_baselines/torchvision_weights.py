@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from compbench.image_files import opaque
 from compbench.model_files import file_digest
 from compbench.scorers import weights as weights_of
-from compbench.tensors import check_floats
+from compbench.tensors import check_floats, tell_of_casts
 from compbench.types import DataError
 from compbench_baselines.pictures import Transform
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(spec: ImageClassifier, file: Path | None, *, is_offline: bool) -> tuple[nn.Module, Transform]:
+def load(
+    spec: ImageClassifier, file: Path | None, *, is_offline: bool, say: Callable[[str], None]
+) -> tuple[nn.Module, Transform]:
     """The network, and the transform of its published weights; DataError says what does not fit."""
     weights: Any = torchvision.models.get_weight(spec.pinned)
     network: nn.Module = torchvision.models.get_model(spec.builder, weights=None)
@@ -39,6 +41,7 @@ def load(spec: ImageClassifier, file: Path | None, *, is_offline: bool) -> tuple
     floats = {name: each for name, each in state.items() if not name.endswith("num_batches_tracked")}
     check_floats(weights_of.described(floats), repr(str(path)))
     weights_of.check_finite(floats.items(), repr(str(path)))
+    tell_of_casts(weights_of.described(floats), repr(str(path)), say)
     network.load_state_dict(state)
     evaluated = weights.transforms()
 

@@ -231,8 +231,8 @@ def load(folder: Path, name: str, say: Callable[[str], None]) -> Components:
         raise DataError(f"{str(folder)!r} cannot be loaded ({error}); fetch or copy the model again") from error
     with quiet():
         components = Components(
-            transformer=load_network(DiTTransformer2DModel, folder, "transformer", weights["transformer"]),
-            vae=load_network(AutoencoderKL, folder, "vae", weights["vae"]),
+            transformer=load_network(DiTTransformer2DModel, folder, "transformer", weights["transformer"], say),
+            vae=load_network(AutoencoderKL, folder, "vae", weights["vae"], say),
             betas=betas,
             id2label=id2label,
         )

@@ -210,7 +210,8 @@ def load_components(
 ) -> Components:
     """The components of a folder in the diffusers layout, in float32 on the CPU; DataError for what does not fit.
 
-    `say` hears of fp16 weights where there are no others, and of a size of pictures that had to be corrected.
+    `say` hears of fp16 weights where there are no others, of float64 weights, and of a size of pictures that had to be
+    corrected.
     """
     files, name = FileList.of_folder(folder), name or str(folder)
     checkpoints.stable_diffusion(files, name)
@@ -218,12 +219,12 @@ def load_components(
     if halves := [part for part, its in weights.items() if its.variant]:
         say(f"{name}: {', '.join(halves)} from fp16 weights, the only ones there are")
     with quiet():
-        unet = load_network(UNet2DConditionModel, folder, "unet", weights["unet"])
+        unet = load_network(UNet2DConditionModel, folder, "unet", weights["unet"], say)
         _correct_size(unet, files, name, say)
         return Components(
             unet=unet,
-            vae=load_network(AutoencoderKL, folder, "vae", weights["vae"]),
-            text_encoder=_text_encoder(folder, weights["text_encoder"]),
+            vae=load_network(AutoencoderKL, folder, "vae", weights["vae"], say),
+            text_encoder=_text_encoder(folder, weights["text_encoder"], say),
             tokenizer=_tokenizer(folder),
             scheduler=_load_scheduler(folder, files),
         )
@@ -235,7 +236,7 @@ def components_of(pipeline: Any) -> Components:
     return Components(**parts, is_borrowed=True)
 
 
-def _text_encoder(folder: Path, weights: Weights) -> CLIPTextModel:
+def _text_encoder(folder: Path, weights: Weights, say: Callable[[str], None]) -> CLIPTextModel:
     place = folder / "text_encoder"
 
     def blank(config: Mapping[str, Any]) -> nn.Module:
@@ -252,7 +253,7 @@ def _text_encoder(folder: Path, weights: Weights) -> CLIPTextModel:
             ignore_mismatched_sizes=True,
         )
 
-    return load_whole(folder, "text_encoder", weights.files, blank, load)
+    return load_whole(folder, "text_encoder", weights.files, blank, load, say)
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:

@@ -18,7 +18,7 @@ from torch import nn
 
 from compbench.checkpoints import Weights
 from compbench.model_files import FileList
-from compbench.tensors import Tensor, check_counts, check_floats, n_numbers, named, read_headers
+from compbench.tensors import Tensor, check_counts, check_floats, n_numbers, named, read_headers, tell_of_casts
 from compbench.types import DataError
 
 __all__ = ["LOADING_ERRORS", "check_finite", "check_size", "described", "load_network", "load_whole", "tensors_in"]
@@ -65,10 +65,12 @@ def load_whole(
     files: Sequence[str],
     blank: Callable[[Mapping[str, Any]], nn.Module],
     load: Callable[[], tuple[Module, Mapping[str, Any]]],
+    say: Callable[[str], None],
 ) -> Module:
     """The network of folder/part in float32, whose weights are in `files`; DataError names file and tensors.
 
-    `blank` builds it of its configuration, on the meta device; `load` gives it with the library's loading info.
+    `blank` builds it of its configuration, on the meta device; `load` gives it with the library's loading info. `say`
+    hears of weights that lose digits.
     """
     paths = [folder / file for file in files]
     what = repr(str(paths[0])) + (f" and {len(paths) - 1} more files" if len(paths) > 1 else "")
@@ -82,11 +84,13 @@ def load_whole(
     check_size(_understood(lambda: blank(config), where), tensors, where, what)
     module, info = _understood(load, what)
     _check_info(info, len(tensors), what)
+    module = module.float()
     check_finite(module.named_parameters(), what)
-    return module.float()
+    tell_of_casts(tensors, what, say)
+    return module
 
 
-def load_network(kind: Any, folder: Path, part: str, weights: Weights) -> Any:
+def load_network(kind: Any, folder: Path, part: str, weights: Weights, say: Callable[[str], None]) -> Any:
     """`load_whole` for a network class of diffusers, `kind`."""
     options: dict[str, Any] = {"use_safetensors": weights.files[0].endswith(".safetensors"), "local_files_only": True}
     options |= {"variant": weights.variant, "low_cpu_mem_usage": False}
@@ -97,7 +101,7 @@ def load_network(kind: Any, folder: Path, part: str, weights: Weights) -> Any:
             return kind.from_config(config)
 
     return load_whole(
-        folder, part, weights.files, blank, lambda: kind.from_pretrained(folder, subfolder=part, **options)
+        folder, part, weights.files, blank, lambda: kind.from_pretrained(folder, subfolder=part, **options), say
     )
 
 
