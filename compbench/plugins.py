@@ -85,7 +85,9 @@ def load(entry: Entry) -> Any:
     """What the entry point names; UsageError names the package and the error when it cannot be imported."""
     try:
         return entry.load()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit and GeneratorExit are no Exceptions
         raise UsageError(_broken(entry, error)) from error
 
 
@@ -103,9 +105,9 @@ def blamed(value: object, doing: str) -> Generator[None]:
     """
     try:
         yield
-    except (UsageError, DataError, RunError):
+    except (UsageError, DataError, RunError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit and GeneratorExit are no Exceptions
         if _is_ours(value) and not isinstance(error, SystemExit):
             raise
         raise RunError(f"{owner(value)} {_what(error)} {doing}{_where(error)}") from error
