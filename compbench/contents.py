@@ -363,6 +363,11 @@ class Contents:
         gone = [sealed.sealed({"part": name, "discarded": True}) for name in sorted(discarded)]
         text = "".join(json.dumps(each) + "\n" for each in [*kept.values(), *made.values(), *gone])
         disk.write(self.folder / _LINES, text.encode())
+        n_new = len(made.keys() - lines.keys())
+        self.say(
+            f"{_LINES} of run {str(self.folder)!r} was damaged or missing: it is written anew from what the parts say "
+            f"({n_new} of {len(made)} lines)"
+        )
 
     def _check_digest(self, path: Path) -> None:
         """DamagedPart where a file is not the one that run.json tells of."""

@@ -319,6 +319,8 @@ class Run:
         with self.guarded():
             if self._contents.write_draws(draws):
                 self._write({**self.info, "files": self._digests("draws.parquet")})
+                if self._contents.seen():  # errors of these draws
+                    self._say(_anew(self.path, ["draws.parquet"], "from the model's options"))
 
     def repair(self) -> None:
         """Set damaged parts aside, so that their examples are measured again."""
@@ -483,6 +485,7 @@ class Store:
                         self._create(path, key, task, view or {}, model or {})
         run = run or self._run(path)
         if not run.has_examples():
+            self._say(_anew(path, ["examples.parquet"], "from the task's data"))
             run.write_examples(parts.encode(parts.examples_table(task.examples)))
         refresh_tags(run, task, _told_of(task, key), self._say)
         return run
@@ -579,28 +582,36 @@ class Store:
         model: Mapping[str, Json],
     ) -> None:
         from compbench import parts
-
-        disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
-        files = {"examples.parquet": parts.digest(path / "examples.parquet")}
-        first: dict[str, Json] = {**_first_info(key, task, view, model), **self._known(path), "files": files}
-        with suppress(FileNotFoundError):
-            (path / runfile.NAME).rename(path / f"_{runfile.NAME}.damaged")
-        runfile.write(path, first)  # last: its presence makes the folder a run
-
-    def _known(self, path: Path) -> dict[str, Json]:
-        """The entries of run.json that the parts still tell: since when, and by which version."""
         from compbench.contents import Contents
 
         records = Contents(path, self._say).records()
-        times = [str(each["time"]) for each in records if "time" in each]
-        versions = [str(each["compbench"]) for each in records if "compbench" in each]
-        known: dict[str, Json] = {"status": "interrupted"} if records else {}
-        return known | ({"created": min(times)} if times else {}) | ({"compbench": versions[0]} if versions else {})
+        lost = [name for name in (runfile.NAME, "examples.parquet") if not (path / name).exists()]
+        disk.write(path / "examples.parquet", parts.encode(parts.examples_table(task.examples)))
+        files = {"examples.parquet": parts.digest(path / "examples.parquet")}
+        first: dict[str, Json] = {**_first_info(key, task, view, model), **_known(records), "files": files}
+        with suppress(FileNotFoundError):
+            (path / runfile.NAME).rename(path / f"_{runfile.NAME}.damaged")
+        runfile.write(path, first)  # last: its presence makes the folder a run
+        if records and lost:
+            self._say(_anew(path, lost, "from this command and what the parts say"))
 
     def _say_once(self, message: str) -> None:
         if message not in self._told:
             self._told.add(message)
             self._say(message)
+
+
+def _anew(folder: Path, names: Sequence[str], source: str) -> str:
+    files, (was, it) = " and ".join(names), ("was", "it is") if len(names) == 1 else ("were", "they are")
+    return f"{files} of run {str(folder)!r} {was} damaged or missing: {it} written anew {source}; the parts are kept"
+
+
+def _known(records: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    """The entries of run.json that the parts still tell: since when, and by which version."""
+    times = [str(each["time"]) for each in records if "time" in each]
+    versions = [str(each["compbench"]) for each in records if "compbench" in each]
+    known: dict[str, Json] = {"status": "interrupted"} if records else {}
+    return known | ({"created": min(times)} if times else {}) | ({"compbench": versions[0]} if versions else {})
 
 
 def _exists(path: Path) -> bool:
