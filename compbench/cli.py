@@ -217,6 +217,9 @@ def compare(
 
     chosen = [run if limit is None else run.limited(limit) for run in _find(references, runs)]
     comparison = compare_runs(chosen, _breakdown(by, tags, is_crossed))
+    if style in ("csv", "json"):  # whose rows have no room for it
+        for sentence in compared.left_out(comparison):
+            say(sentence)
     _print(compared.to_text(comparison, style, with_ids=with_ids), output)
 
 

@@ -1,7 +1,8 @@
 """Stored runs against each other, two at a time, on the same examples: is the difference real, where, and in which?
 
 Runs of another task, another revision of its data or another set of examples are refused: what differs then is not the
-models alone. The frames are the result; what is printed (compared.py) is made of them.
+models alone. Examples whose images one of the runs could not read are left out of all, and counted. The frames are the
+result; what is printed (compared.py) is made of them.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Comparison:
     interactions: pd.DataFrame
     examples: pd.DataFrame
     n_shared_groups: int  # groups of several examples: 0 where all examples stand for themselves
+    n_examples: int  # that every run has measured
+    left_out: Mapping[str, tuple[str, ...]]  # label -> its examples whose images another run could not read
 
     def ids(self, metric: str, cell: str, tag: str = tables.OVERALL, *, a: str = "", b: str = "") -> list[str]:
         """The examples in a cell of the agreement: comparison.ids("text", "only_a", "Object"). a, b: labels of runs."""
@@ -87,17 +90,17 @@ def compare(
 ) -> Comparison:
     """Every pair of the runs, overall and by the tags of the columns `by` (None: "tag").
 
-    UsageError where the runs are not of one task and revision, or did not measure the same examples. `seed` is that of
-    the random signs of the margin test; nothing else is random.
+    UsageError where the runs are not of one task and revision, or did not measure the same examples but for images that
+    cannot be read. `seed` is that of the random signs of the margin test; nothing else is random.
     """
     runs = tuple({each.path.resolve(): each for each in runs}.values())
-    _check(runs, rule)
+    of_each = _checked(runs, rule)
+    done = set.intersection(*of_each)
     examples, names = runs[0].examples(), labels(runs)
-    done = runs[0].done((rule or runs[0].rule).n_draws)
     tags = tables.tag_groups(examples, by, runs[0].info["task"].get("tag_order", {}))
     tags = [(column, tag, [each for each in ids if each in done]) for column, tag, ids in tags]
     population = Population(examples)
-    pairs = list(_pairs(runs, names, rule))
+    pairs = list(_pairs(runs, names, rule, sorted(done)))
     outcomes = [row for pair in pairs for row in _outcomes(pair, tags, population, n_resamples, seed)]
     margins = [row for pair in pairs for row in _margins(pair, tags, population, n_resamples, seed)]
     n_shared = int((np.bincount(population.alone(sorted(done)).clusters) > 1).sum())
@@ -110,6 +113,8 @@ def compare(
         interactions=_corrected(interactions),
         examples=pd.DataFrame([row for pair in pairs for row in _cells(pair)]),
         n_shared_groups=n_shared,
+        n_examples=len(done),
+        left_out={name: tuple(sorted(its - done)) for name, its in zip(names, of_each, strict=True) if its - done},
     )
 
 
@@ -122,8 +127,8 @@ def effective(a: Bools, b: Bools, sample: Sample) -> Agreement:
     return Agreement(*(n * float(sample.mean(cell.astype(float))) for cell in _where(a, b).values()))
 
 
-def _check(runs: Sequence[Run], rule: Rule | None) -> None:
-    """That what differs between the runs is the models."""
+def _checked(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
+    """What each run has measured, once it is certain that the models are all that differs."""
     if len(runs) < 2:
         raise UsageError(f"a comparison needs two different runs, got {len(runs)}; name another one")
     first = runs[0]
@@ -136,11 +141,22 @@ def _check(runs: Sequence[Run], rule: Rule | None) -> None:
                 f"cannot compare {pair}: they are of different revisions of the data, {first.key.task_revision} and "
                 f"{other.key.task_revision}, so examples or images differ; run both on the same data"
             )
-        done, its = (set(run.done((rule or run.rule).n_draws)) for run in (first, other))
-        if done != its:
-            raise UsageError(_unmatched(first, other, done, its))
-    if not first.done((rule or first.rule).n_draws):
+    return _measured(runs, rule)
+
+
+def _measured(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
+    """What each run has measured; UsageError where one lacks another's example for no image that it could not read."""
+    first = runs[0]
+    of_each = [set(run.done((rule or run.rule).n_draws)) for run in runs]
+    lost = [set(unreadable.read(run.path).examples) for run in runs]
+    for other, its, its_lost in zip(runs[1:], of_each[1:], lost[1:], strict=True):
+        if not (of_each[0] - its <= its_lost and its - of_each[0] <= lost[0]):
+            raise UsageError(_unmatched(first, other, of_each[0], its))
+    if not of_each[0]:
         raise UsageError(f"cannot compare {_name(first)}: no example of it is measured; rerun its command")
+    if not set.intersection(*of_each):
+        raise UsageError("cannot compare these runs: the examples that one measured are those another could not read")
+    return of_each
 
 
 def _unmatched(first: Run, other: Run, done: set[str], its: set[str]) -> str:
@@ -152,11 +168,8 @@ def _unmatched(first: Run, other: Run, done: set[str], its: set[str]) -> str:
         if ids
     )
     fewest = min(done, its, key=len)
-    lost = {each for run in (first, other) for each in unreadable.read(run.path).examples}
     if fewest and set(first.limited(len(fewest)).ids()) == fewest:
         what_to_do = f"compare with --limit {len(fewest)}, or run both with the same --limit"
-    elif lost.issuperset(done ^ its):
-        what_to_do = "their images could not be read: repair them and rerun, or run both on data without them"
     else:
         what_to_do = "finish both"
     return (
@@ -169,8 +182,9 @@ def _name(run: Run) -> str:
     return f"{f'{run.key.task}/{run.key.model}'!r} ({run.key.digest[:6]})"
 
 
-def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None) -> Iterator[_Pair]:
-    frames = [run.to_frame(rule).set_index("id").sort_index() for run in runs]
+def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None, ids: Sequence[str]) -> Iterator[_Pair]:
+    """Each pair of runs, on the examples `ids`, which all of them have measured."""
+    frames = [run.to_frame(rule).set_index("id").loc[list(ids)] for run in runs]
     found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
     metrics = [each.metric for name, each in found[0].items() if each.rows and all(name in its for its in found)]
     for a, b in combinations(range(len(runs)), 2):
@@ -178,7 +192,7 @@ def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None) -> Iter
             names={"task": runs[a].key.task, "a": names[a], "b": names[b], "metric": ""},
             metrics={metric.name: metric for metric in metrics},
             outcomes={
-                each.name: pd.DataFrame({"a": _by_id(found[a][each.name]), "b": _by_id(found[b][each.name])})
+                each.name: pd.DataFrame({name: _by_id(found[n][each.name], ids) for name, n in (("a", a), ("b", b))})
                 for each in metrics
             },
             margins={
@@ -189,8 +203,10 @@ def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None) -> Iter
         )
 
 
-def _by_id(outcomes: Outcomes) -> pd.Series:
-    return pd.Series(outcomes.is_right[:, 0], index=list(outcomes.rows), dtype=bool).sort_index()
+def _by_id(outcomes: Outcomes, ids: Sequence[str]) -> pd.Series:
+    """Whether each of `ids` is right, where the metric applies to it."""
+    ids = outcomes.measured(ids)
+    return pd.Series(outcomes.matrix(ids)[:, 0], index=ids, dtype=bool)
 
 
 def _standardised(frame: pd.DataFrame, metric: str) -> pd.Series:

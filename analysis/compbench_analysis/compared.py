@@ -13,10 +13,11 @@ from compbench_analysis.compare import CELLS, Comparison
 from compbench_analysis.render import Grid, count, records, render
 from compbench_analysis.signature import partial, signature
 
-__all__ = ["marks", "notes", "to_text"]
+__all__ = ["left_out", "marks", "notes", "to_text"]
 
 Row = dict[str, Any]
 _VIEW = {"n_draws": "draws", "target": "rule"}
+_N_NAMED = 3  # of the examples that are left out
 _NO_PROTOCOL = {"seed", "weights"}
 
 
@@ -34,7 +35,17 @@ def to_text(comparison: Comparison, style: str = "table", *, with_ids: bool = Fa
 
 def marks(comparison: Comparison) -> list[str]:
     """What is not whole, and what was chosen differently beside the models."""
-    return [*_partials(comparison), *_protocols(comparison)]
+    return [*_partials(comparison), *left_out(comparison), *_protocols(comparison)]
+
+
+def left_out(comparison: Comparison) -> list[str]:
+    """The examples that are not compared: how many of which run."""
+    return [
+        f"LEFT OUT: {count(len(ids))} of the {count(comparison.n_examples + len(ids))} examples that {label} has "
+        f"measured, whose images another run could not read: {', '.join(map(repr, ids[:_N_NAMED]))}"
+        + (", ..." if len(ids) > _N_NAMED else "")
+        for label, ids in comparison.left_out.items()
+    ]
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -55,10 +66,9 @@ def _rows(comparison: Comparison, style: str, with_ids: bool) -> Iterator[Row]:
 
 
 def _grids(comparison: Comparison) -> Iterator[Grid]:
-    first, n_done = comparison.runs[0], len(comparison.runs[0].done())
-    title = f"{first.key.task}, {count(n_done)} examples that all have measured"
-    marks = tuple([*_partials(comparison), *_protocols(comparison)])
-    yield Grid((), (), title=title, notes=marks)
+    task = comparison.runs[0].key.task
+    title = f"{task}, {count(comparison.n_examples)} examples that all have measured"
+    yield Grid((), (), title=title, notes=tuple(marks(comparison)))
     outcomes, margins, interactions = map(_by_pair, (comparison.outcomes, comparison.margins, comparison.interactions))
     for (a, b), rows in outcomes.items():
         yield _outcomes(f"A = {a}, B = {b}: percent right, difference in points [95 % interval]", rows)
