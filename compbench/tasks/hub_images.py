@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
@@ -71,13 +73,31 @@ def _rows(files: Sequence[Path], split: str) -> Any:
     stamps = hashlib.sha256("\n".join(map(file_stamp, files)).encode()).hexdigest()[:16]
     data_files = {split: [str(file) for file in files]}
     try:
-        return datasets.load_dataset("parquet", f"compbench-{stamps}", data_files=data_files, split=split)
+        with _quiet():
+            return datasets.load_dataset("parquet", f"compbench-{stamps}", data_files=data_files, split=split)
     except Exception as error:  # the library wraps whatever a damaged file raises
         first = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         names = ", ".join(file.name for file in files)
         raise DataError(
             f"{names} of {str(files[0].parent)!r} cannot be read ({first}); fetch or copy it again"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """No lines of the datasets library, whose errors say the same, and no bars where nobody watches them."""
+    import datasets
+
+    level, is_without = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if not is_without:
+            datasets.enable_progress_bars()
 
 
 def _check_files(files: Sequence[Path]) -> None:
