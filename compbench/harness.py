@@ -44,6 +44,7 @@ from compbench.types import (
     Scorer,
     Task,
     TellsEngine,
+    TellsLesson,
     UnreadableImage,
     UnreadableImages,
     UsageError,
@@ -216,6 +217,7 @@ def _evaluate(
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
+    _check_lesson(scorer, run)
     reduction = _reduction(run, task, draws)
     if draws is not None and reduction is None:
         run.write_draws(draws)
@@ -261,6 +263,22 @@ def _evaluate(
         )
     if unreadable_images:
         raise UnreadableImages(list(unreadable_images.values()), len(lost & lacking))
+
+
+def _check_lesson(scorer: Scorer, run: Run) -> None:
+    """RunError where the model learned from other pictures than it had when the run's first part was measured."""
+    if not isinstance(scorer, TellsLesson):
+        return
+    with blamed(scorer, "when asked what it learned from"):
+        now = scorer.learned_from()
+    told = [part for part in run.parts() if "learned_from" in part]
+    if told and told[-1]["learned_from"] != now:
+        raise RunError(
+            f"run {str(run.path)!r} holds scores of {run.key.model!r} as it learned from other training pictures than "
+            "are to be had now: those that look like a test picture are left out, and other images can be read now "
+            "than then. Rerun with the --max-pixels and the links of the first part, or move the run's folder away to "
+            "measure all of it again"
+        )
 
 
 def _score(
@@ -537,6 +555,7 @@ class _Writer:
                 **self._evaluations(),
                 **self._notes.record(self._results),
                 **self._engine(),
+                **self._lesson(),
                 **provenance.here(self._device),
             )
             self._results, self._flushed = [], time.monotonic()
@@ -554,6 +573,10 @@ class _Writer:
             )
         self._engine_before = engine
         return engine
+
+    def _lesson(self) -> dict[str, Json]:
+        """What the model of this part learned from."""
+        return {"learned_from": self._scorer.learned_from()} if isinstance(self._scorer, TellsLesson) else {}
 
     def _evaluations(self) -> dict[str, int]:
         """How many errors the scores of this part are made of, which are not there to be counted."""

@@ -58,6 +58,7 @@ __all__ = [
     "Source",
     "Task",
     "TellsEngine",
+    "TellsLesson",
     "UnreadableImage",
     "UnreadableImages",
     "UsageError",
@@ -421,6 +422,15 @@ class TellsEngine(Protocol):
 
     def computed_with(self) -> Mapping[str, Json]:
         """`engine`, eager or compiled, and `batch_size`."""
+        ...
+
+
+@runtime_checkable
+class TellsLesson(Protocol):
+    """A scorer that learns from pictures, which all parts of a run have to share."""
+
+    def learned_from(self) -> str:
+        """A digest of the pictures and their classes, once it is prepared."""
         ...
 
 

@@ -20,7 +20,7 @@ from compbench_baselines import kept
 __all__ = ["are_looks_kept", "copies_of", "look"]
 
 _SIDE, _COARSE = 16, 4
-_KEPT_AS = {"of": "look", "side": _SIDE, "version": 1}
+_KEPT_AS = {"of": "look", "side": _SIDE, "version": 2}
 _N_NEIGHBOURS = 8
 # distances between looks, in standard deviations of the test picture's own
 _NEARLY_THE_SAME, _SIMILAR = 0.04, 0.5
@@ -51,7 +51,7 @@ def are_looks_kept(images: Sequence[Image]) -> bool:
     stored = kept.Arrays(place)
     if 2 * stored.count() < len(images):  # told without reading every file of a large set
         return False
-    return not stored.lacking([image.digest() for image in images])
+    return not _unknown(stored, [image.digest() for image in images])
 
 
 def _are_copies(tested: Floats, shown: Floats) -> Bools:
@@ -86,7 +86,7 @@ def look(picture: PIL.Image.Image) -> Floats:
 
 
 def _looks(images: Sequence[Image], say: Callable[[str], None]) -> Floats:
-    """The looks of all images, those that are kept already read from the disk."""
+    """The looks of all images, those that are kept already read from the disk; NaN of those that cannot be read."""
     names = [image.digest() for image in images]
     by_name = dict(zip(names, images, strict=True))
     try:
@@ -95,10 +95,22 @@ def _looks(images: Sequence[Image], say: Callable[[str], None]) -> Floats:
         say(f"looks of pictures are not kept: {error}")
         made = {name: _look_of(image) for name, image in by_name.items()}
         return np.stack([made[name] for name in names])
-    for name in stored.lacking(names):
-        stored.add([name], _look_of(by_name[name])[None])
+    for name in _unknown(stored, names):
+        its = _look_of(by_name[name])
+        stored.add([name if np.isfinite(its).all() else _unread(name)], its[None])
     stored.flush()
-    return np.asarray(stored.read(names), np.float32)
+    lacking = set(stored.lacking(names))
+    return np.asarray(stored.read([_unread(name) if name in lacking else name for name in names]), np.float32)
+
+
+def _unknown(stored: kept.Arrays, names: Sequence[str]) -> list[str]:
+    """Those of which nothing is kept: neither the look, nor that the picture cannot be read within today's limit."""
+    not_tried = set(stored.lacking([_unread(name) for name in names]))
+    return [name for name in stored.lacking(names) if _unread(name) in not_tried]
+
+
+def _unread(name: str) -> str:
+    return f"{name} not within {PIL.Image.MAX_IMAGE_PIXELS}"
 
 
 def _look_of(image: Image) -> Floats:

@@ -167,11 +167,13 @@ class FeatureScorer:
         self.device = self._block.device
         self._classify: _Classify | None = None
         self._classes: Classes | None = None
+        self._lesson = ""  # the digest of what it learned from
 
     def prepare(self, task: Task) -> None:
         """Read the features of the training split and train on them, as far as that was not done before."""
         self._classes = classes_of(task, _NAME)
         shown = training_images(task, _NAME, self._runtime.say, per_class=self._spec.train_per_class)
+        self._lesson = shown.digest
         path = kept.folder("trained", self._spec.trained_as(self._weights, shown.digest))
         with kept.locked(path, self._runtime.say):
             self._block.make(shown.images)
@@ -188,6 +190,10 @@ class FeatureScorer:
             return replace(lacking, bytes=known, flops=flops, seconds=seconds)
         network = small_resnet(n_classes, shape[0], self._spec.seed)
         return with_training(lacking, network, shape, self.device, flops, seconds)
+
+    def learned_from(self) -> str:
+        """The digest of the training pictures and their classes."""
+        return self._lesson
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._classes is not None  # the harness prepares first

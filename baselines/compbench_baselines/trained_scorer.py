@@ -46,12 +46,14 @@ class ResNetScorer:
         self.device = pick_device(runtime.device)
         self._network: nn.Module | None = None
         self._classes: Classes | None = None
+        self._lesson = ""  # the digest of what it learned from
 
     def prepare(self, task: Task) -> None:
         """Train, or load what was trained on the same pictures before."""
         spec, name = self._spec, "small-resnet"
         self._classes = classes_of(task, name)
         shown = training_images(task, name, self._runtime.say, per_class=spec.train_per_class)
+        self._lesson = shown.digest
         recipe = Recipe(n_epochs=spec.epochs, seed=spec.seed)
         path = kept.folder("trained", spec.trained_as(shown.digest))
         with kept.locked(path, self._runtime.say):
@@ -75,6 +77,10 @@ class ResNetScorer:
         spec, n_classes = self._spec, len(classes_of(task, "small-resnet").names)
         network = new_network(SMALL_RESNET, n_classes, spec.seed)
         return with_training(lacking, network, (3, spec.size_px, spec.size_px), self.device)
+
+    def learned_from(self) -> str:
+        """The digest of the training pictures and their classes."""
+        return self._lesson
 
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""
@@ -101,12 +107,14 @@ class LogisticScorer:
         self.device = "cpu"
         self._line: Line | None = None
         self._classes: Classes | None = None
+        self._lesson = ""  # the digest of what it learned from
 
     def prepare(self, task: Task) -> None:
         """Fit, or load what was fitted to the same pictures before."""
         spec, name = self._spec, "logistic-regression"
         self._classes = classes_of(task, name)
         shown = training_images(task, name, self._runtime.say, per_class=spec.train_per_class)
+        self._lesson = shown.digest
         path = kept.folder("trained", spec.trained_as(shown.digest))
         with kept.locked(path, self._runtime.say):
             self._line = fit_logistic(
@@ -117,6 +125,10 @@ class LogisticScorer:
         """With the bytes of the fit; how long it takes to converge is not known before."""
         n_classes = len(classes_of(task, "logistic-regression").names)
         return replace(lacking, bytes=line_bytes(n_classes, 3 * self._spec.size_px**2) if lacking.trained else 0)
+
+    def learned_from(self) -> str:
+        """The digest of the training pictures and their classes."""
+        return self._lesson
 
     def overlooked(self) -> frozenset[str]:
         """Images become RGB as they lie in the file."""
