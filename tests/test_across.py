@@ -106,18 +106,3 @@ def test_a_model_that_learns_without_the_test_s_pictures_learns_again_when_one_i
     found = Store(tmp_path / "runs").get(fresh.key)
     assert found is not None
     np.testing.assert_array_equal(found.table().scores, fresh.table().scores)
-
-
-def test_a_comparison_over_an_unreadable_image_says_what_to_do(tmp_path: Path, capsys: Captured) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for number in range(3):
-            PIL.Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(tmp_path / "data" / name / f"{number}.png")
-    (tmp_path / "data" / "dog" / "1.png").write_bytes(b"")
-    command = ["run", "imagefolder", "--data", str(tmp_path / "data"), "-m", "tiny-clip,chance", "--skip-unreadable"]
-    assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
-    capsys.readouterr()
-    assert main(["compare", "imagefolder/tiny-clip", "imagefolder/chance", "--runs", str(tmp_path / "runs")]) == 2
-    said = capsys.readouterr().err
-    assert "5 examples are in both, 1 only in 'imagefolder/chance'" in said
-    assert "their images could not be read: repair them and rerun, or run both on data without them" in said

@@ -27,7 +27,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "loss": ("", "l2", "l1", "vlb", "l2+vlb"),
     "protocol": ("", "compbench", "paper", "published-fp16"),
     "rule": ("", "native", "eps", "v", "x0"),
-    "noise": ("", "antithetic"),
+    "noise": ("", "antithetic", "per-image"),
     "unconditional": ("", "true"),
     "keep": ("errors", "scores"),
 }
@@ -59,7 +59,7 @@ def runs(row: Row) -> bool:
         return False
     if row["task"] == "imagefolder" and row["model"] == "tiny-dit":
         return False
-    if row["noise"] and row["protocol"] not in ("", "compbench"):
+    if row["noise"] == "antithetic" and row["protocol"] not in ("", "compbench"):
         return False
     return not row["unconditional"] or (row["schedule"] in ("", "full") and row["loss"] != "l1")
 

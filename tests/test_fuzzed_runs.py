@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -19,9 +20,12 @@ import pytest
 import compbench
 import fakes
 import test_adaptive
-from compbench import harness, pilots
+from compbench import harness, pilots, registry
+from compbench.asked import Request, settle
+from compbench.built import Builder
 from compbench.cli import main
 from compbench.store import Run
+from compbench.types import Task
 from compbench_analysis.results import cost
 from compbench_analysis.signature import signature
 
@@ -49,11 +53,30 @@ def _raced(root: Path, limit: int | None = None) -> Run:
     return harness.run(test_adaptive.pairs(3), model=spec, runs=root, limit=limit)
 
 
+@functools.cache
+def _builder() -> Builder:
+    """Keeps tiny-sd's weights in memory from one run to the next."""
+    return Builder("cpu", None, True, harness.QuietReporter())
+
+
+@functools.cache
+def _shapes() -> Task:
+    return registry.task("shapes")
+
+
+def _diffusion(root: Path, limit: int | None = None) -> Run:
+    """The real tiny-sd on four examples, three draws of each pair and of each picture without a caption."""
+    options = {"draws": 3, "unconditional": True}
+    request = Request(_shapes(), "tiny-sd", options, limit=limit or 4, runs=root, is_offline=True, device="cpu")
+    return harness.finish(settle(request, lambda message: None), _builder()).run
+
+
 RUNS: dict[str, tuple[Callable[..., Run], int]] = {
     "errors": (_errors, 260),
     "scores": (_scores, 130),
     "kept": (_kept, 90),
     "raced": (_raced, 40),
+    "diffusion": (_diffusion, 64),
 }
 
 
