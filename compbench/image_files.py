@@ -15,7 +15,7 @@ import stat
 import threading
 import warnings
 import zipfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "Stored",
     "Traits",
     "decode",
     "digest",
@@ -238,13 +239,28 @@ def _is_deep(file: IO[bytes]) -> bool:
 # images
 
 
-def decode(name: str, source: Path | bytes | PIL.Image.Image) -> PIL.Image.Image:
-    """The first frame, fully read, in a mode that becomes RGB without loss of range; UnreadableImage names it."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An encoded image in an archive or a table: how its bytes are read, and where they are, in words."""
+
+    read: Callable[[], bytes]
+    where: str
+
+    def __call__(self) -> bytes:
+        return self.read()
+
+
+def decode(name: str, source: Path | bytes | PIL.Image.Image, where: str = "") -> PIL.Image.Image:
+    """The first frame, fully read, in a mode that becomes RGB without loss of range; UnreadableImage names it.
+
+    `where` says in words where the bytes come from, which a path says itself.
+    """
     import PIL.Image
 
     if isinstance(source, PIL.Image.Image):
         return _plain(source, name, "")
-    where = f" ({source})" if isinstance(source, Path) else ""
+    where = str(source) if isinstance(source, Path) else where
+    where = f" ({where})" if where else ""
     try:
         if isinstance(source, bytes):
             return _read(io.BytesIO(source), name, where)

@@ -90,7 +90,8 @@ class Image:
 
         The mode is the file's own, but 16-bit grey is scaled to 8 bits.
         """
-        return image_files.decode(self.name, self._content())
+        where = self.source.where if isinstance(self.source, image_files.Stored) else ""
+        return image_files.decode(self.name, self._content(), where)
 
     def digest(self) -> str:
         """SHA-256 of the encoded file, or of the pixels where there is no file; UnreadableImage where it cannot be had.

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from compbench.cli import main
-from compbench.types import DataError
+from compbench.tasks.archives import open_pictures
+from compbench.types import DataError, Image, UnreadableImage
 from tests.test_winoground import ROWS, encoded, read, write_jsonl
 
 METHOD_AT, FLAGS_AT = 10, 8  # in a central directory's entry; two bytes less in a member's own header
@@ -177,3 +178,12 @@ def test_an_empty_member_is_named_when_it_is_looked_at(tmp_path: Path) -> None:
     data = packed(tmp_path, {"x.png": b"", "y.png": B}, [("x", "y")])
     with pytest.raises(DataError, match="image '0/image_0' is empty"):
         read(data).examples[0].images[0].decode()
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a", b"no picture"])
+def test_a_picture_that_cannot_be_decoded_is_named_with_its_archive_and_member(tmp_path: Path, content: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("deep/a.png", content)
+    image = Image("0/image_0", open_pictures(tmp_path).reader("deep/a.png", "image_0 of example 0"))
+    with pytest.raises(UnreadableImage, match=r"image '0/image_0' \('deep/a\.png' in '.*images\.zip'\) "):
+        image.decode()

@@ -82,7 +82,10 @@ def open_pictures(folder: Path) -> Pictures:
         return _open_archive(archive)
     if loose.is_dir():
         files = tuple(files_below(loose))
-        readers = {file.relative_to(loose).as_posix(): partial(_read_loose, loose, file) for file in files}
+        names = {file.relative_to(loose).as_posix(): file for file in files}
+        readers = {
+            name: image_files.Stored(partial(_read_loose, loose, file), repr(str(file))) for name, file in names.items()
+        }
         return Pictures(loose, readers, files)
     raise DataError(
         f"examples without images in {str(folder)!r}: expected images.zip (or images/) beside examples.jsonl"
@@ -102,7 +105,8 @@ def _open_archive(archive: Path) -> Pictures:
             continue
         if path in readers:
             raise DataError(f"{str(archive)!r} holds {path!r} twice; expected one picture of a name: pack it again")
-        readers[path] = partial(_read_member, archive, member.filename, path)
+        where = f"{path!r} in {str(archive)!r}"
+        readers[path] = image_files.Stored(partial(_read_member, archive, member.filename, path), where)
     return Pictures(archive, readers, (archive,))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from compbench import hub
+from compbench.image_files import Stored
 from compbench.tasks.digests import file_stamp
 from compbench.tasks.names import ClassNames, nfc
 from compbench.tasks.parquet_files import files_of_split, not_data
@@ -126,7 +127,7 @@ def _split(rows: Any, data: HubData, where: str, files: tuple[Path, ...], known:
             "picture whose label is kept back)"
         )
     pictures = [
-        Picture(name or f"{n:06d}", label, partial(_bytes, rows, data.image, n))
+        Picture(name or f"{n:06d}", label, Stored(partial(_bytes, rows, data.image, n), f"row {n} of {where!r}"))
         for n, (label, name) in enumerate(zip(labels, names, strict=True))
     ]
     order = None if classes is None or data.has_other_names else tuple(classes)
