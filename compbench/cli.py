@@ -563,7 +563,7 @@ def export(reference: str, output: Path, runs: Path | None) -> None:
     compbench export shapes/tiny-sd --output scores.parquet
     """
     if output.suffix not in (".parquet", ".csv"):
-        raise UsageError(f"cannot write {output.suffix or 'a file without a suffix'!r}; expected .parquet or .csv")
+        raise UsageError(f"cannot export to {str(output)!r}; expected a name that ends in .parquet or .csv")
     from compbench.frames import as_cells
 
     frame = _find([reference], runs)[0].to_frame()

@@ -381,7 +381,10 @@ class StableDiffusion(ModelSpec):
             folder = pipelines.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
-            components = runtime.kept(key, lambda: pipelines.load_components(folder, runtime.say, self.name))
+            px = settled.size_px
+            components = runtime.kept(
+                key, lambda: pipelines.load_components(folder, runtime.say, self.name, size_px=px)
+            )
         return protocols.classifier(
             components,
             protocol=settled.protocol,

@@ -206,12 +206,16 @@ def fetch_folder(source: Source, is_offline: bool, name: str, say: Callable[[str
 
 
 def load_components(
-    folder: Path, say: Callable[[str], None] = lambda message: None, name: str | None = None
+    folder: Path,
+    say: Callable[[str], None] = lambda message: None,
+    name: str | None = None,
+    *,
+    size_px: int | None = None,
 ) -> Components:
     """The components of a folder in the diffusers layout, in float32 on the CPU; DataError for what does not fit.
 
     `say` hears of fp16 weights where there are no others, of float64 weights, and of a size of pictures that had to be
-    corrected.
+    corrected, unless it is `size_px` that will be used.
     """
     files, name = FileList.of_folder(folder), name or str(folder)
     checkpoints.stable_diffusion(files, name)
@@ -220,7 +224,7 @@ def load_components(
         say(f"{name}: {', '.join(halves)} from fp16 weights, the only ones there are")
     with quiet():
         unet = load_network(UNet2DConditionModel, folder, "unet", weights["unet"], say)
-        _correct_size(unet, files, name, say)
+        _correct_size(unet, files, name, say if size_px is None else lambda message: None)
         return Components(
             unet=unet,
             vae=load_network(AutoencoderKL, folder, "vae", weights["vae"], say),
