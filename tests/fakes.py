@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from compbench.metrics import MATCHING
-from compbench.types import DrawTable, Example, Image, Json, Measurement, Runtime, ScoreMatrix, Source, Task
+from compbench.core.aliases import Json
+from compbench.core.examples import Example, Image, Task
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.metrics import MATCHING
+from compbench.core.models import Runtime, Source
 
 TAGS = ("Object", "Relation", "Both")
 
@@ -177,7 +180,7 @@ class RecordingDenoiser:
     def __init__(self, *, n_timesteps: int = 1000, fits: int = 1_000_000, target: str = "v") -> None:
         import torch
 
-        from compbench.engine.denoiser import Schedule
+        from compbench.diffusion.denoiser import Schedule
 
         ramp = torch.linspace(0.999, 0.005, n_timesteps)
         self.schedule = Schedule.from_alphas_cumprod(ramp, "v")
@@ -212,7 +215,7 @@ class RecordingDenoiser:
         return [caption for caption in captions if len(caption.split()) > 10]
 
     def errors(self, latents, noise, timesteps, conditioning, reductions):
-        from compbench.engine.denoiser import reduced
+        from compbench.diffusion.denoiser import reduced
 
         return reduced(self.residual(latents, noise, timesteps, conditioning), reductions)
 

@@ -15,9 +15,10 @@ import pytest
 
 import compbench
 from compbench import Example, ModelSpec, ScoreMatrix, Task
-from compbench.cli import main
-from compbench.store import Store
-from compbench.types import Json, RunError
+from compbench.cli.app import main
+from compbench.core.aliases import Json
+from compbench.core.errors import RunError
+from compbench.store.run import Store
 
 Captured = pytest.CaptureFixture[str]
 

@@ -13,15 +13,20 @@ import PIL.Image
 import pytest
 
 import compbench
-from compbench import models, registry
-from compbench.adaptive import Adaptive
-from compbench.engine.draws import seeded_bank
-from compbench.metrics import CLASSIFYING, MATCHING
-from compbench.rules import Rule
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.staged import SCHEDULES
-from compbench.store import Run
-from compbench.types import Classes, Example, Image, Json, ModelSpec, Runtime, Source, Task, UsageError, joined
+from compbench import registry
+from compbench.core.aliases import Json
+from compbench.core.errors import UsageError
+from compbench.core.examples import Classes, Example, Image, Task
+from compbench.core.measurements import joined
+from compbench.core.metrics import CLASSIFYING, MATCHING
+from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.rules import Rule
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.draws import seeded_bank
+from compbench.diffusion.families import stable_diffusion
+from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.staged import SCHEDULES
+from compbench.store.run import Run
 from fakes import RecordingDenoiser
 from literal import encode_caption, encode_image, load, pair_errors, published_noise
 from test_staged import literal
@@ -172,7 +177,7 @@ def test_a_finished_race_builds_no_model(tmp_path: Path) -> None:
     ],
 )
 def test_what_decides_a_race_is_part_of_its_identity(change: dict[str, Any]) -> None:
-    race = replace(models.TINY_SD, schedule="racing")
+    race = replace(stable_diffusion.TINY_SD, schedule="racing")
     identity, other = (spec.for_task("shapes").identity() for spec in (race, replace(race, **change)))
     assert identity != other
     assert Adaptive.of_identity(identity) == race.for_task("shapes")._adaptive()
@@ -189,28 +194,28 @@ def test_what_decides_a_race_is_part_of_its_identity(change: dict[str, Any]) -> 
 )
 def test_a_schedule_that_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        replace(models.TINY_SD, **change)
+        replace(stable_diffusion.TINY_SD, **change)
 
 
 def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
     for task, known in SCHEDULES.items():
-        spec = models.SD2.for_task(task)
+        spec = stable_diffusion.SD2.for_task(task)
         assert (spec.schedule, spec.protocol, spec.rule, spec.draws) == ("paper", "paper", "eps", 1000)
         assert spec.view_reduction == {"l2": "mse", "l1": "l1"}[known.loss]
-    assert models.SD2.for_task("winoground").schedule == "full"
+    assert stable_diffusion.SD2.for_task("winoground").schedule == "full"
 
 
 @pytest.mark.parametrize("name", ["pets", "stl10"])
 def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, tmp_path: Path) -> None:
     """Every class, timestep by timestep, as published; one image, the first captions of shape-classes."""
-    known, folder = SCHEDULES[name], Path(models.TINY_SD.repo)
+    known, folder = SCHEDULES[name], Path(stable_diffusion.TINY_SD.repo)
     whole = registry.task("shape-classes")
     captions = whole.examples[0].captions[:7]
     picture = whole.examples[37].images[0]
     example = Example("one", (picture,), captions, np.eye(1, 7, dtype=bool))
     task = Task("one", [example], CLASSIFYING, classes=Classes(captions, tuple(range(7))))
     staged = Adaptive("paper", 1000, "eps", "l1", to_keep=known.to_keep, n_samples=known.n_samples)
-    spec = replace(models.TINY_SD, protocol="paper", rule="eps", loss="l1")
+    spec = replace(stable_diffusion.TINY_SD, protocol="paper", rule="eps", loss="l1")
     scorer = spec.build(spec.for_task(None).source(), Runtime("cpu"))
     scorer = DiffusionClassifier(
         scorer.denoiser, scorer.bank, 1000, Runtime("cpu"), reductions=("mse", "l1"), adaptive=staged
@@ -272,7 +277,7 @@ def test_a_race_for_text_alone_shows_nothing_else(tmp_path: Path) -> None:
 )
 def test_options_that_do_not_fit_together_are_refused_at_once(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        replace(models.TINY_SD, **change)
+        replace(stable_diffusion.TINY_SD, **change)
 
 
 @pytest.mark.parametrize("change", [{"risk": 0.7}, {"limit": 2.0}, {"noise": "antithetic", "draws": 15}])
@@ -280,12 +285,14 @@ def test_rules_of_a_race_that_do_not_fit_are_refused_before_anything_is_stored(
     change: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError):
-        compbench.run("shapes", model=replace(models.TINY_SD, schedule="racing", **change), limit=2, runs=tmp_path)
+        compbench.run(
+            "shapes", model=replace(stable_diffusion.TINY_SD, schedule="racing", **change), limit=2, runs=tmp_path
+        )
     assert not any(tmp_path.iterdir())
 
 
 def test_what_a_pilot_taught_stays_when_the_pilot_grows(tmp_path: Path) -> None:
-    from compbench.pilots import learned
+    from compbench.store.pilots import learned
 
     pilot = compbench.run(pairs(6), model=NoisySpec(), runs=tmp_path, limit=3)
     taught = learned(pilot.path, RACE, {}).shares

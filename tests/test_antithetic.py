@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fakes
-from compbench import models
-from compbench.engine.draws import antithetic_bank, balanced_timesteps
-from compbench.metrics import MATCHING
-from compbench.store import Run, RunKey, Store
-from compbench.types import DrawTable, Measurement, Task
-from compbench_analysis import curves
-from compbench_analysis.margins import margins
-from compbench_analysis.resampling import balanced_subsets, contrasts, resamples, standard_error
+from compbench.core.examples import Task
+from compbench.core.measurements import DrawTable, Measurement
+from compbench.core.metrics import MATCHING
+from compbench.diffusion.draws import antithetic_bank, balanced_timesteps
+from compbench.diffusion.families import stable_diffusion
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames import curves
+from compbench_analysis.frames.margins import margins
+from compbench_analysis.statistics.resampling import balanced_subsets, contrasts, resamples, standard_error
 
 N_EXAMPLES = 120
 
@@ -190,9 +191,9 @@ def test_bins_of_timesteps_hold_whole_pairs(tmp_path: Path) -> None:
 
 
 def test_a_run_of_the_old_bank_is_another_run_and_is_read_in_pairs(tmp_path: Path) -> None:
-    spec = models.TINY_SD
+    spec = stable_diffusion.TINY_SD
     assert spec.identity().get("noise") is None
-    ours = models.StableDiffusion(**{**_fields(spec), "noise": "antithetic"})
+    ours = stable_diffusion.StableDiffusion(**{**_fields(spec), "noise": "antithetic"})
     assert ours.identity()["noise"] == "antithetic-2"  # so that it is never mixed with runs called antithetic
     errors = _paired(np.random.default_rng(0), 32)
     old, new = (margins(_run(tmp_path / name, errors, name)) for name in ("antithetic", "antithetic-2"))
@@ -200,5 +201,5 @@ def test_a_run_of_the_old_bank_is_another_run_and_is_read_in_pairs(tmp_path: Pat
     assert (old["se"] < margins(_run(tmp_path / "no", errors, "independent"))["se"]).mean() > 0.95
 
 
-def _fields(spec: models.StableDiffusion) -> dict[str, object]:
+def _fields(spec: stable_diffusion.StableDiffusion) -> dict[str, object]:
     return {name: getattr(spec, name) for name in spec.__dataclass_fields__}

@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from compbench import harness, models
-from compbench.dit import TINY_DIT
-from compbench.scorers.encoding import FixedBatches
-from compbench.store import Run
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import Measurement, joined
+from compbench.core.models import Runtime
+from compbench.diffusion._encoding import FixedBatches
+from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families.dit import TINY_DIT
+from compbench.runs import harness
+from compbench.store.run import Run
 from compbench.tasks.shapes import shapes
-from compbench.types import Example, Measurement, Runtime, Task, joined
 
 TASK = shapes()
 N_DRAWS = 5
 
 
 def scorer(dtype: str = "float32", draws: int = N_DRAWS, task: Task = TASK, batch_size: int = 16) -> Any:
-    spec = replace(models.TINY_SD, dtype=dtype, draws=draws)
+    spec = replace(stable_diffusion.TINY_SD, dtype=dtype, draws=draws)
     made = spec.build(spec.source(), Runtime("cpu", batch_size))
     made.prepare(task)
     return made

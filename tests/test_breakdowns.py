@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 
 import fakes
-from compbench.cli import main
-from compbench.metrics import MATCHING
-from compbench.store import Run, RunKey, Store
-from compbench.types import DataError, Example, ScoreMatrix, Task, UsageError
-from compbench_analysis import curves, results, tables
-from compbench_analysis.breakdowns import Breakdown, read_tags, tag_groups
-from compbench_analysis.compare import compare
+from compbench.cli.app import main
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.metrics import MATCHING
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames import curves, tables
+from compbench_analysis.frames.breakdowns import Breakdown, read_tags, tag_groups
+from compbench_analysis.frames.compare import compare
+from compbench_analysis.text import show
 
 N_WORDS = (3, 3, 4, 5, 5, 6, 9, 9, 12)
 SIDES = ("left", "right", "left")
@@ -112,7 +115,7 @@ def test_tags_of_ones_own_are_joined_by_id(name: str, tmp_path: Path) -> None:
 
 def test_examples_without_a_row_are_counted_and_named(tmp_path: Path) -> None:
     tags = read_tags(_file(tmp_path, {f"{n:04d}": "calm" for n in range(3)}))
-    text = results.to_text([_run(tmp_path)], by=Breakdown(tags=tags))
+    text = show.to_text([_run(tmp_path)], by=Breakdown(tags=tags))
     assert "6 of 9 examples are not in the file of tags and count overall alone: '0003', '0004'," in text
 
 

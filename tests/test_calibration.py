@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fakes
-from compbench import cli
-from compbench.adaptive import Adaptive
-from compbench.metrics import CLASSIFYING
-from compbench.store import Run, RunKey, Store
-from compbench.types import Classes, DrawTable, Example, Floats, Image, Ints, Measurement, ScoreMatrix, Task, UsageError
-from compbench_analysis import calibrated
-from compbench_analysis.calibration import (
+from compbench.cli import app
+from compbench.core.aliases import Floats, Ints
+from compbench.core.errors import UsageError
+from compbench.core.examples import Classes, Example, Image, Task
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.metrics import CLASSIFYING
+from compbench.schedules.adaptive import Adaptive
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames.calibration import (
     ClassScores,
     calibrate,
     class_scores,
@@ -29,6 +31,7 @@ from compbench_analysis.calibration import (
     probabilities,
     reliability,
 )
+from compbench_analysis.text import calibrate as calibrated
 
 NAMES = ("ant", "bee", "cow", "dog")
 OF_CAPTION = (0, 1, 1, 2, 3)  # the bee has two prompts
@@ -300,19 +303,19 @@ class TestCommand:
     def test_it_prints_a_table_rows_and_the_probabilities_of_each_example(self, tmp_path: Path) -> None:
         run = stored(tmp_path)
         ask = ["calibrate", "beasts/model", "--runs", str(tmp_path)]
-        table = CliRunner().invoke(cli.group, ask, catch_exceptions=False)
+        table = CliRunner().invoke(app.group, ask, catch_exceptions=False)
         assert "ECE at T = 1" in table.output
-        rows = json.loads(CliRunner().invoke(cli.group, [*ask, "--format", "json"]).output)
+        rows = json.loads(CliRunner().invoke(app.group, [*ask, "--format", "json"]).output)
         assert sum(row["n"] for row in rows) == 320
         assert {row["temperature"] for row in rows} == {calibrate(run).temperature}
-        each = CliRunner().invoke(cli.group, [*ask, "--format", "csv", "--examples"]).output.splitlines()
+        each = CliRunner().invoke(app.group, [*ask, "--format", "csv", "--examples"]).output.splitlines()
         assert len(each) == 321
         assert each[0].startswith("model,id,class,prediction,is_right,probability")
 
     def test_it_draws_the_reliability_diagram(self, tmp_path: Path) -> None:
         stored(tmp_path, 60)
         ask = ["calibrate", "beasts/model", "--runs", str(tmp_path), "--output", str(tmp_path / "diagram.png")]
-        result = CliRunner().invoke(cli.group, ask, catch_exceptions=False)
+        result = CliRunner().invoke(app.group, ask, catch_exceptions=False)
         assert result.exit_code == 0
         assert (tmp_path / "diagram.png").stat().st_size > 10_000
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from compbench.cells import read_table
-from compbench.frames import as_cells
-from compbench.harness import import_scores
-from compbench.types import DataError, UsageError
-from compbench_analysis.breakdowns import read_tags
+from compbench.core.cells import read_table
+from compbench.core.errors import DataError, UsageError
+from compbench.runs.harness import import_scores
+from compbench.store.frames import as_cells
+from compbench_analysis.frames.breakdowns import read_tags
 from tests import fakes
 
 IDS = ("0", "1", "2")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from compbench.metrics import GROUP, IMAGE, TEXT
-from compbench.types import Example, Metric, Runtime, ScoreTable
+from compbench.core.examples import Example, Metric, ScoreTable
+from compbench.core.metrics import GROUP, IMAGE, TEXT
+from compbench.core.models import Runtime
 from compbench_baselines.chance import Chance
 from tests import fakes
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import compbench
-from compbench.cli import main
-from compbench.tasks import digests
+from compbench.cli.app import main
+from compbench.tasks._reading import digests
 from tests.test_winoground import ROWS, encoded, write_jsonl
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from compbench import checkpoints, models
-from compbench.model_files import FileList
-from compbench.models import SD1_4, SD2, SD2_1, TINY_SD, StableDiffusion, from_address
-from compbench.types import DataError, UsageError
+from compbench.core.errors import DataError, UsageError
+from compbench.core.file_list import FileList
+from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families.stable_diffusion import SD1_4, SD2, SD2_1, TINY_SD, StableDiffusion, from_address
+from compbench.registry import checkpoints
 
 INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -225,7 +226,7 @@ def test_the_size_of_a_preset_is_known_without_its_files():
 @pytest.mark.parametrize("px", [0, -8, 5000, 10**12])
 def test_an_absurd_size_is_refused_at_once(px):
     with pytest.raises(UsageError, match=f"size_px={px}; expected at most 4096"):
-        replace(models.SD2, size_px=px)
+        replace(stable_diffusion.SD2, size_px=px)
 
 
 def test_a_size_that_the_autoencoder_cannot_make_is_refused():

@@ -10,8 +10,8 @@ import pytest
 
 import fakes
 from compbench import registry
-from compbench.store import Run, RunKey, Store
-from compbench_analysis.cite import citations, to_bibtex
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.text.cite import citations, to_bibtex
 
 
 def _run(root: Path, model: str, *, view: bool = False, citation: str = "") -> Run:

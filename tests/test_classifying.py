@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fakes
-from compbench import parts
-from compbench.asked import Request, settle
-from compbench.metrics import CLASSIFYING, MEAN_PER_CLASS, TEXT, TOP1
-from compbench.store import RunKey, Store
-from compbench.types import Classes, DataError, Example, Floats, Image, ScoreMatrix, ScoreTable, Task
+from compbench.core.aliases import Floats
+from compbench.core.errors import DataError
+from compbench.core.examples import Classes, Example, Image, ScoreTable, Task
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.metrics import CLASSIFYING, MEAN_PER_CLASS, TEXT, TOP1
+from compbench.runs.request import Request, settle
+from compbench.store import _parquet
+from compbench.store.run import RunKey, Store
 
 OF_CAPTION = np.array([0, 0, 1, 2, 2, 2])  # three classes of two, one and three prompts
 CAPTIONS = tuple(f"prompt {n} of class {k}" for n, k in enumerate(OF_CAPTION))
@@ -108,8 +111,8 @@ def test_a_thousand_captions_of_many_examples_cost_no_more_on_disk_than_those_of
     def size(n: int) -> int:
         examples = [Example(f"{i:05d}", (Image(f"{i:05d}", b""),), captions, matches[i % 1000]) for i in range(n)]
         path = tmp_path / f"{n}.parquet"
-        path.write_bytes(parts.encode(parts.examples_table(examples)))
-        assert parts.read_examples(path)["captions"].iloc[-1] == captions
+        path.write_bytes(_parquet.encode(_parquet.examples_table(examples)))
+        assert _parquet.read_examples(path)["captions"].iloc[-1] == captions
         return path.stat().st_size
 
     assert size(2000) - size(2) < 2000 * 20  # bytes an example: its id, its name, its one true pair

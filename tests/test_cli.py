@@ -14,7 +14,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from compbench.cli import main
+from compbench.cli.app import main
 
 Captured = pytest.CaptureFixture[str]
 HEAVY = ("torch", "pandas", "scipy", "statsmodels", "numpy", "rich", "pyarrow", "huggingface_hub", "matplotlib", "PIL")
@@ -42,7 +42,7 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_help_and_list_import_nothing_heavy() -> None:
     code = f"""
 import sys
-from compbench.cli import main
+from compbench.cli.app import main
 for arguments in (["--help"], ["run", "--help"], ["list"], ["list", "models"], ["--version"]):
     assert main(arguments) == 0, arguments
     assert not set(sys.modules) & set({HEAVY}), (arguments, set(sys.modules) & set({HEAVY}))
@@ -55,7 +55,7 @@ for arguments in (["--help"], ["run", "--help"], ["list"], ["list", "models"], [
 def test_a_wrong_request_is_told_before_torch_is_imported() -> None:
     code = """
 import sys
-from compbench.cli import main
+from compbench.cli.app import main
 code = main(["run", "shapes", "-m", "chance", "-m", "sd20"])
 assert "torch" not in sys.modules
 sys.exit(code)
@@ -194,7 +194,7 @@ INTERRUPTED = """
 import os, signal, sys
 from dataclasses import dataclass
 import compbench
-from compbench.cli import main
+from compbench.cli.app import main
 from compbench_baselines.chance import Chance
 
 @compbench.model("interrupted")

@@ -14,8 +14,8 @@ import pytest
 
 import layouts_on_disk as layouts
 import small_sd
-from compbench.cli import main
-from compbench.store import Run, Store
+from compbench.cli.app import main
+from compbench.store.run import Run, Store
 from covering import Row, pairs_of, pairwise
 
 Captured = pytest.CaptureFixture[str]

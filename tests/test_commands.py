@@ -22,7 +22,7 @@ import compbench
 import small_copies
 import small_sd
 from compbench import registry
-from compbench.cli import group, main
+from compbench.cli.app import group, main
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path for path in ROOT.rglob("*.md") if not {"runs", ".git", "tests"} & set(path.relative_to(ROOT).parts))

@@ -15,13 +15,16 @@ import pytest
 from scipy import stats
 
 import fakes
-from compbench.cli import main
-from compbench.metrics import MATCHING
-from compbench.store import Run, RunKey, Store, subset
-from compbench.types import Example, ScoreMatrix, Task, UsageError
-from compbench_analysis import compared
-from compbench_analysis.compare import compare
-from compbench_analysis.render import FORMATS
+from compbench.cli.app import main
+from compbench.core.errors import UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.metrics import MATCHING
+from compbench.core.subsets import subset
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames.compare import compare
+from compbench_analysis.text import compare as compared
+from compbench_analysis.text.render import FORMATS
 
 RIGHT, WRONG = np.eye(2), 1 - np.eye(2)
 # (both right, only A, only B, neither) in each tag

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch._inductor import config as inductor
 
-from compbench.engine.compiled import Compiled
+from compbench.diffusion._compiled import Compiled
 
 pytestmark = pytest.mark.filterwarnings("default")  # the compiler's own warnings are no errors
 

@@ -13,16 +13,17 @@ import pytest
 from scipy import stats
 
 import test_curves
-from compbench.engine.draws import balanced_timesteps
-from compbench.metrics import TEXT
-from compbench.rules import scores_under
-from compbench.types import ScoreTable
-from compbench_analysis import curves, paired
-from compbench_analysis.compare import effective
-from compbench_analysis.intervals import Sample, standard_error
-from compbench_analysis.margins import margins
-from compbench_analysis.resampling import LEAST_UNITS, resamples
-from compbench_analysis.resampling import standard_error as of_draws
+from compbench.core.examples import ScoreTable
+from compbench.core.metrics import TEXT
+from compbench.core.rules import scores_under
+from compbench.diffusion.draws import balanced_timesteps
+from compbench_analysis.frames import curves
+from compbench_analysis.frames.compare import effective
+from compbench_analysis.frames.margins import margins
+from compbench_analysis.statistics import paired_tests
+from compbench_analysis.statistics.intervals import Sample, standard_error
+from compbench_analysis.statistics.resampling import LEAST_UNITS, resamples
+from compbench_analysis.statistics.resampling import standard_error as of_draws
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,7 @@ def test_the_difference_of_two_models_on_shared_images_is_covered(alike: float, 
     own = rng.dirichlet(shares * (1 - alike) / alike, (n_trials, n_groups))
     kinds = (rng.random((n_trials, n_groups, size, 1)) > own.cumsum(-1)[:, :, None, :-1]).sum(-1).reshape(n_trials, -1)
     sample = Sample.of([str(n // size) for n in range(n_groups * size)])
-    bounds = [paired.interval(effective(np.isin(its, (0, 1)), np.isin(its, (0, 2)), sample)) for its in kinds]
+    bounds = [paired_tests.interval(effective(np.isin(its, (0, 1)), np.isin(its, (0, 2)), sample)) for its in kinds]
     assert _at_least(0.93, n_trials) < _covered(bounds, 0.1) < 0.99
 
 
@@ -54,7 +55,7 @@ def test_the_difference_of_two_means_per_class_is_covered(n_classes: int, size: 
     shares = rng.dirichlet([2, 1, 0.7, 1.5], n_classes)
     kinds = (rng.random((n_trials, n_classes, size, 1)) > shares.cumsum(-1)[:, None, :-1]).sum(-1).reshape(n_trials, -1)
     sample = Sample.of([str(n) for n in range(n_classes * size)], [str(n // size) for n in range(n_classes * size)])
-    bounds = [paired.interval(effective(np.isin(its, (0, 1)), np.isin(its, (0, 2)), sample)) for its in kinds]
+    bounds = [paired_tests.interval(effective(np.isin(its, (0, 1)), np.isin(its, (0, 2)), sample)) for its in kinds]
     truth = float((shares[:, 1] - shares[:, 2]).mean())
     assert _at_least(0.93, n_trials) < _covered(bounds, truth) < 0.99
 

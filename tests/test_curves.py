@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 
 import fakes
-from compbench.metrics import MATCHING
-from compbench.rules import Rule
-from compbench.store import Run, RunKey, Store
-from compbench.types import DrawTable, Example, Measurement, ScoreMatrix, Task, UsageError
-from compbench_analysis import curves, tables
-from compbench_analysis.margins import flip_probability, margins
-from compbench_analysis.resampling import balanced_subsets, resamples, standard_error
+from compbench.core.errors import UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.metrics import MATCHING
+from compbench.core.rules import Rule
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames import curves, tables
+from compbench_analysis.frames.margins import flip_probability, margins
+from compbench_analysis.statistics.resampling import balanced_subsets, resamples, standard_error
 
 
 def _bank(n_draws: int) -> DrawTable:

@@ -11,11 +11,11 @@ import pytest
 
 import small_copies
 import small_sd
-from compbench import models
-from compbench.asked import Request, settle
-from compbench.cli import main
-from compbench.store import Run
-from compbench.types import Runtime
+from compbench.cli.app import main
+from compbench.core.models import Runtime
+from compbench.diffusion.families import stable_diffusion
+from compbench.runs.request import Request, settle
+from compbench.store.run import Run
 
 Captured = pytest.CaptureFixture[str]
 
@@ -121,7 +121,7 @@ def test_a_raced_transformer_can_be_read_by_each_of_its_errors(
 def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     small: Path, data: Path, runs: Path, capsys: Captured
 ) -> None:
-    spec = replace(models.SD2, folder=small, dtype="float32")
+    spec = replace(stable_diffusion.SD2, folder=small, dtype="float32")
     asked = settle(Request("cifar10", spec, data=data / "cifar10", runs=runs, limit=2, is_offline=True), print)
     scorer = asked.spec.build(asked.source, Runtime("cpu"))
     run = asked.open()

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from compbench.engine.denoiser import TARGETS, Schedule, mean_square
-from compbench.rules import Rule, score
-from compbench.types import DataError, DrawTable, Measurement
+from compbench.core.errors import DataError
+from compbench.core.measurements import DrawTable, Measurement
+from compbench.core.rules import Rule, score
+from compbench.diffusion.denoiser import TARGETS, Schedule, mean_square
 
 
 @pytest.fixture

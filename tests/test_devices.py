@@ -12,14 +12,16 @@ import pytest
 import torch
 
 import fakes
-from compbench import harness
-from compbench.engine.compiled import Compiled
-from compbench.engine.devices import fitting, full_float32, is_out_of_memory, lost_device
-from compbench.engine.draws import seeded_bank
-from compbench.reporter import QuietReporter
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.scorers.explain import error_map
-from compbench.types import RunError, Runtime, joined
+from compbench.core.errors import RunError
+from compbench.core.measurements import joined
+from compbench.core.models import Runtime
+from compbench.diffusion._compiled import Compiled
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.devices import fitting, full_float32, is_out_of_memory, lost_device
+from compbench.diffusion.draws import seeded_bank
+from compbench.diffusion.error_map import error_map
+from compbench.runs import harness
+from compbench.runs.reporter import QuietReporter
 from test_diffusion import EXAMPLES, expected
 
 CPU = torch.device("cpu")

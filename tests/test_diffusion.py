@@ -3,9 +3,12 @@ import PIL.Image
 import pytest
 import torch
 
-from compbench.engine.draws import seeded_bank
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.types import DataError, Example, Image, Measurement, RunError, Runtime, Task, joined
+from compbench.core.errors import DataError, RunError
+from compbench.core.examples import Example, Image, Task
+from compbench.core.measurements import Measurement, joined
+from compbench.core.models import Runtime
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.draws import seeded_bank
 from fakes import RecordingDenoiser
 
 

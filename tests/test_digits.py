@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from compbench.core.examples import Example, Task
 from compbench.tasks import digits
-from compbench.types import Example, Task
 
 SHIFTED = [digits.digits_rotation, digits.digits_noise, digits.digits_blur]
 

@@ -21,15 +21,18 @@ from torch.distributions import Normal, kl_divergence
 
 import compbench
 import literal
-from compbench.dit import DIT_256, DIT_512, TINY_DIT, DiT
-from compbench.engine.bound import Bound
-from compbench.rules import Rule
-from compbench.scorers import dit
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.scorers.images import adm_centre_crop
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Classes, Task
+from compbench.core.measurements import Measurement, joined
+from compbench.core.models import Runtime, Source
+from compbench.core.rules import Rule
+from compbench.diffusion import _transformer as dit
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.families.dit import DIT_256, DIT_512, TINY_DIT, DiT
+from compbench.diffusion.images import adm_centre_crop
+from compbench.diffusion.vlb import Bound
 from compbench.tasks import digits
 from compbench.tiny import train_dit
-from compbench.types import Classes, DataError, Measurement, Runtime, Source, Task, UsageError, joined
 from counting import HostSyncs
 
 TRAINED = Path(TINY_DIT.repo)
@@ -334,7 +337,8 @@ def test_a_missing_file_is_named(pickled: Path, name: str) -> None:
 
 
 def test_the_specs_import_no_torch() -> None:
-    code = "import sys, compbench.dit; print({'torch', 'diffusers', 'huggingface_hub'} & {*sys.modules})"
+    heavy = "{'torch', 'diffusers', 'huggingface_hub'}"
+    code = f"import sys, compbench.diffusion.families.dit; print({heavy} & {{*sys.modules}})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
 

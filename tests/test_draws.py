@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compbench.engine.draws import antithetic_bank, balanced_timesteps, paper_bank, seeded_bank
+from compbench.diffusion.draws import antithetic_bank, balanced_timesteps, paper_bank, seeded_bank
 
 
 def largest_excess(timesteps: np.ndarray, n: int) -> float:

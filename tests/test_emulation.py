@@ -12,13 +12,16 @@ import torch
 
 import compbench
 import fakes
-from compbench import emulation, explained, harness, models
-from compbench.asked import Request, settle
-from compbench.doctor import examine
-from compbench.reporter import QuietReporter
-from compbench.store import Run
-from compbench.types import HalfPrecision, UsageError
-from compbench_baselines.open_clip import TINY_CLIP
+from compbench.cli.doctor import examine
+from compbench.core.errors import UsageError
+from compbench.core.models import HalfPrecision
+from compbench.diffusion import emulation
+from compbench.diffusion.families import stable_diffusion
+from compbench.runs import explain, harness
+from compbench.runs.reporter import QuietReporter
+from compbench.runs.request import Request, settle
+from compbench.store.run import Run
+from compbench_baselines.clip.models import TINY_CLIP
 
 on_a_cpu = pytest.mark.skipif(emulation.kind_of("auto") != "cpu", reason="there is a GPU")
 emulated = pytest.mark.skipif(emulation.why_slow("float16", "cpu") is None, reason="this CPU computes in float16")
@@ -74,7 +77,11 @@ def test_the_published_halves_are_refused_with_the_reason_and_run_when_asked_for
 
 @on_a_cpu
 @emulated
-@pytest.mark.parametrize("spec", [models.SD2, TINY_CLIP, compbench.models.TINY_SD], ids=lambda each: each.name[:9])
+@pytest.mark.parametrize(
+    "spec",
+    [stable_diffusion.SD2, TINY_CLIP, compbench.diffusion.families.stable_diffusion.TINY_SD],
+    ids=lambda each: each.name[:9],
+)
 def test_a_dtype_that_is_emulated_is_refused_whatever_the_model(spec: HalfPrecision, tmp_path: Path) -> None:
     asked = replace(spec, dtype="float16")  # type: ignore[type-var]
     with pytest.raises(UsageError, match=r"cannot run in float16: this CPU emulates.*name both: -o dtype=float16"):
@@ -110,7 +117,7 @@ def test_a_map_of_a_run_in_half_precision_is_made_in_float32_and_that_is_said(
 ) -> None:
     stored = run(tiny_pipeline_folder, tmp_path, dtype="float16", device="cpu")
     said: list[str] = []
-    made = explained.explain(stored, "0000", task=WINOGROUND, say=said.append)
+    made = explain.explain(stored, "0000", task=WINOGROUND, say=said.append)
     assert made.path.is_file()
     assert any("the map is made in float32" in each for each in said)
 
@@ -125,7 +132,7 @@ def test_the_tiny_model_s_identity_asks_no_device(tmp_path: Path) -> None:
 @pytest.mark.skipif(bool(emulation._gpu_nodes()), reason="torch has to say whether there is a GPU")
 def test_on_a_machine_without_a_gpu_a_run_is_named_without_torch(tiny_pipeline_folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, fakes; from compbench.asked import Request, settle; "
+        "import sys, fakes; from compbench.runs.request import Request, settle; "
         f"asked = settle(Request(fakes.task(2, 'winoground'), 'sd:{tiny_pipeline_folder}', runs={str(tmp_path)!r}, "
         "device='auto'), lambda message: None); print(asked.key.measurement['dtype'], 'torch' in sys.modules)"
     )

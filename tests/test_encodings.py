@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import fakes
-from compbench import harness
-from compbench.cli import main
-from compbench.types import Task
+from compbench.cli.app import main
+from compbench.core.examples import Task
+from compbench.runs import harness
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [
@@ -28,7 +28,7 @@ PLAIN = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "
 MARK = """
 import sys
 from pathlib import Path
-from compbench.store import Run
+from compbench.store.run import Run
 run = Run(Path(sys.argv[1]))
 run.mark("partial")
 run.mark("done")
@@ -100,7 +100,7 @@ def test_output_is_utf_8_under_an_ascii_locale(tmp_path: Path) -> None:
 def test_the_name_of_a_file_is_the_same_text_under_every_locale(tmp_path: Path) -> None:
     (tmp_path / "pâté").touch()
     code = (
-        "import json, os, sys; from compbench.disk import text_of\n"
+        "import json, os, sys; from compbench.core.disk import text_of\n"
         "print(json.dumps([text_of(each) for each in os.listdir(sys.argv[1])]))"
     )
     done = subprocess.run(

@@ -3,8 +3,8 @@ import PIL.Image
 import pytest
 import torch
 
-from compbench.engine.errors import ErrorEngine, first_batch_size
-from compbench.types import RunError
+from compbench.core.errors import RunError
+from compbench.diffusion.engine import ErrorEngine, first_batch_size
 from counting import HostSyncs
 from fakes import RecordingDenoiser
 

@@ -14,14 +14,15 @@ import pytest
 import torch
 
 import compbench
-from compbench.cli import main
-from compbench.engine.draws import seeded_bank
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.scorers.explain import error_map
-from compbench.store import Run
+from compbench.cli.app import main
+from compbench.core.errors import UsageError
+from compbench.core.models import Runtime
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.draws import seeded_bank
+from compbench.diffusion.error_map import error_map
+from compbench.store.run import Run
 from compbench.tasks.shapes import shapes
-from compbench.types import Runtime, UsageError
-from compbench_analysis import overlays
+from compbench_analysis.figures import overlays
 from compbench_analysis.report import Look, render
 
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 import fakes
-from compbench import harness
-from compbench.exclusion import Exclusion, Holder
-from compbench.store import Run, Store
+from compbench.core.exclusion import Exclusion, Holder
+from compbench.runs import harness
+from compbench.store.run import Run, Store
 
 FLOCKLESS = ("flock ENOSYS", "flock ENOLCK", "flock EOPNOTSUPP", "flock EINVAL")
 # argv: the store, seconds an example; says when scoring begins
 RUN = """
 import sys, fakes
-from compbench import harness
-from compbench.reporter import QuietReporter
-from compbench.types import RunError
+from compbench.runs import harness
+from compbench.runs.reporter import QuietReporter
+from compbench.core import RunError
 
 class Telling(QuietReporter):
     def start(self, *counts):

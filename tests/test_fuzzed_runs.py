@@ -19,11 +19,12 @@ import pytest
 import compbench
 import fakes
 import test_adaptive
-from compbench import harness, pilots
-from compbench.cli import main
-from compbench.store import Run
-from compbench_analysis.results import cost
-from compbench_analysis.signature import signature
+from compbench.cli.app import main
+from compbench.runs import harness
+from compbench.store import pilots
+from compbench.store.run import Run
+from compbench_analysis.frames.signature import signature
+from compbench_analysis.text.show import cost
 
 SEED = 20_261_125
 Captured = pytest.CaptureFixture[str]

@@ -4,8 +4,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from compbench.core.aliases import Bools
+from compbench.core.examples import Example, Image
 from compbench.tasks.gallery import contact_sheet
-from compbench.types import Bools, Example, Image
 
 RED, GREEN = (200, 30, 30), (30, 160, 30)
 

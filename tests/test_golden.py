@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import compbench
-from compbench.rules import Rule
+from compbench.core.rules import Rule
 
 GOLDEN = Path(__file__).parent / "golden"
 

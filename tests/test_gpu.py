@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import compbench
-from compbench import models, registry
-from compbench.types import Runtime
+from compbench import registry
+from compbench.core.models import Runtime
+from compbench.diffusion.families import stable_diffusion
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,7 +22,7 @@ pytestmark = [
 
 
 def classifier(device: str) -> Any:
-    spec = replace(models.TINY_SD, draws=64)
+    spec = replace(stable_diffusion.TINY_SD, draws=64)
     return spec.build(spec.for_task(None).source(), Runtime(device, batch_size=16))
 
 

@@ -16,21 +16,14 @@ import PIL.Image
 import pytest
 
 import fakes
-from compbench import harness
-from compbench.reporter import QuietReporter
-from compbench.rules import Rule
-from compbench.store import Run, RunKey, Store
-from compbench.types import (
-    DataError,
-    Example,
-    Measurement,
-    Price,
-    RunError,
-    ScoreMatrix,
-    Source,
-    Task,
-    UsageError,
-)
+from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import Measurement, ScoreMatrix
+from compbench.core.models import Price, Source
+from compbench.core.rules import Rule
+from compbench.runs import harness
+from compbench.runs.reporter import QuietReporter
+from compbench.store.run import Run, RunKey, Store
 
 VIEW = {"n_draws": 4, "target": "native"}
 LOCKS = ("lock", "write.lock")

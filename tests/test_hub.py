@@ -5,8 +5,9 @@ from importlib import import_module
 import pytest
 from huggingface_hub import errors
 
-from compbench import hub, model_files
-from compbench.types import DataError, Source
+from compbench.core.errors import DataError
+from compbench.core.models import Source
+from compbench.registry import hub, model_files
 
 COMMIT = "a" * 40
 

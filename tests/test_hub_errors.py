@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from compbench import hub as our_hub
-from compbench.cli import main
-from compbench.types import DataError, Source
+from compbench.cli.app import main
+from compbench.core.errors import DataError
+from compbench.core.models import Source
+from compbench.registry import hub as our_hub
 from loopback_hub import Answer, LoopbackHub, loopback_hub, used_here
 
 FILES = {

@@ -13,10 +13,13 @@ import torchvision.models
 from safetensors.torch import save_file
 
 from compbench import registry
-from compbench.metrics import TOP1
-from compbench.types import Classes, DataError, Floats, Runtime, ScoreTable, Task, UsageError
-from compbench_baselines import image_classifiers
-from compbench_baselines.image_classifiers import RESNET18, ImageClassifier, labels_of
+from compbench.core.aliases import Floats
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Classes, ScoreTable, Task
+from compbench.core.metrics import TOP1
+from compbench.core.models import Runtime
+from compbench_baselines.classifiers import torchvision as image_classifiers
+from compbench_baselines.classifiers.torchvision import RESNET18, ImageClassifier, labels_of
 from tests.colours import colours
 
 PINNED = [getattr(image_classifiers, name) for name in image_classifiers.__all__ if name.isupper()]

@@ -19,9 +19,10 @@ import PIL.PngImagePlugin
 import pytest
 from PIL import ImageOps
 
-from compbench import image_files
-from compbench.scorers.images import adm_centre_crop, centre_crop, rgb_centre_crop, whole_picture
-from compbench.types import DataError, Image, UnreadableImage
+from compbench.core import image_files
+from compbench.core.errors import DataError, UnreadableImage
+from compbench.core.examples import Image
+from compbench.diffusion.images import adm_centre_crop, centre_crop, rgb_centre_crop, whole_picture
 
 CASES = Path(__file__).parent / "cases" / "fuzzed-pictures"
 TRANSFORMS = [centre_crop, rgb_centre_crop, adm_centre_crop, whole_picture]

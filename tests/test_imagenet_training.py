@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compbench.cli import main
-from compbench.tasks import classification, prompt_files
-from compbench.types import DataError, Task
+from compbench.cli.app import main
+from compbench.core.errors import DataError
+from compbench.core.examples import Task
+from compbench.tasks.classification import _prompt_files, catalogue
 from layouts_on_disk import picture
 
-WNIDS = prompt_files.wnids()
-OBJECTNET = prompt_files.shipped("objectnet").names
-LABELS = {name: prompt_files.labels(name) for name in ("objectnet", "imagenet-a")}
+WNIDS = _prompt_files.wnids()
+OBJECTNET = _prompt_files.shipped("objectnet").names
+LABELS = {name: _prompt_files.labels(name) for name in ("objectnet", "imagenet-a")}
 
 
 def imagenet_training(root: Path, labels: list[int], *, size: int = 8) -> Path:
@@ -53,7 +54,7 @@ def test_objectnet_learns_from_a_picture_of_any_of_a_class_s_labels(where: str, 
     data = objectnet(tmp_path / "objectnet")
     unused = next(label for label in range(1000) if label not in of_all("objectnet"))
     imagenet_training(data if where == "inside" else tmp_path / "imagenet", [*of_all("objectnet"), unused])
-    task = classification.objectnet(data)
+    task = catalogue.objectnet(data)
     assert len(task.examples) == 113
     found = training(task)
     expected = {
@@ -67,17 +68,17 @@ def test_objectnet_learns_from_a_picture_of_any_of_a_class_s_labels(where: str, 
 
 def test_imagenet_a_and_v2_learn_from_the_classes_that_they_have(tmp_path: Path) -> None:
     imagenet_training(tmp_path / "imagenet", list(range(1000)))
-    of_a = training(classification.imagenet_a(imagenet_a(tmp_path / "imagenet-a")))
+    of_a = training(catalogue.imagenet_a(imagenet_a(tmp_path / "imagenet-a")))
     assert len(of_a) == 200
     for label in range(1000):
         picture(tmp_path / "v2" / "imagenetv2-matched-frequency-format-val" / str(label) / "0.jpeg", 9000 + label)
-    of_v2 = training(classification.imagenet_v2(tmp_path / "v2"))
+    of_v2 = training(catalogue.imagenet_v2(tmp_path / "v2"))
     assert len(of_v2) == 1000
     assert of_a == {key: of_v2[key] for key in of_a}
 
 
 def test_a_training_split_that_is_nowhere_says_where_to_put_it(tmp_path: Path) -> None:
-    task = classification.objectnet(objectnet(tmp_path / "objectnet"))
+    task = catalogue.objectnet(objectnet(tmp_path / "objectnet"))
     with pytest.raises(DataError) as refused:
         training(task)
     for place in (tmp_path / "objectnet" / "train", tmp_path / "imagenet" / "train"):
@@ -91,7 +92,7 @@ def test_a_label_without_pictures_is_named(tmp_path: Path) -> None:
     labels = of_all("objectnet")
     imagenet_training(tmp_path / "imagenet", labels[1:])
     with pytest.raises(DataError, match=rf"1 of 125 classes have no picture .*{WNIDS[labels[0]]}"):
-        training(classification.objectnet(objectnet(tmp_path / "objectnet")))
+        training(catalogue.objectnet(objectnet(tmp_path / "objectnet")))
 
 
 @pytest.mark.slow

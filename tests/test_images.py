@@ -3,7 +3,7 @@ import PIL.Image
 import pytest
 import torch
 
-from compbench.scorers.images import centre_crop, whole_picture
+from compbench.diffusion.images import centre_crop, whole_picture
 
 BOTH = [centre_crop, whole_picture]
 

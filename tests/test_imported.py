@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import fakes
-from compbench.harness import import_scores
-from compbench.types import DataError
+from compbench.core.errors import DataError
+from compbench.runs.harness import import_scores
 
 ROWS = [
     {"example_id": f"{n:04d}", "image": i, "caption": c, "score": float(10 * n + 2 * (i == c) + c)}

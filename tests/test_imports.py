@@ -10,24 +10,24 @@ import pytest
 HEAVY = ("torch", "torchvision", "diffusers", "transformers", "open_clip", "datasets", "matplotlib", "scipy")
 LIGHT = (
     "compbench",
-    "compbench.types",
-    "compbench.metrics",
-    "compbench.rules",
-    "compbench.registry",
-    "compbench.cli",
-    "compbench.models",
+    "compbench.core",
+    "compbench.core.metrics",
+    "compbench.core.rules",
+    "compbench.registry.names",
+    "compbench.cli.app",
+    "compbench.diffusion.families.stable_diffusion",
     "compbench.tasks.shapes",
-    "compbench.tasks.winoground",
-    "compbench_baselines.open_clip",
+    "compbench.tasks.matching.winoground",
+    "compbench_baselines.clip.models",
     "compbench_baselines.chance",
-    "compbench_baselines.image_classifiers",
-    "compbench_baselines.sd_features",
-    "compbench_baselines.synthetic_sd",
-    "compbench_baselines.trained",
+    "compbench_baselines.classifiers.torchvision",
+    "compbench_baselines.generative.features",
+    "compbench_baselines.generative.synthetic",
+    "compbench_baselines.classifiers.trained",
 )
 
 
-@pytest.mark.parametrize("module", [*LIGHT, "compbench.harness", "compbench.store", "compbench_analysis"])
+@pytest.mark.parametrize("module", [*LIGHT, "compbench.runs.harness", "compbench.store.run", "compbench_analysis"])
 def test_importing_the_harness_imports_no_deep_learning_library(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,18 +18,18 @@ import pandas as pd
 import pytest
 
 import fakes
-from compbench import harness
-from compbench.interrupts import Interrupts
-from compbench.store import Run, Store
-from compbench.types import RunError
+from compbench.core.errors import RunError
+from compbench.runs import harness
+from compbench.runs.interrupts import Interrupts
+from compbench.store.run import Run, Store
 
 N_EXAMPLES = 60
 # argv: the store, seconds an example; says when scoring begins; 130 when interrupted, 1 when the run cannot go on
 RUN = """
 import sys, fakes
-from compbench import harness
-from compbench.reporter import QuietReporter
-from compbench.types import RunError
+from compbench.runs import harness
+from compbench.runs.reporter import QuietReporter
+from compbench.core import RunError
 
 class Telling(QuietReporter):
     def start(self, *counts):
@@ -48,8 +48,8 @@ RUN_IN_LITTLE_SPACE = "import resource, sys; resource.setrlimit(resource.RLIMIT_
 # stores parts as fast as it can
 STORE = """
 import itertools, sys, numpy as np
-from compbench.store import Run
-from compbench.types import ScoreMatrix
+from compbench.store.run import Run
+from compbench.core import ScoreMatrix
 run = Run(__import__("pathlib").Path(sys.argv[1]))
 print("scoring", flush=True)
 for n in itertools.count():

@@ -10,7 +10,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from compbench_analysis.intervals import Sample, effective_n, interval, standard_error, wilson
+from compbench_analysis.statistics.intervals import Sample, effective_n, interval, standard_error, wilson
 
 N_TRIALS = 3000
 

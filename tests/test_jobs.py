@@ -16,11 +16,18 @@ import pytest
 
 import compbench
 import fakes
-from compbench import harness, jobs, progress
-from compbench.cli import main
-from compbench.reporter import QuietReporter
-from compbench.store import Store, subset_per_class
-from compbench.types import DataError, Example, Json, Measurement, Runtime, ScoreMatrix, Source, Task, UsageError
+from compbench.cli import progress
+from compbench.cli.app import main
+from compbench.core.aliases import Json
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import Measurement, ScoreMatrix
+from compbench.core.models import Runtime, Source
+from compbench.core.subsets import subset_per_class
+from compbench.runs import grid as jobs
+from compbench.runs import harness
+from compbench.runs.reporter import QuietReporter
+from compbench.store.run import Store
 
 Captured = pytest.CaptureFixture[str]
 CLASSES = ("cat", "dog", "owl")

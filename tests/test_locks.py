@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 
 import fakes
-from compbench import harness
-from compbench.cli import main
-from compbench.exclusion import Heartbeat, holder_in
-from compbench.lock import Guard
-from compbench.store import Store
-from compbench.types import RunError, UsageError
+from compbench.cli.app import main
+from compbench.core.errors import RunError, UsageError
+from compbench.core.exclusion import Heartbeat, holder_in
+from compbench.runs import harness
+from compbench.store.lock import Guard
+from compbench.store.run import Store
 
 Captured = pytest.CaptureFixture[str]
 HOLD = """
 import sys, time
 from pathlib import Path
-from compbench.lock import Guard
+from compbench.store.lock import Guard
 with Guard(Path(sys.argv[1]))():
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -33,22 +33,22 @@ with Guard(Path(sys.argv[1]))():
 # argv: the moment of the signal; a model whose module takes a while to import
 TERMINATED = """
 import os, signal, sys, threading
-from compbench import cli
+from compbench.cli import app
 def at(moment, kill=lambda: os.kill(os.getpid(), signal.SIGTERM)):
     threading.Timer(moment, kill).start()
 if sys.argv[1] == "settling":
-    from compbench import asked
-    real = asked.settle
+    from compbench.runs import request
+    real = request.settle
     def slow(*given):
         at(0)
         threading.Event().wait(20)
         return real(*given)
-    asked.settle = slow
+    request.settle = slow
 else:
     import builtins
     real = builtins.__import__
     def importing(name, *rest):
-        if name == "compbench.harness" or name == "pyarrow.parquet":
+        if name == "compbench.runs.harness" or name == "pyarrow.parquet":
             try:
                 at(0)
                 threading.Event().wait(20)
@@ -56,7 +56,7 @@ else:
                 raise ImportError("initialisation of a library failed")  # as compiled ones say
         return real(name, *rest)
     builtins.__import__ = importing
-sys.exit(cli.main(["run", "shapes", "-m", "chance", "--limit", "3", "--runs", sys.argv[2]]))
+sys.exit(app.main(["run", "shapes", "-m", "chance", "--limit", "3", "--runs", sys.argv[2]]))
 """
 
 
@@ -242,8 +242,8 @@ def _holding(folder: Path, seconds: float) -> subprocess.Popen[str]:
 def _shard_of(folder: Path, asked: dict[str, object]) -> subprocess.Popen[str]:
     """Another process that holds the first of two shards."""
     code = (
-        "import json, sys, time; from pathlib import Path; from compbench.lock import locked\n"
-        "from compbench.shards import Shard\n"
+        "import json, sys, time; from pathlib import Path; from compbench.store.lock import locked\n"
+        "from compbench.store.shards import Shard\n"
         "with locked(Path(sys.argv[1]), print, Shard(1, 2), json.loads(sys.argv[2])):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

@@ -13,8 +13,8 @@ import open_clip
 import pytest
 
 import published_layouts as published
-from compbench.cli import main
-from compbench.store import Store
+from compbench.cli.app import main
+from compbench.store.run import Store
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 from test_winoground import ROWS, encoded
 
@@ -213,7 +213,7 @@ def test_in_processes_of_their_own_the_environment_decides(hub: LoopbackHub, tmp
         "import published_layouts\n"
         "from pathlib import Path\n"
         f"published_layouts.register_small_clips(Path({str(tmp_path / 'configs')!r}))\n"
-        "from compbench.cli import main\n"
+        "from compbench.cli.app import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}

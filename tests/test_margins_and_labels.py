@@ -12,16 +12,18 @@ import fakes
 import test_curves
 import test_seeds
 import test_tables
-from compbench.cli import main
-from compbench.metrics import MATCHING
-from compbench.rules import Rule
-from compbench.store import Run, RunKey, Store
-from compbench.types import Measurement, Task
-from compbench_analysis import breakdowns, intervals, paired, tables
-from compbench_analysis.compare import compare
-from compbench_analysis.margins import margins
+from compbench.cli.app import main
+from compbench.core.examples import Task
+from compbench.core.measurements import Measurement
+from compbench.core.metrics import MATCHING
+from compbench.core.rules import Rule
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames import breakdowns, tables
+from compbench_analysis.frames.compare import compare
+from compbench_analysis.frames.margins import margins
+from compbench_analysis.frames.signature import labels
 from compbench_analysis.report import Look, render
-from compbench_analysis.signature import labels
+from compbench_analysis.statistics import intervals, paired_tests
 
 TASK = Task("fake", fakes.task(24).examples, MATCHING)
 N_DRAWS = 6
@@ -143,11 +145,11 @@ def test_the_interval_of_all_right_ends_at_one_and_of_all_wrong_at_zero() -> Non
 
 def test_the_interval_of_a_difference_stays_within_its_range() -> None:
     for n in range(1, 300):
-        alone, lost = paired.Agreement(0, n, 0, 0), paired.Agreement(0, 0, n, 0)
-        assert paired.interval(alone)[1] <= 1.0
-        assert paired.interval(lost)[0] >= -1.0
-        assert paired.gain_interval(alone, lost)[1] <= 2.0
-        assert paired.gain_interval(lost, alone)[0] >= -2.0
+        alone, lost = paired_tests.Agreement(0, n, 0, 0), paired_tests.Agreement(0, 0, n, 0)
+        assert paired_tests.interval(alone)[1] <= 1.0
+        assert paired_tests.interval(lost)[0] >= -1.0
+        assert paired_tests.gain_interval(alone, lost)[1] <= 2.0
+        assert paired_tests.gain_interval(lost, alone)[0] >= -2.0
 
 
 def test_a_table_of_all_right_says_exactly_one(tmp_path: Path) -> None:

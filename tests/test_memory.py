@@ -11,22 +11,24 @@ import pytest
 
 import fakes
 import test_curves
-from compbench.metrics import MATCHING
-from compbench.store import RunKey, Store
-from compbench.types import Measurement, Task
+from compbench.core.examples import Task
+from compbench.core.measurements import Measurement
+from compbench.core.metrics import MATCHING
+from compbench.store.run import RunKey, Store
 
 N_DRAWS = 1000
 ANALYSIS = """
 import sys
-from compbench.store import Store
-from compbench_analysis import readings, results, traced
-from compbench_analysis.margins import margins
+from compbench.store.run import Store
+from compbench_analysis.frames import stored_errors
+from compbench_analysis.text import curves, show
+from compbench_analysis.frames.margins import margins
 
 (run,) = Store(sys.argv[1]).runs()
-run._contents.bytes_at_once = readings._BYTES_AT_ONCE = 4_000_000  # few examples have to stand for many
-results.to_text([run], by=["tag", "caption_length", "margin"])
-results.to_text([run])
-traced.to_text([run])
+run._contents.bytes_at_once = stored_errors._BYTES_AT_ONCE = 4_000_000  # few examples have to stand for many
+show.to_text([run], by=["tag", "caption_length", "margin"])
+show.to_text([run])
+curves.to_text([run])
 margins(run)
 assert "torch" not in sys.modules
 # ru_maxrss would be at least that of the process that started this one

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compbench.metrics import GROUP, IMAGE, MATCHING, TEXT, named
-from compbench.types import ScoreTable
+from compbench.core.examples import ScoreTable
+from compbench.core.metrics import GROUP, IMAGE, MATCHING, TEXT, named
 
 EYE = np.eye(2, dtype=bool)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 import compbench
-from compbench import hub, model_files
-from compbench.dit import TINY_DIT
-from compbench.model_files import FileList
-from compbench.models import TINY_SD, from_address
-from compbench.types import DataError, Source
-from compbench_baselines.open_clip import TINY_CLIP
-from compbench_baselines.open_clip import from_address as clip_address
+from compbench.core.errors import DataError
+from compbench.core.file_list import FileList
+from compbench.core.models import Source
+from compbench.diffusion.families.dit import TINY_DIT
+from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
+from compbench.registry import hub, model_files
+from compbench_baselines.clip.models import TINY_CLIP
+from compbench_baselines.clip.models import from_address as clip_address
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +186,7 @@ def test_a_run_stored_under_the_digest_of_all_files_goes_on(copied, tmp_path, ca
     info["key"]["weights"] = former
     del info["check"]  # that version wrote none
     (run.path / "run.json").write_text(json.dumps(info))
-    key = compbench.store.RunKey(**info["key"])
+    key = compbench.store.run.RunKey(**info["key"])
     shutil.move(run.path, tmp_path / "runs" / key.folder)
     capsys.readouterr()
     again = compbench.run("shapes", model=spec, draws=1, limit=1, runs=tmp_path / "runs")

@@ -5,17 +5,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from compbench import models
-from compbench.models import SD2, SD2_1, TINY_SD, from_address, from_pipeline
-from compbench.types import Source, UsageError
+from compbench.core.errors import UsageError
+from compbench.core.models import Source
+from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families.stable_diffusion import SD2, SD2_1, TINY_SD, from_address, from_pipeline
 
-PRESETS = [models.SD1_4, models.SD1_5, models.SD2, models.SD2_1_BASE, models.SD2_1, models.TINY_SD]
+PRESETS = [
+    stable_diffusion.SD1_4,
+    stable_diffusion.SD1_5,
+    stable_diffusion.SD2,
+    stable_diffusion.SD2_1_BASE,
+    stable_diffusion.SD2_1,
+    stable_diffusion.TINY_SD,
+]
 
 
 def test_the_specs_import_no_torch():
-    code = (
-        "import sys, compbench.models, compbench.hub; print({'torch', 'diffusers', 'huggingface_hub'} & {*sys.modules})"
-    )
+    modules = "compbench.diffusion.families.stable_diffusion, compbench.registry.hub"
+    code = f"import sys, {modules}; print({{'torch', 'diffusers', 'huggingface_hub'}} & {{*sys.modules}})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
 

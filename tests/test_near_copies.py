@@ -12,9 +12,9 @@ import PIL.Image
 import pytest
 
 from compbench import registry
-from compbench.types import Image
-from compbench_baselines.labelled import training_images
-from compbench_baselines.near_copies import copies_of
+from compbench.core.examples import Image
+from compbench_baselines.training._near_copies import copies_of
+from compbench_baselines.training.labels import training_images
 from tests.colours import colours
 
 

@@ -14,13 +14,16 @@ import torch
 
 import compbench
 import fakes
-from compbench import models
-from compbench.engine.draws import DrawBank, per_image, seeded_bank
-from compbench.metrics import MATCHING
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.store import Run, RunKey, Store
-from compbench.types import Measurement, Runtime, Task, joined
-from compbench_analysis import curves, results, tables
+from compbench.core.examples import Task
+from compbench.core.measurements import Measurement, joined
+from compbench.core.metrics import MATCHING
+from compbench.core.models import Runtime
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.draws import DrawBank, per_image, seeded_bank
+from compbench.diffusion.families import stable_diffusion
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames import curves, tables
+from compbench_analysis.text import show
 from test_adaptive import Noisy
 from test_curves import _bank
 from test_diffusion import EXAMPLES
@@ -112,17 +115,17 @@ def test_a_run_is_named_and_signed_by_it_and_says_that_images_are_compared(tmp_p
     shared = compbench.run("shapes", model="tiny-sd", options={"draws": 2}, limit=2, runs=tmp_path)
     assert ours.key.measurement == {**shared.key.measurement, "noise": "per-image"}
     assert ours.path != shared.path
-    assert "|noise:per-image|" in results.to_text([ours])
+    assert "|noise:per-image|" in show.to_text([ours])
     assert sum("noise=per-image gives each its own noise" in each for each in said) == 1
     for name, each in ours.measurements().items():
         assert not np.isclose(each.errors, shared.measurements()[name].errors).all()
 
 
 def test_the_published_protocol_takes_it_and_stays_the_default_of_its_tasks() -> None:
-    spec = replace(models.SD2, noise="per-image").for_task("cifar10")
+    spec = replace(stable_diffusion.SD2, noise="per-image").for_task("cifar10")
     assert (spec.protocol, spec.schedule, spec.seed) == ("paper", "paper", 42)
     assert spec.identity()["noise"] == "per-image"
-    assert "noise" not in models.SD2.for_task("cifar10").identity()
+    assert "noise" not in stable_diffusion.SD2.for_task("cifar10").identity()
 
 
 class _Heard:
@@ -171,7 +174,7 @@ def test_what_other_draws_would_change_is_told_and_shrinks_with_the_number_of_im
 
 
 def test_the_interval_over_examples_covers_other_images_and_their_draws_together() -> None:
-    from compbench_analysis.intervals import wilson
+    from compbench_analysis.statistics.intervals import wilson
 
     rng, covered, n = np.random.default_rng(1), [], 80
     probability = 0.7  # of a random image under random draws: whether it is right is drawn with both
@@ -185,13 +188,13 @@ def test_the_interval_over_examples_covers_other_images_and_their_draws_together
 def test_the_table_says_that_more_images_make_it_smaller(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     own, shared = _run(tmp_path, _errors(rng, 30, 32)), _run(tmp_path / "b", _errors(rng, 30, 32), "independent")
-    assert "model: each image has noise of its own, so that more examples make it smaller" in results.to_text([own])
-    assert "all examples share the draws" not in results.to_text([own])
-    assert "all examples share the draws" in results.to_text([shared])
-    assert "noise of its own" not in results.to_text([shared])
+    assert "model: each image has noise of its own, so that more examples make it smaller" in show.to_text([own])
+    assert "all examples share the draws" not in show.to_text([own])
+    assert "all examples share the draws" in show.to_text([shared])
+    assert "noise of its own" not in show.to_text([shared])
 
 
 def test_few_draws_are_too_few_for_either(tmp_path: Path) -> None:
     errors = _errors(np.random.default_rng(0), 12, 7)
-    assert "from 7 draws the figure could be off" in results.to_text([_run(tmp_path, errors)])
-    assert "-o draws=8 is enough" in results.to_text([_run(tmp_path, errors)])
+    assert "from 7 draws the figure could be off" in show.to_text([_run(tmp_path, errors)])
+    assert "-o draws=8 is enough" in show.to_text([_run(tmp_path, errors)])

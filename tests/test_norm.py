@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 import compbench
-from compbench import models, rules
-from compbench.adaptive import Adaptive
-from compbench.rules import Rule
-from compbench.store import Run
-from compbench.types import DrawTable, Measurement, UsageError
-from compbench_analysis import curves, results
-from compbench_analysis.cite import citations
+from compbench.core import rules
+from compbench.core.errors import UsageError
+from compbench.core.measurements import DrawTable, Measurement
+from compbench.core.rules import Rule
+from compbench.diffusion.families import stable_diffusion
+from compbench.schedules.adaptive import Adaptive
+from compbench.store.run import Run
+from compbench_analysis.frames import curves
+from compbench_analysis.text import show
+from compbench_analysis.text.cite import citations
 from test_adaptive import N_BANK, NoisySpec, pairs
 
 DRAWS = DrawTable(np.array([0.0, 500.0]), np.float32([0.8, 0.6]), np.float32([0.6, 0.8]), "v")
@@ -106,7 +109,7 @@ def test_it_reads_what_is_stored_and_measures_nothing_again(run: Run) -> None:
 
 
 def test_it_is_signed_and_cited_under_its_own_name(run: Run) -> None:
-    text = results.to_text([run])
+    text = show.to_text([run])
     assert "|loss:norm|unconditional:true|" in text
     assert "krojer2023diffusion" in citations(run)
     assert "krojer2023diffusion" not in citations(_plain(run))
@@ -132,8 +135,8 @@ def test_scores_alone_are_those_of_the_errors(run: Run, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("model", [models.SD2, models.TINY_SD])
-def test_its_identity_is_that_of_the_squared_error(model: models.StableDiffusion) -> None:
+@pytest.mark.parametrize("model", [stable_diffusion.SD2, stable_diffusion.TINY_SD])
+def test_its_identity_is_that_of_the_squared_error(model: stable_diffusion.StableDiffusion) -> None:
     assert replace(model, loss="norm").identity() == replace(model, loss="l2").identity()
     assert replace(model, loss="norm").view()["reduction"] == "norm"
 

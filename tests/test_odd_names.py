@@ -15,10 +15,12 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from compbench.cli import main
-from compbench.printable import UNSAFE
-from compbench.tasks.classification import imagefolder
-from compbench_analysis import looks, plots, tables
+from compbench.cli.app import main
+from compbench.core.printable import UNSAFE
+from compbench.tasks.classification.catalogue import imagefolder
+from compbench_analysis.figures import plots
+from compbench_analysis.figures import style as looks
+from compbench_analysis.frames import tables
 
 Captured = pytest.CaptureFixture[str]
 NAMES = (

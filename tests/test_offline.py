@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import compbench
-from compbench import hub as our_hub
 from compbench import registry
-from compbench.cli import main
-from compbench.types import DataError, Source
+from compbench.cli.app import main
+from compbench.core.errors import DataError
+from compbench.core.models import Source
+from compbench.registry import hub as our_hub
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
 OPEN_CLIP, STABLE = "org/clip", "org/diffusion"
@@ -117,8 +118,8 @@ def test_a_run_that_stays_at_its_commit_records_no_other(
 
 
 def test_a_diffusion_transformer_is_found_offline(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from compbench.dit import DIT_256, TINY_DIT
-    from compbench.scorers import dit
+    from compbench.diffusion import _transformer
+    from compbench.diffusion.families.dit import DIT_256, TINY_DIT
 
     hub.add("models", DIT_256.repo, contents(Path(TINY_DIT.repo)))
     folders: list[Path] = []
@@ -127,7 +128,7 @@ def test_a_diffusion_transformer_is_found_offline(hub: LoopbackHub, monkeypatch:
         wanted = DIT_256.source()
         assert wanted is not None
         source, _ = our_hub.resolve(wanted, is_offline=is_offline, say=lambda message: None, files=DIT_256.files)
-        folders.append(dit.fetch_folder(source, is_offline, "dit-256"))
+        folders.append(_transformer.fetch_folder(source, is_offline, "dit-256"))
     assert folders[0] == folders[1]
     assert hub.requests == []
 
@@ -136,12 +137,12 @@ def test_a_tokenizer_that_is_on_the_hub_alone_is_told_like_a_model(
     hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """open_clip's multilingual models name one, which transformers fetches."""
-    from compbench_baselines import clip_weights
+    from compbench_baselines.clip import _weights
 
     config = {"model_cfg": {"text_cfg": {"hf_tokenizer_name": "org/tokenizer"}}}
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=r"model 'org/tokenizer' (is not in the local cache|could not be fetched)"):
-        clip_weights._tokenizer(tmp_path, config, is_offline=True)
+        _weights._tokenizer(tmp_path, config, is_offline=True)
 
 
 def test_another_revision_than_main_is_not_guessed(hub: LoopbackHub) -> None:
@@ -155,7 +156,7 @@ def test_a_data_set_without_a_pinned_commit_is_read_offline(
     hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import layouts_on_disk as layouts
-    from compbench.tasks.prompt_files import shipped
+    from compbench.tasks.classification._prompt_files import shipped
 
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
     names = [name.lower().replace(" ", "_") for name in shipped("pets").names]

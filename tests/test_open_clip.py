@@ -21,13 +21,17 @@ from open_clip.transformer import QuickGELU
 import compbench
 from benchmarks import clip
 from compbench import registry
-from compbench.metrics import MATCHING
+from compbench.core.aliases import Floats
+from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.examples import Example, Image, Task
+from compbench.core.metrics import MATCHING
+from compbench.core.models import Runtime, Source
 from compbench.tasks import scenes
-from compbench.types import DataError, Example, Floats, Image, RunError, Runtime, Source, Task, UsageError
-from compbench_baselines import clip_weights, open_clip_catalogue
-from compbench_baselines import open_clip as presets
-from compbench_baselines.clip_scorer import ClipScorer, _batches, _Embeddings
-from compbench_baselines.open_clip import OpenClip, from_address
+from compbench_baselines.clip import _catalogue
+from compbench_baselines.clip import _weights as clip_weights
+from compbench_baselines.clip import models as presets
+from compbench_baselines.clip._scorer import ClipScorer, _batches, _Embeddings
+from compbench_baselines.clip.models import OpenClip, from_address
 
 
 def _png(seed: int) -> bytes:
@@ -273,13 +277,13 @@ class TestBadInput:
 
 class TestNames:
     def test_the_catalogue_read_from_the_source_is_open_clip_s_own(self) -> None:
-        assert open_clip_catalogue._from_source(open_clip_catalogue._source()) == open_clip_catalogue._from_open_clip()
-        assert open_clip_catalogue.catalogue() == open_clip_catalogue._from_open_clip()
+        assert _catalogue._from_source(_catalogue._source()) == _catalogue._from_open_clip()
+        assert _catalogue.catalogue() == _catalogue._from_open_clip()
 
     def test_a_source_written_another_way_is_not_misread(self) -> None:
         for source in ("", "_PRETRAINED = load()", "_PRETRAINED = {'a': f(1)}", "_PRETRAINED = {"):
-            with pytest.raises(open_clip_catalogue._UNREADABLE):
-                open_clip_catalogue._from_source(source)
+            with pytest.raises(_catalogue._UNREADABLE):
+                _catalogue._from_source(source)
 
     @pytest.mark.parametrize(
         ("address", "message"),
@@ -397,9 +401,9 @@ def test_images_and_captions_of_one_s_own_are_scored_in_memory(tiny_clip_folder:
     assert loaded.score_pairs([picture], ["a red circle", "a blue square", "a cross"]).shape == (1, 3)
 
 
-def _table(scorer: ClipScorer, examples: Sequence[Example]) -> compbench.types.ScoreTable:
+def _table(scorer: ClipScorer, examples: Sequence[Example]) -> compbench.core.examples.ScoreTable:
     matches = np.stack([example.matches for example in examples])
-    return compbench.types.ScoreTable(
+    return compbench.core.examples.ScoreTable(
         tuple(example.id for example in examples), np.stack(_scores(scorer, examples)), matches
     )
 

@@ -15,16 +15,16 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from compbench import disk
-from compbench.cli import main
-from compbench.types import RunError
+from compbench.cli.app import main
+from compbench.core import disk
+from compbench.core.errors import RunError
 
 Captured = pytest.CaptureFixture[str]
 # argv: a file; replaces it again and again by ten million letters
 REPLACE = """
 import sys
 from pathlib import Path
-from compbench.disk import output
+from compbench.core.disk import output
 print("ready", flush=True)
 for letter in "abcdefghijklmnopqrstuvwxyz" * 9:
     output(Path(sys.argv[1]), letter.encode() * 10_000_000)

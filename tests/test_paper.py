@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 
 from compbench import registry
-from compbench.metrics import MATCHING
-from compbench.store import RunKey, Store
-from compbench.types import Example, Image, ScoreMatrix, Task, UsageError
-from compbench_analysis import paper
-from compbench_analysis.intervals import wilson
+from compbench.core.errors import UsageError
+from compbench.core.examples import Example, Image, Task
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.metrics import MATCHING
+from compbench.store.run import RunKey, Store
+from compbench_analysis.frames import paper
+from compbench_analysis.statistics.intervals import wilson
 
 
 @pytest.mark.parametrize("name", paper.TABLES)
 def test_every_model_and_task_of_the_paper_can_be_asked_for(name: str) -> None:
-    from compbench import plugins
+    from compbench.registry import plugins
 
     for cell in paper.cells(name):
         plugins.find("task", cell["task"])

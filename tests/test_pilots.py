@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import compbench
-from compbench.cli import main
-from compbench.store import Run
+from compbench.cli.app import main
+from compbench.store.run import Run
 
 Captured = pytest.CaptureFixture[str]
 RACED = ["run", "shapes", "-m", "tiny-sd", "-o", "draws=12", "-o", "schedule=racing"]
@@ -41,7 +41,7 @@ def test_the_pilot_s_price_and_the_examples_that_it_shares_are_said_and_stored(
     first = capsys.readouterr()
     assert said in first.err
     assert f"Its pilot {pilot.key.folder} took 96 more, on 2 examples, 2 of which were raced as well." in first.out
-    (raced,) = [run for run in compbench.store.Store(root).runs() if run.adaptive is not None]
+    (raced,) = [run for run in compbench.store.run.Store(root).runs() if run.adaptive is not None]
     assert raced.info["model"]["pilot"] == {
         "run": str(pilot.key.folder),
         "n_examples": 2,
@@ -61,7 +61,7 @@ def test_a_pilot_of_other_examples_is_priced_and_no_more(pilot: Run, root: Path,
     stored = json.loads(kept.read_text())
     assert len(stored["examples"]) in (2, 4)
     others = set(pilot.examples()["id"]) - set(pilot.done())
-    from compbench.pilots import Pilot
+    from compbench.store.pilots import Pilot
     from compbench.tasks.shapes import shapes
 
     task = shapes()

@@ -12,11 +12,16 @@ import pytest
 import torch
 
 import literal
-from compbench import models, registry, rules
-from compbench.engine.errors import ErrorEngine
-from compbench.rules import Rule
-from compbench.scorers import pipelines, protocols
-from compbench.types import DataError, Example, Image, Runtime, Source, joined
+from compbench import registry
+from compbench.core import rules
+from compbench.core.errors import DataError
+from compbench.core.examples import Example, Image
+from compbench.core.measurements import joined
+from compbench.core.models import Runtime, Source
+from compbench.core.rules import Rule
+from compbench.diffusion import _protocols, unet
+from compbench.diffusion.engine import ErrorEngine
+from compbench.diffusion.families import stable_diffusion
 from counting import HostSyncs
 
 CAPTIONS = ("a red circle to the left of a blue square", "a blue square to the left of a red circle")
@@ -34,7 +39,7 @@ def example(number):
 
 def classifier(folder, batch_size=16, draws=N_DRAWS, **options):
     options = {"dtype": "float32", "protocol": "paper", **options}
-    spec = replace(models.from_address(str(folder)), draws=draws, **options)
+    spec = replace(stable_diffusion.from_address(str(folder)), draws=draws, **options)
     return spec.build(spec.source(), Runtime("cpu", batch_size))
 
 
@@ -53,7 +58,7 @@ def test_every_error_and_decision_is_that_of_the_literal_loop(target, tiny_pipel
 
 
 def test_the_shipped_model_agrees_with_the_literal_loop_on_all_thousand_draws():
-    folder = Path(models.TINY_SD.repo)
+    folder = Path(stable_diffusion.TINY_SD.repo)
     each = registry.task("shapes").examples[0]
     ours = classifier(folder, batch_size=None, draws=1000)
     (result,) = joined(ours.score([each], {}))
@@ -205,7 +210,7 @@ def test_an_inpainting_network_is_refused(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
     pipeline.unet = type(pipeline.unet).from_config(dict(pipeline.unet.config) | {"in_channels": 17})
     with pytest.raises(DataError, match="U-Net of 17 input channels on latents of 8"):
-        models.from_pipeline(pipeline).build(None, Runtime("cpu"))
+        stable_diffusion.from_pipeline(pipeline).build(None, Runtime("cpu"))
 
 
 def test_a_model_that_predicts_the_picture_is_measured_in_its_own_target(copied):
@@ -226,7 +231,7 @@ def test_a_v_model_with_zero_terminal_snr_is_measured(copied):
 def test_a_pipeline_in_memory_is_scored_as_from_its_folder_and_left_as_it_is(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
     pipeline.unet.train()
-    spec = models.from_pipeline(pipeline, "mine", draws=4, protocol="compbench")
+    spec = stable_diffusion.from_pipeline(pipeline, "mine", draws=4, protocol="compbench")
     assert spec.source() is None
     (in_memory,) = spec.build(None, Runtime("cpu", 8)).score([example(0)], {})
     assert pipeline.unet.training
@@ -236,17 +241,19 @@ def test_a_pipeline_in_memory_is_scored_as_from_its_folder_and_left_as_it_is(tin
 
 def test_the_identity_of_a_pipeline_in_memory_follows_its_weights(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
-    before = models.from_pipeline(pipeline).for_task("shapes").identity()
-    assert models.from_pipeline(pipeline).for_task("shapes").identity() == before
+    before = stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity()
+    assert stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity() == before
     with torch.no_grad():
         next(pipeline.unet.parameters()).add_(1)
-    after = models.from_pipeline(pipeline).for_task("shapes").identity()
+    after = stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity()
     assert after != before
     assert after["dtype"] == "float32"
 
 
 def test_only_the_network_is_in_half_precision_under_our_protocol():
-    ours, paper, published = (protocols.precision(each, "float16") for each in ("compbench", "paper", "published-fp16"))
+    ours, paper, published = (
+        _protocols.precision(each, "float16") for each in ("compbench", "paper", "published-fp16")
+    )
     assert (ours.unet, ours.encoders, ours.arithmetic) == (torch.float16, torch.float32, torch.float32)
     assert (paper.unet, paper.encoders, paper.arithmetic) == (torch.float16, torch.float16, torch.float32)
     assert published.arithmetic == torch.float16
@@ -254,4 +261,4 @@ def test_only_the_network_is_in_half_precision_under_our_protocol():
 
 def test_a_model_that_is_nowhere_is_told_before_it_is_loaded(tmp_path):
     with pytest.raises(DataError, match="no folder"):
-        pipelines.fetch_folder(Source(str(tmp_path / "none"), is_local=True), True, "mine")
+        unet.fetch_folder(Source(str(tmp_path / "none"), is_local=True), True, "mine")

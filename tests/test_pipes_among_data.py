@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from compbench import registry
-from compbench.tasks.layouts import read_rows
-from compbench.tasks.listed_images import AIRCRAFT, FOOD101, PETS
-from compbench.types import DataError
+from compbench.core.errors import DataError
+from compbench.tasks.classification._listed_images import AIRCRAFT, FOOD101, PETS
+from compbench.tasks.matching._layouts import read_rows
 
 
 @pytest.mark.parametrize("name", ["test.parquet", "examples.jsonl"])

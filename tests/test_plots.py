@@ -7,7 +7,8 @@ import io
 import pandas as pd
 import pytest
 
-from compbench_analysis import plots, tables
+from compbench_analysis.figures import plots
+from compbench_analysis.frames import tables
 
 
 def _frame(models: tuple[str, ...] = ("one", "other"), *, is_partial: bool = False) -> pd.DataFrame:

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 
 import compbench
-from compbench import plugins
-from compbench.cli import main
-from compbench.types import Measurement, ModelSpec, RunError, ScoreMatrix, Task, UsageError
+from compbench.cli.app import main
+from compbench.core.errors import RunError, UsageError
+from compbench.core.examples import Task
+from compbench.core.measurements import Measurement, ScoreMatrix
+from compbench.core.models import ModelSpec
+from compbench.registry import plugins
 from tests import fakes
 
 Captured = pytest.CaptureFixture[str]
@@ -97,7 +100,7 @@ def test_what_was_measured_before_a_plugin_fails_stays(runs: Path) -> None:
 
 
 def _stored(root: Path) -> list[Any]:
-    from compbench.store import Store
+    from compbench.store.run import Store
 
     return Store(root).runs()
 

@@ -10,14 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from compbench.comparisons import Comparisons
-from compbench.elimination import TOP_1, Elimination
-from compbench.metrics import GROUP, IMAGE, TEXT
-from compbench.policies import Full, Policy, Unfinished, allowed_changed, expected_changed, nested_scores, raced_scores
-from compbench.racing import Racing
-from compbench.sequential import Anytime, Asymptotic
-from compbench.strata import N_STRATA, strata
-from compbench.types import ScoreTable, UsageError
+from compbench.core.errors import UsageError
+from compbench.core.examples import ScoreTable
+from compbench.core.metrics import GROUP, IMAGE, TEXT
+from compbench.schedules._bounds import Anytime, Asymptotic
+from compbench.schedules._race_captions import Racing
+from compbench.schedules._race_classes import TOP_1, Elimination
+from compbench.schedules.pairs import Comparisons
+from compbench.schedules.policies import (
+    Full,
+    Policy,
+    Unfinished,
+    allowed_changed,
+    expected_changed,
+    nested_scores,
+    raced_scores,
+)
+from compbench.schedules.strata import N_STRATA, strata
 
 METRICS = {"text": TEXT, "image": IMAGE, "group": GROUP}
 TWO = np.eye(2, dtype=bool)

@@ -11,17 +11,19 @@ import PIL.Image
 import pytest
 from safetensors import safe_open
 
-from compbench import listing, run
-from compbench.asked import Request, settle
-from compbench.metrics import CLASSIFYING
-from compbench.plan import Plan, plan
-from compbench.store import Run
-from compbench.types import Classes, Example, Image, ModelSpec, Runtime, Task
-from compbench_analysis import results
-from compbench_baselines.sd_features import SDFeatures
-from compbench_baselines.sd_features_scorer import MidBlock
-from compbench_baselines.synthetic_sd import SyntheticSD
-from compbench_baselines.trained import LogisticRegression, SmallResNet
+from compbench import run
+from compbench.cli import listing
+from compbench.core.examples import Classes, Example, Image, Task
+from compbench.core.metrics import CLASSIFYING
+from compbench.core.models import ModelSpec, Runtime
+from compbench.runs.plan import Plan, plan
+from compbench.runs.request import Request, settle
+from compbench.store.run import Run
+from compbench_analysis.text import show
+from compbench_baselines.classifiers.trained import LogisticRegression, SmallResNet
+from compbench_baselines.generative._features_scorer import MidBlock
+from compbench_baselines.generative.features import SDFeatures
+from compbench_baselines.generative.synthetic import SyntheticSD
 from tests.colours import colours
 
 N_TEST, N_TRAINING = 6, 9  # pictures of three classes
@@ -52,7 +54,7 @@ def made(spec: ModelSpec, runs: Path, task: Task = TASK, **options: object) -> R
 
 
 def n_made(stored: Run) -> int:
-    return results.cost(stored).n_evaluations
+    return show.cost(stored).n_evaluations
 
 
 class TestFeatures:
@@ -66,7 +68,7 @@ class TestFeatures:
         assert (warm.evaluations, warm.trained_inputs, warm.kept_bytes) == (0, 0, 0)
         again = made(spec, tmp_path / "b")
         assert n_made(again) == 0
-        assert "0 evaluations, since the pictures or features it needs were kept" in results.to_text([again])
+        assert "0 evaluations, since the pictures or features it needs were kept" in show.to_text([again])
 
     def test_what_is_kept_costs_nothing(self, tiny_pipeline_folder: Path, tmp_path: Path) -> None:
         spec = features(tiny_pipeline_folder)
@@ -179,7 +181,7 @@ def test_training_is_priced_and_what_was_trained_is_free(spec: ModelSpec, n_inpu
     assert told.kept_bytes
     stored = made(spec, tmp_path / "a")
     assert n_made(stored) == 0
-    assert "0 evaluations" not in results.to_text([stored])
+    assert "0 evaluations" not in show.to_text([stored])
     again = planned(spec, tmp_path / "b")
     assert (again.trained_inputs, again.kept_bytes) == (0, 0)
 

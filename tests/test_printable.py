@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from compbench.printable import UNSAFE, from_cell, printable, to_cell, width
-from compbench_analysis.render import Grid, records, render
+from compbench.core.printable import UNSAFE, from_cell, printable, to_cell, width
+from compbench_analysis.text.render import Grid, records, render
 
 NASTY = (
     "red\x1b[31mtext\x1b]0;title\x07",

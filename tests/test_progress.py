@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from compbench import progress
+from compbench.cli import progress
 
 
 def test_a_line_is_written_at_most_every_five_seconds() -> None:

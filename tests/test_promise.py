@@ -11,12 +11,12 @@ import pytest
 from scipy import stats
 
 import compbench
-from compbench import dit, models
-from compbench.adaptive import Adaptive
-from compbench.racing import Racing
-from compbench.sequential import Anytime, Asymptotic, Bound
-from compbench.strata import N_STRATA, strata
-from compbench_analysis import raced, results
+from compbench.diffusion.families import dit, stable_diffusion
+from compbench.schedules._bounds import Anytime, Asymptotic, Bound
+from compbench.schedules._race_captions import Racing
+from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.strata import N_STRATA, strata
+from compbench_analysis.text import _racing, show
 from test_adaptive import N_BANK, NoisySpec, pairs
 
 RISK, N_BANK_UNKIND = 0.05, 1000
@@ -58,8 +58,8 @@ def test_rare_large_one_sided_differences_deceive_the_asymptotic_bound_and_not_t
 def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_path: Path) -> None:
     race = Adaptive("racing", N_BANK, bound=bound, limit=3.5 if bound == "anytime" else None)
     run = compbench.run(pairs(4), model=NoisySpec(race), runs=tmp_path)
-    text = " ".join(results.to_text([run]).split())
-    assert not re.search(r"at most|≤|never|guarantee", raced.saved(run, "noisy"))
+    text = " ".join(show.to_text([run]).split())
+    assert not re.search(r"at most|≤|never|guarantee", _racing.saved(run, "noisy"))
     if bound == "asymptotic":
         assert "hold approximately, where the differences between errors have no rare, large, one-sided part" in text
         assert "bound=anytime holds then too" in text
@@ -69,10 +69,10 @@ def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_
 
 def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:
     run = compbench.run(pairs(4), model=NoisySpec(Adaptive("racing", N_BANK, risk=0.0)), runs=tmp_path)
-    assert raced.saved(run, "noisy").endswith("At risk 0 no outcome differs.")
+    assert _racing.saved(run, "noisy").endswith("At risk 0 no outcome differs.")
 
 
-@pytest.mark.parametrize("spec", [models.StableDiffusion, dit.DiT])
+@pytest.mark.parametrize("spec", [stable_diffusion.StableDiffusion, dit.DiT])
 def test_the_help_of_risk_says_when_it_is_kept(spec: type) -> None:
     helps = {each.name: str(each.metadata.get("help")) for each in dataclasses.fields(spec)}
     assert "approximately" in helps["risk"]

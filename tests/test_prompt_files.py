@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 import layouts_on_disk as layouts
-from compbench import cli, registry
-from compbench.tasks import classification, prompt_files
-from compbench.tasks.prompt_files import read_prompts, shipped
-from compbench.types import DataError, UsageError
+from compbench import registry
+from compbench.cli import app
+from compbench.core.errors import DataError, UsageError
+from compbench.tasks.classification import _prompt_files, catalogue
+from compbench.tasks.classification._prompt_files import read_prompts, shipped
 
 KNOWN = [("cat", "n001"), ("guinea_pig", "n002"), ("dog", "n003")]
 SIZES = {
@@ -112,19 +113,19 @@ def test_a_task_asks_with_the_users_prompts(tmp_path: Path) -> None:
     data = layouts.class_folders(tmp_path / "data", layouts.CIFAR10)
     lines = [f"{text} {name},{name},{n}" for n, name in enumerate(layouts.CIFAR10) for text in ("a", "the")]
     own = write(tmp_path / "own.csv", *lines)
-    task = classification.cifar10(data, prompts=own)
+    task = catalogue.cifar10(data, prompts=own)
     assert task.examples[0].captions[:3] == ("a airplane", "the airplane", "a automobile")
     assert [int(each.matches.sum()) for each in task.examples] == [2] * 10
-    assert task.revision != classification.cifar10(data).revision
+    assert task.revision != catalogue.cifar10(data).revision
 
 
 def test_labels_go_with_their_prompts_when_a_class_has_several(tmp_path: Path) -> None:
-    wnids = prompt_files.wnids()
-    names = prompt_files.shipped("imagenet-a").names
-    labels = [label for (label,) in prompt_files.labels("imagenet-a")]
+    wnids = _prompt_files.wnids()
+    names = _prompt_files.shipped("imagenet-a").names
+    labels = [label for (label,) in _prompt_files.labels("imagenet-a")]
     data = layouts.class_folders(tmp_path / "data", [wnids[label] for label in labels])
     lines = [f'"{text} {name}","{name}",{n}' for n, name in enumerate(names) for text in ("a", "the")]
-    task = classification.imagenet_a(data, prompts=write(tmp_path / "own.csv", *lines))
+    task = catalogue.imagenet_a(data, prompts=write(tmp_path / "own.csv", *lines))
     assert task.classes is not None
     assert task.classes.labels == tuple(label for label in labels for _ in range(2))
 
@@ -135,9 +136,9 @@ def test_the_command_takes_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     own = write(tmp_path / "own.csv", "my cat,cat,0", "my dog,dog,1")
     asked = ["show-task", "prompted", "--data", str(data), "--prompts", str(own), "--format", "csv"]
     with monkeypatch.context() as patch:
-        patch.setattr("compbench.plugins._registered", {})
-        registry.plugins.task("prompted")(classification.imagefolder)
-        result = CliRunner().invoke(cli.group, asked)
+        patch.setattr("compbench.registry.plugins._registered", {})
+        registry.plugins.task("prompted")(catalogue.imagefolder)
+        result = CliRunner().invoke(app.group, asked)
     assert result.exit_code == 0, result.output
     assert "my cat" in result.output
     assert "a photo of a cat" not in result.output

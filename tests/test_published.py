@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import test_tables
-from compbench.cli import main
-from compbench.store import Run
-from compbench.types import UsageError
-from compbench_analysis import published, results, tables
-from compbench_analysis.render import FORMATS
+from compbench.cli.app import main
+from compbench.core.errors import UsageError
+from compbench.store.run import Run
+from compbench_analysis.frames import published, tables
+from compbench_analysis.text import show
+from compbench_analysis.text.render import FORMATS
 
 SIZES = {"Object": 141, "Relation": 233, "Both": 26, "1 pred": 292, "2 preds": 108}
 
@@ -89,7 +90,7 @@ def test_the_intervals_are_those_of_the_counts() -> None:
 
 @pytest.mark.parametrize("style", FORMATS)
 def test_published_rows_stand_beside_a_run(style: str, tmp_path: Path) -> None:
-    text = results.to_text([_run(tmp_path)], style, with_published=True)
+    text = show.to_text([_run(tmp_path)], style, with_published=True)
     assert "CLIP ViT-L/14 (published)" in text
     assert "nan" not in text.lower()
     if style == "json":
@@ -105,11 +106,11 @@ def test_published_rows_stand_beside_a_run(style: str, tmp_path: Path) -> None:
 
 
 def test_without_being_asked_for_they_are_absent(tmp_path: Path) -> None:
-    assert "published" not in results.to_text([_run(tmp_path)])
+    assert "published" not in show.to_text([_run(tmp_path)])
 
 
 def test_a_partial_run_beside_them_gets_a_table_of_n(tmp_path: Path) -> None:
-    text = results.to_text([_run(tmp_path, n_done=100)], with_published=True)
+    text = show.to_text([_run(tmp_path, n_done=100)], with_published=True)
     assert "model (partial)" in text
     assert any(
         line.replace("*", "").split() == ["n", "Object", "Relation", "Both", "overall"] for line in text.splitlines()
@@ -131,4 +132,4 @@ def test_a_task_of_which_nothing_is_published_is_told(tmp_path: Path, capsys: py
 def test_the_command_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = _run(tmp_path)
     assert main(["show", "winoground/model", "--published", "--runs", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.strip() == results.to_text([run], with_published=True).strip()
+    assert capsys.readouterr().out.strip() == show.to_text([run], with_published=True).strip()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compbench.elimination import Elimination
-from compbench.race import Race
-from compbench.racing import Racing
-from compbench.types import UsageError
+from compbench.core.errors import UsageError
+from compbench.schedules._race import Race
+from compbench.schedules._race_captions import Racing
+from compbench.schedules._race_classes import Elimination
 
 TWO = np.eye(2, dtype=bool)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from compbench.cli import main
-from compbench.types import DataError
+from compbench.cli.app import main
+from compbench.core.errors import DataError
 from tests.test_winoground import ROWS, encoded, read, write_jsonl
 
 METHOD_AT, FLAGS_AT = 10, 8  # in a central directory's entry; two bytes less in a member's own header

@@ -14,10 +14,11 @@ from PIL import features
 
 import layouts_on_disk as layouts
 from compbench import registry
-from compbench.cli import main
-from compbench.tasks import classification, prompt_files
-from compbench.tasks.names import ClassNames, same_name
-from compbench.types import DataError, Task
+from compbench.cli.app import main
+from compbench.core.errors import DataError
+from compbench.core.examples import Task
+from compbench.tasks._reading.names import ClassNames, same_name
+from compbench.tasks.classification import _prompt_files, catalogue
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 
@@ -48,7 +49,7 @@ def names(task: Task) -> Sequence[str]:
 
 
 def test_a_class_may_be_called_train_val_or_test(tmp_path: Path) -> None:
-    task = classification.imagefolder(folders(tmp_path / "data", "bus", "test", "train", "val"))
+    task = catalogue.imagefolder(folders(tmp_path / "data", "bus", "test", "train", "val"))
     assert names(task) == ("bus", "test", "train", "val")
     assert len(task.examples) == 8
 
@@ -56,7 +57,7 @@ def test_a_class_may_be_called_train_val_or_test(tmp_path: Path) -> None:
 def test_a_split_folder_is_one_that_holds_folders_even_beside_a_stray_picture(tmp_path: Path) -> None:
     data = folders(tmp_path / "data", "test/cat", "test/dog", "train/cat", "train/dog")
     layouts.picture(data / "test" / "overview.png", 99)
-    task = classification.imagefolder(data)
+    task = catalogue.imagefolder(data)
     assert ids(task) == [f"test/{name}/{n}.png" for name in ("cat", "dog") for n in (0, 1)]
     assert any("overview.png" in note and "1 file" in note for note in task.notes)
     assert task.training is not None
@@ -65,12 +66,12 @@ def test_a_split_folder_is_one_that_holds_folders_even_beside_a_stray_picture(tm
 
 def test_a_class_called_train_that_has_folders_too_is_a_class_beside_other_classes(tmp_path: Path) -> None:
     data = folders(tmp_path / "data", "bus", "train", "train/steam")
-    assert names(classification.imagefolder(data)) == ("bus", "train")
+    assert names(catalogue.imagefolder(data)) == ("bus", "train")
 
 
 def test_that_one_of_two_test_splits_was_taken_is_said(tmp_path: Path) -> None:
     data = folders(tmp_path / "data", "test/cat", "test/dog", "val/cat", "val/dog")
-    (note,) = classification.imagefolder(data).notes
+    (note,) = catalogue.imagefolder(data).notes
     assert note.startswith("imagefolder: ")
     assert note.endswith("test' is read, 'val' beside it is not")
 
@@ -79,7 +80,7 @@ def test_that_one_of_two_test_splits_was_taken_is_said(tmp_path: Path) -> None:
     "own", [("狗", "猫"), ("C", "C++"), ("C", "C#"), ("a", "ä"), ("☀", "☂"), ("Cat", "cat"), ("_x", "x"), ("5", "-5")]
 )
 def test_class_names_may_have_any_letters_and_signs(tmp_path: Path, own: tuple[str, str]) -> None:
-    task = classification.imagefolder(folders(tmp_path / "data", *own))
+    task = catalogue.imagefolder(folders(tmp_path / "data", *own))
     assert sorted(names(task)) == sorted(own)
     for example in task.examples:
         (caption,) = [text for text, is_match in zip(example.captions, example.matches[0], strict=True) if is_match]
@@ -88,7 +89,7 @@ def test_class_names_may_have_any_letters_and_signs(tmp_path: Path, own: tuple[s
 
 def test_a_training_folder_in_capitals_is_not_taken_for_another_class_of_fewer_signs(tmp_path: Path) -> None:
     data = folders(tmp_path / "data", "test/c", "test/c++", "train/C", "train/C++")
-    task = classification.imagefolder(data)
+    task = catalogue.imagefolder(data)
     assert task.training is not None
     assert {(each.id, each.tags["class"]) for each in task.training()} == {
         (f"train/{name}/{n}.png", (name,)) for name in ("c", "c++") for n in (0, 1)
@@ -113,18 +114,18 @@ def test_decomposed_names_are_the_same_task_as_composed_ones(tmp_path: Path) -> 
     prompts = tmp_path / "own.csv"
     prompts.write_text("prompt,classname,classidx\nun café.,café,0\nun thé.,thé,1\n", encoding="utf-8")
     for asked in (None, prompts):
-        one, other = (classification.imagefolder(data, prompts=asked) for data in (composed, decomposed))
+        one, other = (catalogue.imagefolder(data, prompts=asked) for data in (composed, decomposed))
         assert one.revision == other.revision
         assert ids(one) == ids(other)
         assert names(one) == names(other) == ("café", "thé")
     prompts.write_text(unicodedata.normalize("NFD", prompts.read_text(encoding="utf-8")), encoding="utf-8")
-    assert classification.imagefolder(composed, prompts=prompts).revision == one.revision
+    assert catalogue.imagefolder(composed, prompts=prompts).revision == one.revision
 
 
 def test_one_name_in_two_unicode_forms_is_told_as_such(tmp_path: Path) -> None:
     data = folders(tmp_path / "data", "café", unicodedata.normalize("NFD", "café"), "thé")
     with pytest.raises(DataError, match=r"are the same class \(one name in composed and in decomposed Unicode\)"):
-        classification.imagefolder(data)
+        catalogue.imagefolder(data)
 
 
 # which files are pictures
@@ -149,7 +150,7 @@ def test_every_picture_is_read_whatever_its_extension_and_the_rest_is_counted_by
     said = capsys.readouterr().err
     assert said.count("2 files in") == 1
     assert "left out, not pictures: cat/notes.txt, dog/list.json" in said
-    found = ids(classification.imagefolder(data))
+    found = ids(catalogue.imagefolder(data))
     expected = {"0.png", "x.jfif", "upper.JPG", "noext", "w", "b.picture", "p.pgm", "more/nested.png"}
     assert set(found) - {"test/cat/x.avif"} == {f"test/cat/{name}" for name in expected} | {"test/dog/0.png"}
     assert ("test/cat/x.avif" in found) == features.check("avif")
@@ -161,7 +162,7 @@ def test_what_an_operating_system_leaves_behind_is_no_data(tmp_path: Path) -> No
         for name in ("._0.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
             (place / name).write_bytes(b"rubbish")
     folders(data, "__MACOSX")
-    task = classification.imagefolder(data)
+    task = catalogue.imagefolder(data)
     assert (len(task.examples), task.notes) == (4, ())
 
 
@@ -169,7 +170,7 @@ def test_class_folders_that_begin_with_an_underscore_are_classes_where_they_hold
     data = folders(tmp_path / "data", "_private", "public")
     (data / "_cache").mkdir()
     (data / "_cache" / "index.json").write_text("{}")
-    task = classification.imagefolder(data)
+    task = catalogue.imagefolder(data)
     assert sorted(names(task)) == ["_private", "public"]
     assert [note for note in task.notes if "_cache" in note]
 
@@ -178,17 +179,17 @@ def test_a_picture_that_is_a_git_lfs_pointer_is_named_for_what_it_is(tmp_path: P
     data = folders(tmp_path / "data", "cat", "dog")
     (data / "dog" / "1.png").write_bytes(LFS)
     with pytest.raises(DataError, match=r"dog/1\.png' is a Git LFS pointer.*git lfs pull"):
-        classification.imagefolder(data)
+        catalogue.imagefolder(data)
 
 
 def test_a_link_that_leads_back_is_named(tmp_path: Path) -> None:
     data = folders(tmp_path / "data", "cat", "dog")
     (data / "cat" / "again").symlink_to(data / "cat", target_is_directory=True)
     with pytest.raises(DataError, match="cat/again' is a link to a folder that holds it"):
-        classification.imagefolder(data)
+        catalogue.imagefolder(data)
     (data / "cat" / "again").unlink()
     (data / "cat" / "self.png").symlink_to(data / "cat" / "self.png")
-    (of_link,) = (each for each in classification.imagefolder(data).examples if each.id.endswith("self.png"))
+    (of_link,) = (each for each in catalogue.imagefolder(data).examples if each.id.endswith("self.png"))
     with pytest.raises(DataError, match=r"self\.png"):
         of_link.images[0].decode()
 
@@ -212,7 +213,7 @@ def imagenet(root: Path) -> tuple[Path, list[int]]:
     (root / "val").mkdir()
     for n in range(1, 1001):
         os.link(source, root / "val" / f"ILSVRC2012_val_{n:08d}.JPEG")
-    layouts.imagenet_kit(root, prompt_files.wnids(), labels)
+    layouts.imagenet_kit(root, _prompt_files.wnids(), labels)
     return root, labels
 
 
@@ -254,21 +255,21 @@ def test_a_batch_of_cifar_with_fewer_labels_or_with_fractions_is_refused(tmp_pat
         batch = {b"data": pictures, b"labels": labels}
         (folder / "test_batch").write_bytes(layouts.python2_pickle(batch))
         with pytest.raises(DataError, match=r"test_batch' is not a batch of CIFAR-10 .*labels for 10 pictures"):
-            classification.cifar10(tmp_path)
+            catalogue.cifar10(tmp_path)
 
 
 def test_a_list_of_pets_that_gives_one_class_two_breeds_is_refused(tmp_path: Path) -> None:
-    folder = layouts.pets(tmp_path, [name.title() for name in prompt_files.shipped("pets").names])
+    folder = layouts.pets(tmp_path, [name.title() for name in _prompt_files.shipped("pets").names])
     listed = folder / "oxford-iiit-pet" / "annotations" / "test.txt"
     first, second, *rest = listed.read_text().splitlines()
     listed.write_text("\n".join([first, second.replace(" 2 1 1", " 1 1 1"), *rest]))
     with pytest.raises(DataError, match="has class 1, which is 'Abyssinian' on a line before"):
-        classification.pets(tmp_path)
+        catalogue.pets(tmp_path)
 
 
 def test_a_byte_order_mark_in_a_list_of_classes_is_ignored(tmp_path: Path) -> None:
-    folder = layouts.food101(tmp_path, prompt_files.shipped("food101").names) / "food-101" / "meta"
-    revision = classification.food101(tmp_path).revision
+    folder = layouts.food101(tmp_path, _prompt_files.shipped("food101").names) / "food-101" / "meta"
+    revision = catalogue.food101(tmp_path).revision
     for file in folder.glob("*.txt"):
         file.write_text("\ufeff" + file.read_text(), encoding="utf-8")
-    assert classification.food101(tmp_path).revision == revision
+    assert catalogue.food101(tmp_path).revision == revision

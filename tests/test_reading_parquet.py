@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import layouts_on_disk as layouts
-from compbench.tasks import classification, prompt_files
-from compbench.types import DataError
+from compbench.core.errors import DataError
+from compbench.tasks.classification import _prompt_files, catalogue
 from tests.test_winoground import ROWS, read, write_parquet
 
 LABELS = list(range(10))
@@ -49,7 +49,7 @@ def copy(root: Path, pictures: list[Any], labels: list[Any] = LABELS, name: str 
 @pytest.fixture
 def revision(tmp_path: Path) -> str:
     good = layouts.parquet(tmp_path / "good", "test", PICTURES, LABELS, layouts.CIFAR10, image="img")
-    return classification.cifar10(good).revision
+    return catalogue.cifar10(good).revision
 
 
 @pytest.mark.parametrize(
@@ -65,32 +65,32 @@ def revision(tmp_path: Path) -> str:
     ids=["pandas", "bytes", "large bytes", "duckdb", "dask", "bytes alone"],
 )
 def test_pictures_are_read_whoever_wrote_the_column(tmp_path: Path, revision: str, pictures: Any) -> None:
-    task = classification.cifar10(copy(tmp_path / "copy", pictures))
+    task = catalogue.cifar10(copy(tmp_path / "copy", pictures))
     assert task.revision == revision
     assert any("does not name its classes" in note for note in task.notes)
 
 
 def test_rows_that_share_the_name_of_a_file_are_known_by_their_numbers(tmp_path: Path) -> None:
     names = [f"{n}.png" for n in range(101)]
-    food = list(prompt_files.shipped("food101").names)
+    food = list(_prompt_files.shipped("food101").names)
     values = [{"bytes": PICTURES[n % 10], "path": "image.png"} for n in range(202)]
     (tmp_path / "data").mkdir()
     table = pa.table({"image": values, "label": [n % 101 for n in range(202)]})
     pq.write_table(table, tmp_path / "data" / "validation-00000-of-00001.parquet")
-    task = classification.food101(tmp_path)
+    task = catalogue.food101(tmp_path)
     assert len({each.id for each in task.examples}) == 202
     assert f"test/{food[0]}/000000" in {each.id for each in task.examples}
     own = [{"bytes": PICTURES[n % 10], "path": names[n]} for n in range(101)]
     pq.write_table(
         pa.table({"image": own, "label": list(range(101))}), tmp_path / "data" / "validation-00000-of-00001.parquet"
     )
-    assert f"test/{food[0]}/0.png" in {each.id for each in classification.food101(tmp_path).examples}
+    assert f"test/{food[0]}/0.png" in {each.id for each in catalogue.food101(tmp_path).examples}
 
 
 def test_a_column_of_paths_is_named_as_such(tmp_path: Path) -> None:
     for paths in ([{"bytes": None, "path": "0.png"}] * 10, ["0.png"] * 10):
         with pytest.raises(DataError, match=r"column 'img' of .* holds paths of pictures, not the pictures"):
-            classification.cifar10(copy(tmp_path / "copy", paths))
+            catalogue.cifar10(copy(tmp_path / "copy", paths))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_column_of_paths_is_named_as_such(tmp_path: Path) -> None:
 def test_labels_may_be_the_names_of_classes_or_whole_numbers_in_another_type(
     tmp_path: Path, revision: str, labels: list[Any]
 ) -> None:
-    assert classification.cifar10(copy(tmp_path / "copy", PICTURES, labels)).revision == revision
+    assert catalogue.cifar10(copy(tmp_path / "copy", PICTURES, labels)).revision == revision
 
 
 @pytest.mark.parametrize(
@@ -116,20 +116,20 @@ def test_labels_may_be_the_names_of_classes_or_whole_numbers_in_another_type(
 def test_a_label_that_is_no_class_is_named_with_its_row(tmp_path: Path, label: Any, message: str) -> None:
     labels: list[Any] = [*LABELS[:3], label, *LABELS[4:]]
     with pytest.raises(DataError, match=message):
-        classification.cifar10(copy(tmp_path / "copy", PICTURES, labels))
+        catalogue.cifar10(copy(tmp_path / "copy", PICTURES, labels))
 
 
 def test_a_text_that_names_no_class_is_named_with_its_row(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"row 0 of .* has label 'plane' in column 'label', which is the name of no class"
     ):
-        classification.cifar10(copy(tmp_path / "copy", PICTURES, ["plane", *layouts.CIFAR10[1:]]))
+        catalogue.cifar10(copy(tmp_path / "copy", PICTURES, ["plane", *layouts.CIFAR10[1:]]))
 
 
 def test_a_label_that_is_kept_back_is_named_with_its_row(tmp_path: Path) -> None:
     data = layouts.parquet(tmp_path / "hf", "test", PICTURES, [*LABELS[:9], -1], layouts.CIFAR10, image="img")
     with pytest.raises(DataError, match=r"row 9 of .* has label -1; expected 0 to 9 \(-1 stands for"):
-        classification.cifar10(data)
+        catalogue.cifar10(data)
 
 
 # half a data set, and twice the data set
@@ -138,7 +138,7 @@ def test_a_label_that_is_kept_back_is_named_with_its_row(tmp_path: Path) -> None
 def test_missing_files_of_a_split_are_named(tmp_path: Path) -> None:
     data = copy(tmp_path / "copy", PICTURES, name="test-00001-of-00003")
     with pytest.raises(DataError, match=r"found 1 of 3 .*: test-00000-of-00003\.parquet, test-00002-of-00003\.parquet"):
-        classification.cifar10(data)
+        catalogue.cifar10(data)
 
 
 def test_a_copy_beside_the_data_is_not_read_too(tmp_path: Path, revision: str) -> None:
@@ -146,11 +146,11 @@ def test_a_copy_beside_the_data_is_not_read_too(tmp_path: Path, revision: str) -
     shutil.copytree(data / "data", data / "backup")
     shutil.copytree(data / "data", data / "backup" / "data")
     (data / "data" / "._test-00000-of-00001.parquet").write_bytes(b"of macOS")
-    assert classification.cifar10(data).revision == revision
+    assert catalogue.cifar10(data).revision == revision
     shutil.rmtree(data / "data")
     shutil.copytree(data / "backup" / "data", data / "backup2")
     with pytest.raises(DataError, match=r"holds several copies: .*backup, .*backup2; name one"):
-        classification.cifar10(data)
+        catalogue.cifar10(data)
 
 
 @pytest.mark.parametrize(
@@ -169,19 +169,19 @@ def test_the_files_may_lie_where_the_hub_and_its_tools_put_them(tmp_path: Path, 
     file = copy(tmp_path / "copy", PICTURES) / "data" / "test-00000-of-00001.parquet"
     (tmp_path / "hub" / place).parent.mkdir(parents=True)
     file.rename(tmp_path / "hub" / place)
-    assert classification.cifar10(tmp_path / "hub").revision == revision
+    assert catalogue.cifar10(tmp_path / "hub").revision == revision
 
 
 def test_a_second_copy_of_a_file_in_the_folder_is_refused(tmp_path: Path) -> None:
     data = copy(tmp_path / "copy", PICTURES)
     shutil.copy(data / "data" / "test-00000-of-00001.parquet", data / "data" / "test-00000-of-00001 (1).parquet")
     with pytest.raises(DataError, match=r"holds test-00000-of-00001 \(1\)\.parquet beside the 1 Parquet files"):
-        classification.cifar10(data)
+        catalogue.cifar10(data)
 
 
 def test_another_split_is_not_taken_for_the_test_split(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no split 'test'"):
-        classification.cifar10(copy(tmp_path / "copy", PICTURES, name="pretest-00000-of-00001"))
+        catalogue.cifar10(copy(tmp_path / "copy", PICTURES, name="pretest-00000-of-00001"))
     write_parquet(tmp_path / "winoground", n_files=1)
     file = tmp_path / "winoground" / "data" / "test-00000-of-00001.parquet"
     file.rename(file.with_name("train-00000-of-00001.parquet"))
@@ -201,17 +201,17 @@ def test_a_file_that_is_not_parquet_is_named_for_what_it_is(tmp_path: Path, cont
     file = copy(tmp_path / "copy", PICTURES) / "data" / "test-00000-of-00001.parquet"
     file.write_bytes(content)
     with pytest.raises(DataError, match=rf"test-00000-of-00001\.parquet' {message}"):
-        classification.cifar10(tmp_path / "copy")
+        catalogue.cifar10(tmp_path / "copy")
 
 
 def test_a_file_replaced_with_its_time_kept_is_read_anew(tmp_path: Path) -> None:
     file = copy(tmp_path / "copy", PICTURES) / "data" / "test-00000-of-00001.parquet"
     os.utime(file, (1e9, 1e9))
-    before = classification.cifar10(tmp_path / "copy")
+    before = catalogue.cifar10(tmp_path / "copy")
     other = [png(100 + n) for n in range(10)]
     copy(tmp_path / "copy", other)
     os.utime(file, (1e9, 1e9))
-    after = classification.cifar10(tmp_path / "copy")
+    after = catalogue.cifar10(tmp_path / "copy")
     assert after.revision != before.revision
     assert after.examples[0].images[0].decode().getpixel((0, 0)) == tuple(layouts.pixels(100)[0, 0])
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import layouts_on_disk as layouts
-from compbench.cli import main
-from compbench.tasks import classification
-from compbench.types import DataError
-from compbench_baselines.templates import templates_for
+from compbench.cli.app import main
+from compbench.core.errors import DataError
+from compbench.tasks.classification import catalogue
+from compbench_baselines.clip._templates import templates_for
 from tests import fakes
 from tests.colours import colours
 from tests.test_winoground import ROWS, read, write_jsonl, write_parquet
@@ -126,7 +126,7 @@ def test_a_caption_of_megabytes_is_refused_at_once(tmp_path: Path, n: int, capsy
 
 
 def test_a_task_of_ones_own_is_looked_at_too() -> None:
-    from compbench.asked import Request, settle
+    from compbench.runs.request import Request, settle
 
     task = fakes.task(n=1)
     with pytest.raises(DataError, match=r"caption 0 of example .* holds half of a surrogate pair"):
@@ -159,7 +159,7 @@ GOOD = "prompt,classname,classidx\na photo of a cat.,cat,0\na photo of a dog.,do
 def test_prompts_are_the_same_however_a_program_saved_them(tmp_path: Path, data: Path, content: bytes) -> None:
     path = tmp_path / "own.csv"
     path.write_bytes(content)
-    task = classification.imagefolder(data, prompts=path)
+    task = catalogue.imagefolder(data, prompts=path)
     assert task.examples[0].captions == ("a photo of a cat.", "a photo of a dog.")
 
 
@@ -189,17 +189,17 @@ def test_prompts_that_cannot_be_used_are_told_with_their_line(
     path = tmp_path / "own.csv"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
-        classification.imagefolder(data, prompts=path)
+        catalogue.imagefolder(data, prompts=path)
 
 
 def test_prompts_for_classes_that_differ_in_signs_alone_cannot_be_swapped(tmp_path: Path) -> None:
     data = layouts.class_folders(tmp_path / "data", ["C", "C++"])
     path = tmp_path / "own.csv"
     path.write_text("prompt,classname,classidx\nthe language C,C,0\nthe language C++,C++,1\n")
-    assert classification.imagefolder(data, prompts=path).examples[0].captions == ("the language C", "the language C++")
+    assert catalogue.imagefolder(data, prompts=path).examples[0].captions == ("the language C", "the language C++")
     path.write_text("prompt,classname,classidx\nthe language C++,C++,0\nthe language C,C,1\n")
     with pytest.raises(DataError, match=r"calls class 0 'C\+\+'; class 0 of this task is 'C'"):
-        classification.imagefolder(data, prompts=path)
+        catalogue.imagefolder(data, prompts=path)
 
 
 def test_two_classes_with_one_prompt_tie(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

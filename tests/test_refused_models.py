@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from compbench.cli import main
-from compbench.store import Store
+from compbench.cli.app import main
+from compbench.store.run import Store
 
 
 def run(runs: Path, *arguments: str) -> int:

@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 
 import compbench
-from compbench import plugins, registry
-from compbench.metrics import MATCHING
-from compbench.types import Example, ModelSpec, Task, UsageError
+from compbench import registry
+from compbench.core.errors import UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.metrics import MATCHING
+from compbench.core.models import ModelSpec
+from compbench.registry import plugins
+from compbench.registry.options import options as options_of
 from tests import fakes
 
 PLUGINS = Path(__file__).parent / "plugin"
@@ -145,12 +149,12 @@ class TestOptions:
         assert message in str(raised.value)
 
     def test_a_field_that_is_no_option_cannot_be_set(self) -> None:
-        assert "repo" not in registry.options(Model())
+        assert "repo" not in options_of(Model())
         with pytest.raises(UsageError, match="no option 'repo'"):
             registry.model(Model(), {"repo": "x/y"})
 
     def test_options_are_listed_with_type_and_default(self) -> None:
-        option = registry.options(Model(draws=3))["draws"]
+        option = options_of(Model(draws=3))["draws"]
         assert (option.type, option.default) == ("a whole number or none", 3)
 
     def test_an_unscoped_option_goes_to_the_models_that_have_it_and_this_is_said(self, two_models: object) -> None:

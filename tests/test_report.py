@@ -24,14 +24,18 @@ from hypothesis import strategies as st
 
 import compbench
 import pages
-from compbench.cli import main
-from compbench.metrics import CLASSIFYING
-from compbench.store import Run, subset
-from compbench.types import Classes, DataError, Image, RunError, ScoreMatrix, Task, UsageError
-from compbench_analysis import report, tables
-from compbench_analysis.breakdowns import Breakdown, read_tags
-from compbench_analysis.compare import compare
-from compbench_analysis.report import Look, render, thumbnails, write
+from compbench.cli.app import main
+from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.examples import Classes, Image, Task
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.metrics import CLASSIFYING
+from compbench.core.subsets import subset
+from compbench.store.run import Run
+from compbench_analysis import report
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.breakdowns import Breakdown, read_tags
+from compbench_analysis.frames.compare import compare
+from compbench_analysis.report import Look, _thumbnails, render, write
 from pages import Written
 
 _VOID = {"meta", "link", "img", "line", "br"}
@@ -261,7 +265,7 @@ def test_pictures_of_open_data_can_be_left_out(tmp_path: Path) -> None:
 def test_equal_pictures_are_kept_once_and_an_unreadable_one_is_named() -> None:
     grey = PIL.Image.new("RGB", (8, 8), (90, 90, 90))
     same = [Image("a", lambda: grey), Image("b", grey.copy)]
-    made = thumbnails.album([*same, Image("torn.png", b"no picture")])
+    made = _thumbnails.album([*same, Image("torn.png", b"no picture")])
     assert len(made.uris) == 1
     assert [made.place[each] for each in same] == [0, 0]
     assert made.notes[0].startswith("1 image cannot be read")
@@ -271,9 +275,9 @@ def test_equal_pictures_are_kept_once_and_an_unreadable_one_is_named() -> None:
 def test_pictures_shrink_as_they_grow_in_number_and_the_last_resort_is_fewer() -> None:
     images = [Image(f"{n}", lambda n=n: pages.photo(n)) for n in range(24)]
     budgets = (400_000, 60_000, 15_000)
-    sizes = [sum(len(uri) for uri in thumbnails.album(images, budget).uris) for budget in budgets]
+    sizes = [sum(len(uri) for uri in _thumbnails.album(images, budget).uris) for budget in budgets]
     assert all(size <= 1.4 * budget for size, budget in zip(sizes, budgets, strict=True))
-    made = thumbnails.album(images, 6000)
+    made = _thumbnails.album(images, 6000)
     assert len(made.uris) == 10
     assert made.notes == ("The first 10 of 24 pictures are shown: more would make the page too large.",)
 
@@ -416,7 +420,9 @@ def test_the_page_says_how_each_run_was_measured_and_what_to_cite(many: tuple[Ta
 
 
 def test_the_page_imports_no_deep_learning_library() -> None:
-    code = "import sys, compbench_analysis.report, compbench.page; print({'torch', 'diffusers'} & set(sys.modules))"
+    code = (
+        "import sys, compbench_analysis.report, compbench.cli.report; print({'torch', 'diffusers'} & set(sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import pytest
 
 import compbench
-from compbench import repositories
-from compbench.cli import main
-from compbench.harness import plan
-from compbench.models import TINY_SD, from_address
-from compbench.types import DataError
-from compbench_baselines.image_classifiers import RESNET18
-from compbench_baselines.open_clip import TINY_CLIP
+from compbench.cli.app import main
+from compbench.core.errors import DataError
+from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
+from compbench.registry import repositories
+from compbench.runs.harness import plan
+from compbench_baselines.classifiers.torchvision import RESNET18
+from compbench_baselines.clip.models import TINY_CLIP
 
 COMMIT = "c" * 40
 WEIGHTS = ".safetensors"

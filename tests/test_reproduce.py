@@ -11,15 +11,17 @@ import pytest
 import torch
 import torchvision.models
 
-from compbench.cli import main
-from compbench.jobs import Settings
-from compbench.metrics import CLASSIFYING
-from compbench.progress import SilentReporter
-from compbench.reproduce import asked_for, data_folders
-from compbench.store import RunKey, Store
-from compbench.tasks import prompt_files
-from compbench.types import Classes, Example, Image, ScoreMatrix, Task, UsageError
-from compbench_analysis import paper
+from compbench.cli.app import main
+from compbench.cli.progress import SilentReporter
+from compbench.cli.reproduce import asked_for, data_folders
+from compbench.core.errors import UsageError
+from compbench.core.examples import Classes, Example, Image, Task
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.metrics import CLASSIFYING
+from compbench.runs.grid import Settings
+from compbench.store.run import RunKey, Store
+from compbench.tasks.classification import _prompt_files
+from compbench_analysis.frames import paper
 from layouts_on_disk import cifar_python, picture
 
 
@@ -150,4 +152,4 @@ def _wnids() -> list[str]:
     """Of the 200 classes of ImageNet-A, in order."""
     lines = (resources.files("compbench.tasks") / "prompts" / "imagenet-labels.csv").read_text().splitlines()
     labels = [int(line.split(",")[2]) for line in lines if line.startswith("imagenet-a,")]
-    return [prompt_files.wnids()[label] for label in labels]
+    return [_prompt_files.wnids()[label] for label in labels]

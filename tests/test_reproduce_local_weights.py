@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from compbench import registry
-from compbench.cli import main
-from compbench.dit import TINY_DIT
-from compbench.types import UsageError
-from compbench_analysis import paper
-from compbench_baselines.open_clip import CLIP_RN50, OpenClip
+from compbench.cli.app import main
+from compbench.core.errors import UsageError
+from compbench.diffusion.families.dit import TINY_DIT
+from compbench_analysis.frames import paper
+from compbench_baselines.clip.models import CLIP_RN50, OpenClip
 from layouts_on_disk import cifar_python
 
 # the option of each model of the three tables that names local weights

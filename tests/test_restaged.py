@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import compbench
-from compbench.adaptive import Adaptive
-from compbench.engine.draws import per_image
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.staged import Schedule, Staged
-from compbench.types import Runtime, Source
-from compbench_analysis import curves, results
-from compbench_analysis.restaged import Stage, stages_again, stages_of
+from compbench.core.models import Runtime, Source
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.draws import per_image
+from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.staged import Schedule, Staged
+from compbench_analysis.frames import curves
+from compbench_analysis.frames._restaged import Stage, stages_again, stages_of
+from compbench_analysis.text import show
 from test_adaptive import Noisy, NoisySpec, classes
 
 TIMESTEPS = np.arange(1000)
@@ -109,7 +110,7 @@ def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Stag
     assert set(frame["metric"]) == {"top1", "mean_per_class"}
     assert frame["draws_se"].notna().all()
     assert not frame["is_unsure"].any()
-    text = " ".join(results.to_text([run]).split())
+    text = " ".join(show.to_text([run]).split())
     assert "±draws" in text
     assert note in text
     assert "the published stages are gone through again" in text
@@ -118,5 +119,5 @@ def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Stag
 
 def test_a_raced_run_has_none_and_says_why(tmp_path: Path) -> None:
     run = compbench.run(classes(), model=NoisySpec(replace(Adaptive("racing", 64))), runs=tmp_path)
-    assert "No ±draws: run " in results.to_text([run])
-    assert "schedule=racing, which leaves out draws" in results.to_text([run])
+    assert "No ±draws: run " in show.to_text([run])
+    assert "schedule=racing, which leaves out draws" in show.to_text([run])

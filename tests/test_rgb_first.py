@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 
 from compbench import registry
-from compbench.models import SD2, TINY_SD
-from compbench.scorers.images import centre_crop, rgb_centre_crop, whole_picture
-from compbench.types import Source
+from compbench.core.models import Source
+from compbench.diffusion.families.stable_diffusion import SD2, TINY_SD
+from compbench.diffusion.images import centre_crop, rgb_centre_crop, whole_picture
 
 PAPER = dataclasses.replace(TINY_SD, protocol="paper", draws=1)
 
@@ -23,7 +23,7 @@ def palette() -> PIL.Image.Image:
 
 
 def transform_of(task: str, spec: object = PAPER) -> object:
-    from compbench.types import Runtime
+    from compbench.core.models import Runtime
 
     asked = spec.for_task(task).on(registry.task(task))  # pyright: ignore[reportAttributeAccessIssue]
     scorer = asked.build(Source(TINY_SD.repo, is_local=True), Runtime("cpu"))

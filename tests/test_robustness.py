@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from compbench.types import UsageError
-from compbench_analysis import robustness, tables
+from compbench.core.errors import UsageError
+from compbench_analysis.figures import robustness
+from compbench_analysis.frames import tables
 
 FITTED = ["a", "b", "c"]
 PLAIN = {"a": 0.6, "b": 0.7, "c": 0.9, "other": 0.8}

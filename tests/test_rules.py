@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compbench.rules import Rule, score
-from compbench.types import DrawTable, Measurement, UsageError
+from compbench.core.errors import UsageError
+from compbench.core.measurements import DrawTable, Measurement
+from compbench.core.rules import Rule, score
 
 SIGMA = np.array([0.1, 0.5, 0.9], dtype=np.float32)
 ALPHA = np.sqrt(1 - SIGMA**2)

@@ -12,12 +12,13 @@ import pytest
 
 import compbench
 import fakes
-from compbench import harness, runfile, sealed
-from compbench.cli import main
-from compbench.store import Run, Store
-from compbench.types import RunError
-from compbench_analysis.results import cost
-from compbench_analysis.signature import signature
+from compbench.cli.app import main
+from compbench.core.errors import RunError
+from compbench.runs import harness
+from compbench.store import _sealed, run_file
+from compbench.store.run import Run, Store
+from compbench_analysis.frames.signature import signature
+from compbench_analysis.text.show import cost
 
 Captured = pytest.CaptureFixture[str]
 GOLDEN = Path(__file__).parent / "golden"
@@ -38,7 +39,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def old(run: Run) -> Run:
     """The same as a version without checksums left it."""
-    info = {name: value for name, value in runfile.read(run.path).items() if name != "files"}
+    info = {name: value for name, value in run_file.read(run.path).items() if name != "files"}
     (run.path / "run.json").write_text(json.dumps(info), encoding="utf-8")
     lines = [json.loads(line) for line in _lines(run)]
     plain = [{name: value for name, value in line.items() if name not in ("check", "size", "sha256")} for line in lines]
@@ -124,7 +125,7 @@ def test_what_is_written_anew_is_what_was_lost(run: Run, tmp_path: Path) -> None
 
 
 def test_a_newer_run_is_never_written_anew(run: Run, tmp_path: Path) -> None:
-    newer = sealed.sealed({"format": 3, "all": "is otherwise"})
+    newer = _sealed.sealed({"format": 3, "all": "is otherwise"})
     (run.path / "run.json").write_text(json.dumps(newer), encoding="utf-8")
     with pytest.raises(RunError, match="newer compbench"):
         _run(tmp_path)
@@ -203,7 +204,7 @@ def test_a_line_says_the_size_and_the_checksum_of_its_part(run: Run) -> None:
     for line in map(json.loads, _lines(run)):
         content = (run.path / line["part"]).read_bytes()
         assert (line["size"], line["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
-        assert sealed.opened(json.dumps(line))
+        assert _sealed.opened(json.dumps(line))
 
 
 def test_a_digest_finds_a_good_run_beside_a_bad_one(run: Run, tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_the_command_that_made_a_run_repairs_it_for_a_model_with_weights_too(
     assert main(asked) == 0
     table = capsys.readouterr().out
     (path,) = tmp_path.glob("*/*/*/run.json")
-    whole = runfile.read(path.parent)
+    whole = run_file.read(path.parent)
     path.write_text(path.read_text(encoding="utf-8").replace('"status"', '"statuz"'), encoding="utf-8")
     n_parts = len((path.parent / "parts.jsonl").read_text(encoding="utf-8").splitlines())
 
@@ -240,5 +241,5 @@ def test_the_command_that_made_a_run_repairs_it_for_a_model_with_weights_too(
     said = capsys.readouterr()
     assert "is damaged" in said.err
     assert said.out == table
-    assert runfile.read(path.parent)["key"] == whole["key"]
+    assert run_file.read(path.parent)["key"] == whole["key"]
     assert len((path.parent / "parts.jsonl").read_text(encoding="utf-8").splitlines()) == n_parts

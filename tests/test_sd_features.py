@@ -14,11 +14,14 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from compbench.scorers import pipelines
-from compbench.scorers.images import whole_picture
-from compbench.types import Floats, Image, Runtime, Task, UsageError
-from compbench_baselines.sd_features import SDFeatures
-from compbench_baselines.sd_features_scorer import FeatureScorer, MidBlock
+from compbench.core.aliases import Floats
+from compbench.core.errors import UsageError
+from compbench.core.examples import Image, Task
+from compbench.core.models import Runtime
+from compbench.diffusion import unet as pipelines
+from compbench.diffusion.images import whole_picture
+from compbench_baselines.generative._features_scorer import FeatureScorer, MidBlock
+from compbench_baselines.generative.features import SDFeatures
 from tests.colours import colours
 
 

@@ -12,11 +12,12 @@ import pytest
 
 import fakes
 import test_tables
-from compbench.cli import main
-from compbench.store import Run
-from compbench_analysis import results, tables
-from compbench_analysis.intervals import Sample, interval
-from compbench_analysis.seeds import families
+from compbench.cli.app import main
+from compbench.store.run import Run
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.seeds import families
+from compbench_analysis.statistics.intervals import Sample, interval
+from compbench_analysis.text import show
 
 RIGHT, WRONG = test_tables.RIGHT, test_tables.WRONG
 TASK = test_tables._task(fakes.TAGS * 20)
@@ -44,7 +45,7 @@ def test_a_row_is_the_mean_and_the_standard_deviation_over_seeds(tmp_path: Path)
 
 
 def test_the_table_says_mean_and_spread_and_how_many(tmp_path: Path) -> None:
-    text = results.to_text(_seeds(tmp_path))
+    text = show.to_text(_seeds(tmp_path))
     line = next(line for line in text.splitlines() if line.startswith("sd (3 seeds)"))
     assert line.rstrip().endswith("50.0 ± 10.0")
     assert "mean ± standard deviation over the seeds" in text
@@ -53,7 +54,7 @@ def test_the_table_says_mean_and_spread_and_how_many(tmp_path: Path) -> None:
 
 def test_each_shows_them_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = _seeds(tmp_path)
-    text = results.to_text(runs, each_seed=True)
+    text = show.to_text(runs, each_seed=True)
     assert "sd (seed=1)" in text
     assert "seeds" not in text
     asked = [run.key.digest for run in runs]
@@ -65,7 +66,7 @@ def test_each_shows_them_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_csv_holds_the_interval_and_the_digests(tmp_path: Path) -> None:
     runs = _seeds(tmp_path)
-    row = list(csv.DictReader(io.StringIO(results.to_text(runs, "csv"))))[-1]
+    row = list(csv.DictReader(io.StringIO(show.to_text(runs, "csv"))))[-1]
     assert (row["seeds"], row["run"]) == ("3", "+".join(run.key.digest for run in runs))
     assert float(row["low"]) < 0.5 < float(row["high"])
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import compbench
+from compbench.core.errors import DataError
+from compbench.core.examples import Task
 from compbench.tasks import scenes
 from compbench.tasks.shape_classes import shape_classes
-from compbench.types import DataError, Task
 
 
 @pytest.fixture(scope="module")

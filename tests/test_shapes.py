@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from compbench import registry
+from compbench.core.errors import UsageError
+from compbench.core.examples import Task
 from compbench.tasks import scenes
 from compbench.tasks.shapes import TAG_ORDER, Scene, shapes, swapped
-from compbench.types import Task, UsageError
 
 
 @pytest.fixture(scope="module")

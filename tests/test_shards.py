@@ -17,20 +17,21 @@ import pandas as pd
 import pytest
 
 import fakes
-from compbench import harness
-from compbench.cli import main
-from compbench.lock import Guard
-from compbench.shards import Shard, device_here, shard_here
-from compbench.store import Run, Store
-from compbench.types import RunError, ScoreMatrix, UsageError
+from compbench.cli.app import main
+from compbench.core.errors import RunError, UsageError
+from compbench.core.measurements import ScoreMatrix
+from compbench.runs import harness
+from compbench.store.lock import Guard
+from compbench.store.run import Run, Store
+from compbench.store.shards import Shard, device_here, shard_here
 
 N_EXAMPLES = 60
 # argv: the store, seconds an example, the shard; says when scoring begins
 RUN = """
 import sys, fakes
-from compbench import harness
-from compbench.reporter import QuietReporter
-from compbench.types import RunError
+from compbench.runs import harness
+from compbench.runs.reporter import QuietReporter
+from compbench.core import RunError
 
 class Telling(QuietReporter):
     def start(self, *counts):
@@ -45,8 +46,8 @@ except RunError as error:
 # argv: a run's folder, its part of the examples, how many parts; stores them as fast as it can
 STORE = """
 import sys, numpy as np
-from compbench.store import Run
-from compbench.types import ScoreMatrix
+from compbench.store.run import Run
+from compbench.core import ScoreMatrix
 run, number = Run(__import__("pathlib").Path(sys.argv[1])), int(sys.argv[2])
 print("scoring", flush=True)
 for n in range(int(sys.argv[3])):
@@ -57,7 +58,7 @@ for n in range(int(sys.argv[3])):
 CHANGE = """
 import sys, time
 from pathlib import Path
-from compbench.lock import Guard
+from compbench.store.lock import Guard
 folder = Path(sys.argv[1])
 with Guard(folder)():
     (folder / ".partial-mine").write_text("whole")
@@ -116,7 +117,7 @@ def test_a_launcher_that_contradicts_itself_is_told(environment: dict[str, str])
 def test_without_cuda_every_process_of_a_machine_takes_the_same_device() -> None:
     import torch
 
-    from compbench.engine.devices import pick_device
+    from compbench.diffusion.devices import pick_device
 
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
@@ -127,7 +128,7 @@ def test_without_cuda_every_process_of_a_machine_takes_the_same_device() -> None
 def test_each_process_of_a_machine_takes_a_device_of_its_own() -> None:
     import torch
 
-    from compbench.engine.devices import pick_device
+    from compbench.diffusion.devices import pick_device
 
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")

@@ -14,19 +14,21 @@ import numpy as np
 import pytest
 
 import fakes
-from compbench import harness
-from compbench.engine.draws import seeded_bank
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.store import Run, Store
-from compbench.types import Measurement, Runtime, Task, joined
+from compbench.core.examples import Task
+from compbench.core.measurements import Measurement, joined
+from compbench.core.models import Runtime
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.draws import seeded_bank
+from compbench.runs import harness
+from compbench.store.run import Run, Store
 
 # argv: the store, examples, draws, seconds an evaluation, batch size; says "evaluated" after each batch
 RUN = """
 import sys, time, fakes
-from compbench import harness
-from compbench.engine.draws import seeded_bank
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.types import Runtime, Example, Task
+from compbench.runs import harness
+from compbench.diffusion.draws import seeded_bank
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.core import Runtime, Example, Task
 
 class Slow(fakes.RecordingDenoiser):
     def residual(self, *inputs):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compbench.policies import Unfinished
-from compbench.staged import SCHEDULES, Schedule, Staged, default_schedule
-from compbench.types import UsageError
+from compbench.core.errors import UsageError
+from compbench.schedules.policies import Unfinished
+from compbench.schedules.staged import SCHEDULES, Schedule, Staged, default_schedule
 
 # data set -> (prompts, timesteps after each stage, network evaluations an image), of the published procedure
 PUBLISHED = {

@@ -16,11 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fakes
-from compbench import parts, rules
-from compbench.contents import Contents
-from compbench.rules import Rule
-from compbench.store import Run, RunKey, Store, subset
-from compbench.types import DrawTable, Measurement, RunError, ScoreMatrix, Task, UsageError
+from compbench.core import rules
+from compbench.core.errors import RunError, UsageError
+from compbench.core.examples import Task
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.rules import Rule
+from compbench.core.subsets import subset
+from compbench.store import _parquet
+from compbench.store._reader import Contents
+from compbench.store.run import Run, RunKey, Store
 
 N_BANK = 10
 RAMP = np.linspace(0.1, 0.9, N_BANK, dtype=np.float32)
@@ -376,11 +380,11 @@ def test_the_store_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
 def test_every_byte_of_a_part_is_guarded(tmp_path: Path) -> None:
     path = _error_run(tmp_path).append([_measured(0, range(N_BANK))])
     content = path.read_bytes()
-    assert parts.check(path) == ["0000"]
+    assert _parquet.check(path) == ["0000"]
     for place in range(0, len(content), 7):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        with pytest.raises(parts.DamagedPart):
-            parts.check(path)
+        with pytest.raises(_parquet.DamagedPart):
+            _parquet.check(path)
 
 
 def test_whatever_byte_of_another_file_is_damaged_it_is_said_or_harmless(tmp_path: Path) -> None:
@@ -389,8 +393,8 @@ def test_whatever_byte_of_another_file_is_damaged_it_is_said_or_harmless(tmp_pat
     for place in range(0, len(content), 7):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         try:
-            np.testing.assert_array_equal(parts.read_draws(path).alpha, BANK.alpha)
-        except parts.DamagedPart:
+            np.testing.assert_array_equal(_parquet.read_draws(path).alpha, BANK.alpha)
+        except _parquet.DamagedPart:
             continue
 
 
@@ -425,7 +429,7 @@ def _damage(path: Path, how: str) -> None:
 def _holder(folder: Path) -> subprocess.Popen[str]:
     """Another process that holds the lock until it is killed."""
     code = (
-        "import sys, time; from pathlib import Path; from compbench.lock import locked\n"
+        "import sys, time; from pathlib import Path; from compbench.store.lock import locked\n"
         "with locked(Path(sys.argv[1]), print):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from compbench.sequential import estimate
-from compbench.strata import Strata, allocation_from, looks, strata
-from compbench.types import UsageError
+from compbench.core.errors import UsageError
+from compbench.schedules._bounds import estimate
+from compbench.schedules.strata import Strata, allocation_from, looks, strata
 
 TIMESTEPS = np.random.default_rng(0).permutation(1000)
 

@@ -14,12 +14,15 @@ import pytest
 from scipy import stats
 
 import fakes
-from compbench.metrics import MATCHING
-from compbench.store import Run, RunKey, Store
-from compbench.types import Example, ScoreMatrix, Task, UsageError
-from compbench_analysis import results, tables
-from compbench_analysis.render import FORMATS, Grid, render
-from compbench_analysis.signature import labels, partial, signature
+from compbench.core.errors import UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.metrics import MATCHING
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.signature import labels, partial, signature
+from compbench_analysis.text import show
+from compbench_analysis.text.render import FORMATS, Grid, render
 
 RIGHT, WRONG, TIED = np.eye(2), 1 - np.eye(2), np.ones((2, 2))
 # the published counts of CLIP ViT-L/14: right, of n
@@ -63,7 +66,7 @@ def test_published_counts_give_published_percentages(tmp_path: Path) -> None:
     frame = tables.tidy(_published(tmp_path)).query("metric == 'text'").set_index("tag")
     assert list(frame["n"]) == [141, 233, 26, 400]
     assert list(frame["n_right"]) == [38, 60, 15, 113]
-    text = results.to_text([_published(tmp_path)])
+    text = show.to_text([_published(tmp_path)])
     row = next(line for line in text.splitlines() if line.startswith("model "))
     assert [cell.split(" [")[0].strip() for cell in row.removeprefix("model").split("]")[:4]] == [
         "27.0",
@@ -106,7 +109,7 @@ def test_the_order_of_the_examples_changes_nothing(tmp_path: Path) -> None:
 def test_a_run_that_is_given_twice_is_one_run(tmp_path: Path) -> None:
     run = _published(tmp_path)
     assert tables.tidy([run, run]).equals(tables.tidy(run))
-    assert results.to_text([run, run]) == results.to_text([run])
+    assert show.to_text([run, run]) == show.to_text([run])
 
 
 def test_an_unfinished_run_is_marked_as_partial_wherever_it_is_printed(tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def test_an_unfinished_run_is_marked_as_partial_wherever_it_is_printed(tmp_path:
     assert set(frame.query("tag == 'Relation'")["n"]) == {1}
     assert set(frame.query("tag == 'Relation'")["n_total"]) == {4}
     for style in ("table", "markdown", "latex"):
-        text = results.to_text([run], style)
+        text = show.to_text([run], style)
         assert "partial: 7 of 10 examples" in text
         assert text.count("model (partial)") == 3
     assert "|n:7/10|" in signature(run)
@@ -127,16 +130,16 @@ def test_an_unfinished_run_is_marked_as_partial_wherever_it_is_printed(tmp_path:
 def test_an_empty_run_is_said_to_be_empty(tmp_path: Path) -> None:
     run = _stored(tmp_path, _task(["Object", "Both"]), [])
     assert set(tables.tidy(run)["n"]) == {0}
-    assert "partial: 0 of 2 examples" in results.to_text([run])
-    assert "Object (0)" in results.to_text([run])
+    assert "partial: 0 of 2 examples" in show.to_text([run])
+    assert "Object (0)" in show.to_text([run])
     for style in FORMATS:
-        assert "nan" not in results.to_text([run], style).lower()
+        assert "nan" not in show.to_text([run], style).lower()
 
 
 def test_models_that_saw_different_examples_get_a_table_of_n(tmp_path: Path) -> None:
     task = _task(["Object"] * 3)
     runs = [_stored(tmp_path, task, [RIGHT] * 3, "whole"), _stored(tmp_path, task, [RIGHT] * 2, "half")]
-    text = results.to_text(runs)
+    text = show.to_text(runs)
     assert "half: partial: 2 of 3 examples" in text
     assert "The models did not see the same examples" in text
     assert ["half (partial)", "2", "2"] in [line.rsplit(maxsplit=2) for line in text.splitlines()]
@@ -146,24 +149,24 @@ def test_ties_are_wrong_and_counted(tmp_path: Path) -> None:
     run = _stored(tmp_path, _task(["Object"] * 4), [RIGHT, TIED, TIED, WRONG])
     overall = tables.tidy(run).query("tag == 'overall' and metric == 'text'").iloc[0]
     assert (overall["n_right"], overall["ties"]) == (1, 2)
-    assert "ties, text" in results.to_text([run])
+    assert "ties, text" in show.to_text([run])
 
 
 def test_ties_are_not_mentioned_when_there_are_none(tmp_path: Path) -> None:
-    assert "tie" not in results.to_text([_stored(tmp_path, _task(["Object"]), [RIGHT])])
+    assert "tie" not in show.to_text([_stored(tmp_path, _task(["Object"]), [RIGHT])])
 
 
 def test_a_metric_that_does_not_apply_is_absent(tmp_path: Path) -> None:
     run = _stored(tmp_path, _task(["Object"] * 2, shape=(1, 2)), [np.array([[1.0, 0.0]])] * 2)
     assert set(tables.tidy(run)["metric"]) == {"text"}
-    assert "image score" not in results.to_text([run])
+    assert "image score" not in show.to_text([run])
 
 
 def test_chance_is_the_closed_form_value(tmp_path: Path) -> None:
     frame = tables.tidy(_stored(tmp_path, _task(["Object"]), [RIGHT])).query("tag == 'overall'")
     assert list(frame["chance"]) == [0.25, 0.25, pytest.approx(1 / 6)]
     chance_rows = [
-        line for line in results.to_text([_published(tmp_path)]).splitlines() if line.startswith("random chance")
+        line for line in show.to_text([_published(tmp_path)]).splitlines() if line.startswith("random chance")
     ]
     assert [line.split()[2:] for line in chance_rows] == [["25.0"] * 4, ["25.0"] * 4, ["16.7"] * 4]
 
@@ -187,26 +190,26 @@ def test_an_unknown_tag_column_is_told_with_the_nearest(tmp_path: Path) -> None:
 
 def test_many_tags_go_down_the_side(tmp_path: Path) -> None:
     run = _stored(tmp_path, _task([f"kind {i}" for i in range(9)], column="fine"), [RIGHT] * 9)
-    lines = results.to_text([run], by="fine").splitlines()
+    lines = show.to_text([run], by="fine").splitlines()
     assert max(map(len, lines[:12])) < 100
     assert any(line.startswith("kind 8 (1)") for line in lines)
 
 
 def test_tables_of_three_models_fit_a_terminal(tmp_path: Path) -> None:
     runs = [_stored(tmp_path, _task(fakes.TAGS * 40), [RIGHT] * 120, name) for name in ("tiny-sd", "openclip-vit-h-14")]
-    before_signatures = results.to_text(runs).split("Signatures")[0]
+    before_signatures = show.to_text(runs).split("Signatures")[0]
     assert max(map(len, before_signatures.splitlines())) <= 110
 
 
 def test_tasks_of_different_revisions_are_never_in_one_table(tmp_path: Path) -> None:
     runs = [_stored(tmp_path, _task(["Object"] * n), [RIGHT] * n) for n in (2, 3)]
-    assert results.to_text(runs).count("text score") == 2
+    assert show.to_text(runs).count("text score") == 2
 
 
 def test_csv_and_json_are_tidy_and_say_the_same(tmp_path: Path) -> None:
     run = _published(tmp_path)
-    from_json = json.loads(results.to_text([run], "json"))
-    from_csv = list(csv.DictReader(io.StringIO(results.to_text([run], "csv"))))
+    from_json = json.loads(show.to_text([run], "json"))
+    from_csv = list(csv.DictReader(io.StringIO(show.to_text([run], "csv"))))
     assert len(from_json) == len(from_csv) == 12
     assert [row["tag"] for row in from_json] == [row["tag"] for row in from_csv]
     assert float(from_csv[0]["value"]) == from_json[0]["value"] == 38 / 141
@@ -216,9 +219,9 @@ def test_csv_and_json_are_tidy_and_say_the_same(tmp_path: Path) -> None:
 
 def test_markdown_and_latex_hold_the_same_cells(tmp_path: Path) -> None:
     run = _published(tmp_path)
-    assert "| model | 27.0 [20.3, 34.8] |" in results.to_text([run], "markdown")
-    assert r"model & 27.0 [20.3, 34.8] &" in results.to_text([run], "latex")
-    assert r"text score, \% & Object (141)" in results.to_text([run], "latex")
+    assert "| model | 27.0 [20.3, 34.8] |" in show.to_text([run], "markdown")
+    assert r"model & 27.0 [20.3, 34.8] &" in show.to_text([run], "latex")
+    assert r"text score, \% & Object (141)" in show.to_text([run], "latex")
 
 
 def test_special_letters_are_escaped() -> None:
@@ -249,6 +252,6 @@ def test_the_cost_is_what_all_parts_took(tmp_path: Path) -> None:
 
     run = compbench.run(fakes.task(4), model=fakes.Spec("errors", draws=3), runs=tmp_path)
     run = compbench.run(fakes.task(4), model=fakes.Spec("errors", draws=5), runs=tmp_path)
-    assert results.cost(run).n_evaluations == 4 * 4 * 5
-    assert "80" in results.to_text([run])
+    assert show.cost(run).n_evaluations == 4 * 4 * 5
+    assert "80" in show.to_text([run])
     assert "|draws:5|rule:native|" in signature(run)

@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
 from compbench import registry
-from compbench.tasks import prompt_files
-from compbench.tasks.data_sets import chosen_prompts
-from compbench.types import Classes, DataError, Floats, Runtime, Task, UsageError
-from compbench_baselines.labelled import digest_of
-from compbench_baselines.open_clip import OpenClip
-from compbench_baselines.templates import class_embeddings, named, templates_for, words_of
+from compbench.core.aliases import Floats
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Classes, Task
+from compbench.core.models import Runtime
+from compbench.tasks.classification import _prompt_files
+from compbench.tasks.classification._data_sets import chosen_prompts
+from compbench_baselines.clip._templates import class_embeddings, named, templates_for, words_of
+from compbench_baselines.clip.models import OpenClip
+from compbench_baselines.training.labels import digest_of
 from tests import fakes
 from tests.colours import colours
 
@@ -162,8 +165,8 @@ CHANGED = {"food101": 60, "fgvc-aircraft": 2, "imagenet": 4, "objectnet": 51}  #
 
 def _published(name: str) -> Task:
     """A task with one example and the classes of a published data set."""
-    shipped = prompt_files.shipped(name)
-    ids = [(wnid,) for wnid in prompt_files.wnids()] if name == "imagenet" else [()] * len(shipped.names)
+    shipped = _prompt_files.shipped(name)
+    ids = [(wnid,) for wnid in _prompt_files.wnids()] if name == "imagenet" else [()] * len(shipped.names)
     known = [(each, *more) for each, more in zip(shipped.names, ids, strict=True)]
     asked = chosen_prompts(shipped, known, None)
     classes = Classes(asked.names, asked.of_caption, words=asked.words)
@@ -218,5 +221,5 @@ def test_the_words_of_prompts_of_ones_own_are_spoken(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     lines = ["a tasty hot dog,hot_dog,0", "the apple pie,apple_pie,1", "a furry friend,guinea_pig,2"]
     path.write_text("\n".join(["prompt,classname,classidx", *lines]))
-    asked = chosen_prompts(prompt_files.shipped("stl10"), [("hot_dog",), ("apple_pie",), ("guinea_pig",)], path)
+    asked = chosen_prompts(_prompt_files.shipped("stl10"), [("hot_dog",), ("apple_pie",), ("guinea_pig",)], path)
     assert asked.words == ("hot dog", "apple pie", "guinea pig")

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from compbench.types import Floats, Runtime, Task
-from compbench_baselines.sd_features import SDFeatures
-from compbench_baselines.synthetic_sd import SyntheticSD
-from compbench_baselines.trained import LogisticRegression, SmallResNet
+from compbench.core.aliases import Floats
+from compbench.core.examples import Task
+from compbench.core.models import Runtime
+from compbench_baselines.classifiers.trained import LogisticRegression, SmallResNet
+from compbench_baselines.generative.features import SDFeatures
+from compbench_baselines.generative.synthetic import SyntheticSD
 from tests.colours import colours
 
 SPECS: dict[str, Any] = {

@@ -10,8 +10,8 @@ import pytest
 from transformers import CLIPTokenizer
 
 import published_layouts as published
-from compbench.scorers.tokenizers import load_tokenizer, padding_with, published_pad_token
-from compbench.types import DataError
+from compbench.core.errors import DataError
+from compbench.diffusion._tokenizers import load_tokenizer, padding_with, published_pad_token
 
 START, END, PAD = 49406, 49407, 0  # of the text encoder that Stable Diffusion 2 was trained with, OpenCLIP's ViT-H-14
 

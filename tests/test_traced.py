@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 
 import test_curves
-from compbench.adaptive import Adaptive
-from compbench.cli import main
-from compbench.metrics import MATCHING
-from compbench.rules import Rule
-from compbench.store import Run, RunKey, Store
-from compbench.types import Measurement, ScoreMatrix, Task, UsageError
-from compbench_analysis import curves, results, traced
-from compbench_analysis.margins import margins
-from compbench_analysis.render import FORMATS
-from compbench_analysis.weightings import weightings
+from compbench.cli.app import main
+from compbench.core.errors import UsageError
+from compbench.core.examples import Task
+from compbench.core.measurements import Measurement, ScoreMatrix
+from compbench.core.metrics import MATCHING
+from compbench.core.rules import Rule
+from compbench.schedules.adaptive import Adaptive
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames import curves
+from compbench_analysis.frames.margins import margins
+from compbench_analysis.frames.weightings import weightings
+from compbench_analysis.text import curves as traced
+from compbench_analysis.text import show
+from compbench_analysis.text.render import FORMATS
 
 Captured = pytest.CaptureFixture[str]
 
@@ -119,7 +123,7 @@ def test_scores_normalised_by_no_caption_stand_beside_raw_ones(tmp_path: Path) -
         "image_raw": 0,
         "group_raw": 0,
     }
-    text = results.to_text([run])
+    text = show.to_text([run])
     assert [line.split(" score")[0] for line in text.splitlines() if " score, %" in line] == list(frame["metric"])
 
 
@@ -142,31 +146,31 @@ def test_a_run_that_stopped_where_it_was_sure_is_refused_with_what_to_do(tmp_pat
     for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule, margins):
         with pytest.raises(UsageError, match=expected):
             view(run)
-    assert "No ±draws: run " in results.to_text([run])
+    assert "No ±draws: run " in show.to_text([run])
 
 
 def test_the_draws_part_stands_in_a_column_of_its_own_in_every_format(tmp_path: Path) -> None:
     run, scores = _run(tmp_path, 40, 32), _scores(tmp_path / "clip")
     expected = curves.monte_carlo(run, n_resamples=400).query("tag == 'overall' and metric == 'text'").iloc[0]
-    text = results.to_text([run])
+    text = show.to_text([run])
     header, row = (next(line for line in text.splitlines() if line.startswith(each)) for each in ("text sc", "model "))
     assert header.endswith("±draws")
     assert row.endswith(f"±{100 * expected['draws_se']:.1f}")
     for style in ("markdown", "latex"):
-        assert "±draws" in results.to_text([run], style)
-    rows = json.loads(results.to_text([run], "json"))
+        assert "±draws" in show.to_text([run], style)
+    rows = json.loads(show.to_text([run], "json"))
     assert rows[-3]["draws_se"] == pytest.approx(expected["draws_se"])
-    assert "±draws" not in results.to_text([scores])
-    assert "±draws" not in results.to_text([run], draws=False)
+    assert "±draws" not in show.to_text([scores])
+    assert "±draws" not in show.to_text([run], draws=False)
 
 
 def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path: Path) -> None:
     run = _run(tmp_path, 12, 31)
-    text = results.to_text([run])
+    text = show.to_text([run])
     assert "No ±draws for model: from 31 draws the figure could be off by a factor of two" in text
     assert "-o draws=32 is enough" in text
     assert "±draws, points" not in text
-    assert all(row["draws_se"] is None for row in json.loads(results.to_text([run], "json")))
+    assert all(row["draws_se"] is None for row in json.loads(show.to_text([run], "json")))
     assert curves.monte_carlo(run, n_resamples=20)["is_unsure"].all()
     assert not curves.monte_carlo(_run(tmp_path / "enough", 12, 32), n_resamples=20)["is_unsure"].any()
 
@@ -174,4 +178,4 @@ def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path:
 def test_a_run_whose_errors_are_not_whole_says_why_it_has_no_draws_part(tmp_path: Path) -> None:
     run = test_curves._run(tmp_path, test_curves._noisy(4, 6), view=6)
     run.mark("partial", view={"n_draws": 1, "target": "native"})
-    assert "No ±draws: one draw tells nothing of what other draws would give" in results.to_text([run])
+    assert "No ±draws: one draw tells nothing of what other draws would give" in show.to_text([run])

@@ -13,12 +13,15 @@ from torch import Tensor
 
 import compbench
 from compbench import registry
-from compbench.types import DataError, Floats, Ints, ModelSpec, Runtime, Task, UsageError
-from compbench_baselines.fitting import Job, Recipe, fit
-from compbench_baselines.labelled import training_images
-from compbench_baselines.logistic import fit_logistic
-from compbench_baselines.networks import SMALL_RESNET, new_network
-from compbench_baselines.trained import LogisticRegression, SmallResNet
+from compbench.core.aliases import Floats, Ints
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Task
+from compbench.core.models import ModelSpec, Runtime
+from compbench_baselines.classifiers.trained import LogisticRegression, SmallResNet
+from compbench_baselines.training.fit import Job, Recipe, fit
+from compbench_baselines.training.labels import training_images
+from compbench_baselines.training.logistic import fit_logistic
+from compbench_baselines.training.networks import SMALL_RESNET, new_network
 from tests.colours import colours
 
 SPECS = [SmallResNet(size_px=8, epochs=6), LogisticRegression(size_px=4)]

@@ -13,14 +13,16 @@ import pytest
 import fakes
 import test_classifying
 import test_curves
-from compbench.cli import main
-from compbench.metrics import CLASSIFYING, MATCHING
-from compbench.rules import Rule
-from compbench.store import Run, RunKey, Store
-from compbench.types import Measurement, ScoreMatrix, Task
-from compbench_analysis import results, tables
-from compbench_analysis.compare import compare
-from compbench_analysis.intervals import Sample, interval
+from compbench.cli.app import main
+from compbench.core.examples import Task
+from compbench.core.measurements import Measurement, ScoreMatrix
+from compbench.core.metrics import CLASSIFYING, MATCHING
+from compbench.core.rules import Rule
+from compbench.store.run import Run, RunKey, Store
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.compare import compare
+from compbench_analysis.statistics.intervals import Sample, interval
+from compbench_analysis.text import show as results
 
 Captured = pytest.CaptureFixture[str]
 N, N_DRAWS = 9, 4

@@ -14,10 +14,10 @@ import PIL.Image
 import pytest
 
 import compbench
-from compbench import unreadable
-from compbench.cli import main
-from compbench.store import Store
-from compbench.types import UnreadableImages
+from compbench.cli.app import main
+from compbench.core.errors import UnreadableImages
+from compbench.store import unreadable
+from compbench.store.run import Store
 
 N = 12  # of each class
 

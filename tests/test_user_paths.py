@@ -8,11 +8,12 @@ import pytest
 
 import compbench
 import fakes
-from compbench import disk, harness
-from compbench.cli import main
-from compbench.store import Store
-from compbench.types import DataError, RunError, UsageError
-from compbench_analysis.breakdowns import read_tags
+from compbench.cli.app import main
+from compbench.core import disk
+from compbench.core.errors import DataError, RunError, UsageError
+from compbench.runs import harness
+from compbench.store.run import Store
+from compbench_analysis.frames.breakdowns import read_tags
 
 Captured = pytest.CaptureFixture[str]
 RUN = ["run", "shapes", "-m", "chance", "--limit", "3", "-q"]

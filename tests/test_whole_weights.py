@@ -11,17 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from compbench import checkpoints, registry
-from compbench.cli import main
-from compbench.dit import TINY_DIT
-from compbench.errors import nan_advice
-from compbench.model_files import FileList
-from compbench.models import TINY_SD, from_address
-from compbench.scorers import dit, pipelines
-from compbench.scorers.weights import check_finite
-from compbench.types import DataError, Runtime
-from compbench_baselines.image_classifiers import RESNET18
-from compbench_baselines.open_clip import TINY_CLIP
+from compbench import registry
+from compbench.cli.app import main
+from compbench.core.errors import DataError, nan_advice
+from compbench.core.file_list import FileList
+from compbench.core.models import Runtime
+from compbench.diffusion import _transformer
+from compbench.diffusion import unet as pipelines
+from compbench.diffusion.families.dit import TINY_DIT
+from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
+from compbench.diffusion.weights import check_finite
+from compbench.registry import checkpoints
+from compbench_baselines.classifiers.torchvision import RESNET18
+from compbench_baselines.clip.models import TINY_CLIP
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
@@ -44,7 +46,7 @@ def change(file, edit):
 def load(folder):
     """What a run loads of a folder."""
     if (folder / "transformer").is_dir():
-        return dit.load(folder, "mine", print)
+        return _transformer.load(folder, "mine", print)
     if (folder / "open_clip_config.json").is_file():
         _, spec = registry.model(f"open-clip:{folder}")
         return spec.build(spec.source(), Runtime("cpu"))
@@ -158,7 +160,7 @@ def test_an_autoencoder_of_old_names_is_loaded(tmp_path):
 
     change(folder / VAE, rename)
     assert any(".proj_attn." in name for name in load_file(folder / VAE))
-    loaded = dit.load(folder, "mine", print).vae.state_dict()
+    loaded = _transformer.load(folder, "mine", print).vae.state_dict()
     assert all(torch.equal(loaded[name], each) for name, each in vae.state_dict().items())
 
 

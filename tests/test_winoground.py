@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from compbench import registry
+from compbench.core.errors import DataError
+from compbench.core.examples import Task
 from compbench.tasks import scenes
-from compbench.tasks.winoground import SOURCE, winoground
-from compbench.types import DataError, Task
+from compbench.tasks.matching.winoground import SOURCE, winoground
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -352,7 +353,7 @@ def run_from_hub(home: Path, address: str, *, is_offline: bool = False, token: s
     script = (
         "import sys\n"
         "from compbench import registry\n"
-        "from compbench.types import DataError\n"
+        "from compbench.core import DataError\n"
         "try:\n"
         f"    print(registry.task('winoground', is_offline={is_offline}).revision)\n"
         "except DataError as error:\n"

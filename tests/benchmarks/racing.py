@@ -18,12 +18,12 @@ import rich.console
 import rich.table
 
 import compbench
-from compbench.comparisons import OUTCOMES, Comparisons
-from compbench.policies import Verdict, expected_changed, full_scores
-from compbench.racing import Racing
-from compbench.sequential import Anytime, Asymptotic, Bound
-from compbench.strata import N_STRATA, allocation_from, strata
-from compbench.types import Bools, Floats
+from compbench.core.aliases import Bools, Floats
+from compbench.schedules._bounds import Anytime, Asymptotic, Bound
+from compbench.schedules._race_captions import Racing
+from compbench.schedules.pairs import OUTCOMES, Comparisons
+from compbench.schedules.policies import Verdict, expected_changed, full_scores
+from compbench.schedules.strata import N_STRATA, allocation_from, strata
 
 RISKS = (0.0, 0.01, 0.05, 0.1, 0.2)
 WAYS = ("random order", "strata", "strata, pilot's allocation", "anytime, pilot's limit")
