@@ -10,7 +10,7 @@ import PIL.Image
 
 import layouts_on_disk as layouts
 from compbench.tasks.classification import _prompt_files
-from test_winoground import write_parquet
+from winoground_files import write_parquet
 
 __all__ = ["TASKS", "write"]
 

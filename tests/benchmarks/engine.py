@@ -27,6 +27,7 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+import literal
 from compbench import registry
 from compbench.core.examples import Example, Image, ScoreTable, Task
 from compbench.core.measurements import joined
@@ -38,7 +39,6 @@ from compbench.diffusion import unet as pipelines
 from compbench.diffusion.families import stable_diffusion
 from compbench.runs._online import Reduction
 from compbench.schedules.adaptive import Adaptive
-from tests import literal
 from tests.counting import HostSyncs
 
 _LITERAL_BATCH = 32
