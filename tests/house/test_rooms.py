@@ -36,7 +36,8 @@ def test_no_room_reaches_into_another_s_private_files() -> None:
 
 
 def test_an_import_within_a_function_or_through_a_face_is_seen() -> None:
-    assert "compbench.tasks.gallery" in import_graph.imported("compbench.cli.app")  # a lazy import
+    readers = {module for module in modules() if "compbench.tasks.gallery" in import_graph.imported(module)}
+    assert any(module.startswith("compbench.cli.") for module in readers)  # within the function of `show-task`
     assert import_graph.home("compbench.core", "Example") == "compbench.core.examples"
     assert import_graph.home("compbench", "registry") == "compbench.registry"
 
