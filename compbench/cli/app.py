@@ -428,7 +428,7 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
     if name is not None:
         _print(render([_described(kind, name)], style), output)
     elif kind == "runs":
-        from compbench.store.run import Store
+        from compbench.store.store import Store
 
         store = Store(runs)
         stored = store.runs()
@@ -604,7 +604,7 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
     """
     from compbench.cli import listing
     from compbench.cli.doctor import examine
-    from compbench.store.run import Store
+    from compbench.store.store import Store
 
     checks = list(examine(Store(runs).root, is_online=is_online))
     text = records(map(asdict, checks), style) if style in ("csv", "json") else render([listing.checks(checks)], style)
@@ -613,7 +613,7 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
 
 
 def _find(references: Sequence[str], root: Path | None) -> list[Run]:
-    from compbench.store.run import Store
+    from compbench.store.store import Store
 
     store = Store(root)
     return list({run.path: run for run in map(store.find, references)}.values())

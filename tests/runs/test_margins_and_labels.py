@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import compbench
-import fakes
 import test_curves
 import test_seeds
 import test_tables
+
+import compbench
+import fakes
 from compbench.cli.app import main
 from compbench.core.examples import Task
 from compbench.core.measurements import Measurement
 from compbench.core.metrics import MATCHING
 from compbench.core.rules import Rule
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import breakdowns, tables
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.frames.margins import margins
