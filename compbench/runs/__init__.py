@@ -9,7 +9,12 @@ from compbench.core.faces import lazily
 if TYPE_CHECKING:
     from compbench.runs.harness import import_scores, load_model, load_run, run
 
-__all__ = ["import_scores", "load_model", "load_run", "run",]
+__all__ = [
+    "import_scores",
+    "load_model",
+    "load_run",
+    "run",
+]
 
 __getattr__ = lazily(
     __name__,

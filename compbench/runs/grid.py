@@ -208,7 +208,9 @@ def planned_each(jobs: Sequence[Job], settings: Settings, reporter: Reporter) ->
     return [plans[n] for n in sorted(plans)], attempts.failures
 
 
-def measure(jobs: Sequence[Job], settings: Settings, reporter: Reporter, check: Callable[[Task], object] | None = None) -> Outcome:
+def measure(
+    jobs: Sequence[Job], settings: Settings, reporter: Reporter, check: Callable[[Task], object] | None = None
+) -> Outcome:
     """Measure model by model, each loaded once; where there are several jobs, one that fails does not stop the others.
 
     What `check` raises for a task, or that nothing at all can be measured, is told before anything is.
@@ -274,7 +276,11 @@ class _Attempts:
 
 
 def _settled(
-    jobs: Sequence[Job], settings: Settings, attempts: _Attempts, reporter: Reporter, check: Callable[[Task], object] | None
+    jobs: Sequence[Job],
+    settings: Settings,
+    attempts: _Attempts,
+    reporter: Reporter,
+    check: Callable[[Task], object] | None,
 ) -> dict[int, Asked]:
     """What is asked of each job that can be asked for, by its number; UsageError where that is none of them."""
     from compbench.runs.request import settle
