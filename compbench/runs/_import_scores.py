@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compbench.core import disk
 from compbench import registry
+from compbench.core import disk
+from compbench.core.aliases import Floats, Json
 from compbench.core.cells import read_table
-from compbench.core.printable import say
-from compbench.store.provenance import here
-from compbench.runs._result_checks import LARGEST_SCORE
-from compbench.store.run import Run, RunKey, Store
 from compbench.core.errors import DataError
 from compbench.core.examples import Example, Task
-from compbench.core.aliases import Floats, Json
 from compbench.core.measurements import ScoreMatrix
+from compbench.core.printable import say
+from compbench.runs._result_checks import LARGEST_SCORE
+from compbench.store.provenance import here
+from compbench.store.run import Run, RunKey, Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from compbench.diffusion import emulation
-from compbench.registry import hub
 from compbench import registry
 from compbench.core import rules
-from compbench.registry.plugins import blamed
-from compbench.runs.reporter import QuietReporter
-from compbench.runs._result_checks import check_result
-from compbench.core.rules import Rule
+from compbench.core.aliases import Floats, Json
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Image, Task
-from compbench.core.aliases import Floats, Json
-from compbench.core.models import HalfPrecision, MeasuresErrors, ModelSpec, Runtime, Scorer
 from compbench.core.measurements import Measurement, ScoreMatrix, joined
+from compbench.core.models import HalfPrecision, MeasuresErrors, ModelSpec, Runtime, Scorer
+from compbench.core.rules import Rule
+from compbench.diffusion import emulation
+from compbench.registry import hub
+from compbench.registry.plugins import blamed
+from compbench.runs._result_checks import check_result
+from compbench.runs.reporter import QuietReporter
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compbench.core import rules
-from compbench.schedules.adaptive import Adaptive
-from compbench.core.rules import Rule
 from compbench.core.aliases import Bools, Floats
-from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
 from compbench.core.examples import Example, Task
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
+from compbench.core.rules import Rule
+from compbench.schedules.adaptive import Adaptive
 
 __all__ = ["Reduction"]
 

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Callable, Mapping
 
 from compbench.core import disk
-from compbench.store import unreadable
-from compbench.runs.request import Asked
-from compbench.store.run import Run
 from compbench.core.examples import Example, Task
+from compbench.runs.request import Asked
+from compbench.store import unreadable
+from compbench.store.run import Run
 
 __all__ = ["take_over"]
 

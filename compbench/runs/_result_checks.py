@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from compbench.core.errors import nan_advice
-from compbench.core.examples import Example
 from compbench.core.aliases import Floats, Ints
+from compbench.core.errors import RunError, nan_advice
+from compbench.core.examples import Example
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.errors import RunError
 
 __all__ = ["LARGEST_SCORE", "check_result"]
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
+from compbench.core.models import ModelSpec, Runtime, Scorer, Source
 from compbench.registry import hub
-from compbench.runs.request import Asked, check_is_here, check_where
 from compbench.registry.plugins import blamed
 from compbench.runs.reporter import Reporter
+from compbench.runs.request import Asked, check_is_here, check_where
 from compbench.store.shards import device_here
-from compbench.core.models import ModelSpec, Runtime, Scorer, Source
 
 __all__ = ["Builder"]
 

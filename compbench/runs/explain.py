@@ -13,14 +13,14 @@ from urllib.parse import quote
 import numpy as np
 
 from compbench.core import disk
+from compbench.core.aliases import Bools, Floats
+from compbench.core.errors import UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.models import HalfPrecision, ModelSpec, Runtime
 from compbench.diffusion import emulation
 from compbench.registry import hub
 from compbench.runs.request import Asked, Request, settle
 from compbench.store.run import Run
-from compbench.core.aliases import Bools, Floats
-from compbench.core.examples import Example, Task
-from compbench.core.models import HalfPrecision, ModelSpec, Runtime
-from compbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -13,15 +13,15 @@ from compbench.core.errors import DataError, RunError, UsageError
 from compbench.runs.reporter import SpansGrid
 
 if TYPE_CHECKING:
-    from compbench.runs.request import Asked, Request
+    from compbench.core.examples import Task
     from compbench.runs._scorer_cache import Builder
     from compbench.runs.grid_file import GridFile
     from compbench.runs.harness import Finished
     from compbench.runs.plan import Plan
     from compbench.runs.reporter import Reporter
-    from compbench.store.shards import Shard
+    from compbench.runs.request import Asked, Request
     from compbench.store.run import Run
-    from compbench.core.examples import Task
+    from compbench.store.shards import Shard
 
 __all__ = ["Failure", "Job", "Outcome", "Settings", "measure", "ordered", "planned", "planned_each"]
 
@@ -152,8 +152,8 @@ def ordered(
 
     What `grid` says holds where the command line says nothing; an option of the command line replaces the grid's.
     """
-    from compbench.registry import plugins
     from compbench import registry
+    from compbench.registry import plugins
     from compbench.runs.request import model_spec
 
     tasks = _names("task", tasks, grid.tasks if grid else ())
@@ -304,8 +304,8 @@ def _tasks(
     jobs: Sequence[Job], settings: Settings, say: Callable[[str], None], attempts: _Attempts | None = None
 ) -> dict[str, Task]:
     """The tasks by name, each read once; one that cannot be read fails its jobs, where there are other tasks."""
-    from compbench.runs import _links
     from compbench import registry
+    from compbench.runs import _links
 
     tasks: dict[str, Task] = {}
     names = dict.fromkeys(job.task for job in jobs)

@@ -15,26 +15,26 @@ from typing import Literal
 import numpy as np
 
 from compbench.core import image_files
-from compbench.store import provenance, unreadable
-from compbench.runs import _repaired
-from compbench.runs.request import Asked, Request, settle
-from compbench.runs._scorer_cache import Builder
-from compbench.runs._import_scores import import_scores
-from compbench.runs.interrupts import Interrupts
-from compbench.runs._loading import LoadedModel, load_model
-from compbench.runs.plan import Plan, plan, warn_if_long
-from compbench.registry.plugins import blamed, each_of
-from compbench.runs._online import Reduction
-from compbench.runs.reporter import QuietReporter, Reporter
-from compbench.runs._result_checks import check_result
-from compbench.core.rules import Rule, n_known
-from compbench.store.shards import shard_here
-from compbench.store.run import Run, Store
-from compbench.core.errors import DataError, RunError, UnreadableImage, UnreadableImages, UsageError
-from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
-from compbench.core.examples import Example, Image, Task
 from compbench.core.aliases import Json
+from compbench.core.errors import DataError, RunError, UnreadableImage, UnreadableImages, UsageError
+from compbench.core.examples import Example, Image, Task
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.models import MeasuresErrors, ModelSpec, Overlooks, PricesLearning, Scorer, TellsEngine
+from compbench.core.rules import Rule, n_known
+from compbench.registry.plugins import blamed, each_of
+from compbench.runs import _repaired
+from compbench.runs._import_scores import import_scores
+from compbench.runs._loading import LoadedModel, load_model
+from compbench.runs._online import Reduction
+from compbench.runs._result_checks import check_result
+from compbench.runs._scorer_cache import Builder
+from compbench.runs.interrupts import Interrupts
+from compbench.runs.plan import Plan, plan, warn_if_long
+from compbench.runs.reporter import QuietReporter, Reporter
+from compbench.runs.request import Asked, Request, settle
+from compbench.store import provenance, unreadable
+from compbench.store.run import Run, Store
+from compbench.store.shards import shard_here
 
 __all__ = [
     "Finished",

@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from compbench.registry import hub, repositories
-from compbench.runs import _links
 from compbench import registry
-from compbench.runs.request import Asked, Request, model_spec, settle
-from compbench.runs._scorer_cache import Builder
-from compbench.core.file_list import FileList
-from compbench.registry.plugins import blamed
-from compbench.runs.reporter import QuietReporter, Reporter
-from compbench.core.rules import Rule, n_known
-from compbench.store.run_file import DamagedRun
-from compbench.store.shards import shard_here
-from compbench.store.run import Run
 from compbench.core.errors import DataError
 from compbench.core.examples import Example, Task
+from compbench.core.file_list import FileList
 from compbench.core.models import Learns, ModelSpec, Preparation, Price, Priced, PricesLearning, Scorer, Source
+from compbench.core.rules import Rule, n_known
+from compbench.registry import hub, repositories
+from compbench.registry.plugins import blamed
+from compbench.runs import _links
+from compbench.runs._scorer_cache import Builder
+from compbench.runs.reporter import QuietReporter, Reporter
+from compbench.runs.request import Asked, Request, model_spec, settle
+from compbench.store.run import Run
+from compbench.store.run_file import DamagedRun
+from compbench.store.shards import shard_here
 
 __all__ = ["Plan", "plan", "planned", "task_here", "unread", "warn_if_long"]
 

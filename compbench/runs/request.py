@@ -11,26 +11,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from compbench.core import disk, image_files
-from compbench.diffusion import emulation
-from compbench.registry.options import options
-from compbench.registry import hub, model_files, repositories
-from compbench.runs import _links
 from compbench import registry
+from compbench.core import disk, image_files
+from compbench.core.aliases import Json
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Example, Task, unread
+from compbench.core.models import DependsOnFiles, DependsOnTask, HalfPrecision, Learns, ModelSpec, Source
+from compbench.core.plain_text import half_character
+from compbench.core.rules import Rule
+from compbench.core.subsets import subset, subset_per_class
+from compbench.diffusion import emulation
+from compbench.registry import hub, model_files, repositories
+from compbench.registry.options import options
+from compbench.registry.plugins import blamed, owner
+from compbench.runs import _links
 from compbench.store import run_file, unreadable
 from compbench.store.lock import WAIT_SECONDS
 from compbench.store.pilots import Pilot
-from compbench.core.plain_text import half_character
-from compbench.registry.plugins import blamed, owner
-from compbench.core.rules import Rule
-from compbench.store.shards import Shard
 from compbench.store.run import Run, RunKey, Store
-from compbench.core.subsets import subset, subset_per_class
-from compbench.core.errors import DataError, UsageError
-from compbench.core.models import DependsOnTask, HalfPrecision, Learns, ModelSpec, Source
-from compbench.core.examples import Example, Task, unread
-from compbench.core.aliases import Json
-from compbench.core.models import DependsOnFiles
+from compbench.store.shards import Shard
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 

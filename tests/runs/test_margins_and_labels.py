@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import compbench
-import fakes
 import test_curves
 import test_seeds
 import test_tables
+
+import compbench
+import fakes
 from compbench.cli.app import main
 from compbench.core.examples import Task
 from compbench.core.measurements import Measurement

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 from safetensors import safe_open
 
+from colours import colours
 from compbench import run
 from compbench.cli import listing
 from compbench.core.examples import Classes, Example, Image, Task
@@ -24,7 +25,6 @@ from compbench_baselines.classifiers.trained import LogisticRegression, SmallRes
 from compbench_baselines.generative._features_scorer import MidBlock
 from compbench_baselines.generative.features import SDFeatures
 from compbench_baselines.generative.synthetic import SyntheticSD
-from colours import colours
 
 N_TEST, N_TRAINING = 6, 9  # pictures of three classes
 TASK = colours(n=2, n_training=3)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-import fakes
 import test_classifying
 import test_curves
+
+import fakes
 from compbench.cli.app import main
 from compbench.core.examples import Task
 from compbench.core.measurements import Measurement, ScoreMatrix
