@@ -17,7 +17,7 @@ Suites. What their papers print beside these:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,12 +55,18 @@ _MOST_ASSIGNED = 12  # images: beyond, group_match takes too many sums
 
 def _metric(name: str, outcome: Outcome, chance: Chance, n_images: int, n_captions: int, hangs_on: str = "") -> Metric:
     """A metric of the shapes with at least so many images and captions."""
+    return _of_shapes(name, outcome, chance, lambda shape: shape[0] >= n_images and shape[1] >= n_captions, hangs_on)
+
+
+def _of_shapes(
+    name: str, outcome: Outcome, chance: Chance, applies: Callable[[tuple[int, int]], bool], hangs_on: str = ""
+) -> Metric:
     return Metric(
         name=name,
         outcome=outcome,
         ties=only_by_a_tie(outcome),
         chance=chance,
-        applies=lambda shape: shape[0] >= n_images and shape[1] >= n_captions,
+        applies=applies,
         hangs_on=hangs_on,
     )
 
@@ -73,9 +79,12 @@ MEAN_PER_CLASS = replace(TOP1, name="mean_per_class", is_per_class=True)
 PAIR = replace(TEXT, name="pair", unit="in_pair", unit_size=2, chance=_chances.power(_chances.text, 2))
 SET = replace(TEXT, name="set", unit="in_set", unit_size=4, chance=_chances.power(_chances.text, 4))
 MACRO = replace(TEXT, name="macro", is_per_class=True, column="in_macro")
-GROUP_MATCH = replace(
-    _metric("group_match", _outcomes.group_match, _chances.group_match, 2, 2, ALL_SCORES),
-    applies=lambda shape: 2 <= shape[0] == shape[1] <= _MOST_ASSIGNED,
+GROUP_MATCH = _of_shapes(
+    "group_match",
+    _outcomes.group_match,
+    _chances.group_match,
+    lambda shape: 2 <= shape[0] == shape[1] <= _MOST_ASSIGNED,
+    ALL_SCORES,
 )
 # the positive image or caption is the first of its example
 _OF_ONE: dict[str, tuple[Outcome, Chance]] = {
@@ -85,7 +94,7 @@ _OF_ONE: dict[str, tuple[Outcome, Chance]] = {
     "tneg_2i": (_outcomes.of_caption(1), _chances.of_caption(1)),
 }
 ONE_SIDED = {
-    name: replace(_metric(name, outcome, chance, 2, 2, ALL_SCORES), applies=lambda shape: shape == (2, 2))
+    name: _of_shapes(name, outcome, chance, lambda shape: shape == (2, 2), ALL_SCORES)
     for name, (outcome, chance) in _OF_ONE.items()
 }
 _AMONG_FIRST = [
