@@ -12,7 +12,9 @@ from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.metrics import BY_NAME
 from compbench.schedules.adaptive import Adaptive
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.frames.stored_errors import Stored
