@@ -6,34 +6,37 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compbench.explained import explain
-    from compbench.harness import load_model, load_run, run
-    from compbench.models import from_pipeline
-    from compbench.page import report
-    from compbench.plugins import model, task
-    from compbench.rules import Rule
-    from compbench.store import Run, Store
-    from compbench.types import Example, Image, ModelSpec, ScoreMatrix, Task
+    from compbench.cli.report import report
+    from compbench.core.examples import Example, Image, Task
+    from compbench.core.measurements import ScoreMatrix
+    from compbench.core.models import ModelSpec
+    from compbench.core.rules import Rule
+    from compbench.diffusion.families.stable_diffusion import from_pipeline
+    from compbench.registry.plugins import model, task
+    from compbench.runs.explain import explain
+    from compbench.runs.harness import load_model, load_run, run
+    from compbench.store.run import Run
+    from compbench.store.store import Store
 
 __version__ = metadata.version("compbench")
 
 _HOMES = {
-    "run": "harness",
-    "load_run": "harness",
-    "load_model": "harness",
-    "from_pipeline": "models",
-    "explain": "explained",
-    "report": "page",
-    "model": "plugins",
-    "task": "plugins",
-    "Rule": "rules",
-    "Run": "store",
-    "Store": "store",
-    "Example": "types",
-    "Image": "types",
-    "ModelSpec": "types",
-    "ScoreMatrix": "types",
-    "Task": "types",
+    "run": "runs.harness",
+    "load_run": "runs.harness",
+    "load_model": "runs.harness",
+    "from_pipeline": "diffusion.families.stable_diffusion",
+    "explain": "runs.explain",
+    "report": "cli.report",
+    "model": "registry.plugins",
+    "task": "registry.plugins",
+    "Rule": "core.rules",
+    "Run": "store.run",
+    "Store": "store.store",
+    "Example": "core.examples",
+    "Image": "core.examples",
+    "ModelSpec": "core.models",
+    "ScoreMatrix": "core.measurements",
+    "Task": "core.examples",
 }
 
 __all__ = [

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import PIL.Image
 
-from compbench.metrics import CLASSIFYING
-from compbench.types import Classes, Example, Image, Task
+from compbench.core.examples import Classes, Example, Image, Task
+from compbench.core.metrics import CLASSIFYING
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 40), "blue": (40, 60, 200)}
 PROMPTS = ("a photo of a {} thing", "the colour {}")

@@ -116,3 +116,22 @@ def literal_errors(
             for latent in latents
         ]
     )
+
+
+def by_the_paper(error_of, n_classes: int, to_keep, n_samples):
+    """Stage by stage, one error at a time -> the class predicted, and per stage {(class, t)} newly evaluated."""
+    most = max(n_samples)
+    grid = list(range(1000 // most // 2, 1000, 1000 // most))
+    evaluated: list[int] = []
+    errors: dict[int, list[float]] = {c: [] for c in range(n_classes)}
+    remaining, stages = list(range(n_classes)), []
+    for keep, n in zip(to_keep, n_samples, strict=True):
+        spread = grid[len(grid) // n // 2 :: len(grid) // n]
+        new = [t for t in spread if t not in evaluated]
+        evaluated += new
+        for c in remaining:
+            errors[c] += [error_of(c, t) for t in new]
+        stages.append({(c, t) for c in remaining for t in new})
+        means = {c: sum(errors[c]) / len(errors[c]) for c in remaining}
+        remaining = sorted(remaining, key=lambda c: (means[c], c))[:keep]
+    return remaining[0], stages

@@ -9,8 +9,8 @@ from pathlib import Path
 import PIL.Image
 
 import layouts_on_disk as layouts
-from compbench.tasks import prompt_files
-from test_winoground import write_parquet
+from compbench.tasks.classification import _prompt_files
+from winoground_files import write_parquet
 
 __all__ = ["TASKS", "write"]
 
@@ -34,8 +34,8 @@ def _imagenet_v2(folder: Path) -> None:
 
 
 def _imagenet_a(folder: Path) -> None:
-    wnids = prompt_files.wnids()
-    names = [wnids[label] for (label,) in prompt_files.labels("imagenet-a")]
+    wnids = _prompt_files.wnids()
+    names = [wnids[label] for (label,) in _prompt_files.labels("imagenet-a")]
     _one_picture_each(folder / "imagenet-a", names, lambda n: f"{n}.jpg")
 
 
@@ -48,7 +48,7 @@ TASKS: dict[str, Callable[[Path], object]] = {
     "flowers102": layouts.flowers102,
     "stl10": lambda folder: layouts.stl10(folder, range(10)),
     "imagenet": lambda folder: _one_picture_each(
-        folder / "val", prompt_files.wnids(), lambda n: f"ILSVRC2012_val_{n + 1:08d}.JPEG"
+        folder / "val", _prompt_files.wnids(), lambda n: f"ILSVRC2012_val_{n + 1:08d}.JPEG"
     ),
     "imagenet-v2": _imagenet_v2,
     "imagenet-a": _imagenet_a,
@@ -60,7 +60,7 @@ TASKS: dict[str, Callable[[Path], object]] = {
 
 
 def _names(task: str) -> tuple[str, ...]:
-    return prompt_files.shipped(task).names
+    return _prompt_files.shipped(task).names
 
 
 def _one_picture_each(root: Path, names: Sequence[str], file_name: Callable[[int], str]) -> None:

@@ -12,7 +12,10 @@ from typing import Self
 
 import numpy as np
 
-from compbench.types import Example, Json, Measurement, ModelSpec, Runtime, ScoreMatrix, Source, Task
+from compbench.core.aliases import Json
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import Measurement, ScoreMatrix
+from compbench.core.models import ModelSpec, Runtime, Source
 
 __all__ = ["Chance"]
 

@@ -27,9 +27,10 @@ import PIL
 import PIL.Image
 import PIL.ImageFilter
 
-from compbench.metrics import CLASSIFYING
-from compbench.tasks.digests import with_digests
-from compbench.types import Classes, Example, Floats, Image, Ints, Task
+from compbench.core.aliases import Floats, Ints
+from compbench.core.examples import Classes, Example, Image, Task
+from compbench.core.metrics import CLASSIFYING
+from compbench.tasks._reading.digests import with_digests
 
 __all__ = ["NAMES", "SIZE_PX", "digits", "digits_blur", "digits_noise", "digits_rotation", "training_examples"]
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from compbench.image_files import on_white, upright
-from compbench.types import Example, UnreadableImage
-from compbench.types import Image as ExampleImage
+from compbench.core.errors import UnreadableImage
+from compbench.core.examples import Example
+from compbench.core.examples import Image as ExampleImage
+from compbench.core.image_files import on_white, upright
 
 __all__ = ["contact_sheet"]
 

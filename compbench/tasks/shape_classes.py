@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from compbench.metrics import CLASSIFYING
+from compbench.core.examples import Classes, Example, Task
+from compbench.core.metrics import CLASSIFYING
 from compbench.tasks import scenes
-from compbench.tasks.data_sets import PromptFiles, chosen_prompts, examples_of
-from compbench.tasks.digests import with_digests
-from compbench.tasks.prompt_files import Prompts
-from compbench.tasks.splits import Picture, Split
-from compbench.types import Classes, Example, Task
+from compbench.tasks._reading.digests import with_digests
+from compbench.tasks.classification._data_sets import PromptFiles, chosen_prompts, examples_of
+from compbench.tasks.classification._prompt_files import Prompts
+from compbench.tasks.classification._splits import Picture, Split
 
 __all__ = ["shape_classes"]
 

@@ -27,10 +27,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from compbench.metrics import MATCHING
+from compbench.core.examples import Example, Image, Task
+from compbench.core.metrics import MATCHING
 from compbench.tasks import scenes
-from compbench.tasks.digests import with_digests
-from compbench.types import Example, Image, Task
+from compbench.tasks._reading.digests import with_digests
 
 __all__ = ["shapes"]
 

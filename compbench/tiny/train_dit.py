@@ -26,9 +26,9 @@ from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
-from compbench.engine.bound import Bound
-from compbench.engine.draws import balanced_timesteps
-from compbench.scorers.pipelines import quiet
+from compbench.diffusion.draws import balanced_timesteps
+from compbench.diffusion.unet import quiet
+from compbench.diffusion.vlb import Bound
 from compbench.tasks import digits
 from compbench.tiny.train import Stage, falling, seeded
 

@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from compbench.metrics import CLASSIFYING
-from compbench.store import RunKey, Store
-from compbench.tasks.data_sets import examples_of
-from compbench.tasks.prompt_files import Prompts
-from compbench.tasks.splits import Picture, Split
-from compbench.types import Classes, ScoreMatrix, Task
+from compbench.core.examples import Classes, Task
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.metrics import CLASSIFYING
+from compbench.store.key import RunKey
+from compbench.store.store import Store
+from compbench.tasks.classification._data_sets import examples_of
+from compbench.tasks.classification._prompt_files import Prompts
+from compbench.tasks.classification._splits import Picture, Split
 
 __all__ = ["task"]
 

@@ -24,10 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from compbench import registry
-from compbench.types import Example, Runtime, Task
-from compbench_baselines import clip_weights
-from compbench_baselines.clip_scorer import ClipScorer
-from compbench_baselines.open_clip import TINY_CLIP
+from compbench.core.examples import Example, Task
+from compbench.core.models import Runtime
+from compbench_baselines.clip import _weights as clip_weights
+from compbench_baselines.clip._scorer import ClipScorer
+from compbench_baselines.clip.models import TINY_CLIP
 
 __all__ = ["Row", "load", "one_by_n", "rows", "two_by_two"]
 

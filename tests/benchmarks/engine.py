@@ -27,14 +27,18 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from compbench import models, registry
-from compbench.adaptive import Adaptive
-from compbench.metrics import MATCHING
-from compbench.reduced import Reduction
-from compbench.rules import Rule, score
-from compbench.scorers import pipelines, protocols
-from compbench.types import Example, Image, Runtime, ScoreTable, Task, joined
-from tests import literal
+import literal
+from compbench import registry
+from compbench.core.examples import Example, Image, ScoreTable, Task
+from compbench.core.measurements import joined
+from compbench.core.metrics import MATCHING
+from compbench.core.models import Runtime
+from compbench.core.rules import Rule, score
+from compbench.diffusion import _protocols
+from compbench.diffusion import unet as pipelines
+from compbench.diffusion.families import stable_diffusion
+from compbench.runs._online import Reduction
+from compbench.schedules.adaptive import Adaptive
 from tests.counting import HostSyncs
 
 _LITERAL_BATCH = 32
@@ -228,7 +232,7 @@ def _bare(ours: Any, subject: Subject, n_evaluations: int) -> Loop:
 
 
 def _classifier(subject: Subject, *, compile_mode: str = "off", **settings: Any) -> Any:
-    classifier = protocols.classifier(
+    classifier = _protocols.classifier(
         pipelines.components_of(subject.pipeline),
         protocol="paper",
         seed=42,
@@ -374,7 +378,7 @@ def _latent_shape(pipeline: Any) -> tuple[int, int, int]:
 
 def _tiny(arguments: argparse.Namespace) -> Subject:
     """tiny-sd as it ships; an untrained one of the same architecture where it is not built yet."""
-    folder = Path(models.TINY_SD.repo)
+    folder = Path(stable_diffusion.TINY_SD.repo)
     examples = registry.task("shapes").examples[: arguments.examples]
     with tempfile.TemporaryDirectory() as scratch:
         name = "tiny-sd"

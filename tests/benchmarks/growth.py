@@ -27,13 +27,16 @@ import torch
 from torch import Tensor
 
 import compbench
-from compbench.adaptive import Adaptive
-from compbench.engine.denoiser import Schedule
-from compbench.engine.draws import seeded_bank
-from compbench.metrics import CLASSIFYING, MATCHING
-from compbench.scorers.diffusion import DiffusionClassifier
-from compbench.staged import SCHEDULES
-from compbench.types import Classes, Example, Image, Json, Measurement, ModelSpec, Runtime, Source, Task
+from compbench.core.aliases import Json
+from compbench.core.examples import Classes, Example, Image, Task
+from compbench.core.measurements import Measurement
+from compbench.core.metrics import CLASSIFYING, MATCHING
+from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.denoiser import Schedule
+from compbench.diffusion.draws import seeded_bank
+from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.staged import SCHEDULES
 
 _GREYS = 251
 
@@ -60,11 +63,11 @@ class Cheap:
         return []
 
     def errors(
-        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Any, reductions: Sequence[str]
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Any, losses: Sequence[str]
     ) -> Tensor:
         self.n_evaluations += len(latents)
         phase = latents.flatten() * 12.9898 + conditioning["number"] * 78.233 + timesteps * 0.5
-        return (1.0 + 0.1 * torch.sin(phase) + 0.1 * noise.flatten().abs()).expand(len(reductions), -1)
+        return (1.0 + 0.1 * torch.sin(phase) + 0.1 * noise.flatten().abs()).expand(len(losses), -1)
 
 
 class Timed(DiffusionClassifier):

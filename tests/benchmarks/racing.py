@@ -18,12 +18,12 @@ import rich.console
 import rich.table
 
 import compbench
-from compbench.comparisons import OUTCOMES, Comparisons
-from compbench.policies import Verdict, expected_changed, full_scores
-from compbench.racing import Racing
-from compbench.sequential import Anytime, Asymptotic, Bound
-from compbench.strata import N_STRATA, allocation_from, strata
-from compbench.types import Bools, Floats
+from compbench.core.aliases import Bools, Floats
+from compbench.schedules._bounds import Anytime, Asymptotic, Bound
+from compbench.schedules._race_captions import Racing
+from compbench.schedules.pairs import OUTCOMES, Comparisons
+from compbench.schedules.policies import Verdict, expected_changed, full_scores
+from compbench.schedules.strata import N_STRATA, allocation_from, strata
 
 RISKS = (0.0, 0.01, 0.05, 0.1, 0.2)
 WAYS = ("random order", "strata", "strata, pilot's allocation", "anytime, pilot's limit")
@@ -166,9 +166,9 @@ def _read(path: str, n_draws: int, target: str) -> Budget:
     weights = compbench.Rule(target).weights(draws)[:n_draws]
     matches = dict(zip(run.examples()["id"], run.examples()["matches"], strict=True))
     whole = {
-        example_id: each.errors[..., each.draws < n_draws].astype(np.float64) * weights
+        example_id: each.errors[..., each.draw_ids < n_draws].astype(np.float64) * weights
         for example_id, each in sorted(run.measurements().items())
-        if (each.draws < n_draws).sum() == n_draws and each.measured[..., each.draws < n_draws].all()
+        if (each.draw_ids < n_draws).sum() == n_draws and each.measured[..., each.draw_ids < n_draws].all()
     }
     return Budget(
         list(whole),

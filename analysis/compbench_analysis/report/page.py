@@ -19,20 +19,23 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from compbench import disk, provenance
-from compbench.rules import Rule
-from compbench.store import Run
-from compbench.types import Image, UsageError
-from compbench_analysis import curves, tables
-from compbench_analysis.breakdowns import By, breakdown
-from compbench_analysis.compare import Comparison, compare
-from compbench_analysis.plots import model_colours
-from compbench_analysis.report import charts, method, pairs, scores
-from compbench_analysis.report.cells import Cell, Heading, Table, named
-from compbench_analysis.report.examples import Shown, browser
-from compbench_analysis.report.sections import Section, sections
-from compbench_analysis.report.thumbnails import Album, album
-from compbench_analysis.results import cost, too_few_draws
+from compbench.core import disk
+from compbench.core.errors import UsageError
+from compbench.core.examples import Image
+from compbench.core.printable import printable
+from compbench.core.rules import Rule
+from compbench.store import provenance
+from compbench.store.run import Run
+from compbench_analysis.figures.plots import model_colours
+from compbench_analysis.frames import curves, tables
+from compbench_analysis.frames.breakdowns import By, breakdown
+from compbench_analysis.frames.compare import Comparison, compare
+from compbench_analysis.report import _charts, _method, _pairs, _scores
+from compbench_analysis.report._cells import Cell, Heading, Table, named
+from compbench_analysis.report._examples import Shown, browser
+from compbench_analysis.report._sections import Section, sections
+from compbench_analysis.report._thumbnails import Album, album
+from compbench_analysis.text.show import cost, too_few_draws
 
 __all__ = ["Look", "render", "write"]
 
@@ -99,30 +102,30 @@ def _view(section: Section, look: Look) -> dict[str, Any]:
     frame = tables.tidy(section.runs, by, look.rule)
     comparison, why_not = _comparison(section, look)
     shown = _shown(section, look)
-    drawn = [charts.by_draws(section, by), charts.by_timestep(section, by), charts.by_rule(section)]
-    *curved, margins = charts.without_repeats([*drawn, charts.margin_chart(section)])
+    drawn = [_charts.by_draws(section, by), _charts.by_timestep(section, by), _charts.by_rule(section)]
+    *curved, margins = _charts.without_repeats([*drawn, _charts.margin_chart(section)])
     return {
         "section": section,
         "notes": section.notes(),
-        "sentences": scores.sentences(frame, section, comparison),
-        "score_tables": scores.score_tables(frame, section),
-        "methods": scores.methods(frame),
-        "seeds": scores.seeds_table(section, by),
-        "ties": scores.ties_table(frame, section),
-        "published": scores.published_table(section),
+        "sentences": _scores.sentences(frame, section, comparison),
+        "score_tables": _scores.score_tables(frame, section),
+        "methods": _scores.methods(frame),
+        "seeds": _scores.seeds_table(section, by),
+        "ties": _scores.ties_table(frame, section),
+        "published": _scores.published_table(section),
         "draws": _draws(section, by),
-        "pairs": pairs.pair_views(comparison, section) if comparison else [],
+        "pairs": _pairs.pair_views(comparison, section) if comparison else [],
         "why_no_pairs": why_not,
-        "tested": pairs.tested(comparison) if comparison else [],
-        "bars": charts.bars(frame, section),
-        "breakdown": scores.breakdown(tables.tidy(section.runs, by or _columns(section), look.rule), section),
+        "tested": _pairs.tested(comparison) if comparison else [],
+        "bars": _charts.bars(frame, section),
+        "breakdown": _scores.breakdown(tables.tidy(section.runs, by or _columns(section), look.rule), section),
         "charts": curved,
         "margins": margins,
         "browser": browser(section, shown, by),
         "shown": shown,
-        "runs": method.run_views(section),
+        "runs": _method.run_views(section),
         "description": str(section.described["description"]).strip(),
-        "bibtex": method.bibtex(section),
+        "bibtex": _method.bibtex(section),
         "is_gated": bool(section.described["is_gated"]),
         "cost": [cost(run) for run in section.runs],
     }
@@ -150,10 +153,10 @@ def _draws(section: Section, by: By) -> Table | None:
         except UsageError:  # the charts say why
             continue
         overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
-        names = scores.metrics_of(overall)
+        names = _scores.metrics_of(overall)
         is_unsure = bool(frame["is_unsure"].any())
         too_few += [too_few_draws(run, frame)] if is_unsure else []
-        spreads = (None if is_unsure else scores.spread(row) for row in overall)
+        spreads = (None if is_unsure else _scores.spread(row) for row in overall)
         rows.append((named(label, colour=number), *(each or Cell("–") for each in spreads)))
     if not rows:
         return None
@@ -184,7 +187,7 @@ def _shown(section: Section, look: Look) -> Shown:
     is_wanted = look.with_images if look.with_images is not None else not is_gated
     if not is_wanted:
         return Shown({}, Album((), (), {}), has_captions=not is_gated, why_not=_GATED if is_gated else "")
-    measured = {each for run in section.runs for each in run.done((look.rule or run.rule).n_draws)}
+    measured = {each for run in section.runs for each in run.done((look.rule or run.rule).draws)}
     at_hand = look.pictures.get((section.name, section.runs[0].key.task_revision), {})
     pictures = {each: images for each, images in at_hand.items() if each in measured}
     made = album(image for images in pictures.values() for image in images)
@@ -195,8 +198,20 @@ def _shown(section: Section, look: Look) -> Shown:
 def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("compbench_analysis.report")
     return jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_written_out,
     )
+
+
+def _written_out(value: object) -> object:
+    """Text from data with control characters written out, which HTML forbids; its lines and our own markup stay."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(printable, value.split("\n")))
 
 
 @cache

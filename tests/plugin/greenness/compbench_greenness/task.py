@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 
 from compbench import Example, Image, Task
-from compbench.metrics import MATCHING
+from compbench.core.metrics import MATCHING
 
 
 def colours(data=None, is_offline=False):

@@ -1,0 +1,1 @@
+"""Tidy tables from stored runs: scores, outcomes, curves, margins, comparisons."""

@@ -1,0 +1,147 @@
+"""What each metric says of each example of a run, and how the examples of a cell stand for others of their kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from compbench.core.aliases import Bools, Floats, Ints
+from compbench.core.examples import Metric
+from compbench.core.metrics import column_of, named, over_units
+from compbench_analysis.statistics.intervals import Sample
+
+if TYPE_CHECKING:
+    from compbench.core.rules import Rule
+    from compbench.store.run import Run
+
+__all__ = ["Outcomes", "Population", "counted", "joined", "judged", "metrics_of", "ordered"]
+
+_ORDER = ("text", "image", "group", "image_raw", "group_raw", "top1", "mean_per_class")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What one metric says of each example under each of R readings of a run, or in each of R runs."""
+
+    metric: Metric
+    rows: Mapping[str, int]  # example id -> row
+    is_right: Bools  # [N, R]
+    is_tied: Bools | None = None  # [N, R]: wrong only because of a tie; None where that was not asked
+
+    @classmethod
+    def of(cls, metric: Metric, ids: Sequence[str], is_right: Bools, is_tied: Bools | None = None) -> Outcomes:
+        """The outcomes of examples in the order of the rows."""
+        return cls(metric, {each: row for row, each in enumerate(ids)}, is_right, is_tied)
+
+    def measured(self, ids: Sequence[str]) -> list[str]:
+        """Those of `ids` that were measured, sorted, so that the order of a task's examples changes no bit."""
+        return sorted(each for each in ids if each in self.rows)
+
+    def matrix(self, ids: Sequence[str]) -> Bools:
+        """[len(ids), R] of examples that were measured."""
+        return self.is_right[self._at(ids)]
+
+    def right(self, ids: Sequence[str]) -> Floats:
+        """[R, len(ids)]: 1 where they are right, else 0."""
+        return self.matrix(ids).T.astype(np.float64)
+
+    def n_tied(self, ids: Sequence[str]) -> float:
+        """How many of them are wrong only because of a tie, the mean over R."""
+        return math.nan if self.is_tied is None else float(self.is_tied[self._at(ids)].sum(0).mean())
+
+    def _at(self, ids: Sequence[str]) -> Ints:
+        return np.array([self.rows[each] for each in ids], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Population:
+    """The examples of a task: the groups that some share, and the classes of a classification task."""
+
+    examples: pd.DataFrame
+
+    def sample(self, metric: Metric, ids: Sequence[str]) -> Sample:
+        """How the examples `ids` count in the metric's number."""
+        classes = [self.values(metric.column)[each] for each in ids] if metric.is_per_class else None
+        return Sample.of([self._group_of[each] for each in ids], classes)
+
+    def alone(self, ids: Sequence[str]) -> Sample:
+        """Each example counts alike."""
+        return Sample.of([self._group_of[each] for each in ids])
+
+    @cached_property
+    def _group_of(self) -> dict[str, str]:
+        ids = (str(each) for each in self.examples["id"])
+        return {each: str(group) or each for each, group in zip(ids, self.examples["group"], strict=True)}
+
+    def counts(self, metric: Metric, example_id: str) -> bool:
+        """Whether an example has the tag without which it does not count in the metric."""
+        column = column_of(metric)
+        return not column or bool(self.values(column)[example_id])
+
+    def values(self, column: str) -> Mapping[str, str]:
+        """Example id -> its value in a tag column, "" where it has none."""
+        if column not in self._values_of:
+            ids = (str(each) for each in self.examples["id"])
+            tags = zip(ids, self.examples["tags"], strict=True)
+            self._values_of[column] = {each: "\x1f".join(own.get(column, ())) for each, own in tags}
+        return self._values_of[column]
+
+    @cached_property
+    def _values_of(self) -> dict[str, dict[str, str]]:
+        return {}
+
+
+def metrics_of(run: Run, rule: Rule) -> list[Metric]:
+    """The metrics that a run has under `rule`, in the one order in which they stand everywhere."""
+    found = named(run.info["task"]["metrics"], unconditional=rule.unconditional)
+    return [metric for name in ordered([each.name for each in found]) for metric in found if metric.name == name]
+
+
+def ordered(names: Sequence[str]) -> list[str]:
+    """Names of metrics in that order; those that are not known here last."""
+    return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
+def judged(run: Run, rule: Rule) -> list[Outcomes]:
+    """Each metric's outcomes on the examples that it applies to, R = 1."""
+    scored = run.tables(rule)
+    found: list[Outcomes] = []
+    for metric in metrics_of(run, rule):
+        tables = [table for shape, table in scored.items() if table.ids and metric.applies(shape)]
+        ids = [each for table in tables for each in table.ids]
+        is_right, is_tied = (
+            np.concatenate([np.zeros(0, bool), *(judge(table) for table in tables)])
+            for judge in (metric.outcome, metric.ties)
+        )
+        found.append(counted(run, Outcomes.of(metric, ids, is_right[:, None], is_tied[:, None])))
+    return found
+
+
+def counted(run: Run, outcomes: Outcomes) -> Outcomes:
+    """The outcomes of the examples that count in the metric, each that of its whole unit (metrics.over_units)."""
+    column = column_of(outcomes.metric)
+    if not column:
+        return outcomes
+    ids, value_of = list(outcomes.rows), Population(run.examples()).values(column)
+    values = [value_of[each] for each in ids]
+    rows, is_right = over_units(outcomes.metric, values, outcomes.is_right)
+    is_tied = None
+    if outcomes.is_tied is not None:
+        _, or_tied = over_units(outcomes.metric, values, outcomes.is_right | outcomes.is_tied)
+        is_tied = or_tied & ~is_right
+    return Outcomes.of(outcomes.metric, [ids[row] for row in rows], is_right, is_tied)
+
+
+def joined(runs: Sequence[Outcomes]) -> Outcomes:
+    """One metric's outcomes of several runs on the same examples side by side: R is the number of runs."""
+    order = [[each.rows[example_id] for example_id in runs[0].rows] for each in runs]
+    is_right = np.concatenate([each.is_right[its] for each, its in zip(runs, order, strict=True)], axis=1)
+    ties = [each.is_tied[its] for each, its in zip(runs, order, strict=True) if each.is_tied is not None]
+    rows = {each: row for row, each in enumerate(runs[0].rows)}
+    return Outcomes(runs[0].metric, rows, is_right, np.concatenate(ties, axis=1) if len(ties) == len(runs) else None)

@@ -1,0 +1,132 @@
+"""What other draws would have made of a staged run: its stages gone through again under resampled errors.
+
+The published stages leave a class out of the later ones, so that its mean over other draws cannot be read off what is
+stored: under other draws another class might have stayed. Here each stage's means are drawn anew around those measured,
+and the stages run again. A class without errors in a stage has the distance to the predicted class there that it had
+when it was given up, and scatters about it as much per draw as it did before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compbench.core import rules
+from compbench.core.aliases import Bools, Floats, Ints
+from compbench.core.errors import UsageError
+from compbench.schedules.staged import Schedule
+from compbench_analysis.frames._outcomes import Outcomes, metrics_of
+from compbench_analysis.frames.stored_errors import units_of
+from compbench_analysis.statistics.resampling import contrasts
+
+if TYPE_CHECKING:
+    from compbench.store.run import Run
+
+__all__ = ["Stage", "outcomes", "stages_again", "stages_of"]
+
+_AT_ONCE = 64  # examples whose errors are in memory
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The draws that a stage adds, and R ways in which other draws would move a mean."""
+
+    draws: Ints  # [n]
+    n_kept: int
+    moves: Floats  # [R, n]: weights of what is added to the mean over these draws
+    moves_of: Mapping[int, Floats]  # [R, N]: of the mean over all draws of the first 1, 2 ... stages, for who left then
+
+
+def outcomes(run: Run, n_resamples: int, seed: int) -> dict[str, Outcomes]:
+    """Each metric's outcomes of a run with schedule=paper, R = n_resamples; UsageError for another run."""
+    adaptive, classes = run.adaptive, run.classes
+    if adaptive is None or adaptive.kind != "paper" or classes is None:
+        raise UsageError(f"run {str(run.path)!r} was not pruned in stages; expected one with schedule=paper")
+    done = run.done()
+    ids = [each for each in run.ids() if each in done]
+    draws = run.draws()
+    schedule = Schedule(adaptive.to_keep, adaptive.n_samples)
+    stages = stages_of(draws.timesteps, schedule, n_resamples, seed, units_of(run, np.arange(len(draws.timesteps))))
+    of_caption = np.array(classes.of_caption)
+    examples = run.examples()
+    truths = {
+        str(each): of_caption[int(np.argmax(rows[0]))]
+        for each, rows in zip(examples["id"], examples["matches"], strict=True)
+    }
+    is_right = np.zeros((len(ids), n_resamples), bool)
+    for row, (name, errors, measured, winner) in enumerate(_examples(run, ids)):
+        is_right[row] = of_caption[stages_again(errors, measured, winner, stages)] == truths[name]
+    rows = {each: row for row, each in enumerate(ids)}
+    return {metric.name: Outcomes(metric, rows, is_right) for metric in metrics_of(run, adaptive.rule)}
+
+
+def stages_of(
+    timesteps: Floats | Ints, schedule: Schedule, n_resamples: int, seed: int, units: Ints | None = None
+) -> list[Stage]:
+    """The stages of `schedule` in a bank with these `timesteps` [D], which may hold antithetic `units` [D]."""
+    rng = np.random.default_rng(seed)
+    draw_of = {int(t): draw for draw, t in reversed(list(enumerate(timesteps)))}
+    added = [np.array([draw_of[t] for t in each], np.int64) for each in schedule.stages()]
+
+    def moves(draws: Ints) -> Floats:
+        found = contrasts(np.asarray(timesteps, np.float64)[draws], None if units is None else units[draws])
+        return rng.standard_normal((n_resamples, len(found))) @ found
+
+    stages: list[Stage] = []
+    for number, (draws, n_kept) in enumerate(zip(added, schedule.to_keep, strict=True)):
+        earlier = {n: moves(np.concatenate(added[:n])) for n in range(1, number + 1)}
+        stages.append(Stage(draws, n_kept, moves(draws), earlier))
+    return stages
+
+
+def stages_again(errors: Floats, measured: Bools, winner: int, stages: Sequence[Stage]) -> Ints:
+    """[R], the caption predicted in each resample of one image's `errors` [C, D], of which `measured` [C, D] are."""
+    n_stages = np.sum([measured[:, each.draws].all(1) for each in stages], axis=0)  # [C] that each came to
+    left = np.arange(len(errors))  # captions that are in some resample
+    total = np.zeros((len(stages[0].moves), len(left)))  # [R, left] sums over all draws so far; inf for who is out
+    for number, stage in enumerate(stages):
+        total += len(stage.draws) * _means(errors, left, winner, n_stages, stages[: number + 1])
+        best = np.argpartition(total, min(stage.n_kept, len(left)) - 1, axis=1)[:, : stage.n_kept]
+        is_in = np.zeros(total.shape, bool)
+        np.put_along_axis(is_in, best, True, axis=1)
+        is_left = is_in.any(0)
+        left, total = left[is_left], np.where(is_in, total, np.inf)[:, is_left]
+    return left[total.argmin(1)]
+
+
+def _means(errors: Floats, left: Ints, winner: int, n_stages: Ints, stages: Sequence[Stage]) -> Floats:
+    """[R, left]: what the captions that are left might have as their means over the draws that the last stage adds."""
+    stage = stages[-1]
+    means = np.zeros((len(stage.moves), len(left)))
+    has_it = n_stages[left] >= len(stages)
+    its = errors[np.ix_(left[has_it], stage.draws)]
+    means[:, has_it] = its.mean(1) + stage.moves @ its.T
+    best = errors[winner, stage.draws]
+    of_winner = best.mean() + stage.moves @ best  # [R]
+    for n_seen in np.unique(n_stages[left[~has_it]]).tolist():
+        some = n_stages[left] == n_seen
+        seen = np.concatenate([each.draws for each in stages[:n_seen]])
+        behind = errors[np.ix_(left[some], seen)] - errors[winner, seen]
+        scatter = stage.moves_of[n_seen] @ behind.T * np.sqrt(len(seen) / len(stage.draws))
+        means[:, some] = of_winner[:, None] + behind.mean(1) + scatter
+    return means
+
+
+def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools, int]]:
+    """Each example's weighted errors [C, D], what of them is measured, and the caption predicted."""
+    adaptive, draws = run.adaptive, run.draws()
+    assert adaptive is not None  # the caller has looked
+    weights = adaptive.rule.weights(draws)
+    for start in range(0, len(ids), _AT_ONCE):
+        chunk = list(ids[start : start + _AT_ONCE])
+        known, verdicts = run.measurements(chunk), run.verdicts(chunk)
+        for each in chunk:
+            one = known[each]
+            errors = np.zeros((one.errors.shape[1], len(weights)))
+            errors[:, one.draw_ids] = rules.errors_of(one, adaptive.rule)[0] * weights[one.draw_ids]
+            measured = np.zeros(errors.shape, bool)
+            measured[:, one.draw_ids] = one.measured[0]
+            yield each, errors, measured, verdicts[each].predictions[0]

@@ -1,0 +1,340 @@
+"""Stored runs against each other, two at a time, on the same examples: is the difference real, where, and in which?
+
+Runs of another task, another revision of its data or another set of examples are refused: what differs then is not the
+models alone. Examples whose images one of the runs could not read are left out of all, and counted. The frames are the
+result; what is printed (compared.py) is made of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from compbench.core.aliases import Bools, Ints
+from compbench.core.errors import UsageError
+from compbench.core.examples import Metric
+from compbench.store import unreadable
+from compbench_analysis.frames import tables
+from compbench_analysis.frames._outcomes import Outcomes, Population, judged
+from compbench_analysis.frames.breakdowns import By
+from compbench_analysis.frames.signature import labels
+from compbench_analysis.statistics import paired_tests
+from compbench_analysis.statistics.intervals import Sample, effective_n
+from compbench_analysis.statistics.paired_tests import Agreement
+
+if TYPE_CHECKING:
+    from compbench.core.rules import Rule
+    from compbench.store.run import Run
+
+__all__ = ["CELLS", "REST", "Comparison", "compare", "effective"]
+
+CELLS = ("both", "only_a", "only_b", "neither")
+REST = "the rest"
+_MOST_TAGS_IN_PAIRS = 5  # more tags than this are each held against the rest
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Tidy frames, all shares and differences fractions of 1; A is the run that was named first.
+
+    outcomes: a row for each pair of runs, metric and tag: the agreement counts, both shares, their difference with its
+    Newcombe 95 % interval, the exact McNemar p, Holm's p over `family`, and the smallest detectable difference.
+    margins: the mean difference of standardised margins with the sign-flip p.
+    interactions: the difference in one tag minus the difference in another, with the exact permutation p.
+    examples: a row for each pair of runs, metric and example: its id and its cell, one of CELLS.
+    """
+
+    runs: tuple[Run, ...]
+    labels: tuple[str, ...]
+    outcomes: pd.DataFrame
+    margins: pd.DataFrame
+    interactions: pd.DataFrame
+    examples: pd.DataFrame
+    n_shared_groups: int  # groups of several examples: 0 where all examples stand for themselves
+    n_examples: int  # that every run has measured
+    left_out: Mapping[str, tuple[str, ...]]  # label -> its examples whose images another run could not read
+
+    def ids(self, metric: str, cell: str, tag: str = tables.OVERALL, *, a: str = "", b: str = "") -> list[str]:
+        """The examples in a cell of the agreement: comparison.ids("text", "only_a", "Object"). a, b: labels of runs."""
+        rows = self.outcomes
+        for name, value in {"metric": metric, "tag": tag, "a": a or self.labels[0], "b": b or self.labels[1]}.items():
+            if value not in set(rows[name]):
+                expected = ", ".join(map(str, dict.fromkeys(rows[name])))
+                raise UsageError(f"no {name} {value!r} in this comparison; expected one of {expected}")
+            rows = rows.iloc[np.flatnonzero(rows[name] == value)]
+        if cell not in CELLS:
+            raise UsageError(f"no cell {cell!r} of an agreement; expected one of {', '.join(CELLS)}")
+        return list(dict.fromkeys(each for ids in rows[f"ids_{cell}"] for each in ids))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two runs on the same examples, by metric: outcomes and standardised margins [N] in the order of the ids."""
+
+    names: dict[str, str]  # the columns that say which pair a row is of
+    metrics: dict[str, Metric]
+    outcomes: dict[str, pd.DataFrame]  # metric -> columns a, b; index ids
+    margins: dict[str, pd.Series]  # metric -> A minus B; index ids
+
+
+def compare(
+    runs: Iterable[Run],
+    by: By = None,
+    rule: Rule | None = None,
+    *,
+    n_resamples: int = 9999,
+    seed: int = 0,
+) -> Comparison:
+    """Every pair of the runs, overall and by the tags of the columns `by` (None: "tag").
+
+    UsageError where the runs are not of one task and revision, or did not measure the same examples but for images that
+    cannot be read. `seed` is that of the random signs of the margin test; nothing else is random.
+    """
+    runs = tuple({each.path.resolve(): each for each in runs}.values())
+    of_each = _checked(runs, rule)
+    done = set.intersection(*of_each)
+    examples, names = runs[0].examples(), labels(runs)
+    tags = tables.tag_groups(examples, by, runs[0].info["task"].get("tag_order", {}))
+    tags = [(column, tag, [each for each in ids if each in done]) for column, tag, ids in tags]
+    population = Population(examples)
+    pairs = list(_pairs(runs, names, rule, sorted(done)))
+    outcomes = [row for pair in pairs for row in _outcomes(pair, tags, population, n_resamples, seed)]
+    margins = [row for pair in pairs for row in _margins(pair, tags, population, n_resamples, seed)]
+    n_shared = int((np.bincount(population.alone(sorted(done)).clusters) > 1).sum())
+    interactions = [] if n_shared else [row for pair in pairs for row in _interactions(pair, tags)]
+    return Comparison(
+        runs=runs,
+        labels=tuple(names),
+        outcomes=_corrected(outcomes),
+        margins=_corrected(margins),
+        interactions=_corrected(interactions),
+        examples=pd.DataFrame([row for pair in pairs for row in _cells(pair)]),
+        n_shared_groups=n_shared,
+        n_examples=len(done),
+        left_out={name: tuple(sorted(its - done)) for name, its in zip(names, of_each, strict=True) if its - done},
+    )
+
+
+def effective(a: Bools, b: Bools, sample: Sample) -> Agreement:
+    """The agreement as of so many examples as stand alone and know the difference as well (Rao & Scott, 1992)."""
+    gains = a.astype(float) - b
+    mean = sample.mean(gains)
+    spread = sample.mean((gains - mean) ** 2)
+    n = float(effective_n(gains, sample, spread))
+    return Agreement(*(n * float(sample.mean(cell.astype(float))) for cell in _where(a, b).values()))
+
+
+def _checked(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
+    """What each run has measured, once it is certain that the models are all that differs."""
+    if len(runs) < 2:
+        raise UsageError(f"a comparison needs two different runs, got {len(runs)}; name another one")
+    first = runs[0]
+    for other in runs[1:]:
+        pair = f"{_name(first)} and {_name(other)}"
+        if first.key.task != other.key.task:
+            raise UsageError(f"cannot compare {pair}: they are of different tasks; compare runs of one task")
+        if first.key.task_revision != other.key.task_revision:
+            raise UsageError(
+                f"cannot compare {pair}: they are of different revisions of the data, {first.key.task_revision} and "
+                f"{other.key.task_revision}, so examples or images differ; run both on the same data"
+            )
+    return _measured(runs, rule)
+
+
+def _measured(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
+    """What each run has measured; UsageError where one lacks another's example for no image that it could not read."""
+    first = runs[0]
+    of_each = [set(run.done((rule or run.rule).draws)) for run in runs]
+    lost = [set(unreadable.read(run.path).examples) for run in runs]
+    for other, its, its_lost in zip(runs[1:], of_each[1:], lost[1:], strict=True):
+        if not (of_each[0] - its <= its_lost and its - of_each[0] <= lost[0]):
+            raise UsageError(_unmatched(first, other, of_each[0], its))
+    if not of_each[0]:
+        raise UsageError(f"cannot compare {_name(first)}: no example of it is measured; rerun its command")
+    if not set.intersection(*of_each):
+        raise UsageError("cannot compare these runs: the examples that one measured are those another could not read")
+    return of_each
+
+
+def _unmatched(first: Run, other: Run, done: set[str], its: set[str]) -> str:
+    """How many examples the two do not share, and what to do."""
+    only, only_its = sorted(done - its), sorted(its - done)
+    counts = " and ".join(
+        f"{len(ids)} only in {_name(run)} ({ids[0]!r} the first)"
+        for run, ids in ((first, only), (other, only_its))
+        if ids
+    )
+    fewest = min(done, its, key=len)
+    if fewest and set(first.limited(len(fewest)).ids()) == fewest:
+        what_to_do = f"compare with --limit {len(fewest)}, or run both with the same --limit"
+    else:
+        what_to_do = "finish both"
+    return (
+        f"cannot compare {_name(first)} and {_name(other)}: {len(done & its)} examples are in both, "
+        f"{counts}; {what_to_do}"
+    )
+
+
+def _name(run: Run) -> str:
+    return f"{f'{run.key.task}/{run.key.model}'!r} ({run.key.digest[:6]})"
+
+
+def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None, ids: Sequence[str]) -> Iterator[_Pair]:
+    """Each pair of runs, on the examples `ids`, which all of them have measured."""
+    frames = [run.to_frame(rule).set_index("id").loc[list(ids)] for run in runs]
+    found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
+    metrics = [each.metric for name, each in found[0].items() if each.rows and all(name in its for its in found)]
+    for a, b in combinations(range(len(runs)), 2):
+        yield _Pair(
+            names={"task": runs[a].key.task, "a": names[a], "b": names[b], "metric": ""},
+            metrics={metric.name: metric for metric in metrics},
+            outcomes={
+                each.name: pd.DataFrame({name: _by_id(found[n][each.name], ids) for name, n in (("a", a), ("b", b))})
+                for each in metrics
+            },
+            margins={
+                each.name: _standardised(frames[a], each.name) - _standardised(frames[b], each.name)
+                for each in metrics
+                if f"{each.name}_margin" in frames[a] and f"{each.name}_margin" in frames[b]
+            },
+        )
+
+
+def _by_id(outcomes: Outcomes, ids: Sequence[str]) -> pd.Series:
+    """Whether each of `ids` is right, where the metric applies to it."""
+    ids = outcomes.measured(ids)
+    return pd.Series(outcomes.matrix(ids)[:, 0], index=ids, dtype=bool)
+
+
+def _standardised(frame: pd.DataFrame, metric: str) -> pd.Series:
+    """Margins in units of their root mean square over all examples: the zero, where right and wrong part, stays."""
+    margins = pd.Series(frame[f"{metric}_margin"], dtype=float).dropna()
+    scale = math.sqrt(float((margins**2).mean())) if len(margins) else 0.0
+    return margins / scale if scale else margins
+
+
+def _outcomes(
+    pair: _Pair, tags: Sequence[tuple[str, str, list[str]]], population: Population, n_resamples: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    for metric, outcomes in pair.outcomes.items():
+        for column, tag, ids in tags:
+            rows = outcomes.loc[sorted(set(ids).intersection(outcomes.index))]
+            a, b = rows["a"].to_numpy(), rows["b"].to_numpy()
+            cells, sample = Agreement.of(a, b), population.sample(pair.metrics[metric], list(map(str, rows.index)))
+            is_plain = sample.method == "wilson"
+            gains = a.astype(float) - b
+            low, high = paired_tests.interval(cells if is_plain else effective(a, b, sample))
+            yield {
+                **pair.names,
+                "metric": metric,
+                "column": column,
+                "tag": tag,
+                "n": len(rows),
+                **asdict(cells),
+                "value_a": float(sample.mean(a.astype(float))),
+                "value_b": float(sample.mean(b.astype(float))),
+                "difference": cells.difference if is_plain else float(sample.mean(gains)),
+                "low": low,
+                "high": high,
+                "method": sample.method,
+                "is_small": tables.is_small(len(rows), low, high),
+                "p": paired_tests.mcnemar(cells)
+                if is_plain
+                else paired_tests.sign_flips(
+                    gains * sample.weights, sample.clusters, n_resamples=n_resamples, seed=seed
+                ),
+                "detectable": paired_tests.detectable(cells) if is_plain else math.nan,
+                **{f"ids_{cell}": list(rows.index[where]) for cell, where in _where(a, b).items()},
+            }
+
+
+def _margins(
+    pair: _Pair, tags: Sequence[tuple[str, str, list[str]]], population: Population, n_resamples: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    for metric, margins in pair.margins.items():
+        for column, tag, ids in tags:
+            rows = margins.loc[sorted(set(ids).intersection(margins.index))]
+            differences, sample = rows.to_numpy(), population.alone(list(map(str, rows.index)))
+            yield {
+                **pair.names,
+                "metric": metric,
+                "column": column,
+                "tag": tag,
+                "n": len(rows),
+                "difference": float(differences.mean()) if len(rows) else math.nan,
+                "p": paired_tests.sign_flips(differences, sample.clusters, n_resamples=n_resamples, seed=seed),
+            }
+
+
+def _interactions(pair: _Pair, tags: Sequence[tuple[str, str, list[str]]]) -> Iterator[dict[str, Any]]:
+    alone = {name: its for name, its in pair.outcomes.items() if not pair.metrics[name].is_per_class}
+    for metric, outcomes in alone.items():
+        for column, tag, other_tag, ids, other_ids in _contrasts(tags, outcomes.index):
+            first, second = outcomes.loc[ids], outcomes.loc[other_ids]
+            cells, others = (Agreement.of(each["a"].to_numpy(), each["b"].to_numpy()) for each in (first, second))
+            low, high = paired_tests.gain_interval(cells, others)
+            yield {
+                **pair.names,
+                "metric": metric,
+                "column": column,
+                "tag": tag,
+                "other_tag": other_tag,
+                "n": len(first),
+                "other_n": len(second),
+                "difference": cells.difference - others.difference,
+                "low": low,
+                "high": high,
+                "p": paired_tests.gain_test(_gains(first), _gains(second)),
+            }
+
+
+def _contrasts(
+    tags: Sequence[tuple[str, str, list[str]]], measured: Iterable[str]
+) -> Iterator[tuple[str, str, str, list[str], list[str]]]:
+    """(column, tag, other tag, ids, other ids): each pair of a few tags, else each against the rest.
+
+    An example that carries both tags speaks for neither.
+    """
+    everything = set(measured)
+    for column in dict.fromkeys(column for column, _, _ in tags if column):
+        members = {tag: everything.intersection(ids) for its, tag, ids in tags if its == column}
+        if len(members) <= _MOST_TAGS_IN_PAIRS:
+            contrasts = [(one, other, members[one], members[other]) for one, other in combinations(members, 2)]
+        else:
+            contrasts = [(tag, REST, ids, everything - ids) for tag, ids in members.items()]
+        for tag, other_tag, ids, other_ids in contrasts:
+            yield column, tag, other_tag, sorted(ids - other_ids), sorted(other_ids - ids)
+
+
+def _cells(pair: _Pair) -> Iterator[dict[str, str]]:
+    for metric, outcomes in pair.outcomes.items():
+        for example_id, a, b in zip(outcomes.index, outcomes["a"], outcomes["b"], strict=True):
+            cell = CELLS[2 * (not a) + (not b)]
+            yield {**pair.names, "metric": metric, "id": str(example_id), "cell": cell}
+
+
+def _corrected(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The rows with Holm's p over their family: the overall tests, or the tests by the tags of one column."""
+    families: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault(row["column"] or tables.OVERALL, []).append(row)
+    for family, members in families.items():
+        n_tests = sum(not math.isnan(row["p"]) for row in members)
+        corrected = paired_tests.holm([row["p"] for row in members])
+        for row, p_holm in zip(members, corrected, strict=True):
+            row |= {"p_holm": p_holm, "family": family, "n_tests": n_tests}
+    return pd.DataFrame(list(rows))
+
+
+def _where(a: Bools, b: Bools) -> Mapping[str, Bools]:
+    return {"both": a & b, "only_a": a & ~b, "only_b": ~a & b, "neither": ~a & ~b}
+
+
+def _gains(outcomes: pd.DataFrame) -> Ints:
+    return outcomes["a"].to_numpy().astype(np.int64) - outcomes["b"].to_numpy()

@@ -1,0 +1,224 @@
+"""The tables of Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier" (ICCV 2023), beside stored runs.
+
+paper.csv holds the percentages as printed: Table 1 (zero-shot classification), Table 2 (Winoground's text score by tag)
+and Table 3 (class-conditional classification). The paper does not say whether its top-1 is over images or the mean
+over classes; ours is over images. Its ImageNet cells are of a subset that was not published.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from compbench.core.errors import UsageError
+from compbench.core.metrics import MATCHING
+from compbench.store.run import Run
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.signature import partial, signature
+from compbench_analysis.statistics.intervals import wilson
+from compbench_analysis.text.render import Grid, records, render
+
+__all__ = ["TABLES", "apart", "beside", "cells", "grid", "to_text"]
+
+TABLES = ("table1", "table2", "table3")
+_TITLES = {
+    "table1": "Table 1: zero-shot classification, top-1 accuracy in %",
+    "table2": "Table 2: Winoground, text score in % by tag",
+    "table3": "Table 3: class-conditional classification, top-1 accuracy in %",
+}
+_SOURCES = (
+    "paper: Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023; its interval is from the",
+    "  size of the standard test split, where that is known.",
+    "difference: ours less the paper's; the interval counts the sampling of both, or ours alone where the size of the",
+    "  paper's set is not known.",
+)
+_PLAIN = "imagenet"
+_TOLD = ("protocol", "base", "n_per_class", "train_per_class", "architecture", "steps", "templates")
+_NOTHING = pd.DataFrame()
+_LACKING = "No effective robustness: no model was run on imagenet and on a shifted set."
+
+
+def cells(name: str) -> list[dict[str, str]]:
+    """The lines of paper.csv of one table: row, model (as `--model` takes it), task, metric, tag, percent, n."""
+    if name not in TABLES:
+        raise UsageError(f"the paper has no {name!r} here; expected one of {', '.join(TABLES)}")
+    text = (resources.files("compbench_analysis") / "paper.csv").read_text(encoding="utf-8")
+    return [line for line in csv.DictReader(text.splitlines()) if line["table"] == name]
+
+
+def beside(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str] | None = None) -> pd.DataFrame:
+    """One row for each cell of the table: the paper's value, ours with its interval, and the difference, as fractions.
+
+    row, model, task, tag, metric; paper, paper_low, paper_high (NaN where the number of images is not known); n, value,
+    low, high, is_partial (NaN and False without a run); difference, ours less the paper's, with its interval
+    difference_low to difference_high, which counts the sampling of both (Newcombe, 1998, method 10, for independent
+    samples: ours is often part of the paper's, so that the interval is on the safe side), or ours alone where the
+    paper's number of images is not known; how ours was measured; its signature; reason, why a cell is empty.
+    """
+    measured = tables.tidy(runs) if runs else pd.DataFrame(columns=["task", "model", "metric", "tag"])
+    ours = {(row["task"], row["model"], row["metric"], row["tag"]): row for row in measured.to_dict("records")}
+    run_of = {(run.key.task, run.key.model): run for run in runs}
+    rows = [_row(cell, ours, run_of, reasons or {}) for cell in cells(name)]
+    counts = pd.Series([row["n"] for row in rows], dtype=object)  # None where there is no run, else whole
+    return pd.DataFrame(rows).assign(n=counts)
+
+
+def to_text(
+    name: str, runs: Sequence[Run], style: str = "table", reasons: Mapping[tuple[str, str], str] | None = None
+) -> str:
+    """The table in one of render.FORMATS; csv and json hold the numbers of `beside` and the effective robustness."""
+    frame = beside(name, runs, reasons)
+    if style in ("csv", "json"):
+        rows = [
+            *tables.plain_rows(frame),
+            *tables.plain_rows(_robustness_of(runs)[0] if name == "table3" else _NOTHING),
+        ]
+        return records(rows, style)
+    return render([grid(name, runs, reasons), *([_robustness_grid(runs)] if name == "table3" else [])], style)
+
+
+def grid(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str] | None = None) -> Grid:
+    """`beside` to be read; `reasons` says why a cell (task, model) was not run."""
+    frame = beside(name, runs, reasons)
+    rows = [
+        (
+            row["row"],
+            row["task"] + (f", {row['tag']}" if name == "table2" else ""),
+            _percent(row["paper"], row["paper_low"], row["paper_high"]),
+            _percent(row["value"], row["low"], row["high"]),
+            "" if pd.isna(row["n"]) else f"{int(row['n']):,}",
+            _difference(row),
+            row["how"] or row["reason"],
+        )
+        for row in frame.to_dict("records")
+    ]
+    if name == "table2":
+        chance = f"{100 * _chance():.1f}"
+        rows += [("random chance", f"winoground, {tag}", chance, "", "", "", "in closed form") for tag in _tags(frame)]
+    signatures = [each for each in dict.fromkeys(frame["signature"]) if each]
+    header = ("model", "task", "paper", "ours [95 %]", "n", "difference [95 %]", "how ours was measured")
+    return Grid(header, tuple(rows), title=_TITLES[name], notes=(*_SOURCES, *signatures), align="llrrrrl")
+
+
+def _robustness_of(runs: Sequence[Run]) -> tuple[pd.DataFrame, str]:
+    """Effective robustness over the line through the ResNets that were run, and why there is none."""
+    from compbench_analysis.figures.robustness import effective_robustness
+
+    fitted = [run.key.model for run in runs if run.key.task == _PLAIN and run.key.model.startswith("resnet")]
+    on_plain = {run.key.model for run in runs if run.key.task == _PLAIN}
+    both = [run for run in runs if run.key.model in on_plain]
+    try:
+        return effective_robustness(tables.tidy(both), _PLAIN, fitted, metric="top1") if both else _NOTHING, _LACKING
+    except UsageError as error:
+        return _NOTHING, f"No effective robustness: {error}."
+
+
+def _robustness_grid(runs: Sequence[Run]) -> Grid:
+    frame, reason = _robustness_of(runs)
+    rows = tuple(
+        (
+            row["model"],
+            row["task"],
+            f"{100 * row['plain']:.1f}",
+            f"{100 * row['shifted']:.1f}",
+            f"{100 * row['expected']:.1f}",
+            f"{100 * row['rho']:+.1f} [{100 * row['rho_low']:+.1f}, {100 * row['rho_high']:+.1f}]",
+        )
+        for row in frame.to_dict("records")
+    )
+    note = (
+        "over the line that ImageNet accuracy foretells, fitted through the ResNets in logits (Taori et al., 2020)"
+        if rows
+        else reason
+    )
+    header = ("model", "task", _PLAIN, "shifted", "expected", "effective robustness [95 %]")
+    return Grid(header, rows, title="Effective robustness, points", notes=(note,), align="llrrrr")
+
+
+def _row(
+    cell: Mapping[str, str],
+    ours: Mapping[tuple[Any, ...], Mapping[Any, Any]],
+    run_of: Mapping[tuple[str, str], Run],
+    reasons: Mapping[tuple[str, str], str],
+) -> dict[str, Any]:
+    paper, n = round(float(cell["percent"]) / 100, 6), int(cell["n"]) if cell["n"] else None
+    low, high = (float("nan"),) * 2 if n is None else wilson(round(paper * n), n)
+    key = cell["task"], cell["model"]
+    measured = ours.get((*key, cell["metric"], cell["tag"] or tables.OVERALL), {})
+    value = float(measured.get("value", float("nan")))
+    run = None if pd.isna(value) else run_of[key]
+    row = {
+        "row": cell["row"],
+        "model": cell["model"],
+        "task": cell["task"],
+        "tag": cell["tag"] or tables.OVERALL,
+        "metric": cell["metric"],
+        "paper": paper,
+        "paper_low": low,
+        "paper_high": high,
+        "n": int(measured["n"]) if measured else None,
+        "value": value,
+        "low": measured.get("low", float("nan")),
+        "high": measured.get("high", float("nan")),
+        "is_partial": bool(measured.get("is_partial", False)),
+    }
+    return {
+        **row,
+        **apart(row),
+        "how": "" if run is None else _how(run),
+        "signature": "" if run is None else signature(run),
+        "reason": "" if run is not None else reasons.get(key, "not run"),
+    }
+
+
+def apart(row: Mapping[str, Any]) -> dict[str, float]:
+    """The difference of two independent shares with Newcombe's interval; the paper's share alone is taken as exact."""
+    value, paper = row["value"], row["paper"]
+    of_paper = (paper, paper) if math.isnan(row["paper_low"]) else (row["paper_low"], row["paper_high"])
+    return {
+        "difference": value - paper,
+        "difference_low": value - paper - math.hypot(value - row["low"], of_paper[1] - paper),
+        "difference_high": value - paper + math.hypot(row["high"] - value, paper - of_paper[0]),
+    }
+
+
+def _how(run: Run) -> str:
+    """A few words on how a run was measured: images, draws, training pictures, whose weights."""
+    measurement, n_draws = run.key.measurement, run.info["view"].get("n_draws")
+    schedule: Any = measurement.get("schedule")
+    kinds = {"paper": "staged", "racing": "raced"}
+    words = [words_of_part] if (words_of_part := partial(run)) else []
+    if n_draws:
+        words.append(f"{n_draws} draws" + (f", {kinds.get(schedule['kind'], schedule['kind'])}" if schedule else ""))
+    words += [f"{name}={measurement[name]}" for name in _TOLD if measurement.get(name) is not None]
+    if str(run.key.weights or "").startswith("sha256:"):
+        words.append("weights of a local folder")
+    return ", ".join(words) or "all images"
+
+
+def _difference(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["difference"]):
+        return ""
+    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+    return f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _tags(frame: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(frame["tag"]))
+
+
+def _chance() -> float:
+    value = MATCHING["text"].chance(np.eye(2, dtype=bool))
+    return float("nan") if value is None else value
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    if pd.isna(value):
+        return "–"
+    return f"{100 * value:.1f}" + ("" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]")

@@ -1,0 +1,79 @@
+"""Runs that differ by their seed alone, as one: what a table shows of them is a mean over seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compbench_analysis.frames.signature import labels
+
+if TYPE_CHECKING:
+    from compbench.core.rules import Rule
+    from compbench.store.run import Run
+
+__all__ = ["Family", "alone", "families"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Runs of one model on the same examples under several seeds; mostly one run, of one."""
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digests of the runs."""
+        return "+".join(run.key.digest for run in self.runs)
+
+    def apart(self) -> list[Family]:
+        """A family for each seed."""
+        return [replace(self, runs=(run,)) for run in self.runs]
+
+    def margins(self, metric: str, rule: Rule) -> dict[str, float]:
+        """How far each example's score is from a tie, the mean over seeds; for a metric of both sides the nearer."""
+        per_run = [_margins(run, metric, rule) for run in self.runs]
+        return {each: float(np.mean([its[each] for its in per_run])) for each in per_run[0]}
+
+
+def alone(runs: Run | Iterable[Run]) -> list[Family]:
+    """Each run by itself, once, under the label that tells it apart."""
+    given = runs if isinstance(runs, Iterable) else [runs]
+    runs = list({each.path: each for each in given}.values())  # a run that is given twice is one run
+    return [Family(label, (run,)) for run, label in zip(runs, labels(runs), strict=True)]
+
+
+def families(runs: Run | Iterable[Run], rule: Rule | None = None) -> list[Family]:
+    """The runs, those of one family together where its first stands; a label says how many seeds it has."""
+    members: dict[tuple[object, ...], list[Run]] = {}
+    for each in alone(runs):
+        members.setdefault(_kin(each.runs[0], rule), []).append(each.runs[0])
+    firsts = labels([its[0] for its in members.values()], [len(its) for its in members.values()])
+    return [Family(label, tuple(its)) for label, its in zip(firsts, members.values(), strict=True)]
+
+
+def _kin(run: Run, rule: Rule | None) -> tuple[object, ...]:
+    """What is the same in runs that differ by their seed alone; a run without a seed has no kin."""
+    key, measurement = run.key, dict(run.key.measurement)
+    if measurement.pop("seed", None) is None:
+        return (str(run.path),)
+    view = None if rule else json.dumps(run.info["view"], sort_keys=True)
+    done = frozenset(run.done((rule or run.rule).draws))
+    same = json.dumps([key.task, key.task_revision, key.model, key.weights, measurement], sort_keys=True)
+    return same, view, done
+
+
+def _margins(run: Run, metric: str, rule: Rule) -> dict[str, float]:
+    frame = run.to_frame(rule)
+    sides = {"group": ("text", "image"), "group_raw": ("text", "image_raw")}.get(metric, (metric,))
+    columns = [f"{each}_margin" for each in sides]
+    if not set(columns) <= set(frame):
+        columns = ["text_margin"] if "text_margin" in frame else []  # a class is a caption that describes the image
+    if not columns:
+        return {}
+    nearest = frame[columns].abs().min(axis=1)
+    return dict(zip(map(str, frame["id"]), map(float, nearest), strict=True))

@@ -1,0 +1,183 @@
+"""Stored runs to tables like the paper's Table 2: text, image and group score by tag, each with its interval and n.
+
+`tidy` is the one result; everything printed or plotted is made from it. A metric that does not apply to the
+examples of a task is absent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from compbench.core.aliases import Bools, Floats
+from compbench.core.examples import Metric
+from compbench_analysis.frames._outcomes import Outcomes, Population, joined, judged
+from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_columns, tag_groups, with_margin
+from compbench_analysis.frames.seeds import Family, alone, families
+from compbench_analysis.statistics.intervals import interval, wilson
+
+if TYPE_CHECKING:
+    from compbench.core.rules import Rule
+    from compbench.store.run import Run
+
+__all__ = [
+    "CHANCE",
+    "FEW",
+    "OVERALL",
+    "WIDE",
+    "is_small",
+    "over_seeds",
+    "plain_rows",
+    "tag_columns",
+    "tag_groups",
+    "tidy",
+    "wilson",
+]
+
+CHANCE = "random chance"
+FEW, WIDE = 30, 0.10  # examples; half the width of an interval: with fewer, or a wider one, a cell is not for ranking
+_COLUMNS = [
+    "task",
+    "model",
+    "column",
+    "tag",
+    "metric",
+    "n",
+    "n_right",
+    "value",
+    "low",
+    "high",
+    "method",
+    "is_small",
+    "ties",
+    "chance",
+    "n_total",
+    "is_partial",
+    "run",
+]
+Groups = dict[tuple[str, str], list[str]]  # (column, tag) -> example ids
+
+
+def tidy(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> pd.DataFrame:
+    """One row for each run, tag and metric: counts, value, 95 % interval (fractions of 1), ties and chance.
+
+    `by` names tag columns of the task ("fine", "visual" ...; None: "tag" where there is one), `caption_length` or
+    `margin`, or is a Breakdown; the whole set is tagged `overall`. An example with several tags of a column counts
+    under each. `n` is what was measured of `n_total`. `method` names the interval (intervals.METHODS), `is_small` says
+    that a cell is not for ranking: fewer than FEW examples, or an interval wider than WIDE to either side.
+    """
+    rows = [row for each in alone(runs) for row in _rows(each, by, rule)]
+    return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
+
+
+def over_seeds(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> pd.DataFrame:
+    """`tidy`, with runs that differ by their seed alone as one row: `seeds`, the mean over them and `sd`.
+
+    `sd` is the standard deviation over seeds, NaN for one. `low` to `high` is the interval of the mean over the
+    sampling of examples. `run` names the digests. Runs of a seed that measured other examples stay apart.
+    """
+    rows = [
+        {**row, "seeds": len(each.runs), "sd": sd}
+        for each in families(runs, rule)
+        for row, sd in _with_sd(each, by, rule)
+    ]
+    return pd.DataFrame(rows, columns=pd.Index([*_COLUMNS, "seeds", "sd"]))
+
+
+def is_small(n: float, low: float, high: float) -> bool:
+    """Whether a cell is too small to rank models by: fewer than FEW examples, or wider than WIDE to either side."""
+    return bool(n < FEW or (high - low) / 2 > WIDE)
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as Python values, None for what is not known."""
+    return [
+        {str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def _with_sd(family: Family, by: By, rule: Rule | None) -> Iterator[tuple[dict[str, Any], float]]:
+    """The rows of a family with the standard deviation over its seeds."""
+    by_seed = [list(_rows(each, by, rule)) for each in family.apart()] if len(family.runs) > 1 else []
+    for number, row in enumerate(_rows(family, by, rule)):
+        values = [rows[number]["value"] for rows in by_seed]
+        yield row, float(np.std(values, ddof=1)) if values else math.nan
+
+
+def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]:
+    run, examples = family.runs[0], family.runs[0].examples()
+    rule = rule or run.rule
+    population = Population(examples)
+    matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
+    outcomes = [joined(its) for its in zip(*(judged(each, rule) for each in family.runs), strict=True)]
+    groups = {each.metric.name: _groups(family, each.metric, examples, by, rule) for each in outcomes}
+    is_partial = len(run.done(rule.draws)) < len(matches)
+    for column, tag in dict.fromkeys(key for each in groups.values() for key in each):
+        for its in outcomes:
+            ids = groups[its.metric.name].get((column, tag), [])
+            if members := [each for each in ids if _is_judged(its.metric, each, matches[each].shape, population)]:
+                yield {
+                    "task": run.key.task,
+                    "model": family.label,
+                    "column": column,
+                    "tag": tag,
+                    "metric": its.metric.name,
+                    **_tally(its, members, population),
+                    "chance": _chance(its.metric, [matches[each] for each in members]),
+                    "n_total": len(members),
+                    "is_partial": is_partial,
+                    "run": family.digest,
+                }
+
+
+def _is_judged(metric: Metric, example_id: str, shape: tuple[int, ...], population: Population) -> bool:
+    return metric.applies((shape[0], shape[1])) and population.counts(metric, example_id)
+
+
+def _groups(family: Family, metric: Metric, examples: pd.DataFrame, by: By, rule: Rule) -> Groups:
+    """Those of the breakdown, which may be by the metric's own margin."""
+    if MARGIN in breakdown(by).names:
+        examples = with_margin(examples, family.margins(metric.name, rule))
+    order = family.runs[0].info["task"].get("tag_order", {})
+    return {(column, tag): ids for column, tag, ids in tag_groups(examples, by, order)}
+
+
+def _tally(outcomes: Outcomes, members: Sequence[str], population: Population) -> dict[str, Any]:
+    ids = outcomes.measured(members)
+    sample, right = population.sample(outcomes.metric, ids), outcomes.right(ids).mean(0)  # [n], over seeds
+    low, high = interval(right, sample)
+    return {
+        "n": len(ids),
+        "n_right": _whole(right.sum()),
+        "value": float(sample.mean(right)),
+        "low": float(low),
+        "high": float(high),
+        "method": sample.method,
+        "is_small": is_small(len(ids), float(low), float(high)),
+        "ties": _whole(outcomes.n_tied(ids)),
+    }
+
+
+def _whole(count: float | Floats) -> float:
+    """A count as a whole number where it is one, as the mean over several seeds need not be."""
+    return int(count) if float(count).is_integer() else float(count)
+
+
+def _chance(metric: Metric, matches: Sequence[Bools]) -> float:
+    """The mean closed-form value; NaN where it is not known for a shape."""
+    times = Counter((each.shape, each.tobytes()) for each in matches)
+    total = 0.0
+    for (shape, pattern), n in times.items():
+        value = metric.chance(np.frombuffer(pattern, dtype=bool).reshape(shape))
+        total += math.nan if value is None else n * value
+    return total / len(matches)
+
+
+def _bools(rows: Iterable[Iterable[bool]]) -> Bools:
+    return np.array([list(row) for row in rows], dtype=bool)

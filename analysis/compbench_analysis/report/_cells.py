@@ -1,0 +1,132 @@
+"""What stands in the tables of the page: text to read, a number to sort by, an interval to see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from compbench_analysis.text.render import count
+
+__all__ = ["Cell", "Heading", "Strip", "Table", "link", "named", "number", "p_value", "percent", "points", "score"]
+
+SMALL = "too few examples, or too wide an interval, to rank models by"
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """An interval on a line from 0 to 100, with a mark to hold it against."""
+
+    low: float
+    value: float
+    high: float
+    mark: float | None = None
+    colour: int | None = None  # of a model; None for a difference
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`sort` orders a column whatever the text looks like; NaN goes last."""
+
+    text: str
+    sort: float | str = ""
+    detail: str = ""
+    strip: Strip | None = None
+    href: str = ""
+    title: str = ""
+    kind: str = ""  # a class of the style sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The top of a column."""
+
+    text: str
+    detail: str = ""
+    is_number: bool = True
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows that a reader can sort."""
+
+    headings: tuple[Heading, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def named(text: str, *, colour: int | None = None, detail: str = "") -> Cell:
+    """The name at the head of a row; of a model, with its colour."""
+    return Cell(text, text, detail, kind="name" if colour is None else f"name model-{colour}")
+
+
+def number(value: float | None, *, n_decimals: int = 0) -> Cell:
+    """A count, or another plain number."""
+    return Cell("–" if value is None else f"{value:,.{n_decimals}f}", _sortable(value))
+
+
+def score(row: Mapping[str, Any] | None, colour: int | None, n_asked: int | None = None) -> Cell:
+    """Percent right with its interval; n where it is not the column's, a star where n is small."""
+    if row is None or row["value"] is None:
+        return Cell("–", math.nan, title="nothing was measured")
+    n, low, high = int(row["n"]), 100 * row["low"], 100 * row["high"]
+    detail = f"{low:.1f} – {high:.1f}" + (f", n {count(n)}" if n != n_asked else "")
+    mark = None if row["chance"] is None else 100 * row["chance"]
+    is_small = bool(row.get("is_small"))
+    ties = f"{row['ties']:,.3g} tied, which is wrong" if row.get("ties") else ""
+    said = [f"{row['n_right']:,.6g} of {count(n)} right", ties, SMALL if is_small else ""]
+    return Cell(
+        f"{100 * row['value']:.1f}" + ("*" if is_small else ""),
+        float(row["value"]),
+        detail,
+        Strip(low, 100 * row["value"], high, mark, colour),
+        title="; ".join(filter(None, said)),
+    )
+
+
+def points(row: Mapping[str, Any], reach: float) -> Cell:
+    """A difference in points with its interval, drawn from -reach to reach around 0."""
+    if row["difference"] is None:
+        return Cell("–", math.nan)
+    low, value, high = (100 * row[each] for each in ("low", "difference", "high"))
+    strip = Strip(*(_place(each, reach) for each in (low, value, high)), mark=50.0)
+    return Cell(_signed(value), value, f"{_signed(low)} to {_signed(high)}", strip)
+
+
+def percent(value: float | None) -> Cell:
+    """A share without an interval."""
+    return Cell("–" if value is None else f"{100 * value:.1f}", _sortable(value))
+
+
+def p_value(value: float | None) -> Cell:
+    """A p, marked where it is at most 0.05."""
+    if value is None:
+        return Cell("–", math.nan)
+    return Cell("<0.0001" if value < 0.0001 else f"{value:.4f}", float(value), kind="small-p" if value <= 0.05 else "")
+
+
+def link(**where: str) -> str:
+    """A fragment of the page that its script understands: an example, or the examples that a filter lets through."""
+    return f"#{urlencode(where)}"
+
+
+def reach_of(rows: Sequence[Mapping[str, Any]]) -> float:
+    """How far the strips of differences reach, in points: the same for a whole table."""
+    ends = [abs(100 * row[each]) for row in rows for each in ("low", "high") if row[each] is not None]
+    return max([*ends, 1.0])
+
+
+def _place(value: float, reach: float) -> float:
+    return 50 + 50 * value / reach
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def _sortable(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,175 @@
+"""Is it real: every pair of runs on the same examples, with the examples behind each count one click away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.compare import CELLS, Comparison
+from compbench_analysis.report._cells import (
+    Cell,
+    Heading,
+    Table,
+    link,
+    named,
+    p_value,
+    percent,
+    points,
+    reach_of,
+)
+from compbench_analysis.report._sections import Section
+from compbench_analysis.text import compare
+
+__all__ = ["PairView", "pair_views", "tested"]
+
+Row = dict[str, Any]
+_STATES = {
+    "both": ("right", "right"),
+    "only_a": ("right", "wrong"),
+    "only_b": ("wrong", "right"),
+    "neither": ("wrong", "wrong"),
+}
+_SAYS = {"both": "both", "only_a": "only A", "only_b": "only B", "neither": "neither"}
+
+
+@dataclass(frozen=True, slots=True)
+class PairView:
+    """Two models against each other."""
+
+    a: str
+    b: str
+    colours: tuple[int, int]
+    outcomes: Table
+    margins: Table | None
+    interactions: Table | None
+
+
+def pair_views(comparison: Comparison, section: Section) -> list[PairView]:
+    """A view for each pair, in the order of the runs."""
+    outcomes, margins, interactions = (
+        _by_pair(frame) for frame in (comparison.outcomes, comparison.margins, comparison.interactions)
+    )
+    return [
+        PairView(
+            a,
+            b,
+            (section.labels.index(a), section.labels.index(b)),
+            _outcomes(rows, section),
+            _margins(margins[a, b]) if (a, b) in margins else None,
+            _interactions(interactions[a, b]) if (a, b) in interactions else None,
+        )
+        for (a, b), rows in outcomes.items()
+    ]
+
+
+def tested(comparison: Comparison) -> list[str]:
+    """What differs between the runs beside their models, and how the tests were made."""
+    return [*compare.marks(comparison), *compare.notes(comparison)]
+
+
+def _by_pair(frame: pd.DataFrame) -> dict[tuple[str, str], list[Row]]:
+    pairs: dict[tuple[str, str], list[Row]] = {}
+    for row in tables.plain_rows(frame):
+        pairs.setdefault((row["a"], row["b"]), []).append(row)
+    return pairs
+
+
+def _outcomes(rows: Sequence[Row], section: Section) -> Table:
+    reach = reach_of(rows)
+    headings = (
+        Heading("score", is_number=False),
+        Heading("A − B", "points"),
+        Heading("A", "%"),
+        Heading("B", "%"),
+        *(Heading(_SAYS[cell], "right", title="click a count to see its examples") for cell in CELLS),
+        Heading("p"),
+        Heading("p, Holm"),
+        Heading("detectable", "points", title="the difference that this test finds four times in five"),
+    )
+    body = tuple(
+        (
+            _what(row, rows),
+            points(row, reach),
+            percent(row["value_a"]),
+            percent(row["value_b"]),
+            *(_agreement(row, cell, section) for cell in CELLS),
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
+            percent(row["detectable"]),
+        )
+        for row in _whole_first(rows)
+    )
+    return Table(headings, body)
+
+
+def _agreement(row: Row, cell: str, section: Section) -> Cell:
+    """A count that leads to its examples."""
+    where = {"task": section.key, "metric": row["metric"]}
+    for label, state in zip((row["a"], row["b"]), _STATES[cell], strict=True):
+        where[f"m{section.labels.index(label)}"] = state
+    if row["column"]:
+        where |= {"column": row["column"], "tag": row["tag"]}
+    n = int(row[cell])
+    return Cell(f"{n:,}", n, href=link(**where) if n else "", title="see these examples" if n else "")
+
+
+def _margins(rows: Sequence[Row]) -> Table:
+    headings = (
+        Heading("margin", is_number=False),
+        Heading("A − B", "standardised"),
+        Heading("p"),
+        Heading("p, Holm"),
+    )
+    body = tuple(
+        (
+            _what(row, rows),
+            _plain(row["difference"]),
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
+        )
+        for row in _whole_first(rows)
+    )
+    return Table(headings, body, "Margins")
+
+
+def _interactions(rows: Sequence[Row]) -> Table:
+    reach = reach_of(rows)
+    headings = (
+        Heading("gain in", is_number=False),
+        Heading("less gain in", is_number=False),
+        Heading("difference", "points"),
+        Heading("p"),
+        Heading("p, Holm"),
+    )
+    body = tuple(
+        (
+            _what(row, rows),
+            named(row["other_tag"], detail=f"n {row['other_n']:,}"),
+            points(row, reach),
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
+        )
+        for row in rows
+    )
+    return Table(headings, body, "Is the gain in one tag larger than in another?")
+
+
+def _whole_first(rows: Sequence[Row]) -> list[Row]:
+    """Each metric's overall row before its tags."""
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    return sorted(rows, key=lambda row: (metrics.index(row["metric"]), row["tag"] != tables.OVERALL))
+
+
+def _what(row: Row, rows: Sequence[Row]) -> Cell:
+    """Which score of which examples."""
+    columns = {each["column"] for each in rows if each["column"]}
+    column = f"{row['column']}, " if row["column"] and len(columns) > 1 else ""
+    return Cell(row["tag"], f"{row['metric']} {row['tag']}", f"{row['metric']}, {column}n {row['n']:,}", kind="name")
+
+
+def _plain(value: float | None) -> Cell:
+    return Cell("–", float("nan")) if value is None else Cell(f"{value:+.3f}".replace("-", "−"), float(value))

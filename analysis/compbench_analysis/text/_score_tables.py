@@ -1,0 +1,131 @@
+"""A tidy frame of one task as small grids of strings: a block for each metric, models by tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from compbench_analysis.frames.tables import CHANCE, FEW, WIDE, plain_rows
+from compbench_analysis.text.render import Grid
+
+__all__ = ["DRAWS", "SMALL", "few", "grids", "named"]
+
+DRAWS = "±draws"
+SMALL = "*"  # marks a tag that is too small to rank models by
+Row = Mapping[str, Any]
+Cells = dict[tuple[str, str], str]  # (model, tag) -> cell
+_MOST_TAGS_ACROSS = 5  # more tags than this go down the side, models across the top
+
+
+def grids(frame: pd.DataFrame) -> list[Grid]:
+    """A block for each metric of a tidy frame of one task: models down, tags across, or turned when tags are many.
+
+    Where all models measured the same examples n stands beside the tag; otherwise in a block of its own. A tag with a
+    small cell is marked. With `draws_se` (curves.monte_carlo) a column ±draws stands beside the overall score, and a
+    block of all of them below.
+    """
+    rows = named(plain_rows(frame))
+    if not rows:
+        return []
+    metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
+    names, is_one_n = _tag_names(rows)
+    width = len(max(metrics, key=len))  # the blocks line up
+    blocks = [
+        _block(f"{metric} score, %".ljust(width + 9), [row for row in rows if row["metric"] == metric], names)
+        for metric in metrics
+    ]
+    draws = {(f"{row['model']}, {row['metric']}", row["tag"]): _points(row["draws_se"]) for row in rows if _has_se(row)}
+    if draws and len(names) > 1:
+        blocks.append(_turned(f"{DRAWS}, points", names, draws))
+    if is_one_n:
+        return blocks
+    counts = {(row["model"], row["tag"]): str(row["n"]) for row in rows if row["metric"] == metrics[0]}
+    return [*blocks, _turned("n", names, counts)]
+
+
+def few(rows: Iterable[Row]) -> list[str]:
+    """What the mark for small cells means, and what one example of the smallest tags is worth."""
+    sizes = {(int(row["n"]), row["tag"]) for row in rows if row["is_small"] and row["n"]}
+    if not sizes:
+        return []
+    worth = ", ".join(f"{100 / n:.1f} points of {tag} ({n})" for n, tag in sorted(sizes)[:3])
+    return [
+        f"{SMALL} too small to rank models by: fewer than {FEW} examples, or an interval wider than "
+        f"±{100 * WIDE:.0f} points.",
+        f"  1 example is {worth}.",
+    ]
+
+
+def named(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose model says that it is partial, and whose tag names its column where two columns share it."""
+    columns: dict[str, set[str]] = {}
+    for row in rows:
+        columns.setdefault(row["tag"], set()).add(row["column"])
+    return [
+        {
+            **row,
+            "model": f"{row['model']} (partial)" if row["is_partial"] else row["model"],
+            "tag": f"{row['column']}: {row['tag']}" if len(columns[row["tag"]]) > 1 else row["tag"],
+        }
+        for row in rows
+    ]
+
+
+def _tag_names(rows: Sequence[Row]) -> tuple[dict[str, str], bool]:
+    """What stands above each tag, and whether n is part of it: where the models share it."""
+    n_of: dict[str, set[int]] = {}
+    for row in rows:
+        n_of.setdefault(row["tag"], set()).add(row["n"])
+    is_one_n = all(len(each) == 1 for each in n_of.values())
+    small = {row["tag"] for row in rows if row["is_small"]}
+    names = {
+        tag: (f"{tag} ({min(each)})" if is_one_n else tag) + (SMALL if tag in small else "")
+        for tag, each in n_of.items()
+    }
+    return names, is_one_n
+
+
+def _block(title: str, rows: Sequence[Row], names: Mapping[str, str]) -> Grid:
+    cells: Cells = {(row["model"], row["tag"]): _cell(row) for row in rows}
+    for row in rows:
+        if row["chance"] is not None:
+            cells[CHANCE, row["tag"]] = f"{100 * row['chance']:5.1f}"
+    grid = _turned(title, names, cells)
+    last = list(names)[-1]  # the whole set
+    draws = {row["model"]: _points(row["draws_se"]) for row in rows if row["tag"] == last and _has_se(row)}
+    if not draws or _is_turned(names):
+        return grid
+    return Grid((*grid.header, DRAWS), tuple((*row, draws.get(row[0], "")) for row in grid.rows))
+
+
+def _turned(title: str, names: Mapping[str, str], cells: Cells) -> Grid:
+    """Models down and tags across, or the other way round when the tags are many."""
+    models = list(dict.fromkeys(model for model, _ in cells))
+    if _is_turned(names):
+        rows = [(names[tag], *(cells.get((model, tag), "") for model in models)) for tag in names]
+        return Grid((title, *models), tuple(rows))
+    rows = [(model, *(cells.get((model, tag), "") for tag in names)) for model in models]
+    return Grid((title, *names.values()), tuple(rows))
+
+
+def _is_turned(names: Mapping[str, str]) -> bool:
+    return len(names) > _MOST_TAGS_ACROSS
+
+
+def _cell(row: Row) -> str:
+    """Percent with its interval, or with its standard deviation over seeds, padded so that a column lines up."""
+    if row["value"] is None:
+        return "    –"
+    if row.get("sd") is not None:
+        return f"{100 * row['value']:5.1f} ± {100 * row['sd']:.1f}"
+    return f"{100 * row['value']:5.1f} [{100 * row['low']:4.1f}, {100 * row['high']:.1f}]"
+
+
+def _has_se(row: Row) -> bool:
+    return row.get("draws_se") is not None
+
+
+def _points(se: float) -> str:
+    return f"±{100 * se:.1f}"

@@ -1,0 +1,40 @@
+"""Several tasks and several models on one page: tasks down, models across."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from compbench_analysis.frames.tables import OVERALL, plain_rows
+from compbench_analysis.text.render import Grid, count, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["summary"]
+
+
+def summary(frame: pd.DataFrame) -> Grid:
+    """A row for each task and metric of a tidy frame, over all examples; a dash where a model has no run."""
+    rows = [row for row in plain_rows(frame) if row["tag"] == OVERALL]
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    lines = list(dict.fromkeys((str(row["task"]), str(row["metric"])) for row in rows))
+    cells: list[tuple[str, ...]] = []
+    for task, metric in lines:
+        its = {str(row["model"]): row for row in rows if (row["task"], row["metric"]) == (task, metric)}
+        values = (
+            percent(each["value"], each["low"], each["high"]) if (each := its.get(m)) else "    –" for m in models
+        )
+        cells.append((task, metric, _n(list(its.values())), _chance(list(its.values())), *values))
+    header = ("task", "score, %", "n", "random", *models)
+    return Grid(header, tuple(cells), title="Summary: all examples of each task", align="llrr" + "l" * len(models))
+
+
+def _n(rows: list[dict[str, Any]]) -> str:
+    """How many examples were measured, or the fewest and the most where the models differ."""
+    counts = sorted({int(row["n"]) for row in rows})
+    return count(counts[0]) if len(counts) == 1 else f"{count(counts[0])}–{count(counts[-1])}"
+
+
+def _chance(rows: list[dict[str, Any]]) -> str:
+    known = [row["chance"] for row in rows if row["chance"] is not None]
+    return f"{100 * known[0]:.1f}" if known else "–"

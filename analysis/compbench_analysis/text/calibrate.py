@@ -1,0 +1,110 @@
+"""How calibrated runs are, as text and as a reliability diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.calibration import Calibration
+from compbench_analysis.text.render import Grid, count, records, render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["reliability_diagram", "to_text"]
+
+_HEADER = ("model", "temperature", "fitted on", "judged", "right", "confidence", "ECE", "ECE at T = 1", "NLL", "chance")
+
+
+def to_text(found: Mapping[str, Calibration], style: str = "table", *, with_examples: bool = False) -> str:
+    """The calibrations of models on one task in one of render.FORMATS.
+
+    csv and json hold a row for each model and bin, or with_examples for each model and example.
+    """
+    if style in ("csv", "json"):
+        return records((row for label, one in found.items() for row in _rows(label, one, with_examples)), style)
+    rows = tuple(_row(label, one) for label, one in found.items())
+    grids = [
+        Grid((), (), title="Probabilities of classes, the temperature fitted on held-out examples"),
+        Grid(_HEADER, rows, notes=tuple(_notes(found)), align="l" + "r" * 9),
+        *(_bins(label, one) for label, one in found.items()),
+    ]
+    return render(grids, style)
+
+
+def reliability_diagram(found: Mapping[str, Calibration]) -> Figure:
+    """Accuracy against confidence, a panel for each model, with the interval of each bin and its share of examples."""
+    from compbench_analysis.figures.style import CHANCE_LINE, Picture, colour
+
+    figure = Picture(figsize=(3.6 * len(found), 4.2), layout="constrained")
+    axes = figure.subplots(2, len(found), sharex=True, squeeze=False, height_ratios=(4, 1))
+    for column, (label, one) in enumerate(found.items()):
+        upper, lower = axes[:, column]
+        bins = one.bins
+        upper.plot([0, 1], [0, 1], **CHANCE_LINE)
+        below = (bins["accuracy"] - bins["accuracy_low"]).clip(0)  # rounding may take an end past the point
+        above = (bins["accuracy_high"] - bins["accuracy"]).clip(0)
+        upper.errorbar(
+            bins["confidence"], bins["accuracy"], [below, above], color=colour(column), marker="o", capsize=2
+        )
+        upper.set(title=f"{label}: ECE {100 * one.ece:.1f} %", xlim=(0, 1), ylim=(0, 1))
+        width, share = bins["high"] - bins["low"], bins["n"] / bins["n"].sum()
+        lower.bar(bins["low"], share, width, color=colour(column), align="edge", edgecolor="white")
+        lower.set(xlabel="probability of the prediction")
+    axes[0, 0].set_ylabel("share that is right")
+    axes[1, 0].set_ylabel("examples")
+    return figure
+
+
+def _row(label: str, one: Calibration) -> tuple[str, ...]:
+    ece = f"{100 * one.ece:.1f}" if not one.n_pruned else f"{100 * one.ece:.1f} or {100 * one.ece_high:.1f}"
+    return (
+        label,
+        f"{one.temperature:.3g}{' *' if one.is_at_edge else ''}",
+        count(one.n_fitted),
+        count(one.n_judged),
+        f"{100 * one.accuracy:.1f} %",
+        f"{100 * one.confidence:.1f} %",
+        ece,
+        f"{100 * one.ece_untempered:.1f}",
+        f"{one.nll:.3f}",
+        f"{one.nll_of_chance:.3f}",
+    )
+
+
+def _notes(found: Mapping[str, Calibration]) -> Sequence[str]:
+    notes = [
+        "ECE: mean distance between how sure and how often right, in points. NLL: nats per example; chance says 1 / K."
+    ]
+    if any(one.is_at_edge for one in found.values()):
+        notes.append("* the likelihood has no maximum: the examples that were fitted on are perfectly separated.")
+    for label, one in found.items():
+        if one.n_pruned:
+            notes.append(
+                f"{label}: {count(one.n_pruned)} of {count(one.n_judged)} examples have classes that were given up "
+                "early. Their probabilities are intervals; confidence and NLL are of the least that they may be, and "
+                "ECE is that of the lower ends or of the upper ends."
+            )
+    return notes
+
+
+def _bins(label: str, one: Calibration) -> Grid:
+    rows = tuple(
+        (
+            f"{row['low']:.2f} to {row['high']:.2f}",
+            count(row["n"]),
+            f"{100 * row['confidence']:.1f}",
+            f"{100 * row['accuracy']:.1f} [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]",
+        )
+        for row in tables.plain_rows(one.bins)
+    )
+    return Grid((label, "n", "confidence, %", "right, % [95 %]"), rows, align="lrrr")
+
+
+def _rows(label: str, one: Calibration, with_examples: bool) -> Sequence[Mapping[str, Any]]:
+    frame = one.examples if with_examples else one.bins
+    about = {each.name: getattr(one, each.name) for each in fields(one) if each.name not in ("bins", "examples")}
+    more = {"model": label} if with_examples else {"model": label, **about}
+    return [{**more, **row} for row in tables.plain_rows(frame)]

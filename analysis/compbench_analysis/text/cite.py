@@ -1,0 +1,63 @@
+"""BibTeX for what runs stand on: what their tasks and models bring, the method, and the toolkit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from compbench.core.rules import NORM
+
+if TYPE_CHECKING:
+    from compbench.store.run import Run
+
+__all__ = ["citations", "to_bibtex"]
+
+_DIFFUSION_CLASSIFIER = """@inproceedings{li2023diffusion,
+  title         = {Your Diffusion Model is Secretly a Zero-Shot Classifier},
+  author        = {Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, Deepak},
+  booktitle     = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
+  year          = {2023},
+  eprint        = {2303.16203},
+  archiveprefix = {arXiv}
+}"""
+_DIFFUSION_ITM = """@inproceedings{krojer2023diffusion,
+  title     = {Are Diffusion Models Vision-And-Language Reasoners?},
+  author    = {Krojer, Benno and Poole-Dayan, Elinor and Voleti, Vikram and Pal, Christopher and Reddy, Siva},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2023}
+}"""
+_ENTRY = re.compile(r"^@\w+\{\s*([^,\s]+)", re.MULTILINE)  # its key
+
+
+def citations(run: Run) -> dict[str, str]:
+    """The BibTeX entries of a run by key: of its task, its model, the method where errors were measured, compbench."""
+    described = [str(run.info[each].get("citation") or "") for each in ("task", "model")]
+    method = _DIFFUSION_CLASSIFIER if run.info["view"] else ""
+    has_its_rule = run.rule.loss == NORM or run.rule.unconditional
+    found: dict[str, str] = {}
+    for text in (*described, method, _DIFFUSION_ITM if has_its_rule else "", _compbench(str(run.info["compbench"]))):
+        for key, entry in _entries(text).items():
+            found.setdefault(key, entry)
+    return found
+
+
+def to_bibtex(runs: Iterable[Run]) -> str:
+    """The entries of several runs, each once."""
+    found = {key: entry for run in runs for key, entry in citations(run).items()}
+    return "\n\n".join(found.values())
+
+
+def _entries(text: str) -> dict[str, str]:
+    starts = [*(match.start() for match in _ENTRY.finditer(text)), len(text)]
+    entries = [text[start:end].strip() for start, end in pairwise(starts)]
+    return {match[1]: entry for entry in entries if (match := _ENTRY.match(entry))}
+
+
+def _compbench(version: str) -> str:
+    return f"""@software{{compbench,
+  title   = {{compbench: compositional image/text matching with diffusion models and CLIP}},
+  author  = {{{{The compbench authors}}}},
+  version = {{{version}}}
+}}"""

@@ -1,0 +1,218 @@
+"""A comparison of runs as text: outcomes, margins and interactions of each pair, then how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from compbench.core.errors import UsageError
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.compare import CELLS, Comparison
+from compbench_analysis.frames.signature import partial, signature
+from compbench_analysis.text.render import Grid, count, records, render
+
+__all__ = ["left_out", "marks", "notes", "to_text"]
+
+Row = dict[str, Any]
+_VIEW = {"n_draws": "draws", "target": "rule"}
+_N_NAMED = 3  # of the examples that are left out
+_NO_PROTOCOL = {"seed", "weights"}
+
+
+def to_text(comparison: Comparison, style: str = "table", *, with_ids: bool = False) -> str:
+    """The comparison in one of render.FORMATS.
+
+    csv and json hold the rows of all frames, each with its `test`; with_ids adds the ids in each cell of the agreement.
+    """
+    if style in ("csv", "json"):
+        return records(_rows(comparison, style, with_ids), style)
+    if with_ids:
+        raise UsageError(f"ids are not part of the format {style!r}; expected csv or json beside --ids")
+    return render(list(_grids(comparison)), style)
+
+
+def marks(comparison: Comparison) -> list[str]:
+    """What is not whole, and what was chosen differently beside the models."""
+    return [*_partials(comparison), *left_out(comparison), *_protocols(comparison)]
+
+
+def left_out(comparison: Comparison) -> list[str]:
+    """The examples that are not compared: how many of which run."""
+    return [
+        f"LEFT OUT: {count(len(ids))} of the {count(comparison.n_examples + len(ids))} examples that {label} has "
+        f"measured, whose images another run could not read: {', '.join(map(repr, ids[:_N_NAMED]))}"
+        + (", ..." if len(ids) > _N_NAMED else "")
+        for label, ids in comparison.left_out.items()
+    ]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """How it was tested and how to read it."""
+    return list(_notes(comparison))
+
+
+def _rows(comparison: Comparison, style: str, with_ids: bool) -> Iterator[Row]:
+    frames = {"outcome": comparison.outcomes, "margin": comparison.margins, "interaction": comparison.interactions}
+    folders = {label: str(run.path) for label, run in zip(comparison.labels, comparison.runs, strict=True)}
+    for test, frame in frames.items():
+        for row in tables.plain_rows(frame):
+            row = {"test": test, **row, "folder_a": folders[row["a"]], "folder_b": folders[row["b"]]}
+            for name in (f"ids_{cell}" for cell in CELLS if f"ids_{cell}" in row):
+                ids = row.pop(name)
+                row |= {name: ids if style == "json" else ";".join(ids)} if with_ids else {}
+            yield row
+
+
+def _grids(comparison: Comparison) -> Iterator[Grid]:
+    task = comparison.runs[0].key.task
+    title = f"{task}, {count(comparison.n_examples)} examples that all have measured"
+    yield Grid((), (), title=title, notes=tuple(marks(comparison)))
+    outcomes, margins, interactions = map(_by_pair, (comparison.outcomes, comparison.margins, comparison.interactions))
+    for (a, b), rows in outcomes.items():
+        yield _outcomes(f"A = {a}, B = {b}: percent right, difference in points [95 % interval]", rows)
+        if margins:
+            yield _margins("Margins, A - B", margins[a, b])
+        if interactions.get((a, b)):
+            yield _interactions(
+                "Is the gain in one larger than in the other? (A - B) - (A - B), points", interactions[a, b]
+            )
+    yield Grid((), (), title="How it was tested", notes=tuple(_notes(comparison)))
+    signatures = tuple(map(signature, comparison.runs))
+    yield Grid((), (), title="Signatures for a paper", notes=signatures)
+
+
+def _by_pair(frame: pd.DataFrame) -> dict[tuple[str, str], list[Row]]:
+    pairs: dict[tuple[str, str], list[Row]] = {}
+    for row in tables.plain_rows(frame):
+        pairs.setdefault((row["a"], row["b"]), []).append(row)
+    return pairs
+
+
+def _outcomes(title: str, rows: Sequence[Row]) -> Grid:
+    header = ("score", "tag (n)", "A", "B", "A - B", "both", "only A", "only B", "neither", "p", "Holm", "detectable")
+    return Grid(
+        header,
+        tuple(
+            (
+                row["metric"],
+                _tag(row["tag"], row["n"], row, rows),
+                _percent(row["value_a"]),
+                _percent(row["value_b"]),
+                _difference(row),
+                *(count(row[cell]) for cell in CELLS),
+                _p(row["p"]),
+                _p(row["p_holm"]),
+                _percent(row["detectable"]),
+            )
+            for row in rows
+        ),
+        title=title,
+        align="llrrrrrrrrrr",
+    )
+
+
+def _margins(title: str, rows: Sequence[Row]) -> Grid:
+    cells = tuple(
+        (
+            row["metric"],
+            _tag(row["tag"], row["n"], row, rows),
+            "–" if row["difference"] is None else f"{row['difference']:+.3f}",
+            _p(row["p"]),
+            _p(row["p_holm"]),
+        )
+        for row in rows
+    )
+    return Grid(("margin", "tag (n)", "mean", "p", "Holm"), cells, title=title, align="llrrr")
+
+
+def _interactions(title: str, rows: Sequence[Row]) -> Grid:
+    cells = tuple(
+        (
+            row["metric"],
+            f"{_tag(row['tag'], row['n'], row, rows)} - {_tag(row['other_tag'], row['other_n'], row, rows)}",
+            _difference(row),
+            _p(row["p"]),
+            _p(row["p_holm"]),
+        )
+        for row in rows
+    )
+    return Grid(("score", "gains", "difference", "p", "Holm"), cells, title=title, align="llrrr")
+
+
+def _partials(comparison: Comparison) -> Iterator[str]:
+    said = {what for run in comparison.runs if (what := partial(run))}
+    yield from sorted(said)
+
+
+def _protocols(comparison: Comparison) -> Iterator[str]:
+    """What was chosen differently in runs that can choose it."""
+    chosen = [
+        {str(name): str(value) for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
+        | {_VIEW.get(name, name): str(value) for name, value in run.info["view"].items()}
+        for run in comparison.runs
+    ]
+    for name in dict.fromkeys(name for each in chosen if "protocol" in each for name in each):
+        values = {
+            label: each[name]
+            for label, each in zip(comparison.labels, chosen, strict=True)
+            if {name, "protocol"} <= set(each)
+        }
+        if len(set(values.values())) > 1:
+            said = ", ".join(f"{label} {value}" for label, value in values.items())
+            yield f"DIFFERENT PROTOCOLS ({name}): {said}. The difference is of models and protocols together."
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    if n_shared := comparison.n_shared_groups:
+        yield f"{n_shared} groups hold several examples, of one image or source: p is by sign flips of whole groups."
+        yield "Interval: Newcombe's for paired proportions, at the groups' effective sample size (Rao & Scott, 1992)."
+        yield "Interaction tests and detectable differences need examples that stand alone, and are left out."
+    else:
+        yield "p: exact McNemar test; a tie is wrong. Interval: Newcombe's for paired proportions (1998, method 10)."
+        yield "detectable: the difference in points that this test finds 4 times in 5 (p <= 0.05, uncorrected),"
+        yield "given how often the two disagree; fewer than 6 disagreements can show nothing (–)."
+    yield from _families(comparison.outcomes, comparison.margins, comparison.interactions)
+    yield "Margin: lowest true minus highest false score. Models have different scales: the margins of each are divided"
+    yield "by their root mean square over all examples, and zero stays zero. p: sign flips, with a fixed seed."
+    if len(comparison.interactions):
+        yield "Gains in two tags: exact permutation of examples between them; interval by MOVER (Zou & Donner, 2008)."
+        yield "One tag with a small p and one without does not show that they differ; a small p here does."
+    if min(comparison.outcomes["n"]) < tables.FEW:
+        yield f"*: fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
+
+
+def _families(*frames: pd.DataFrame) -> Iterator[str]:
+    for frame, what in zip(frames, ("scores", "margins", "gains"), strict=True):
+        sizes = {row["family"]: row["n_tests"] for row in frame.to_dict("records")}
+        said = [f"{n} {_family(family)}" for family, n in sizes.items() if n]
+        if said:
+            yield f"Holm, {what}: p corrected over all pairs and {what} of a family; {', '.join(said)}."
+
+
+def _family(name: str) -> str:
+    return "overall" if name == tables.OVERALL else f"by {name}"
+
+
+def _tag(tag: str, n: int, row: Row, rows: Sequence[Row]) -> str:
+    """A tag with n; with its column where two columns are shown, and marked where examples are few."""
+    columns = {each["column"] for each in rows if each["column"]}
+    name = f"{row['column']}: {tag}" if row["column"] and len(columns) > 1 else tag
+    return f"{name} ({n})" + ("*" if n < tables.FEW else "")
+
+
+def _difference(row: Row) -> str:
+    if row["difference"] is None:
+        return "–"
+    return f"{100 * row['difference']:+5.1f} [{100 * row['low']:+5.1f}, {100 * row['high']:+5.1f}]"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Classifiers of images: torchvision networks and those trained here."""

@@ -1,0 +1,1 @@
+"""CLIP and OpenCLIP models by open_clip."""

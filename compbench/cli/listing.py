@@ -1,0 +1,170 @@
+"""Small tables that the command prints: what is on offer, what is stored, a plan, the examples of a task."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compbench_analysis.text.render import Grid, count, duration, records, render, size
+
+if TYPE_CHECKING:
+    from compbench.cli.doctor import Check
+    from compbench.core.examples import Example
+    from compbench.registry.plugins import Entry
+    from compbench.runs.plan import Plan
+    from compbench.store.run import Run
+
+__all__ = ["checks", "examples", "offered", "option_list", "plans", "stored", "where"]
+
+_DAY = 86_400
+
+
+def offered(kind: str, entries: Iterable[Entry]) -> Grid:
+    """Names, the packages that bring them and where they come from; what is wrong with some stands below."""
+    entries = list(entries)
+    names = {entry: f"{entry.name}:ADDRESS" if entry.kind == "scheme" else entry.name for entry in entries}
+    rows = tuple((names[entry], entry.package, entry.value) for entry in entries)
+    return Grid((kind, "package", "from"), rows, notes=tuple(f"error: {each.error}" for each in entries if each.error))
+
+
+def option_list(model: str) -> Grid:
+    """The options of one model with their defaults; the model's module is imported, torch is not."""
+    from compbench import registry
+    from compbench.registry.options import options
+
+    label, spec = registry.model(model)
+    first_line = (type(spec).__doc__ or "").strip().partition("\n")[0]
+    rows = tuple(
+        (
+            f"-o {each.name}=",
+            str(each.default).lower() if each.default is None else str(each.default),
+            each.type,
+            each.help,
+        )
+        for each in options(spec).values()
+    )
+    notes = () if rows else ("It has no options.",)
+    return Grid(("option", "default", "is", "what it does"), rows, title=f"{label}: {first_line}", notes=notes)
+
+
+def stored(runs: Iterable[Run]) -> Grid:
+    """Runs, the latest of a model last."""
+    rows = tuple(
+        (
+            f"{run.key.task}/{run.key.model}",
+            run.key.digest,
+            run.state,
+            f"{run.info['limit'] or run.info['n_task_examples']} of {run.info['n_task_examples']}",
+            str((run.info["view"] or {}).get("n_draws", "–")),
+            str(run.info["updated"])[:16].replace("T", " "),
+        )
+        for run in runs
+    )
+    return Grid(("run", "digest", "status", "examples asked", "draws", "updated (UTC)"), rows, align="lllrrl")
+
+
+def plans(made: Sequence[Plan], style: str) -> str:
+    """What runs would do and cost; csv and json give plain numbers."""
+    if style in ("csv", "json"):
+        return records(
+            ({**asdict(plan), "folder": None if plan.folder is None else str(plan.folder)} for plan in made), style
+        )
+    header = ("task", "model", "examples", "pairs", "evaluations", "TFLOPs", "time", "to fetch", "to store")
+    rows = tuple(
+        (
+            plan.task,
+            plan.model,
+            _known(plan.examples, count),
+            _known(plan.pairs, count),
+            _known(plan.evaluations, count),
+            "–" if plan.evaluations == 0 and not plan.tflops else _known(plan.tflops, "{:,.3g}".format),
+            "–" if plan.evaluations == 0 and not plan.seconds else _known(plan.seconds, duration),
+            _known(plan.fetch_bytes, size),
+            _known(plan.store_bytes, size),
+        )
+        for plan in made
+    )
+    is_open = any(cell == "?" for row in rows for cell in row)
+    notes = (
+        *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
+        *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
+        "Nothing was measured or written.",
+        *(
+            ("? cannot be known before weights and data are here, or while the hub does not answer.",)
+            if is_open
+            else ()
+        ),
+    )
+    return render([Grid(header, rows, notes=notes, align="ll" + "r" * 7)], style)
+
+
+def checks(made: Sequence[Check]) -> Grid:
+    """What doctor found, and below it what to do."""
+    notes = tuple(f"{each.name}: {each.advice}" for each in made if each.advice)
+    return Grid(("what", "state", "found"), tuple((each.name, each.state, each.found) for each in made), notes=notes)
+
+
+def examples(chosen: Sequence[Example]) -> Grid:
+    """A row for each caption: which images it matches, by number. Of more than ten captions only those that match."""
+    rows: list[tuple[str, ...]] = []
+    for example in chosen:
+        tags = ", ".join(value for values in example.tags.values() for value in values)
+        for number, caption in enumerate(example.captions):
+            images = ", ".join(str(i) for i in example.matches[:, number].nonzero()[0])
+            if images or len(example.captions) <= 10:
+                rows.append((example.id, tags, images or "none", caption))
+    return Grid(("example", "tags", "image", "caption"), tuple(rows))
+
+
+def where(runs: Sequence[Run], root: Path | None) -> str:
+    """Where runs are stored and the commands that look at them next."""
+    from compbench.store.store import Store
+
+    store = Store(root, say=lambda message: None)
+    names = [f"{run.key.task}/{run.key.model}" for run in runs]
+    latest = [store.find(name).path == run.path for name, run in zip(names, runs, strict=True)]
+    asked = [name if is_latest else run.key.digest for name, is_latest, run in zip(names, latest, runs, strict=True)]
+    command = shlex.join(["compbench", "show", *asked, *(["--runs", str(root)] if root else [])])
+    columns_of = [{column for tags in run.examples()["tags"] for column in tags} for run in runs]
+    columns = sorted(set.intersection(*columns_of) - {"tag"})  # one that another task lacks would be refused
+    stored_in = [f"  {run.path}" for run in runs]
+    by = [f"  {command} --by {' --by '.join(columns)}"] if columns else []
+    return "\n".join(["Stored in", *stored_in, "Look at them again, or by other tags", f"  {command}", *by])
+
+
+def _known(value: float | None, said: Callable[[float], str]) -> str:
+    return "?" if value is None else said(value)
+
+
+def _what_is_learned(plan: Plan) -> str:
+    """What a model makes and learns before it scores, which later runs find."""
+    from compbench.core.remembered import cache_folder
+
+    if not plan.preparing_evaluations and not plan.trained_inputs:
+        return ""
+    if plan.generated_pictures:
+        makes = f"{count(plan.preparing_evaluations)} evaluations make {count(plan.generated_pictures)} pictures"
+    else:
+        # test pictures among those to learn from are left out, as far as a run finds
+        makes = f"at most {count(plan.preparing_evaluations)} evaluations of half a network read features of pictures"
+    trains = f"{count(plan.trained_inputs)} inputs are trained on, each counted once per epoch"
+    does = [*([makes] if plan.preparing_evaluations else []), *([trains] if plan.trained_inputs else [])]
+    kept = "how many bytes is not known yet" if plan.kept_bytes is None else f"at most {size(plan.kept_bytes)}"
+    return f"{'; '.join(does)}; the cache folder {cache_folder()} keeps what is made for later runs, {kept}"
+
+
+def _what_happens(plan: Plan) -> str:
+    if plan.examples is None:
+        return "its data are not here, and a dry run fetches none; a run fetches them first (--data takes a copy)"
+    if plan.is_done:
+        return f"all of it is stored in {plan.folder}"
+    said = "nothing is stored yet" if plan.folder is None else f"would be stored in {plan.folder}"
+    if plan.seconds is not None and plan.seconds > _DAY:
+        fewer = "fewer draws (-o draws=N, more can be added later), --limit N"
+        if plan.fewer_by is not None:
+            fewer = f"fewer pictures to learn from (-o {plan.fewer_by}=N)"
+        said += f"; more than a day: {fewer} or a GPU make it cheaper"
+    return said

@@ -1,0 +1,97 @@
+"""compbench.report: the page of stored runs, with pictures from their tasks where these are at hand.
+
+A run stores the names of its images alone. Nothing is fetched for a page: a task that is not on this machine leaves
+its section without pictures, which the page says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compbench import registry
+from compbench.core import disk
+from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.examples import Image, Task
+from compbench.store.run import Run
+from compbench.store.store import Store
+
+if TYPE_CHECKING:
+    from compbench.core.rules import Rule
+    from compbench_analysis.frames.breakdowns import By
+
+__all__ = ["report"]
+
+
+def report(
+    runs: Run | str | Path | Iterable[Run | str | Path],
+    output: Path | str = "report.html",
+    *,
+    by: By = None,
+    rule: Rule | None = None,
+    limit: int | None = None,
+    with_images: bool | None = None,
+    tasks: Iterable[Task] = (),
+    data: Path | str | None = None,
+    root: Path | str | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Path:
+    """Write the runs, or what stands for them (`task/model`, a digest, a folder), as one HTML file and return its path.
+
+    `by` are tag columns, or a Breakdown; `limit` reads the subset that `run(limit=...)` measures; `with_images` forces
+    pictures and captions in or out (None: in, unless the data is gated); `tasks` are tasks in memory, `data` a local
+    copy of the one task's data, `root` the folder of the runs.
+    """
+    from compbench_analysis.report import Look, write
+
+    chosen = [_found(each, root) for each in ([runs] if isinstance(runs, Run | str | Path) else runs)]
+    chosen = chosen if limit is None else [run.limited(limit) for run in chosen]
+    pictures, notes = _pictures(chosen, tasks, data, with_images)
+    for note in notes.values():
+        say(note)
+    look = Look(by=by, rule=rule, with_images=with_images, pictures=pictures, notes=notes)
+    return write(chosen, output, look)
+
+
+def _found(reference: Run | str | Path, root: Path | str | None) -> Run:
+    return reference if isinstance(reference, Run) else Store(root).find(reference)
+
+
+def _pictures(
+    runs: Sequence[Run], tasks: Iterable[Task], data: Path | str | None, with_images: bool | None
+) -> tuple[dict[tuple[str, str], Mapping[str, Sequence[Image]]], dict[str, str]]:
+    """The images by example of each task and revision that is at hand, and by task why those of others are not."""
+    wanted = _wanted(runs, with_images)
+    if data is not None and len({task for task, _ in wanted}) > 1:
+        raise UsageError("--data is the data of one task, and these runs are of several; write a page for each")
+    given = {task.name: task for task in tasks}
+    pictures: dict[tuple[str, str], Mapping[str, Sequence[Image]]] = {}
+    notes: dict[str, str] = {}
+    for name, revision in wanted:
+        try:
+            task = given.get(name) or registry.task(
+                name, data=None if data is None else disk.expanded(data), is_offline=True
+            )
+            if task.revision != revision:
+                raise DataError(
+                    f"the data at hand has revision {task.revision} and the runs {revision}: its pictures may be others"
+                )
+        except (UsageError, DataError) as error:
+            notes[name] = f"Pictures of {name} are not at hand ({error})."
+            continue
+        pictures[name, revision] = {example.id: example.images for example in task.examples}
+    return pictures, notes
+
+
+def _wanted(runs: Sequence[Run], with_images: bool | None) -> list[tuple[str, str]]:
+    """Task and revision of the runs whose pictures will be shown."""
+    found: dict[tuple[str, str], None] = {}
+    for run in runs:
+        try:
+            is_gated = bool(run.info["task"]["is_gated"])
+        except RunError:  # the page says so
+            continue
+        if with_images or (with_images is None and not is_gated):
+            found[run.key.task, run.key.task_revision] = None
+    return list(found)

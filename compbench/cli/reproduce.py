@@ -1,0 +1,127 @@
+"""The paper's tables again: which cells to run, on how many images, and what stood in the way of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compbench.core import disk
+from compbench.core.errors import DataError, RunError, UsageError
+from compbench.runs.grid import Failure, Job, Settings, measure, ordered
+from compbench.runs.grid import planned as plans_of
+from compbench.runs.grid_file import GridFile
+
+if TYPE_CHECKING:
+    from compbench.runs.grid import Outcome
+    from compbench.runs.plan import Plan
+    from compbench.runs.reporter import Reporter
+
+__all__ = ["BUDGETS", "Asked", "Budget", "asked_for", "data_folders", "planned", "reproduce"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The images and options of a table's row, unless the user says otherwise."""
+
+    limit: int | None = None  # images of each data set; None: all of them
+    options: tuple[tuple[str, int], ...] = ()
+
+
+# each row fits a night on one H200, at 1 to 2 ms for an evaluation of Stable Diffusion's U-Net; a table is the sum of
+# its rows. sd2: 163,000 evaluations an image over Table 1's data sets. DiT: 250,000 for an image of ImageNet, at 0.3
+# and 1.3 ms. synthetic-sd: 1,473 classes, 50 pictures each, 25 guided steps a picture: 3.7 million evaluations.
+# sd-features: as many training pictures, 0.16 MB of features each. What costs milliseconds sees all images.
+BUDGETS: Mapping[tuple[str, str], Budget] = {
+    ("table1", "sd2"): Budget(100),
+    ("table1", "sd-features"): Budget(1000, (("train_per_class", 50),)),
+    ("table1", "synthetic-sd"): Budget(None, (("n_per_class", 50),)),
+    ("table3", "dit-256"): Budget(20),
+    ("table3", "dit-512"): Budget(20),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A table of the paper, cell by cell."""
+
+    table: str
+    jobs: list[Job]
+    settings: Settings
+
+
+def asked_for(
+    table: str, models: Sequence[str], tasks: Sequence[str], options: Sequence[str], settings: Settings, say: Reporter
+) -> Asked:
+    """The cells of `table`, of all its models and tasks or of those named; UsageError for one that it does not have.
+
+    Without a limit of the user's each row has a budget of its own, which is said. `settings.data` is a folder with one
+    folder for each task, and `settings.data_folders` are folders of single tasks.
+    """
+    from compbench_analysis.frames.paper import cells
+
+    known = cells(table)
+    chosen = {
+        what: _chosen(what, names, list(dict.fromkeys(cell[what] for cell in known)), table)
+        for what, names in (("model", models), ("task", tasks))
+    }
+    settings = replace(settings, data=None, data_root=settings.data)
+    is_limited = settings.limit is not None or settings.images_per_class is not None
+    budgets = {model: BUDGETS.get((table, model), Budget()) for model in chosen["model"]}
+    preset = tuple(f"{model}.{name}={value}" for model, budget in budgets.items() for name, value in budget.options)
+    jobs = ordered(chosen["task"], chosen["model"], options, settings, say.say, GridFile(options=preset))
+    if not is_limited:
+        for model, budget in budgets.items():
+            say.say(f"{table}, {model}: {_words(budget)}")
+        jobs = [replace(job, limit=budgets[job.model].limit) for job in jobs]
+    return Asked(table, jobs, settings)
+
+
+def planned(asked: Asked, reporter: Reporter) -> tuple[list[Plan], list[Failure]]:
+    """What each cell would do and cost; a cell of which that cannot be told fails alone."""
+    plans: list[Plan] = []
+    failures: list[Failure] = []
+    for job in asked.jobs:
+        try:
+            plans += plans_of([job], asked.settings, reporter)
+        except (DataError, RunError, UsageError) as error:
+            failures.append(Failure(job, str(error)))
+    return plans, failures
+
+
+def reproduce(asked: Asked, reporter: Reporter) -> tuple[Outcome, dict[tuple[str, str], str]]:
+    """Run what can be run, and why the other cells (task, model) are empty."""
+    outcome = measure(asked.jobs, asked.settings, reporter)
+    return outcome, {(failure.job.task, failure.job.model): failure.error for failure in outcome.failures}
+
+
+def data_folders(given: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
+    """The folder of all tasks and the folders of single ones, of `--data DIR` and `--data TASK=DIR`."""
+    root: Path | None = None
+    folders: dict[str, Path] = {}
+    for text in given:
+        task, equals, folder = text.partition("=")
+        if equals and not Path(text).exists():
+            folders[task] = disk.expanded(folder)
+        elif root is not None:
+            raise UsageError(f"--data names two folders of all tasks, {str(root)!r} and {text!r}; expected one")
+        else:
+            root = disk.expanded(text)
+    for folder in (*([] if root is None else [root]), *folders.values()):
+        if not folder.exists():
+            raise UsageError(f"no folder {str(folder)!r}; expected --data DIR or --data TASK=DIR")
+    return root, folders
+
+
+def _words(budget: Budget) -> str:
+    images = "all images" if budget.limit is None else f"{budget.limit:,} images of each data set"
+    options = "".join(f", {name}={value}" for name, value in budget.options)
+    return f"{images}{options}; --limit N and -o change that"
+
+
+def _chosen(what: str, names: Sequence[str], known: Sequence[str], table: str) -> list[str]:
+    named = list(dict.fromkeys(name for each in names for name in each.split(",")))
+    if strange := [name for name in named if name not in known]:
+        raise UsageError(f"{table} has no {what} {strange[0]!r}; expected some of {', '.join(known)}")
+    return named or list(known)

@@ -1,0 +1,73 @@
+"""The files of a model's repository by name, wherever it is, with the contents of the small ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from compbench.core.errors import DataError
+
+__all__ = ["FileList", "opened"]
+
+_MAX_JSON_BYTES = 64 << 20  # a configuration, a list of shards: real ones are below 1 MB
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """The names of a repository's files, relative to it and with "/", and the contents of the small ones."""
+
+    where: str  # as a message names it
+    names: frozenset[str]
+    read: Callable[[str], bytes]
+    sizes: dict[str, int] | None = None  # bytes by name, where the hub told
+    is_whole: bool = True  # False: what a cache holds of a repository that could not be asked
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> FileList:
+        """The files of a folder and of its direct subfolders, as deep as any layout goes; links are followed."""
+
+        def read(name: str) -> bytes:
+            with opened(folder / name) as file:
+                return file.read(_MAX_JSON_BYTES + 1)
+
+        return cls(str(folder), frozenset(_names(folder)), read)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The JSON object in a file; DataError where it is none."""
+        content = self.read(name)
+        if len(content) > _MAX_JSON_BYTES:
+            raise DataError(
+                f"{name} of {self.where!r} is larger than {_MAX_JSON_BYTES >> 20} MB; expected a small JSON"
+            )
+        try:
+            value: Any = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{name} of {self.where!r} is not JSON ({error}); fetch or copy it again") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{name} of {self.where!r} holds a {type(value).__name__}; expected a JSON object")
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def opened(path: Path) -> BufferedReader:
+    """A regular file opened for reading; DataError where it is none."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{str(path)!r} is not a regular file; expected a file of a model")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); copy it again") from error
+
+
+def _names(folder: Path) -> Iterator[str]:
+    try:
+        for entry in sorted(folder.iterdir()):
+            if entry.is_file():
+                yield entry.name
+            elif entry.is_dir() and not entry.name.startswith("."):
+                yield from (f"{entry.name}/{each.name}" for each in sorted(entry.iterdir()) if each.is_file())
+    except OSError as error:
+        raise DataError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions") from error

@@ -1,0 +1,130 @@
+"""Errors to scores: the one place where the sign flips.
+
+With x_t = alpha x_0 + sigma eps and v = alpha eps - sigma x_0 (Salimans & Ho, 2022), for the same network
+output |eps - eps_hat|^2 = alpha^2 |v - v_hat|^2 and |x_0 - x_0_hat|^2 = sigma^2 |v - v_hat|^2; hence errors
+stored in one target are errors in every target after a weight per draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compbench.core.aliases import Floats
+from compbench.core.errors import UsageError
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+
+__all__ = ["NORM", "TARGETS", "Rule", "errors_of", "n_known", "score", "scores_under"]
+
+# what multiplies an error in v to give the error in the named target
+_FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
+    "v": lambda draws: np.ones_like(draws.alpha, dtype=np.float64),
+    "eps": lambda draws: draws.alpha.astype(np.float64) ** 2,
+    "x0": lambda draws: draws.sigma.astype(np.float64) ** 2,
+}
+TARGETS = ("native", *_FROM_V)
+NORM = "norm"  # the square root of a stored squared error: no error of its own is stored
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How stored errors become scores: the target whose error is averaged, over the first `draws` draws.
+
+    `native` is the target that the network was trained to predict; `eps` is the paper's. `loss` names how a
+    residual became a number, or several joined by + for their sum: mse (squared), l1, vlb, or norm, the root of each
+    draw's squared error. A stored squared error is a mean over the elements of the residual, so its root is the
+    residual's L2 norm over the root of their number, which is the same for all pairs of a model and decides nothing.
+
+    `unconditional` compares the images of a caption by what the caption brings them: the error without a caption minus
+    the error with it. With norm that is DiffusionITM's rule (Krojer et al., "Are Diffusion Models Vision-And-Language
+    Reasoners?", NeurIPS 2023), whose text score has the norm too; of squared errors it is our own variant.
+    """
+
+    target: str = "native"
+    draws: int | None = None  # None: all that were measured
+    loss: str = "mse"
+    unconditional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise UsageError(f"no scoring rule named {self.target!r}; expected one of {', '.join(TARGETS)}")
+        if self.target != "native" and not set(self.losses) <= {"mse", "l1"}:
+            raise UsageError(f"the error {self.loss!r} has no form in {self.target!r}; expected target native")
+
+    @classmethod
+    def of_view(cls, view: Mapping[str, Any]) -> Rule:
+        """The rule that a spec's view, or that of a stored run, stands for."""
+        return cls(
+            str(view.get("target") or "native"),
+            view.get("n_draws"),
+            str(view.get("reduction") or "mse"),
+            bool(view.get("unconditional")),
+        )
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The names of the stored errors that are read."""
+        return tuple("mse" if name == NORM else name for name in self.loss.split("+"))
+
+    def of_stored(self, stored: Sequence[Floats]) -> Floats:
+        """The errors that are averaged, float64, from those stored under the names in `losses`."""
+        named = zip(self.loss.split("+"), stored, strict=True)
+        wide = ((name, each.astype(np.float64)) for name, each in named)
+        return sum(np.sqrt(each) if name == NORM else each for name, each in wide)  # pyright: ignore[reportReturnType]
+
+    def weights(self, draws: DrawTable) -> Floats:
+        """[D] float64, what each draw's stored error is multiplied by."""
+        if self.target == "native":
+            return np.ones(len(draws.alpha))
+        squared = _FROM_V[self.target](draws) / _FROM_V[draws.target](draws)
+        return np.sqrt(squared) if self.loss in ("l1", NORM) else squared
+
+
+def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix:
+    """Minus the mean weighted error over the rule's draws, float64 [I, C].
+
+    Raises ValueError when a draw that the rule asks for was not measured.
+    """
+    kept = measurement.draw_ids < rule.draws if rule.draws is not None else np.ones(len(measurement.draw_ids), bool)
+    if not kept.any() or (rule.draws is not None and kept.sum() < rule.draws):
+        raise ValueError(
+            f"example {measurement.example_id!r} has {int(kept.sum())} of the {rule.draws} draws asked for; "
+            "rerun its command with that many draws"
+        )
+    if not measurement.measured[..., kept].all():
+        raise ValueError(f"example {measurement.example_id!r} was not measured on every draw")
+    weights = rule.weights(draws)[measurement.draw_ids[kept]]
+    mean_error = (errors_of(measurement, rule)[..., kept] * weights).mean(-1)
+    if not rule.unconditional:
+        return ScoreMatrix(measurement.example_id, -mean_error)
+    if measurement.unconditional is None or measurement.has_unconditional is None:
+        raise ValueError(f"example {measurement.example_id!r} was not measured without a caption")
+    if not measurement.has_unconditional[:, kept].all():
+        raise ValueError(f"example {measurement.example_id!r} was not measured without a caption on every draw")
+    without = (rule.of_stored([measurement.unconditional[:, kept]]) * weights).mean(-1)  # [I]
+    return ScoreMatrix(measurement.example_id, -mean_error, -without)
+
+
+def errors_of(measurement: Measurement, rule: Rule) -> Floats:
+    """[I, C, D] float64: the errors that `rule` reads, before its weights."""
+    stored = [measurement.errors if name == "mse" else measurement.others[name] for name in rule.losses]
+    return rule.of_stored(stored)
+
+
+def n_known(measured: Measurement, rule: Rule) -> int:
+    """How many of the errors that `rule` reads are there."""
+    kept = measured.draw_ids < (rule.draws or 0)
+    without = measured.has_unconditional if rule.unconditional else None
+    return int(measured.measured[..., kept].sum()) + (0 if without is None else int(without[:, kept].sum()))
+
+
+def scores_under(errors: Floats, weights: Floats) -> Floats:
+    """[R, N, I, C] float64: minus the errors [N, I, C, D] summed under each of `weights` [R, D].
+
+    An example stands in the same row of every pair's product, so that equal errors give equal scores, bit for bit.
+    """
+    by_pair = np.ascontiguousarray(errors.transpose(1, 2, 0, 3), dtype=np.float64)  # [I, C, N, D]
+    return -(by_pair @ weights.T).transpose(3, 2, 0, 1)

@@ -1,0 +1,62 @@
+"""Floating-point operations of one evaluation, counted on the configuration alone: no weights, no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from compbench.core.file_list import FileList
+from compbench.diffusion.unet import quiet
+from compbench.diffusion.weights import LOADING_ERRORS
+from compbench.registry.tensors import check_counts
+
+__all__ = ["dit_flops", "unet_flops"]
+
+_MAX_LAYERS = 1000  # where no weights are here to say how many there can be
+
+
+def unet_flops(files: FileList, size_px: int | None, grain: int) -> float | None:
+    """Operations of Stable Diffusion's U-Net at `size_px`; None where its configuration makes no network."""
+    config, text = files.json("unet/config.json"), files.json("text_encoder/config.json")
+
+    def evaluate() -> None:
+        unet: Any = UNet2DConditionModel.from_config(config)
+        side = unet.config["sample_size"] if size_px is None else size_px // grain
+        states = torch.zeros(1, int(text.get("max_position_embeddings", 77)), unet.config["cross_attention_dim"])
+        unet(torch.zeros(1, unet.config["in_channels"], side, side), _timestep(), encoder_hidden_states=states)
+
+    return _counted(config, evaluate)
+
+
+def dit_flops(files: FileList) -> float | None:
+    """Operations of a DiT's transformer; None where its configuration makes no network."""
+    config = files.json("transformer/config.json")
+
+    def evaluate() -> None:
+        network: Any = DiTTransformer2DModel.from_config(config)
+        side = network.config["sample_size"]
+        latents = torch.zeros(1, network.config["in_channels"], side, side)
+        network(latents, timestep=_timestep(), class_labels=_timestep())
+
+    return _counted(config, evaluate)
+
+
+def _timestep() -> torch.Tensor:
+    return torch.zeros(1, dtype=torch.long)
+
+
+def _counted(config: Mapping[str, Any], evaluate: Callable[[], None]) -> float | None:
+    try:
+        check_counts(config, _MAX_LAYERS, "the configuration")
+        with quiet(), torch.device("meta"), torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+            with FlopCounterMode(display=False) as counter:
+                evaluate()
+            return float(counter.get_total_flops())
+    except LOADING_ERRORS:  # a run says what is wrong
+        return None

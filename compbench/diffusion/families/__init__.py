@@ -1,0 +1,1 @@
+"""One file per family of diffusion models: its spec and its presets."""

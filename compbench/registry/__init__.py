@@ -1,0 +1,26 @@
+"""From a name to a task or a model: entry points, options, hub addresses, downloads and file lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compbench.core.faces import lazily
+
+if TYPE_CHECKING:
+    from compbench.registry.names import checked_label, model, models, parse_options, task, tasks
+
+__all__ = [
+    "checked_label",
+    "model",
+    "models",
+    "parse_options",
+    "task",
+    "tasks",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "names": ["checked_label", "model", "models", "parse_options", "task", "tasks"],
+    },
+)

@@ -1,0 +1,212 @@
+"""Names to tasks and models: what `compbench run TASK --model MODEL -o option=value` means. Torch-free and light."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from compbench.core import disk
+from compbench.core.errors import UsageError
+from compbench.core.examples import Task
+from compbench.core.models import ModelSpec
+from compbench.core.printable import printable
+from compbench.core.suggestions import did_you_mean, unknown
+from compbench.registry import plugins
+from compbench.registry.options import Option, options, with_options
+from compbench.registry.plugins import Entry
+
+__all__ = [
+    "Entry",
+    "Option",
+    "checked_label",
+    "did_you_mean",
+    "model",
+    "models",
+    "options",
+    "parse_options",
+    "task",
+    "tasks",
+    "unknown",
+]
+
+_SPEC_METHODS = ("for_task", "source", "identity", "view", "build")
+
+
+def tasks(*, is_checked: bool = False) -> list[Entry]:
+    """All tasks on offer; imports none of them unless `is_checked`, which fills each entry's error."""
+    return _listed(plugins.entries("task"), is_checked)
+
+
+def models(*, is_checked: bool = False) -> list[Entry]:
+    """All models on offer, and the schemes of addresses as `scheme:ADDRESS`; see `tasks`."""
+    offered = plugins.entries("model", "scheme")
+    named = [
+        dataclasses.replace(entry, name=f"{entry.name}:ADDRESS") if entry.kind == "scheme" else entry
+        for entry in offered
+    ]
+    return _listed(named, is_checked)
+
+
+def task(name: str, *, data: Path | None = None, is_offline: bool = False, prompts: Sequence[Path | str] = ()) -> Task:
+    """The task with this name, its examples read; UsageError for an unknown name, with the nearest ones.
+
+    `prompts` are files with the captions of a classification task.
+    """
+    entry = plugins.find("task", name)
+    value = plugins.load(entry)
+    if not isinstance(value, Task):
+        value = _call(entry, value, data, is_offline, [Path(each) for each in prompts])
+    if not isinstance(value, Task):
+        raise UsageError(f"task {name!r} of {entry.package} gave a {type(value).__name__}; expected a compbench.Task")
+    return value
+
+
+def model(name_or_spec: str | ModelSpec, options: Mapping[str, object] | None = None) -> tuple[str, ModelSpec]:
+    """The model's label and its spec with the options applied.
+
+    A name, a `scheme:ADDRESS` or a spec itself; options are text, as from a command line, or values.
+    """
+    if isinstance(name_or_spec, str):
+        label, spec = name_or_spec, _named(name_or_spec)
+    else:
+        label, spec = checked_label(_label(name_or_spec)), name_or_spec
+    return label, with_options(spec, options or {}, model=label)
+
+
+def parse_options(
+    given: Iterable[str], models: Sequence[str], say: Callable[[str], None] = lambda message: None
+) -> dict[str, dict[str, str]]:
+    """`option=value` and `model.option=value` sorted by model; `say` hears which models an unscoped one went to.
+
+    An option without a model must fit at least one of `models`; one with a model must fit it.
+    """
+    known = {name: options(_named(name)) for name in models}
+    sorted_options: dict[str, dict[str, str]] = {name: {} for name in models}
+    scoped: list[tuple[str, str, str]] = []
+    for text in given:
+        scope, name, value = _split(text, models)
+        if scope is not None:
+            scoped.append((scope, name, value))
+            continue
+        takers = [model for model in models if name in known[model]]
+        if not takers:
+            raise _fits_none(name, known)
+        for taker in takers:
+            sorted_options[taker][name] = value
+        if len(models) > 1:
+            say(f"-o {name}={value} goes to {', '.join(takers)}")
+    for scope, name, value in scoped:  # the scoped ones last: they are meant more exactly
+        sorted_options[scope][name] = value
+    for name, chosen in sorted_options.items():
+        model(name, chosen)  # a wrong name or value is told here
+    return sorted_options
+
+
+def _listed(offered: list[Entry], is_checked: bool) -> list[Entry]:
+    return plugins.checked(offered) if is_checked else offered
+
+
+def _call(entry: Entry, value: Any, data: Path | None, is_offline: bool, prompts: Sequence[Path]) -> object:
+    """The task that a function or class makes; it is given what it takes of `data`, `is_offline` and `prompts`."""
+    if not callable(value):
+        raise UsageError(
+            f"task {entry.name!r} of {entry.package} is a {type(value).__name__}; "
+            "expected a function (data=None, is_offline=False) that returns a compbench.Task"
+        )
+    data, prompts = None if data is None else disk.expanded(data), [disk.expanded(each) for each in prompts]
+    parameters = inspect.signature(value).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    given: dict[str, Any] = {"data": data, "is_offline": is_offline, "prompts": prompts}
+    if data is not None and not takes_all and "data" not in parameters:
+        raise UsageError(f"task {entry.name!r} reads no data from disk; leave out --data {data}")
+    if prompts and not takes_all and "prompts" not in parameters:
+        raise UsageError(f"task {entry.name!r} has prompts of its own; leave out --prompts {prompts[0]}")
+    with plugins.blamed(entry, "while it read its examples"):
+        made = value(**{name: each for name, each in given.items() if takes_all or name in parameters})
+        return made() if callable(made) else made
+
+
+def _named(name: str) -> ModelSpec:
+    scheme, colon, address = name.partition(":")
+    if not colon:
+        return _spec(_find_model(name))
+    entry = plugins.find("scheme", scheme)
+    if not address:
+        raise UsageError(f"model {name!r} lacks its address; expected {scheme}:ADDRESS")
+    make = plugins.load(entry)
+    with plugins.blamed(entry, "when given its address"):
+        made = make(address)
+    return _checked_spec(entry, made)
+
+
+def _find_model(name: str) -> Entry:
+    try:
+        return plugins.find("model", name)
+    except UsageError as error:
+        if not Path(name).is_dir():
+            raise
+        schemes = " or ".join(f"'{entry.name}:{name}'" for entry in plugins.entries("scheme"))
+        raise UsageError(f"{error} For the folder of that name say {schemes}") from None
+
+
+def _spec(entry: Entry) -> ModelSpec:
+    value = plugins.load(entry)
+    with plugins.blamed(entry, "when made with its defaults"):
+        try:
+            made = value() if isinstance(value, type) else value
+        except TypeError as error:
+            raise UsageError(
+                f"model {entry.name!r} of {entry.package} cannot be made without options ({error}); "
+                "expected a frozen dataclass in which every field has a default"
+            ) from error
+    return _checked_spec(entry, made)
+
+
+def _checked_spec(entry: Entry, spec: object) -> ModelSpec:
+    lacks = [method for method in _SPEC_METHODS if not callable(getattr(spec, method, None))]
+    if lacks or not dataclasses.is_dataclass(spec):
+        what = f"lacks {', '.join(lacks)}" if lacks else "is not a dataclass"
+        raise UsageError(
+            f"model {entry.name!r} of {entry.package} ({type(spec).__name__}) {what}; "
+            "expected a frozen dataclass with the methods of compbench.ModelSpec"
+        )
+    return cast(ModelSpec, spec)
+
+
+def checked_label(label: str) -> str:
+    """The name of a model as it may stand in tables and on disk; UsageError where it is empty or cannot be shown."""
+    if not label.strip():
+        raise UsageError("a model's name cannot be empty; expected a name such as 'my-model'")
+    if printable(label) != label:
+        raise UsageError(f"a model's name cannot be {label!r}: it holds control characters; expected plain text")
+    return label
+
+
+def _label(spec: ModelSpec) -> str:
+    """A spec's own `name` where it has one, else its class's."""
+    return str(getattr(spec, "name", "") or type(spec).__name__)
+
+
+def _split(text: str, models: Sequence[str]) -> tuple[str | None, str, str]:
+    """(model or None, option, value) of `[model.]option=value`; names of models may hold dots: the longest wins."""
+    scope = max((name for name in models if text.startswith(f"{name}.")), key=len, default=None)
+    rest = text if scope is None else text[len(scope) + 1 :]
+    name, equals, value = rest.partition("=")
+    if not equals or not name:
+        raise UsageError(f"option {text!r} has no value; expected option=value or model.option=value")
+    if "." in name:
+        other = name.rpartition(".")[0]
+        raise UsageError(
+            f"option {text!r} is for model {other!r}, which is not in this run; {did_you_mean(other, models)}"
+        )
+    return scope, name.strip().replace("-", "_"), value.strip()
+
+
+def _fits_none(name: str, known: Mapping[str, Mapping[str, Option]]) -> UsageError:
+    choices = {option for each in known.values() for option in each}
+    if not choices:
+        return UsageError(f"no option {name!r}: the models of this run ({', '.join(known)}) have none")
+    return UsageError(f"no option {name!r} of {', '.join(known)}; {did_you_mean(name, choices)}")

@@ -1,0 +1,75 @@
+"""Errors made into scores as they come: what `--keep scores` stores of a set whose errors would be large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compbench.core import rules
+from compbench.core.aliases import Bools, Floats
+from compbench.core.examples import Example, Task
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
+from compbench.core.rules import Rule
+from compbench.schedules.adaptive import Adaptive
+
+__all__ = ["Reduction"]
+
+
+@dataclass
+class Reduction:
+    """The scores of examples under one rule; what is unfinished waits in memory, and is lost with the process."""
+
+    rule: Rule
+    adaptive: Adaptive | None
+    draws: DrawTable
+    task: Task
+    n_evaluations: int = 0  # in the results so far
+    _pieces: dict[str, list[Measurement]] = field(default_factory=dict[str, list[Measurement]])
+
+    def scores(self, results: Iterable[Measurement | ScoreMatrix]) -> Iterator[ScoreMatrix]:
+        """One for each example, when its last piece has come."""
+        examples = {each.id: each for each in self.task.examples}
+        for result in results:
+            if isinstance(result, ScoreMatrix):
+                yield result
+                continue
+            self._pieces.setdefault(result.example_id, []).append(result)
+            if result.is_last:
+                (whole,) = joined(self._pieces.pop(result.example_id))
+                without = whole.has_unconditional
+                self.n_evaluations += int(whole.measured.sum()) + (0 if without is None else int(without.sum()))
+                yield self._scored(whole, examples[result.example_id])
+
+    def _scored(self, whole: Measurement, example: Example) -> ScoreMatrix:
+        if self.adaptive is None:
+            return rules.score(_in_order(whole), self.draws, self.rule)
+        policy = self.adaptive.policy(example.id, example.matches, self.draws, self.task.classes)
+        return ScoreMatrix(example.id, policy.scores(*_dense(whole, self.rule, self.adaptive.draws)))
+
+
+def _dense(whole: Measurement, rule: Rule, n_draws: int) -> tuple[Floats, Bools]:
+    """Errors and mask over the whole bank, [I, C, D]; pieces may hold parts of one draw."""
+    shape = *whole.errors.shape[:2], n_draws
+    errors, measured = np.zeros(shape), np.zeros(shape, bool)
+    values = rules.errors_of(whole, rule)
+    image, caption, place = np.nonzero(whole.measured)
+    draws = np.asarray(whole.draw_ids)[place]
+    errors[image, caption, draws] = values[image, caption, place]
+    measured[image, caption, draws] = True
+    return errors, measured
+
+
+def _in_order(whole: Measurement) -> Measurement:
+    """The same with ascending draws, as the store would give it."""
+    order = np.argsort(whole.draw_ids, kind="stable")
+    return Measurement(
+        whole.example_id,
+        whole.draw_ids[order],
+        whole.errors[..., order],
+        whole.measured[..., order],
+        {name: each[..., order] for name, each in whole.others.items()},
+        None if whole.unconditional is None else whole.unconditional[:, order],
+        None if whole.has_unconditional is None else whole.has_unconditional[:, order],
+    )

@@ -1,0 +1,131 @@
+"""Checks a model's results before they are stored: a plugin's mistake must not become a number in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from compbench.core.aliases import Floats, Ints
+from compbench.core.errors import RunError, nan_advice
+from compbench.core.examples import Example
+from compbench.core.measurements import Measurement, ScoreMatrix
+
+__all__ = ["LARGEST_SCORE", "check_result"]
+
+LARGEST_SCORE = 1e100  # squares and differences of larger ones overflow
+
+
+def check_result(result: object, examples: Mapping[str, Example], n_bank: int | None, dtype: object = None) -> None:
+    """RunError for a result that is not what it should be: kind, shape, size of values, numbers of draws.
+
+    `n_bank`: how many draws the bank has; `dtype`: of the network. Whether an example of another name was asked for is
+    the caller's to check.
+    """
+    if not isinstance(result, ScoreMatrix | Measurement):
+        raise RunError(f"the model gave a {type(result).__name__}; expected a ScoreMatrix or a Measurement")
+    if (example := examples.get(result.example_id)) is None:
+        return
+    where = f"example {example.id!r}"
+    if isinstance(result, ScoreMatrix):
+        _check_array("scores", result.scores, example.shape, where)
+        if result.unconditional is not None:
+            _check_array("unconditional scores", result.unconditional, example.shape[:1], where)
+        for scores in (result.scores, result.unconditional):
+            if scores is not None and (np.abs(scores[np.isfinite(scores)]) > LARGEST_SCORE).any():
+                raise RunError(
+                    f"the model gave a score of {np.abs(scores).max():.3g} for {where}; "
+                    f"expected scores between -{LARGEST_SCORE:g} and {LARGEST_SCORE:g}"
+                )
+    else:
+        _check_measurement(result, example, n_bank, where)
+    _check_finite(result, example, dtype)
+
+
+def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: object) -> None:
+    values, bad = _not_finite(result)
+    if len(bad):
+        image, caption, *draw = (int(each) for each in bad[0])
+        where = f", draw {int(result.draw_ids[draw[0]])}" if isinstance(result, Measurement) else ""
+        raise RunError(
+            f"the model gave {values[tuple(bad[0])]} for example {example.id!r}, image {image}, "
+            f"{_caption(example, caption)}{where}, and {len(bad) - 1} more such values there; "
+            f"what was stored stays: {nan_advice(dtype)}"
+        )
+
+
+def _check_measurement(result: Measurement, example: Example, n_bank: int | None, where: str) -> None:
+    _check_draws(result.draw_ids, n_bank, where)
+    shape = *example.shape, len(result.draw_ids)
+    _check_array("errors", result.errors, shape, where)
+    _check_mask("measured", result.measured, shape, where)
+    for name, errors in result.others.items():
+        _check_array(f"errors {name!r}", errors, shape, where)
+    if (result.unconditional is None) != (result.has_unconditional is None):
+        raise RunError(f"the model gave only one of unconditional and has_unconditional for {where}; expected both")
+    if result.unconditional is not None and result.has_unconditional is not None:
+        _check_array("unconditional", result.unconditional, (shape[0], shape[2]), where)
+        _check_mask("has_unconditional", result.has_unconditional, (shape[0], shape[2]), where)
+
+
+def _check_draws(draws: Any, n_bank: int | None, where: str) -> None:
+    if not isinstance(draws, np.ndarray) or draws.ndim != 1 or draws.dtype.kind not in "iu":
+        raise RunError(f"the model gave draws {_kind(draws)} for {where}; expected whole numbers in one dimension")
+    last = "" if n_bank is None else f" to {n_bank - 1}"
+    if len(draws) and (draws.min() < 0 or (n_bank is not None and draws.max() >= n_bank)):
+        wrong = draws[(draws < 0) | (draws >= (np.inf if n_bank is None else n_bank))]
+        raise RunError(f"the model gave draw {int(wrong[0])} for {where}; expected draws of the bank, 0{last}")
+    if len(np.unique(draws)) < len(draws):
+        raise RunError(f"the model gave the same draw twice for {where}; expected each once")
+
+
+def _check_array(name: str, values: Any, shape: tuple[int, ...], where: str) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
+        raise RunError(f"the model gave {name} {_kind(values)} for {where}; expected a numpy array of real numbers")
+    if np.ma.is_masked(values):
+        raise RunError(f"the model gave {name} for {where} of which some are masked; expected a number for each")
+    if values.shape != shape:
+        raise RunError(f"the model gave {name} of shape {values.shape} for {where}; expected {shape}")
+
+
+def _check_mask(name: str, values: Any, shape: tuple[int, ...], where: str) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "b" or values.shape != shape:
+        raise RunError(f"the model gave {name} {_kind(values)} for {where}; expected true and false of shape {shape}")
+
+
+def _kind(values: Any) -> str:
+    if isinstance(values, np.ndarray):
+        return f"of dtype {values.dtype} and shape {values.shape}"
+    return f"as a {type(values).__module__}.{type(values).__qualname__}"
+
+
+def _not_finite(result: Measurement | ScoreMatrix) -> tuple[Floats, Ints]:
+    """Values and the places of those that are not finite numbers, [k, 2 or 3]; errors as they are stored, float32.
+
+    The caption after the last stands for no caption.
+    """
+    if isinstance(result, ScoreMatrix):
+        values = result.scores if result.unconditional is None else np.c_[result.scores, result.unconditional]
+        return values, np.argwhere(~np.isfinite(values))
+    masks = [result.measured]
+    if result.has_unconditional is not None:
+        masks.append(result.has_unconditional[:, None])
+    measured = np.concatenate(masks, axis=1)  # [I, C (+1), D]
+    values = result.errors
+    for errors in (result.errors, *result.others.values()):
+        without = [] if result.unconditional is None else [result.unconditional[:, None]]
+        values = np.concatenate(
+            [errors, *(without if errors is result.errors else map(np.zeros_like, without))], axis=1
+        )
+        with np.errstate(over="ignore"):
+            bad = np.argwhere(measured & ~np.isfinite(values.astype(np.float32)))
+        if len(bad):
+            return values, bad
+    return values, np.zeros((0, 3), int)
+
+
+def _caption(example: Example, number: int) -> str:
+    if number == len(example.captions):
+        return "no caption"
+    return f"caption {number} ({example.captions[number]!r})"

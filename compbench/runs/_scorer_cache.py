@@ -1,0 +1,83 @@
+"""The scorers of one command: built where they are to compute, and kept for the next task that asks for the same."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar, cast
+
+from compbench.core.models import ModelSpec, Runtime, Scorer, Source
+from compbench.registry import hub
+from compbench.registry.plugins import blamed
+from compbench.runs.reporter import Reporter
+from compbench.runs.request import Asked, check_is_here, check_where
+from compbench.store.shards import device_here
+
+__all__ = ["Builder"]
+
+Made = TypeVar("Made")
+
+
+class Builder:
+    """Builds scorers. The last one is in memory, and given again where spec and source are the same.
+
+    A spec that differs from task to task may keep what does not, its weights above all, by `Runtime.kept`.
+    """
+
+    def __init__(self, device: str, batch_size: int | None, is_offline: bool, reporter: Reporter) -> None:
+        check_where(device, batch_size)
+        self.reporter, self.is_offline, self._device = reporter, is_offline, device
+        self.n_evaluations = 0  # of networks so far, whoever asked for them
+        self._runtime = Runtime(
+            device_here(device),
+            batch_size,
+            is_offline,
+            reporter.say,
+            self._advance,
+            self._keep,
+        )
+        self._last: tuple[ModelSpec, Source | None, Scorer] | None = None
+        self._kept: dict[Hashable, Any] = {}
+        self._said: set[str] = set()  # what is said to be loading
+
+    def scorer(self, asked: Asked) -> Scorer:
+        """The scorer of what is asked, its weights loaded."""
+        if self._last is None or self._last[:2] != (asked.spec, asked.source):
+            self._last = None  # before the next is loaded: two may not fit
+            if self.is_offline:
+                check_is_here(asked)
+            self._say_what_is_loaded(asked)
+            with blamed(asked.spec, "while it was built"):
+                self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
+        return self._last[2]
+
+    def device_of(self, scorer: Scorer) -> str:
+        """Where it computes, in words."""
+        return str(getattr(scorer, "device", "cpu" if self._device == "auto" else self._device))
+
+    def forget(self) -> None:
+        """Free the memory for another model."""
+        self._last = None
+        self._kept.clear()
+        self._said.clear()
+        gc.collect()
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _advance(self, evaluations: int) -> None:
+        self.n_evaluations += evaluations
+        self.reporter.advance(evaluations=evaluations)
+
+    def _say_what_is_loaded(self, asked: Asked) -> None:
+        """Once for all tasks of a model: it takes a minute and more where the weights are large."""
+        if asked.source is None or asked.label in self._said:
+            return
+        self._said.add(asked.label)
+        self.reporter.say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
+
+    def _keep(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(Made, self._kept[key])

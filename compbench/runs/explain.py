@@ -1,0 +1,228 @@
+"""Why a model preferred a caption: maps of its error over the image, stored with the run for the report to show."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+import numpy as np
+
+from compbench.core import disk
+from compbench.core.aliases import Bools, Floats
+from compbench.core.errors import UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.models import HalfPrecision, ModelSpec, Runtime
+from compbench.diffusion import emulation
+from compbench.registry import hub
+from compbench.runs.request import Asked, Request, settle
+from compbench.store.run import Run
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from compbench.diffusion.classifier import DiffusionClassifier
+
+__all__ = ["Explanation", "explain"]
+
+_LONGEST_NAME = 150
+Choice = tuple[int, int, int]  # image, caption, other caption
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The maps of an example and where they are stored."""
+
+    example_id: str
+    choices: tuple[Choice, ...]  # a row a map
+    maps: Floats  # [k, h, w] float32: the error under the other caption less that under the caption
+    n_draws: int
+    path: Path  # of the picture; the numbers lie beside it as .npz
+
+
+def explain(
+    run: Run,
+    example_id: str,
+    *,
+    image: int | None = None,
+    captions: tuple[int, int] | None = None,
+    draws: int | None = None,
+    task: Task | None = None,
+    model: ModelSpec | None = None,
+    data: Path | str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    is_offline: bool = False,
+    say: Callable[[str], None] = lambda message: None,
+) -> Explanation:
+    """Measure where in the images of an example the model's error tells two captions apart, and store it with the run.
+
+    For each image (or `image` alone, numbered from 0): its true caption against the false one that scores best, or the
+    two `captions`. Over the first `draws` draws (None: as many as the run is scored on). `task` and `model` are those
+    in memory; without them they are found by their names. UsageError where the model or data are no longer the run's.
+    """
+    from compbench.diffusion.error_map import error_map, seen
+
+    rule = _rule(run)
+    asked = _asked(run, task, model, data, is_offline, say)
+    example = _example(asked.task, example_id)
+    choices = _choices(example, run, image, captions)
+    if asked.source is not None:
+        say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
+    scorer: Any = _computable(asked, device, say).build(asked.source, Runtime(device, batch_size, is_offline, say))
+    classifier: DiffusionClassifier = scorer
+    bank = classifier.draw_table() if run.keeps_scores else run.draws()
+    n_draws = draws or rule.draws or max(1, run.n_common_draws())
+    if not 1 <= n_draws <= len(bank.alpha):
+        raise UsageError(f"{n_draws} draws were asked for; expected 1 to {len(bank.alpha)}, the bank of this run")
+    weights = rule.weights(bank)[:n_draws]
+    pictures = [example.images[i].decode() for i, _, _ in choices]
+    maps = [
+        error_map(
+            classifier,
+            picture,
+            (example.captions[caption], example.captions[other]),
+            of=(example.id, image),
+            weights=weights,
+            loss=rule.loss,
+            batch_size=batch_size,
+        )
+        for picture, (image, caption, other) in zip(pictures, choices, strict=True)
+    ]
+    made = Explanation(example_id, choices, np.stack(maps), n_draws, _path(run, example_id))
+    _store(made, run, example, [seen(classifier, picture) for picture in pictures])
+    return made
+
+
+def _rule(run: Run) -> Any:
+    """The run's rule, when its errors can be told by position; a run that keeps scores alone is measured anew too."""
+    if not run.keeps_scores:
+        run.check_errors()
+    if run.rule.loss not in ("mse", "l1"):
+        raise UsageError(f"the error {run.rule.loss!r} has no form by position; expected mse or l1")
+    return run.rule
+
+
+def _asked(
+    run: Run,
+    task: Task | None,
+    model: ModelSpec | None,
+    data: Path | str | None,
+    is_offline: bool,
+    say: Callable[[str], None],
+) -> Asked:
+    """What was asked when the run was made; UsageError where the same words now mean something else."""
+    given = {name: value for name, value in (run.info["model"].get("options") or {}).items() if value is not None}
+    request = Request(
+        task or run.key.task,
+        model or run.key.model,
+        given if model is None else {},
+        data,
+        runs=run.path.parents[2],
+        is_offline=is_offline,
+        keep="scores" if run.keeps_scores else "errors",
+    )
+    asked = settle(request, say)
+    now, then = replace(asked.key, model=run.key.model).to_json(), run.key.to_json()
+    if unlike := [name for name, value in then.items() if now[name] != value]:
+        raise UsageError(
+            f"run {str(run.path)!r} was made with another {' and '.join(unlike)}: {then[unlike[0]]!r}, now "
+            f"{now[unlike[0]]!r}; a map of another model or of other data would not explain it"
+        )
+    return asked
+
+
+def _computable(asked: Asked, device: str, say: Callable[[str], None]) -> ModelSpec:
+    """The model in float32 where the device emulates the dtype of the run, and that is said."""
+    spec = asked.spec
+    reason = emulation.why_slow(spec.dtype, device) if isinstance(spec, HalfPrecision) else None
+    if not isinstance(spec, HalfPrecision) or reason is None:
+        return spec
+    in_float32 = spec.in_float32()
+    if in_float32 is None:
+        raise UsageError(f"{asked.label}: {reason}; this run is {spec.dtype} throughout: explain it on a GPU")
+    say(f"{asked.label}: {reason}; the map is made in float32, and may differ from the run's errors by rounding")
+    return cast(ModelSpec, in_float32)
+
+
+def _example(task: Task, example_id: str) -> Example:
+    found = next((each for each in task.examples if each.id == example_id), None)
+    if found is None:
+        from compbench.core.suggestions import unknown
+
+        raise unknown("example", example_id, [each.id for each in task.examples])
+    return found
+
+
+def _choices(example: Example, run: Run, image: int | None, captions: tuple[int, int] | None) -> tuple[Choice, ...]:
+    """Which images and captions are looked at."""
+    n_images, n_captions = example.shape
+    if image is not None and not 0 <= image < n_images:
+        raise UsageError(f"no image {image} in example {example.id!r}; expected 0 to {n_images - 1}")
+    images = range(n_images) if image is None else [image]
+    if captions is not None:
+        if captions[0] == captions[1] or not all(0 <= each < n_captions for each in captions):
+            raise UsageError(
+                f"captions {captions[0]} and {captions[1]} of example {example.id!r} cannot be compared; "
+                f"expected two different ones, 0 to {n_captions - 1}"
+            )
+        return tuple((i, *captions) for i in images)
+    scores = _scores(run, example)
+    found = [_true_and_false(example.matches[i], scores[i]) for i in images]
+    chosen = tuple((i, *pair) for i, pair in zip(images, found, strict=True) if pair is not None)
+    if not chosen:
+        raise UsageError(f"example {example.id!r} has no image with a true and a false caption; name two of them")
+    return chosen
+
+
+def _scores(run: Run, example: Example) -> Floats:
+    """[I, C], all equal where the example is not measured."""
+    if example.id not in run.done():
+        return np.zeros(example.shape)
+    return next(table.scores[0] for table in run.tables(ids=[example.id]).values() if table.ids)
+
+
+def _true_and_false(matches: Bools, scores: Floats) -> tuple[int, int] | None:
+    """The best true and the best false caption of an image."""
+    if matches.all() or not matches.any():
+        return None
+    return int(np.where(matches, scores, -np.inf).argmax()), int(np.where(matches, -np.inf, scores).argmax())
+
+
+def _path(run: Run, example_id: str) -> Path:
+    name = quote(example_id, safe="")
+    if len(name) > _LONGEST_NAME:  # no file system takes more than 255 bytes
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(example_id.encode()).hexdigest()[:12]}"
+    return run.path / "explain" / f"{name}.png"
+
+
+def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Image.Image]) -> None:
+    """The numbers and the picture, each whole or not at all; the numbers last, since they make it an explanation."""
+    from compbench.runs._overlays import Overlay, overlays
+
+    shown = [
+        Overlay(picture, each, example.captions[caption], example.captions[other])
+        for picture, each, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
+    ]
+    about = (
+        f"where the error tells two captions apart, mean of {made.n_draws} draws; purple speaks for the caption named "
+        "first, orange for the other"
+    )
+    picture, numbers = io.BytesIO(), io.BytesIO()
+    overlays(shown, f"{run.key.model}, example {example.id}, {made.n_draws} draws").savefig(picture, dpi=150)
+    np.savez_compressed(
+        numbers,
+        maps=made.maps,
+        choices=np.array(made.choices),
+        n_draws=made.n_draws,
+        example=example.id,
+        about=about,
+    )
+    with disk.writing(run.path):
+        made.path.parent.mkdir(exist_ok=True)
+        disk.write(made.path, picture.getvalue())
+        disk.write(made.path.with_suffix(".npz"), numbers.getvalue())

@@ -1,0 +1,267 @@
+"""What a run would do and what it would cost, before it is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from compbench import registry
+from compbench.core.errors import DataError
+from compbench.core.examples import Example, Task
+from compbench.core.file_list import FileList
+from compbench.core.models import Learns, ModelSpec, Preparation, Price, Priced, PricesLearning, Scorer, Source
+from compbench.core.rules import Rule, n_known
+from compbench.registry import hub, repositories
+from compbench.registry.plugins import blamed
+from compbench.runs import _links
+from compbench.runs._scorer_cache import Builder
+from compbench.runs.reporter import QuietReporter, Reporter
+from compbench.runs.request import Asked, Request, model_spec, settle
+from compbench.store.run import Run
+from compbench.store.run_file import DamagedRun
+from compbench.store.shards import shard_here
+
+__all__ = ["Plan", "plan", "planned", "task_here", "unread", "warn_if_long"]
+
+_DAY = 86_400.0
+_BYTES_PER_SCORE = 32  # a row of a scores part, uncompressed
+_BYTES_PER_ERROR = 4
+# below this no run takes a day, at one evaluation in four seconds; the probe is spared
+_EVALUATIONS_WORTH_A_PROBE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work left to do and its price; None where that is unknown before weights or data are here."""
+
+    task: str
+    model: str
+    examples: int | None  # to measure; what is stored is not counted
+    pairs: int | None
+    evaluations: int | None  # of the network; 0 for an embedding model
+    tflops: float | None  # in all
+    seconds: float | None  # from a short probe
+    fetch_bytes: int | None  # of weights
+    store_bytes: int | None
+    folder: Path | None  # None also where the training split was not read, which is a part of its name
+    is_done: bool  # nothing is to be measured
+    # of a model that learns, at most: what the cache folder lacks
+    preparing_evaluations: int = 0  # those of `evaluations` that make pictures or features, which are kept
+    generated_pictures: int = 0
+    trained_inputs: int = 0  # that the classifier is trained on, each counted once per epoch
+    kept_bytes: int | None = 0  # in the cache folder, beside `store_bytes` in the run's
+    fewer_by: str | None = None  # the option that narrows what it learns from
+
+
+def plan(
+    task: str | Task,
+    *,
+    model: str | ModelSpec,
+    options: Mapping[str, object] | None = None,
+    data: Path | str | None = None,
+    limit: int | None = None,
+    images_per_class: int | None = None,
+    seed: int | None = None,
+    dtype: str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    runs: Path | str | None = None,
+    is_offline: bool = False,
+    refresh: bool = False,
+    shard: str | None = None,
+    keep: Literal["errors", "scores"] = "errors",
+    reporter: Reporter | None = None,
+    **model_options: object,
+) -> Plan:
+    """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
+    builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
+    given = {**(options or {}), **model_options}
+    request = Request(
+        task,
+        model,
+        given,
+        data,
+        limit=limit,
+        seed=seed,
+        dtype=dtype,
+        runs=runs,
+        is_offline=is_offline,
+        refresh=refresh,
+        shard=shard_here(shard),
+        keep=keep,
+        images_per_class=images_per_class,
+        device=device,
+    )
+    if isinstance(task, str):
+        known = task_here(task, data=None if data is None else Path(data), is_offline=is_offline)
+        if known is None:
+            return unread(request, task, builder)
+        _links.tell(known, data, builder.reporter.say)
+        request = replace(request, task=known, data=None)
+    return planned(settle(request, builder.reporter.say, is_price=True), builder)
+
+
+def task_here(name: str, *, data: Path | None, is_offline: bool, prompts: Sequence[Path | str] = ()) -> Task | None:
+    """The task, nothing fetched for it; None where its data have to be fetched first."""
+    if data is not None or is_offline:
+        return registry.task(name, data=data, is_offline=is_offline, prompts=prompts)
+    try:
+        return registry.task(name, is_offline=True, prompts=prompts)
+    except DataError:  # a run fetches them, and says what is wrong if it cannot
+        return None
+
+
+def unread(request: Request, task: str, builder: Builder) -> Plan:
+    """The plan without the data: the bytes to fetch of the model, and errors if it cannot be run at all."""
+    label, spec = model_spec(request, builder.reporter.say)
+    source = spec.for_task(task).source()
+    if source is not None:
+        source, _ = hub.resolve(source, is_offline=request.is_offline, say=builder.reporter.say)
+    fetch_bytes = _fetch_bytes(spec, source, builder.is_offline)
+    return Plan(task, label, None, None, None, None, None, fetch_bytes, None, None, False)
+
+
+def planned(asked: Asked, builder: Builder) -> Plan:
+    """The plan of what is settled; a scorer that the builder has at hand is probed."""
+    try:
+        stored = asked.store.get(asked.key)
+    except DamagedRun as error:  # a run writes it anew; until then nobody knows which parts are its own
+        builder.reporter.say(f"{error}; until then the price is that of the whole run")
+        stored = None
+    missing = asked.missing(stored)
+    fetch_bytes = _fetch_bytes(asked.spec, asked.source, builder.is_offline) if missing else 0
+    price = scorer = None
+    if missing and (fetch_bytes == 0 or builder.is_offline):
+        scorer = builder.scorer(asked)
+        price = _price(scorer, missing) if isinstance(scorer, Priced) else None
+    flops = None if price is not None or not missing else _flops(asked, builder.is_offline)
+    made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
+    made = replace(made, fewer_by=asked.spec.fewer_by) if isinstance(asked.spec, Learns) else made
+    return _with_preparation(made, _preparation(asked, missing, scorer))
+
+
+def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str], None]) -> None:
+    """Say so when what is to be measured takes more than a day, and what would make it cheaper."""
+    missing = asked.missing(stored)
+    n_draws = asked.view.get("n_draws")
+    if not isinstance(scorer, Priced) or not isinstance(n_draws, int):
+        return
+    n_lacking = n_draws * _n_pairs(asked, missing) - _n_measured(asked, stored, missing)
+    if n_lacking < _EVALUATIONS_WORTH_A_PROBE:
+        return
+    seconds = n_lacking * _price(scorer, missing).seconds_per_evaluation
+    if seconds > _DAY:
+        say(
+            f"{asked.task.name} · {asked.label}: {n_lacking:,} network evaluations at "
+            f"{n_lacking / seconds:.3g} a second are about {seconds / _DAY:.1f} days. Cheaper: fewer draws "
+            f"(draws={max(1, n_draws // 10)} takes a tenth; more can be added later), fewer examples (limit), "
+            "a GPU, or a smaller model. What is measured is kept if you stop"
+        )
+
+
+def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
+    with blamed(scorer, "when asked its price"):
+        return scorer.price(examples)
+
+
+def _preparation(asked: Asked, missing: Sequence[Example], scorer: Scorer | None) -> Preparation | None:
+    """What a model that learns still has to make, with its operations and time where its weights are here."""
+    if not missing or not isinstance(asked.spec, Learns):
+        return None
+    with blamed(asked.spec, "when asked what it has to make"):
+        lacking = asked.spec.preparation(asked.task, missing, asked.source)
+        return scorer.priced(asked.task, lacking) if isinstance(scorer, PricesLearning) else lacking
+
+
+def _with_preparation(made: Plan, lacking: Preparation | None) -> Plan:
+    if lacking is None:
+        return made
+    return replace(
+        made,
+        evaluations=None if made.evaluations is None else made.evaluations + lacking.evaluations,
+        tflops=None if lacking.flops is None else (made.tflops or 0) + lacking.flops / 1e12,
+        seconds=None if lacking.seconds is None else (made.seconds or 0) + lacking.seconds,
+        preparing_evaluations=lacking.evaluations,
+        generated_pictures=lacking.pictures,
+        trained_inputs=lacking.trained,
+        kept_bytes=lacking.bytes,
+    )
+
+
+def _planned(
+    asked: Asked,
+    missing: Sequence[Example],
+    n_measured: int,
+    fetch_bytes: int | None,
+    price: Price | None,
+    flops: float | None,
+) -> Plan:
+    n_pairs, n_draws = _n_pairs(asked, missing), asked.view.get("n_draws")
+    evaluations = n_draws * n_pairs - n_measured if isinstance(n_draws, int) else None if "n_draws" in asked.view else 0
+    tflops = None if flops is None or evaluations is None else evaluations * flops / 1e12
+    seconds = None
+    store_bytes = _BYTES_PER_ERROR * evaluations if evaluations else n_pairs * _BYTES_PER_SCORE
+    if price is not None:
+        evaluations = price.evaluations_per_pair * n_pairs - n_measured
+        tflops = evaluations * price.flops_per_evaluation / 1e12
+        # an embedding model has no evaluations to time
+        seconds = evaluations * price.seconds_per_evaluation if evaluations else None
+        store_bytes = evaluations * price.bytes_per_pair // max(price.evaluations_per_pair, 1)
+    return Plan(
+        task=asked.task.name,
+        model=asked.label,
+        examples=len(missing),
+        pairs=n_pairs,
+        evaluations=evaluations if missing else 0,
+        tflops=tflops if missing else 0.0,
+        seconds=seconds if missing else 0.0,
+        fetch_bytes=fetch_bytes,
+        store_bytes=store_bytes if missing else 0,
+        folder=asked.store.root / asked.key.folder if asked.is_read else None,
+        is_done=not missing,
+    )
+
+
+def _fetch_bytes(spec: ModelSpec, source: Source | None, is_offline: bool) -> int | None:
+    """0 without weights to fetch; None when the hub does not tell, or the spec not which files it needs.
+
+    DataError where the repository holds another kind of model, which its file list and configurations tell.
+    """
+    if source is None:
+        own: Callable[[], int | None] | None = getattr(
+            spec, "bytes_to_fetch", None
+        )  # of a model whose library fetches its weights
+        return 0 if own is None else own()
+    if source.is_local or source.opened is not None:
+        return repositories.missing_bytes(source, is_offline)
+    patterns = getattr(spec, "files", None)
+    return None if patterns is None else hub.missing_bytes(source, patterns, is_offline)
+
+
+def _flops(asked: Asked, is_offline: bool) -> float | None:
+    """Of one evaluation, from the configuration of weights that are not here; None where that cannot be told."""
+    count: Callable[[FileList], float | None] | None = getattr(asked.spec, "flops_per_evaluation", None)
+    if count is None or asked.source is None:
+        return None
+    try:
+        return count(repositories.file_list(asked.source, is_offline))
+    except DataError:
+        return None
+
+
+def _n_pairs(asked: Asked, examples: Sequence[Example]) -> int:
+    """Of images and captions; an image without a caption counts where that is measured too."""
+    without = bool(asked.view.get("unconditional"))
+    return sum(len(each.images) * (len(each.captions) + without) for each in examples)
+
+
+def _n_measured(asked: Asked, stored: Run | None, missing: Sequence[Example]) -> int:
+    """(pair, draw) errors that are stored of examples which lack some."""
+    n_draws = asked.view.get("n_draws")
+    if stored is None or not isinstance(n_draws, int):
+        return 0
+    known = stored.measurements([each.id for each in missing])
+    rule = Rule.of_view(asked.view)
+    return sum(n_known(each, rule) for each in known.values())

@@ -1,0 +1,177 @@
+"""Which errors of an example are still needed, and what follows from those that are there.
+
+A policy is a pure function of what is measured so far and holds no state, so a continued run is an uninterrupted one.
+`errors` [I, C, D] are the stored errors times the rule's weight of each draw of a finite bank: the full budget's score
+is minus their plain mean over D. `measured` [I, C, D] says which are there; more than was wanted changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from compbench.core.aliases import Bools, Floats, Ints
+from compbench.core.errors import UsageError
+from compbench.schedules.pairs import Comparisons
+from compbench.schedules.strata import Strata
+
+__all__ = [
+    "Comparison",
+    "Full",
+    "Outcome",
+    "Policy",
+    "Unfinished",
+    "Verdict",
+    "allowed_changed",
+    "checked_risk",
+    "expected_changed",
+    "full_scores",
+    "nested_scores",
+    "raced_scores",
+    "stratified_means",
+]
+
+
+class Unfinished(ValueError):
+    """Something is asked of an example whose errors are not all there."""
+
+
+class Comparison(NamedTuple):
+    """Two (image, caption) pairs, of which one should have the lower mean error over the bank."""
+
+    kind: str  # text, image or class
+    better: tuple[int, int]  # the true pair; in a race of classes, the one that put the other out
+    worse: tuple[int, int]
+    sign: int  # 1: as the names say; -1: not so, a tie included; 0: nothing hangs on it any more
+    n_draws: int  # that both pairs share
+    margin: float  # mean error of `worse` less that of `better`, estimated from those draws
+    standard_error: float  # 0 where the bank is exhausted
+    is_exact: bool  # every draw of the bank was compared
+    doubt: float  # about how probable the other sign is, had all margins been equally probable; 0 where exact
+
+
+class Outcome(NamedTuple):
+    """One thing that is asked of an example."""
+
+    is_right: bool
+    is_exact: bool  # it rests on nothing but the full bank
+    doubt: float  # about how probable it is that the full bank says otherwise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What is concluded of one example, and how surely."""
+
+    bound: str  # exact, asymptotic, anytime, or staged for the published schedule, which bounds nothing
+    risk: float  # that was taken, before the first draw, of an outcome that differs from the full bank's; see `bound`
+    n_draws: Ints  # [I, C], draws of each pair that count
+    n_bank: int
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict[str, Outcome])  # of matching: those asked for
+    comparisons: tuple[Comparison, ...] = ()
+    predictions: tuple[int, ...] = ()  # of classification: the caption that each image goes with
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every draw of every pair was measured."""
+        return bool((self.n_draws == self.n_bank).all())
+
+
+class Policy(Protocol):
+    """How much of one example is measured."""
+
+    def wanted(self, errors: Floats, measured: Bools) -> Bools:
+        """[I, C, D], what to measure next; all False when the example is finished."""
+        ...
+
+    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        """What follows; Unfinished while anything is wanted."""
+        ...
+
+    def scores(self, errors: Floats, measured: Bools) -> Floats:
+        """[I, C] float64, from which the metrics read exactly the verdict; Unfinished while anything is wanted."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Full:
+    """Every draw of the bank for every pair."""
+
+    matches: Bools  # [I, C]
+
+    def wanted(self, errors: Floats, measured: Bools) -> Bools:
+        return ~measured
+
+    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        scores = self.scores(errors, measured)
+        compared = Comparisons.of(self.matches)
+        signs = np.where(scores.flat[compared.better] > scores.flat[compared.worse], 1, -1)
+        outcomes = {name: Outcome(is_right, True, 0.0) for name, is_right in compared.outcomes(signs).items()}
+        n_bank = errors.shape[-1]
+        predictions = tuple(scores.argmax(1).tolist())
+        return Verdict("exact", 0.0, np.full(scores.shape, n_bank), n_bank, outcomes, (), predictions)
+
+    def scores(self, errors: Floats, measured: Bools) -> Floats:
+        if not measured.all():
+            raise Unfinished(f"{int((~measured).sum())} of {measured.size} errors are not measured")
+        return full_scores(errors)
+
+
+def full_scores(errors: Floats) -> Floats:
+    """[...], the score of the full budget: minus the mean error over the bank."""
+    return -errors.mean(-1)
+
+
+def expected_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
+    """About how many of a table's outcomes differ from the full bank's: the sum of their doubts. An estimate."""
+    return sum(each.outcomes[outcome].doubt for each in verdicts if outcome in each.outcomes)
+
+
+def allowed_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
+    """The sum of the risks taken: how many of a table's outcomes may differ from the full bank's, on average.
+
+    As far as the bound holds, no more do: always for `anytime` with a true limit, about so for `asymptotic`
+    where the differences have no rare, large, one-sided part. An outcome that ended exact counts too: that it would was
+    not known when the risk was taken.
+    """
+    return sum(each.risk for each in verdicts if outcome in each.outcomes)
+
+
+def stratified_means(in_order: Floats, strata: Strata) -> Floats:
+    """[..., looks up to n and before the bank's end], unbiased for the mean over the bank, from the order's first n."""
+    n_draws = in_order.shape[-1]
+    n_looks = int((strata.looks[:-1] <= n_draws).sum())
+    return in_order @ strata.weights[:n_looks, :n_draws].T
+
+
+def raced_scores(errors: Floats, strata: Strata, n_draws: Ints) -> Floats:
+    """[P], the scores of pairs with `errors` [P, D], each measured on a prefix of the order of `n_draws` [P]."""
+    if (n_draws == errors.shape[-1]).all():
+        return full_scores(errors)
+    estimated = stratified_means(errors[:, strata.order], strata)
+    return nested_scores(np.column_stack([estimated, errors.mean(-1)]), strata.looks, n_draws)
+
+
+def nested_scores(means: Floats, budgets: Ints, n_draws: Ints) -> Floats:
+    """[P], scores of pairs that were measured on `n_draws` [P] each, some of `budgets` [B]; `means` [P, B] there.
+
+    All start from their mean errors on the smallest budget that any had. Those that went further are set apart by
+    their means on the draws they share, around the mean score that they had; so no pair gains or loses because it met
+    other draws than the rest.
+    """
+    first, *further = np.searchsorted(budgets, np.unique(n_draws)).tolist()
+    scores = -means[:, first]
+    for budget in further:
+        went_on = n_draws >= budgets[budget]
+        its = means[went_on, budget]
+        scores[went_on] = scores[went_on].mean() - (its - its.mean())
+    return scores
+
+
+def checked_risk(risk: float) -> float:
+    """The same; UsageError when it is none that a decision can be held to."""
+    if not 0 <= risk <= 0.5:
+        raise UsageError(f"risk must be between 0 and 0.5, got {risk}")
+    return risk

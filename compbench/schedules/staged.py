@@ -1,0 +1,159 @@
+"""The published schedule: stages of ever more timesteps, each keeping the classes with the lowest mean error so far.
+
+Li, Prabhudesai, Duggal, Brown & Pathak, "Your Diffusion Model is Secretly a Zero-Shot Classifier" (ICCV 2023). The
+timesteps of a stage are spread over a grid of the last stage's; those of successive stages do not nest, so a class
+that survives has been measured on more than the stage's own number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from compbench.core.aliases import Bools, Floats, Ints
+from compbench.core.errors import UsageError
+from compbench.schedules.policies import Unfinished, Verdict, nested_scores
+
+__all__ = ["SCHEDULES", "Schedule", "Staged", "default_schedule", "schedule_of"]
+
+_N_TIMESTEPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How many captions each stage keeps, how many timesteps it spreads over the noise schedule, and in which error."""
+
+    to_keep: tuple[int, ...]
+    n_samples: tuple[int, ...]
+    loss: Literal["l2", "l1"] = "l2"
+
+    def __post_init__(self) -> None:
+        if len(self.to_keep) != len(self.n_samples) or not self.to_keep or min(*self.to_keep, *self.n_samples) < 1:
+            raise UsageError(
+                f"a schedule keeps {self.to_keep} captions after {self.n_samples} timesteps; expected as many "
+                "positive numbers in both, e.g. (5, 1) and (50, 500)"
+            )
+        if max(self.n_samples) > _N_TIMESTEPS:
+            raise UsageError(f"a stage of {max(self.n_samples)} timesteps; the noise schedule has {_N_TIMESTEPS}")
+
+    def stages(self) -> tuple[tuple[int, ...], ...]:
+        """The timesteps that each stage adds, ascending.
+
+        >>> [len(added) for added in Schedule((20, 10, 5, 1), (20, 50, 100, 500)).stages()]
+        [20, 50, 80, 350]
+        """
+        step = _N_TIMESTEPS // max(self.n_samples)
+        grid = range(step // 2, _N_TIMESTEPS, step)
+        done: set[int] = set()
+        stages: list[tuple[int, ...]] = []
+        for n in self.n_samples:
+            every = len(grid) // n
+            stages.append(tuple(t for t in grid[every // 2 :: every] if t not in done))
+            done.update(stages[-1])
+        return tuple(stages)
+
+
+_FOUR_STAGES = (20, 10, 5, 1), (20, 50, 100, 500)
+SCHEDULES: Mapping[str, Schedule] = {
+    "food101": Schedule(*_FOUR_STAGES, "l2"),
+    "cifar10": Schedule((5, 1), (50, 500), "l1"),
+    "fgvc-aircraft": Schedule(*_FOUR_STAGES, "l2"),
+    "pets": Schedule((5, 1), (25, 250), "l1"),
+    "flowers102": Schedule(*_FOUR_STAGES, "l1"),
+    "stl10": Schedule((5, 1), (100, 500), "l1"),
+    "imagenet": Schedule((500, 50, 10, 1), (50, 100, 500, 1000), "l2"),
+    "objectnet": Schedule((25, 10, 5, 1), (50, 100, 500, 1000), "l2"),
+}
+
+
+def default_schedule(n_captions: int) -> Schedule:
+    """For a task without a published one: that of the published task with the next larger number of captions.
+
+    >>> default_schedule(12).n_samples, default_schedule(100).n_samples, default_schedule(600).to_keep
+    ((25, 250), (20, 50, 100, 500), (300, 50, 10, 1))
+    """
+    for most, name in ((10, "cifar10"), (37, "pets"), (102, "food101"), (113, "objectnet")):
+        if n_captions <= most:
+            return Schedule(SCHEDULES[name].to_keep, SCHEDULES[name].n_samples)
+    return Schedule((n_captions // 2, 50, 10, 1), SCHEDULES["imagenet"].n_samples)
+
+
+def schedule_of(task: str, n_captions: int | None) -> Schedule:
+    """The published schedule of a task, or of another classification task that of the nearest number of captions."""
+    if task in SCHEDULES:
+        return SCHEDULES[task]
+    if n_captions is None:
+        raise UsageError(f"task {task!r} has no published schedule: schedule=paper is for classification")
+    return default_schedule(n_captions)
+
+
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """Each image's captions through the stages of a schedule; the bank holds every timestep, in any order.
+
+    Of captions with equal means the earlier ones are kept. It bounds no risk: what was dropped may have been best.
+    """
+
+    timesteps: Floats | Ints  # [D] of the bank
+    schedule: Schedule
+
+    def wanted(self, errors: Floats, measured: Bools) -> Bools:
+        _, stages = self._run(errors, measured)
+        return stages & ~measured
+
+    def scores(self, errors: Floats, measured: Bools) -> Floats:
+        """[I, C]: a caption that was kept scores higher than one that was not, but for ties."""
+        n_draws = self._over(errors, measured)
+        budgets = np.cumsum([len(stage) for stage in self._stages])
+        draws = [self._draws(stage) for stage in range(len(self._stages))]
+        known = np.where(measured, errors, 0)
+        means = np.stack([known[..., each].mean(-1) for each in draws], -1)  # [I, C, stages]
+        return np.stack([nested_scores(row, budgets, its) for row, its in zip(means, n_draws, strict=True)])
+
+    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        n_draws = self._over(errors, measured)
+        predictions = tuple(self.scores(errors, measured).argmax(1).tolist())
+        return Verdict("staged", 1.0, n_draws, errors.shape[-1], predictions=predictions)
+
+    @cached_property
+    def _stages(self) -> tuple[Ints, ...]:
+        """The draws that each stage adds."""
+        draw_of = {int(t): draw for draw, t in reversed(list(enumerate(self.timesteps)))}
+        lacking = [t for stage in self.schedule.stages() for t in stage if t not in draw_of]
+        if lacking:
+            raise UsageError(
+                f"the bank of {len(self.timesteps)} draws lacks timestep {lacking[0]} and {len(lacking) - 1} more of "
+                f"the published schedule; it needs all {_N_TIMESTEPS}: -o draws={_N_TIMESTEPS}"
+            )
+        return tuple(np.array([draw_of[t] for t in stage]) for stage in self.schedule.stages())
+
+    def _draws(self, stage: int) -> Ints:
+        """All draws up to a stage."""
+        return np.concatenate(self._stages[: stage + 1])
+
+    def _over(self, errors: Floats, measured: Bools) -> Ints:
+        """[I, C], the draws of each pair."""
+        n_draws, stages = self._run(errors, measured)
+        if (stages & ~measured).any():
+            raise Unfinished(f"the stages are not over: {int((stages & ~measured).sum())} more errors are wanted")
+        return n_draws
+
+    def _run(self, errors: Floats, measured: Bools) -> tuple[Ints, Bools]:
+        """[I, C] draws of each pair, and [I, C, D] the part of the stages that each image has come to."""
+        n_draws, reached = np.zeros(errors.shape[:2], np.int64), np.zeros(errors.shape, bool)
+        for i, (row, its) in enumerate(zip(errors, measured, strict=True)):
+            kept = np.arange(errors.shape[1])
+            for stage, n_kept in enumerate(self.schedule.to_keep):
+                draws = self._draws(stage)
+                here = np.ix_(kept, draws)
+                reached[i][here] = True
+                n_draws[i, kept] = len(draws)
+                if not its[here].all():
+                    break
+                order = np.argsort(row[here].mean(-1), kind="stable")
+                kept = np.sort(kept[order[:n_kept]])
+        return n_draws, reached

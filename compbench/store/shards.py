@@ -1,0 +1,91 @@
+"""Which examples one of several processes takes: `--shard k/n`, else what the launcher says of its processes.
+
+Processes share nothing but the run's folder: each takes every n-th example, whatever is stored already, and writes
+its own parts. After a process has died, rerun its command.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from compbench.core.errors import UsageError
+
+__all__ = ["Shard", "device_here", "shard_here"]
+
+Item = TypeVar("Item")
+# (number, count, local number) of a process: torchrun and accelerate; srun
+_LAUNCHERS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The k-th of n parts of what is asked, k from 1.
+
+    >>> Shard(2, 3).of(["a", "b", "c", "d", "e"])
+    ['b', 'e']
+    """
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """Every n-th of `items`, beginning with the k-th."""
+        return list(items[self.number - 1 :: self.count])
+
+
+def shard_here(given: str | None, environment: Mapping[str, str] | None = None) -> Shard | None:
+    """The shard that was asked for, else this process's by its launcher; None where one process takes all.
+
+    >>> shard_here("2/8"), shard_here("1/1", {"RANK": "3", "WORLD_SIZE": "8"})
+    (Shard(number=2, count=8), None)
+    >>> shard_here(None, {"RANK": "3", "WORLD_SIZE": "8"})
+    Shard(number=4, count=8)
+    """
+    if given is None:
+        return _launched(os.environ if environment is None else environment)
+    words = re.fullmatch(r"(\d+)/(\d+)", given.strip()) if isinstance(given, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
+    if words is None or not 1 <= int(words[1]) <= int(words[2]):
+        raise UsageError(f"shard cannot be {given!r}; expected k/n with k from 1 to n, such as 1/8")
+    return _shard(int(words[1]), int(words[2]))
+
+
+def device_here(device: str, environment: Mapping[str, str] | None = None) -> str:
+    """`auto` as `auto:2` where the launcher numbers this process on its machine: each takes a GPU of its own.
+
+    >>> device_here("auto", {"LOCAL_RANK": "2"}), device_here("cpu", {"LOCAL_RANK": "2"}), device_here("auto", {})
+    ('auto:2', 'cpu', 'auto')
+    """
+    environment = os.environ if environment is None else environment
+    names = [local for _, _, local in _launchers(environment) if environment.get(local, "").isdecimal()]
+    return f"auto:{int(environment[names[0]])}" if device == "auto" and names else device
+
+
+def _launched(environment: Mapping[str, str]) -> Shard | None:
+    for number, count, _ in _launchers(environment):
+        if number not in environment or count not in environment:
+            continue
+        rank, size = environment[number], environment[count]
+        if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+            raise UsageError(
+                f"the environment has {number}={rank!r} and {count}={size!r}; expected a rank from 0 and a larger "
+                "number of processes: unset both, or say --shard k/n"
+            )
+        return _shard(int(rank) + 1, int(size))
+    return None
+
+
+def _launchers(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """A batch script is numbered like the first task of a step, but it is no step: only srun starts one."""
+    is_batch_script = "SLURM_JOB_ID" in environment and "SLURM_STEP_ID" not in environment
+    return [each for each in _LAUNCHERS if not (is_batch_script and each[0].startswith("SLURM_"))]
+
+
+def _shard(number: int, count: int) -> Shard | None:
+    return Shard(number, count) if count > 1 else None

@@ -1,0 +1,1 @@
+"""Zero-shot classification on the data sets of the paper and on folders of images."""

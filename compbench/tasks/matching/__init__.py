@@ -1,0 +1,1 @@
+"""Image/text matching in the manner of Winoground."""

@@ -1,0 +1,217 @@
+"""The per-tag plot: what is drawn is what the frame holds."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+
+from compbench_analysis.figures import plots
+from compbench_analysis.frames import tables
+
+
+def _frame(models: tuple[str, ...] = ("one", "other"), *, is_partial: bool = False) -> pd.DataFrame:
+    rows = [
+        {
+            "task": "fake",
+            "model": model,
+            "column": column,
+            "tag": tag,
+            "metric": metric,
+            "n": 20,
+            "value": right / 20,
+            "low": tables.wilson(right, 20)[0],
+            "high": tables.wilson(right, 20)[1],
+            "chance": 0.25,
+            "is_partial": is_partial,
+        }
+        for right, model in enumerate(models, 5)
+        for column, tag in (("tag", "Object"), ("tag", "Both"), ("", "overall"))
+        for metric in ("text", "image")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_there_is_a_panel_for_each_metric_and_a_bar_for_each_model_and_tag() -> None:
+    figure = plots.per_tag_bars(_frame())
+    assert [axis.get_title() for axis in figure.axes] == ["text score", "image score"]
+    assert [len(axis.containers) for axis in figure.axes] == [4, 4]  # bars and error bars of two models
+    heights = [bar.get_height() for bar in figure.axes[0].containers[0]]
+    assert heights == [0.25, 0.25, 0.25]
+
+
+def test_error_bars_reach_to_the_interval() -> None:
+    axis = plots.per_tag_bars(_frame(("one",))).axes[0]
+    (_, low), (_, high) = axis.containers[1].lines[2][0].get_segments()[0]
+    assert (low, high) == pytest.approx(tables.wilson(5, 20))
+
+
+def test_chance_is_drawn() -> None:
+    axis = plots.per_tag_bars(_frame()).axes[0]
+    assert [list(patch.get_data().values) for patch in axis.patches if hasattr(patch, "get_data")] == [[0.25] * 3]
+
+
+def test_a_model_has_one_colour_and_no_other_model_shares_its_look() -> None:
+    axes = plots.per_tag_bars(_frame(("a", "b", "c"))).axes
+    looks = [[(bar.get_facecolor(), bar.get_hatch()) for bar in bars] for axis in axes for bars in axis.containers[::2]]
+    assert all(len(set(each)) == 1 for each in looks)
+    first, second = [each[0] for each in looks[:3]], [each[0] for each in looks[3:]]
+    assert first == second
+    assert len(set(first)) == 3
+
+
+def test_partial_runs_are_marked() -> None:
+    legend = plots.per_tag_bars(_frame(is_partial=True)).legends[0]
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["one (partial)", "other (partial)"]
+
+
+def test_a_metric_or_tag_that_a_model_lacks_leaves_a_gap() -> None:
+    frame = _frame()
+    lacking = frame[~((frame["model"] == "other") & (frame["metric"] == "image"))]
+    plots.per_tag_bars(lacking).savefig(io.BytesIO(), dpi=30)
+
+
+@pytest.mark.parametrize("n_models", [1, 3, 9])
+def test_nothing_is_cut_off_however_many_models(n_models: int) -> None:
+    figure = plots.per_tag_bars(_frame(tuple(f"model-{i}-with-a-name" for i in range(n_models))))
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.width
+
+
+def _curve(models: tuple[str, ...] = ("one", "other"), *, is_partial: bool = False) -> pd.DataFrame:
+    """What curves.by_draws and curves.differences give, in one frame."""
+    rows = [
+        {
+            "task": "fake",
+            "model": model,
+            "column": "",
+            "tag": "overall",
+            "metric": metric,
+            "n": 20,
+            "n_draws": n_draws,
+            "timestep": 100.0 * n_draws,
+            "value": 0.5 + n_draws / 100,
+            "difference": n_draws / 10,
+            "low": 0.4,
+            "high": 0.9,
+            "chance": 0.25,
+            "is_partial": is_partial,
+        }
+        for model in models
+        for metric in ("text", "image")
+        for n_draws in (1, 2, 4, 6)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_accuracy_by_draws_draws_what_the_frame_holds() -> None:
+    figure = plots.accuracy_by_draws(_curve())
+    assert [axis.get_ylabel() for axis in figure.axes] == ["text score", "image score"]
+    one, other, chance = figure.axes[0].lines
+    assert one.get_xdata().tolist() == [1, 2, 4, 6]
+    assert one.get_ydata().tolist() == pytest.approx([0.51, 0.52, 0.54, 0.56])
+    assert one.get_color() != other.get_color()
+    assert list(chance.get_ydata()) == [0.25, 0.25]
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_a_model_has_the_colour_that_it_has_in_the_bars() -> None:
+    bars = plots.per_tag_bars(_frame(("clip", "one"))).axes[0].containers[2][0].get_facecolor()
+    line = plots.accuracy_by_draws(_curve(("one",)), models=["clip", "one"]).axes[0].lines[0]
+    assert tuple(bars)[:3] == tuple(line.get_color())
+
+
+def test_difference_by_timestep_draws_what_the_frame_holds() -> None:
+    curve = _curve(("one",), is_partial=True)
+    figure = plots.difference_by_timestep(curve[curve["metric"] == "text"])
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [100, 200, 400, 600]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([0.1, 0.2, 0.4, 0.6])
+    assert figure.legends[0].get_texts()[0].get_text() == "one (partial)"
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_margins_stand_in_the_histogram_once_each() -> None:
+    frame = pd.DataFrame(
+        {
+            "task": "fake",
+            "model": "one",
+            "metric": "text",
+            "margin": [0.0, 1.0, -1.0, 9.0, 1.0],
+            "se": [1.0, 0.5, 0.5, 0.01, 0.0],
+            "p_flip": [0.5, 0.1, 0.1, 0.0, 0.0],
+        }
+    )
+    figure = plots.margin_histogram(frame)
+    assert sum(bar.get_height() for bar in figure.axes[0].patches) == 5
+    assert figure.axes[0].get_title() == "one, text\n0.7 of 5 expected to flip"
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def _small(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(is_small=frame["tag"] == "Both")
+
+
+def test_a_tag_that_is_too_small_to_rank_is_marked_in_every_figure() -> None:
+    for draw in (plots.per_tag_bars, plots.tag_heat_map):
+        figure = draw(_small(_frame()))
+        labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+        assert labels == ["Object\n(n = 20)", "Both*\n(n = 20)", "overall\n(n = 20)"]
+        assert "* too small to rank models by: fewer than 30 examples" in figure.get_supxlabel()
+        assert "*" not in draw(_frame()).get_supxlabel()
+
+
+def test_the_heat_map_has_a_row_for_each_model_and_one_of_chance() -> None:
+    frame = _frame()
+    lacking = frame[~((frame["model"] == "one") & (frame["metric"] == "image"))]
+    figure = plots.tag_heat_map(lacking)
+    text, image = figure.axes
+    assert [label.get_text() for label in text.get_yticklabels()] == ["one", "other", "random chance"]
+    expected = [[0.25] * 3, [0.3] * 3, [0.25] * 3]
+    assert text.collections[0].get_array().reshape(3, 3).tolist() == expected
+    assert image.collections[0].get_array().reshape(3, 3).filled(-1).tolist() == [[-1.0] * 3, *expected[1:]]
+    assert [each.get_text() for each in image.texts].count("–") == 3
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_the_agreement_of_two_models_adds_up_and_keeps_their_colours() -> None:
+    rows = [
+        {"task": "fake", "a": "one", "b": "other", "metric": "text", "column": "", "tag": tag, "n": 20}
+        | {"both": 8, "only_a": 5, "only_b": 3, "neither": 4, "is_small": tag == "Both"}
+        for tag in ("Object", "Both")
+    ]
+    figure = plots.agreement(pd.DataFrame(rows), models=["clip", "one"])
+    bars = figure.axes[0].containers
+    assert [[round(bar.get_width(), 6) for bar in its] for its in bars] == [
+        [0.4] * 2,
+        [0.25] * 2,
+        [0.15] * 2,
+        [0.2] * 2,
+    ]
+    assert [bar.get_x() for its in bars for bar in its][::2] == pytest.approx([0, 0.4, 0.65, 0.8])
+    own = plots.per_tag_bars(_frame(("one", "other")), models=["clip", "one"]).axes[0].containers
+    assert bars[1][0].get_facecolor() == own[0][0].get_facecolor()
+    assert bars[2][0].get_facecolor() == own[2][0].get_facecolor()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Object (n = 20)", "Both* (n = 20)"]
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_rules_stand_below_one_another_with_their_intervals() -> None:
+    frame = pd.concat([_curve(("one",)).query("n_draws == 4").assign(rule=rule) for rule in ("native", "eps")])
+    figure = plots.accuracy_by_rule(frame)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["native", "eps"]
+    assert figure.axes[0].containers[0].lines[0].get_xdata().tolist() == pytest.approx([0.54, 0.54])
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_accuracy_by_timestep_draws_what_the_frame_holds() -> None:
+    figure = plots.accuracy_by_timestep(_curve())
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [100, 200, 400, 600]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([0.51, 0.52, 0.54, 0.56])
+
+
+def test_every_model_has_a_colour_that_can_be_named() -> None:
+    assert len(set(plots.model_colours(10))) == 10
+    assert all(len(each) == 7 and each.startswith("#") for each in plots.model_colours(3))

@@ -1,0 +1,135 @@
+"""Published scores: the arithmetic gives whole numbers of examples, and rows stand beside a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import test_tables
+
+from compbench.cli.app import main
+from compbench.core.errors import UsageError
+from compbench.store.run import Run
+from compbench_analysis.frames import published, tables
+from compbench_analysis.text import show
+from compbench_analysis.text.render import FORMATS
+
+SIZES = {"Object": 141, "Relation": 233, "Both": 26, "1 pred": 292, "2 preds": 108}
+
+
+def _run(root: Path, name: str = "winoground", n_done: int = 400) -> Run:
+    tags = [tag for tag, (_, n) in test_tables.PUBLISHED.items() for _ in range(n)]
+    task = dataclasses.replace(test_tables._task(tags), name=name)
+    return test_tables._stored(root, task, [test_tables.RIGHT] * n_done)
+
+
+def _of(model: str, metric: str = "text") -> dict[str, tuple[int, int]]:
+    rows = published.rows("winoground")
+    chosen = [row for row in rows if row["model"] == f"{model} (published)" and row["metric"] == metric]
+    return {row["tag"]: (row["n_right"], row["n"]) for row in chosen}
+
+
+@pytest.mark.parametrize("line", published.lines(), ids=lambda line: f"{line['model']} {line['tag']} {line['metric']}")
+def test_a_percentage_stands_for_one_whole_number_of_examples(line: dict[str, str]) -> None:
+    n = SIZES[line["tag"]]
+    assert int(line["n"]) == n
+    count = published.count_of(line["percent"], n)
+    n_decimals = len(line["percent"].partition(".")[2])
+    assert round(100 * count / n, n_decimals) == pytest.approx(float(line["percent"]), abs=1e-9)
+    assert line["source"]
+    assert line["protocol"]
+
+
+def test_the_papers_table_2_is_these_counts() -> None:
+    assert _of("CLIP ViT-L/14") == {"Object": (38, 141), "Relation": (60, 233), "Both": (15, 26), "overall": (113, 400)}
+    assert _of("OpenCLIP ViT-H/14")["overall"] == (132, 400)
+    assert _of("Diffusion Classifier, SD 2.0") == {
+        "Object": (65, 141),
+        "Relation": (68, 233),
+        "Both": (21, 26),
+        "overall": (154, 400),
+    }
+
+
+def test_people_are_right_on_89_and_a_half_percent() -> None:
+    overall = [_of("human (MTurk)", metric)["overall"] for metric in ("text", "image", "group")]
+    assert [right / n for right, n in overall] == [0.895, 0.885, 0.855]
+
+
+def test_two_ways_to_divide_the_examples_give_the_same_sum() -> None:
+    sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for line in published.lines():
+        count = published.count_of(line["percent"], int(line["n"]))
+        sums[line["model"], line["metric"]][line["column"]] += count
+    both_ways = [its for its in sums.values() if len(its) == 2]
+    assert len(both_ways) == 3 * 20
+    assert all(its["tag"] == its["predicates"] for its in both_ways)
+
+
+def test_a_group_score_is_never_above_its_text_or_image_score() -> None:
+    right = {(row["model"], row["tag"], row["metric"]): row["n_right"] for row in published.rows("winoground")}
+    for model, tag, metric in right:
+        if metric == "group":
+            assert right[model, tag, "group"] <= min(right[model, tag, "text"], right[model, tag, "image"])
+
+
+def test_a_percentage_that_no_count_gives_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'27.1' % of 141 examples stands for 0 counts"):
+        published.count_of("27.1", 141)
+    with pytest.raises(ValueError, match="stands for 2 counts"):
+        published.count_of("33", 141)
+
+
+def test_the_intervals_are_those_of_the_counts() -> None:
+    row = next(row for row in published.rows("winoground") if row["tag"] == "Object")
+    assert (row["low"], row["high"]) == tables.wilson(38, 141)
+
+
+@pytest.mark.parametrize("style", FORMATS)
+def test_published_rows_stand_beside_a_run(style: str, tmp_path: Path) -> None:
+    text = show.to_text([_run(tmp_path)], style, with_published=True)
+    assert "CLIP ViT-L/14 (published)" in text
+    assert "nan" not in text.lower()
+    if style == "json":
+        rows = json.loads(text)
+        assert {row["protocol"] for row in rows if row["model"] == "Diffusion Classifier, SD 2.0 (published)"} == {
+            "1000 timesteps, eps error, float16"
+        }
+        assert len(rows) == 12 + len(published.rows("winoground"))
+    elif style != "csv":
+        assert "no paired test is possible" in text
+        assert "Object (141)" in text
+        assert "Table 2" in text
+
+
+def test_without_being_asked_for_they_are_absent(tmp_path: Path) -> None:
+    assert "published" not in show.to_text([_run(tmp_path)])
+
+
+def test_a_partial_run_beside_them_gets_a_table_of_n(tmp_path: Path) -> None:
+    text = show.to_text([_run(tmp_path, n_done=100)], with_published=True)
+    assert "model (partial)" in text
+    assert any(
+        line.replace("*", "").split() == ["n", "Object", "Relation", "Both", "overall"] for line in text.splitlines()
+    )
+
+
+def test_by_predicates_there_are_other_tags() -> None:
+    assert {row["tag"] for row in published.rows("winoground", ["predicates"])} == {"1 pred", "2 preds", "overall"}
+
+
+def test_a_task_of_which_nothing_is_published_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="no published scores on 'shapes'; there are some on winoground"):
+        published.rows("shapes")
+    _run(tmp_path, "other")
+    assert main(["show", "other/model", "--published", "--runs", str(tmp_path)]) == 2
+    assert "no published scores on 'other'" in capsys.readouterr().err
+
+
+def test_the_command_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _run(tmp_path)
+    assert main(["show", "winoground/model", "--published", "--runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == show.to_text([run], with_published=True).strip()

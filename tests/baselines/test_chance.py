@@ -1,0 +1,75 @@
+"""The chance model against the closed form."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+import fakes
+from compbench.core.examples import Example, Metric, ScoreTable
+from compbench.core.metrics import GROUP, IMAGE, TEXT
+from compbench.core.models import Runtime
+from compbench_baselines.chance import Chance
+
+N_MANY = 20_000
+
+
+def _scores(chance: Chance, examples: list[Example]) -> dict[str, np.ndarray]:
+    scorer = chance.build(None, Runtime())
+    scorer.prepare(fakes.task())
+    return {matrix.example_id: matrix.scores for matrix in scorer.score(examples, {})}
+
+
+def _examples(n: int, shape: tuple[int, int] = (2, 2)) -> list[Example]:
+    n_images, n_captions = shape
+    first = fakes.example(0)
+    return [
+        dataclasses.replace(
+            first,
+            id=str(number),
+            images=first.images[:1] * n_images,
+            captions=tuple(map(str, range(n_captions))),
+            matches=np.eye(*shape, dtype=bool),
+        )
+        for number in range(n)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "shape"),
+    [(TEXT, (2, 2)), (IMAGE, (2, 2)), (GROUP, (2, 2)), (TEXT, (1, 5)), (IMAGE, (4, 1)), (GROUP, (3, 3))],
+)
+def test_simulated_chance_agrees_with_the_closed_form(metric: Metric, shape: tuple[int, int]) -> None:
+    examples = _examples(N_MANY, shape)
+    scores = _scores(Chance(), examples)
+    table = ScoreTable(
+        tuple(scores), np.stack(list(scores.values())), np.stack([example.matches for example in examples])
+    )
+    expected = metric.chance(examples[0].matches)
+    assert expected is not None
+    n_right = int(metric.outcome(table).sum())
+    # one seed, one draw: this either always passes or never does
+    assert binomtest(n_right, N_MANY, expected).pvalue > 0.001
+    assert not metric.ties(table).any()
+
+
+def test_scores_do_not_depend_on_the_order_of_the_examples() -> None:
+    examples = _examples(20)
+    forward, backward = _scores(Chance(), examples), _scores(Chance(), examples[::-1])
+    alone = _scores(Chance(), examples[7:8])
+    assert all((forward[each] == backward[each]).all() for each in forward)
+    assert (alone["7"] == forward["7"]).all()
+
+
+def test_another_seed_draws_other_scores_and_is_another_run() -> None:
+    examples = _examples(3)
+    assert (_scores(Chance(seed=0), examples)["1"] != _scores(Chance(seed=1), examples)["1"]).all()
+    assert Chance(seed=0).identity() != Chance(seed=1).identity()
+
+
+def test_examples_with_different_ids_have_different_scores() -> None:
+    scores = _scores(Chance(), _examples(100))
+    assert len({matrix.tobytes() for matrix in scores.values()}) == 100

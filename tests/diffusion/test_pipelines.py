@@ -1,0 +1,264 @@
+"""The engine on real networks: parity with the literal loop, precision, loading."""
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+import literal
+from compbench import registry
+from compbench.core import rules
+from compbench.core.errors import DataError
+from compbench.core.examples import Example, Image
+from compbench.core.measurements import joined
+from compbench.core.models import Runtime, Source
+from compbench.core.rules import Rule
+from compbench.diffusion import _protocols, unet
+from compbench.diffusion.engine import ErrorEngine
+from compbench.diffusion.families import stable_diffusion
+from counting import HostSyncs
+
+CAPTIONS = ("a red circle to the left of a blue square", "a blue square to the left of a red circle")
+N_DRAWS = 40
+
+
+def picture(seed, width=80, height=64):
+    return PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def example(number):
+    images = tuple(Image(f"{number}-{side}", lambda seed=2 * number + side: picture(seed)) for side in (0, 1))
+    return Example(str(number), images, CAPTIONS, np.eye(2, dtype=bool))
+
+
+def classifier(folder, batch_size=16, draws=N_DRAWS, **options):
+    options = {"dtype": "float32", "protocol": "paper", **options}
+    spec = replace(stable_diffusion.from_address(str(folder)), draws=draws, **options)
+    return spec.build(spec.source(), Runtime("cpu", batch_size))
+
+
+@pytest.mark.parametrize("target", ["eps", "v"])
+def test_every_error_and_decision_is_that_of_the_literal_loop(target, tiny_pipeline_folder, tiny_eps_pipeline_folder):
+    folder = {"eps": tiny_eps_pipeline_folder, "v": tiny_pipeline_folder}[target]
+    ours = classifier(folder)
+    assert ours.denoiser.target == target
+    weights = Rule("eps").weights(ours.draw_table())[:N_DRAWS]
+    timesteps = ours.bank.timesteps[:N_DRAWS].tolist()
+    for each, result in zip(map(example, (0, 1)), joined(ours.score([example(0), example(1)], {})), strict=True):
+        published = literal.literal_errors(folder, [image.decode() for image in each.images], CAPTIONS, timesteps)
+        np.testing.assert_allclose(result.errors * weights, published, rtol=1e-5)
+        scores = rules.score(result, ours.draw_table(), Rule("eps")).scores
+        assert np.array_equal(np.argsort(scores, axis=None), np.argsort(-published.astype(float).mean(-1), axis=None))
+
+
+def test_the_shipped_model_agrees_with_the_literal_loop_on_all_thousand_draws():
+    folder = Path(stable_diffusion.TINY_SD.repo)
+    each = registry.task("shapes").examples[0]
+    ours = classifier(folder, batch_size=None, draws=1000)
+    (result,) = joined(ours.score([each], {}))
+    pictures = [image.decode() for image in each.images]
+    published = literal.literal_errors(folder, pictures, each.captions, ours.bank.timesteps.tolist())
+    np.testing.assert_allclose(result.errors * Rule("eps").weights(ours.draw_table()), published, rtol=1e-5)
+    scores = rules.score(result, ours.draw_table(), Rule("eps")).scores
+    assert np.array_equal(np.argsort(scores, axis=None), np.argsort(-published.astype(float).mean(-1), axis=None))
+
+
+def test_the_published_halves_are_imitated(tiny_eps_pipeline_folder):
+    ours = classifier(tiny_eps_pipeline_folder, draws=4, protocol="published-fp16", dtype="float16")
+    alphas_cumprod = ours.denoiser._unet.dtype, ours.denoiser.schedule.alpha.dtype
+    assert alphas_cumprod == (torch.float16, torch.float16)
+    (result,) = joined(ours.score([example(0)], {}))
+    assert np.array_equal(result.errors, result.errors.astype(np.float16))
+    published = literal.literal_errors(
+        tiny_eps_pipeline_folder,
+        [image.decode() for image in example(0).images],
+        CAPTIONS,
+        ours.bank.timesteps[:4].tolist(),
+        torch.float16,
+    )
+    np.testing.assert_allclose(result.errors, published, rtol=5e-3)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.08)])
+def test_the_paper_protocol_in_half_precision_keeps_float32_arithmetic(dtype, tolerance, tiny_pipeline_folder):
+    half, full = (classifier(tiny_pipeline_folder, draws=4, dtype=each) for each in (dtype, "float32"))
+    assert half.draw_table().alpha.dtype == np.float32
+    assert np.array_equal(half.draw_table().alpha, full.draw_table().alpha)
+    (rounded,), (exact,) = joined(half.score([example(0)], {})), joined(full.score([example(0)], {}))
+    np.testing.assert_allclose(rounded.errors, exact.errors, rtol=tolerance)
+    assert not np.array_equal(rounded.errors, rounded.errors.astype(np.float16))
+
+
+def test_errors_depend_neither_on_the_batch_size_nor_on_the_examples_before(tiny_pipeline_folder):
+    examples = [example(0), example(1)]
+    reference = joined(classifier(tiny_pipeline_folder, 16, draws=8, protocol="compbench").score(examples, {}))
+    for batch_size in (1, 5, 64):
+        ours = classifier(tiny_pipeline_folder, batch_size, draws=8, protocol="compbench")
+        (alone,) = joined(ours.score(examples[1:], {}))
+        np.testing.assert_allclose(alone.errors, reference[1].errors, rtol=1e-5)
+
+
+def test_a_resumed_example_has_the_errors_of_an_uninterrupted_one(tiny_pipeline_folder):
+    (first,) = classifier(tiny_pipeline_folder, draws=3).score([example(0)], {})
+    (rest,) = classifier(tiny_pipeline_folder, draws=8).score([example(0)], {"0": first})
+    (whole,) = classifier(tiny_pipeline_folder, draws=8).score([example(0)], {})
+    np.testing.assert_allclose(np.concatenate([first.errors, rest.errors], -1), whole.errors, rtol=1e-5)
+
+
+def test_the_host_waits_once_a_call_and_not_once_a_batch(tiny_pipeline_folder):
+    denoiser = classifier(tiny_pipeline_folder).denoiser
+    latents = denoiser.encode_pixels(denoiser.pixels(picture(0))[None])
+    states = denoiser.encode_captions(CAPTIONS)
+    engine = ErrorEngine(denoiser, torch.randn(4, *denoiser.latent_shape), torch.tensor([1, 300, 600, 900]), 2)
+    jobs = np.array([(0, c, d) for c in range(2) for d in range(4)])
+    with HostSyncs() as syncs:
+        engine.errors(latents, states, jobs)
+    assert syncs.n == 1
+
+
+def test_the_price_is_counted_on_the_real_network(tiny_pipeline_folder):
+    price = classifier(tiny_pipeline_folder).price([example(0)], probe_seconds=0.1)
+    assert price.evaluations_per_pair == N_DRAWS
+    assert 5e7 < price.flops_per_evaluation < 5e8
+    assert 0 < price.seconds_per_evaluation < 1
+
+
+def test_captions_that_the_text_encoder_cuts_are_found(tiny_pipeline_folder):
+    denoiser = classifier(tiny_pipeline_folder).denoiser
+    long = "a red circle and " * 8
+    assert denoiser.too_long([CAPTIONS[0], long]) == [long]
+    assert denoiser.too_long([]) == []
+    assert denoiser.encode_captions([long])["encoder_hidden_states"].shape == (1, 16, 96)
+
+
+def test_loading_and_scoring_say_nothing(tiny_pipeline_folder, capfd, caplog):
+    with caplog.at_level(logging.INFO):
+        list(classifier(tiny_pipeline_folder, draws=2).score([example(0)], {}))
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+# what can be wrong with a folder
+
+
+@pytest.fixture
+def copied(tiny_pipeline_folder, tmp_path):
+    return shutil.copytree(tiny_pipeline_folder, tmp_path / "model")
+
+
+def load(folder):
+    return classifier(folder)
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_folder_without_a_part_is_told_which(copied):
+    shutil.rmtree(copied / "vae")
+    with pytest.raises(DataError, match="has no vae/"):
+        load(copied)
+
+
+def test_pickled_weights_are_refused_with_what_to_do(copied):
+    (copied / "unet" / "diffusion_pytorch_model.safetensors").rename(copied / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(DataError, match=r"diffusion_pytorch_model.bin in unet/.*safe_serialization=True"):
+        load(copied)
+
+
+def test_sharded_weights_with_a_shard_missing_are_refused(copied):
+    index = copied / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "diffusion_pytorch_model-00001-of-00002.safetensors"}}))
+    with pytest.raises(DataError, match=r"no whole diffusion_pytorch_model.safetensors"):
+        load(copied)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("scheduler/scheduler_config.json", {"prediction_type": "flow_prediction"}, "predicts 'flow_prediction'"),
+        ("scheduler/scheduler_config.json", {"_class_name": "MyScheduler"}, "names a scheduler 'MyScheduler'"),
+        (
+            "scheduler/scheduler_config.json",
+            {"_class_name": "FlowMatchEulerDiscreteScheduler"},
+            "without alphas_cumprod",
+        ),
+        ("vae/config.json", {"latent_channels": 4}, r"U-Net of 8 input channels on latents of 4"),
+        ("unet/config.json", {"sample_size": [8, 8]}, r"has sample_size \[8, 8\]"),
+    ],
+)
+def test_a_pipeline_of_another_kind_is_refused(file, changes, message, copied):
+    edit(copied / file, **changes)
+    with pytest.raises(DataError, match=message):
+        load(copied)
+
+
+def test_truncated_weights_are_told(copied):
+    weights = copied / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(DataError, match="is truncated or not a safetensors file"):
+        load(copied)
+
+
+def test_an_inpainting_network_is_refused(tiny_pipeline_folder):
+    pipeline = literal.load(tiny_pipeline_folder)
+    pipeline.unet = type(pipeline.unet).from_config(dict(pipeline.unet.config) | {"in_channels": 17})
+    with pytest.raises(DataError, match="U-Net of 17 input channels on latents of 8"):
+        stable_diffusion.from_pipeline(pipeline).build(None, Runtime("cpu"))
+
+
+def test_a_model_that_predicts_the_picture_is_measured_in_its_own_target(copied):
+    edit(copied / "scheduler" / "scheduler_config.json", prediction_type="sample")
+    assert load(copied).draw_table().target == "x0"
+
+
+def test_a_v_model_with_zero_terminal_snr_is_measured(copied):
+    edit(copied / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
+    ours = load(copied)
+    assert ours.draw_table().alpha.min() == 0
+    assert np.isfinite(Rule("eps").weights(ours.draw_table())).all()
+
+
+# a pipeline in memory
+
+
+def test_a_pipeline_in_memory_is_scored_as_from_its_folder_and_left_as_it_is(tiny_pipeline_folder):
+    pipeline = literal.load(tiny_pipeline_folder)
+    pipeline.unet.train()
+    spec = stable_diffusion.from_pipeline(pipeline, "mine", draws=4, protocol="compbench")
+    assert spec.source() is None
+    (in_memory,) = spec.build(None, Runtime("cpu", 8)).score([example(0)], {})
+    assert pipeline.unet.training
+    (from_folder,) = classifier(tiny_pipeline_folder, 8, draws=4, protocol="compbench").score([example(0)], {})
+    np.testing.assert_allclose(in_memory.errors, from_folder.errors, rtol=1e-6)
+
+
+def test_the_identity_of_a_pipeline_in_memory_follows_its_weights(tiny_pipeline_folder):
+    pipeline = literal.load(tiny_pipeline_folder)
+    before = stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity()
+    assert stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity() == before
+    with torch.no_grad():
+        next(pipeline.unet.parameters()).add_(1)
+    after = stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity()
+    assert after != before
+    assert after["dtype"] == "float32"
+
+
+def test_only_the_network_is_in_half_precision_under_our_protocol():
+    ours, paper, published = (
+        _protocols.precision(each, "float16") for each in ("compbench", "paper", "published-fp16")
+    )
+    assert (ours.unet, ours.encoders, ours.arithmetic) == (torch.float16, torch.float32, torch.float32)
+    assert (paper.unet, paper.encoders, paper.arithmetic) == (torch.float16, torch.float16, torch.float32)
+    assert published.arithmetic == torch.float16
+
+
+def test_a_model_that_is_nowhere_is_told_before_it_is_loaded(tmp_path):
+    with pytest.raises(DataError, match="no folder"):
+        unet.fetch_folder(Source(str(tmp_path / "none"), is_local=True), True, "mine")

@@ -1,0 +1,67 @@
+"""The notebooks run from top to bottom, as a reader would run them, and are stored without outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from pathlib import Path
+
+import nbformat
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # jupyter's own deprecations
+    from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def _executed(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
+    """The notebook with its outputs, run where no hub can be reached."""
+    monkeypatch.setenv("COMPBENCH_RUNS", str(folder / "runs"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asyncio.run(client.async_execute())
+    return notebook
+
+
+def _kinds(notebook: nbformat.NotebookNode, cell_id: str) -> set[str]:
+    (cell,) = (cell for cell in notebook.cells if cell.id == cell_id)
+    return {kind for output in cell.outputs for kind in output.get("data", {output.output_type: ""})}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stored_without_outputs(path: Path) -> None:
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert code
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+
+@pytest.mark.slow
+def test_the_quickstart_needs_no_weights_but_those_that_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _executed(FOLDER / "01_quickstart.ipynb", tmp_path, monkeypatch)
+    assert "text/html" in _kinds(done, "run")
+    assert "image/png" in _kinds(done, "plot")
+    assert len(list((tmp_path / "runs" / "shapes").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_how_many_draws_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _executed(FOLDER / "03_how_many_draws.ipynb", tmp_path, monkeypatch)
+    for cell_id in ("draws", "timesteps", "margins"):
+        assert "image/png" in _kinds(done, cell_id)
+    for cell_id in ("draws-table", "rules", "unsure", "table"):
+        assert "text/html" in _kinds(done, cell_id)
+
+
+@pytest.mark.slow
+def test_per_tag_scores_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _executed(FOLDER / "02_per_tag_scores.ipynb", tmp_path, monkeypatch)
+    for cell_id in ("bars", "heat", "agreement"):
+        assert "image/png" in _kinds(done, cell_id)
+    for cell_id in ("tidy", "crossed", "own", "draws", "compare"):
+        assert "text/html" in _kinds(done, cell_id)

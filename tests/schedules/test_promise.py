@@ -1,0 +1,89 @@
+"""What racing promises in words is what its bounds keep: the asymptotic one only under its assumption."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import compbench
+from compbench.diffusion.families import dit, stable_diffusion
+from compbench.schedules._bounds import Anytime, Asymptotic, Bound
+from compbench.schedules._race_captions import Racing
+from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.strata import N_STRATA, strata
+from compbench_analysis.text import _racing, show
+from noisy import N_BANK, NoisySpec, pairs
+
+RISK, N_BANK_UNKIND = 0.05, 1000
+ONE_IMAGE = np.array([[True, False]])
+README = Path(__file__).parents[2] / "README.md"
+
+
+def _unkind(rng: np.random.Generator, share: float, size: float) -> np.ndarray:
+    """[1, 2, D] errors: in most draws the false caption has the lower error by a little; in a few it is far worse."""
+    n_rare = round(share * N_BANK_UNKIND)
+    differences = rng.normal(-0.15, 0.1, N_BANK_UNKIND)  # against the true caption
+    differences[rng.permutation(N_BANK_UNKIND)[:n_rare]] = size
+    return np.stack([np.zeros(N_BANK_UNKIND), differences])[None]
+
+
+def _changed(bound: str, n: int = 60) -> int:
+    """How many of n races of an unkind population end otherwise than the whole bank."""
+    rng, changed = np.random.default_rng(0), 0
+    for number in range(n):
+        errors = _unkind(rng, 0.02, 10.0)
+        its = strata(
+            np.arange(N_BANK_UNKIND), seed=0, example_id=str(number), n_strata=1 if bound == "anytime" else N_STRATA
+        )
+        test: Bound = Anytime(its, float(np.abs(errors).max())) if bound == "anytime" else Asymptotic(its)
+        verdict = Racing(ONE_IMAGE, test, RISK, ["text"]).verdict(errors, np.ones(errors.shape, bool))
+        is_right = bool(errors[0, 0].mean() < errors[0, 1].mean())
+        assert is_right  # 2 % of the draws carry the whole difference
+        changed += verdict.outcomes["text"].is_right != is_right
+    return changed
+
+
+def test_rare_large_one_sided_differences_deceive_the_asymptotic_bound_and_not_the_anytime_one() -> None:
+    n = 60
+    assert _changed("asymptotic", n) > 0.3 * n
+    assert stats.binom.sf(_changed("anytime", n) - 1, n, RISK) > 0.01
+
+
+@pytest.mark.parametrize("bound", ["asymptotic", "anytime"])
+def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_path: Path) -> None:
+    race = Adaptive("racing", N_BANK, bound=bound, limit=3.5 if bound == "anytime" else None)
+    run = compbench.run(pairs(4), model=NoisySpec(race), runs=tmp_path)
+    text = " ".join(show.to_text([run]).split())
+    assert not re.search(r"at most|≤|never|guarantee", _racing.saved(run, "noisy"))
+    if bound == "asymptotic":
+        assert "hold approximately, where the differences between errors have no rare, large, one-sided part" in text
+        assert "bound=anytime holds then too" in text
+    else:
+        assert "kept if no two errors of an example differ by more than 3.5 under one draw" in text
+
+
+def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:
+    run = compbench.run(pairs(4), model=NoisySpec(Adaptive("racing", N_BANK, risk=0.0)), runs=tmp_path)
+    assert _racing.saved(run, "noisy").endswith("At risk 0 no outcome differs.")
+
+
+@pytest.mark.parametrize("spec", [stable_diffusion.StableDiffusion, dit.DiT])
+def test_the_help_of_risk_says_when_it_is_kept(spec: type) -> None:
+    helps = {each.name: str(each.metadata.get("help")) for each in dataclasses.fields(spec)}
+    assert "approximately" in helps["risk"]
+    assert "one-sided" in helps["risk"]
+    assert "at most" not in helps["risk"]
+    assert "certain" not in helps["schedule"]
+
+
+def test_the_readme_says_when_the_risk_is_kept() -> None:
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    assert "with probability `risk` at most" not in text
+    said = text[text.index("`bound=asymptotic` is") :][:700]
+    assert "one-sided" in said
+    assert "approximately" in said
