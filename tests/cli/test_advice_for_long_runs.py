@@ -19,7 +19,9 @@ def told(plan: Plan, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_fewer_draws_are_advised_where_there_are_draws(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "more than a day: fewer draws (-o draws=N, more can be added later), --limit N or a GPU" in told(LONG, capsys)
+    assert "more than a day: fewer draws (-o draws=N, more can be added later), --limit N or a GPU" in told(
+        LONG, capsys
+    )
 
 
 def test_a_model_that_learns_is_told_its_own_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from compbench_baselines.clip.models import TINY_CLIP
 from safetensors.torch import load_file, save_file
 
 from compbench.cli.app import main
@@ -16,6 +15,7 @@ from compbench.core.models import Runtime
 from compbench.diffusion.families.dit import TINY_DIT
 from compbench.diffusion.families.stable_diffusion import TINY_SD
 from compbench.registry import names
+from compbench_baselines.clip.models import TINY_CLIP
 
 Captured = pytest.CaptureFixture[str]
 FILES = {
