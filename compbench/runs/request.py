@@ -132,7 +132,7 @@ class Asked:
         return self.store.open(self.key, self.task, view=self.view, model=self.described)
 
     def _done(self, stored: Run | None) -> set[str]:
-        return set() if stored is None else stored.done(self.rule.n_draws, unconditional=self.rule.unconditional)
+        return set() if stored is None else stored.done(self.rule.draws, unconditional=self.rule.unconditional)
 
 
 def settle(request: Request, say: Callable[[str], None], *, is_price: bool = False) -> Asked:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["SETTINGS", "answerable", "settings_of"]
 
 SETTINGS = ("draws", "target", "loss", "unconditional")  # as -o of the commands that read, and as keywords of Run.read
-_FIELDS = {"draws": "n_draws", "loss": "reduction"}
 _LOSSES = {"l2": "mse"}  # what the command line calls them, and the stored names
 
 
@@ -28,9 +27,9 @@ def answerable(run: Run, given: Mapping[str, object]) -> Rule | None:
     if unknown := [name for name in given if name not in SETTINGS]:
         raise UsageError(f"a run cannot be read with {unknown[0]!r}; {did_you_mean(unknown[0], SETTINGS)}")
     rule = run.rule
-    asked = replace(rule, **{_FIELDS.get(name, name): _checked(name, value) for name, value in given.items()})
+    asked = replace(rule, **{name: _checked(name, value) for name, value in given.items()})
     if asked == rule:
-        return run.under(rule).rule if given else None
+        return rule if given else None
     where = f"run {str(run.path)!r} of {run.key.model!r}"
     if run.keeps_scores:
         raise UsageError(
@@ -44,7 +43,7 @@ def answerable(run: Run, given: Mapping[str, object]) -> Rule | None:
             f"{_said(asked)}; run it with schedule=full"
         )
     _check_losses(run, where, asked)
-    if not run.done(asked.n_draws, unconditional=asked.unconditional):
+    if not run.done(asked.draws, unconditional=asked.unconditional):
         raise UsageError(f"{where} cannot be read with {_said(asked)}: {_stored(run)}; rerun its command with more")
     return asked
 
@@ -76,23 +75,23 @@ def _checked(name: str, value: object) -> object:
 
 
 def _check_losses(run: Run, where: str, asked: Rule) -> None:
-    stored = run.reductions()
-    if lacking := [name for name in asked.reductions if name not in stored]:
+    stored = run.losses()
+    if lacking := [name for name in asked.losses if name not in stored]:
         raise UsageError(
             f"{where} holds no errors {_loss(lacking[0])!r}; it has {', '.join(map(_loss, stored))}: its command "
-            f"with -o loss={_loss(asked.reduction)} measures them"
+            f"with -o loss={_loss(asked.loss)} measures them"
         )
 
 
 def _stored(run: Run) -> str:
     """How many draws are stored, in words."""
     n_draws = run.n_common_draws()
-    has_null = bool(run.done(1, unconditional=True))
-    return f"it has {n_draws} draw{'s' * (n_draws != 1)} of each example, {'also' if has_null else 'none'} without a caption"
+    without = "also" if run.done(1, unconditional=True) else "none"
+    return f"it has {n_draws} draw{'s' * (n_draws != 1)} of each example, {without} without a caption"
 
 
 def _said(rule: Rule) -> str:
-    words = [f"draws={rule.n_draws or 'all'}", f"target={rule.target}", f"loss={_loss(rule.reduction)}"]
+    words = [f"draws={rule.draws or 'all'}", f"target={rule.target}", f"loss={_loss(rule.loss)}"]
     return ", ".join([*words, *(["unconditional=true"] if rule.unconditional else [])])
 
 
