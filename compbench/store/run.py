@@ -47,7 +47,8 @@ class Run:
     """A run on disk: its key, what it holds, and how it is read.
 
     `limit` and `images_per_class` narrow what is read to the same seeded subset that these options of `run` measure,
-    and `rule` is how its errors are read (None: by the run's own rule); what is stored stays. A change waits up to `wait` seconds for another process that is in the middle of one.
+    and `rule` is how its errors are read (None: by the run's own rule); what is stored stays. A change waits up to
+    `wait` seconds for another process that is in the middle of one.
     """
 
     def __init__(
