@@ -33,8 +33,9 @@ from compbench.runs.plan import Plan, plan, warn_if_long
 from compbench.runs.reporter import QuietReporter, Reporter
 from compbench.runs.request import Asked, Request, settle
 from compbench.store import provenance, unreadable
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
 from compbench.store.shards import shard_here
+from compbench.store.store import Store
 
 __all__ = [
     "Finished",
