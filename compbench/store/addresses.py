@@ -13,11 +13,12 @@ from compbench.store import run_file
 from compbench.store.key import RunKey, slug
 
 if TYPE_CHECKING:
-    from compbench.store.run import Run, Store
+    from compbench.store.run import Run
+    from compbench.store.store import Store
 
-__all__ = ["find", "is_run", "settings"]
+__all__ = ["SIGNS", "find", "is_run", "settings"]
 
-_SIGNS = (run_file.NAME, "parts.jsonl")  # of a run in a folder, one of which may be lost
+SIGNS = (run_file.NAME, "parts.jsonl")  # of a run in a folder, one of which may be lost
 _LETTERS = 6  # of a digest, where runs are named beside each other
 
 
@@ -46,7 +47,7 @@ def find(store: Store, reference: str | Path) -> list[Run]:
 
 def is_run(folder: Path) -> bool:
     """Whether anything of a run is in the folder, be it damaged."""
-    return any(disk.is_file(folder / name) for name in _SIGNS)
+    return any(disk.is_file(folder / name) for name in SIGNS)
 
 
 def settings(runs: Sequence[Run]) -> list[str]:
@@ -60,7 +61,7 @@ def settings(runs: Sequence[Run]) -> list[str]:
 def _runs_below(folder: Path) -> list[Path]:
     """The folders of runs in that of a model, or in those of a task's models."""
     try:
-        found = {path.parent for depth in ("*", "*/*") for sign in _SIGNS for path in folder.glob(f"{depth}/{sign}")}
+        found = {path.parent for depth in ("*", "*/*") for sign in SIGNS for path in folder.glob(f"{depth}/{sign}")}
     except (OSError, ValueError):  # a name that no folder can have
         return []
     return sorted(found)
@@ -108,9 +109,7 @@ def _described(runs: Sequence[Run], whole: Sequence[Run]) -> list[str]:
     words = settings(runs)
     states = ["" if run in whole else str(run.status) for run in runs]
     within = [", ".join(filter(None, pair)) for pair in zip(words, states, strict=True)]
-    return [
-        run.key.digest[:_LETTERS] + (f" ({text})" if text else "") for run, text in zip(runs, within, strict=True)
-    ]
+    return [run.key.digest[:_LETTERS] + (f" ({text})" if text else "") for run, text in zip(runs, within, strict=True)]
 
 
 def _is_whole(run: Run) -> bool:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from compbench.core.errors import UsageError
 from compbench.core.rules import Rule
-from compbench.core.suggestions import did_you_mean
+from compbench.core.suggestions import unknown
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["SETTINGS", "answerable", "settings_of"]
+__all__ = ["SETTINGS", "Settings", "answerable", "loss_name", "settings_of"]
 
 SETTINGS = ("draws", "target", "loss", "unconditional")  # as -o of the commands that read, and as keywords of Run.read
 _LOSSES = {"l2": "mse"}  # what the command line calls them, and the stored names
@@ -24,8 +24,6 @@ def answerable(run: Run, given: Mapping[str, object]) -> Rule | None:
 
     None where nothing is given that changes how the run is read anyway.
     """
-    if unknown := [name for name in given if name not in SETTINGS]:
-        raise UsageError(f"a run cannot be read with {unknown[0]!r}; {did_you_mean(unknown[0], SETTINGS)}")
     rule = run.rule
     asked = replace(rule, **{name: _checked(name, value) for name, value in given.items()})
     if asked == rule:
@@ -48,10 +46,31 @@ def answerable(run: Run, given: Mapping[str, object]) -> Rule | None:
     return asked
 
 
-def settings_of(words: Mapping[str, str]) -> dict[str, object]:
-    """The settings that `NAME=VALUE` words on a command line stand for."""
-    read = {"draws": _count, "unconditional": _claim}
-    return {name: read.get(name, str)(value) for name, value in words.items()}
+class Settings(TypedDict, total=False):
+    """The ways of reading that a run's errors leave open."""
+
+    draws: int
+    target: str
+    loss: str
+    unconditional: bool
+
+
+def settings_of(options: Sequence[str]) -> Settings:
+    """The settings that NAME=VALUE words on a command line stand for."""
+    settings = Settings()
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"-o {option} has no value; expected NAME=VALUE, such as -o draws=16")
+        if name == "draws":
+            settings["draws"] = _count(value)
+        elif name == "unconditional":
+            settings["unconditional"] = _claim(value)
+        elif name in ("target", "loss"):
+            settings[name] = value
+        else:
+            raise unknown("way of reading a run", name, SETTINGS)
+    return settings
 
 
 def _count(text: str) -> int:
@@ -78,8 +97,8 @@ def _check_losses(run: Run, where: str, asked: Rule) -> None:
     stored = run.losses()
     if lacking := [name for name in asked.losses if name not in stored]:
         raise UsageError(
-            f"{where} holds no errors {_loss(lacking[0])!r}; it has {', '.join(map(_loss, stored))}: its command "
-            f"with -o loss={_loss(asked.loss)} measures them"
+            f"{where} holds no errors {loss_name(lacking[0])!r}; it has {', '.join(map(loss_name, stored))}: rerun "
+            f"its command with -o loss={loss_name(asked.loss)} to measure them"
         )
 
 
@@ -91,10 +110,11 @@ def _stored(run: Run) -> str:
 
 
 def _said(rule: Rule) -> str:
-    words = [f"draws={rule.draws or 'all'}", f"target={rule.target}", f"loss={_loss(rule.loss)}"]
+    words = [f"draws={rule.draws or 'all'}", f"target={rule.target}", f"loss={loss_name(rule.loss)}"]
     return ", ".join([*words, *(["unconditional=true"] if rule.unconditional else [])])
 
 
-def _loss(stored: str) -> str:
+def loss_name(stored: str) -> str:
+    """What the command line calls a stored loss."""
     names = {value: name for name, value in _LOSSES.items()}
     return "+".join(names.get(part, part) for part in stored.split("+"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fakes
-from compbench.core.errors import UsageError
+from compbench.core.errors import RunError, UsageError
 from compbench.core.rules import Rule
 from compbench.runs import harness
 from compbench.store.run import Run
@@ -70,7 +70,7 @@ def test_a_smaller_limit_does_not_shrink_what_was_asked_for(tmp_path: Path) -> N
 
 def test_a_command_that_fails_leaves_a_whole_run_whole(tmp_path: Path) -> None:
     run = _run(tmp_path)
-    with pytest.raises(AttributeError):
+    with pytest.raises(RunError):
         harness.run(fakes.task(), model=fakes.GivenSpec(None, {**VIEW, "n_draws": 9}), runs=tmp_path)
     assert _plain(run).status == "done"
 
