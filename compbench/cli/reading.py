@@ -221,11 +221,12 @@ def robustness(
     from compbench_analysis.text import robustness as shifted
     from compbench_analysis.text.curves import PICTURES
 
-    frame = shifted.read(found(references, runs, options, limit), plain, fitted, metric)
+    chosen = found(references, runs, options, limit)
+    frame = shifted.read(chosen, plain, fitted, metric)
     if output is not None and output.suffix.lower() in PICTURES:
         write_picture(shifted.picture(frame), output)
     else:
-        print_result(shifted.to_text(frame, style), output)
+        print_result(shifted.to_text(frame, chosen, style), output)
 
 
 @click.command(short_help="Turn scores into probabilities of classes.")

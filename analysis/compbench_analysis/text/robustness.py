@@ -9,6 +9,7 @@ import pandas as pd
 
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.robustness import effective_robustness
+from compbench_analysis.frames.signature import partial
 from compbench_analysis.text.format import percent, points
 from compbench_analysis.text.render import Grid, records, render
 
@@ -32,14 +33,15 @@ def read(runs: Sequence[Run], plain: str, fitted: Sequence[str], metric: str | N
     return effective_robustness(tables.tidy(runs), plain, fitted, metric=metric)
 
 
-def to_text(frame: pd.DataFrame, style: str = "table") -> str:
-    """The frame of `read` in one of render.FORMATS; csv and json are its rows."""
+def to_text(frame: pd.DataFrame, runs: Sequence[Run], style: str = "table") -> str:
+    """The frame of `read` in one of render.FORMATS, with what is not whole of its runs; csv and json are its rows."""
     if style in ("csv", "json"):
         return records(tables.plain_rows(frame), style)
     plain = str(frame["plain_task"].iloc[0])
     notes = [note.format(plain=plain) for note in _NOTES]
     lines = frame.drop_duplicates("task").to_dict("records")
     notes += [f"{row['task']}: logit = {row['slope']:.3f} logit({plain}) {row['intercept']:+.3f}" for row in lines]
+    notes += [f"{run.key.task}/{run.key.model}: {what}" for run in runs if (what := partial(run))]
     title = f"Effective robustness over {plain}, {frame['metric'].iloc[0]}, %: differences in points [95 % interval]"
     return render([grid(frame, title, notes, is_marked=True)], style)
 
