@@ -35,12 +35,12 @@ def effective_robustness(
     An accuracy of 0 or 1, which has no logit, is moved inwards by half an example.
     """
     rows = _overall(frame, metric)
-    known = rows[rows["task"] == plain].set_index("model")
+    known = rows.loc[rows["task"] == plain].set_index("model")
     _check(known, rows, plain, fitted)
     before = known[["value", "n"]].add_suffix("_plain")
     frames: list[dict[str, Any]] = []
     for number, task in enumerate(each for each in dict.fromkeys(rows["task"]) if each != plain):
-        both = rows[rows["task"] == task].set_index("model").join(before, how="inner")
+        both = rows.loc[rows["task"] == task].set_index("model").join(before, how="inner")
         frames += _of_task(task, plain, both, fitted, np.random.default_rng([seed, number]))
     return pd.DataFrame(frames, columns=pd.Index([*_COLUMNS, *_RHO]))
 
@@ -93,13 +93,13 @@ def _foretold(accuracy: Floats, n: Floats, is_fitted: Bools) -> tuple[Floats, Fl
 
 def _overall(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     """The rows of whole tasks, of one metric; those that are told as percentages by others are left out by n."""
-    rows = frame[frame["tag"] == OVERALL] if "tag" in frame else frame
+    rows = frame.loc[frame["tag"] == OVERALL] if "tag" in frame else frame
     metrics = list(dict.fromkeys(rows["metric"]))
     if metric is None and len(metrics) > 1:
         raise UsageError(f"the frame has the metrics {', '.join(metrics)}; expected one, or metric=...")
     if metric is not None and metric not in metrics:
         raise UsageError(f"no metric {metric!r} in the frame; it has {', '.join(metrics)}")
-    return rows[rows["metric"] == (metric or metrics[0])]
+    return rows.loc[rows["metric"] == (metric or metrics[0])]
 
 
 def _check(known: pd.DataFrame, rows: pd.DataFrame, plain: str, fitted: Sequence[str]) -> None:

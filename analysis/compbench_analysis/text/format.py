@@ -17,8 +17,8 @@ def percent(value: float | None, low: float | None = None, high: float | None = 
     """
     if value is None or math.isnan(value):
         return MISSING
-    interval = "" if _is_missing(low) or _is_missing(high) else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{100 * value:.1f}{interval}"
+    ends = [f"{100 * end:.1f}" for end in (low, high) if end is not None and not math.isnan(end)]
+    return f"{100 * value:.1f}" + (f" [{', '.join(ends)}]" if len(ends) == 2 else "")
 
 
 def percent_aligned(value: float | None, low: float | None = None, high: float | None = None) -> str:
@@ -40,7 +40,8 @@ def points(value: float | None, low: float | None = None, high: float | None = N
     """
     if value is None or math.isnan(value):
         return MISSING
-    shown, *ends = (f"{100 * number:+.1f}".rjust(width) for number in (value, low, high) if not _is_missing(number))
+    known = [number for number in (value, low, high) if number is not None and not math.isnan(number)]
+    shown, *ends = (f"{100 * number:+.1f}".rjust(width) for number in known)
     return f"{shown} [{', '.join(ends)}]" if len(ends) == 2 else shown
 
 
@@ -71,7 +72,3 @@ def p_value(value: float | None) -> str:
     if value is None or math.isnan(value):
         return MISSING
     return "<0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
-def _is_missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)
