@@ -118,7 +118,7 @@ PYTHON: dict[str, Mapping[str, str]] = {
     },
     '"""A model that knows one word: how green a picture is, for captions that say so."""': {},
     "from dataclasses import dataclass": {},
-    "import compbench; from compbench_analysis import plots, tables": {},
+    "import compbench; from compbench_analysis.figures import plots": {},
 }
 
 
