@@ -250,7 +250,8 @@ def _install(target: Path, *names: str) -> Path:
 
 def _python(code: str, plugins: Path, cwd: Path) -> str:
     """What `code` prints in a fresh interpreter that has the plugins."""
-    environment = os.environ | {"PYTHONPATH": str(plugins)}
+    places = [str(plugins), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
     ran = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=cwd, env=environment
     )
