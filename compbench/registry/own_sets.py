@@ -17,7 +17,7 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.registry import plugins
 
-__all__ = ["MANIFESTS", "OwnSet", "own_set"]
+__all__ = ["MANIFESTS", "OwnSet", "own_set", "slug"]
 
 MANIFESTS = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.parquet", "metadata.json")
 _SUFFIXES = tuple(name.removeprefix("metadata") for name in MANIFESTS)
@@ -31,11 +31,6 @@ class OwnSet:
 
     name: str
     place: Path
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the pictures."""
-        return self.place if os.path.isdir(self.place) else self.place.parent
 
     def read(self, *, skip_unreadable: bool) -> Task:
         """The task; whatever is wrong with the manifest is told."""

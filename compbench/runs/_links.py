@@ -16,9 +16,10 @@ def tell(task: Task, data: Path | str | None, say: Callable[[str], None]) -> Non
     """Say the notes of a task, and how many of its image files lie outside `data`; DataError where none may."""
     for note in task.notes:
         say(note)
-    if data is None:
+    root = task.folder if data is None else task.folder or disk.expanded(data)
+    if root is None:
         return
-    root, files = disk.expanded(data), _files(task)
+    files = _files(task)
     if n_found := n_outside(files, root):
         say(f"{task.name}: {n_found:,} of {len(files):,} image files are links that lead out of {str(root)!r}")
 

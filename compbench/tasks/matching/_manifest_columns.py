@@ -79,8 +79,8 @@ def columns_of(names: tuple[str, ...]) -> Columns:
         counted = _NUMBERED.fullmatch(plain)
         if plain in _OWN:
             own[plain] = name
-        elif plain in _SINGLE or plain in _LISTS:
-            families.append(Family((_SINGLE | _LISTS)[plain], (name,), plain in _LISTS))
+        elif kind := _SINGLE.get(plain) or _LISTS.get(plain):
+            families.append(Family(kind, (name,), plain in _LISTS))
         elif counted and counted[1] in _SINGLE:
             numbered.setdefault((_SINGLE[counted[1]], counted[1]), {}).setdefault(int(counted[2]), []).append(name)
         else:

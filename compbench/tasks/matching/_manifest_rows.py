@@ -29,7 +29,7 @@ _MANY = 1000  # pictures or captions of one example
 _EMPTY = "is empty"
 
 
-class _Faulty(Exception):  # noqa: N818
+class _Faulty(Exception):
     """A row cannot become an example."""
 
     def __init__(self, column: str, fault: str) -> None:
@@ -199,8 +199,7 @@ def _matches(row: Row, columns: Columns, n_images: int, n_true: int, n_wrong: in
     cell = None if name is None else row.cells[name]
     if name is not None and cell is not None and cell != "":
         return _given_matches(cell, name, (n_images, n_true + n_wrong))
-    is_clear = n_images == n_true or n_true == 1 or n_images == 1
-    if not is_clear:
+    if n_images != 1 and n_true not in (1, n_images):
         raise _Faulty(
             name or "",
             f"{n_images} pictures and {n_true} captions: say which belong together in a column matches, a row for each "

@@ -14,13 +14,14 @@ class Problem:
     """One fault: in which file, on which line (or row of a file without lines), in which column, and what."""
 
     file: str
-    line: int | None  # None: of the whole file
+    line: int | None  # or row, where the file has no lines; None: of the whole file
     column: str  # "": of the whole row
     problem: str
     is_of_picture: bool = False  # the file of a picture is there and cannot be read
+    unit: str = "line"
 
     def __str__(self) -> str:
-        place = [] if self.line is None else [f"line {self.line}"]
+        place = [] if self.line is None else [f"{self.unit} {self.line}"]
         column = [f"column {self.column!r}"] if self.column else []
         return f"{', '.join([*place, *column, '']).removesuffix(', ')}: {self.problem}".removeprefix(": ")
 
@@ -30,6 +31,7 @@ class Problems:
     """The first faults of a file, and how many there are."""
 
     file: str
+    unit: str = "line"  # or row
     kept: list[Problem] = field(default_factory=list[Problem])
     n_all: int = 0
     n_fatal: int = 0  # all but those of the files of pictures
@@ -39,10 +41,4 @@ class Problems:
         self.n_all += 1
         self.n_fatal += not is_of_picture
         if len(self.kept) < _MOST_KEPT:
-            self.kept.append(Problem(self.file, line, column, problem, is_of_picture))
-
-    def told(self, most: int) -> str:
-        """The first `most` in one line, and how many more there are."""
-        shown = [str(problem) for problem in self.kept[:most]]
-        more = [f"... and {self.n_all - len(shown):,} more"] if self.n_all > len(shown) else []
-        return "; ".join([*shown, *more])
+            self.kept.append(Problem(self.file, line, column, problem, is_of_picture, self.unit))

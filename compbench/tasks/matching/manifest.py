@@ -28,7 +28,7 @@ from compbench.core.links import n_outside
 from compbench.core.metrics import MATCHING
 from compbench.registry.own_sets import MANIFESTS
 from compbench.tasks._reading.digests import file_stamp, with_digests
-from compbench.tasks._reading.numbered_rows import SUFFIXES, is_by_line, rows_of
+from compbench.tasks._reading.numbered_rows import is_by_line, rows_of
 from compbench.tasks._reading.scan import folders_in
 from compbench.tasks.matching._manifest_columns import columns_of
 from compbench.tasks.matching._manifest_pictures import Pictures
@@ -81,13 +81,14 @@ def manifest(place: Path, name: str, *, skip_unreadable: bool = False) -> Task:
     if told:
         raise DataError(_told(found, told, place))
     examples = with_digests(found.examples, [file_stamp(path) for path in sorted(found.files)])
-    return Task(name, examples, MATCHING, _description(found), notes=found.notes)
+    return Task(name, examples, MATCHING, _description(found), folder=found.file.parent, notes=found.notes)
 
 
 def inspect(place: Path) -> Inspection:
     """All that a manifest holds, its pictures known by their headers; DataError where there is no manifest to read."""
     file = _file(disk.expanded(place))
-    problems, pictures = Problems(file.name), Pictures(file.parent)
+    problems = Problems(file.name, "line" if is_by_line(file) else "row")
+    pictures = Pictures(file.parent)
     examples: list[Example] = []
     line_of: dict[str, int] = {}
     alike: dict[str, None] = {}
@@ -97,7 +98,7 @@ def inspect(place: Path) -> Inspection:
         if example is None:
             continue
         if example.id in line_of:
-            problems.add(row.number, "id", f"{example.id!r} is the id of line {line_of[example.id]} too")
+            problems.add(row.number, "id", f"{example.id!r} is the id of {problems.unit} {line_of[example.id]} too")
         line_of.setdefault(example.id, row.number)
         examples.append(example)
     if not examples and not problems.n_all:
@@ -106,7 +107,7 @@ def inspect(place: Path) -> Inspection:
     if len(columns) > _MOST_TAGS:
         problems.add(None, "", f"has {len(columns):,} columns of tags; expected at most {_MOST_TAGS}")
         columns = {}
-    whole = [replace(example, tags={**columns, **example.tags}) for example in examples]
+    whole, n_sharing = _grouped([replace(example, tags={**columns, **example.tags}) for example in examples])
     return Inspection(
         file,
         whole,
@@ -115,13 +116,24 @@ def inspect(place: Path) -> Inspection:
         pictures.formats,
         frozenset(pictures.sizes),
         pictures.paths(),
-        _notes(file, tuple(alike)),
+        (*_on_columns(file, tuple(alike)), *_on_groups(file, n_sharing)),
     )
 
 
 def outside(found: Inspection) -> int:
     """How many of the pictures are links that lead out of the folder; DataError where links are not followed."""
     return n_outside(found.files, found.file.parent)
+
+
+def _grouped(examples: list[Example]) -> tuple[list[Example], int]:
+    """The examples, those of the same pictures in one group unless the manifest has groups; and how many are in one."""
+    if any(example.group for example in examples):
+        return examples, 0
+    of_pictures: dict[frozenset[str], list[Example]] = {}
+    for example in examples:
+        of_pictures.setdefault(frozenset(image.name for image in example.images), []).append(example)
+    shared = {example.id: alike[0].id for alike in of_pictures.values() if len(alike) > 1 for example in alike}
+    return [replace(each, group=shared[each.id]) if each.id in shared else each for each in examples], len(shared)
 
 
 def _file(place: Path) -> Path:
@@ -151,12 +163,21 @@ def _told(found: Inspection, told: Sequence[Problem], place: Path) -> str:
     return f"{str(found.file)!r} has {what}: {named}{more}"
 
 
-def _notes(file: Path, alike: Sequence[str]) -> tuple[str, ...]:
+def _on_columns(file: Path, alike: Sequence[str]) -> tuple[str, ...]:
     """The note on columns that might be taken for something else than tags."""
     if not alike:
         return ()
     is_read = "is read as a tag" if len(alike) == 1 else "are read as tags"
     return (f"{file.name}: {', '.join(map(repr, alike[:5]))} {is_read}, not as pictures or captions",)
+
+
+def _on_groups(file: Path, n_sharing: int) -> tuple[str, ...]:
+    if not n_sharing:
+        return ()
+    return (
+        f"{file.name}: {n_sharing:,} examples have the pictures of another; intervals count those as one source (a "
+        "column group says otherwise)",
+    )
 
 
 def _description(found: Inspection) -> str:
