@@ -14,7 +14,7 @@ __all__ = ["found"]
 
 def found(references: Sequence[str], root: Path | None) -> list[Run]:
     """The runs in the order they were named, each once."""
-    from compbench.store.run import Store
+    from compbench.store.store import Store
 
     store = Store(root)
     return list({run.path: run for run in map(store.find, references)}.values())

@@ -44,7 +44,7 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
     if name is not None:
         print_result(render([_described(kind, name)], style), output)
     elif kind == "runs":
-        from compbench.store.run import Store
+        from compbench.store.store import Store
 
         store = Store(runs)
         stored = store.runs()
@@ -113,7 +113,7 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
     """
     from compbench.cli import listing
     from compbench.cli.doctor import examine
-    from compbench.store.run import Store
+    from compbench.store.store import Store
 
     checks = list(examine(Store(runs).root, is_online=is_online))
     text = records(map(asdict, checks), style) if style in ("csv", "json") else render([listing.checks(checks)], style)

@@ -27,10 +27,12 @@ from compbench.registry.options import options
 from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links
 from compbench.store import run_file, unreadable
+from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS
 from compbench.store.pilots import Pilot
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.run import Run
 from compbench.store.shards import Shard
+from compbench.store.store import Store
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
@@ -128,7 +130,7 @@ class Asked:
 
     def _done(self, stored: Run | None) -> set[str]:
         rule = Rule.of_view(self.view)
-        return set() if stored is None else stored.done(rule.n_draws, unconditional=rule.unconditional)
+        return set() if stored is None else stored.done(rule.draws, unconditional=rule.unconditional)
 
 
 def settle(request: Request, say: Callable[[str], None], *, is_price: bool = False) -> Asked:

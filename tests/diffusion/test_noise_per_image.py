@@ -23,7 +23,9 @@ from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.draws import DrawBank, per_image, seeded_bank
 from compbench.diffusion.families import stable_diffusion
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.text import show
 from noisy import Noisy
@@ -93,7 +95,7 @@ def test_order_number_of_examples_and_resuming_change_nothing() -> None:
     few = {each.example_id: each for each in joined(_scorer(n_draws=2).score(EXAMPLES, {}))}
     added = joined(_scorer().score(EXAMPLES, few))
     for each in added:
-        assert each.draws.tolist() == [2, 3, 4, 5]
+        assert each.draw_ids.tolist() == [2, 3, 4, 5]
         np.testing.assert_allclose(each.errors, whole[each.example_id].errors[..., 2:], rtol=1e-6)
 
 

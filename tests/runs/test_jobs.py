@@ -27,7 +27,7 @@ from compbench.core.subsets import subset_per_class
 from compbench.runs import grid as jobs
 from compbench.runs import harness
 from compbench.runs.reporter import QuietReporter
-from compbench.store.run import Store
+from compbench.store.store import Store
 
 Captured = pytest.CaptureFixture[str]
 CLASSES = ("cat", "dog", "owl")

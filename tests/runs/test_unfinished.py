@@ -18,7 +18,9 @@ from compbench.core.examples import Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.metrics import CLASSIFYING, MATCHING
 from compbench.core.rules import Rule
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.statistics.intervals import Sample, interval
@@ -171,7 +173,7 @@ def test_every_command_says_what_is_not_whole(state: str, tmp_path: Path, capsys
 def test_draws_that_are_missing_are_said_beside_the_scores_that_are_there(tmp_path: Path) -> None:
     run = _open(tmp_path, "model")
     _measure(run, N)
-    text = results.to_text([run], rule=Rule(n_draws=1))
+    text = results.to_text([run], rule=Rule(draws=1))
     assert "No ±draws: one draw tells nothing" in text
     assert "overall (9)" in text
 

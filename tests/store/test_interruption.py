@@ -21,7 +21,8 @@ import fakes
 from compbench.core.errors import RunError
 from compbench.runs import harness
 from compbench.runs.interrupts import Interrupts
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 N_EXAMPLES = 60
 # argv: the store, seconds an example; says when scoring begins; 130 when interrupted, 1 when the run cannot go on
@@ -211,7 +212,7 @@ def _assert_equal(one: Run, other: Run) -> None:
     assert ones.keys() == others.keys()
     for each in ones:
         np.testing.assert_array_equal(ones[each].errors, others[each].errors)
-        np.testing.assert_array_equal(ones[each].draws, others[each].draws)
+        np.testing.assert_array_equal(ones[each].draw_ids, others[each].draw_ids)
     assert one.table().ids == other.table().ids
     np.testing.assert_array_equal(one.table().scores, other.table().scores)
     assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))

@@ -22,8 +22,9 @@ from compbench.core.errors import RunError, UsageError
 from compbench.core.measurements import ScoreMatrix
 from compbench.runs import harness
 from compbench.store.lock import Guard
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
 from compbench.store.shards import Shard, device_here, shard_here
+from compbench.store.store import Store
 
 N_EXAMPLES = 60
 # argv: the store, seconds an example, the shard; says when scoring begins
@@ -377,7 +378,7 @@ def _assert_equal(one: Run, other: Run) -> None:
     assert ones.keys() == others.keys()
     for each in ones:
         np.testing.assert_array_equal(ones[each].errors, others[each].errors)
-        np.testing.assert_array_equal(ones[each].draws, others[each].draws)
+        np.testing.assert_array_equal(ones[each].draw_ids, others[each].draw_ids)
     assert one.table().ids == other.table().ids
     np.testing.assert_array_equal(one.table().scores, other.table().scores)
     assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))
