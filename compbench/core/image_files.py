@@ -291,7 +291,7 @@ def header(name: str, path: Path) -> Header:
             image = _identified(file, name, where)
             if min(image.size) < 1:
                 raise ValueError(f"it is {image.width} x {image.height} pixels")
-            if image.mode not in _PLAIN and image.mode != "I" and not _is_scaled(image):  # of "I" the pixels decide
+            if image.mode not in _PLAIN and not _is_scaled(image):
                 raise _without_range(image, name, where)
             return Header(str(image.format), *image.size)
     except UnreadableImage:
