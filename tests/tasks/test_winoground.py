@@ -226,7 +226,7 @@ def test_a_truncated_picture_is_named_when_it_is_looked_at(tmp_path: Path) -> No
             for side in (0, 1):
                 whole = encoded(row["id"], side)
                 archive.writestr(f"ex_{row['id']}_img_{side}.png", whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"image '0/image_0' cannot be decoded"):
+    with pytest.raises(DataError, match=r"image '0/image_0' (\(.*\) )?cannot be decoded"):
         read(tmp_path).examples[0].images[0].decode()
 
 
