@@ -176,3 +176,14 @@ def test_a_run_command_tells_how_to_read_again_what_it_read(capsys: Captured) ->
     read = run.read(draws=2)
     assert "-o draws=2 -o target=native -o loss=l2" in listing.where([read], None)
     assert "-o" not in listing.where([run], None)
+
+
+@pytest.mark.parametrize("address", ["runs/fake/Seeded/", "fake/Seeded", "fake/Seeded/{letters}"])
+@pytest.mark.parametrize("command", [["calibrate"], ["explain"]])
+def test_calibrate_and_explain_find_runs_as_show_does(capsys: Captured, command: list[str], address: str) -> None:
+    run = _measured()
+    reference = address.format(letters=run.key.digest[:6])
+    assert main([*command, reference, *(["0000"] if command == ["explain"] else [])]) != 0  # it is no run of theirs
+    said = capsys.readouterr().err
+    assert "no run" not in said
+    assert "Traceback" not in said
