@@ -22,9 +22,9 @@ from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-
+from compbench.core._grey_depth import is_scaled, is_within_a_byte, scaled
 from compbench.core.errors import DataError, UnreadableImage
+from compbench.core.image_transforms import orientation
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -38,19 +38,14 @@ __all__ = [
     "limited",
     "limits",
     "noticing",
-    "on_white",
-    "opaque",
     "opened",
     "read_file",
     "read_member",
-    "trimmed",
-    "upright",
 ]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # AVIF from Pillow 11.3 on
 _MOST_BYTES = 2**30  # of one encoded image, or of one member of an archive
 
-_MOST_RESIZED = 2**28  # pixels, before the middle is cut out of them
 # every one of these becomes RGB without losing its range
 _PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _IN_WORDS = {
@@ -58,8 +53,6 @@ _IN_WORDS = {
     "F": "32-bit floating-point numbers",
 }
 _OF_PILLOW = re.compile(r"PIL\.")
-_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
-_EXIF_KEYS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -232,7 +225,7 @@ def _is_deep(file: IO[bytes]) -> bool:
         image = PIL.Image.open(file, formats=_formats())
     except Exception:  # whatever it is, `decode` says it
         return False
-    return _is_scaled(image)
+    return is_scaled(image)
 
 
 # images
@@ -334,107 +327,20 @@ def _hush() -> None:
             warnings.filterwarnings("ignore", category=category, module=_OF_PILLOW.pattern)
 
 
-def _is_scaled(image: PIL.Image.Image) -> bool:
-    """Whether an image is grey of a known range above 255: Pillow brings PPM and PNG to 65,535."""
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
-
-
 def _plain(image: PIL.Image.Image, name: str, where: str) -> PIL.Image.Image:
     """In a mode that becomes RGB without loss of range; the same object where it is that already."""
     if image.mode in _PLAIN:
         return image
-    if _is_scaled(image):
+    if is_scaled(image):
         _note("scaled", name)
-        return _scaled(image)
-    if image.mode == "I" and _is_within_a_byte(image):
+        return scaled(image)
+    if image.mode == "I" and is_within_a_byte(image):
         return image
     raise UnreadableImage(
         name,
         f"image {name!r}{where} holds {_IN_WORDS.get(image.mode, f'pixels of mode {image.mode}')}, and nothing says "
         "which of them is black and which is white; convert it to 8 or 16 bits",
     )
-
-
-def _is_within_a_byte(image: PIL.Image.Image) -> bool:
-    least, most = image.getextrema()
-    return least >= 0 and most <= 255  # pyright: ignore[reportOperatorIssue]  # of one band: two numbers
-
-
-def _scaled(image: PIL.Image.Image) -> PIL.Image.Image:
-    """16-bit grey as 8-bit, 0 to 65,535 becoming 0 to 255; a TIFF says itself if it has fewer bits, or white at 0."""
-    import PIL.Image
-
-    tags: Any = getattr(image, "tag_v2", {})
-    most = 2 ** int(np.ravel(tags.get(_BITS, 16))[0]) - 1
-    values = np.asarray(image).astype(np.int64).clip(0, most)
-    eight = ((values * 255 + most // 2) // most).astype(np.uint8)
-    scaled = PIL.Image.fromarray(255 - eight if tags.get(_PHOTOMETRIC) == 0 else eight)
-    scaled.info = {key: value for key, value in image.info.items() if key != "transparency"}
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):  # one grey is transparent, named in 16 bits
-        scaled.putalpha(PIL.Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-    return scaled
-
-
-def upright(image: PIL.Image.Image) -> PIL.Image.Image:
-    """The image turned as its EXIF block says; a damaged block is ignored, here and so by every scorer."""
-    import PIL.Image
-
-    methods = PIL.Image.Transpose
-    turns = {
-        2: methods.FLIP_LEFT_RIGHT,
-        3: methods.ROTATE_180,
-        4: methods.FLIP_TOP_BOTTOM,
-        5: methods.TRANSPOSE,
-        6: methods.ROTATE_270,
-        7: methods.TRANSVERSE,
-        8: methods.ROTATE_90,
-    }
-    method = turns.get(_orientation(image) or 1)
-    if method is None:
-        return image
-    turned = image.transpose(method)
-    turned.info = {key: value for key, value in image.info.items() if key not in _EXIF_KEYS}  # it is upright now
-    return turned
-
-
-def on_white(image: PIL.Image.Image) -> PIL.Image.Image:
-    """RGB, what is transparent over white."""
-    import PIL.Image
-
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def opaque(image: PIL.Image.Image) -> PIL.Image.Image:
-    """The same pixels without a transparent colour beside them, of which Pillow would warn when it drops it."""
-    if "transparency" not in image.info:
-        return image
-    plain = image.copy()
-    del plain.info["transparency"]
-    return plain
-
-
-def trimmed(image: PIL.Image.Image, size_px: int) -> PIL.Image.Image:
-    """The middle of an image so thin that it would be huge with its shorter side at `size_px`; others as they are."""
-    shorter, longer = sorted(image.size)
-    longest = max(1, _MOST_RESIZED // size_px**2) * shorter
-    if longer <= longest:
-        return image
-    width, height = min(image.width, longest), min(image.height, longest)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-def _orientation(image: PIL.Image.Image) -> int | None:
-    """The EXIF orientation, 1 where there is none; None where the block is damaged."""
-    try:
-        found = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # Pillow parses it only now, and raises anything
-        return None
-    return found if isinstance(found, int) else 1
 
 
 def _note(trait: str, name: str) -> None:
@@ -460,10 +366,10 @@ def _first_frame(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
 
 
 def _notice(image: PIL.Image.Image, name: str) -> None:
-    orientation = _orientation(image)
-    if orientation is None:
+    turned = orientation(image)
+    if turned is None:
         _note("damaged-exif", name)
-    elif orientation != 1:
+    elif turned != 1:
         _note("orientation", name)
     if image.has_transparency_data and _is_seen_through(image):
         _note("transparency", name)

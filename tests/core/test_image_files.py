@@ -19,7 +19,7 @@ import PIL.PngImagePlugin
 import pytest
 from PIL import ImageOps
 
-from compbench.core import image_files
+from compbench.core import image_files, image_transforms
 from compbench.core.errors import DataError, UnreadableImage
 from compbench.core.examples import Image
 from compbench.diffusion.images import adm_centre_crop, centre_crop, rgb_centre_crop, whole_picture
@@ -103,9 +103,9 @@ def test_upright_is_what_pillow_calls_upright(orientation: int) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     picture = Image("turned", encoded(gradient(), "JPEG", exif=exif)).decode()
-    turned = image_files.upright(picture)
+    turned = image_transforms.upright(picture)
     assert turned.tobytes() == ImageOps.exif_transpose(picture).tobytes()
-    assert image_files.upright(turned).tobytes() == turned.tobytes()  # once is enough
+    assert image_transforms.upright(turned).tobytes() == turned.tobytes()  # once is enough
 
 
 @pytest.mark.parametrize(

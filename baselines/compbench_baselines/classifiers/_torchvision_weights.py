@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from compbench.core.errors import DataError
-from compbench.core.image_files import opaque
+from compbench.core.image_transforms import opaque
 from compbench.diffusion import weights as weights_of
 from compbench.registry.model_files import file_digest
 from compbench.registry.tensors import check_floats
