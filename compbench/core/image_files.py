@@ -6,25 +6,24 @@ Only regular files are opened, of bounded size and in the formats of `FORMATS`; 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
 import re
-import stat
 import threading
 import warnings
-import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from compbench.core._grey_depth import is_scaled, is_within_a_byte, scaled
+from compbench.core._image_limits import limited, limits
 from compbench.core.errors import DataError, UnreadableImage
 from compbench.core.image_transforms import orientation
+from compbench.core.regular_files import MOST_BYTES, opened
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -40,13 +39,9 @@ __all__ = [
     "limited",
     "limits",
     "noticing",
-    "opened",
-    "read_file",
-    "read_member",
 ]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # AVIF from Pillow 11.3 on
-_MOST_BYTES = 2**30  # of one encoded image, or of one member of an archive
 
 # every one of these becomes RGB without losing its range
 _PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
@@ -55,47 +50,6 @@ _IN_WORDS = {
     "F": "32-bit floating-point numbers",
 }
 _OF_PILLOW = re.compile(r"PIL\.")
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    max_pixels: int | None = None  # None: Pillow's own limit, 178,956,970 unless it was changed
-    follows_links: bool = True
-
-
-# of the whole process, the last one holds: images are decoded in threads, behind scorers that no argument reaches
-_held = [_Limits()]
-
-
-def limits() -> _Limits:
-    """The limits that hold now."""
-    return _held[-1]
-
-
-@contextmanager
-def limited(*, max_pixels: int | None = None, follows_links: bool | None = None) -> Generator[None]:
-    """Within it images of up to `max_pixels` are read, and links only if `follows_links`; None leaves it as it is."""
-    import PIL.Image
-
-    inner, allowed = limits(), PIL.Image.MAX_IMAGE_PIXELS
-    if max_pixels is not None:
-        inner = replace(inner, max_pixels=max_pixels)
-        PIL.Image.MAX_IMAGE_PIXELS = max_pixels / 2  # pyright: ignore[reportAttributeAccessIssue]  # it refuses at twice that
-    if follows_links is not None:
-        inner = replace(inner, follows_links=follows_links)
-    _held.append(inner)
-    try:
-        yield
-    finally:
-        _held.pop()
-        PIL.Image.MAX_IMAGE_PIXELS = allowed
 
 
 class Traits:
@@ -127,70 +81,6 @@ def noticing() -> Generator[Traits]:
         yield traits
     finally:
         _listeners.remove(traits)
-
-
-# files
-
-
-@contextmanager
-def opened(path: Path) -> Generator[io.BufferedReader]:
-    """A regular file, or a link that ends at one; DataError for anything that could block or never end."""
-    handle = _descriptor(path)
-    with os.fdopen(handle, "rb") as file:
-        yield file
-
-
-def _descriptor(path: Path) -> int:
-    where = repr(str(path))
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        if not limits().follows_links and path.is_symlink():
-            raise DataError(f"{where} is a link, and links are not followed here; copy the file, or follow links")
-        _check_regular(os.stat(path), where)  # before it is opened: opening a device can do something
-        handle = os.open(path, flags)
-    except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{where} cannot be opened ({_reason(error)}); check it, or copy it again") from error
-    try:
-        _check_regular(os.fstat(handle), where)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _check_regular(status: os.stat_result, where: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = next((words for is_it, words in _KINDS if is_it(status.st_mode)), "something else")
-        raise DataError(f"{where} is {kind}; expected a regular file")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ELOOP:
-        return "its links lead in a circle"
-    return str(getattr(error, "strerror", None) or error)
-
-
-def read_file(path: Path, most: int = _MOST_BYTES) -> bytes:
-    """The bytes of a regular file; DataError for one of more than `most` bytes."""
-    with opened(path) as file:
-        return _bounded(file, os.fstat(file.fileno()).st_size, most, repr(str(path)))
-
-
-def read_member(archive: zipfile.ZipFile, name: str, most: int = _MOST_BYTES) -> bytes:
-    """The bytes of a member; DataError for one of more than `most` bytes, whatever the archive says of its size."""
-    where = f"member {name!r} of {str(archive.filename)!r}"
-    with archive.open(name) as file:
-        return _bounded(file, archive.getinfo(name).file_size, most, where)
-
-
-def _bounded(file: IO[bytes], promised: int, most: int, where: str) -> bytes:
-    content = file.read(most + 1) if promised <= most else b""
-    if promised > most or len(content) > most:
-        size = max(promised, len(content))
-        raise DataError(f"{where} has {size:,} bytes or more; expected at most {most:,}")
-    return content
 
 
 def digest(path: Path) -> str:
@@ -230,9 +120,6 @@ def _is_deep(file: IO[bytes]) -> bool:
     return is_scaled(image)
 
 
-# images
-
-
 def decode(name: str, source: Path | bytes | PIL.Image.Image) -> PIL.Image.Image:
     """The first frame, fully read, in a mode that becomes RGB without loss of range; UnreadableImage names it."""
     import PIL.Image
@@ -268,7 +155,7 @@ def header(name: str, path: Path) -> Header:
             image = _identified(file, name, where)
             if min(image.size) < 1:
                 raise ValueError(f"it is {image.width} x {image.height} pixels")
-            if image.mode not in _PLAIN and image.mode != "I" and not _is_scaled(image):  # of "I" the pixels decide
+            if image.mode not in _PLAIN and image.mode != "I" and not is_scaled(image):  # of "I" the pixels decide
                 raise _without_range(image, name, where)
             return Header(str(image.format), *image.size)
     except UnreadableImage:
@@ -295,7 +182,7 @@ def _identified(file: IO[bytes], name: str, where: str) -> PIL.Image.Image:
 
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size > (most := max(_MOST_BYTES, 8 * (limits().max_pixels or 0))):
+    if size > (most := max(MOST_BYTES, 8 * (limits().max_pixels or 0))):
         why = f"has {size:,} bytes; expected at most {most:,}; --max-pixels allows larger images"
         raise UnreadableImage(name, f"image {name!r}{where} {why}")
     if not size:
