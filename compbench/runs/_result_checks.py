@@ -59,9 +59,9 @@ def _check_measurement(result: Measurement, example: Example, n_bank: int | None
     _check_draws(result.draw_ids, n_bank, where)
     n_images, n_captions = example.shape
     shape = n_images, n_captions + result.has_null_caption, len(result.draw_ids)
-    errors: object = result.errors
-    if not isinstance(errors, Mapping) or not errors:
-        raise RunError(f"the model gave errors {_kind(errors)} for {where}; expected an array for each loss, by name")
+    by_loss: Any = result.errors
+    if not isinstance(by_loss, Mapping) or not by_loss:
+        raise RunError(f"the model gave errors {_kind(by_loss)} for {where}; expected an array for each loss, by name")
     for loss, values in result.errors.items():
         _check_array(f"errors {loss!r}", values, shape, where)
     _check_mask("measured", result.measured, shape, where)

@@ -43,7 +43,9 @@ def _run(
     )
     run.write_draws(bank or _bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append([Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in examples])
+    run.append(
+        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in examples]
+    )
     run.settle(None)
     return run
 
@@ -254,7 +256,9 @@ def test_a_pruned_pair_is_refused_where_it_was_pruned(tmp_path: Path) -> None:
     run.write_draws(_bank(4))
     mask = np.ones((2, 2, 4), bool)
     mask[0, 1, 2:] = False
-    whole = Measurement("0000", np.arange(4, dtype=np.int32), {"l2": np.ones((2, 2, 4), np.float32)}, np.ones((2, 2, 4), bool))
+    whole = Measurement(
+        "0000", np.arange(4, dtype=np.int32), {"l2": np.ones((2, 2, 4), np.float32)}, np.ones((2, 2, 4), bool)
+    )
     pruned = Measurement("0001", np.arange(4, dtype=np.int32), {"l2": np.ones((2, 2, 4), np.float32)}, mask)
     run.append([whole, pruned])
     with pytest.raises(UsageError, match=r"1 of its 2 measured examples, '0001' the first.*read it with n_draws=2"):

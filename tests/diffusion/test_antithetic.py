@@ -41,7 +41,9 @@ def _run(root: Path, errors: np.ndarray, noise: str = "antithetic-2") -> Run:
     run = Store(root).open(RunKey("fake", task.revision, "model", None, identity), task, view=view)
     run.write_draws(_bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append([Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples])
+    run.append(
+        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples]
+    )
     run.settle(None)
     return run
 

@@ -109,4 +109,6 @@ def test_every_batch_of_pictures_or_captions_has_one_shape() -> None:
 
 def _same(one: Run, other: Run) -> bool:
     ones, others = one.measurements(), other.measurements()
-    return ones.keys() == others.keys() and all(np.array_equal(ones[k].errors["l2"], others[k].errors["l2"]) for k in ones)
+    return ones.keys() == others.keys() and all(
+        np.array_equal(ones[k].errors["l2"], others[k].errors["l2"]) for k in ones
+    )

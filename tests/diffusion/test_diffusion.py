@@ -118,7 +118,7 @@ def test_a_nan_names_example_caption_and_draw_and_what_came_before_stands():
     denoiser.broken = (5, int(classifier.bank.timesteps[6]))
     stream = classifier.score(EXAMPLES, {})
     assert [next(stream).example_id, next(stream).example_id] == ["00", "01"]
-    assert next(stream).draws.tolist() == [0, 1, 2, 3, 4, 5]  # of the third example, before the draw that broke
+    assert next(stream).draw_ids.tolist() == [0, 1, 2, 3, 4, 5]  # of the third example, before the draw that broke
     with pytest.raises(RunError, match=r"nan for example '02', image 0, caption 1 \('caption 5'\), draw 6") as error:
         next(stream)
     assert f"timestep {denoiser.broken[1]}" in str(error.value)
@@ -128,7 +128,9 @@ def test_running_out_of_memory_changes_no_error_and_is_remembered():
     said, denoiser = [], RecordingDenoiser(fits=8)
     classifier = scorer(denoiser, batch_size=16, say=said.append)
     results = joined(classifier.score(EXAMPLES, {}))
-    np.testing.assert_allclose(results[4].errors["l2"], expected(EXAMPLES[4], classifier.bank.timesteps[:10]), rtol=1e-5)
+    np.testing.assert_allclose(
+        results[4].errors["l2"], expected(EXAMPLES[4], classifier.bank.timesteps[:10]), rtol=1e-5
+    )
     list(classifier.score(EXAMPLES, {}))
     assert said == ["out of memory: batch size 16 → 8"]
 

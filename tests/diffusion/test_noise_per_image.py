@@ -153,7 +153,9 @@ def _run(root: Path, errors: np.ndarray, noise: str = "per-image") -> Run:
     run = Store(root).open(key, task, view={"n_draws": n_draws, "target": "native"})
     run.write_draws(_bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append([Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples])
+    run.append(
+        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples]
+    )
     run.settle(None)
     return run
 

@@ -108,7 +108,9 @@ def test_a_resumed_example_has_the_errors_of_an_uninterrupted_one(tiny_pipeline_
     (first,) = classifier(tiny_pipeline_folder, draws=3).score([example(0)], {})
     (rest,) = classifier(tiny_pipeline_folder, draws=8).score([example(0)], {"0": first})
     (whole,) = classifier(tiny_pipeline_folder, draws=8).score([example(0)], {})
-    np.testing.assert_allclose(np.concatenate([first.errors["l2"], rest.errors["l2"]], -1), whole.errors["l2"], rtol=1e-5)
+    np.testing.assert_allclose(
+        np.concatenate([first.errors["l2"], rest.errors["l2"]], -1), whole.errors["l2"], rtol=1e-5
+    )
 
 
 def test_the_host_waits_once_a_call_and_not_once_a_batch(tiny_pipeline_folder):

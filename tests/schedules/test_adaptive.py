@@ -30,7 +30,9 @@ RACE = Adaptive("racing", N_BANK)
 
 def stored(run: Run) -> dict[str, tuple[Any, ...]]:
     its = run.measurements()
-    return {each: (one.draw_ids.tolist(), one.errors["l2"].tolist(), one.measured.tolist()) for each, one in its.items()}
+    return {
+        each: (one.draw_ids.tolist(), one.errors["l2"].tolist(), one.measured.tolist()) for each, one in its.items()
+    }
 
 
 @pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])

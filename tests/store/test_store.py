@@ -169,7 +169,9 @@ def test_how_draws_are_spread_over_parts_changes_no_bit_of_a_score(data: st.Data
 def test_of_two_measurements_of_one_draw_the_later_part_counts(tmp_path: Path) -> None:
     run = _error_run(tmp_path)
     run.append([_measured(0, [0, 1])])
-    run.append([Measurement("0000", np.array([1]), {"l2": np.full((2, 2, 1), 7, np.float32)}, np.ones((2, 2, 1), bool))])
+    run.append(
+        [Measurement("0000", np.array([1]), {"l2": np.full((2, 2, 1), 7, np.float32)}, np.ones((2, 2, 1), bool))]
+    )
     assert run.measurements()["0000"].errors["l2"][..., 1].tolist() == [[7, 7], [7, 7]]
     scores = _score_run(tmp_path)
     scores.append([ScoreMatrix("0000", np.zeros((2, 2)))])
