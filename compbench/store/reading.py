@@ -13,7 +13,7 @@ from compbench.core.suggestions import unknown
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["SETTINGS", "Settings", "answerable", "settings_of"]
+__all__ = ["SETTINGS", "Settings", "answerable", "reading_words", "settings_of"]
 
 SETTINGS = ("draws", "target", "loss", "unconditional")  # as -o of the commands that read, and as keywords of Run.read
 
@@ -108,6 +108,12 @@ def _stored(run: Run) -> str:
     return f"it has {n_draws} draw{'s' * (n_draws != 1)} of each example, {without} without a caption"
 
 
+def reading_words(rule: Rule) -> list[str]:
+    """A rule as the -o words that ask for it."""
+    words = [] if rule.draws is None else [f"draws={rule.draws}"]
+    words += [f"target={rule.target}", f"loss={rule.loss}"]
+    return [*words, *(["unconditional=true"] if rule.unconditional else [])]
+
+
 def _said(rule: Rule) -> str:
-    words = [f"draws={rule.draws or 'all'}", f"target={rule.target}", f"loss={rule.loss}"]
-    return ", ".join([*words, *(["unconditional=true"] if rule.unconditional else [])])
+    return ", ".join(reading_words(rule))
