@@ -2,7 +2,7 @@
 
 Runs of another task, another revision of its data or another set of examples are refused: what differs then is not the
 models alone. Examples whose images one of the runs could not read are left out of all, and counted. The frames are the
-result; what is printed (compared.py) is made of them.
+result; what is printed (text/compare.py) is made of them.
 """
 
 from __future__ import annotations
