@@ -214,10 +214,10 @@ class RecordingDenoiser:
     def too_long(self, captions):
         return [caption for caption in captions if len(caption.split()) > 10]
 
-    def errors(self, latents, noise, timesteps, conditioning, reductions):
+    def errors(self, latents, noise, timesteps, conditioning, losses):
         from compbench.diffusion.denoiser import reduced
 
-        return reduced(self.residual(latents, noise, timesteps, conditioning), reductions)
+        return reduced(self.residual(latents, noise, timesteps, conditioning), losses)
 
     def residual(self, latents, noise, timesteps, conditioning):
         import torch

@@ -121,7 +121,7 @@ class ErrorTable:
     """The raw errors of some examples of one shape, each measured on the same leading draws of the bank."""
 
     ids: tuple[str, ...]  # length N
-    errors: Floats  # [N, I, C, D] float32; float64 where several reductions are summed
+    errors: Floats  # [N, I, C, D] float32; float64 where several losses are summed
     matches: Bools  # [N, I, C]
     unconditional: Floats | None = None  # [N, I, D]: the error without a caption, where a rule reads it
 

@@ -130,7 +130,7 @@ class Asked:
 
     def _done(self, stored: Run | None) -> set[str]:
         rule = Rule.of_view(self.view)
-        return set() if stored is None else stored.done(rule.n_draws, unconditional=rule.unconditional)
+        return set() if stored is None else stored.done(rule.draws, unconditional=rule.unconditional)
 
 
 def settle(request: Request, say: Callable[[str], None], *, is_price: bool = False) -> Asked:

@@ -52,7 +52,7 @@ class Stored:
     def rule(self) -> Rule:
         """The rule, its number of draws filled in."""
         rule = self.asked or self.run.rule
-        return rule if rule.n_draws is not None else replace(rule, n_draws=max(1, self.run.n_common_draws()))
+        return rule if rule.draws is not None else replace(rule, draws=max(1, self.run.n_common_draws()))
 
     @property
     def n_draws(self) -> int:
@@ -62,8 +62,8 @@ class Stored:
     @cached_property
     def draws(self) -> DrawTable:
         """The first D draws of the bank."""
-        self.run.error_tables(self.rule.n_draws, self.rule)  # first of all says what the run lacks
-        bank, n_draws = self.run.draws(), self.rule.n_draws
+        self.run.error_tables(self.rule.draws, self.rule)  # first of all says what the run lacks
+        bank, n_draws = self.run.draws(), self.rule.draws
         return replace(bank, timesteps=bank.timesteps[:n_draws], alpha=bank.alpha[:n_draws], sigma=bank.sigma[:n_draws])
 
     @cached_property

@@ -117,7 +117,7 @@ def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]
     matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
     outcomes = [joined(its) for its in zip(*(judged(each, rule) for each in family.runs), strict=True)]
     groups = {each.metric.name: _groups(family, each.metric, examples, by, rule) for each in outcomes}
-    is_partial = len(run.done(rule.n_draws)) < len(matches)
+    is_partial = len(run.done(rule.draws)) < len(matches)
     for column, tag in dict.fromkeys(key for each in groups.values() for key in each):
         for its in outcomes:
             ids = groups[its.metric.name].get((column, tag), [])
