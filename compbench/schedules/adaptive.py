@@ -56,8 +56,11 @@ class Adaptive:
         stored = measurement.get("schedule")
         if stored is None:
             return None
-        its: Mapping[str, Any] = {_FIELDS.get(name, name): value for name, value in stored.items()}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in its.items()})
+        fields: dict[str, Any] = {
+            _FIELDS.get(str(name), name): tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
+        }
+        return cls(**fields)
 
     def to_json(self) -> dict[str, Json]:
         """What the identity holds of it: what differs from the defaults, and what it is."""

@@ -19,7 +19,7 @@ from compbench.store.run import Run
 
 Captured = pytest.CaptureFixture[str]
 
-_IN_EPS = "rule:eps"
+_IN_EPS = "target:eps"
 _FOUR = "schedule.kind:paper|schedule.n_draws:1000|schedule.target:eps|schedule.to_keep:[20,10,5,1]"
 _L1 = "schedule.target:eps|schedule.reduction:l1|schedule.to_keep:"
 # what the signature of sd2's default says on a task, and the evaluations that two examples take
@@ -94,7 +94,7 @@ def test_the_default_of_a_task_runs_to_the_table_and_is_found_again(
     said, n_evaluations = PUBLISHED.get(task, ("protocol:compbench|seed:0", None))
     signature = next(line for line in first.splitlines() if line.startswith("task:"))
     assert said in signature
-    assert ("|rule:eps|" in signature) == (task in PUBLISHED)
+    assert ("|target:eps|" in signature) == (task in PUBLISHED)
     measured = sum(int(str(part["n_errors"])) for part in run.parts())
     assert measured == (n_evaluations or measured) > 0
 

@@ -190,7 +190,7 @@ def apart(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _how(run: Run) -> str:
     """A few words on how a run was measured: images, draws, training pictures, whose weights."""
-    measurement, n_draws = run.key.measurement, run.info["view"].get("n_draws")
+    measurement, n_draws = run.key.measurement, run.rule.draws
     schedule: Any = measurement.get("schedule")
     kinds = {"paper": "staged", "racing": "raced"}
     words = [words_of_part] if (words_of_part := partial(run)) else []

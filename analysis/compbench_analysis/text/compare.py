@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from compbench.core.errors import UsageError
+from compbench.core.rules import Rule
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import CELLS, Comparison
 from compbench_analysis.frames.signature import partial, signature
@@ -16,7 +17,6 @@ from compbench_analysis.text.render import Grid, count, records, render
 __all__ = ["marks", "notes", "to_text"]
 
 Row = dict[str, Any]
-_VIEW = {"n_draws": "draws", "target": "rule"}
 _NO_PROTOCOL = {"seed", "weights"}
 
 
@@ -140,7 +140,7 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
     """What was chosen differently in runs that can choose it."""
     chosen = [
         {str(name): str(value) for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
-        | {_VIEW.get(name, name): str(value) for name, value in run.info["view"].items()}
+        | (_rule_words(run.rule) if run.info["view"] else {})
         for run in comparison.runs
     ]
     for name in dict.fromkeys(name for each in chosen if "protocol" in each for name in each):
@@ -152,6 +152,12 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
         if len(set(values.values())) > 1:
             said = ", ".join(f"{label} {value}" for label, value in values.items())
             yield f"DIFFERENT PROTOCOLS ({name}): {said}. The difference is of models and protocols together."
+
+
+def _rule_words(rule: Rule) -> dict[str, str]:
+    words = {"draws": str(rule.draws), "target": rule.target}
+    words |= {"loss": rule.loss} if rule.loss != "mse" else {}
+    return words | ({"unconditional": "True"} if rule.unconditional else {})
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
