@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compbench.core.aliases import Bools, Floats, Json
-from compbench.core.examples import Example
+from compbench.core.examples import Example, ScoreTable
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "read_examples",
     "recorded",
     "scores_table",
+    "whole_scores_table",
 ]
 
 # where all examples share their captions, these stand once in the file's metadata; captions and matches are null
@@ -221,6 +222,31 @@ def scores_table(matrices: Sequence[ScoreMatrix]) -> pa.Table:
     ids = np.repeat(np.array([each.example_id for each in matrices], object), lengths)
     columns = [pa.array(ids, pa.string()), pa.array(images), pa.array(captions), pa.array(values)]
     return pa.Table.from_arrays(columns, schema=SCORES)
+
+
+def whole_scores_table(tables: Iterable[ScoreTable], ids: Sequence[str]) -> pa.Table:
+    """`scores_table` of the examples `ids`, in that order, which stand in tables of one shape each."""
+    places = {name: place for place, name in enumerate(ids)}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ["place", *SCORES.names[1:]]}
+    for table in tables:
+        n, n_images, n_captions = table.scores.shape
+        scores, captions = table.scores, np.arange(n_captions, dtype=np.int16)
+        images = np.repeat(np.arange(n_images, dtype=np.int16), n_captions)
+        captions, values = np.tile(captions, n_images), scores.reshape(n, -1)
+        if table.unconditional is not None:  # after those with captions
+            images = np.concatenate([images, np.arange(n_images, dtype=np.int16)])
+            captions = np.concatenate([captions, np.full(n_images, NO_CAPTION, np.int16)])
+            values = np.concatenate([values, table.unconditional], axis=1)
+        columns["place"].append(np.repeat([places[name] for name in table.ids], values.shape[1]))
+        columns["image"].append(np.tile(images, n))
+        columns["caption"].append(np.tile(captions, n))
+        columns["score"].append(values.astype(np.float64).ravel())
+    empty = zip(columns, (np.int64, np.int16, np.int16, np.float64), strict=True)
+    joined = {name: np.concatenate([np.zeros(0, dtype), *columns[name]]) for name, dtype in empty}
+    order = np.argsort(joined["place"], kind="stable")
+    names = pa.DictionaryArray.from_arrays(pa.array(joined["place"][order]), pa.array(ids, pa.string()))
+    rest = [pa.array(joined[name][order]) for name in SCORES.names[1:]]
+    return pa.Table.from_arrays([names.cast(pa.string()), *rest], schema=SCORES)
 
 
 def _score_rows(matrix: ScoreMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

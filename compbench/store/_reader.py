@@ -15,19 +15,19 @@ from typing import NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from compbench.core import disk, rules
-from compbench.core.aliases import Bools, Floats, Json
+from compbench.core import rules
+from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import Classes, ErrorTable, ScoreTable
-from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.rules import Rule
 from compbench.schedules.adaptive import Adaptive, Weighted
 from compbench.schedules.policies import Verdict
 from compbench.store import _parquet
 from compbench.store._parquet import DamagedPart
-from compbench.store._parts import PartList, Parts
+from compbench.store._parts import Parts
 
-__all__ = ["Contents", "Shape"]
+__all__ = ["Contents", "Shape", "words_of"]
 
 Shape = tuple[int, int]  # (I, C)
 _ERRORS_AT_ONCE = 262_144  # float64, 2 MB
@@ -71,7 +71,7 @@ class Contents:
         """One row an example in the task's order; `tags` are mappings and `matches` arrays [I, C]."""
         try:
             path = self.folder / "examples.parquet"
-            self._check_digest(path)
+            self.check_digest(path)
             return _parquet.read_examples(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
@@ -88,7 +88,7 @@ class Contents:
         """The bank of the run."""
         try:
             path = self.folder / "draws.parquet"
-            self._check_digest(path)
+            self.check_digest(path)
             return _parquet.read_draws(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
@@ -110,9 +110,7 @@ class Contents:
         """The examples of which every pair has each of the first `n_draws` draws, whatever a schedule wanted."""
         found = self._coverage().items()
         return frozenset(
-            name
-            for name, its in found
-            if (its.n_leading_without if unconditional else its.n_leading) >= n_draws
+            name for name, its in found if (its.n_leading_without if unconditional else its.n_leading) >= n_draws
         )
 
     def measurements(self, ids: Sequence[str] | None) -> dict[str, Measurement]:
@@ -138,10 +136,7 @@ class Contents:
 
     def _tables(self, rule: Rule, ids: Sequence[str]) -> dict[Shape, ScoreTable]:
         scored = self._scores_by_rule(rule, ids) if self.has_errors else self._scores(ids)
-        return {
-            shape: table
-            for (shape, members), table in zip(self._by_shape(ids), scored, strict=True)
-        }
+        return {_shape(table.matches[0]): table for table in scored}
 
     def seen(self) -> frozenset[str]:
         """The examples of which anything is stored."""
@@ -174,17 +169,17 @@ class Contents:
     def has_scores(self, rule: Rule) -> bool:
         """Whether scores/ was derived under `rule`, and is still what was derived."""
         try:
-            self._check_digest(self.derived)
+            self.check_digest(self.derived)
             stored = _parquet.metadata(self.derived).metadata or {}
         except (DamagedPart, FileNotFoundError):
             return False
-        return stored == {name.encode(): value.encode() for name, value in _words(rule).items()}
+        return stored == {name.encode(): value.encode() for name, value in words_of(rule).items()}
 
     @property
     def derived(self) -> Path:
         return self.folder / "scores" / "scores.parquet"
 
-    def _check_digest(self, path: Path) -> None:
+    def check_digest(self, path: Path) -> None:
         """DamagedPart where a file is not the one that run.json tells of."""
         expected = self.digest_of(path.relative_to(self.folder).as_posix())
         if expected is not None and _parquet.digest(path) != expected:
@@ -196,8 +191,8 @@ class Contents:
     def _measured_ids(self, n_draws: int | None, unconditional: bool) -> Iterator[str]:
         if not self.has_errors:
             for members, _, measured in self._stored_scores(list(self.matches)):
-                is_whole = measured[:, :, :-1].all((1, 2)).tolist()
-                yield from (name for name, is_done in zip(members, is_whole, strict=True) if is_done)
+                is_whole = np.logical_and.reduce(measured[:, :, :-1], axis=(1, 2))
+                yield from (members[place] for place in np.flatnonzero(is_whole).tolist())
             return
         n_asked = n_draws or self._bank_size()
         if not 0 < n_asked <= self._bank_size():  # also where the bank is damaged: then all must be asked again
@@ -326,7 +321,7 @@ class Contents:
         usable = self.parts.usable()
         first = usable.numbers_of
         for (n_images, n_captions), members in self._by_shape(name for name in ids if name in first):
-            members.sort(key=lambda name: first[name][0])  # so that a part's examples stand together; the sort is stable
+            members.sort(key=lambda name: first[name][0])  # a part's examples stand together; the sort is stable
             shape = n_images, n_captions + unconditional, n_draws
             size = max(1, self.bytes_at_once // (int(np.prod(shape)) * (4 * max(len(columns), 1) + 1)))
             for start in range(0, len(members), size):
@@ -376,9 +371,10 @@ def _measurement(
 
 def _coverage(measured: Bools) -> tuple[list[int], list[bool]]:
     """[N]: how many leading draws every pair of a mask [N, I, C, D] has; whether all have the same draws, and some."""
-    some, every = measured.any((1, 2)), measured.all((1, 2))  # [N, D]
-    n_leading = np.where(every.all(1), every.shape[1], every.argmin(1))
-    return n_leading.tolist(), (some.any(1) & (some == every).all(1)).tolist()
+    some: Bools = np.logical_or.reduce(measured, axis=(1, 2))  # [N, D]
+    every: Bools = np.logical_and.reduce(measured, axis=(1, 2))
+    n_leading = np.where(every.all(axis=-1), every.shape[1], every.argmin(-1))
+    return n_leading.tolist(), (some.any(axis=-1) & (some == every).all(axis=-1)).tolist()
 
 
 def _scored(
@@ -418,7 +414,8 @@ def _whole_matrix(matrix: ScoreMatrix) -> Floats:
     return matrix.scores if without is None else np.concatenate([matrix.scores, without[:, None]], axis=-1)
 
 
-def _words(rule: Rule) -> dict[str, str]:
+def words_of(rule: Rule) -> dict[str, str]:
+    """What the file of derived scores says of the rule they were derived under."""
     words = {"target": rule.target, "n_draws": "" if rule.draws is None else str(rule.draws)}
     extra = {"reduction": rule.loss} if rule.loss != "mse" else {}
     return words | extra | ({"unconditional": "true"} if rule.unconditional else {})

@@ -29,9 +29,10 @@ MARK = """
 import sys
 from pathlib import Path
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 run = Run(Path(sys.argv[1]))
-run.mark("partial")
-run.mark("done")
+RunWriter(run).mark("partial")
+RunWriter(run).mark("done")
 """
 
 

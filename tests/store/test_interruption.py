@@ -54,7 +54,7 @@ from compbench.core import ScoreMatrix
 run = Run(__import__("pathlib").Path(sys.argv[1]))
 print("scoring", flush=True)
 for n in itertools.count():
-    run.append([ScoreMatrix(f"{n % 60:04d}", np.full((2, 2), float(n)))] * 3)
+    RunWriter(run).append([ScoreMatrix(f"{n % 60:04d}", np.full((2, 2), float(n)))] * 3)
 """
 
 
