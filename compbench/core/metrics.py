@@ -38,10 +38,12 @@ __all__ = [
 
 def _wins(scores: Floats, matches: Bools, *, or_ties: bool) -> Bools:
     """[N]: along the last axis, the lowest true score beats the highest false one, in every row."""
-    lowest_true = np.where(matches, scores, np.inf).min(-1)
-    highest_false = np.where(matches, -np.inf, scores).max(-1)
+    # candidates first: a reduction over many short rows is slow along the axis that is contiguous
+    scores, matches = np.ascontiguousarray(scores.T), np.ascontiguousarray(matches.T)  # [C, I, N]
+    lowest_true = np.where(matches, scores, np.inf).min(0)
+    highest_false = np.where(matches, -np.inf, scores).max(0)
     beats = lowest_true >= highest_false if or_ties else lowest_true > highest_false
-    return beats.all(-1)
+    return beats.all(0)
 
 
 def _text(table: ScoreTable, *, or_ties: bool = False) -> Bools:

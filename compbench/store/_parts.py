@@ -74,7 +74,7 @@ class Parts:
     _told: set[str] = field(default_factory=set[str])  # what was said already
     _lines_read: tuple[tuple[int, ...], _lines.Lines] | None = None
     _lost: tuple[str, ...] = ()  # parts that parts.jsonl has and the disk has not
-    _index: dict[Path, Part] = field(default_factory=dict["Path", "Part"])
+    _index: dict[str, Part] = field(default_factory=dict[str, "Part"])  # by name
     _list: PartList = field(default_factory=PartList)
     _n_kept: int = 0  # bytes
     _numbered: tuple[int, int] = (0, 0)  # the time of the folder after the last part was added here, and its number
@@ -88,26 +88,25 @@ class Parts:
         """The usable parts as they are now: the same object as before where nothing has changed."""
         kind = self._kind
         lines = self._lines()  # before the parts: a part is there before its line is
-        fresh: dict[Path, Part] = {}
-        for path, stamp in self._on_disk(kind):
-            known = self._index.get(path)
+        fresh: dict[str, Part] = {}
+        for name, stamp in self._on_disk(kind):
+            known = self._index.get(name)
             if known is not None and known.stamp == stamp:
-                fresh[path] = known
+                fresh[name] = known
             else:
                 with suppress(FileNotFoundError):  # another process has just set it aside
-                    fresh[path] = self._look_at(path, stamp, lines.records)
-        names = {part.name for part in fresh.values()}
+                    fresh[name] = self._look_at(name, stamp, lines.records)
         self._lost = tuple(
             name
             for name in lines.records
-            if name.startswith(f"{kind}/") and name not in lines.discarded and name not in names
+            if name.startswith(f"{kind}/") and name not in lines.discarded and name not in fresh
         )
         for name in self._missing():
             self.say_once(
                 f"part {str(self.folder / name)!r} is missing: its examples are left out; rerun the command to measure "
                 "them again"
             )
-        is_same = len(fresh) == len(self._index) and all(self._index.get(path) is each for path, each in fresh.items())
+        is_same = len(fresh) == len(self._index) and all(self._index.get(name) is part for name, part in fresh.items())
         self._index = fresh
         if not is_same:
             self._list = PartList(tuple(part for part in fresh.values() if part.damage is None))
@@ -166,22 +165,21 @@ class Parts:
             self._told.add(message)
             self.say(message)
 
-    def _on_disk(self, kind: str) -> list[tuple[Path, tuple[int, ...]]]:
+    def _on_disk(self, kind: str) -> list[tuple[str, tuple[int, ...]]]:
         """The files of parts, oldest first, each with its stamp."""
-        folder = self.folder / kind
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(self.folder / kind) as entries:
                 found = [each for each in entries if each.name.endswith(".parquet") and each.name[0] not in "_."]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        stamped: list[tuple[Path, tuple[int, ...]]] = []
+        stamped: list[tuple[str, tuple[int, ...]]] = []
         for entry in sorted(found, key=lambda each: each.name):
             with suppress(FileNotFoundError):
-                stamped.append((folder / entry.name, disk.stamp(os.stat(entry.path))))
+                stamped.append((f"{kind}/{entry.name}", disk.stamp(os.stat(entry.path))))
         return stamped
 
-    def _look_at(self, path: Path, stamp: tuple[int, ...], records: Mapping[str, Mapping[str, Json]]) -> Part:
-        name = self._name(path)
+    def _look_at(self, name: str, stamp: tuple[int, ...], records: Mapping[str, Mapping[str, Json]]) -> Part:
+        path = self.folder / name
         digest = records.get(name, {}).get("sha256")
         try:
             found = _parquet.checked(path, digest if isinstance(digest, str) else None)

@@ -82,7 +82,7 @@ class Contents:
     @cached_property
     def matches(self) -> dict[str, Bools]:
         """Example id -> [I, C], in the task's order."""
-        return dict(zip(self.examples["id"], self.examples["matches"], strict=True))
+        return dict(zip(self.examples["id"].tolist(), self.examples["matches"], strict=True))
 
     def draws(self) -> DrawTable:
         """The bank of the run."""

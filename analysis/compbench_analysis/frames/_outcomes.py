@@ -72,12 +72,12 @@ class Population:
 
     @cached_property
     def _group_of(self) -> dict[str, str]:
-        ids = (str(each) for each in self.examples["id"])
-        return {each: str(group) or each for each, group in zip(ids, self.examples["group"], strict=True)}
+        ids, groups = (self.examples[name].tolist() for name in ("id", "group"))
+        return {each: str(group) or each for each, group in zip(ids, groups, strict=True)}
 
     @cached_property
     def _class_of(self) -> dict[str, str]:
-        ids = (str(each) for each in self.examples["id"])
+        ids = self.examples["id"].tolist()
         return {each: "\x1f".join(tags.get(_CLASS, ())) for each, tags in zip(ids, self.examples["tags"], strict=True)}
 
 
