@@ -34,7 +34,7 @@ def one(reference: str, root: Path | None, options: Sequence[str] = (), limit: i
 
 def read(runs: Sequence[Run], options: Sequence[str], limit: int | None) -> list[Run]:
     """Each run as the options say; a run of scores has one reading, which is said where others have more."""
-    from compbench.store.reading import settings_of
+    from compbench.store.reading import Settings, settings_of
 
     settings = settings_of(options)
     has_errors = [bool(run.info["view"]) for run in runs]
@@ -44,5 +44,5 @@ def read(runs: Sequence[Run], options: Sequence[str], limit: int | None) -> list
     for run, is_of_errors in zip(runs, has_errors, strict=True):
         if settings and not is_of_errors:
             say(f"{run.key.task}/{run.key.model} stores scores: -o {' -o '.join(options)} changes nothing for it")
-        chosen.append(run.read(**settings if is_of_errors else {}, limit=limit))
+        chosen.append(run.read(**(settings if is_of_errors else Settings()), limit=limit))
     return chosen

@@ -1,4 +1,4 @@
-"""Commands that read stored runs and measure nothing: show, compare, curves, report, calibrate, export, cite."""
+"""Commands that read stored runs and measure nothing: show, compare, curves, report and others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compbench.core.printable import say
 if TYPE_CHECKING:
     from compbench_analysis.frames.breakdowns import Breakdown
 
-__all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "show"]
+__all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "robustness", "show"]
 
 
 @click.command(short_help="Print stored runs as a table.")
@@ -182,6 +182,51 @@ def report(
     say(f"written to {page}")
     if is_opened:
         webbrowser.open(page.absolute().as_uri())
+
+
+@click.command(short_help="Say what accuracy models keep when images shift.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.option("--plain", required=True, metavar="TASK", help="The task without a shift, such as imagenet.")
+@click.option(
+    "--fitted",
+    multiple=True,
+    required=True,
+    metavar="MODEL",
+    help="A model that the line goes through (repeat it, at least two), such as a supervised classifier.",
+)
+@click.option("--metric", metavar="NAME", help="The metric; else the first of the task's.")
+@flags.runs
+@flags.read
+@flags.printed
+def robustness(
+    references: Sequence[str],
+    plain: str,
+    fitted: Sequence[str],
+    metric: str | None,
+    runs: Path | None,
+    options: Sequence[str],
+    limit: int | None,
+    style: str,
+    output: Path | None,
+) -> None:
+    """Print effective robustness: the accuracy under a shift less what the accuracy without it foretells.
+
+    RUN are classifications by the same models on a task and on its shifted versions: folders, task/model (its latest
+    whole run), task/model/digest, a task (all its models), or a digest's first letters. An --output .png is the
+    picture.
+
+    \b
+    compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression
+    """
+    from compbench_analysis.text import robustness as shifted
+    from compbench_analysis.text.curves import PICTURES
+
+    chosen = found(references, runs, options, limit)
+    frame = shifted.read(chosen, plain, fitted, metric)
+    if output is not None and output.suffix.lower() in PICTURES:
+        write_picture(shifted.picture(frame), output)
+    else:
+        print_result(shifted.to_text(frame, chosen, style), output)
 
 
 @click.command(short_help="Turn scores into probabilities of classes.")

@@ -22,8 +22,20 @@ from compbench.core.errors import DataError, UnreadableImage
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["Classes", "ErrorTable", "Example", "Image", "Metric", "ScoreTable", "Task", "UNREADABLE", "unread"]
+__all__ = [
+    "ALL_SCORES",
+    "Classes",
+    "ErrorTable",
+    "Example",
+    "Image",
+    "Metric",
+    "ScoreTable",
+    "Task",
+    "UNREADABLE",
+    "unread",
+]
 
+ALL_SCORES = "all scores"  # what a metric hangs on that text, image and group do not decide
 UNREADABLE = hashlib.sha256(b"unreadable").hexdigest()  # in place of the digest of what cannot be read
 
 
@@ -136,6 +148,11 @@ class Metric:
     chance: Callable[[Bools], float | None]  # matches [I, C] -> its closed-form value for random scores
     applies: Callable[[tuple[int, int]], bool]  # (I, C) -> whether the metric exists for the shape
     is_per_class: bool = False  # its number is the mean over classes of the mean outcome of a class's examples
+    column: str = "class"  # the tag column that says which class; an example without that tag does not count
+    unit: str = ""  # the tag column of units: an example is right where all of its unit are; "" where each stands alone
+    unit_size: int = 1  # examples; those of a unit that lacks some do not count
+    # of text, image and group the outcome that it follows from; ALL_SCORES where it needs more than any of them
+    hangs_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +183,7 @@ class Task:
     classes: Classes | None = None  # of a classification task: what the captions, shared by all examples, stand for
     training: Callable[[], Sequence[Example]] | None = None  # its training split, for models that learn from one
     labelled: Task | None = None  # the same pictures with a caption for each label, where a class has several labels
+    folder: Path | None = None  # of a user's own pictures: links that lead out of it are said
     notes: tuple[str, ...] = ()  # what its reader left out or had to guess: said once, wherever the task is read
 
     @cached_property

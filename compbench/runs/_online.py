@@ -46,7 +46,7 @@ class Reduction:
         if self.adaptive is None:
             return rules.score(_in_order(whole), self.draws, self.rule)
         policy = self.adaptive.policy(example.id, example.matches, self.draws, self.task.classes)
-        return ScoreMatrix(example.id, policy.scores(*_dense(whole, self.rule, self.adaptive.n_draws)))
+        return ScoreMatrix(example.id, policy.scores(*_dense(whole, self.rule, self.adaptive.draws)))
 
 
 def _dense(whole: Measurement, rule: Rule, n_draws: int) -> tuple[Floats, Bools]:

@@ -101,15 +101,22 @@ def test_a_task_stands_for_all_its_models_in_every_command_that_takes_several(ca
 
 
 def test_show_reads_fewer_draws_and_a_subset_and_leaves_the_run_as_it_was(capsys: Captured) -> None:
-    run = _measured()
+    run, other = _measured(), _measured(1)
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.path.rglob("*")}
-    rows, _ = _show(capsys, "fake/Seeded", "-o", "draws=2", "--limit", "3")
+    rows, _ = _show(capsys, run.key.digest, "-o", "draws=2", "--limit", "3")
     assert "draws:2|" in str(rows[0]["signature"])
     assert {row["n"] for row in rows if row["tag"] == "overall"} == {3}
-    for command in (["compare"], ["curves"], ["export", "--output", "x.csv"], ["report", "--output", "x.html"]):
-        assert main([command[0], "fake/Seeded", *command[1:], "-o", "draws=2", "-o", "target=eps", "-L", "3"]) == 0
+    for command in (
+        ["compare", other.key.digest],
+        ["curves"],
+        ["export", "--output", "x.csv"],
+        ["report", "--output", "x.html"],
+    ):
+        command = [*command, run.key.digest, "-o", "draws=2", "-o", "target=eps", "-L", "3"]
+        assert main(command) == 0, capsys.readouterr().err
+    capsys.readouterr()
     assert len(pd.read_csv("x.csv")) == 3
-    rows, _ = _show(capsys, "fake/Seeded")
+    rows, _ = _show(capsys, run.key.digest)
     assert {row["n"] for row in rows if row["tag"] == "overall"} == {12}
     assert "draws:4|" in str(rows[0]["signature"])
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.path.rglob("*")} == before

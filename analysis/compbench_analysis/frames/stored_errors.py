@@ -16,7 +16,7 @@ from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.examples import ErrorTable, Metric, ScoreTable
 from compbench.core.measurements import DrawTable
 from compbench.core.rules import scores_under
-from compbench_analysis.frames._outcomes import Outcomes, metrics_of
+from compbench_analysis.frames._outcomes import Outcomes, counted, metrics_of
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
@@ -102,10 +102,8 @@ class Stored:
                     right[metric.name].append(np.stack([metric.outcome(each) for each in pieces], axis=1))
         none = np.zeros((0, len(readings)), bool)
         return {
-            metric.name: Outcomes(
-                metric,
-                {each: row for row, each in enumerate(ids[metric.name])},
-                np.concatenate([none, *right[metric.name]]),
+            metric.name: counted(
+                self.run, Outcomes.of(metric, ids[metric.name], np.concatenate([none, *right[metric.name]]))
             )
             for metric in self.metrics
         }

@@ -121,7 +121,7 @@ def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]
     for column, tag in dict.fromkeys(key for each in groups.values() for key in each):
         for its in outcomes:
             ids = groups[its.metric.name].get((column, tag), [])
-            if members := [each for each in ids if its.metric.applies(matches[each].shape)]:
+            if members := [each for each in ids if _is_judged(its.metric, each, matches[each].shape, population)]:
                 yield {
                     "task": run.key.task,
                     "model": family.label,
@@ -134,6 +134,10 @@ def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]
                     "is_partial": is_partial,
                     "run": family.digest,
                 }
+
+
+def _is_judged(metric: Metric, example_id: str, shape: tuple[int, ...], population: Population) -> bool:
+    return metric.applies((shape[0], shape[1])) and population.counts(metric, example_id)
 
 
 def _groups(family: Family, metric: Metric, examples: pd.DataFrame, by: By, rule: Rule) -> Groups:

@@ -12,6 +12,7 @@ from compbench.core.rules import Rule
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import CELLS, Comparison
 from compbench_analysis.frames.signature import partial, signature
+from compbench_analysis.text.format import MISSING, p_value, percent, points
 from compbench_analysis.text.render import Grid, count, records, render
 
 __all__ = ["marks", "notes", "to_text"]
@@ -88,13 +89,13 @@ def _outcomes(title: str, rows: Sequence[Row]) -> Grid:
             (
                 row["metric"],
                 _tag(row["tag"], row["n"], row, rows),
-                _percent(row["value_a"]),
-                _percent(row["value_b"]),
+                percent(row["value_a"]),
+                percent(row["value_b"]),
                 _difference(row),
                 *(count(row[cell]) for cell in CELLS),
-                _p(row["p"]),
-                _p(row["p_holm"]),
-                _percent(row["detectable"]),
+                p_value(row["p"]),
+                p_value(row["p_holm"]),
+                percent(row["detectable"]),
             )
             for row in rows
         ),
@@ -108,9 +109,9 @@ def _margins(title: str, rows: Sequence[Row]) -> Grid:
         (
             row["metric"],
             _tag(row["tag"], row["n"], row, rows),
-            "–" if row["difference"] is None else f"{row['difference']:+.3f}",
-            _p(row["p"]),
-            _p(row["p_holm"]),
+            MISSING if row["difference"] is None else f"{row['difference']:+.3f}",
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
         )
         for row in rows
     )
@@ -123,8 +124,8 @@ def _interactions(title: str, rows: Sequence[Row]) -> Grid:
             row["metric"],
             f"{_tag(row['tag'], row['n'], row, rows)} - {_tag(row['other_tag'], row['other_n'], row, rows)}",
             _difference(row),
-            _p(row["p"]),
-            _p(row["p_holm"]),
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
         )
         for row in rows
     )
@@ -199,16 +200,4 @@ def _tag(tag: str, n: int, row: Row, rows: Sequence[Row]) -> str:
 
 
 def _difference(row: Row) -> str:
-    if row["difference"] is None:
-        return "–"
-    return f"{100 * row['difference']:+5.1f} [{100 * row['low']:+5.1f}, {100 * row['high']:+5.1f}]"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+    return points(row["difference"], row["low"], row["high"], width=5)
