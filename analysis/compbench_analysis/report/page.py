@@ -149,7 +149,7 @@ def _draws(section: Section, by: By) -> Table | None:
     for number, (run, label) in enumerate(zip(section.runs, section.labels, strict=True)):
         try:
             n_draws, n_units, is_unsure = curves.enough_draws(run, section.rule)
-            frame = (tables.tidy if is_unsure else curves.monte_carlo)(run, by, section.rule)
+            frame = (tables.tidy if is_unsure and n_units > 1 else curves.monte_carlo)(run, by, section.rule)
         except UsageError:  # the charts say why
             continue
         overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]

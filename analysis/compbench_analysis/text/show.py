@@ -101,7 +101,7 @@ def with_draws(
         if run.losses():
             try:
                 n_draws, n_units, is_unsure = curves.enough_draws(run, rule)
-                if is_unsure:
+                if is_unsure and n_units > 1:  # of a single one no figure could be made at all
                     reasons.append(too_few_draws(run, n_draws, n_units))
                     continue
                 found = curves.monte_carlo(run, by, rule, n_resamples=_N_RESAMPLES)
