@@ -69,12 +69,12 @@ def measured(n: int) -> dict[str, tuple[float, float]]:
         found = {"append": step(f"reading.append(Path({folder!r}), {n}, 'one')")}
         step(f"reading.append(Path({folder!r}), {n}, 'two')")
         one, two = (next(root.glob(f"growth/{model}/*")) for model in ("one", "two"))
+        found["continue"] = step(f"reading.append(Path({folder!r}), {n}, 'two')")
         command = [sys.executable, "-m", "compbench"]
         found["done"] = step(f"reading.done(Path({str(one)!r}))")
         found["show"] = _spent([*command, "show", str(one)])
         found["compare"] = _spent([*command, "compare", str(one), str(two)])
         found["report"] = _spent([*command, "report", str(one), "-o", str(root / "report.html")])
-        found["continue"] = step(f"reading.append(Path({folder!r}), {n}, 'two')")
     return found
 
 
