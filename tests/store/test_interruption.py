@@ -50,6 +50,7 @@ RUN_IN_LITTLE_SPACE = "import resource, sys; resource.setrlimit(resource.RLIMIT_
 STORE = """
 import itertools, sys, numpy as np
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 from compbench.core import ScoreMatrix
 run = Run(__import__("pathlib").Path(sys.argv[1]))
 print("scoring", flush=True)

@@ -49,13 +49,14 @@ except RunError as error:
 STORE = """
 import sys, numpy as np
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 from compbench.core import ScoreMatrix
 run, number = Run(__import__("pathlib").Path(sys.argv[1])), int(sys.argv[2])
+writer = RunWriter(run)
 print("scoring", flush=True)
 for n in range(int(sys.argv[3])):
-    writer = RunWriter(run)
     writer.append([ScoreMatrix(f"{30 * number + n % 30:04d}", np.full((2, 2), float(n)))], by=number, long="x" * 20_000)
-    RunWriter(run).mark("running", **{f"count-{number}": n})
+    writer.mark("running", **{f"count-{number}": n})
 """
 # argv: a run's folder; is in the middle of a change for a while
 CHANGE = """
