@@ -57,7 +57,7 @@ class RunWriter:
         table = _parquet.errors_table(measurements) if measurements else _parquet.scores_table(matrices)
         words: dict[str, Json] = {
             "n_examples": len(measurements) + len(matrices),
-            "n_errors": sum(_n_errors(each) for each in measurements),
+            "n_errors": sum(int(each.measured.sum()) for each in measurements),
             **record,
         }
         with self.guarded():  # so that no two parts get one number and no lines are mixed
@@ -160,8 +160,3 @@ class RunWriter:
         known = dict(self.run.info.get("files") or {})
         wanted = [*written, *(name for name in ("examples.parquet", "draws.parquet") if name not in known)]
         return known | {name: _parquet.digest(path / name) for name in wanted if (path / name).is_file()}
-
-
-def _n_errors(measurement: Measurement) -> int:
-    without = measurement.has_unconditional
-    return int(measurement.measured.sum()) + (0 if without is None else int(without.sum()))

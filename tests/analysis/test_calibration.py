@@ -264,7 +264,7 @@ def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]
         while (wanted := policy.wanted(np.where(measured, errors, 0.0), measured)).any():
             measured |= wanted
         RunWriter(run).append(
-            [Measurement(example.id, np.arange(BANK, dtype=np.int32), np.where(measured, errors, 0), measured)]
+            [Measurement(example.id, np.arange(BANK, dtype=np.int32), {"l2": np.where(measured, errors, 0)}, measured)]
         )
         full.append(-errors[0].mean(-1))
     RunWriter(run).mark("done")

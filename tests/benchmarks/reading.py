@@ -44,7 +44,7 @@ def append(root: Path, n: int, model: str) -> None:
         for start in range(0, last, _PER_PART):
             writer.append(
                 [
-                    Measurement(name, draws, rng.random(every.shape, dtype=np.float32), every)
+                    Measurement(name, draws, {"l2": rng.random(every.shape, dtype=np.float32)}, every)
                     for name in lacking[start : start + _PER_PART]
                 ],
                 seconds=1.0,

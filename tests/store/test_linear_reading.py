@@ -40,7 +40,7 @@ def _run(root: Path, task: Task, per_part: int) -> Run:
 
 def _measured(example: Example, rng: np.random.Generator) -> Measurement:
     errors = rng.random((*example.shape, N_DRAWS), dtype=np.float32)
-    return Measurement(example.id, np.arange(N_DRAWS, dtype=np.int32), errors, np.ones(errors.shape, bool))
+    return Measurement(example.id, np.arange(N_DRAWS, dtype=np.int32), {"l2": errors}, np.ones(errors.shape, bool))
 
 
 @pytest.mark.parametrize("rule", [Rule("eps", N_DRAWS), Rule("native", 4), Rule("x0", N_DRAWS, "norm")])
