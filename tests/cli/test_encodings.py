@@ -137,9 +137,7 @@ def _is_left_open(call: ast.Call) -> bool:
         )
     if name == "fdopen" or (name == "open" and owner == ""):
         return "b" not in _mode(call, 1)
-    if (name, owner) == ("open", "self") and len(call.args) == 2:  # a store's own
-        return False
-    is_file = name == "open" and owner not in ("os", "Image", "PIL.Image", "webbrowser", "asked")
+    is_file = name == "open" and owner not in ("os", "Image", "PIL.Image", "webbrowser", "asked", "self")
     return is_file and "b" not in _mode(call, 0) and not _is_no_file(owner)
 
 
