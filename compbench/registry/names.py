@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -53,12 +54,16 @@ def models(*, is_checked: bool = False) -> list[Entry]:
 def task(name: str, *, data: Path | None = None, is_offline: bool = False, prompts: Sequence[Path | str] = ()) -> Task:
     """The task with this name, its examples read; UsageError for an unknown name, with the nearest ones.
 
-    `prompts` are files with the captions of a classification task.
+    `prompts` are files with the captions of a classification task. A name may say a protocol: "mmvp-vlm+2x2".
     """
     entry = plugins.find("task", name)
+    protocol = name.removeprefix(entry.name).split("+")[1:]
     value = plugins.load(entry)
+    if protocol and (isinstance(value, Task) or "protocol" not in inspect.signature(value).parameters):
+        raise UsageError(f"task {entry.name!r} has no protocols; leave out {'+' + '+'.join(protocol)!r}")
     if not isinstance(value, Task):
-        value = _call(entry, value, data, is_offline, [Path(each) for each in prompts])
+        made = functools.partial(value, protocol=protocol) if protocol else value
+        value = _call(entry, made, data, is_offline, [Path(each) for each in prompts])
     if not isinstance(value, Task):
         raise UsageError(f"task {name!r} of {entry.package} gave a {type(value).__name__}; expected a compbench.Task")
     return value
