@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
-    from compbench.registry.names import checked_label, model, models, parse_options, task, tasks
+    from compbench.registry.names import checked_label, find_task, model, models, parse_options, task, tasks
 
 __all__ = [
     "checked_label",
+    "find_task",
     "model",
     "models",
     "parse_options",
@@ -21,6 +22,6 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "names": ["checked_label", "model", "models", "parse_options", "task", "tasks"],
+        "names": ["checked_label", "find_task", "model", "models", "parse_options", "task", "tasks"],
     },
 )

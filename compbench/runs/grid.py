@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,13 +154,11 @@ def ordered(
     What `grid` says holds where the command line says nothing; an option of the command line replaces the grid's.
     """
     from compbench import registry
-    from compbench.registry import plugins
     from compbench.runs.request import model_spec
 
     tasks = _names("task", tasks, grid.tasks if grid else ())
     models = _names("model", models, grid.models if grid else ())
-    for name in tasks:
-        plugins.find("task", name)
+    _check_tasks(tasks, settings)
     if settings.data is not None and len(tasks) > 1:
         raise UsageError(f"--data is the data of one task, and {len(tasks)} are asked for; give a command for each")
     if settings.prompts and len(tasks) > 1:
@@ -174,10 +173,26 @@ def ordered(
 
 
 def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
-    names = list(dict.fromkeys(name for each in given or below for name in each.split(",")))
+    names = list(dict.fromkeys(name for each in given or below for name in _apart(each)))
     if not names:
         raise UsageError(f"no {what} is asked for; name one, or a --config that does (see compbench run --help)")
     return names
+
+
+def _check_tasks(tasks: Sequence[str], settings: Settings) -> None:
+    """UsageError for a task that nobody offers, and for two that would be called alike."""
+    from compbench import registry
+
+    asked: dict[str, str] = {}
+    for given in tasks:
+        name = registry.find_task(given, settings.data_of(given)).name
+        if (other := asked.setdefault(name, given)) != given:
+            raise UsageError(f"{other!r} and {given!r} are both called {name!r}; run one as NAME --data FOLDER")
+
+
+def _apart(names: str) -> list[str]:
+    """Names with commas between them; a path that holds commas is one name."""
+    return [names] if os.path.exists(names) else names.split(",")
 
 
 def planned(jobs: Sequence[Job], settings: Settings, reporter: Reporter) -> list[Plan]:
@@ -312,7 +327,11 @@ def _tasks(
     for name in names:
         try:
             task = registry.task(
-                name, data=settings.data_of(name), is_offline=settings.is_offline, prompts=settings.prompts
+                name,
+                data=settings.data_of(name),
+                is_offline=settings.is_offline,
+                prompts=settings.prompts,
+                skip_unreadable=settings.skip_unreadable,
             )
             tasks[name] = _with_imagenet(task, settings)
             _links.tell(tasks[name], settings.data_of(name), say)

@@ -60,7 +60,7 @@ _TRAITS = {"orientation": "an EXIF orientation", "transparency": "transparent pa
 
 
 def run(
-    task: str | Task,
+    task: str | Path | Task,
     *,
     model: str | ModelSpec,
     options: Mapping[str, object] | None = None,
@@ -85,6 +85,7 @@ def run(
 ) -> Run:
     """Score `task` with `model` and return the stored run; what is stored already is not measured again.
 
+    `task` is a name, a Task, or a folder with a manifest of your own pictures and captions.
     Options of the model are keywords (`draws=100`) or in `options`. Ctrl-C or SIGTERM raises KeyboardInterrupt after
     what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,

@@ -55,7 +55,7 @@ class Plan:
 
 
 def plan(
-    task: str | Task,
+    task: str | Path | Task,
     *,
     model: str | ModelSpec,
     options: Mapping[str, object] | None = None,
@@ -93,7 +93,7 @@ def plan(
         images_per_class=images_per_class,
         device=device,
     )
-    if isinstance(task, str):
+    if isinstance(task, str | Path):
         known = task_here(task, data=None if data is None else Path(data), is_offline=is_offline)
         if known is None:
             return unread(request, task, builder)
@@ -102,7 +102,9 @@ def plan(
     return planned(settle(request, builder.reporter.say, is_price=True), builder)
 
 
-def task_here(name: str, *, data: Path | None, is_offline: bool, prompts: Sequence[Path | str] = ()) -> Task | None:
+def task_here(
+    name: str | Path, *, data: Path | None, is_offline: bool, prompts: Sequence[Path | str] = ()
+) -> Task | None:
     """The task, nothing fetched for it; None where its data have to be fetched first."""
     if data is not None or is_offline:
         return registry.task(name, data=data, is_offline=is_offline, prompts=prompts)
@@ -112,14 +114,14 @@ def task_here(name: str, *, data: Path | None, is_offline: bool, prompts: Sequen
         return None
 
 
-def unread(request: Request, task: str, builder: Builder) -> Plan:
+def unread(request: Request, task: str | Path, builder: Builder) -> Plan:
     """The plan without the data: the bytes to fetch of the model, and errors if it cannot be run at all."""
     label, spec = model_spec(request, builder.reporter.say)
-    source = spec.for_task(task).source()
+    source = spec.for_task(str(task)).source()
     if source is not None:
         source, _ = hub.resolve(source, is_offline=request.is_offline, say=builder.reporter.say)
     fetch_bytes = _fetch_bytes(spec, source, builder.is_offline)
-    return Plan(task, label, None, None, None, None, None, fetch_bytes, None, None, False)
+    return Plan(str(task), label, None, None, None, None, None, fetch_bytes, None, None, False)
 
 
 def planned(asked: Asked, builder: Builder) -> Plan:

@@ -14,6 +14,7 @@ from typing import cast
 from compbench import registry
 from compbench.core import disk, image_files
 from compbench.core.aliases import Json
+from compbench.core.captions import caption_fault
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task, unread
 from compbench.core.models import DependsOnFiles, DependsOnTask, HalfPrecision, Learns, ModelSpec, Source
@@ -35,7 +36,6 @@ from compbench.store.store import Store
 
 __all__ = ["Asked", "Request", "check_is_here", "check_where", "model_spec", "settle"]
 
-_LONGEST_CAPTION, _LONGEST_WORD = 100_000, 10_000  # characters: tokenizers take minutes over longer ones
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -43,7 +43,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 class Request:
     """All that a user asks for with `run` or `plan`."""
 
-    task: str | Task
+    task: str | Path | Task
     model: str | ModelSpec
     options: Mapping[str, object] = field(default_factory=dict[str, object])
     data: Path | str | None = None
@@ -325,12 +325,12 @@ def _labelled(task: Task, label: str, space: str) -> Task:
 
 def _task(request: Request, say: Callable[[str], None]) -> Task:
     task = request.task
-    if isinstance(task, str):
+    if isinstance(task, str | Path):
         data = None if request.data is None else disk.expanded(request.data)
-        task = registry.task(task, data=data, is_offline=request.is_offline)
+        task = registry.task(task, data=data, is_offline=request.is_offline, skip_unreadable=request.skip_unreadable)
         _links.tell(task, data, say)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
-        raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
+        raise UsageError(f"task cannot be {task!r}; expected a name, a folder or a Task")
     _check(task)
     return task
 
@@ -358,28 +358,13 @@ def _check(task: Task) -> None:
 
 
 def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:
-    if (empty := next((n for n, text in enumerate(example.captions) if not text.strip()), None)) is not None:
-        raise DataError(f"caption {empty} of {what} is empty; expected words that describe an image")
     for number, text in enumerate(example.captions):
-        _check_text(text, f"caption {number} of {what}")
+        if fault := caption_fault(text):
+            raise DataError(f"caption {number} of {what} {fault}")
     if task.classes is not None and example.captions != shared:
         raise DataError(
             f"{what} has other captions than the first example; the examples of a classification share them"
         )
-
-
-def _check_text(text: str, what: str) -> None:
-    if len(text) > _LONGEST_CAPTION:
-        raise DataError(
-            f"{what} has {len(text):,} characters; expected at most {_LONGEST_CAPTION:,}, of which a text encoder "
-            "reads the first few hundred: cut it"
-        )
-    if len(text) > _LONGEST_WORD and len(longest := max(text.split(), key=len)) > _LONGEST_WORD:
-        raise DataError(
-            f"{what} has a word of {len(longest):,} characters, {longest[:20]!r}...; expected at most {_LONGEST_WORD:,}"
-        )
-    if half := half_character(text):
-        raise DataError(f"{what} holds half of a surrogate pair ({half}); expected whole characters")
 
 
 def _resolved(

@@ -51,7 +51,7 @@ def test_draws_that_are_raced_together_are_measured_together(tmp_path: Path) -> 
     raced = compbench.run(pairs(), model=NoisySpec(replace(RACE, together=2)), runs=tmp_path)
     for measurement in raced.measurements().values():
         dense = np.zeros((2, 2, N_BANK), bool)
-        dense[..., measurement.draws] = measurement.measured
+        dense[..., measurement.draw_ids] = measurement.measured
         assert np.array_equal(dense[..., ::2], dense[..., 1::2])
     with pytest.raises(UsageError, match="expected an even number of draws"):
         _ = Adaptive("racing", 15, together=2).race
