@@ -32,6 +32,7 @@ def test_the_counts_are_those_of_their_authors() -> None:
     assert sum(counts.values()) > N_TAGGED  # tags overlap: their shares do not sum to one
 
 
+@pytest.mark.slow
 def test_the_whole_set_has_them_and_a_part_of_it_has_not(tmp_path: Path) -> None:
     whole = read(write_parquet(tmp_path / "whole", [ROWS[number % 7] | {"id": number} for number in range(N_TAGGED)]))
     assert whole.tag_order["why"] == TAGS
