@@ -49,6 +49,10 @@ class Folders:
         self.found[name] = there or (paths[0] if paths else Path(relative))
         return self.found[name]
 
+    @property
+    def _expected(self) -> str:
+        return f"{self.whose or 'those that come with it'}, in the folder that --data names or one within it"
+
     def notes(self) -> tuple[str, ...]:
         """How many pictures are missing, the first by name; DataError where all are."""
         if not self.missing:
@@ -57,11 +61,11 @@ class Folders:
         searched = " or ".join(repr(str(root)) for root in self.roots) or "any folder"
         if len(self.missing) == len(self.found):
             raise DataError(
-                f"none of the {len(self.found):,} pictures is in {searched}: {names}; expected {self.whose}"
+                f"none of the {len(self.found):,} pictures is in {searched}: {names}; expected {self._expected}"
             )
         return (
             f"{len(self.missing):,} of {len(self.found):,} pictures are not in {searched}: {names}; "
-            f"expected {self.whose}",
+            f"expected {self._expected}",
         )
 
 
