@@ -259,6 +259,7 @@ def test_whatsup_sorts_photos_into_pairs_and_sets(tmp_path: Path) -> None:
         for column, size in (("in_pair", 2), ("in_set", 4)):
             values = [each.tags[column][0] for each in examples]
             assert sorted(values.count(value) for value in set(values)) == [size] * (8 // size)
+        assert [each.group for each in examples] == [each.tags["in_set"][0] for each in examples]  # drawn together
     tags = _by_id(_read("whatsup-a", tmp_path))["beer-bottle_left_of_armchair"].tags
     assert tags["tag"] == ("left",)
     assert tags["in_pair"] == ("beer-bottle and armchair: left and right",)
@@ -312,6 +313,7 @@ def test_aro_cuts_to_the_box_and_leaves_relations_out_of_the_macro_mean(tmp_path
     official, whole = _read("aro-relation", tmp_path), _read("aro-relation+mteb", tmp_path)
     assert {each.images[0].decode().size for each in official.examples} == {(12, 8)}
     assert {each.images[0].decode().size for each in whole.examples} == {(24, 16)}
+    assert {each.group for each in official.examples} == {f"{number}.jpg" for number in range(4)}  # not of the boxes
     counted = {each.tags["relation"][0]: each.tags["in_macro"] for each in official.examples}
     assert counted == {"on": ("on",), "next to": (), "riding": ("riding",)}
     assert (list(official.metrics), list(whole.metrics)) == (["macro", "text"], ["text"])

@@ -85,6 +85,7 @@ def test_chance_on_many_sets_comes_to_the_closed_forms(tmp_path: Path) -> None:
     files = {f"controlled_images/{row['image_path']}": one for row in rows}
     place = disk.write(tmp_path / "many", {"controlled_images_dataset.json": disk.as_json(rows), **files})
     found = _overall(run("whatsup-a", model="chance", data=place, runs=tmp_path / "runs", is_offline=True))
+    assert found["set"]["method"] == "clustered"
     for metric, n in (("text", 1200), ("pair", 600), ("set", 300)):
         value, chance = float(str(found[metric]["value"])), float(str(found[metric]["chance"]))
         assert abs(value - chance) < 4 * np.sqrt(chance * (1 - chance) / n)

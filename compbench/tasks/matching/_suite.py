@@ -51,6 +51,7 @@ class Fields:
     captions: tuple[str, ...]
     n_true: int = 1
     id: str = KEY
+    group: str = ""  # of examples that are no independent ones; "", or where a row lacks it: those of one picture
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -80,7 +81,6 @@ class Suite:
     whose_pictures: str = ""  # "" where they are inside
     picture_folders: tuple[str, ...] = ()  # relative to DIR
     hub: Source | None = None
-    groups_by_picture: bool = True  # examples of one picture are no independent ones
     tag_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def __call__(
@@ -101,7 +101,7 @@ class Suite:
         examples = with_digests(examples, [self.name, *protocol, *map(file_stamp, stamped)])
         return Task(
             name="+".join([self.name, *(each for each in protocol if each != OFFICIAL)]),
-            examples=_grouped(examples) if self.groups_by_picture else examples,
+            examples=_grouped(examples),
             metrics={name: BY_NAME[name] for name in chosen.metrics},
             description=self.description(chosen),
             citation=self.citation,
@@ -162,7 +162,8 @@ class Suite:
         else:
             matches = np.eye(len(images), len(captions), dtype=bool)
         tags = {name: _tag(row, column) for name, column in fields.tags.items()}
-        return Example(own, images, captions, matches, tags)
+        group = str(row.get(fields.group) or "") if fields.group else ""
+        return Example(own, images, captions, matches, tags, group)
 
     def _check(self, examples: Sequence[Example], found: Found) -> None:
         where = repr(str(found.files[0].parent))

@@ -86,7 +86,7 @@ def _box(row: Row) -> Box:
     return x, y, width, height
 
 
-_FIELDS = Fields(("image",), _COLUMNS, tags={"relation": "relation", "in_macro": "in_macro"})
+_FIELDS = Fields(("image",), _COLUMNS, group="image_path", tags={"relation": "relation", "in_macro": "in_macro"})
 _MTEB = "The plain mean over whole pictures, as MTEB prints it."
 RELATION = Suite(
     name="aro-relation",

@@ -81,6 +81,7 @@ WHATSUP_A = Suite(
         ("photo",),
         tuple(f"caption_{place}" for place in range(_N_OPTIONS)),
         id="stem",
+        group="in_set",
         tags={"tag": "relation", "in_pair": "in_pair", "in_set": "in_set"},
     ),
     protocols={
