@@ -83,17 +83,11 @@ class Suite:
     hub: Source | None = None
     tag_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
-    def __call__(
-        self,
-        data: Path | None = None,
-        is_offline: bool = False,
-        images: Path | None = None,
-        protocol: Sequence[str] = (),
-    ) -> Task:
+    def __call__(self, data: Path | None = None, is_offline: bool = False, protocol: Sequence[str] = ()) -> Task:
         chosen = self._chosen(protocol)
-        found = self._found(data, is_offline, images)
+        found = self._found(data, is_offline)
         rows = chosen.prepare(found.rows)
-        pictures = self._pictures(data, images, found)
+        pictures = self._pictures(data, found)
         examples = tuple(self._example(row, pictures) for row in rows)
         self._check(examples, found)
         missing = pictures.notes() if isinstance(pictures, Folders) else ()
@@ -123,7 +117,7 @@ class Suite:
             raise UsageError(f"task {self.name!r} has no protocol {name!r}; {did_you_mean(name, list(self.protocols))}")
         return self.protocols[name]
 
-    def _found(self, data: Path | None, is_offline: bool, images: Path | None) -> Found:
+    def _found(self, data: Path | None, is_offline: bool) -> Found:
         place = None if data is None else disk.expanded(data)
         if place is not None and not place.exists():
             raise DataError(f"no file or folder {str(place)!r}; expected {self._wanted()}")
@@ -143,15 +137,12 @@ class Suite:
         inside = f" in a folder {' or '.join(folders)} of it" if folders else ""
         return f"{self.reader.expected} from {self.origin}{pictures}{inside}"
 
-    def _pictures(self, data: Path | None, images: Path | None, found: Found) -> Any:
+    def _pictures(self, data: Path | None, found: Found) -> Any:
         if found.archive is not None:
             return found.archive
-        places = [disk.expanded(each) for each in (images, data) if each is not None]
-        if self.hub is not None and found.files:
-            places += [file.parent for file in found.files[:1]]
-        return Folders.below(
-            places, ("", *self.picture_folders) if images else (*self.picture_folders, ""), self.whose_pictures
-        )
+        places = [] if data is None else [disk.expanded(data)]
+        places += [file.parent for file in found.files[:1]] if self.hub is not None else []
+        return Folders.below(places, (*self.picture_folders, ""), self.whose_pictures)
 
     def _example(self, row: Row, pictures: Any) -> Example:
         own, fields = _id_of(row, self.fields), self.fields
