@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from compbench.core.aliases import Floats, Ints
 
@@ -25,6 +24,7 @@ METHODS = {
     "(Korn & Graubard, 1998; Franco et al., 2019)",
     "stratified": "Wilson at the effective sample size, within classes (Korn & Graubard, 1998; Franco et al., 2019)",
 }
+_Z = 1.959963984540054  # of a normal 95 % interval
 _LEAST_N = 1e-9  # an interval of next to no examples is all there is: 0 to 1
 
 
@@ -122,7 +122,8 @@ def effective_n(values: Floats, sample: Sample, spread: Floats) -> Floats:
     at_most_alike = 1 / (of_groups**2).sum(-1)
     if sample.n < 2 or n_free < 1:
         return np.full(values.shape[:-1], _LEAST_N) if sample.is_shared else at_most_alike
-    shrink = (student(sample.n - 1) / student(n_free)) ** 2
+    n_alone = sample.n - 1
+    shrink = 1.0 if n_free == n_alone else (student(n_alone) / student(n_free)) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         found = shrink * spread / variance * sample.n / (sample.n - 1)
     return np.where(spread > 0, found, at_most_alike)
@@ -136,7 +137,9 @@ def standard_error(values: Floats, sample: Sample) -> tuple[Floats, int]:
 
 def student(n_free: int) -> float:
     """The 97.5 % quantile of Student's t with `n_free` degrees of freedom."""
-    return float(special.stdtrit(n_free, 0.975))  # importing scipy.stats for it takes as long as a whole command
+    from scipy import special  # scipy.stats, or this where it is not needed, delays every command
+
+    return float(special.stdtrit(n_free, 0.975))
 
 
 def _variance(values: Floats, sample: Sample) -> tuple[Floats, int]:
@@ -190,7 +193,7 @@ def _with_company(of_class: Ints, clusters: Ints) -> Ints:
 
 def _wilson(share: Floats, n: Floats) -> tuple[Floats, Floats]:
     n = np.maximum(n, _LEAST_N)
-    p, z = share * n / n, -special.ndtri(0.025)
+    p, z = share * n / n, _Z
     middle, scale = p + z**2 / (2 * n), 1 + z**2 / n
     reach = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = middle / scale - reach / scale, middle / scale + reach / scale
