@@ -24,7 +24,7 @@ METHODS = {
     "(Korn & Graubard, 1998; Franco et al., 2019)",
     "stratified": "Wilson at the effective sample size, within classes (Korn & Graubard, 1998; Franco et al., 2019)",
 }
-_Z = 1.959963984540054  # of a normal 95 % interval
+_Z = 1.9599639845400545  # of a normal 95 % interval
 _LEAST_N = 1e-9  # an interval of next to no examples is all there is: 0 to 1
 
 
