@@ -13,14 +13,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from compbench.core import image_files
+from compbench.core import regular_files
 from compbench.core.errors import DataError
 from compbench.tasks._reading.names import nfc
 from compbench.tasks._reading.parquet_files import not_data
 from compbench.tasks._reading.scan import files_below, is_junk
 from compbench.tasks._reading.texts import is_lfs_pointer
 
-__all__ = ["Pictures", "open_pictures"]
+__all__ = ["Pictures", "open_archive", "open_pictures"]
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _METHOD_NAMES = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES encryption"}
@@ -79,7 +79,7 @@ def open_pictures(folder: Path) -> Pictures:
     """Open images.zip in `folder`, or its folder `images`; DataError where there is neither."""
     archive, loose = folder / "images.zip", folder / "images"
     if archive.is_file():
-        return _open_archive(archive)
+        return open_archive(archive)
     if loose.is_dir():
         files = tuple(files_below(loose))
         readers = {file.relative_to(loose).as_posix(): partial(_read_loose, loose, file) for file in files}
@@ -89,7 +89,8 @@ def open_pictures(folder: Path) -> Pictures:
     )
 
 
-def _open_archive(archive: Path) -> Pictures:
+def open_archive(archive: Path) -> Pictures:
+    """The members of a zip, whatever they are; DataError where it is none."""
     try:
         with zipfile.ZipFile(archive) as file:
             members = [each for each in file.infolist() if not each.is_dir()]
@@ -132,7 +133,7 @@ def _read_member(archive: Path, name: str, path: str) -> bytes:
     try:
         with zipfile.ZipFile(archive) as file:
             _check_is_readable(archive, file.getinfo(name), path)
-            content = image_files.read_member(file, name)
+            content = regular_files.read_member(file, name)
     except DataError:
         raise
     except (*_DAMAGE, KeyError) as error:
@@ -143,7 +144,7 @@ def _read_member(archive: Path, name: str, path: str) -> bytes:
 def _read_loose(folder: Path, file: Path) -> bytes:
     name = file.relative_to(folder).as_posix()
     try:
-        content = image_files.read_file(file)
+        content = regular_files.read_file(file)
     except DataError as error:
         raise DataError(f"image {name!r} in {str(folder)!r} cannot be read ({error}); copy it again") from error
     return _checked(content, name, folder)
