@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -22,8 +23,13 @@ from compbench.store import addresses, provenance, run_file
 from compbench.store._retagged import refresh_tags
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, Guard
-from compbench.store.run import Run, anew
+from compbench.store._anew import anew
+from compbench.store.run import Run
 from compbench.store.run_file import FORMAT, DamagedRun
+from compbench.store.shards import Shard
+
+if TYPE_CHECKING:
+    from compbench.store.writer import RunWriter
 
 __all__ = ["Store"]
 
@@ -77,6 +83,7 @@ class Store:
         A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
         """
         from compbench.store import _parquet
+        from compbench.store.writer import RunWriter
 
         path = self.root / key.folder
         run = self._whole(key)
@@ -91,9 +98,24 @@ class Store:
         run = run or self.run_in(path)
         if not run.has_examples():
             self._say(anew(path, ["examples.parquet"], "from the task's data"))
-            run.write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
+            RunWriter(run).write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
         refresh_tags(run, task, _told_of(task, key), self._say)
         return run
+
+    def writer(
+        self,
+        key: RunKey,
+        task: Task,
+        *,
+        view: Mapping[str, Json] | None = None,
+        model: Mapping[str, Json] | None = None,
+        shard: Shard | None = None,
+        asked: Mapping[str, Json] | None = None,
+    ) -> RunWriter:
+        """A context in which to measure the run that `open` gives; see RunWriter."""
+        from compbench.store.writer import RunWriter
+
+        return RunWriter(self.open(key, task, view=view, model=model), shard, asked)
 
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
@@ -181,9 +203,9 @@ class Store:
         model: Mapping[str, Json],
     ) -> None:
         from compbench.store import _parquet
-        from compbench.store._reader import Contents
+        from compbench.store._parts import Parts
 
-        records = Contents(path, self._say).records()
+        records = Parts(path, self._say).records()
         lost = [name for name in (run_file.NAME, "examples.parquet") if not (path / name).exists()]
         disk.write(path / "examples.parquet", _parquet.encode(_parquet.examples_table(task.examples)))
         files = {"examples.parquet": _parquet.digest(path / "examples.parquet")}
