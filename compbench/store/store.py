@@ -20,10 +20,10 @@ from compbench.core.printable import say as say_to_stderr
 from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.pairs import OUTCOMES
 from compbench.store import addresses, provenance, run_file
+from compbench.store._anew import anew
 from compbench.store._retagged import refresh_tags
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, Guard
-from compbench.store._anew import anew
 from compbench.store.run import Run
 from compbench.store.run_file import FORMAT, DamagedRun
 from compbench.store.shards import Shard
