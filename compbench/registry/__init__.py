@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
-    from compbench.registry.names import checked_label, model, models, parse_options, task, tasks
+    from compbench.registry.names import NamedSpec, checked_label, model, models, parse_options, task, tasks
 
 __all__ = [
+    "NamedSpec",
     "checked_label",
     "model",
     "models",
@@ -21,6 +22,6 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "names": ["checked_label", "model", "models", "parse_options", "task", "tasks"],
+        "names": ["NamedSpec", "checked_label", "model", "models", "parse_options", "task", "tasks"],
     },
 )

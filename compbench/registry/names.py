@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from compbench.core import disk
 from compbench.core.errors import UsageError
@@ -20,6 +20,7 @@ from compbench.registry.plugins import Entry
 
 __all__ = [
     "Entry",
+    "NamedSpec",
     "Option",
     "checked_label",
     "did_you_mean",
@@ -33,6 +34,13 @@ __all__ = [
 ]
 
 _SPEC_METHODS = ("for_task", "source", "identity", "view", "build")
+
+
+class NamedSpec(NamedTuple):
+    """A spec and the name that it was asked for under: looked up once, however many tasks it is run on."""
+
+    label: str
+    spec: ModelSpec
 
 
 def tasks(*, is_checked: bool = False) -> list[Entry]:
@@ -64,34 +72,34 @@ def task(name: str, *, data: Path | None = None, is_offline: bool = False, promp
     return value
 
 
-def model(name_or_spec: str | ModelSpec, options: Mapping[str, object] | None = None) -> tuple[str, ModelSpec]:
+def model(asked: str | ModelSpec | NamedSpec, options: Mapping[str, object] | None = None) -> NamedSpec:
     """The model's label and its spec with the options applied.
 
     A name, a `scheme:ADDRESS` or a spec itself; options are text, as from a command line, or values.
     """
-    if isinstance(name_or_spec, str):
-        label, spec = name_or_spec, _named(name_or_spec)
-    else:
-        label, spec = checked_label(_label(name_or_spec)), name_or_spec
-    return label, with_options(spec, options or {}, model=label)
+    if isinstance(asked, str):
+        asked = NamedSpec(asked, _named(asked))
+    elif not isinstance(asked, NamedSpec):
+        asked = NamedSpec(checked_label(_label(asked)), asked)
+    return NamedSpec(asked.label, with_options(asked.spec, options or {}, model=asked.label)) if options else asked
 
 
 def parse_options(
-    given: Iterable[str], models: Sequence[str], say: Callable[[str], None] = lambda message: None
+    given: Iterable[str], models: Sequence[NamedSpec], say: Callable[[str], None] = lambda message: None
 ) -> dict[str, dict[str, str]]:
     """`option=value` and `model.option=value` sorted by model; `say` hears which models an unscoped one went to.
 
     An option without a model must fit at least one of `models`; one with a model must fit it.
     """
-    known = {name: options(_named(name)) for name in models}
-    sorted_options: dict[str, dict[str, str]] = {name: {} for name in models}
+    known = {model.label: options(model.spec) for model in models}
+    sorted_options: dict[str, dict[str, str]] = {name: {} for name in known}
     scoped: list[tuple[str, str, str]] = []
     for text in given:
-        scope, name, value = _split(text, models)
+        scope, name, value = _split(text, list(known))
         if scope is not None:
             scoped.append((scope, name, value))
             continue
-        takers = [model for model in models if name in known[model]]
+        takers = [label for label in known if name in known[label]]
         if not takers:
             raise _fits_none(name, known)
         for taker in takers:
@@ -100,8 +108,8 @@ def parse_options(
             say(f"-o {name}={value} goes to {', '.join(takers)}")
     for scope, name, value in scoped:  # the scoped ones last: they are meant more exactly
         sorted_options[scope][name] = value
-    for name, chosen in sorted_options.items():
-        model(name, chosen)  # a wrong name or value is told here
+    for named in models:
+        model(named, sorted_options[named.label])  # a wrong name or value is told here
     return sorted_options
 
 

@@ -14,7 +14,8 @@ import small_sd
 from compbench.cli.app import main
 from compbench.core.models import Runtime
 from compbench.diffusion.families import stable_diffusion
-from compbench.runs.request import Request, settle
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import resolve
 from compbench.store.run import Run
 
 Captured = pytest.CaptureFixture[str]
@@ -122,7 +123,8 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     small: Path, data: Path, runs: Path, capsys: Captured
 ) -> None:
     spec = replace(stable_diffusion.SD2, folder=small, dtype="float32")
-    asked = settle(Request("cifar10", spec, data=data / "cifar10", runs=runs, limit=2, is_offline=True), print)
+    request = RunRequest(task="cifar10", model=spec, data=data / "cifar10", runs=runs, limit=2, is_offline=True)
+    asked = resolve(request, print, is_computed=False)
     scorer = asked.spec.build(asked.source, Runtime("cpu"))
     run = asked.open()
     for reader in (["curves", str(run.path)], ["explain", str(run.path), "test/0"]):

@@ -95,7 +95,7 @@ def test_a_finished_run_is_answered_without_building_the_model(tmp_path: Path) -
 
 def test_answering_a_finished_run_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys, fakes; from compbench import harness\n"
+        "import sys, fakes; from compbench.runs import harness\n"
         "run = harness.run(fakes.task(), model=fakes.HashSpec(), runs=sys.argv[1])\n"
         "assert len(run.to_frame()) == 12\n"
         "assert 'torch' not in sys.modules and 'diffusers' not in sys.modules"
