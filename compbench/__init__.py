@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from compbench.registry.plugins import model, task
     from compbench.runs.explain import explain
     from compbench.runs.harness import load_model, load_run, run
-    from compbench.store.run import Run, Store
+    from compbench.store.run import Run
+    from compbench.store.store import Store
 
 __version__ = metadata.version("compbench")
 
@@ -30,7 +31,7 @@ _HOMES = {
     "task": "registry.plugins",
     "Rule": "core.rules",
     "Run": "store.run",
-    "Store": "store.run",
+    "Store": "store.store",
     "Example": "core.examples",
     "Image": "core.examples",
     "ModelSpec": "core.models",

@@ -15,7 +15,9 @@ import fakes
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.metrics import MATCHING
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.report import Look, write
 
 NASTY = "<script>window.hit = 1; alert(1)</script><img src=x onerror='window.hit = 2'>"

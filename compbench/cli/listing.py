@@ -121,7 +121,7 @@ def examples(chosen: Sequence[Example]) -> Grid:
 
 def where(runs: Sequence[Run], root: Path | None) -> str:
     """Where runs are stored and the commands that look at them next."""
-    from compbench.store.run import Store
+    from compbench.store.store import Store
 
     store = Store(root, say=lambda message: None)
     names = [f"{run.key.task}/{run.key.model}" for run in runs]

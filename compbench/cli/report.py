@@ -14,7 +14,8 @@ from compbench import registry
 from compbench.core import disk
 from compbench.core.errors import DataError, RunError, UsageError
 from compbench.core.examples import Image, Task
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule

@@ -19,8 +19,10 @@ from compbench.core.examples import Example, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.printable import say
 from compbench.runs._result_checks import LARGEST_SCORE
+from compbench.store.key import RunKey
 from compbench.store.provenance import here
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

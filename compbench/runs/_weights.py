@@ -11,7 +11,9 @@ from compbench.core.models import DependsOnFiles, ModelSpec, Source
 from compbench.registry import hub, model_files, repositories
 from compbench.runs.request import RunRequest
 from compbench.store import run_file
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 __all__ = ["alike", "at_commit", "recognised", "with_files"]
 

@@ -25,7 +25,8 @@ from compbench.runs.reporter import QuietReporter, Reporter
 from compbench.runs.request import RunRequest, takes_settings
 from compbench.runs.resolve import ResolvedRun, resolve
 from compbench.store import unreadable
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 __all__ = [
     "Finished",

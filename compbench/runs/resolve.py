@@ -24,10 +24,12 @@ from compbench.runs import _links, _weights
 from compbench.runs._task_checks import check_task, classes_of, labelled
 from compbench.runs.request import RunRequest
 from compbench.store import unreadable
+from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS
 from compbench.store.pilots import Pilot
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.run import Run
 from compbench.store.shards import Shard, shard_here
+from compbench.store.store import Store
 
 __all__ = ["ResolvedRun", "check_is_here", "model_spec", "read_task", "resolve"]
 

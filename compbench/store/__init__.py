@@ -8,12 +8,14 @@ from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
     from compbench.store.frames import as_cells, predicted
+    from compbench.store.key import RunKey
     from compbench.store.lock import WAIT_SECONDS
     from compbench.store.pilots import Pilot, learned
     from compbench.store.provenance import here
-    from compbench.store.run import Run, RunKey, Store
+    from compbench.store.run import Run
     from compbench.store.run_file import DamagedRun
     from compbench.store.shards import Shard, device_here, shard_here
+    from compbench.store.store import Store
 
 __all__ = [
     "DamagedRun",
@@ -35,11 +37,13 @@ __getattr__ = lazily(
     __name__,
     {
         "frames": ["as_cells", "predicted"],
+        "key": ["RunKey"],
         "lock": ["WAIT_SECONDS"],
         "pilots": ["Pilot", "learned"],
         "provenance": ["here"],
-        "run": ["Run", "RunKey", "Store"],
+        "run": ["Run"],
         "run_file": ["DamagedRun"],
         "shards": ["Shard", "device_here", "shard_here"],
+        "store": ["Store"],
     },
 )

@@ -16,7 +16,9 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import MATCHING
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.breakdowns import Breakdown, read_tags, tag_groups
 from compbench_analysis.frames.compare import compare

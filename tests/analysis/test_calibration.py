@@ -20,7 +20,9 @@ from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.metrics import CLASSIFYING
 from compbench.schedules.adaptive import Adaptive
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames.calibration import (
     ClassScores,
     calibrate,

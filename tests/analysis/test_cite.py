@@ -10,7 +10,9 @@ import pytest
 
 import fakes
 from compbench import registry
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.text.cite import citations, to_bibtex
 
 

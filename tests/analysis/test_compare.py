@@ -21,7 +21,9 @@ from compbench.core.examples import Example, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import MATCHING
 from compbench.core.subsets import subset
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.text import compare as compared
 from compbench_analysis.text.render import FORMATS

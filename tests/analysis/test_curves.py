@@ -17,7 +17,9 @@ from compbench.core.examples import Example, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.metrics import MATCHING
 from compbench.core.rules import Rule
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.margins import flip_probability, margins
 from compbench_analysis.statistics.resampling import balanced_subsets, resamples, standard_error

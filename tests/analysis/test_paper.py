@@ -15,7 +15,8 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import MATCHING
-from compbench.store.run import RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.store import Store
 from compbench_analysis.frames import paper
 from compbench_analysis.statistics.intervals import wilson
 

@@ -18,7 +18,9 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import MATCHING
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.signature import labels, partial, signature
 from compbench_analysis.text import show

@@ -16,7 +16,9 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.metrics import MATCHING
 from compbench.core.rules import Rule
 from compbench.schedules.adaptive import Adaptive
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import curves
 from compbench_analysis.frames.margins import margins
 from compbench_analysis.frames.weightings import weightings

@@ -21,7 +21,8 @@ import PIL.Image
 from compbench.core.examples import Classes, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import CLASSIFYING
-from compbench.store.run import RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.store import Store
 from compbench.tasks.classification._data_sets import examples_of
 from compbench.tasks.classification._prompt_files import Prompts
 from compbench.tasks.classification._splits import Picture, Split

@@ -15,7 +15,8 @@ import pytest
 import layouts_on_disk as layouts
 import small_sd
 from compbench.cli.app import main
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 from covering import Row, pairs_of, pairwise
 
 Captured = pytest.CaptureFixture[str]

@@ -149,8 +149,10 @@ def inline(text: str) -> Iterator[str]:
 def helped(command: click.Command) -> Iterator[str]:
     """The commands of a help text."""
     yield from lines("\n".join((command.help or "").split("\b")[1:]))
-    for each in getattr(command, "commands", {}).values():
-        yield from helped(each)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from helped(command.get_command(context, name) or command)
 
 
 def printed() -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 
 import published_layouts as published
 from compbench.cli.app import main
-from compbench.store.run import Store
+from compbench.store.store import Store
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 from winoground_files import ROWS, encoded
 

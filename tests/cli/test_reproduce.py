@@ -18,7 +18,8 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import CLASSIFYING
-from compbench.store.run import RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.store import Store
 from compbench.tasks.classification import _prompt_files
 from compbench_analysis.frames import paper
 from layouts_on_disk import cifar_python, picture

@@ -17,7 +17,7 @@ import compbench
 from compbench.cli.app import main
 from compbench.core.errors import UnreadableImages
 from compbench.store import unreadable
-from compbench.store.run import Store
+from compbench.store.store import Store
 
 N = 12  # of each class
 

@@ -16,7 +16,9 @@ from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.metrics import MATCHING
 from compbench.diffusion.draws import antithetic_bank, balanced_timesteps
 from compbench.diffusion.families import stable_diffusion
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import curves
 from compbench_analysis.frames.margins import margins
 from compbench_analysis.statistics.resampling import balanced_subsets, contrasts, resamples, standard_error

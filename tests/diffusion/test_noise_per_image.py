@@ -23,7 +23,9 @@ from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.draws import DrawBank, per_image, seeded_bank
 from compbench.diffusion.families import stable_diffusion
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.text import show
 from noisy import Noisy

@@ -1,37 +1,47 @@
-"""What importing costs, and which way imports go."""
+"""What importing costs: no deep-learning library before a model is built, no tables before one is read."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "diffusers", "transformers", "open_clip", "datasets", "matplotlib", "scipy")
-LIGHT = (
-    "compbench",
-    "compbench.core",
-    "compbench.core.metrics",
-    "compbench.core.rules",
-    "compbench.registry.names",
-    "compbench.cli.app",
-    "compbench.diffusion.families.stable_diffusion",
-    "compbench.tasks.shapes",
-    "compbench.tasks.matching.winoground",
-    "compbench_baselines.clip.models",
-    "compbench_baselines.chance",
-    "compbench_baselines.classifiers.torchvision",
-    "compbench_baselines.generative.features",
-    "compbench_baselines.generative.synthetic",
-    "compbench_baselines.classifiers.trained",
-)
+from import_graph import ROOT
+
+DEEP = ("torch", "torchvision", "diffusers", "transformers", "open_clip", "datasets", "matplotlib", "scipy")
+TABLES = ("pandas", "pyarrow")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SPECS = sorted({entry.split(":")[0] for group in PROJECT["entry-points"].values() for entry in group.values()})
+HARNESS = ("compbench", "compbench.core", "compbench.registry", "compbench.runs.harness", "compbench.cli.app")
+READERS = ("compbench.store.run", "compbench_analysis")
 
 
-@pytest.mark.parametrize("module", [*LIGHT, "compbench.runs.harness", "compbench.store.run", "compbench_analysis"])
-def test_importing_the_harness_imports_no_deep_learning_library(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+def loaded_after(steps: list[str], libraries: tuple[str, ...]) -> dict[str, list[str]]:
+    """Which of the libraries are loaded after each step of one fresh process; steps print to stderr."""
+    code = f"""
+import contextlib, json, sys
+def loaded(step):
+    with contextlib.redirect_stdout(sys.stderr):
+        exec(step)
+    return [name for name in {libraries!r} if name in sys.modules]
+print(json.dumps({{step: loaded(step) for step in {steps!r}}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_importing_the_harness_or_a_spec_imports_no_deep_learning_library() -> None:
+    steps = [f"import {module}" for module in (*HARNESS, *SPECS, *READERS)]
+    assert {step: names for step, names in loaded_after(steps, DEEP).items() if names} == {}
+
+
+@pytest.mark.parametrize("what", ["models", "tasks"])
+def test_listing_names_loads_neither_a_network_nor_a_table(what: str) -> None:
+    step = f"from compbench.cli import main; assert main(['list', {what!r}]) == 0"
+    assert loaded_after([step], (*DEEP, *TABLES)) == {step: []}
 
 
 def test_every_public_name_exists() -> None:

@@ -186,7 +186,7 @@ def test_a_run_stored_under_the_digest_of_all_files_goes_on(copied, tmp_path, ca
     info["key"]["weights"] = former
     del info["check"]  # that version wrote none
     (run.path / "run.json").write_text(json.dumps(info))
-    key = compbench.store.run.RunKey(**info["key"])
+    key = compbench.store.key.RunKey(**info["key"])
     shutil.move(run.path, tmp_path / "runs" / key.folder)
     capsys.readouterr()
     again = compbench.run("shapes", model=spec, draws=1, limit=1, runs=tmp_path / "runs")

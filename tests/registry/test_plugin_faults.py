@@ -100,7 +100,7 @@ def test_what_was_measured_before_a_plugin_fails_stays(runs: Path) -> None:
 
 
 def _stored(root: Path) -> list[Any]:
-    from compbench.store.run import Store
+    from compbench.store.store import Store
 
     return Store(root).runs()
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from compbench.cli.app import main
-from compbench.store.run import Store
+from compbench.store.store import Store
 
 
 def run(runs: Path, *arguments: str) -> int:

@@ -18,7 +18,7 @@ from compbench import Example, ModelSpec, ScoreMatrix, Task
 from compbench.cli.app import main
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError
-from compbench.store.run import Store
+from compbench.store.store import Store
 
 Captured = pytest.CaptureFixture[str]
 

@@ -24,7 +24,8 @@ from compbench.core.metrics import CLASSIFYING, MEAN_PER_CLASS, TEXT, TOP1
 from compbench.runs.request import RunRequest
 from compbench.runs.resolve import resolve
 from compbench.store import _parquet
-from compbench.store.run import RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.store import Store
 
 OF_CAPTION = np.array([0, 0, 1, 2, 2, 2])  # three classes of two, one and three prompts
 CAPTIONS = tuple(f"prompt {n} of class {k}" for n, k in enumerate(OF_CAPTION))

@@ -23,7 +23,9 @@ from compbench.core.models import Price, Source
 from compbench.core.rules import Rule
 from compbench.runs import harness
 from compbench.runs.reporter import QuietReporter
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 VIEW = {"n_draws": 4, "target": "native"}
 LOCKS = ("lock", "write.lock")

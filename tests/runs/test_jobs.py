@@ -26,7 +26,7 @@ from compbench.core.models import Runtime, Source
 from compbench.core.subsets import subset_per_class
 from compbench.runs import grid, harness
 from compbench.runs.reporter import QuietReporter
-from compbench.store.run import Store
+from compbench.store.store import Store
 
 Captured = pytest.CaptureFixture[str]
 CLASSES = ("cat", "dog", "owl")

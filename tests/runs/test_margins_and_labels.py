@@ -17,7 +17,9 @@ from compbench.core.examples import Task
 from compbench.core.measurements import Measurement
 from compbench.core.metrics import MATCHING
 from compbench.core.rules import Rule
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import breakdowns, tables
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.frames.margins import margins

@@ -18,7 +18,9 @@ from compbench.core.examples import Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.metrics import CLASSIFYING, MATCHING
 from compbench.core.rules import Rule
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.statistics.intervals import Sample, interval

@@ -15,7 +15,8 @@ import pytest
 import fakes
 from compbench.core.exclusion import Exclusion, Holder
 from compbench.runs import harness
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 FLOCKLESS = ("flock ENOSYS", "flock ENOLCK", "flock EOPNOTSUPP", "flock EINVAL")
 # argv: the store, seconds an example; says when scoring begins

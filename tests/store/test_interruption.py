@@ -21,7 +21,8 @@ import fakes
 from compbench.core.errors import RunError
 from compbench.runs import harness
 from compbench.runs.interrupts import Interrupts
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 N_EXAMPLES = 60
 # argv: the store, seconds an example; says when scoring begins; 130 when interrupted, 1 when the run cannot go on

@@ -19,7 +19,7 @@ from compbench.core.errors import RunError, UsageError
 from compbench.core.exclusion import Heartbeat, holder_in
 from compbench.runs import harness
 from compbench.store.lock import Guard
-from compbench.store.run import Store
+from compbench.store.store import Store
 
 Captured = pytest.CaptureFixture[str]
 HOLD = """

@@ -14,12 +14,13 @@ import fakes
 from compbench.core.examples import Task
 from compbench.core.measurements import Measurement
 from compbench.core.metrics import MATCHING
-from compbench.store.run import RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.store import Store
 
 N_DRAWS = 1000
 ANALYSIS = """
 import sys
-from compbench.store.run import Store
+from compbench.store.store import Store
 from compbench_analysis.frames import stored_errors
 from compbench_analysis.text import curves, show
 from compbench_analysis.frames.margins import margins

@@ -16,7 +16,8 @@ from compbench.cli.app import main
 from compbench.core.errors import RunError
 from compbench.runs import harness
 from compbench.store import _sealed, run_file
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 from compbench_analysis.frames.signature import signature
 from compbench_analysis.text.show import cost
 

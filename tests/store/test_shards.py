@@ -22,8 +22,9 @@ from compbench.core.errors import RunError, UsageError
 from compbench.core.measurements import ScoreMatrix
 from compbench.runs import harness
 from compbench.store.lock import Guard
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
 from compbench.store.shards import Shard, device_here, shard_here
+from compbench.store.store import Store
 
 N_EXAMPLES = 60
 # argv: the store, seconds an example, the shard; says when scoring begins

@@ -20,7 +20,8 @@ from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.draws import seeded_bank
 from compbench.runs import harness
-from compbench.store.run import Run, Store
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 # argv: the store, examples, draws, seconds an evaluation, batch size; says "evaluated" after each batch
 RUN = """

@@ -24,7 +24,9 @@ from compbench.core.rules import Rule
 from compbench.core.subsets import subset
 from compbench.store import _parquet
 from compbench.store._reader import Contents
-from compbench.store.run import Run, RunKey, Store
+from compbench.store.key import RunKey
+from compbench.store.run import Run
+from compbench.store.store import Store
 
 N_BANK = 10
 RAMP = np.linspace(0.1, 0.9, N_BANK, dtype=np.float32)

@@ -12,7 +12,7 @@ from compbench.cli.app import main
 from compbench.core import disk
 from compbench.core.errors import DataError, RunError, UsageError
 from compbench.runs import harness
-from compbench.store.run import Store
+from compbench.store.store import Store
 from compbench_analysis.frames.breakdowns import read_tags
 
 Captured = pytest.CaptureFixture[str]

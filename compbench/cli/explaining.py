@@ -1,0 +1,45 @@
+"""The command that maps where a decision was made: explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compbench.cli import flags, streams
+from compbench.cli._references import found
+from compbench.core.printable import say
+
+__all__ = ["explain"]
+
+
+@click.command(short_help="Show where in the images a model's decision was made.")
+@click.argument("reference", metavar="RUN")
+@click.argument("example_id", metavar="EXAMPLE")
+@click.option("--image", type=click.IntRange(0), help="Explain this image alone, numbered from 0.")
+@click.option(
+    "--captions",
+    type=(click.IntRange(0), click.IntRange(0)),
+    metavar="A B",
+    help="Two captions, numbered from 0; else the true one and the false one that scores best.",
+)
+@click.option(
+    "--draws", type=click.IntRange(1), help="How many draws of the bank; else as many as the run is scored on."
+)
+@flags.runs
+@flags.data
+@flags.images
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@flags.offline
+def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
+    """Map over the images where the model's error tells two captions apart; kept with the run, shown by report.
+
+    \b
+    compbench explain shapes/tiny-sd object-001
+    """
+    from compbench.runs.explain import explain as explain_example
+
+    (run,) = found([reference], runs)
+    made = explain_example(run, example_id, say=say, **asked)
+    streams.write(str(made.path))

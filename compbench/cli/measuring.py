@@ -1,0 +1,175 @@
+"""Commands that measure or take in scores: run, reproduce, import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compbench.cli import flags
+from compbench.cli._exit_codes import DONE, FAILED
+from compbench.cli._output import print_result
+from compbench.core.printable import say
+
+if TYPE_CHECKING:
+    from compbench.core.examples import Task
+    from compbench.runs.grid_file import GridFile
+    from compbench.store.run import Run
+
+__all__ = ["import_", "reproduce", "run"]
+
+
+@click.command(short_help="Score models on tasks and print the table.")
+@click.argument("tasks", nargs=-1, metavar="TASK...")
+@flags.to_run
+@click.option("--dry-run", is_flag=True, help="Print what would be done and its price; measure nothing.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
+@flags.by
+@flags.printed
+def run(
+    tasks: Sequence[str],
+    models: Sequence[str],
+    options: Sequence[str],
+    grid: GridFile | None,
+    dry_run: bool,
+    quiet: bool,
+    by: Sequence[str],
+    style: str,
+    output: Path | None,
+    **settings: Any,
+) -> int:
+    """Score models on tasks, store all that is measured, print the table. Rerun the same command to resume.
+
+    \b
+    compbench run shapes -m tiny-sd -m tiny-clip -m chance
+    compbench run shapes -m tiny-sd -o draws=100 --limit 24
+    compbench run --config grid.toml
+    """
+    from compbench.cli import listing, progress
+    from compbench.runs import grid as grids
+    from compbench.store.shards import shard_here
+
+    shard = shard_here(settings["shard"])
+    reporter = progress.for_stderr(is_quiet=quiet, shard=shard)
+    cells = grids.cells(tasks, models, options, settings, reporter.say, grid)
+    if dry_run:
+        plans, failures = grids.planned(cells, reporter)
+        print_result(listing.plans(plans, style), output)
+        for failure in failures:
+            click.echo(f"error: {failure}", err=True)
+        return FAILED if failures else DONE
+    outcome = grids.measure(cells, reporter, lambda task: _check_tags(by, task))
+    if outcome.runs and outcome.is_told_here(shard):
+        text = _results(outcome.runs, style, by)
+        is_for_reading = style == "table" and output is None
+        print_result(f"{text}\n\n{listing.where(outcome.runs, settings['runs'])}" if is_for_reading else text, output)
+    elif outcome.runs and not outcome.failures and not quiet:
+        say(f"shard {shard} done; what remains is with the others")
+    for failure in outcome.told():
+        say(f"error: {failure}")
+    return FAILED if outcome.failures else DONE
+
+
+@click.command(short_help="Run a table of the paper and put its numbers beside ours.")
+@click.argument("table", type=click.Choice(["table1", "table2", "table3"]))
+@click.option("--model", "-m", "models", multiple=True, help="One of the table's models (repeatable); else all.")
+@click.option("--task", "-t", "tasks", multiple=True, help="One of its data sets (repeatable); else all.")
+@click.option(
+    "--option",
+    "-o",
+    "options",
+    multiple=True,
+    metavar="[MODEL.]K=V",
+    help="An option of a model, such as -o sd2.schedule=racing (repeatable).",
+)
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    metavar="[TASK=]DIR",
+    help="The folder that holds a folder for each task, or the folder of one task (repeatable).",
+)
+@flags.limit
+@flags.images_per_class
+@flags.device
+@flags.runs
+@flags.images
+@flags.offline
+@click.option("--dry-run", is_flag=True, help="Print what each cell would cost, where that can be told.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
+@flags.printed
+def reproduce(
+    table: str,
+    models: Sequence[str],
+    tasks: Sequence[str],
+    options: Sequence[str],
+    dry_run: bool,
+    quiet: bool,
+    style: str,
+    output: Path | None,
+    data: Sequence[str],
+    **settings: Any,
+) -> int:
+    """Run a table of Li et al. (ICCV 2023) and print the paper's numbers beside ours, with intervals and differences.
+
+    By default each row is measured on a seeded subset that fits a night on one GPU, or on all images where that is
+    cheap. A cell that cannot be run says why.
+
+    \b
+    compbench reproduce table2
+    compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data
+    """
+    from compbench.cli import listing, progress
+    from compbench.cli import reproduce as paper
+    from compbench_analysis.frames.paper import to_text
+
+    reporter = progress.for_stderr(is_quiet=quiet)
+    root, folders = paper.data_folders(data)
+    asked = paper.asked_for(table, models, tasks, options, settings, reporter, paper.DataFolders(root, folders))
+    if dry_run:
+        plans, failures = paper.planned(asked, reporter)
+        print_result(listing.plans(plans, style), output)
+        for failure in failures:
+            say(f"cannot be planned: {failure}")
+        return FAILED if failures else DONE
+    outcome, reasons = paper.reproduce(asked, reporter)
+    print_result(to_text(table, outcome.runs, style, reasons), output)
+    return FAILED if outcome.failures else DONE
+
+
+@click.command("import", short_help="Store scores of a model that cannot be run here.")
+@click.argument("path", type=flags.PATH)
+@click.option("--task", required=True, metavar="TASK", help="The task that was scored.")
+@click.option("--as", "name", required=True, metavar="NAME", help="The name that the model gets.")
+@flags.data
+@flags.runs
+@flags.offline
+@flags.by
+@flags.printed
+def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **settings: Any) -> None:
+    """Store the scores or choices in a csv, tsv, json, jsonl or parquet file as a run.
+
+    Its columns: example_id, image, caption, score; or example_id, image, choice (the number of the caption chosen);
+    or example_id, caption, choice_image. Images and captions are numbered from 0. An empty
+    choice is an abstention, which counts as wrong.
+
+    \b
+    compbench import scores.csv --task winoground --as gpt-4o
+    """
+    from compbench.runs.harness import import_scores
+
+    print_result(_results([import_scores(path, **settings)], style, by), output)
+
+
+def _results(runs: Sequence[Run], style: str, by: Sequence[str]) -> str:
+    from compbench_analysis.text.show import to_text
+
+    return to_text(runs, style, by or None)
+
+
+def _check_tags(by: Sequence[str], task: Task) -> None:
+    from compbench_analysis.frames.breakdowns import tag_columns
+
+    tag_columns(by, [example.tags for example in task.examples])

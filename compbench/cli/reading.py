@@ -1,0 +1,258 @@
+"""Commands that read stored runs and measure nothing: show, compare, curves, report, calibrate, export, cite."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compbench.cli import flags
+from compbench.cli._output import print_result, write_file, write_picture
+from compbench.cli._references import found
+from compbench.core.errors import UsageError
+from compbench.core.printable import say
+
+if TYPE_CHECKING:
+    from compbench_analysis.frames.breakdowns import Breakdown
+
+__all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "show"]
+
+
+@click.command(short_help="Print stored runs as a table.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@flags.runs
+@flags.broken_down
+@click.option("--published", "with_published", is_flag=True, help="Show published scores of other models beside them.")
+@click.option("--each", "each_seed", is_flag=True, help="Show runs that differ by their seed alone one by one.")
+@click.option("--draws/--no-draws", default=True, help="Show what other draws would change, where errors are stored.")
+@flags.printed
+def show(
+    references: Sequence[str],
+    runs: Path | None,
+    by: Sequence[str],
+    tags: Path | None,
+    is_crossed: bool,
+    style: str,
+    output: Path | None,
+    **shown: Any,
+) -> None:
+    """Print stored runs; several models on one task are one table, several seeds of a model one row.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+
+    \b
+    compbench show shapes/tiny-sd shapes/chance --by axis
+    compbench show winoground/sd2 --by tag --by visual --cross --published
+    """
+    from compbench_analysis.text.show import to_text
+
+    print_result(to_text(found(references, runs), style, _breakdown(by, tags, is_crossed), **shown), output)
+
+
+@click.command(short_help="Test whether stored runs differ.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN RUN...")
+@flags.runs
+@flags.broken_down
+@click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
+@click.option("--ids", "with_ids", is_flag=True, help="With csv and json: the examples that only A has right, ...")
+@flags.printed
+def compare(
+    references: Sequence[str],
+    runs: Path | None,
+    by: Sequence[str],
+    tags: Path | None,
+    is_crossed: bool,
+    limit: int | None,
+    with_ids: bool,
+    style: str,
+    output: Path | None,
+) -> None:
+    """Test whether runs on the same examples differ: exact tests, intervals, overall and by tag.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+
+    \b
+    compbench compare shapes/tiny-sd shapes/tiny-clip
+    """
+    from compbench_analysis.frames.compare import compare as compare_runs
+    from compbench_analysis.text import compare as compared
+
+    chosen = [run if limit is None else run.limited(limit) for run in found(references, runs)]
+    comparison = compare_runs(chosen, _breakdown(by, tags, is_crossed))
+    print_result(compared.to_text(comparison, style, with_ids=with_ids), output)
+
+
+@click.command(short_help="Say what a run's stored errors tell.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@flags.runs
+@flags.broken_down
+@click.option(
+    "--view",
+    type=click.Choice(["draws", "timesteps", "differences", "rules"]),
+    help="Print one of them alone; else all. A picture shows one: draws unless told otherwise.",
+)
+@click.option(
+    "--window", "windows", multiple=True, metavar="FIRST-LAST", help="A window of timesteps (repeatable); else thirds."
+)
+@flags.printed
+def curves(
+    references: Sequence[str],
+    runs: Path | None,
+    by: Sequence[str],
+    tags: Path | None,
+    is_crossed: bool,
+    view: str | None,
+    windows: Sequence[str],
+    style: str,
+    output: Path | None,
+) -> None:
+    """Print accuracy against the number of draws, by timestep and by scoring rule; an --output .png is the picture.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest. Nothing is measured anew.
+
+    \b
+    compbench curves shapes/tiny-sd
+    compbench curves shapes/tiny-sd --view rules --output rules.png
+    """
+    from compbench_analysis.text import curves as traced
+
+    chosen, by_tags = found(references, runs), _breakdown(by, tags, is_crossed)
+    asked = traced.Asked(by_tags, tuple(map(traced.window, windows)))
+    if output is not None and output.suffix.lower() in traced.PICTURES:
+        write_picture(traced.picture(chosen, view or "draws", asked), output)
+    else:
+        print_result(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style), output)
+
+
+@click.command(short_help="Write one page to read, share and keep.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.option("--output", default=Path("report.html"), show_default=True, type=flags.PATH, callback=flags.check_folder)
+@flags.runs
+@flags.broken_down
+@click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
+@flags.data
+@flags.images
+@click.option(
+    "--images/--no-images",
+    "with_images",
+    default=None,
+    help="Show images and captions; by default unless the data is gated.",
+)
+@click.option("--open", "is_opened", is_flag=True, help="Show the page in the browser.")
+def report(
+    references: Sequence[str],
+    output: Path,
+    runs: Path | None,
+    by: Sequence[str],
+    tags: Path | None,
+    is_crossed: bool,
+    is_opened: bool,
+    **look: Any,
+) -> None:
+    """Write one HTML file: who wins and is it real, where, why (all examples), how it was measured.
+
+    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+
+    \b
+    compbench report shapes/tiny-sd shapes/tiny-clip --output report.html
+    """
+    import webbrowser
+
+    from compbench.cli.report import report as write_report
+
+    chosen, by_tags = found(references, runs), _breakdown(by, tags, is_crossed)
+    page = write_report(chosen, output, by=by_tags, say=say, **look)
+    say(f"written to {page}")
+    if is_opened:
+        webbrowser.open(page.absolute().as_uri())
+
+
+@click.command(short_help="Turn scores into probabilities of classes.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@flags.runs
+@click.option(
+    "--share", default=0.2, show_default=True, help="The share of the examples that the temperature is fitted on."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed for choosing those examples.")
+@click.option(
+    "--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="How many bins of confidence."
+)
+@click.option("--examples", "with_examples", is_flag=True, help="With csv and json: the probabilities of each example.")
+@flags.printed
+def calibrate(
+    references: Sequence[str],
+    runs: Path | None,
+    style: str,
+    output: Path | None,
+    with_examples: bool,
+    **settings: Any,
+) -> None:
+    """Fit the temperature of p(class | image) on some examples and say how well it holds on the others.
+
+    RUN is a classification: a folder, task/model (its latest run), or the first letters of a digest. An --output .png
+    is the reliability diagram.
+
+    \b
+    compbench calibrate shape-classes/tiny-sd shape-classes/tiny-clip
+    compbench calibrate shape-classes/tiny-sd --output reliability.png
+    """
+    from compbench_analysis.frames.calibration import calibrate as calibrate_run
+    from compbench_analysis.frames.signature import labels
+    from compbench_analysis.text import calibrate as calibrated
+    from compbench_analysis.text import curves as traced
+
+    chosen = found(references, runs)
+    calibrations = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
+    if output is not None and output.suffix.lower() in traced.PICTURES:
+        write_picture(calibrated.reliability_diagram(calibrations), output)
+    else:
+        print_result(calibrated.to_text(calibrations, style, with_examples=with_examples), output)
+
+
+@click.command(short_help="Write the scores of a run, one row per example.")
+@click.argument("reference", metavar="RUN")
+@click.option(
+    "--output", required=True, type=flags.PATH, callback=flags.check_folder, metavar="FILE", help=".parquet or .csv"
+)
+@flags.runs
+def export(reference: str, output: Path, runs: Path | None) -> None:
+    """Write one row per example: outcomes, ties, margins, tags and scores.
+
+    \b
+    compbench export shapes/tiny-sd --output scores.parquet
+    """
+    if output.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"cannot write {output.suffix or 'a file without a suffix'!r}; expected .parquet or .csv")
+    from compbench.store.frames import as_cells
+
+    frame = found([reference], runs)[0].to_frame()
+    content = io.BytesIO()
+    frame.to_parquet(content) if output.suffix == ".parquet" else as_cells(frame).to_csv(
+        content, index=False, encoding="utf-8"
+    )
+    write_file(output, content.getvalue())
+    say(f"{len(frame)} examples written to {output}")
+
+
+@click.command(short_help="Print the BibTeX of model, data set and method.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@flags.runs
+@flags.output
+def cite(references: Sequence[str], runs: Path | None, output: Path | None) -> None:
+    """Print what to cite for runs, each entry once.
+
+    \b
+    compbench cite winoground/sd2 >> references.bib
+    """
+    from compbench_analysis.text.cite import to_bibtex
+
+    print_result(to_bibtex(found(references, runs)), output)
+
+
+def _breakdown(by: Sequence[str], tags: Path | None, is_crossed: bool) -> Breakdown:
+    from compbench_analysis.frames.breakdowns import Breakdown, read_tags
+
+    return Breakdown(tuple(by), None if tags is None else read_tags(tags), is_crossed)

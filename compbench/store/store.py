@@ -1,0 +1,290 @@
+"""The folder of all runs: one folder for each thing that was measured, named by the digest of all that decides it.
+
+`runs/<task>/<model>/<digest>/`. A folder is a run as soon as run.json is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from compbench.core import disk
+from compbench.core.aliases import Json
+from compbench.core.errors import RunError, UsageError
+from compbench.core.examples import Classes, Task
+from compbench.core.printable import say as say_to_stderr
+from compbench.registry.options import did_you_mean
+from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.pairs import OUTCOMES
+from compbench.store import provenance, run_file
+from compbench.store._retagged import refresh_tags
+from compbench.store.key import RunKey, slug
+from compbench.store.lock import WAIT_SECONDS, Guard
+from compbench.store.run import Run
+from compbench.store.run_file import FORMAT, DamagedRun
+
+__all__ = ["Store"]
+
+_SIGNS = (run_file.NAME, "parts.jsonl")  # of a run in a folder, one of which may be lost
+
+
+class Store:
+    """The folder of all runs: `root`, else COMPBENCH_RUNS, else ./runs."""
+
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        *,
+        say: Callable[[str], None] = say_to_stderr,
+        wait: float = WAIT_SECONDS,
+    ) -> None:
+        self.root = disk.expanded(root or os.environ.get("COMPBENCH_RUNS") or "runs")
+        self._say, self._wait = say, wait
+        self._told: set[str] = set()  # what is wrong with runs, each said once
+
+    def has(self, key: RunKey) -> bool:
+        """Whether anything of the run with this key is stored, be it damaged."""
+        return _is_run(self.root / key.folder)
+
+    def get(self, key: RunKey) -> Run | None:
+        """The run with this key, if there is one."""
+        run = self._run(self.root / key.folder)
+        with disk.writing(run.path):
+            if not _exists(run.path / run_file.NAME):
+                return None
+        if run.key.to_json() != json.loads(json.dumps(key.to_json())):
+            raise RunError(f"folder {str(run.path)!r} holds another run of the same digest; move it away and run again")
+        return run
+
+    def known(self, key: RunKey) -> Run | None:
+        """The run with this key where its files can be believed; None where `open` would write some of them anew."""
+        try:
+            run = self.get(key)
+        except DamagedRun:
+            return None
+        return run if run is not None and run.has_examples() else None
+
+    def open(
+        self,
+        key: RunKey,
+        task: Task,
+        *,
+        view: Mapping[str, Json] | None = None,
+        model: Mapping[str, Json] | None = None,
+    ) -> Run:
+        """The run with this key, made if there is none; `view` and `model` describe a new one.
+
+        A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
+        """
+        from compbench.store import _parquet
+
+        path = self.root / key.folder
+        run = self._whole(key)
+        if run is None or not run.has_examples():
+            with disk.writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+            with Guard(path, self._say, self._wait)():
+                run = self._whole(key)  # another shard may have made it
+                if run is None:
+                    with disk.writing(path):
+                        self._create(path, key, task, view or {}, model or {})
+        run = run or self._run(path)
+        if not run.has_examples():
+            run.write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
+        refresh_tags(run, task, _told_of(task, key), self._say)
+        return run
+
+    def runs(self) -> list[Run]:
+        """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
+        return self._scanned()[0]
+
+    def has_runs(self, task: str, model: str) -> bool:
+        """Whether anything is stored of a task and a model."""
+        folder = self.root / RunKey(task, "", model, None, {}).folder
+        return any(folder.parent.glob("*/run.json"))
+
+    def of_model(self, key: RunKey) -> list[Run]:
+        """The runs of the key's task and model, whatever else differs."""
+        found: list[Run] = []
+        folder = (self.root / key.folder).parent
+        with disk.writing(folder):  # before Python 3.13 glob raises for a name that is too long
+            paths = sorted(folder.glob(f"*/{run_file.NAME}"))
+        for path in paths:
+            run = self._run(path.parent)
+            try:
+                is_its = (run.key.task, run.key.model) == (key.task, key.model)
+            except RunError as error:
+                self._say_once(str(error))
+                continue
+            found += [run] * is_its
+        return found
+
+    def find(self, reference: str | Path) -> Run:
+        """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for."""
+        folder = disk.expanded(reference)
+        if _is_run(folder):
+            return self._run(folder)
+        (runs, unreadable), name = self._scanned(), str(reference)
+        if latest := [run for run in runs if name in _names(run.key)]:
+            return max(latest, key=lambda run: str(run.info["updated"]))
+        matching = [run for run in runs if run.key.digest.startswith(name)] if name else []
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            choices = ", ".join(f"{run.key.digest} ({run.key.task}/{run.key.model})" for run in matching)
+            raise UsageError(f"{len(matching)} runs begin with {name!r}: {choices}; give more letters")
+        for path, error in unreadable.items():
+            if name and _is_called(path, name):
+                raise error
+        raise _no_such_run(name, runs, self.root)
+
+    def _run(self, path: Path) -> Run:
+        return Run(path, say=self._say, wait=self._wait)
+
+    def _whole(self, key: RunKey) -> Run | None:
+        """The run with this key where its run.json can be believed."""
+        try:
+            return self.get(key)
+        except DamagedRun as error:
+            self._say_once(f"{error}. This command does so")
+            return None
+
+    def _scanned(self) -> tuple[list[Run], dict[Path, RunError]]:
+        """The runs in their order, and what is wrong with the others."""
+        found: list[tuple[tuple[str, str, str], Run]] = []
+        unreadable: dict[Path, RunError] = {}
+        for path in self._folders():
+            run = self._run(path)
+            try:
+                found.append(((run.key.task, run.key.model, str(run.info["updated"])), run))
+            except RunError as error:
+                unreadable[path] = error
+                self._say_once(str(error))
+        return [run for _, run in sorted(found, key=lambda each: each[0])], unreadable
+
+    def _folders(self) -> list[Path]:
+        """The folders of runs, also of those that have lost their run.json."""
+        try:
+            is_file = _exists(self.root) and not self.root.is_dir()
+        except OSError as error:
+            raise UsageError(
+                f"{str(self.root)!r} cannot be the folder of runs ({error.strerror or error}): choose another with "
+                "--runs DIR"
+            ) from error
+        if is_file:
+            raise UsageError(
+                f"{str(self.root)!r} is a file; expected the folder of runs: choose another with --runs DIR"
+            )
+        return sorted({path.parent for name in _SIGNS for path in self.root.glob(f"*/*/*/{name}")})
+
+    def _create(
+        self,
+        path: Path,
+        key: RunKey,
+        task: Task,
+        view: Mapping[str, Json],
+        model: Mapping[str, Json],
+    ) -> None:
+        from compbench.store import _parquet
+
+        disk.write(path / "examples.parquet", _parquet.encode(_parquet.examples_table(task.examples)))
+        files = {"examples.parquet": _parquet.digest(path / "examples.parquet")}
+        first: dict[str, Json] = {**_first_info(key, task, view, model), **self._known(path), "files": files}
+        with suppress(FileNotFoundError):
+            (path / run_file.NAME).rename(path / f"_{run_file.NAME}.damaged")
+        run_file.write(path, first)  # last: its presence makes the folder a run
+
+    def _known(self, path: Path) -> dict[str, Json]:
+        """The entries of run.json that the parts still tell: since when, and by which version."""
+        from compbench.store._reader import Contents
+
+        records = Contents(path, self._say).records()
+        times = [str(each["time"]) for each in records if "time" in each]
+        versions = [str(each["compbench"]) for each in records if "compbench" in each]
+        known: dict[str, Json] = {"status": "interrupted"} if records else {}
+        return known | ({"created": min(times)} if times else {}) | ({"compbench": versions[0]} if versions else {})
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._say(message)
+
+
+def _exists(path: Path) -> bool:
+    """`path.exists()`, which for names that are too long raises what the disk says."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether anything of a run is in the folder, be it damaged."""
+    return any(disk.is_file(folder / name) for name in _SIGNS)
+
+
+def _is_called(folder: Path, name: str) -> bool:
+    """Whether a run that cannot be read lies where one of this name, or of a digest with these first letters, would."""
+    task, model, digest = folder.parts[-3:]
+    cuts = (n for n, letter in enumerate(name) if letter == "/")
+    is_its_name = any((slug(name[:n]), slug(name[n + 1 :])) == (task, model) for n in cuts)
+    return is_its_name or digest.startswith(name)
+
+
+def _names(key: RunKey) -> set[str]:
+    return {f"{key.task}/{key.model}", f"{slug(key.task)}/{slug(key.model)}"}
+
+
+def _no_such_run(name: str, runs: Sequence[Run], root: Path) -> UsageError:
+    if not runs:
+        return UsageError(f"no run {name!r}: there are none in {str(root)!r}; name their folder with --runs DIR")
+    known = {f"{run.key.task}/{run.key.model}" for run in runs}
+    return UsageError(f"no run {name!r} in {str(root)!r}; {did_you_mean(name, known)}")
+
+
+def _described(classes: Classes) -> dict[str, Json]:
+    labels = None if classes.labels is None else list(classes.labels)
+    return {
+        "names": list(classes.names),
+        "of_caption": list(classes.of_caption),
+        "label_space": classes.label_space,
+        "labels": labels,
+    }
+
+
+def _asked_for(task: Task, adaptive: Adaptive | None) -> list[Json]:
+    """The metrics that the run can tell: a race for text alone leaves the others open."""
+    is_open = set[str]() if adaptive is None or adaptive.kind != "racing" else set(OUTCOMES) - set(adaptive.outcomes)
+    return [name for name in task.metrics if name not in is_open]
+
+
+def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:
+    now = provenance.now()
+    return {
+        "format": FORMAT,
+        "key": key.to_json(),
+        "status": "running",
+        "view": dict(view),
+        "n_task_examples": len(task.examples),
+        "limit": None,
+        "created": now,
+        "updated": now,
+        "compbench": provenance.version(),
+        "task": _told_of(task, key),
+        "model": dict(model),
+    }
+
+
+def _told_of(task: Task, key: RunKey) -> dict[str, Json]:
+    return {
+        "description": task.description,
+        "citation": task.citation,
+        "is_gated": task.is_gated,
+        "tag_order": {name: list(values) for name, values in task.tag_order.items()},
+        "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
+        "classes": None if task.classes is None else _described(task.classes),
+    }
