@@ -284,9 +284,9 @@ class TestInstalledPlugins:
 
     def test_a_broken_plugin_is_named_with_its_package_and_its_error(self, plugin_folder: Path, tmp_path: Path) -> None:
         code = (
-            "from compbench import registry\n"
+            "from compbench import registry\nfrom compbench.core.errors import UsageError\n"
             "try: registry.model('broken')\n"
-            "except registry.UsageError as error: print(error)\n"
+            "except UsageError as error: print(error)\n"
             "print([entry.name for entry in registry.models(is_checked=True) if entry.error])\n"
             "print(registry.model('greenness')[0], registry.model('chance')[0])"
         )
@@ -298,9 +298,9 @@ class TestInstalledPlugins:
 
     def test_two_packages_that_claim_one_name_are_both_named(self, clashing_folder: Path, tmp_path: Path) -> None:
         code = (
-            "from compbench import registry\n"
+            "from compbench import registry\nfrom compbench.core.errors import UsageError\n"
             "try: registry.model('greenness')\n"
-            "except registry.UsageError as error: print(error)\n"
+            "except UsageError as error: print(error)\n"
             "print(registry.model('chance')[0], registry.task('colours').name)\n"
             "print([entry.package for entry in registry.models() if entry.error])"
         )
