@@ -66,7 +66,7 @@ class ErrorScorer:
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
         for each in examples:
-            have = set(known[each.id].draws.tolist()) if each.id in known else set[int]()
+            have = set(known[each.id].draw_ids.tolist()) if each.id in known else set[int]()
             draws = np.array([d for d in range(self.n_draws) if d not in have], dtype=np.int32)
             self.measured_draws += [(each.id, int(d)) for d in draws]
             errors = draws[None, None, :] + (~each.matches)[..., None].astype(np.float32)
@@ -114,7 +114,7 @@ class HashScorer:
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
         for each in examples:
             time.sleep(self.seconds)
-            have = set(known[each.id].draws.tolist()) if each.id in known else set[int]()
+            have = set(known[each.id].draw_ids.tolist()) if each.id in known else set[int]()
             draws = np.array([d for d in range(self.n_draws) if d not in have], dtype=np.int32)
             seed = int.from_bytes(each.id.encode(), "big")
             errors = np.random.default_rng(seed).random((*each.shape, self.n_bank), np.float32)[..., draws]
@@ -214,10 +214,10 @@ class RecordingDenoiser:
     def too_long(self, captions):
         return [caption for caption in captions if len(caption.split()) > 10]
 
-    def errors(self, latents, noise, timesteps, conditioning, reductions):
+    def errors(self, latents, noise, timesteps, conditioning, losses):
         from compbench.diffusion.denoiser import reduced
 
-        return reduced(self.residual(latents, noise, timesteps, conditioning), reductions)
+        return reduced(self.residual(latents, noise, timesteps, conditioning), losses)
 
     def residual(self, latents, noise, timesteps, conditioning):
         import torch

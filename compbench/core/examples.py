@@ -22,8 +22,20 @@ from compbench.core.errors import DataError, UnreadableImage
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["Classes", "ErrorTable", "Example", "Image", "Metric", "ScoreTable", "Task", "UNREADABLE", "unread"]
+__all__ = [
+    "ALL_SCORES",
+    "Classes",
+    "ErrorTable",
+    "Example",
+    "Image",
+    "Metric",
+    "ScoreTable",
+    "Task",
+    "UNREADABLE",
+    "unread",
+]
 
+ALL_SCORES = "all scores"  # what a metric hangs on that text, image and group do not decide
 UNREADABLE = hashlib.sha256(b"unreadable").hexdigest()  # in place of the digest of what cannot be read
 
 
@@ -121,7 +133,7 @@ class ErrorTable:
     """The raw errors of some examples of one shape, each measured on the same leading draws of the bank."""
 
     ids: tuple[str, ...]  # length N
-    errors: Floats  # [N, I, C, D] float32; float64 where several reductions are summed
+    errors: Floats  # [N, I, C, D] float32; float64 where several losses are summed
     matches: Bools  # [N, I, C]
     unconditional: Floats | None = None  # [N, I, D]: the error without a caption, where a rule reads it
 
@@ -136,6 +148,11 @@ class Metric:
     chance: Callable[[Bools], float | None]  # matches [I, C] -> its closed-form value for random scores
     applies: Callable[[tuple[int, int]], bool]  # (I, C) -> whether the metric exists for the shape
     is_per_class: bool = False  # its number is the mean over classes of the mean outcome of a class's examples
+    column: str = "class"  # the tag column that says which class; an example without that tag does not count
+    unit: str = ""  # the tag column of units: an example is right where all of its unit are; "" where each stands alone
+    unit_size: int = 1  # examples; those of a unit that lacks some do not count
+    # of text, image and group the outcome that it follows from; ALL_SCORES where it needs more than any of them
+    hangs_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)

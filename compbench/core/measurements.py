@@ -32,10 +32,10 @@ class Measurement:
     """What a diffusion model was measured to: raw errors of one example, per draw."""
 
     example_id: str
-    draws: Ints  # [D] int32, indices into the run's bank, ascending
+    draw_ids: Ints  # [D] int32, indices into the run's bank, ascending
     errors: Floats  # [I, C, D] float32
     measured: Bools  # [I, C, D]; False where a policy found the draw unnecessary
-    others: Mapping[str, Floats] = field(default_factory=dict[str, Floats])  # further reductions: name -> [I, C, D]
+    others: Mapping[str, Floats] = field(default_factory=dict[str, Floats])  # further losses: name -> [I, C, D]
     unconditional: Floats | None = None  # [I, D] float32: the error under the empty caption
     has_unconditional: Bools | None = None  # [I, D] where that was measured
     is_last: bool = True  # whether no further piece of the example follows
@@ -49,7 +49,7 @@ def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
     wholes = [
         Measurement(
             example_id,
-            np.concatenate([piece.draws for piece in its]),
+            np.concatenate([piece.draw_ids for piece in its]),
             np.concatenate([piece.errors for piece in its], axis=-1),
             np.concatenate([piece.measured for piece in its], axis=-1),
             {name: np.concatenate([piece.others[name] for piece in its], axis=-1) for name in its[0].others},
@@ -63,8 +63,8 @@ def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
 
 def _once(whole: Measurement) -> Measurement:
     """Each draw once: an example that takes long is handed on in parts of a draw."""
-    draws, place = np.unique(whole.draws, return_inverse=True)
-    if len(draws) == len(whole.draws):
+    draws, place = np.unique(whole.draw_ids, return_inverse=True)
+    if len(draws) == len(whole.draw_ids):
         return whole
 
     def merged(values: NDArray[Any], mask: Bools) -> NDArray[Any]:
@@ -76,7 +76,7 @@ def _once(whole: Measurement) -> Measurement:
     measured, has = whole.measured, whole.has_unconditional
     return replace(
         whole,
-        draws=draws,
+        draw_ids=draws,
         errors=merged(whole.errors, measured),
         measured=merged(measured, measured),
         others={name: merged(each, measured) for name, each in whole.others.items()},
@@ -91,7 +91,7 @@ def _joined_unconditional(pieces: Sequence[Measurement]) -> tuple[Floats, Bools]
     errors: list[Floats] = []
     masks: list[Bools] = []
     for piece in pieces:
-        shape = piece.errors.shape[0], len(piece.draws)
+        shape = piece.errors.shape[0], len(piece.draw_ids)
         errors.append(np.zeros(shape, np.float32) if piece.unconditional is None else piece.unconditional)
         masks.append(np.zeros(shape, bool) if piece.has_unconditional is None else piece.has_unconditional)
     return np.concatenate(errors, axis=-1), np.concatenate(masks, axis=-1)

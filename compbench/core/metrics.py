@@ -6,155 +6,113 @@ A metric that does not apply to a shape is absent: text needs two captions, imag
 
 Classifying. top1: the best of the true class's captions scores above every caption of another class, so that a class
 may have several prompts; mean_per_class: the same outcome, its number the mean over classes.
+
+Suites. What their papers print beside these:
+- pair, set: text, and an example is right where both of its pair, or all four of its set, are (tags in_pair, in_set)
+- macro: text, its number the mean over the values of the tag in_macro; examples without it are the published exclusions
+- ipos_2t, ineg_2t, tpos_2i, tneg_2i: one image's captions, or one caption's images, alone (BiVLC)
+- group_match: the true pairs have the highest sum of all assignments of images to captions
+- text_r5, image_r10 ...: a right one is among the first five or ten
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from fractions import Fraction
-from functools import cache
-from math import comb, factorial, prod
 
 import numpy as np
 
-from compbench.core.aliases import Bools, Floats
-from compbench.core.examples import Metric, ScoreTable
+from compbench.core import _chances, _outcomes
+from compbench.core._chances import Chance
+from compbench.core._outcomes import Outcome, image_scores, only_by_a_tie
+from compbench.core.aliases import Bools, Ints
+from compbench.core.examples import ALL_SCORES, Metric
 
 __all__ = [
     "BY_NAME",
     "CLASSIFYING",
     "GROUP",
+    "GROUP_MATCH",
     "IMAGE",
+    "MACRO",
     "MATCHING",
     "MEAN_PER_CLASS",
+    "ONE_SIDED",
+    "PAIR",
     "RAW",
+    "RECALL",
+    "SET",
     "TEXT",
     "TOP1",
+    "column_of",
     "image_scores",
     "named",
+    "over_units",
 ]
 
-
-def _wins(scores: Floats, matches: Bools, *, or_ties: bool) -> Bools:
-    """[N]: along the last axis, the lowest true score beats the highest false one, in every row."""
-    lowest_true = np.where(matches, scores, np.inf).min(-1)
-    highest_false = np.where(matches, -np.inf, scores).max(-1)
-    beats = lowest_true >= highest_false if or_ties else lowest_true > highest_false
-    return beats.all(-1)
+_MOST_ASSIGNED = 12  # images: beyond, group_match takes too many sums
 
 
-def _text(table: ScoreTable, *, or_ties: bool = False) -> Bools:
-    return _wins(table.scores, table.matches, or_ties=or_ties)
+def _metric(name: str, outcome: Outcome, chance: Chance, n_images: int, n_captions: int, hangs_on: str = "") -> Metric:
+    """A metric of the shapes with at least so many images and captions."""
+    return _of_shapes(name, outcome, chance, lambda shape: shape[0] >= n_images and shape[1] >= n_captions, hangs_on)
 
 
-def _image_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
-    return _wins(table.scores.swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
+def _of_shapes(
+    name: str, outcome: Outcome, chance: Chance, applies: Callable[[tuple[int, int]], bool], hangs_on: str = ""
+) -> Metric:
+    return Metric(
+        name=name,
+        outcome=outcome,
+        ties=only_by_a_tie(outcome),
+        chance=chance,
+        applies=applies,
+        hangs_on=hangs_on,
+    )
 
 
-def _image(table: ScoreTable, *, or_ties: bool = False) -> Bools:
-    return _wins(image_scores(table).swapaxes(1, 2), table.matches.swapaxes(1, 2), or_ties=or_ties)
-
-
-def image_scores(table: ScoreTable) -> Floats:
-    """[N, I, C], what images are compared by: one that is easy under any caption, and under none, gains nothing."""
-    return table.scores if table.unconditional is None else table.scores - table.unconditional[:, :, None]
-
-
-def _group(table: ScoreTable, *, or_ties: bool = False) -> Bools:
-    return _text(table, or_ties=or_ties) & _image(table, or_ties=or_ties)
-
-
-def _top1(table: ScoreTable, *, or_ties: bool = False) -> Bools:
-    """[N]: in every row, the highest true score beats the highest false one."""
-    highest_true = np.where(table.matches, table.scores, -np.inf).max(-1)
-    highest_false = np.where(table.matches, -np.inf, table.scores).max(-1)
-    beats = highest_true >= highest_false if or_ties else highest_true > highest_false
-    return beats.all(-1)
-
-
-def _top1_chance(matches: Bools) -> float:
-    """Rows are independent; the highest of n scores is one of the k true ones with probability k / n."""
-    return float(prod(Fraction(int(k), matches.shape[1]) for k in matches.sum(1)))
-
-
-def _group_raw(table: ScoreTable, *, or_ties: bool = False) -> Bools:
-    return _text(table, or_ties=or_ties) & _image_raw(table, or_ties=or_ties)
-
-
-def _only_by_a_tie(outcome: Callable[..., Bools]) -> Callable[[ScoreTable], Bools]:
-    """Whether an outcome is wrong for no other reason than that two scores are equal."""
-    return lambda table: outcome(table, or_ties=True) & ~outcome(table)
-
-
-def _text_chance(matches: Bools) -> float:
-    """Rows are independent; k true among n scores come first with probability 1 / C(n, k)."""
-    return float(prod(Fraction(1, comb(matches.shape[1], int(k))) for k in matches.sum(1)))
-
-
-def _image_chance(matches: Bools) -> float:
-    return _text_chance(matches.T)
-
-
-def _group_chance(matches: Bools) -> float | None:
-    """Known for n images with one caption each; None for other patterns."""
-    n = matches.shape[0]
-    is_one_to_one = matches.shape == (n, n) and (matches.sum(0) == 1).all() and (matches.sum(1) == 1).all()
-    if not is_one_to_one:
-        return None
-    return float(Fraction(_orders(n, 0, 0), factorial(n * n)))
-
-
-@cache
-def _orders(n: int, n_true: int, n_false: int) -> int:
-    """Descending orders of an n x n matrix in which a false entry comes after both true ones of its row and column."""
-    if n_true + n_false == n * n:
-        return 1
-    total = 0
-    if n_true < n:
-        total += (n - n_true) * _orders(n, n_true + 1, n_false)
-    free = n_true * (n_true - 1) - n_false
-    if free > 0:
-        total += free * _orders(n, n_true, n_false + 1)
-    return total
-
-
-TEXT = Metric(
-    name="text",
-    outcome=_text,
-    ties=_only_by_a_tie(_text),
-    chance=_text_chance,
-    applies=lambda shape: shape[0] >= 1 and shape[1] >= 2,
-)
-IMAGE = Metric(
-    name="image",
-    outcome=_image,
-    ties=_only_by_a_tie(_image),
-    chance=_image_chance,
-    applies=lambda shape: shape[0] >= 2 and shape[1] >= 1,
-)
-GROUP = Metric(
-    name="group",
-    outcome=_group,
-    ties=_only_by_a_tie(_group),
-    chance=_group_chance,
-    applies=lambda shape: shape[0] >= 2 and shape[1] >= 2,
-)
-TOP1 = Metric(
-    name="top1",
-    outcome=_top1,
-    ties=_only_by_a_tie(_top1),
-    chance=_top1_chance,
-    applies=lambda shape: shape[0] >= 1 and shape[1] >= 2,
-)
+TEXT = _metric("text", _outcomes.text, _chances.text, 1, 2, "text")
+IMAGE = _metric("image", _outcomes.image, _chances.image, 2, 1, "image")
+GROUP = _metric("group", _outcomes.group, _chances.group, 2, 2, "group")
+TOP1 = _metric("top1", _outcomes.top1, _chances.top1, 1, 2)
 MEAN_PER_CLASS = replace(TOP1, name="mean_per_class", is_per_class=True)
+PAIR = replace(TEXT, name="pair", unit="in_pair", unit_size=2, chance=_chances.power(_chances.text, 2))
+SET = replace(TEXT, name="set", unit="in_set", unit_size=4, chance=_chances.power(_chances.text, 4))
+MACRO = replace(TEXT, name="macro", is_per_class=True, column="in_macro")
+GROUP_MATCH = _of_shapes(
+    "group_match",
+    _outcomes.group_match,
+    _chances.group_match,
+    lambda shape: 2 <= shape[0] == shape[1] <= _MOST_ASSIGNED,
+    ALL_SCORES,
+)
+# the positive image or caption is the first of its example
+_OF_ONE: dict[str, tuple[Outcome, Chance]] = {
+    "ipos_2t": (_outcomes.of_image(0), _chances.of_image(0)),
+    "ineg_2t": (_outcomes.of_image(1), _chances.of_image(1)),
+    "tpos_2i": (_outcomes.of_caption(0), _chances.of_caption(0)),
+    "tneg_2i": (_outcomes.of_caption(1), _chances.of_caption(1)),
+}
+ONE_SIDED = {
+    name: _of_shapes(name, outcome, chance, lambda shape: shape == (2, 2), ALL_SCORES)
+    for name, (outcome, chance) in _OF_ONE.items()
+}
+_AMONG_FIRST = [
+    _metric(f"text_r{k}", _outcomes.recalled_text(k), _chances.among_first(k), 1, k + 1, ALL_SCORES) for k in (5, 10)
+] + [
+    _metric(f"image_r{k}", _outcomes.recalled_image(k), _chances.among_first(k, is_image=True), k + 1, 1, ALL_SCORES)
+    for k in (5, 10)
+]
+RECALL = {metric.name: metric for metric in _AMONG_FIRST}
 MATCHING = {metric.name: metric for metric in (TEXT, IMAGE, GROUP)}
 CLASSIFYING = {metric.name: metric for metric in (TOP1, MEAN_PER_CLASS)}
-BY_NAME = MATCHING | CLASSIFYING
+BY_NAME = (
+    MATCHING | CLASSIFYING | {metric.name: metric for metric in (PAIR, SET, MACRO, GROUP_MATCH)} | ONE_SIDED | RECALL
+)
 # beside image and group, where those are of scores that are normalised by the score of no caption
 RAW = {
-    "image": replace(IMAGE, name="image_raw", outcome=_image_raw, ties=_only_by_a_tie(_image_raw)),
-    "group": replace(GROUP, name="group_raw", outcome=_group_raw, ties=_only_by_a_tie(_group_raw)),
+    "image": replace(IMAGE, name="image_raw", outcome=_outcomes.image_raw, ties=only_by_a_tie(_outcomes.image_raw)),
+    "group": replace(GROUP, name="group_raw", outcome=_outcomes.group_raw, ties=only_by_a_tie(_outcomes.group_raw)),
 }
 
 
@@ -165,3 +123,31 @@ def named(names: Iterable[str], *, unconditional: bool = False) -> list[Metric]:
     """
     known = [BY_NAME[name] for name in names if name in BY_NAME]
     return [*known, *(RAW[metric.name] for metric in known if unconditional and metric.name in RAW)]
+
+
+def column_of(metric: Metric) -> str:
+    """The tag column without which an example does not count in the metric; "" where every example counts.
+
+    The class of a classification is no such column: every example has one.
+    """
+    return metric.unit or (metric.column if metric.is_per_class and metric.column != "class" else "")
+
+
+def over_units(metric: Metric, values: Sequence[str], is_right: Bools) -> tuple[Ints, Bools]:
+    """The rows [M] of [N] that count in a metric and whether they are right [M, ...]; `values` [N] are of its column.
+
+    A row without a value does not count, nor does one of a unit that lacks some of its examples.
+
+    >>> rows, right = over_units(PAIR, ["a", "a", "b", "c", "c", ""], np.array([1, 1, 1, 1, 0, 1], bool))
+    >>> rows.tolist(), right.tolist()
+    ([0, 1, 3, 4], [True, True, False, False])
+    """
+    rows = np.flatnonzero(np.array([bool(value) for value in values], bool))
+    if not metric.unit or not len(rows):
+        return rows, is_right[rows]
+    _, unit_of, sizes = np.unique(np.array(values)[rows], return_inverse=True, return_counts=True)
+    is_whole = sizes[unit_of] == metric.unit_size
+    rows, unit_of = rows[is_whole], unit_of[is_whole]
+    all_right = np.ones((len(sizes), *is_right.shape[1:]), bool)
+    np.logical_and.at(all_right, unit_of, is_right[rows])
+    return rows, all_right[unit_of]

@@ -31,9 +31,9 @@ NORM = "norm"  # the square root of a stored squared error: no error of its own 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How stored errors become scores: the target whose error is averaged, over the first `n_draws` draws.
+    """How stored errors become scores: the target whose error is averaged, over the first `draws` draws.
 
-    `native` is the target that the network was trained to predict; `eps` is the paper's. `reduction` names how a
+    `native` is the target that the network was trained to predict; `eps` is the paper's. `loss` names how a
     residual became a number, or several joined by + for their sum: mse (squared), l1, vlb, or norm, the root of each
     draw's squared error. A stored squared error is a mean over the elements of the residual, so its root is the
     residual's L2 norm over the root of their number, which is the same for all pairs of a model and decides nothing.
@@ -44,15 +44,15 @@ class Rule:
     """
 
     target: str = "native"
-    n_draws: int | None = None  # None: all that were measured
-    reduction: str = "mse"
+    draws: int | None = None  # None: all that were measured
+    loss: str = "mse"
     unconditional: bool = False
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise UsageError(f"no scoring rule named {self.target!r}; expected one of {', '.join(TARGETS)}")
-        if self.target != "native" and not set(self.reductions) <= {"mse", "l1"}:
-            raise UsageError(f"the error {self.reduction!r} has no form in {self.target!r}; expected target native")
+        if self.target != "native" and not set(self.losses) <= {"mse", "l1"}:
+            raise UsageError(f"the error {self.loss!r} has no form in {self.target!r}; expected target native")
 
     @classmethod
     def of_view(cls, view: Mapping[str, Any]) -> Rule:
@@ -65,13 +65,13 @@ class Rule:
         )
 
     @property
-    def reductions(self) -> tuple[str, ...]:
+    def losses(self) -> tuple[str, ...]:
         """The names of the stored errors that are read."""
-        return tuple("mse" if name == NORM else name for name in self.reduction.split("+"))
+        return tuple("mse" if name == NORM else name for name in self.loss.split("+"))
 
     def of_stored(self, stored: Sequence[Floats]) -> Floats:
-        """The errors that are averaged, float64, from those stored under the names in `reductions`."""
-        named = zip(self.reduction.split("+"), stored, strict=True)
+        """The errors that are averaged, float64, from those stored under the names in `losses`."""
+        named = zip(self.loss.split("+"), stored, strict=True)
         wide = ((name, each.astype(np.float64)) for name, each in named)
         return sum(np.sqrt(each) if name == NORM else each for name, each in wide)  # pyright: ignore[reportReturnType]
 
@@ -80,7 +80,7 @@ class Rule:
         if self.target == "native":
             return np.ones(len(draws.alpha))
         squared = _FROM_V[self.target](draws) / _FROM_V[draws.target](draws)
-        return np.sqrt(squared) if self.reduction in ("l1", NORM) else squared
+        return np.sqrt(squared) if self.loss in ("l1", NORM) else squared
 
 
 def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix:
@@ -88,15 +88,15 @@ def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix
 
     Raises ValueError when a draw that the rule asks for was not measured.
     """
-    kept = measurement.draws < rule.n_draws if rule.n_draws is not None else np.ones(len(measurement.draws), bool)
-    if not kept.any() or (rule.n_draws is not None and kept.sum() < rule.n_draws):
+    kept = measurement.draw_ids < rule.draws if rule.draws is not None else np.ones(len(measurement.draw_ids), bool)
+    if not kept.any() or (rule.draws is not None and kept.sum() < rule.draws):
         raise ValueError(
-            f"example {measurement.example_id!r} has {int(kept.sum())} of the {rule.n_draws} draws asked for; "
+            f"example {measurement.example_id!r} has {int(kept.sum())} of the {rule.draws} draws asked for; "
             "rerun its command with that many draws"
         )
     if not measurement.measured[..., kept].all():
         raise ValueError(f"example {measurement.example_id!r} was not measured on every draw")
-    weights = rule.weights(draws)[measurement.draws[kept]]
+    weights = rule.weights(draws)[measurement.draw_ids[kept]]
     mean_error = (errors_of(measurement, rule)[..., kept] * weights).mean(-1)
     if not rule.unconditional:
         return ScoreMatrix(measurement.example_id, -mean_error)
@@ -110,13 +110,13 @@ def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix
 
 def errors_of(measurement: Measurement, rule: Rule) -> Floats:
     """[I, C, D] float64: the errors that `rule` reads, before its weights."""
-    stored = [measurement.errors if name == "mse" else measurement.others[name] for name in rule.reductions]
+    stored = [measurement.errors if name == "mse" else measurement.others[name] for name in rule.losses]
     return rule.of_stored(stored)
 
 
 def n_known(measured: Measurement, rule: Rule) -> int:
     """How many of the errors that `rule` reads are there."""
-    kept = measured.draws < (rule.n_draws or 0)
+    kept = measured.draw_ids < (rule.draws or 0)
     without = measured.has_unconditional if rule.unconditional else None
     return int(measured.measured[..., kept].sum()) + (0 if without is None else int(without[:, kept].sum()))
 

@@ -130,7 +130,7 @@ class DiTDenoiser:
         noise: Tensor,
         timesteps: Tensor,
         conditioning: Conditioning,
-        reductions: Sequence[str],
+        losses: Sequence[str],
     ) -> Tensor:
         """[R, b] float32 of one pass: mean squared and mean absolute error in eps, and the bound's term in bits."""
         alpha, sigma = (each[timesteps][:, None, None, None] for each in (self._alpha, self._sigma))
@@ -145,7 +145,7 @@ class DiTDenoiser:
             "l1": lambda: error.abs().flatten(1).mean(1),
             "vlb": lambda: self._bound.bits(error, v, timesteps),
         }
-        return torch.stack([reduce[reduction]() for reduction in reductions])
+        return torch.stack([reduce[loss]() for loss in losses])
 
     def _label(self, caption: str) -> int:
         label = int(caption) if caption.isdecimal() else -1
@@ -188,7 +188,7 @@ def classifier(
         bank,
         n_draws,
         runtime,
-        reductions=("mse", "l1", "vlb"),
+        losses=("mse", "l1", "vlb"),
         compile_mode=compile_mode,
         adaptive=adaptive,
     )

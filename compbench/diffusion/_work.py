@@ -32,7 +32,7 @@ class Work:
         self,
         example: Example,
         captions: Sequence[str],
-        reductions: Sequence[str],
+        losses: Sequence[str],
         n_draws: int,
         policy: Policy | None,
         known: Measurement | None,
@@ -40,11 +40,11 @@ class Work:
     ) -> None:
         """`rule` makes what the policy is given of the errors, before its weights."""
         self.example, self.captions = example, tuple(captions)
-        self._reductions, self._policy = tuple(reductions), policy
+        self._losses, self._policy = tuple(losses), policy
         self._rule = rule
-        self._deciding = [self._reductions.index(name) for name in rule.reductions] if policy is not None else []
+        self._deciding = [self._losses.index(name) for name in rule.losses] if policy is not None else []
         shape = len(example.images), len(captions), n_draws
-        self._errors = np.zeros((len(reductions), *shape), np.float32)  # [R, I, C, D]
+        self._errors = np.zeros((len(losses), *shape), np.float32)  # [R, I, C, D]
         self._measured = np.zeros(shape, bool)  # also on their way back
         self._news = np.zeros(shape, bool)  # of draws that may be handed on
         self._last_news = time.monotonic()
@@ -117,7 +117,7 @@ class Work:
         self._last_news = time.monotonic()
         n_captions = len(self.example.captions) if len(self.captions) > len(self.example.captions) else None
         own = np.s_[:, :n_captions]
-        errors = {name: self._errors[n][..., draws] for n, name in enumerate(self._reductions)}
+        errors = {name: self._errors[n][..., draws] for n, name in enumerate(self._losses)}
         fresh = self._news[..., draws]
         without = (
             {}
@@ -152,10 +152,10 @@ class Work:
 
     def _remember(self, known: Measurement) -> None:
         """What is stored of the draws that are asked for."""
-        kept = known.draws < self._measured.shape[-1]
-        draws, n_captions = known.draws[kept], known.errors.shape[1]
+        kept = known.draw_ids < self._measured.shape[-1]
+        draws, n_captions = known.draw_ids[kept], known.errors.shape[1]
         self._measured[:, :n_captions, draws] = known.measured[..., kept]
-        for n, name in enumerate(self._reductions):
+        for n, name in enumerate(self._losses):
             errors = known.errors if name == "mse" else known.others[name]
             self._errors[n][:, :n_captions, draws] = errors[..., kept]
         if n_captions < len(self.captions) and known.unconditional is not None and known.has_unconditional is not None:

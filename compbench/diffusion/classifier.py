@@ -63,7 +63,7 @@ class DiffusionClassifier:
         n_draws: int,
         runtime: Runtime,
         *,
-        reductions: Sequence[str] = ("mse",),
+        losses: Sequence[str] = ("mse",),
         unconditional: bool = False,
         adaptive: Adaptive | None = None,
         policy_of: PolicyOf | None = None,
@@ -76,7 +76,7 @@ class DiffusionClassifier:
         if n_draws > len(bank.timesteps):
             raise DataError(f"{n_draws} draws were asked for; the bank of this model has {len(bank.timesteps)}")
         self.denoiser, self.bank, self.n_draws = denoiser, bank, n_draws
-        self.reductions, self.unconditional = tuple(reductions), unconditional
+        self.losses, self.unconditional = tuple(losses), unconditional
         self._adaptive, self._policy_of = adaptive, policy_of
         self._compile_mode, self._runtime = compile_mode, runtime
         self._batch_size = runtime.batch_size
@@ -172,7 +172,7 @@ class DiffusionClassifier:
     def _work(self, example: Example, known: Measurement | None) -> Work:
         policy = None if self._policy_of is None else self._policy_of(example)
         rule = Rule() if self._adaptive is None else self._adaptive.rule
-        return Work(example, self._captions(example), self.reductions, self.n_draws, policy, known, rule)
+        return Work(example, self._captions(example), self.losses, self.n_draws, policy, known, rule)
 
     def _encoders_of(self, examples: Sequence[Example]) -> tuple[FixedBatches[Tensor], FixedBatches[str]]:
         """Encoders of pictures and of captions, with batches as large as the largest example of a task needs."""
@@ -198,7 +198,7 @@ class DiffusionClassifier:
     def _n_jobs(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int:
         """At most so many."""
         n_all = self.n_draws * sum(len(each.images) * len(self._captions(each)) for each in examples)
-        return n_all - sum(int(each.measured[..., each.draws < self.n_draws].sum()) for each in known.values())
+        return n_all - sum(int(each.measured[..., each.draw_ids < self.n_draws].sum()) for each in known.values())
 
     def _engine(
         self, n_jobs: int, example: Example, advance: Callable[[int], None], *, will_run: bool = True
@@ -209,7 +209,7 @@ class DiffusionClassifier:
             self._noise,
             timesteps,
             1,
-            reductions=self.reductions,
+            losses=self.losses,
             say=self._runtime.say,
             advance=advance,
         )
@@ -240,7 +240,7 @@ class DiffusionClassifier:
 
     def _probe(self, engine: ErrorEngine, example: Example) -> Callable[[int], object]:
         """A function that runs one batch of a size."""
-        silent = ErrorEngine(self.denoiser, engine.noise, engine.timesteps, 1, reductions=self.reductions)
+        silent = ErrorEngine(self.denoiser, engine.noise, engine.timesteps, 1, losses=self.losses)
         pair = cache(self._first_pair)  # encoded before memory is measured
 
         def run_batch(size: int) -> object:
@@ -259,7 +259,7 @@ class DiffusionClassifier:
         """Of one evaluation; attention is counted in its written-out form, since not every fused kernel is counted."""
         noise = engine.noise[:1].to(self.device)
         with torch.inference_mode(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            self.denoiser.errors(latents, noise, engine.timesteps[:1], states, self.reductions)
+            self.denoiser.errors(latents, noise, engine.timesteps[:1], states, self.losses)
         return float(counter.get_total_flops())
 
     def _look_at_captions(self, examples: Sequence[Example]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compbench.core.errors import DataError
 
-__all__ = ["REDUCTIONS", "TARGETS", "Conditioning", "Denoiser", "ReadsText", "Schedule", "Target", "reduced"]
+__all__ = ["LOSSES", "TARGETS", "Conditioning", "Denoiser", "ReadsText", "Schedule", "Target", "reduced"]
 
 Conditioning = Mapping[str, Tensor]  # each [C, ...]
 Target = Literal["eps", "v", "x0"]
@@ -70,9 +70,9 @@ class Denoiser(Protocol):
         ...
 
     def errors(
-        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, reductions: Sequence[str]
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, losses: Sequence[str]
     ) -> Tensor:
-        """[R, b] float32: each reduction of target - prediction, in the model's own target; no host synchronisation."""
+        """[R, b] float32: each loss of target - prediction, in the model's own target; no host synchronisation."""
         ...
 
 
@@ -89,9 +89,9 @@ class ReadsText(Protocol):
         ...
 
 
-def reduced(residual: Tensor, reductions: Sequence[str]) -> Tensor:
+def reduced(residual: Tensor, losses: Sequence[str]) -> Tensor:
     """[b, c, h, w] -> [R, b] float32."""
-    return torch.stack([REDUCTIONS[name](residual) for name in reductions])
+    return torch.stack([LOSSES[name](residual) for name in losses])
 
 
 def mean_square(residual: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def mean_absolute(residual: Tensor) -> Tensor:
     return residual.abs().flatten(1).mean(1).float()
 
 
-REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"mse": mean_square, "l1": mean_absolute}
+LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {"mse": mean_square, "l1": mean_absolute}
 
 
 def _eps(latents: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -64,16 +64,16 @@ class ErrorEngine:
         timesteps: Tensor,
         batch_size: int,
         *,
-        reductions: Sequence[str] = ("mse",),
+        losses: Sequence[str] = ("mse",),
         say: Callable[[str], None] = lambda message: None,
         advance: Callable[[int], None] = lambda evaluations: None,
     ) -> None:
         self.denoiser, self.noise, self.timesteps = denoiser, noise, timesteps
-        self.batch_size, self.reductions = batch_size, tuple(reductions)
+        self.batch_size, self.losses = batch_size, tuple(losses)
         self._say, self._advance = say, advance
 
     def errors(self, latents: Tensor, conditioning: Conditioning, jobs: Ints) -> Floats:
-        """[R, J] float32: each reduction of the error of each job, a row (image, caption, draw) of `jobs` [J, 3]."""
+        """[R, J] float32: each loss of the error of each job, a row (image, caption, draw) of `jobs` [J, 3]."""
         return self.start(latents, conditioning, jobs).result()
 
     @torch.inference_mode()
@@ -84,7 +84,7 @@ class ErrorEngine:
         """
         device = self.denoiser.device
         rows = on_device(torch.from_numpy(np.ascontiguousarray(jobs, dtype=np.int64)), device)
-        errors = torch.empty((len(self.reductions), len(jobs)), dtype=torch.float32, device=device)
+        errors = torch.empty((len(self.losses), len(jobs)), dtype=torch.float32, device=device)
         start = 0
         with lost_device(device):
             while start < len(jobs):
@@ -114,7 +114,7 @@ class ErrorEngine:
             self._noise_of(draw, jobs[start : start + size, 2]) if own is None else own.noise[own.rows[batch]],
             self.timesteps[draw],
             {name: each[caption] for name, each in conditioning.items()},
-            self.reductions,
+            self.losses,
         )
 
     def _noise_of(self, draw: Tensor, draws: Ints) -> Tensor:

@@ -16,10 +16,10 @@ from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.denoiser import Conditioning
 from compbench.diffusion.devices import fitting
 
-__all__ = ["REDUCTIONS", "error_map", "seen"]
+__all__ = ["LOSSES", "error_map", "seen"]
 
 # what the mean over positions of each is a stored error
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"mse": torch.square, "l1": torch.abs}
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"mse": torch.square, "l1": torch.abs}
 _BATCH_SIZE = 8
 
 
@@ -31,7 +31,7 @@ def error_map(
     *,
     of: tuple[str, int] = ("", 0),
     weights: Sequence[float] | Floats,
-    reduction: str = "mse",
+    loss: str = "mse",
     batch_size: int | None = None,
 ) -> Floats:
     """[h, w] float32 over the latent positions: error under captions[1] less error under captions[0].
@@ -41,7 +41,7 @@ def error_map(
     captions[0]. `of` names the example and the image's number, by which an image may have noise of its own.
     UsageError for a network that shows no residual by position.
     """
-    denoiser, each_error = classifier.denoiser, REDUCTIONS[reduction]
+    denoiser, each_error = classifier.denoiser, LOSSES[loss]
     residual: Callable[..., Tensor] | None = getattr(denoiser, "residual", None)
     if residual is None:
         raise UsageError("this model shows no residual by position; only those over Stable Diffusion's U-Net do")

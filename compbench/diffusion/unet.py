@@ -186,10 +186,10 @@ class StableDiffusionDenoiser:
         return [text for text in captions if any(token in text for token in tokens)]
 
     def errors(
-        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, reductions: Sequence[str]
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, losses: Sequence[str]
     ) -> Tensor:
         """[R, b] float32."""
-        return reduced(self.residual(latents, noise, timesteps, conditioning), reductions)
+        return reduced(self.residual(latents, noise, timesteps, conditioning), losses)
 
     def residual(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """target - prediction, [b, c, h, w] in the dtype of the arithmetic."""

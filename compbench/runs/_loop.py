@@ -184,9 +184,9 @@ def _online(run: Run, task: Task, draws: DrawTable | None) -> OnlineScorer | Non
 
 def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:
     """Network evaluations still to do, at most, where the number of draws is set."""
-    if rule.n_draws is None:
+    if rule.draws is None:
         return None
-    n_all = rule.n_draws * sum(len(each.images) * (len(each.captions) + rule.unconditional) for each in examples)
+    n_all = rule.draws * sum(len(each.images) * (len(each.captions) + rule.unconditional) for each in examples)
     return n_all - sum(n_known(each, rule) for each in known.values())
 
 

@@ -46,7 +46,7 @@ class OnlineScorer:
         if self.adaptive is None:
             return rules.score(_in_order(whole), self.draws, self.rule)
         policy = self.adaptive.policy(example.id, example.matches, self.draws, self.task.classes)
-        return ScoreMatrix(example.id, policy.scores(*_dense(whole, self.rule, self.adaptive.n_draws)))
+        return ScoreMatrix(example.id, policy.scores(*_dense(whole, self.rule, self.adaptive.draws)))
 
 
 def _dense(whole: Measurement, rule: Rule, n_draws: int) -> tuple[Floats, Bools]:
@@ -55,7 +55,7 @@ def _dense(whole: Measurement, rule: Rule, n_draws: int) -> tuple[Floats, Bools]
     errors, measured = np.zeros(shape), np.zeros(shape, bool)
     values = rules.errors_of(whole, rule)
     image, caption, place = np.nonzero(whole.measured)
-    draws = np.asarray(whole.draws)[place]
+    draws = np.asarray(whole.draw_ids)[place]
     errors[image, caption, draws] = values[image, caption, place]
     measured[image, caption, draws] = True
     return errors, measured
@@ -63,10 +63,10 @@ def _dense(whole: Measurement, rule: Rule, n_draws: int) -> tuple[Floats, Bools]
 
 def _in_order(whole: Measurement) -> Measurement:
     """The same with ascending draws, as the store would give it."""
-    order = np.argsort(whole.draws, kind="stable")
+    order = np.argsort(whole.draw_ids, kind="stable")
     return Measurement(
         whole.example_id,
-        whole.draws[order],
+        whole.draw_ids[order],
         whole.errors[..., order],
         whole.measured[..., order],
         {name: each[..., order] for name, each in whole.others.items()},

@@ -47,7 +47,7 @@ def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: ob
     values, bad = _not_finite(result)
     if len(bad):
         image, caption, *draw = (int(each) for each in bad[0])
-        where = f", draw {int(result.draws[draw[0]])}" if isinstance(result, Measurement) else ""
+        where = f", draw {int(result.draw_ids[draw[0]])}" if isinstance(result, Measurement) else ""
         raise RunError(
             f"the model gave {values[tuple(bad[0])]} for example {example.id!r}, image {image}, "
             f"{_caption(example, caption)}{where}, and {len(bad) - 1} more such values there; "
@@ -56,8 +56,8 @@ def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: ob
 
 
 def _check_measurement(result: Measurement, example: Example, n_bank: int | None, where: str) -> None:
-    _check_draws(result.draws, n_bank, where)
-    shape = *example.shape, len(result.draws)
+    _check_draws(result.draw_ids, n_bank, where)
+    shape = *example.shape, len(result.draw_ids)
     _check_array("errors", result.errors, shape, where)
     _check_mask("measured", result.measured, shape, where)
     for name, errors in result.others.items():

@@ -77,7 +77,7 @@ def explain(
     scorer: Any = _computable(asked, device, say).build(asked.source, Runtime(device, batch_size, is_offline, say))
     classifier: DiffusionClassifier = scorer
     bank = classifier.draw_table() if run.keeps_scores else run.draws()
-    n_draws = draws or rule.n_draws or max(1, run.n_common_draws())
+    n_draws = draws or rule.draws or max(1, run.n_common_draws())
     if not 1 <= n_draws <= len(bank.alpha):
         raise UsageError(f"{n_draws} draws were asked for; expected 1 to {len(bank.alpha)}, the bank of this run")
     weights = rule.weights(bank)[:n_draws]
@@ -89,7 +89,7 @@ def explain(
             (example.captions[caption], example.captions[other]),
             of=(example.id, image),
             weights=weights,
-            reduction=rule.reduction,
+            loss=rule.loss,
             batch_size=batch_size,
         )
         for picture, (image, caption, other) in zip(pictures, choices, strict=True)
@@ -103,8 +103,8 @@ def _rule(run: Run) -> Any:
     """The run's rule, when its errors can be told by position; a run that keeps scores alone is measured anew too."""
     if not run.keeps_scores:
         run.check_errors()
-    if run.rule.reduction not in ("mse", "l1"):
-        raise UsageError(f"the error {run.rule.reduction!r} has no form by position; expected mse or l1")
+    if run.rule.loss not in ("mse", "l1"):
+        raise UsageError(f"the error {run.rule.loss!r} has no form by position; expected mse or l1")
     return run.rule
 
 

@@ -103,7 +103,7 @@ class ResolvedRun:
 
     def _done(self, stored: Run | None) -> set[str]:
         rule = Rule.of_view(self.view)
-        return set() if stored is None else stored.done(rule.n_draws, unconditional=rule.unconditional)
+        return set() if stored is None else stored.done(rule.draws, unconditional=rule.unconditional)
 
 
 def resolve(

@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Adaptive", "Weighted"]
 
+_STORED = {"draws": "n_draws", "loss": "reduction"}  # the words of a run's key, which stay as they are
+_FIELDS: Mapping[str, str] = {stored: field for field, stored in _STORED.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Adaptive:
-    """What makes a policy of an example, over the first `n_draws` draws of the bank weighed by target and reduction."""
+    """What makes a policy of an example, over the first `draws` draws of the bank weighed by target and loss."""
 
     kind: str  # racing or paper
-    n_draws: int
+    draws: int
     target: str = "native"
-    reduction: str = "mse"
+    loss: str = "mse"
     risk: float = 0.05  # of an outcome to differ from the full budget's, as far as the bound holds
     bound: str = "asymptotic"  # or anytime, which is valid whatever the errors are like if none is beyond the limit
     limit: float | None = None  # anytime: the largest difference of two errors under one draw
@@ -54,29 +57,29 @@ class Adaptive:
         if stored is None:
             return None
         fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+            _FIELDS.get(str(name), name): tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
         }
         return cls(**fields)
 
     def to_json(self) -> dict[str, Json]:
         """What the identity holds of it: what differs from the defaults, and what it is."""
-        plain = Adaptive(self.kind, self.n_draws)
-        stored: dict[str, Json] = {"kind": self.kind, "n_draws": self.n_draws}
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if value != getattr(plain, name):
-                stored[name] = list(value) if isinstance(value, tuple) else value
-        return stored
+        plain = Adaptive(self.kind, self.draws)
+        differs = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) != getattr(plain, name)}
+        kept = {"kind": self.kind, "draws": self.draws} | differs
+        return {
+            _STORED.get(name, name): list(value) if isinstance(value, tuple) else value for name, value in kept.items()
+        }
 
     @property
     def rule(self) -> Rule:
         """The one way in which the errors can be read."""
-        return Rule(self.target, self.n_draws, self.reduction)
+        return Rule(self.target, self.draws, self.loss)
 
     def policy(self, example_id: str, matches: Bools, draws: DrawTable, classes: Classes | None) -> Weighted:
         """The policy of one example."""
-        weights = self.rule.weights(draws)[: self.n_draws]
-        timesteps = draws.timesteps[: self.n_draws]
+        weights = self.rule.weights(draws)[: self.draws]
+        timesteps = draws.timesteps[: self.draws]
         if self.kind == "paper":
             return Weighted(Staged(timesteps, Schedule(self.to_keep, self.n_samples)), weights)
         race = self.race
@@ -90,9 +93,9 @@ class Adaptive:
         """The rules of racing; UsageError where they do not fit together."""
         from compbench.schedules._race import Race  # needs scipy, which a reader of full runs does not
 
-        if self.n_draws % self.together:
+        if self.draws % self.together:
             raise UsageError(
-                f"draws={self.n_draws} cannot be raced in antithetic pairs; expected an even number of draws"
+                f"draws={self.draws} cannot be raced in antithetic pairs; expected an even number of draws"
             )
         return Race(
             risk=self.risk,

@@ -66,7 +66,7 @@ ERRORS = pa.schema(
         "image": pa.int16(),
         "caption": pa.int16(),  # -1: no caption
         "draws": pa.list_(pa.int32()),  # indices into draws.parquet
-        "errors": pa.list_(pa.float32()),  # one for each draw; a column more for each further reduction
+        "errors": pa.list_(pa.float32()),  # one for each draw; a column more for each further loss
     }
 )
 NO_CAPTION = -1
@@ -165,7 +165,7 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
         images.append(np.repeat(np.arange(n_images, dtype=np.int16), n_captions)[has_any])
         captions.append(np.tile(numbers.astype(np.int16), n_images)[has_any])
         lengths.append(mask.sum(1)[has_any])
-        draws.append(np.broadcast_to(each.draws.astype(np.int32), mask.shape)[mask])
+        draws.append(np.broadcast_to(each.draw_ids.astype(np.int32), mask.shape)[mask])
         for name, value in values.items():
             errors[name].append(value.astype(np.float32).reshape(mask.shape)[mask])
     offsets = pa.array(np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int32))
@@ -185,7 +185,7 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
 def _with_unconditional(each: Measurement) -> tuple[Bools, dict[str, Floats]]:
     """The mask and the errors by column, with a last caption for no caption where that was measured.
 
-    What stands without a caption under a further reduction is not kept: no rule reads it.
+    What stands without a caption under a further loss is not kept: no rule reads it.
     """
     if each.unconditional is None:
         return each.measured, {"errors": each.errors, **each.others}

@@ -125,7 +125,7 @@ class Contents:
         for chunk, errors, measured in self._errors(self._known(ids), n_bank, columns, unconditional=True):
             for n, example_id in enumerate(chunk):
                 one = _measurement(example_id, {name: each[n] for name, each in errors.items()}, measured[n])
-                if len(one.draws):
+                if len(one.draw_ids):
                     found[example_id] = one
         return found
 
@@ -152,7 +152,7 @@ class Contents:
             n_common = min([n_common, *lacking[:1].tolist()])
         return n_common
 
-    def reductions(self) -> tuple[str, ...]:
+    def losses(self) -> tuple[str, ...]:
         """The names of the errors that are stored, as a rule knows them; none before anything is."""
         return tuple("mse" if each == "errors" else each for each in self._columns())
 
@@ -163,7 +163,7 @@ class Contents:
         """
         columns, without = self._columns_of(rule), rule.unconditional
         for chunk, by_column, _ in self._errors(ids, n_draws, columns, unconditional=without):
-            is_stored = rule.reduction == rule.reductions[0]  # as it is: float32 takes half the memory
+            is_stored = rule.loss == rule.losses[0]  # as it is: float32 takes half the memory
             errors = by_column[columns[0]] if is_stored else rule.of_stored([by_column[name] for name in columns])
             matches = np.stack([self.matches[each] for each in chunk])
             if without:
@@ -227,7 +227,7 @@ class Contents:
 
     def write_scores(self, rule: Rule) -> None:
         """Derive scores/ from the errors under `rule`, so that any Parquet reader finds them."""
-        done = self.done(rule.n_draws, rule.unconditional)
+        done = self.done(rule.draws, rule.unconditional)
         scores = self._scores_by_rule(rule, [each for each in self.matches if each in done])
         table = _parquet.scores_table([scores[each] for each in self.matches if each in done])
         with disk.writing(self.folder):
@@ -416,7 +416,7 @@ class Contents:
             self._check(rule, self.adaptive)
             return {each: ScoreMatrix(each, policy.scores(*its)) for each, policy, its in self._raced(ids)}
         draws = self.draws()
-        n_draws = rule.n_draws or len(draws.alpha)
+        n_draws = rule.draws or len(draws.alpha)
         found: dict[str, ScoreMatrix] = {}
         columns = self._columns_of(rule)
         for chunk, errors, measured in self._errors(ids, n_draws, columns, unconditional=rule.unconditional):
@@ -433,7 +433,7 @@ class Contents:
     def _raced(self, ids: Sequence[str]) -> Iterator[tuple[str, Weighted, tuple[Floats, Bools]]]:
         """Each example's policy with its errors and mask [I, C, D]."""
         adaptive, draws = cast(Adaptive, self.adaptive), self.draws()
-        for chunk, errors, measured in self._errors(ids, adaptive.n_draws, self._columns_of(adaptive.rule)):
+        for chunk, errors, measured in self._errors(ids, adaptive.draws, self._columns_of(adaptive.rule)):
             for n, each in enumerate(chunk):
                 policy = adaptive.policy(each, self.matches[each], draws, self.classes)
                 whole = adaptive.rule.of_stored([its[n] for its in errors.values()])
@@ -443,20 +443,20 @@ class Contents:
         if rule != adaptive.rule:
             raise UsageError(
                 f"run {str(self.folder)!r} stopped measuring where its own rule ({adaptive.rule.target}, "
-                f"{adaptive.rule.n_draws} draws) had decided and cannot be read by another; run it with schedule=full"
+                f"{adaptive.rule.draws} draws) had decided and cannot be read by another; run it with schedule=full"
             )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:
         """The columns that a rule reads; UsageError where the run lacks one. A run of no parts lacks none yet."""
-        stored = self.reductions()
-        if stored and (lacking := set(rule.reductions).difference(stored)):
+        stored = self.losses()
+        if stored and (lacking := set(rule.losses).difference(stored)):
             raise UsageError(
                 f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; it has {', '.join(stored)}"
             )
-        return tuple("errors" if name == "mse" else name for name in rule.reductions)
+        return tuple("errors" if name == "mse" else name for name in rule.losses)
 
     def _columns(self) -> tuple[str, ...]:
-        """The columns of the errors: `errors` and one for each further reduction, as in the first part; none yet."""
+        """The columns of the errors: `errors` and one for each further loss, as in the first part; none yet."""
         first = next(iter(self._parts()), None)
         names = [] if first is None else _parquet.metadata(first).names
         return tuple(name for name in names if name not in ("example_id", "image", "caption", "draws"))
@@ -587,6 +587,6 @@ def _table(matrices: Sequence[ScoreMatrix], matches: Sequence[Bools]) -> ScoreTa
 
 
 def _words(rule: Rule) -> dict[str, str]:
-    words = {"target": rule.target, "n_draws": "" if rule.n_draws is None else str(rule.n_draws)}
-    extra = {"reduction": rule.reduction} if rule.reduction != "mse" else {}
+    words = {"target": rule.target, "n_draws": "" if rule.draws is None else str(rule.draws)}
+    extra = {"reduction": rule.loss} if rule.loss != "mse" else {}
     return words | extra | ({"unconditional": "true"} if rule.unconditional else {})

@@ -10,7 +10,7 @@ import pandas as pd
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.examples import Classes, Metric, ScoreTable
-from compbench.core.metrics import TOP1, image_scores, named
+from compbench.core.metrics import TOP1, column_of, image_scores, named, over_units
 from compbench.core.printable import printable, to_cell
 
 __all__ = ["as_cells", "empty_table", "predicted", "to_frame"]
@@ -25,8 +25,9 @@ def to_frame(
 
     id; text, image, group as far as they apply; text_tie ...: wrong only because two scores are equal; text_margin,
     image_margin: lowest true minus highest false score, where that is worst; one column for each kind of tag;
-    score_i_c of image i and caption c. Where the score without a caption was measured, score_i_without, by which image
-    and group are normalised, and image_raw, image_raw_margin and group_raw, which are not.
+    score_i_c of image i and caption c. An example that does not count in a metric has none of its outcome. Where the
+    score without a caption was measured, score_i_without, by which image and group are normalised, and image_raw,
+    image_raw_margin and group_raw, which are not.
 
     Of a classification, whatever the number of classes: id; top1 and top1_tie; prediction, the class of the highest
     score (empty where two classes share it); top1_margin; score_true and score_false, the highest of the true class
@@ -38,6 +39,9 @@ def to_frame(
     frame = pd.concat([of_one_shape(shape, table) for shape, table in tables.items()], ignore_index=True)
     tags = pd.DataFrame([_joined(each) for each in examples["tags"]], index=list(examples["id"]))
     described = frame[["id"]].join(tags, on="id").drop(columns="id")
+    for metric in judging:
+        if metric.name in frame and column_of(metric):
+            frame = _counted(frame, metric, described)
     is_score = frame.columns.str.fullmatch(r"score_\d+_(\d+|without)")
     ordered = pd.concat([frame.loc[:, ~is_score], described, frame.loc[:, is_score]], axis=1)
     order = pd.Series(range(len(examples)), index=list(examples["id"]))
@@ -104,6 +108,20 @@ def _of_one_shape(metrics: Sequence[Metric], shape: Shape, table: ScoreTable) ->
     if table.unconditional is not None:
         columns |= {f"score_{i}_without": table.unconditional[:, i] for i in range(shape[0])}
     return pd.DataFrame(columns)
+
+
+def _counted(frame: pd.DataFrame, metric: Metric, described: pd.DataFrame) -> pd.DataFrame:
+    """The frame with a metric's outcomes of whole units, and none for the examples that do not count in it."""
+    tie = f"{metric.name}_tie"
+    applies = np.flatnonzero(frame[metric.name].notna())
+    values = described[column_of(metric)].fillna("") if column_of(metric) in described else pd.Series("", frame.index)
+    own = [str(value) for value in values.iloc[applies]]
+    is_right = frame[metric.name].iloc[applies].to_numpy(bool)
+    or_tied = is_right | frame[tie].iloc[applies].to_numpy(bool)
+    rows, right = over_units(metric, own, np.stack([is_right, or_tied], axis=1))
+    found = pd.DataFrame(index=frame.index, columns=[metric.name, tie], dtype=object)
+    found.iloc[applies[rows]] = np.stack([right[:, 0], right[:, 1] & ~right[:, 0]], axis=1).astype(object)
+    return frame.assign(**{name: found[name] for name in found})
 
 
 def _margin(scores: Floats, matches: Bools) -> Floats:

@@ -72,25 +72,25 @@ def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
         )
     run = Run(folder)
     _check(run, identity)
-    what = {"n_draws": race.n_draws, "target": race.target, "reduction": race.reduction, "n_strata": race.n_strata}
+    what = {"n_draws": race.draws, "target": race.target, "reduction": race.loss, "n_strata": race.n_strata}
     what |= {"outcomes": list(race.outcomes), "together": race.together}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     kept = run.path / f"shares-{digest}.json"
     if (stored := _stored(kept, what)) is None:
         if kept.exists():
             say(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now")
-        stored = _learned(run, race), tuple(each for each in run.ids() if each in run.done(race.n_draws))
+        stored = _learned(run, race), tuple(each for each in run.ids() if each in run.done(race.draws))
         with disk.writing(run.path):
             content = {**what, "shares": list(stored[0]), "examples": list(stored[1])}
             disk.write_json(kept, _sealed.sealed(content))
-    ids = frozenset(stored[1] or run.done(race.n_draws))  # of older ones the examples are not known
+    ids = frozenset(stored[1] or run.done(race.draws))  # of older ones the examples are not known
     shapes = dict(zip(run.examples()["id"], (its.size for its in run.examples()["matches"]), strict=True))
     return Pilot(
         stored[0],
         f"{run.key.folder}",
         (run.key.task, run.key.task_revision),
         ids,
-        race.n_draws * sum(shapes[each] for each in ids),
+        race.draws * sum(shapes[each] for each in ids),
     )
 
 
@@ -129,10 +129,10 @@ def _stored(path: Path, what: Mapping[str, Any]) -> tuple[tuple[float, ...], tup
 
 def _learned(run: Run, race: Adaptive) -> tuple[float, ...]:
     draws = run.draws()
-    units = draws.timesteps[: race.n_draws].reshape(-1, race.together).mean(-1)
+    units = draws.timesteps[: race.draws].reshape(-1, race.together).mean(-1)
     of_unit = strata(units, seed=0, example_id="", n_strata=race.n_strata).of_draw
-    weights = race.rule.weights(draws)[: race.n_draws]
-    tables = list(run.error_tables(race.n_draws, race.rule))
+    weights = race.rule.weights(draws)[: race.draws]
+    tables = list(run.error_tables(race.draws, race.rule))
     shapes = {table.errors.shape[1:] for table in tables}
     if len(shapes) > 1:
         raise UsageError(f"the pilot {str(run.path)!r} has examples of {len(shapes)} shapes; expected one")

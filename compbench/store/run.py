@@ -118,7 +118,7 @@ class Run:
         """
         rule = self.rule
         without = rule.unconditional if unconditional is None else unconditional
-        done = self._contents.done(n_draws or rule.n_draws, without)
+        done = self._contents.done(n_draws or rule.draws, without)
         is_all = self.limit is None and self.images_per_class is None
         return set(done) if is_all else set(done).intersection(self.ids())
 
@@ -137,9 +137,9 @@ class Run:
         n_draws, ids = self._complete(n_draws, rule)
         return self._contents.error_tables(ids, n_draws, rule)
 
-    def reductions(self) -> tuple[str, ...]:
+    def losses(self) -> tuple[str, ...]:
         """The names of the errors that are stored; none for a run of scores."""
-        return self._contents.reductions() if self._contents.has_errors else ()
+        return self._contents.losses() if self._contents.has_errors else ()
 
     def n_common_draws(self) -> int:
         """How many leading draws of the bank every measured example has; 0 for a run of scores or a raced one."""
@@ -150,7 +150,7 @@ class Run:
 
     def check_errors(self) -> None:
         """UsageError, which says why, where no errors are stored."""
-        if self.reductions():
+        if self.losses():
             return
         where = f"run {str(self.path)!r} of {self.key.model!r}"
         if self.keeps_scores:
@@ -186,7 +186,7 @@ class Run:
                 f"run {str(self.path)!r} keeps scores alone and cannot be read by another rule or fewer draws than its "
                 "own; run it without keep=scores"
             )
-        done = self.done(rule.n_draws, unconditional=rule.unconditional)
+        done = self.done(rule.draws, unconditional=rule.unconditional)
         wanted = [each for each in self.ids() if each in done] if ids is None else list(ids)
         if lacking := [each for each in wanted if each not in done]:
             raise ValueError(
@@ -289,7 +289,7 @@ class Run:
             if self._contents.has_errors:
                 self._contents.write_scores(self.rule)
             rule = self.rule
-            is_whole = len(self._contents.done(rule.n_draws, rule.unconditional)) == self.info["n_task_examples"]
+            is_whole = len(self._contents.done(rule.draws, rule.unconditional)) == self.info["n_task_examples"]
             files = self._digests(*(["scores/scores.parquet"] if self._contents.has_errors else []))
             self.mark("done" if is_whole else "partial", limit=None if is_whole else limit, files=files, sharded=None)
 

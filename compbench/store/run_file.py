@@ -155,7 +155,7 @@ def _is_measurement(value: Any) -> bool:
         return False
     try:
         schedule = Adaptive.of_identity(value)
-        return schedule is None or (_is_count(schedule.n_draws) and bool(schedule.rule))
+        return schedule is None or (_is_count(schedule.draws) and bool(schedule.rule))
     except (TypeError, ValueError, AttributeError):
         return False
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
-from compbench.core.examples import Classes, Task
+from compbench.core.examples import ALL_SCORES, Classes, Task
 from compbench.core.printable import say as say_to_stderr
 from compbench.registry.options import did_you_mean
 from compbench.schedules.adaptive import Adaptive
@@ -258,8 +258,10 @@ def _described(classes: Classes) -> dict[str, Json]:
 
 def _asked_for(task: Task, adaptive: Adaptive | None) -> list[Json]:
     """The metrics that the run can tell: a race for text alone leaves the others open."""
-    is_open = set[str]() if adaptive is None or adaptive.kind != "racing" else set(OUTCOMES) - set(adaptive.outcomes)
-    return [name for name in task.metrics if name not in is_open]
+    if adaptive is None or adaptive.kind != "racing":
+        return list(task.metrics)
+    is_open = {*OUTCOMES, ALL_SCORES} - set(adaptive.outcomes)
+    return [name for name, metric in task.metrics.items() if (metric.hangs_on or name) not in is_open]
 
 
 def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:

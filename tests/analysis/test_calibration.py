@@ -250,7 +250,7 @@ def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]
     ramp = np.linspace(0.1, 0.9, BANK, dtype=np.float32)
     bank = DrawTable(TIMES.astype(np.float32), np.sqrt(1 - ramp**2), ramp, "v")
     key = RunKey("beasts", task.revision, "model", None, {"schedule": adaptive.to_json()})
-    run = Store(root).open(key, task, view={"n_draws": adaptive.n_draws, "target": "native"})
+    run = Store(root).open(key, task, view={"n_draws": adaptive.draws, "target": "native"})
     run.write_draws(bank)
     rng, full = np.random.default_rng(0), []
     for example, looks in zip(task.examples, shown, strict=True):

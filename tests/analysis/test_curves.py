@@ -73,7 +73,7 @@ def test_each_point_of_the_draws_curve_is_the_table_of_that_many_draws(tmp_path:
     run = _run(tmp_path, _noisy(30, 12))
     frame = curves.by_draws(run, counts=[1, 5, 12], n_subsets=5)
     for n_draws in (1, 5, 12):
-        expected = tables.tidy(run, rule=Rule(n_draws=n_draws))["value"].tolist()
+        expected = tables.tidy(run, rule=Rule(draws=n_draws))["value"].tolist()
         assert frame[frame["n_draws"] == n_draws]["value"].tolist() == expected
 
 
@@ -242,9 +242,9 @@ def test_examples_that_lack_draws_are_refused_and_counted(tmp_path: Path) -> Non
         curves.by_draws(run)
     with pytest.raises(UsageError, match="draws=8, or read it with n_draws=6"):
         margins(run)
-    assert curves.by_draws(run, rule=Rule(n_draws=6))["n_draws"].max() == 6
+    assert curves.by_draws(run, rule=Rule(draws=6))["n_draws"].max() == 6
     with pytest.raises(UsageError, match="7 draws were asked for; expected 1 to 6"):
-        curves.by_draws(run, rule=Rule(n_draws=6), counts=[7])
+        curves.by_draws(run, rule=Rule(draws=6), counts=[7])
 
 
 def test_a_pruned_pair_is_refused_where_it_was_pruned(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_pruned_pair_is_refused_where_it_was_pruned(tmp_path: Path) -> None:
     run.append([whole, pruned])
     with pytest.raises(UsageError, match=r"1 of its 2 measured examples, '0001' the first.*read it with n_draws=2"):
         curves.monte_carlo(run)
-    frame = curves.by_draws(run, rule=Rule(n_draws=2))
+    frame = curves.by_draws(run, rule=Rule(draws=2))
     assert frame["is_partial"].all()
     assert _overall(frame)["n"].tolist() == [2, 2]
 

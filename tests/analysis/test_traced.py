@@ -86,12 +86,12 @@ def test_weightings_worked_by_hand() -> None:
     assert found["exp(-7t)"] == pytest.approx(of_x0 * np.exp(-7 * t))
 
 
-def test_further_reductions_have_the_native_rule_and_windows_alone() -> None:
+def test_further_losses_have_the_native_rule_and_windows_alone() -> None:
     names = [each.name for each in weightings(test_curves._bank(6), "l1", [(0, 20)])]
     assert names == ["l1, native", "l1, native, t 0–20"]
 
 
-def test_every_reduction_that_is_stored_is_read(tmp_path: Path) -> None:
+def test_every_loss_that_is_stored_is_read(tmp_path: Path) -> None:
     task = Task("fake", test_curves.fakes.task(6).examples, MATCHING)
     run = Store(tmp_path).open(RunKey("fake", task.revision, "model", None, {}), task, view={"n_draws": 4})
     run.write_draws(test_curves._bank(4))
@@ -102,7 +102,7 @@ def test_every_reduction_that_is_stored_is_read(tmp_path: Path) -> None:
     frame = curves.by_rule(run).query("tag == 'overall' and metric == 'text'").set_index("rule")["value"]
     assert frame["native"] == 1
     assert frame["l1, native"] == 0  # by that error the wrong captions are better
-    assert curves.by_draws(run, rule=Rule(n_draws=4, reduction="l1"), n_subsets=2)["value"].max() == 0
+    assert curves.by_draws(run, rule=Rule(draws=4, loss="l1"), n_subsets=2)["value"].max() == 0
 
 
 def test_scores_normalised_by_no_caption_stand_beside_raw_ones(tmp_path: Path) -> None:

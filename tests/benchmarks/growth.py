@@ -63,11 +63,11 @@ class Cheap:
         return []
 
     def errors(
-        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Any, reductions: Sequence[str]
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Any, losses: Sequence[str]
     ) -> Tensor:
         self.n_evaluations += len(latents)
         phase = latents.flatten() * 12.9898 + conditioning["number"] * 78.233 + timesteps * 0.5
-        return (1.0 + 0.1 * torch.sin(phase) + 0.1 * noise.flatten().abs()).expand(len(reductions), -1)
+        return (1.0 + 0.1 * torch.sin(phase) + 0.1 * noise.flatten().abs()).expand(len(losses), -1)
 
 
 class Timed(DiffusionClassifier):

@@ -166,9 +166,9 @@ def _read(path: str, n_draws: int, target: str) -> Budget:
     weights = compbench.Rule(target).weights(draws)[:n_draws]
     matches = dict(zip(run.examples()["id"], run.examples()["matches"], strict=True))
     whole = {
-        example_id: each.errors[..., each.draws < n_draws].astype(np.float64) * weights
+        example_id: each.errors[..., each.draw_ids < n_draws].astype(np.float64) * weights
         for example_id, each in sorted(run.measurements().items())
-        if (each.draws < n_draws).sum() == n_draws and each.measured[..., each.draws < n_draws].all()
+        if (each.draw_ids < n_draws).sum() == n_draws and each.measured[..., each.draw_ids < n_draws].all()
     }
     return Budget(
         list(whole),

@@ -131,14 +131,14 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
         assert main(reader) == 2
         assert "has no measured example yet: rerun its command" in capsys.readouterr().err
     run.write_draws(scorer.draw_table())
-    assert (run.reductions(), run.done(), run.verdicts()) == ((), set(), {})
+    assert (run.losses(), run.done(), run.verdicts()) == ((), set(), {})
     assert all(not table.ids for table in run.tables().values())
     again = [*command("cifar10", small, data), "--dtype", "float32"]
     assert main([*again, "--dry-run"]) == 0
     assert "20,000" in capsys.readouterr().out
     assert main(again) == 0
     assert len(stored(runs).done()) == 2
-    assert set(stored(runs).reductions()) == {"mse", "l1"}
+    assert set(stored(runs).losses()) == {"mse", "l1"}
 
 
 @pytest.mark.slow

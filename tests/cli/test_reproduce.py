@@ -151,6 +151,8 @@ def test_what_a_table_does_not_have_is_refused(capsys: pytest.CaptureFixture[str
 
 def _wnids() -> list[str]:
     """Of the 200 classes of ImageNet-A, in order."""
-    lines = (resources.files("compbench.tasks.classification") / "prompts" / "imagenet-labels.csv").read_text().splitlines()
+    lines = (
+        (resources.files("compbench.tasks.classification") / "prompts" / "imagenet-labels.csv").read_text().splitlines()
+    )
     labels = [int(line.split(",")[2]) for line in lines if line.startswith("imagenet-a,")]
     return [_prompt_files.wnids()[label] for label in labels]

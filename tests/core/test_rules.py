@@ -29,7 +29,7 @@ def test_a_smaller_error_is_a_higher_score() -> None:
 def test_the_score_is_minus_the_mean_over_the_draws_worked_by_hand() -> None:
     errors = np.array([[[1.0, 2.0, 6.0]]], dtype=np.float32)
     assert score(measured(errors), draws("v"), Rule()).scores[0, 0] == pytest.approx(-3)
-    assert score(measured(errors), draws("v"), Rule(n_draws=2)).scores[0, 0] == pytest.approx(-1.5)
+    assert score(measured(errors), draws("v"), Rule(draws=2)).scores[0, 0] == pytest.approx(-1.5)
     by_hand = -(1 * ALPHA[0] ** 2 + 2 * ALPHA[1] ** 2 + 6 * ALPHA[2] ** 2) / 3
     assert score(measured(errors), draws("v"), Rule("eps")).scores[0, 0] == pytest.approx(by_hand)
 
@@ -51,11 +51,11 @@ def test_errors_of_one_network_output_agree_in_every_target() -> None:
 def test_a_draw_that_was_not_measured_is_never_made_up() -> None:
     errors = np.ones((1, 2, 3), dtype=np.float32)
     with pytest.raises(ValueError, match="3 of the 5 draws"):
-        score(measured(errors), draws("eps"), Rule(n_draws=5))
+        score(measured(errors), draws("eps"), Rule(draws=5))
     mask = np.ones((1, 2, 3), bool)
     mask[0, 1, 2] = False
     partly = Measurement("7", np.arange(3, dtype=np.int32), errors, mask)
-    assert score(partly, draws("eps"), Rule(n_draws=2)).scores.tolist() == [[-1, -1]]
+    assert score(partly, draws("eps"), Rule(draws=2)).scores.tolist() == [[-1, -1]]
     with pytest.raises(ValueError, match="not measured on every draw"):
         score(partly, draws("eps"), Rule())
 

@@ -89,8 +89,8 @@ def test_a_transformer_s_errors_do_not_depend_on_neighbours(tmp_path: Path) -> N
     ]
     alone, among = (run.measurements() for run in runs)
     for name, measured in alone.items():
-        for reduction in ("l1", "vlb"):
-            assert np.array_equal(measured.others[reduction], among[name].others[reduction])
+        for loss in ("l1", "vlb"):
+            assert np.array_equal(measured.others[loss], among[name].others[loss])
         assert np.array_equal(measured.errors, among[name].errors)
 
 

@@ -42,7 +42,7 @@ def test_each_error_lands_where_it_belongs(batch_size):
     results = joined(classifier.score(EXAMPLES, {}))
     assert [each.example_id for each in results] == [each.id for each in EXAMPLES]
     for each, result in zip(EXAMPLES, results, strict=True):
-        assert result.draws.tolist() == list(range(10))
+        assert result.draw_ids.tolist() == list(range(10))
         assert result.measured.all()
         assert result.errors.dtype == np.float32
         np.testing.assert_allclose(result.errors, expected(each, classifier.bank.timesteps[:10]), rtol=1e-5)
@@ -80,7 +80,7 @@ def test_only_the_draws_that_are_lacking_are_measured():
     assert len(denoiser.jobs) == 5 * 4 * 6
     whole = joined(scorer(n_draws=10).score(EXAMPLES, {}))
     for some, more, all_at_once in zip(first.values(), rest, whole, strict=True):
-        assert more.draws.tolist() == list(range(4, 10))
+        assert more.draw_ids.tolist() == list(range(4, 10))
         assert np.array_equal(np.concatenate([some.errors, more.errors], axis=-1), all_at_once.errors)
 
 
@@ -89,12 +89,12 @@ def test_a_draw_that_was_measured_for_some_pairs_only_is_measured_again():
     measured[0, 1, 1] = False
     known = {"00": Measurement("00", np.arange(3), np.zeros((2, 2, 3), np.float32), measured)}
     (result,) = scorer(n_draws=4).score([EXAMPLES[0]], known)
-    assert result.draws.tolist() == [1, 3]
+    assert result.draw_ids.tolist() == [1, 3]
 
 
 def test_an_example_that_outlasts_a_chunk_is_handed_on_in_pieces():
     pieces = list(scorer(n_draws=10, batch_size=1).score(EXAMPLES[:1], {}))  # a chunk is 16 batches, here 4 draws
-    assert [each.draws.tolist() for each in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [each.draw_ids.tolist() for each in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     (at_once,) = scorer(n_draws=10, batch_size=64).score(EXAMPLES[:1], {})
     assert np.array_equal(joined(pieces)[0].errors, at_once.errors)
 
@@ -202,7 +202,7 @@ def test_the_error_without_a_caption_can_be_added_and_costs_one_evaluation_an_im
 
 def test_the_absolute_error_comes_from_the_same_evaluation():
     denoiser = RecordingDenoiser()
-    classifier = DiffusionClassifier(denoiser, seeded_bank(0), 10, Runtime("cpu"), reductions=("mse", "l1"))
+    classifier = DiffusionClassifier(denoiser, seeded_bank(0), 10, Runtime("cpu"), losses=("mse", "l1"))
     for result in joined(classifier.score(EXAMPLES, {})):
         np.testing.assert_allclose(result.others["l1"] ** 2, result.errors, rtol=1e-5)
     assert len(denoiser.jobs) == -(-5 * 4 * 10 // 64) * 64
@@ -228,7 +228,7 @@ def test_a_policy_s_rounds_are_measured_and_nothing_else_however_the_batches_fal
         by_hand = expected(each, classifier.bank.timesteps[:10])
         is_low = by_hand[..., 0] < by_hand[..., 0].mean()
         n_measured = np.zeros((2, 2, 3), int)
-        np.add.at(n_measured, np.s_[:, :, result.draws], result.measured)
+        np.add.at(n_measured, np.s_[:, :, result.draw_ids], result.measured)
         assert (n_measured[..., 0] == 1).all()
         assert np.array_equal(n_measured[..., 1:3], np.stack([is_low, is_low], -1))
 
@@ -237,11 +237,11 @@ def test_an_interrupted_round_is_taken_up_where_it_stopped():
     runtime = Runtime("cpu", batch_size=1)
     classifier = DiffusionClassifier(RecordingDenoiser(), seeded_bank(0), 10, runtime, policy_of=lambda each: Halving())
     whole = joined(classifier.score(EXAMPLES[:1], {}))[0]
-    for n in range(len(whole.draws)):
-        part = np.arange(len(whole.draws)) < n
-        known = Measurement("00", whole.draws[part], whole.errors[..., part], whole.measured[..., part])
+    for n in range(len(whole.draw_ids)):
+        part = np.arange(len(whole.draw_ids)) < n
+        known = Measurement("00", whole.draw_ids[part], whole.errors[..., part], whole.measured[..., part])
         rest = joined(classifier.score(EXAMPLES[:1], {"00": known}))[0]
-        assert np.array_equal(np.concatenate([known.draws, rest.draws]), whole.draws)
+        assert np.array_equal(np.concatenate([known.draw_ids, rest.draw_ids]), whole.draw_ids)
         assert np.array_equal(np.concatenate([known.errors, rest.errors], -1), whole.errors)
 
 

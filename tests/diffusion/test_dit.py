@@ -357,7 +357,7 @@ def test_a_rule_only_reads_what_is_measured() -> None:
     rules = {rule: replace(TINY_DIT, rule=rule, draws=7) for rule in ("l2", "l1", "vlb", "l2+vlb")}
     assert len({json.dumps(dict(spec.identity())) for spec in rules.values()}) == 1
     read = {rule: Rule.of_view(spec.view()) for rule, spec in rules.items()}
-    assert {rule: each.reductions for rule, each in read.items()} == {
+    assert {rule: each.losses for rule, each in read.items()} == {
         "l2": ("mse",),
         "l1": ("l1",),
         "vlb": ("vlb",),

@@ -64,7 +64,7 @@ def test_a_map_is_the_weighted_difference_of_the_errors_where_they_differ() -> N
     assert made[0, 0] == pytest.approx(16 * (weights * timesteps**2).mean())
     assert np.count_nonzero(made) == 1
     absolute = error_map(
-        _corner(_CornerDenoiser()), PIL.Image.new("RGB", (4, 4)), ("3", "5"), weights=weights, reduction="l1"
+        _corner(_CornerDenoiser()), PIL.Image.new("RGB", (4, 4)), ("3", "5"), weights=weights, loss="l1"
     )
     assert absolute[0, 0] == pytest.approx(2 * (weights * timesteps).mean())
 

@@ -95,7 +95,7 @@ def test_order_number_of_examples_and_resuming_change_nothing() -> None:
     few = {each.example_id: each for each in joined(_scorer(n_draws=2).score(EXAMPLES, {}))}
     added = joined(_scorer().score(EXAMPLES, few))
     for each in added:
-        assert each.draws.tolist() == [2, 3, 4, 5]
+        assert each.draw_ids.tolist() == [2, 3, 4, 5]
         np.testing.assert_allclose(each.errors, whole[each.example_id].errors[..., 2:], rtol=1e-6)
 
 

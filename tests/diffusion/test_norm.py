@@ -33,14 +33,14 @@ def _measured() -> Measurement:
 
 
 def test_scores_are_minus_the_mean_of_the_roots() -> None:
-    found = rules.score(_measured(), DRAWS, Rule(reduction="norm"))
+    found = rules.score(_measured(), DRAWS, Rule(loss="norm"))
     assert found.scores.tolist() == [[-2.5, -3.0], [-2.0, -2.25]]
     squared = rules.score(_measured(), DRAWS, Rule())
     assert squared.scores.tolist() == [[-6.5, -13.0], [-5.0, -8.125]]
 
 
 def test_without_a_caption_the_roots_are_compared_too() -> None:
-    found = rules.score(_measured(), DRAWS, Rule(reduction="norm", unconditional=True))
+    found = rules.score(_measured(), DRAWS, Rule(loss="norm", unconditional=True))
     assert found.unconditional is not None
     assert found.unconditional.tolist() == [-5.0, -1.5]
     # what a caption brings: text scores are untouched
@@ -48,14 +48,14 @@ def test_without_a_caption_the_roots_are_compared_too() -> None:
 
 
 def test_a_target_weighs_the_root_by_the_root_of_its_weight() -> None:
-    found = rules.score(_measured(), DRAWS, Rule("eps", reduction="norm"))
+    found = rules.score(_measured(), DRAWS, Rule("eps", loss="norm"))
     assert found.scores[0, 0] == pytest.approx(-(0.8 * 2 + 0.6 * 3) / 2)
 
 
 def test_the_norm_is_that_of_the_residual_over_the_root_of_its_size() -> None:
     residual = np.random.default_rng(0).normal(size=(4, 8, 8))
     stored = float((residual**2).mean())
-    assert Rule(reduction="norm").of_stored([np.array([stored])])[0] == pytest.approx(
+    assert Rule(loss="norm").of_stored([np.array([stored])])[0] == pytest.approx(
         float(np.linalg.norm(residual)) / math.sqrt(residual.size)
     )
 
@@ -64,7 +64,7 @@ def _literal(run: Run, *, is_image: bool) -> dict[str, bool]:
     """DiffusionITM's decisions by a plain loop over what is stored."""
     outcomes: dict[str, bool] = {}
     for name, each in run.measurements().items():
-        n_draws = len(each.draws)
+        n_draws = len(each.draw_ids)
         score = [[0.0, 0.0], [0.0, 0.0]]
         for image in range(2):
             for caption in range(2):
@@ -105,7 +105,7 @@ def test_it_reads_what_is_stored_and_measures_nothing_again(run: Run) -> None:
         "shapes", model="tiny-sd", options={**options, "loss": "norm"}, limit=16, runs=run.path.parents[2]
     )
     assert len(back.parts()) == n_parts
-    assert run.reductions() == ("mse",)
+    assert run.losses() == ("mse",)
 
 
 def test_it_is_signed_and_cited_under_its_own_name(run: Run) -> None:
@@ -147,7 +147,7 @@ class _ByNorm(NoisySpec):
 
 
 def test_a_race_by_the_norm_ends_where_all_its_draws_would(tmp_path: Path) -> None:
-    race = Adaptive("racing", N_BANK, reduction="norm", risk=0.0)
+    race = Adaptive("racing", N_BANK, loss="norm", risk=0.0)
     raced = compbench.run(pairs(), model=_ByNorm(race), runs=tmp_path)
     whole = compbench.run(pairs(), model=NoisySpec(), runs=tmp_path)
     by_norm = whole.to_frame(Rule("native", N_BANK, "norm")).set_index("id")

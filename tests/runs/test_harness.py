@@ -121,7 +121,7 @@ def test_more_draws_measure_only_the_new_ones_and_fewer_none(tmp_path: Path) -> 
     assert many.table().scores[0, 0].tolist() == [-4.5, -5.5]
     fewer = harness.run(task, model=fakes.GivenSpec(None, {**VIEW, "n_draws": 2}), runs=tmp_path)
     assert fewer.table().scores[0, 0].tolist() == [-0.5, -1.5]
-    assert fewer.table(Rule(n_draws=10)).scores[0, 0].tolist() == [-4.5, -5.5]
+    assert fewer.table(Rule(draws=10)).scores[0, 0].tolist() == [-4.5, -5.5]
 
 
 def test_a_limit_is_the_same_nested_subset_for_every_model(tmp_path: Path) -> None:
@@ -339,13 +339,13 @@ class PiecemealScorer(fakes.ErrorScorer):
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
         for number, whole in enumerate(super().score(examples, known)):
-            for d in range(len(whole.draws)):
+            for d in range(len(whole.draw_ids)):
                 if number == 2 and d == self.stops_at:
                     raise KeyboardInterrupt
                 one = slice(d, d + 1)
                 errors, measured = whole.errors[..., one], whole.measured[..., one]
-                is_last = d + 1 == len(whole.draws)
-                yield Measurement(whole.example_id, whole.draws[one], errors, measured, is_last=is_last)
+                is_last = d + 1 == len(whole.draw_ids)
+                yield Measurement(whole.example_id, whole.draw_ids[one], errors, measured, is_last=is_last)
 
 
 def test_errors_may_come_in_pieces_and_an_interruption_keeps_each(tmp_path: Path) -> None:

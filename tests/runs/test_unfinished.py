@@ -173,7 +173,7 @@ def test_every_command_says_what_is_not_whole(state: str, tmp_path: Path, capsys
 def test_draws_that_are_missing_are_said_beside_the_scores_that_are_there(tmp_path: Path) -> None:
     run = _open(tmp_path, "model")
     _measure(run, N)
-    text = results.to_text([run], rule=Rule(n_draws=1))
+    text = results.to_text([run], rule=Rule(draws=1))
     assert "No ±draws: one draw tells nothing" in text
     assert "overall (9)" in text
 

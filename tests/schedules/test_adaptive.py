@@ -30,7 +30,7 @@ RACE = Adaptive("racing", N_BANK)
 
 def stored(run: Run) -> dict[str, tuple[Any, ...]]:
     its = run.measurements()
-    return {each: (one.draws.tolist(), one.errors.tolist(), one.measured.tolist()) for each, one in its.items()}
+    return {each: (one.draw_ids.tolist(), one.errors.tolist(), one.measured.tolist()) for each, one in its.items()}
 
 
 @pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])
@@ -51,7 +51,7 @@ def test_draws_that_are_raced_together_are_measured_together(tmp_path: Path) -> 
     raced = compbench.run(pairs(), model=NoisySpec(replace(RACE, together=2)), runs=tmp_path)
     for measurement in raced.measurements().values():
         dense = np.zeros((2, 2, N_BANK), bool)
-        dense[..., measurement.draws] = measurement.measured
+        dense[..., measurement.draw_ids] = measurement.measured
         assert np.array_equal(dense[..., ::2], dense[..., 1::2])
     with pytest.raises(UsageError, match="expected an even number of draws"):
         _ = Adaptive("racing", 15, together=2).race
@@ -147,7 +147,7 @@ def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
     for task, known in SCHEDULES.items():
         spec = stable_diffusion.SD2.for_task(task)
         assert (spec.schedule, spec.protocol, spec.rule, spec.draws) == ("paper", "paper", "eps", 1000)
-        assert spec.view_reduction == {"l2": "mse", "l1": "l1"}[known.loss]
+        assert spec.view_loss == {"l2": "mse", "l1": "l1"}[known.loss]
     assert stable_diffusion.SD2.for_task("winoground").schedule == "full"
 
 
@@ -164,7 +164,7 @@ def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, 
     spec = replace(stable_diffusion.TINY_SD, protocol="paper", rule="eps", loss="l1")
     scorer = spec.build(spec.for_task(None).source(), Runtime("cpu"))
     scorer = DiffusionClassifier(
-        scorer.denoiser, scorer.bank, 1000, Runtime("cpu"), reductions=("mse", "l1"), adaptive=staged
+        scorer.denoiser, scorer.bank, 1000, Runtime("cpu"), losses=("mse", "l1"), adaptive=staged
     )
     scorer.prepare(task)
     (found,) = joined(scorer.score(task.examples, {}))
@@ -183,12 +183,12 @@ def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, 
 
     published_stages = [list(each) for each in known.stages()]  # how the loop's calls are grouped, not which they are
     predicted, stages = by_the_paper(error_of, 7, known.to_keep, known.n_samples)
-    timesteps = scorer.bank.timesteps[found.draws]
+    timesteps = scorer.bank.timesteps[found.draw_ids]
     ours = {(int(c), int(timesteps[d])) for _, c, d in np.argwhere(found.measured)}
     assert ours == set().union(*stages)
     policy = staged.policy("one", example.matches, scorer.draw_table(), task.classes)
     dense, measured = np.zeros((1, 7, 1000)), np.zeros((1, 7, 1000), bool)
-    dense[..., found.draws], measured[..., found.draws] = found.others["l1"], found.measured
+    dense[..., found.draw_ids], measured[..., found.draw_ids] = found.others["l1"], found.measured
     assert policy.verdict(dense, measured).predictions == (predicted,)
 
 

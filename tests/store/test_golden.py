@@ -23,7 +23,7 @@ def test_stored_errors_are_read_as_they_were_measured() -> None:
     expected = np.array([[right, right - 1], [right - 1, right]])
     assert table.ids == tuple(f"{n:04d}" for n in range(6))
     assert np.allclose(table.scores, expected)
-    assert np.allclose(run.table(Rule(n_draws=1)).scores, [[0, -1], [-1, 0]])
+    assert np.allclose(run.table(Rule(draws=1)).scores, [[0, -1], [-1, 0]])
     assert run.examples()["tags"].iloc[0] == {"tag": ["Object"]}
 
 

@@ -378,7 +378,7 @@ def _assert_equal(one: Run, other: Run) -> None:
     assert ones.keys() == others.keys()
     for each in ones:
         np.testing.assert_array_equal(ones[each].errors, others[each].errors)
-        np.testing.assert_array_equal(ones[each].draws, others[each].draws)
+        np.testing.assert_array_equal(ones[each].draw_ids, others[each].draw_ids)
     assert one.table().ids == other.table().ids
     np.testing.assert_array_equal(one.table().scores, other.table().scores)
     assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))

@@ -122,7 +122,7 @@ def test_a_slow_network_s_results_come_in_parts_that_make_a_whole() -> None:
     counted = sum(int(each.measured.sum() + each.has_unconditional.sum()) for each in pieces)  # type: ignore[union-attr]
     assert counted == 2 * 3 * 2
     (whole,), (expected,) = joined(pieces), joined(quick.score([EXAMPLE], {}))
-    assert np.array_equal(whole.draws, expected.draws)
+    assert np.array_equal(whole.draw_ids, expected.draw_ids)
     assert np.array_equal(whole.errors, expected.errors)
     assert np.array_equal(whole.measured, expected.measured)
     assert np.array_equal(whole.unconditional, expected.unconditional)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def test_parts_of_one_draw_are_joined_into_one() -> None:
         Measurement("a", np.array([3]), np.array([[[0.0], [4.0]]]), right, {"l1": np.array([[[0.0], [5.0]]])}),
     ]
     (whole,) = joined(pieces)
-    assert whole.draws.tolist() == [3]
+    assert whole.draw_ids.tolist() == [3]
     assert whole.errors.tolist() == [[[2.0], [4.0]]]
     assert whole.others["l1"].tolist() == [[[1.0], [5.0]]]
     assert whole.measured.all()

@@ -102,7 +102,7 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     draws = np.array([1, 4, 9], np.int32)
     run.append([Measurement("0003", draws, ERRORS[3][..., draws], mask)])
     back = Run(run.path).measurements()["0003"]
-    np.testing.assert_array_equal(back.draws, [4, 9])  # nothing was measured on draw 1
+    np.testing.assert_array_equal(back.draw_ids, [4, 9])  # nothing was measured on draw 1
     np.testing.assert_array_equal(back.measured, mask[..., 1:])
     np.testing.assert_array_equal(back.errors[back.measured], ERRORS[3][..., draws][mask])
     np.testing.assert_array_equal(run.draws().sigma, BANK.sigma)
@@ -163,7 +163,7 @@ def test_how_draws_are_spread_over_parts_changes_no_bit_of_a_score(data: st.Data
         ids = [f"{n:04d}" for n in range(6)]
         expected = [rules.score(_measured(n, range(N_BANK)), BANK, rule).scores for n in range(6)]
         np.testing.assert_array_equal(contents.tables(rule, ids)[2, 2].scores, expected)
-        assert contents.done(rule.n_draws) == set(ids)
+        assert contents.done(rule.draws) == set(ids)
 
 
 def test_of_two_measurements_of_one_draw_the_later_part_counts(tmp_path: Path) -> None:

@@ -13,17 +13,16 @@ import pandas as pd
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.examples import Metric
-from compbench.core.metrics import named
+from compbench.core.metrics import column_of, named, over_units
 from compbench_analysis.statistics.intervals import Sample
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["Outcomes", "Population", "joined", "judged", "metrics_of", "ordered"]
+__all__ = ["Outcomes", "Population", "counted", "joined", "judged", "metrics_of", "ordered"]
 
 _ORDER = ("text", "image", "group", "image_raw", "group_raw", "top1", "mean_per_class")
-_CLASS = "class"  # the tag column of a classification task
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,11 @@ class Outcomes:
     rows: Mapping[str, int]  # example id -> row
     is_right: Bools  # [N, R]
     is_tied: Bools | None = None  # [N, R]: wrong only because of a tie; None where that was not asked
+
+    @classmethod
+    def of(cls, metric: Metric, ids: Sequence[str], is_right: Bools, is_tied: Bools | None = None) -> Outcomes:
+        """The outcomes of examples in the order of the rows."""
+        return cls(metric, {each: row for row, each in enumerate(ids)}, is_right, is_tied)
 
     def measured(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that were measured, sorted, so that the order of a task's examples changes no bit."""
@@ -63,7 +67,7 @@ class Population:
 
     def sample(self, metric: Metric, ids: Sequence[str]) -> Sample:
         """How the examples `ids` count in the metric's number."""
-        classes = [self._class_of[each] for each in ids] if metric.is_per_class else None
+        classes = [self.values(metric.column)[each] for each in ids] if metric.is_per_class else None
         return Sample.of([self._group_of[each] for each in ids], classes)
 
     def alone(self, ids: Sequence[str]) -> Sample:
@@ -75,10 +79,22 @@ class Population:
         ids = (str(each) for each in self.examples["id"])
         return {each: str(group) or each for each, group in zip(ids, self.examples["group"], strict=True)}
 
+    def counts(self, metric: Metric, example_id: str) -> bool:
+        """Whether an example has the tag without which it does not count in the metric."""
+        column = column_of(metric)
+        return not column or bool(self.values(column)[example_id])
+
+    def values(self, column: str) -> Mapping[str, str]:
+        """Example id -> its value in a tag column, "" where it has none."""
+        if column not in self._values_of:
+            ids = (str(each) for each in self.examples["id"])
+            tags = zip(ids, self.examples["tags"], strict=True)
+            self._values_of[column] = {each: "\x1f".join(own.get(column, ())) for each, own in tags}
+        return self._values_of[column]
+
     @cached_property
-    def _class_of(self) -> dict[str, str]:
-        ids = (str(each) for each in self.examples["id"])
-        return {each: "\x1f".join(tags.get(_CLASS, ())) for each, tags in zip(ids, self.examples["tags"], strict=True)}
+    def _values_of(self) -> dict[str, dict[str, str]]:
+        return {}
 
 
 def metrics_of(run: Run, rule: Rule) -> list[Metric]:
@@ -103,9 +119,23 @@ def judged(run: Run, rule: Rule) -> list[Outcomes]:
             np.concatenate([np.zeros(0, bool), *(judge(table) for table in tables)])
             for judge in (metric.outcome, metric.ties)
         )
-        rows = {each: row for row, each in enumerate(ids)}
-        found.append(Outcomes(metric, rows, is_right[:, None], is_tied[:, None]))
+        found.append(counted(run, Outcomes.of(metric, ids, is_right[:, None], is_tied[:, None])))
     return found
+
+
+def counted(run: Run, outcomes: Outcomes) -> Outcomes:
+    """The outcomes of the examples that count in the metric, each that of its whole unit (metrics.over_units)."""
+    column = column_of(outcomes.metric)
+    if not column:
+        return outcomes
+    ids, value_of = list(outcomes.rows), Population(run.examples()).values(column)
+    values = [value_of[each] for each in ids]
+    rows, is_right = over_units(outcomes.metric, values, outcomes.is_right)
+    is_tied = None
+    if outcomes.is_tied is not None:
+        _, or_tied = over_units(outcomes.metric, values, outcomes.is_right | outcomes.is_tied)
+        is_tied = or_tied & ~is_right
+    return Outcomes.of(outcomes.metric, [ids[row] for row in rows], is_right, is_tied)
 
 
 def joined(runs: Sequence[Outcomes]) -> Outcomes:

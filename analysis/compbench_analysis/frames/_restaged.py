@@ -126,7 +126,7 @@ def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools
         for each in chunk:
             one = known[each]
             errors = np.zeros((one.errors.shape[1], len(weights)))
-            errors[:, one.draws] = rules.errors_of(one, adaptive.rule)[0] * weights[one.draws]
+            errors[:, one.draw_ids] = rules.errors_of(one, adaptive.rule)[0] * weights[one.draw_ids]
             measured = np.zeros(errors.shape, bool)
-            measured[:, one.draws] = one.measured[0]
+            measured[:, one.draw_ids] = one.measured[0]
             yield each, errors, measured, verdicts[each].predictions[0]

@@ -322,18 +322,18 @@ def _of_shared_draws(run: Run, measurement: Measurement, winner: int) -> tuple[F
     """
     adaptive, draws = run.adaptive, run.draws()
     assert adaptive is not None  # or there would be no verdict
-    weights = adaptive.rule.weights(draws)[measurement.draws]
+    weights = adaptive.rule.weights(draws)[measurement.draw_ids]
     weighted = rules.errors_of(measurement, adaptive.rule)[0] * weights  # [C, D]
     shared = measurement.measured[0] & measurement.measured[0, winner]
     differences = weighted - weighted[winner]
-    timesteps = draws.timesteps[measurement.draws]
+    timesteps = draws.timesteps[measurement.draw_ids]
     margins, errors = np.zeros(len(weighted)), np.zeros(len(weighted))
     for pattern in np.unique(shared, axis=0):  # as many as there are stages
         some = (shared == pattern).all(-1)
         its = differences[np.ix_(some, pattern)]
         left_out = 1 - pattern.sum() / shared[winner].sum()
         margins[some] = its.mean(-1)
-        units = units_of(run, measurement.draws[pattern])
+        units = units_of(run, measurement.draw_ids[pattern])
         errors[some] = standard_error(its, timesteps[pattern], units) * math.sqrt(left_out)
     return margins, errors
 

@@ -96,7 +96,7 @@ def compare(
     runs = tuple({each.path.resolve(): each for each in runs}.values())
     _check(runs, rule)
     examples, names = runs[0].examples(), labels(runs)
-    done = runs[0].done((rule or runs[0].rule).n_draws)
+    done = runs[0].done((rule or runs[0].rule).draws)
     tags = tables.tag_groups(examples, by, runs[0].info["task"].get("tag_order", {}))
     tags = [(column, tag, [each for each in ids if each in done]) for column, tag, ids in tags]
     population = Population(examples)
@@ -139,10 +139,10 @@ def _check(runs: Sequence[Run], rule: Rule | None) -> None:
                 f"cannot compare {pair}: they are of different revisions of the data, {first.key.task_revision} and "
                 f"{other.key.task_revision}, so examples or images differ; run both on the same data"
             )
-        done, its = (set(run.done((rule or run.rule).n_draws)) for run in (first, other))
+        done, its = (set(run.done((rule or run.rule).draws)) for run in (first, other))
         if done != its:
             raise UsageError(_unmatched(first, other, done, its))
-    if not first.done((rule or first.rule).n_draws):
+    if not first.done((rule or first.rule).draws):
         raise UsageError(f"cannot compare {_name(first)}: no example of it is measured; rerun its command")
 
 

@@ -102,7 +102,7 @@ def by_rule(
     n_draws: int | None = None,
     windows: Sequence[Window] | None = None,
 ) -> pd.DataFrame:
-    """Each cell of `tables.tidy` under each scoring rule: targets, weightings, windows, and the reductions stored.
+    """Each cell of `tables.tidy` under each scoring rule: targets, weightings, windows, and the losses stored.
 
     `rule` names it and `source` says where it comes from (weightings.py). `n_draws`: of the bank's first draws (None:
     the run's view); `windows` are (first, last) timesteps, both within (None: thirds of the draws).
@@ -204,9 +204,9 @@ def _by_rule(
     run: Run, label: str, by: By, n_draws: int | None, windows: Sequence[Window] | None
 ) -> Iterator[dict[str, Any]]:
     view = run.rule
-    for reduction in _reductions(run, view):
-        stored = Stored(run, replace(view, target="native", n_draws=n_draws or view.n_draws, reduction=reduction))
-        readings = list(weightings(stored.draws, reduction, windows, str(run.path)))
+    for loss in _losses(run, view):
+        stored = Stored(run, replace(view, target="native", draws=n_draws or view.draws, loss=loss))
+        readings = list(weightings(stored.draws, loss, windows, str(run.path)))
         weights = np.stack([each.weights for each in readings])
         for row, members in _read(stored, label, by, weights):
             for each, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
@@ -214,10 +214,10 @@ def _by_rule(
                 yield {**_cell(row), **how, "value": value, "low": low, "high": high}
 
 
-def _reductions(run: Run, view: Rule) -> list[str]:
-    """The reductions that the run stores and the root of its squared errors; the view's own comes first."""
-    stored = run.reductions()
-    return list(dict.fromkeys([view.reduction, *stored, *([NORM] if "mse" in stored else [])]))
+def _losses(run: Run, view: Rule) -> list[str]:
+    """The losses that the run stores and the root of its squared errors; the view's own comes first."""
+    stored = run.losses()
+    return list(dict.fromkeys([view.loss, *stored, *([NORM] if "mse" in stored else [])]))
 
 
 def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:

@@ -62,7 +62,7 @@ def _kin(run: Run, rule: Rule | None) -> tuple[object, ...]:
     if measurement.pop("seed", None) is None:
         return (str(run.path),)
     view = None if rule else json.dumps(run.info["view"], sort_keys=True)
-    done = frozenset(run.done((rule or run.rule).n_draws))
+    done = frozenset(run.done((rule or run.rule).draws))
     same = json.dumps([key.task, key.task_revision, key.model, key.weights, measurement], sort_keys=True)
     return same, view, done
 

@@ -17,9 +17,9 @@ __all__ = ["labels", "partial", "signature"]
 def signature(run: Run, rule: Rule | None = None) -> str:
     """Task and revision, n, model and weights, all that identifies the measurement, its view, run and version."""
     rule = rule or run.rule
-    n_done, n_all = len(run.done(rule.n_draws)), run.info["n_task_examples"]
-    view = {"draws": rule.n_draws, "rule": rule.target} if run.info["view"] else {}
-    view |= {"loss": rule.reduction} if rule.reduction != "mse" else {}
+    n_done, n_all = len(run.done(rule.draws)), run.info["n_task_examples"]
+    view = {"draws": rule.draws, "rule": rule.target} if run.info["view"] else {}
+    view |= {"loss": rule.loss} if rule.loss != "mse" else {}
     view |= {"unconditional": "true"} if rule.unconditional else {}
     parts = {
         "task": f"{run.key.task}@{run.key.task_revision}",
@@ -36,7 +36,7 @@ def signature(run: Run, rule: Rule | None = None) -> str:
 
 def partial(run: Run, rule: Rule | None = None) -> str:
     """'partial: 24 of 400 examples', and why where it is known; '' for a whole run."""
-    n_done, n_all = len(run.done((rule or run.rule).n_draws)), run.info["n_task_examples"]
+    n_done, n_all = len(run.done((rule or run.rule).draws)), run.info["n_task_examples"]
     if n_done == n_all:
         return ""
     lost = unreadable.read(run.path)

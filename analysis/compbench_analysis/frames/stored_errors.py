@@ -16,7 +16,7 @@ from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.examples import ErrorTable, Metric, ScoreTable
 from compbench.core.measurements import DrawTable
 from compbench.core.rules import scores_under
-from compbench_analysis.frames._outcomes import Outcomes, metrics_of
+from compbench_analysis.frames._outcomes import Outcomes, counted, metrics_of
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
@@ -52,7 +52,7 @@ class Stored:
     def rule(self) -> Rule:
         """The rule, its number of draws filled in."""
         rule = self.asked or self.run.rule
-        return rule if rule.n_draws is not None else replace(rule, n_draws=max(1, self.run.n_common_draws()))
+        return rule if rule.draws is not None else replace(rule, draws=max(1, self.run.n_common_draws()))
 
     @property
     def n_draws(self) -> int:
@@ -62,8 +62,8 @@ class Stored:
     @cached_property
     def draws(self) -> DrawTable:
         """The first D draws of the bank."""
-        self.run.error_tables(self.rule.n_draws, self.rule)  # first of all says what the run lacks
-        bank, n_draws = self.run.draws(), self.rule.n_draws
+        self.run.error_tables(self.rule.draws, self.rule)  # first of all says what the run lacks
+        bank, n_draws = self.run.draws(), self.rule.draws
         return replace(bank, timesteps=bank.timesteps[:n_draws], alpha=bank.alpha[:n_draws], sigma=bank.sigma[:n_draws])
 
     @cached_property
@@ -102,10 +102,8 @@ class Stored:
                     right[metric.name].append(np.stack([metric.outcome(each) for each in pieces], axis=1))
         none = np.zeros((0, len(readings)), bool)
         return {
-            metric.name: Outcomes(
-                metric,
-                {each: row for row, each in enumerate(ids[metric.name])},
-                np.concatenate([none, *right[metric.name]]),
+            metric.name: counted(
+                self.run, Outcomes.of(metric, ids[metric.name], np.concatenate([none, *right[metric.name]]))
             )
             for metric in self.metrics
         }

@@ -117,11 +117,11 @@ def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]
     matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
     outcomes = [joined(its) for its in zip(*(judged(each, rule) for each in family.runs), strict=True)]
     groups = {each.metric.name: _groups(family, each.metric, examples, by, rule) for each in outcomes}
-    is_partial = len(run.done(rule.n_draws)) < len(matches)
+    is_partial = len(run.done(rule.draws)) < len(matches)
     for column, tag in dict.fromkeys(key for each in groups.values() for key in each):
         for its in outcomes:
             ids = groups[its.metric.name].get((column, tag), [])
-            if members := [each for each in ids if its.metric.applies(matches[each].shape)]:
+            if members := [each for each in ids if _is_judged(its.metric, each, matches[each].shape, population)]:
                 yield {
                     "task": run.key.task,
                     "model": family.label,
@@ -134,6 +134,10 @@ def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]
                     "is_partial": is_partial,
                     "run": family.digest,
                 }
+
+
+def _is_judged(metric: Metric, example_id: str, shape: tuple[int, ...], population: Population) -> bool:
+    return metric.applies((shape[0], shape[1])) and population.counts(metric, example_id)
 
 
 def _groups(family: Family, metric: Metric, examples: pd.DataFrame, by: By, rule: Rule) -> Groups:

@@ -46,15 +46,15 @@ class Weighting:
 
 
 def weightings(
-    draws: DrawTable, reduction: str = "mse", windows: Sequence[Window] | None = None, where: str = ""
+    draws: DrawTable, loss: str = "mse", windows: Sequence[Window] | None = None, where: str = ""
 ) -> Iterator[Weighting]:
-    """Every rule for errors of that reduction; those that are no square have the native rule and the windows alone.
+    """Every rule for errors of that loss; those that are no square have the native rule and the windows alone.
 
     `windows` None stands for thirds of the draws. UsageError names `where` if one holds no draw.
     """
-    prefix, n_draws = ("" if reduction == "mse" else f"{reduction}, "), len(draws.alpha)
-    for name, weights in _of_squares(draws).items() if reduction == "mse" else [("native", np.ones(n_draws))]:
-        source = _SOURCES[NORM if reduction == NORM else name]
+    prefix, n_draws = ("" if loss == "mse" else f"{loss}, "), len(draws.alpha)
+    for name, weights in _of_squares(draws).items() if loss == "mse" else [("native", np.ones(n_draws))]:
+        source = _SOURCES[NORM if loss == NORM else name]
         yield Weighting(f"{prefix}{name}", source, weights / n_draws)
     for first, last in _thirds(draws.timesteps) if windows is None else windows:
         is_inside = (draws.timesteps >= first) & (draws.timesteps <= last)

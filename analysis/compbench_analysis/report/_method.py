@@ -53,7 +53,7 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "options": _listed(_without_folders(info["model"].get("options") or {})) or "none",
     }
     if info["view"]:
-        facts["scored by"] = f"rule {rule.target}, {rule.n_draws or 'all measured'} draws"
+        facts["scored by"] = f"rule {rule.target}, {rule.draws or 'all measured'} draws"
         facts["bank"] = (
             f"{count(_n_bank(run))} draws shared by all pairs; every example on the first {run.n_common_draws()}"
         )

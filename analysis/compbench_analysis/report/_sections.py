@@ -39,7 +39,7 @@ class Section:
 
     def n_done(self, run: Run) -> int:
         """Examples that can be read."""
-        return len(run.done((self.rule or run.rule).n_draws))
+        return len(run.done((self.rule or run.rule).draws))
 
     def notes(self) -> list[str]:
         """What is not whole, each once."""

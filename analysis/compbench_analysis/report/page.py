@@ -186,7 +186,7 @@ def _shown(section: Section, look: Look) -> Shown:
     is_wanted = look.with_images if look.with_images is not None else not is_gated
     if not is_wanted:
         return Shown({}, Album((), (), {}), has_captions=not is_gated, why_not=_GATED if is_gated else "")
-    measured = {each for run in section.runs for each in run.done((look.rule or run.rule).n_draws)}
+    measured = {each for run in section.runs for each in run.done((look.rule or run.rule).draws)}
     at_hand = look.pictures.get((section.name, section.runs[0].key.task_revision), {})
     pictures = {each: images for each, images in at_hand.items() if each in measured}
     made = album(image for images in pictures.values() for image in images)

@@ -35,7 +35,7 @@ def citations(run: Run) -> dict[str, str]:
     """The BibTeX entries of a run by key: of its task, its model, the method where errors were measured, compbench."""
     described = [str(run.info[each].get("citation") or "") for each in ("task", "model")]
     method = _DIFFUSION_CLASSIFIER if run.info["view"] else ""
-    has_its_rule = run.rule.reduction == NORM or run.rule.unconditional
+    has_its_rule = run.rule.loss == NORM or run.rule.unconditional
     found: dict[str, str] = {}
     for text in (*described, method, _DIFFUSION_ITM if has_its_rule else "", _compbench(str(run.info["compbench"]))):
         for key, entry in _entries(text).items():

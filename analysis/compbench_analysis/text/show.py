@@ -98,7 +98,7 @@ def with_draws(
     measured: dict[tuple[object, ...], list[float]] = {}
     reasons: list[str] = []
     for run in runs:
-        if run.reductions():
+        if run.losses():
             try:
                 found = curves.monte_carlo(run, by, rule, n_resamples=_N_RESAMPLES)
             except UsageError as error:

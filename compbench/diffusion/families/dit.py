@@ -26,7 +26,7 @@ _N_BANK = 250  # timesteps 2, 6, ..., 998
 _SEED_OF = {"paper": 42, "compbench": 0}
 _FIXED = {"option": False}
 # the name of a rule -> the measured errors that it sums
-_REDUCTIONS = {"l2": "mse", "l1": "l1", "vlb": "vlb", "l2+vlb": "mse+vlb"}
+_LOSSES = {"l2": "mse", "l1": "l1", "vlb": "vlb", "l2+vlb": "mse+vlb"}
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,12 @@ class DiT(ModelSpec):
         """What schedule=racing stands for."""
         if self.schedule == "full":
             return None
-        n_draws, reduction = self.draws or self.default_draws, _REDUCTIONS[self.rule]
-        return Adaptive("racing", n_draws, reduction=reduction, risk=self.risk, seed=self.seed or 0)
+        n_draws, loss = self.draws or self.default_draws, _LOSSES[self.rule]
+        return Adaptive("racing", n_draws, loss=loss, risk=self.risk, seed=self.seed or 0)
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
-        return {"n_draws": settled.draws, "target": "native", "reduction": _REDUCTIONS[settled.rule]}
+        return {"n_draws": settled.draws, "target": "native", "reduction": _LOSSES[settled.rule]}
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         from compbench.diffusion import _transformer as dit

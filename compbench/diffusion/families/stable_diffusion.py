@@ -207,12 +207,12 @@ class StableDiffusion(ModelSpec):
             )
 
     @property
-    def reductions(self) -> tuple[str, ...]:
+    def losses(self) -> tuple[str, ...]:
         """What is made of a residual: both, where the absolute error is asked for."""
         return ("mse", "l1") if self.loss == "l1" else ("mse",)
 
     @property
-    def view_reduction(self) -> str:
+    def view_loss(self) -> str:
         """The one that scores are made of."""
         return "mse" if self.loss in ("auto", "l2") else self.loss
 
@@ -312,7 +312,7 @@ class StableDiffusion(ModelSpec):
 
     def _adaptive(self) -> Adaptive:
         settled = self.for_task(None)
-        plain = Adaptive(settled.schedule, settled.draws or _N_BANK, settled.rule, settled.view_reduction)
+        plain = Adaptive(settled.schedule, settled.draws or _N_BANK, settled.rule, settled.view_loss)
         if settled.schedule == "paper":
             return replace(plain, to_keep=settled.to_keep, n_samples=settled.n_samples)
         return replace(
@@ -355,7 +355,7 @@ class StableDiffusion(ModelSpec):
         identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": settled.protocol}
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
         if settled.loss == "l1":
-            identity["reductions"] = list(settled.reductions)
+            identity["reductions"] = list(settled.losses)
         if settled.measured_px is not None:
             identity["size_px"] = settled.measured_px
         if settled.noise != "independent":
@@ -371,7 +371,7 @@ class StableDiffusion(ModelSpec):
         view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.rule}
         return (
             view
-            | ({"reduction": settled.view_reduction} if settled.view_reduction != "mse" else {})
+            | ({"reduction": settled.view_loss} if settled.view_loss != "mse" else {})
             | ({"unconditional": True} if settled.unconditional else {})
         )
 
@@ -394,7 +394,7 @@ class StableDiffusion(ModelSpec):
             n_draws=settled.draws or _N_BANK,
             runtime=runtime,
             name=self.name,
-            reductions=settled.reductions,
+            losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
             adaptive=None if settled.schedule == "full" else settled._adaptive(),
