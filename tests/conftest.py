@@ -13,6 +13,10 @@ import pytest
 if TYPE_CHECKING:
     from pages import Written
 
+# processes that share the tests (pytest -n 2) share the cores as well: a thread each, set before torch is imported
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # a shell starts what runs in the background with SIGINT ignored, and the processes that tests start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -22,6 +22,7 @@ __all__ = ["main"]
 # the commands, in the order in which they are used, and where each is
 _HOMES = {
     "run": "measuring:run",
+    "check": "checking:check",
     "show": "reading:show",
     "compare": "reading:compare",
     "curves": "reading:curves",

@@ -87,11 +87,11 @@ def asked_for(
     is_limited = settings.get("limit") is not None or settings.get("images_per_class") is not None
     budgets = {model: BUDGETS.get((table, model), Budget()) for model in chosen["model"]}
     preset = tuple(f"{model}.{name}={value}" for model, budget in budgets.items() for name, value in budget.options)
-    made = cells(chosen["task"], chosen["model"], options, settings, reporter.say, GridFile(options=preset))
+    folders, preset_file = folders or DataFolders(), GridFile(options=preset)
+    made = cells(chosen["task"], chosen["model"], options, settings, reporter.say, preset_file, folders.of)
     if not is_limited:
         for model, budget in budgets.items():
             reporter.say(f"{table}, {model}: {_words(budget)}")
-    folders = folders or DataFolders()
     return Asked(table, [_with_its_own(cell, folders, None if is_limited else budgets[cell.model]) for cell in made])
 
 
@@ -132,9 +132,8 @@ def data_folders(given: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
 
 
 def _with_its_own(cell: Cell, folders: DataFolders, budget: Budget | None) -> Cell:
-    """The cell with the data of its task, and with the limit of its row where the user gave none."""
-    request = replace(cell.request, data=folders.of(cell.task))
-    request = request if budget is None else replace(request, limit=budget.limit)
+    """The cell with the limit of its row where the user gave none."""
+    request = cell.request if budget is None else replace(cell.request, limit=budget.limit)
     return replace(cell, request=request, imagenet=folders.of("imagenet"))
 
 

@@ -17,11 +17,11 @@ from compbench.core.printable import from_cell
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_table", "read_text"]
+__all__ = ["DELIMITERS", "delimiter", "read_table", "read_text", "unique_keys"]
 
-_TEXT = {".csv": ",", ".tsv": "\t"}
+DELIMITERS = {".csv": ",", ".tsv": "\t"}  # of the kinds of text files
 _LARGEST_BYTES = 2**31
-_ALL = (*_TEXT, ".json", ".jsonl", ".parquet")
+_ALL = (*DELIMITERS, ".json", ".jsonl", ".parquet")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -35,8 +35,8 @@ def read_table(path: Path) -> pd.DataFrame:
         raise DataError(f"{str(path)!r} is not a file; expected one of {', '.join(_ALL)}")
     if suffix == ".parquet":
         frame = _parquet(path)
-    elif suffix in _TEXT:
-        frame = _delimited(read_text(path, is_gzipped=is_gzipped), _TEXT[suffix], path)
+    elif suffix in DELIMITERS:
+        frame = _delimited(read_text(path, is_gzipped=is_gzipped), DELIMITERS[suffix], path)
     else:
         frame = _objects(read_text(path, is_gzipped=is_gzipped), suffix, path)
     frame.columns = [str(name).strip().lower() for name in frame.columns]
@@ -62,6 +62,19 @@ def read_text(path: Path, *, is_gzipped: bool = False) -> str:
     return text
 
 
+def delimiter(text: str, usual: str) -> str:
+    """What stands between the cells of a table: the usual, or ";" where a spreadsheet writes decimal commas."""
+    header = text.lstrip().split("\n", 1)[0]
+    return ";" if usual == "," and usual not in header and ";" in header else usual
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The JSON object with these keys and values, for `json.loads`; ValueError where a key occurs twice."""
+    if len(made := dict(pairs)) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return made
+
+
 def _suffix(path: Path) -> tuple[str, bool]:
     suffixes = [each.lower() for each in path.suffixes]
     is_gzipped = suffixes[-1:] == [".gz"]
@@ -81,9 +94,7 @@ def _parquet(path: Path) -> pd.DataFrame:
 def _delimited(text: str, separator: str, path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    header = text.lstrip().split("\n", 1)[0]
-    if separator == "," and separator not in header and ";" in header:  # a spreadsheet where commas are decimal points
-        separator = ";"
+    separator = delimiter(text, separator)
 
     def read() -> pd.DataFrame:
         return pd.read_csv(
@@ -121,15 +132,9 @@ def _objects(text: str, suffix: str, path: Path) -> pd.DataFrame:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not JSON ({error}); write it again") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(made := dict(pairs)) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return made
 
 
 def _tried(read: Callable[[], pd.DataFrame], path: Path) -> pd.DataFrame:

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "Header",
     "Traits",
     "decode",
     "digest",
     "digest_of_bytes",
+    "header",
     "limited",
     "limits",
     "noticing",
@@ -256,7 +258,46 @@ def decode(name: str, source: Path | bytes | PIL.Image.Image) -> PIL.Image.Image
         raise UnreadableImage(name, f"image {name!r}: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of an image file says."""
+
+    format: str
+    width: int
+    height: int
+
+
+def header(name: str, path: Path) -> Header:
+    """The header of an image file, no pixel read; UnreadableImage where it is none or not of a supported format."""
+    where = f" ({path})"
+    try:
+        with opened(path) as file, _judged(name, where):
+            image = _identified(file, name, where)
+            if min(image.size) < 1:
+                raise ValueError(f"it is {image.width} x {image.height} pixels")
+            if image.mode not in _PLAIN and image.mode != "I" and not _is_scaled(image):  # of "I" the pixels decide
+                raise _without_range(image, name, where)
+            return Header(str(image.format), *image.size)
+    except UnreadableImage:
+        raise
+    except DataError as error:
+        raise UnreadableImage(name, f"image {name!r}: {error}") from error
+
+
 def _read(file: IO[bytes], name: str, where: str) -> PIL.Image.Image:
+    with _judged(name, where):
+        image = _identified(file, name, where)
+        image.load()
+        if min(image.size) < 1:
+            raise ValueError(f"it is {image.width} x {image.height} pixels")
+    plain = _plain(_first_frame(image, name), name, where)
+    if _listeners:
+        _notice(plain, name)
+    return plain
+
+
+def _identified(file: IO[bytes], name: str, where: str) -> PIL.Image.Image:
+    """The image as its header describes it, no pixel read."""
     import PIL.Image
 
     size = file.seek(0, os.SEEK_END)
@@ -267,11 +308,18 @@ def _read(file: IO[bytes], name: str, where: str) -> PIL.Image.Image:
     if not size:
         raise UnreadableImage(name, f"image {name!r}{where} is empty (0 bytes): fetch or copy it again")
     _hush()
+    return PIL.Image.open(file, formats=_formats())
+
+
+@contextmanager
+def _judged(name: str, where: str) -> Generator[None]:
+    """Whatever Pillow raises becomes an UnreadableImage that names the image."""
+    import PIL.Image
+
     try:
-        image = PIL.Image.open(file, formats=_formats())
-        image.load()
-        if min(image.size) < 1:
-            raise ValueError(f"it is {image.width} x {image.height} pixels")
+        yield
+    except UnreadableImage:
+        raise
     except PIL.Image.DecompressionBombError as error:
         raise UnreadableImage(name, f"image {name!r}{where} {_too_large(error)}") from error
     except MemoryError:
@@ -282,10 +330,6 @@ def _read(file: IO[bytes], name: str, where: str) -> PIL.Image.Image:
             f"image {name!r}{where} cannot be decoded ({_why(error)}); expected a whole PNG, JPEG or other image: "
             "fetch or copy it again",
         ) from error
-    plain = _plain(_first_frame(image, name), name, where)
-    if _listeners:
-        _notice(plain, name)
-    return plain
 
 
 def _why(error: Exception) -> str:
@@ -348,7 +392,11 @@ def _plain(image: PIL.Image.Image, name: str, where: str) -> PIL.Image.Image:
         return _scaled(image)
     if image.mode == "I" and _is_within_a_byte(image):
         return image
-    raise UnreadableImage(
+    raise _without_range(image, name, where)
+
+
+def _without_range(image: PIL.Image.Image, name: str, where: str) -> UnreadableImage:
+    return UnreadableImage(
         name,
         f"image {name!r}{where} holds {_IN_WORDS.get(image.mode, f'pixels of mode {image.mode}')}, and nothing says "
         "which of them is black and which is white; convert it to 8 or 16 bits",

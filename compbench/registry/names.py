@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -16,6 +17,7 @@ from compbench.core.printable import printable
 from compbench.core.suggestions import did_you_mean, unknown
 from compbench.registry import plugins
 from compbench.registry.options import Option, options, with_options
+from compbench.registry.own_sets import MANIFESTS, OwnSet, own_set
 from compbench.registry.plugins import Entry
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Option",
     "checked_label",
     "did_you_mean",
+    "find_task",
     "model",
     "models",
     "options",
@@ -58,18 +61,43 @@ def models(*, is_checked: bool = False) -> list[Entry]:
     return _listed(named, is_checked)
 
 
-def task(name: str, *, data: Path | None = None, is_offline: bool = False, prompts: Sequence[Path | str] = ()) -> Task:
-    """The task with this name, its examples read; UsageError for an unknown name, with the nearest ones.
+def task(
+    name: str | Path,
+    *,
+    data: Path | None = None,
+    is_offline: bool = False,
+    prompts: Sequence[Path | str] = (),
+    skip_unreadable: bool = False,
+) -> Task:
+    """The task with this name, or in this folder with a manifest, its examples read.
 
-    `prompts` are files with the captions of a classification task.
+    UsageError for an unknown name, with the nearest ones. `prompts` are files with the captions of a classification
+    task. With `skip_unreadable` pictures of a manifest that cannot be read are left to whoever measures.
     """
-    entry = plugins.find("task", name)
-    value = plugins.load(entry)
+    found = find_task(name, data)
+    if isinstance(found, OwnSet):
+        if prompts:
+            raise UsageError(f"task {found.name!r} has captions of its own; leave out --prompts {prompts[0]}")
+        return found.read(skip_unreadable=skip_unreadable)
+    value = plugins.load(found)
     if not isinstance(value, Task):
-        value = _call(entry, value, data, is_offline, [Path(each) for each in prompts])
+        value = _call(found, value, data, is_offline, [Path(each) for each in prompts])
     if not isinstance(value, Task):
-        raise UsageError(f"task {name!r} of {entry.package} gave a {type(value).__name__}; expected a compbench.Task")
+        raise UsageError(f"task {name!r} of {found.package} gave a {type(value).__name__}; expected a compbench.Task")
     return value
+
+
+def find_task(name: str | Path, data: Path | None = None) -> Entry | OwnSet:
+    """Who offers the task, nothing read yet; UsageError for an unknown name, with the nearest ones."""
+    if (own := own_set(name, data)) is not None:
+        return own
+    try:
+        return plugins.find("task", str(name))
+    except UsageError as error:
+        place = data or Path(name)
+        if not os.path.isdir(place) or any(entry.name == name for entry in plugins.entries("task")):
+            raise
+        raise UsageError(f"{error} The folder {str(place)!r} has no {MANIFESTS[0]} or .csv either") from None
 
 
 def model(asked: str | ModelSpec | NamedSpec, options: Mapping[str, object] | None = None) -> NamedSpec:
@@ -81,7 +109,7 @@ def model(asked: str | ModelSpec | NamedSpec, options: Mapping[str, object] | No
         asked = NamedSpec(asked, _named(asked))
     elif not isinstance(asked, NamedSpec):
         asked = NamedSpec(checked_label(_label(asked)), asked)
-    return NamedSpec(asked.label, with_options(asked.spec, options or {}, model=asked.label)) if options else asked
+    return NamedSpec(asked.label, with_options(asked.spec, options, model=asked.label)) if options else asked
 
 
 def parse_options(

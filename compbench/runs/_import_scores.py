@@ -42,7 +42,7 @@ _N_NAMED = 3  # of the ids that are wrong
 def import_scores(
     path: Path | str,
     *,
-    task: str | Task,
+    task: str | Path | Task,
     name: str,
     data: Path | str | None = None,
     runs: Path | str | None = None,
@@ -56,7 +56,7 @@ def import_scores(
     DataError names the file and the row of what is missing, doubled or no number.
     """
     path, name = disk.expanded(path), registry.checked_label(name)
-    if isinstance(task, str):
+    if isinstance(task, str | Path):
         task = registry.task(task, data=None if data is None else disk.expanded(data), is_offline=is_offline)
     frame = _read(path, {each.id for each in task.examples})
     form = _form(frame, path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from compbench.core.captions import caption_fault
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.plain_text import half_character
 
 __all__ = ["check_task", "classes_of", "labelled"]
-
-_LONGEST_CAPTION, _LONGEST_WORD = 100_000, 10_000  # characters: tokenizers take minutes over longer ones
 
 
 def check_task(task: Task) -> None:
@@ -35,28 +34,13 @@ def check_task(task: Task) -> None:
 
 
 def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:
-    if (empty := next((n for n, text in enumerate(example.captions) if not text.strip()), None)) is not None:
-        raise DataError(f"caption {empty} of {what} is empty; expected words that describe an image")
     for number, text in enumerate(example.captions):
-        _check_text(text, f"caption {number} of {what}")
+        if fault := caption_fault(text):
+            raise DataError(f"caption {number} of {what} {fault}")
     if task.classes is not None and example.captions != shared:
         raise DataError(
             f"{what} has other captions than the first example; the examples of a classification share them"
         )
-
-
-def _check_text(text: str, what: str) -> None:
-    if len(text) > _LONGEST_CAPTION:
-        raise DataError(
-            f"{what} has {len(text):,} characters; expected at most {_LONGEST_CAPTION:,}, of which a text encoder "
-            "reads the first few hundred: cut it"
-        )
-    if len(text) > _LONGEST_WORD and len(longest := max(text.split(), key=len)) > _LONGEST_WORD:
-        raise DataError(
-            f"{what} has a word of {len(longest):,} characters, {longest[:20]!r}...; expected at most {_LONGEST_WORD:,}"
-        )
-    if half := half_character(text):
-        raise DataError(f"{what} holds half of a surrogate pair ({half}); expected whole characters")
 
 
 def classes_of(task: Task) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,20 +89,20 @@ def cells(
     settings: Mapping[str, Any],
     say: Callable[[str], None],
     grid: GridFile | None = None,
+    folders: Callable[[str], Path | None] | None = None,
 ) -> list[Cell]:
     """The cells, task by task; UsageError for anything that does not exist or does not fit, within a second.
 
     `settings` are those of a RunRequest that all cells share. What `grid` says holds where the command line says
-    nothing; an option of the command line replaces the grid's.
+    nothing; an option of the command line replaces the grid's. `folders` tells where the data of each task are, where
+    they differ.
     """
     from compbench import registry
-    from compbench.registry import plugins
     from compbench.runs.resolve import model_spec
 
     tasks = _names("task", tasks, grid.tasks if grid else ())
     models = _names("model", models, grid.models if grid else ())
-    for name in tasks:
-        plugins.find("task", name)
+    _check_tasks(tasks, settings.get("data"), folders)
     if settings.get("data") is not None and len(tasks) > 1:
         raise UsageError(f"--data is the data of one task, and {len(tasks)} are asked for; give a command for each")
     if settings.get("prompts") and len(tasks) > 1:
@@ -111,9 +112,13 @@ def cells(
     if grid is not None and grid.options:  # of its own models too, which the command line may have left out
         listed = {name: chosen.get(name) or registry.model(name) for name in dict.fromkeys([*models, *grid.models])}
         below = registry.parse_options(grid.options, list(listed.values()))
-        options_of = {name: {**below[name], **given} for name, given in options_of.items()}
+        options_of = {name: {**below[name], **own} for name, own in options_of.items()}
+
+    def given(task: str) -> dict[str, Any]:
+        return {**settings} if folders is None else {**settings, "data": folders(task)}
+
     made = [
-        Cell(task, name, RunRequest(task=task, model=chosen[name], options=options_of[name], **settings))
+        Cell(task, name, RunRequest(task=task, model=chosen[name], options=options_of[name], **given(task)))
         for task in tasks
         for name in models
     ]
@@ -123,10 +128,26 @@ def cells(
 
 
 def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
-    names = list(dict.fromkeys(name for listed in given or below for name in listed.split(",")))
+    names = list(dict.fromkeys(name for listed in given or below for name in _apart(listed)))
     if not names:
         raise UsageError(f"no {what} is asked for; name one, or a --config that does (see compbench run --help)")
     return names
+
+
+def _check_tasks(tasks: Sequence[str], data: Path | None, folders: Callable[[str], Path | None] | None) -> None:
+    """UsageError for a task that nobody offers, and for two that would be called alike."""
+    from compbench import registry
+
+    asked: dict[str, str] = {}
+    for given in tasks:
+        name = registry.find_task(given, data if folders is None else folders(given)).name
+        if (other := asked.setdefault(name, given)) != given:
+            raise UsageError(f"{other!r} and {given!r} are both called {name!r}; run one as NAME --data FOLDER")
+
+
+def _apart(names: str) -> list[str]:
+    """Names with commas between them; a path that holds commas is one name."""
+    return [names] if os.path.exists(names) else names.split(",")
 
 
 def planned(cells: Sequence[Cell], reporter: Reporter) -> tuple[list[Plan], list[Failure]]:

@@ -47,9 +47,10 @@ _N_NAMED = 3  # of the images that are skipped
 
 
 @takes_settings
-def run(task: str | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Run:
+def run(task: str | Path | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Run:
     """Score `task` with `model` and return the stored run; what is stored already is not measured again.
 
+    `task` is a name, a Task, or a folder with a manifest of your own pictures and captions.
     Options of the model are keywords (`draws=100`) or in `options`. Ctrl-C or SIGTERM raises KeyboardInterrupt after
     what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,

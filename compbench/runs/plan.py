@@ -54,12 +54,12 @@ class Plan:
 
 
 @takes_settings
-def plan(task: str | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Plan:
+def plan(task: str | Path | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Plan:
     """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
     request = RunRequest.of_keywords(task, model, settings)
     cache = ScorerCache(request, reporter or QuietReporter())
     with request.reading_images():
-        if isinstance(task, str):
+        if isinstance(task, str | Path):
             known = task_here(request)
             if known is None:
                 return unread(request, task, cache)
@@ -78,14 +78,14 @@ def task_here(request: RunRequest) -> Task | None:
         return None
 
 
-def unread(request: RunRequest, task: str, cache: ScorerCache) -> Plan:
+def unread(request: RunRequest, task: str | Path, cache: ScorerCache) -> Plan:
     """The plan without the data: the bytes to fetch of the model, and errors if it cannot be run at all."""
     label, spec = model_spec(request, cache.reporter.say)
-    source = spec.for_task(task).source()
+    source = spec.for_task(str(task)).source()
     if source is not None:
         source, _ = hub.resolve(source, is_offline=request.is_offline, say=cache.reporter.say)
     fetch_bytes = _fetch_bytes(spec, source, cache.is_offline)
-    return Plan(task, label, None, None, None, None, None, fetch_bytes, None, None, False)
+    return Plan(str(task), label, None, None, None, None, None, fetch_bytes, None, None, False)
 
 
 def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:

@@ -34,7 +34,7 @@ class RunRequest:
     a name does not tell.
     """
 
-    task: "str | Task"
+    task: "str | Path | Task"
     model: "str | ModelSpec | NamedSpec"
     options: Mapping[str, object] = field(default_factory=dict[str, object])  # of the model
     data: Path | str | None = field(
@@ -116,7 +116,7 @@ class RunRequest:
     )
 
     @classmethod
-    def of_keywords(cls, task: "str | Task", model: "str | ModelSpec", given: Mapping[str, Any]) -> "RunRequest":
+    def of_keywords(cls, task: "str | Path | Task", model: "str | ModelSpec", given: Mapping[str, Any]) -> "RunRequest":
         """Of the keywords of `run`: those that are no setting are options of the model."""
         settings = {name: value for name, value in given.items() if name in cls.__dataclass_fields__}
         options = {name: value for name, value in given.items() if name not in settings}
@@ -131,7 +131,7 @@ class RunRequest:
         if isinstance(self.prompts, str | Path):
             raise UsageError(f"prompts cannot be {str(self.prompts)!r}; expected a list of files")
         for name in ("data", "prompts"):
-            if getattr(self, name) and not isinstance(self.task, str):
+            if getattr(self, name) and not isinstance(self.task, str | Path):
                 raise UsageError(f"{name} of a task that is in memory already; leave it out, or give the task's name")
         check_device(self.device)
         if self.keep not in ("errors", "scores"):

@@ -6,7 +6,8 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 from compbench import registry
 from compbench.core import disk, image_files
@@ -255,16 +256,23 @@ def _selected(task: Task, request: RunRequest, say: Callable[[str], None]) -> tu
 def read_task(request: RunRequest) -> Task:
     """The task that a request names, its examples read."""
     data = None if request.data is None else disk.expanded(request.data)
-    return registry.task(str(request.task), data=data, is_offline=request.is_offline, prompts=request.prompts)
+    named: Any = request.task
+    return registry.task(
+        named,
+        data=data,
+        is_offline=request.is_offline,
+        prompts=request.prompts,
+        skip_unreadable=request.skip_unreadable,
+    )
 
 
 def _task(request: RunRequest, say: Callable[[str], None]) -> Task:
     task = request.task
-    if isinstance(task, str):
+    if isinstance(task, str | Path):
         task = read_task(request)
         _links.tell(task, request.data, say)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
-        raise UsageError(f"task cannot be {task!r}; expected a name or a Task")
+        raise UsageError(f"task cannot be {task!r}; expected a name, a folder or a Task")
     check_task(task)
     return task
 

@@ -303,8 +303,9 @@ class TestNames:
     def test_a_wrong_architecture_is_told_before_torch_is_imported(self) -> None:
         code = (
             "import sys; from compbench import registry\n"
+            "from compbench.core import UsageError\n"
             "try: registry.model('open-clip:ViT-B-33/openai')\n"
-            "except registry.UsageError: print('torch' in sys.modules, 'open_clip' in sys.modules)"
+            "except UsageError: print('torch' in sys.modules, 'open_clip' in sys.modules)"
         )
         told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert told.stdout.strip() == "False False"

@@ -94,6 +94,8 @@ IS_NOT_RUN = {
     "pip install -e .": "it changes the environment of the tests; the tests run in what it makes",
     "pip install -e '.[test]'": "the same",
     "pytest": "it is what runs this test",
+    'pytest -n 2 --dist loadfile -m "not slow"': "the same",
+    "python -m venv .venv": "it makes the environment of the tests",
     "compbench run winoground --model sd2 --model clip-vit-l-14 --model openclip-vit-h-14": "gigabytes of a hub",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
@@ -116,7 +118,7 @@ PYTHON: dict[str, Mapping[str, str]] = {
     },
     '"""A model that knows one word: how green a picture is, for captions that say so."""': {},
     "from dataclasses import dataclass": {},
-    "import compbench; from compbench_analysis import plots, tables": {},
+    "import compbench; from compbench_analysis.figures import plots": {},
 }
 
 
@@ -219,6 +221,7 @@ def python_blocks() -> list[tuple[str, str]]:
     return [
         (str(path.relative_to(ROOT)), block)
         for path in PAGES
+        if path.name != "ARCHITECTURE.md"  # tests/house/test_architecture.py runs its files
         for block in blocks(path.read_text(encoding="utf-8"), "python")
     ]
 
@@ -253,7 +256,7 @@ def _write_tables(folder: Path) -> None:
     (folder / "tags.csv").write_text(
         "\n".join(["id,mood", *(f"{n},{('sad', 'glad')[n % 2]}" for n in range(7))]) + "\n"
     )
-    shipped = (ROOT / "compbench" / "tasks" / "prompts" / "pets.csv").read_text(encoding="utf-8")
+    shipped = (ROOT / "compbench" / "tasks" / "classification" / "prompts" / "pets.csv").read_text(encoding="utf-8")
     (folder / "mine.csv").write_text(shipped.replace("a photo of", "a picture of"), encoding="utf-8")
 
 

@@ -20,7 +20,6 @@ from compbench.store.run import Run
 
 Captured = pytest.CaptureFixture[str]
 
-_IN_EPS = "rule:eps"
 _FOUR = "schedule.kind:paper|schedule.n_draws:1000|schedule.target:eps|schedule.to_keep:[20,10,5,1]"
 _L1 = "schedule.target:eps|schedule.reduction:l1|schedule.to_keep:"
 # what the signature of sd2's default says on a task, and the evaluations that two examples take

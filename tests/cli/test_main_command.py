@@ -113,6 +113,7 @@ def measured(runs: Path, model: str) -> dict[str, list[float]]:
     return dict(zip(found.ids, found.scores.reshape(len(found.ids), -1).tolist(), strict=True))
 
 
+@pytest.mark.slow
 def test_the_main_command_cold_warm_and_offline(
     hub: LoopbackHub, repositories: dict[str, published.Files], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

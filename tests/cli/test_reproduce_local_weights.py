@@ -59,6 +59,7 @@ def test_a_local_clip_is_the_model_in_the_folder(tiny_clip_folder: Path, tmp_pat
         OpenClip("RN50", "openai", folder=tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_table_1_runs_on_local_weights_alone(
     tiny_pipeline_folder: Path,
     tiny_clip_folder: Path,

@@ -25,6 +25,7 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is_and_says_so_once() -> N
     assert said[0].endswith("it runs as it is, which is slower")
 
 
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same_and_says_how_long_it_took() -> None:
     network, said = nn.Sequential(nn.Linear(3, 3), nn.GELU()), list[str]()
     compiled = Compiled(network, "default", said.append)

@@ -106,6 +106,7 @@ def test_the_mean_of_a_map_is_the_difference_of_the_stored_errors(run: Run) -> N
     assert made.maps[0].mean() == pytest.approx(scores[0, 0] - scores[0, 1], rel=1e-5, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_a_map_is_stored_with_the_run_and_shown_by_the_report(run: Run) -> None:
     (example_id, other) = run.ids()
     made = compbench.explain(run, example_id, image=1, captions=(0, 1), draws=2)

@@ -57,6 +57,7 @@ def test_every_error_and_decision_is_that_of_the_literal_loop(target, tiny_pipel
         assert np.array_equal(np.argsort(scores, axis=None), np.argsort(-published.astype(float).mean(-1), axis=None))
 
 
+@pytest.mark.slow
 def test_the_shipped_model_agrees_with_the_literal_loop_on_all_thousand_draws():
     folder = Path(stable_diffusion.TINY_SD.repo)
     each = registry.task("shapes").examples[0]

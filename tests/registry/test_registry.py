@@ -254,7 +254,8 @@ def _install(target: Path, *names: str) -> Path:
 
 def _python(code: str, plugins: Path, cwd: Path) -> str:
     """What `code` prints in a fresh interpreter that has the plugins."""
-    environment = os.environ | {"PYTHONPATH": str(plugins)}
+    places = [str(plugins), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
     ran = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=cwd, env=environment
     )
@@ -284,9 +285,9 @@ class TestInstalledPlugins:
 
     def test_a_broken_plugin_is_named_with_its_package_and_its_error(self, plugin_folder: Path, tmp_path: Path) -> None:
         code = (
-            "from compbench import registry\nfrom compbench.core.errors import UsageError\n"
+            "from compbench import core, registry\n"
             "try: registry.model('broken')\n"
-            "except UsageError as error: print(error)\n"
+            "except core.UsageError as error: print(error)\n"
             "print([entry.name for entry in registry.models(is_checked=True) if entry.error])\n"
             "print(registry.model('greenness')[0], registry.model('chance')[0])"
         )
@@ -298,9 +299,9 @@ class TestInstalledPlugins:
 
     def test_two_packages_that_claim_one_name_are_both_named(self, clashing_folder: Path, tmp_path: Path) -> None:
         code = (
-            "from compbench import registry\nfrom compbench.core.errors import UsageError\n"
+            "from compbench import core, registry\n"
             "try: registry.model('greenness')\n"
-            "except UsageError as error: print(error)\n"
+            "except core.UsageError as error: print(error)\n"
             "print(registry.model('chance')[0], registry.task('colours').name)\n"
             "print([entry.package for entry in registry.models() if entry.error])"
         )

@@ -31,6 +31,7 @@ def command(pilot: Run, root: Path, *more: str) -> list[str]:
     return [*RACED, "-o", f"pilot={pilot.path}", "--limit", "3", "--runs", str(root), *more]
 
 
+@pytest.mark.slow
 def test_the_pilot_s_price_and_the_examples_that_it_shares_are_said_and_stored(
     pilot: Run, root: Path, capsys: Captured
 ) -> None:

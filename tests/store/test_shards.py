@@ -311,6 +311,7 @@ def test_a_dry_run_prices_the_shard_alone(tmp_path: Path, capsys: pytest.Capture
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_torchrun_works_as_it_is(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
     command = ["compbench", "run", "shapes", "-m", "chance", "--limit", "9", "--runs", str(tmp_path)]

@@ -1,0 +1,44 @@
+"""Everything that is wrong with a table of examples, each fault with the place where a user finds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Problem", "Problems"]
+
+_MOST_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault: in which file, on which line (or row of a file without lines), in which column, and what."""
+
+    file: str
+    line: int | None  # or row, where the file has no lines; None: of the whole file
+    column: str  # "": of the whole row
+    problem: str
+    is_of_picture: bool = False  # the file of a picture is there and cannot be read
+    unit: str = "line"
+
+    def __str__(self) -> str:
+        place = [] if self.line is None else [f"{self.unit} {self.line}"]
+        column = [f"column {self.column!r}"] if self.column else []
+        return f"{', '.join([*place, *column, '']).removesuffix(', ')}: {self.problem}".removeprefix(": ")
+
+
+@dataclass(slots=True)
+class Problems:
+    """The first faults of a file, and how many there are."""
+
+    file: str
+    unit: str = "line"  # or row
+    kept: list[Problem] = field(default_factory=list[Problem])
+    n_all: int = 0
+    n_fatal: int = 0  # all but those of the files of pictures
+
+    def add(self, line: int | None, column: str, problem: str, *, is_of_picture: bool = False) -> None:
+        """One more; of more than a thousand the rest are counted."""
+        self.n_all += 1
+        self.n_fatal += not is_of_picture
+        if len(self.kept) < _MOST_KEPT:
+            self.kept.append(Problem(self.file, line, column, problem, is_of_picture, self.unit))
