@@ -114,6 +114,7 @@ def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
 def _measure(asked: ResolvedRun, stored: Run, cache: ScorerCache) -> tuple[bool, UnreadableImages | None]:
     """Whether this process was the last to be needed, and what it could not read; the caller holds the lock."""
     interrupts, error = Interrupts(), None
+    was_whole = stored.info["status"] == "done"  # by its own rule, and so it stays when this command is not
     with interrupts.watched():
         try:
             if not _begin(asked, stored, cache.reporter.say):
@@ -125,7 +126,7 @@ def _measure(asked: ResolvedRun, stored: Run, cache: ScorerCache) -> tuple[bool,
                     evaluate(
                         asked.task,
                         scorer,
-                        stored,
+                        stored.under(asked.rule),
                         [each for each in asked.own_ids if each not in skipped],
                         reporter=cache.reporter,
                         interrupts=interrupts,
@@ -140,7 +141,8 @@ def _measure(asked: ResolvedRun, stored: Run, cache: ScorerCache) -> tuple[bool,
                 return _end(asked, stored), None if asked.skip_unreadable else error
         except BaseException as fault:
             with suppress(RunError):  # a full disk must not hide what went wrong
-                stored.mark("interrupted" if isinstance(fault, KeyboardInterrupt) else "failed")
+                reason = "interrupted" if isinstance(fault, KeyboardInterrupt) else "failed"
+                stored.mark("done" if was_whole and not stored.is_partial else reason)
             raise
 
 
@@ -178,8 +180,14 @@ def _begin(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> bool:
         if asked.is_settled(stored):
             return False
         stored.repair()
-        stored.mark("running", view=asked.view, limit=asked.n_asked, sharded=_sharded(asked, stored, say))
+        stored.mark("running", limit=_n_asked(asked, stored), sharded=_sharded(asked, stored, say))
     return True
+
+
+def _n_asked(asked: ResolvedRun, stored: Run) -> int | None:
+    """How many examples this command or those before it asked for; None for all of the task's."""
+    before = stored.info.get("limit") if stored.parts() else 0
+    return None if before is None or asked.n_asked is None else max(before, asked.n_asked)
 
 
 def _sharded(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> dict[str, Json] | None:
@@ -205,5 +213,5 @@ def _end(asked: ResolvedRun, stored: Run) -> bool:
             return False
         if asked.shard is not None and asked.is_settled(stored):
             return False
-        stored.settle(asked.n_asked)
+        stored.settle(stored.info.get("limit"), asked.view)
     return True
