@@ -13,7 +13,7 @@ from compbench.core.suggestions import unknown
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["SETTINGS", "Settings", "answerable", "loss_name", "settings_of"]
+__all__ = ["SETTINGS", "Settings", "answerable", "loss_name", "reading_words", "settings_of"]
 
 SETTINGS = ("draws", "target", "loss", "unconditional")  # as -o of the commands that read, and as keywords of Run.read
 _LOSSES = {"l2": "mse"}  # what the command line calls them, and the stored names
@@ -109,9 +109,15 @@ def _stored(run: Run) -> str:
     return f"it has {n_draws} draw{'s' * (n_draws != 1)} of each example, {without} without a caption"
 
 
+def reading_words(rule: Rule) -> list[str]:
+    """A rule as the -o words that ask for it."""
+    words = [] if rule.draws is None else [f"draws={rule.draws}"]
+    words += [f"target={rule.target}", f"loss={loss_name(rule.loss)}"]
+    return [*words, *(["unconditional=true"] if rule.unconditional else [])]
+
+
 def _said(rule: Rule) -> str:
-    words = [f"draws={rule.draws or 'all'}", f"target={rule.target}", f"loss={loss_name(rule.loss)}"]
-    return ", ".join([*words, *(["unconditional=true"] if rule.unconditional else [])])
+    return ", ".join(reading_words(rule))
 
 
 def loss_name(stored: str) -> str:
