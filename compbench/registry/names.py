@@ -16,7 +16,7 @@ from compbench.core.models import ModelSpec
 from compbench.core.printable import printable
 from compbench.core.suggestions import did_you_mean, unknown
 from compbench.registry import plugins
-from compbench.registry.options import Option, options, with_options
+from compbench.registry.options import Option, options, retired, with_options
 from compbench.registry.own_sets import MANIFESTS, OwnSet, own_set
 from compbench.registry.plugins import Entry
 
@@ -129,7 +129,7 @@ def parse_options(
             continue
         takers = [label for label in known if name in known[label]]
         if not takers:
-            raise _fits_none(name, known)
+            raise _fits_none(name, value, known)
         for taker in takers:
             sorted_options[taker][name] = value
         if len(models) > 1:
@@ -241,8 +241,10 @@ def _split(text: str, models: Sequence[str]) -> tuple[str | None, str, str]:
     return scope, name.strip().replace("-", "_"), value.strip()
 
 
-def _fits_none(name: str, known: Mapping[str, Mapping[str, Option]]) -> UsageError:
-    choices = {option for each in known.values() for option in each}
+def _fits_none(name: str, value: str, known: Mapping[str, Mapping[str, Option]]) -> UsageError:
+    choices = {option for of_model in known.values() for option in of_model}
+    if now := retired(name, value, choices):
+        return UsageError(now)
     if not choices:
         return UsageError(f"no option {name!r}: the models of this run ({', '.join(known)}) have none")
     return UsageError(f"no option {name!r} of {', '.join(known)}; {did_you_mean(name, choices)}")

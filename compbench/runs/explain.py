@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from compbench import registry
 from compbench.core import disk
 from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import UsageError
@@ -19,6 +20,7 @@ from compbench.core.examples import Example, Task
 from compbench.core.models import HalfPrecision, ModelSpec, Runtime
 from compbench.diffusion import emulation
 from compbench.registry import hub
+from compbench.registry.options import of_today, options
 from compbench.runs.request import RunRequest
 from compbench.runs.resolve import ResolvedRun, resolve
 from compbench.store.run import Run
@@ -117,11 +119,12 @@ def _asked(
     say: Callable[[str], None],
 ) -> ResolvedRun:
     """What was asked when the run was made; UsageError where the same words now mean something else."""
-    given = {name: value for name, value in (run.info["model"].get("options") or {}).items() if value is not None}
+    stored = {name: value for name, value in (run.info["model"].get("options") or {}).items() if value is not None}
+    given = {} if model is not None else of_today(stored, options(registry.model(run.key.model).spec))
     request = RunRequest(
         task=task or run.key.task,
         model=model or run.key.model,
-        options=given if model is None else {},
+        options=given,
         data=data,
         runs=run.path.parents[2],
         is_offline=is_offline,

@@ -34,6 +34,8 @@ from compbench.store.store import Store
 
 __all__ = ["ResolvedRun", "check_is_here", "model_spec", "read_task", "resolve"]
 
+_VIEW = ("n_draws", "target", "reduction", "unconditional")  # as a run stores how it is read
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRun:
@@ -186,7 +188,8 @@ def _keyed(
     """The spec with what its weights' files say, the source at a commit, and the key of the run."""
     with blamed(spec, "when asked what it measures"):
         identity, view, wanted = spec.identity(), spec.view(), spec.source()
-    _ = _as_json(spec, "a view", view)
+    if unknown := sorted(set(_as_json(spec, "a view", view)) - set(_VIEW)):
+        raise UsageError(f"{owner(spec)} gave a view with the unknown key {unknown[0]!r}; expected {', '.join(_VIEW)}")
     identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
     unpinned = RunKey(task.name, task.revision, label, None, identity)
     files: Sequence[str] = getattr(spec, "files", ())

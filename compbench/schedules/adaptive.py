@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compbench.core.aliases import Bools, Floats, Json
-from compbench.core.errors import UsageError
+from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Classes
 from compbench.core.measurements import DrawTable
 from compbench.core.rules import Rule
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Adaptive", "Weighted"]
 
-_STORED = {"draws": "n_draws", "loss": "reduction"}  # the words of a run's key, which stay as they are
+# the words of a run's key, which stay as they are
+_STORED = {"draws": "n_draws", "loss": "reduction", "max_difference": "limit"}
 _FIELDS: Mapping[str, str] = {stored: field for field, stored in _STORED.items()}
 
 
@@ -40,8 +41,8 @@ class Adaptive:
     target: str = "native"
     loss: str = "mse"
     risk: float = 0.05  # of an outcome to differ from the full budget's, as far as the bound holds
-    bound: str = "asymptotic"  # or anytime, which is valid whatever the errors are like if none is beyond the limit
-    limit: float | None = None  # anytime: the largest difference of two errors under one draw
+    bound: str = "asymptotic"  # or anytime, which is valid whatever the errors are like if none differ by more
+    max_difference: float | None = None  # anytime: the largest of two errors under one draw
     outcomes: tuple[str, ...] = OUTCOMES  # that are raced for, of a matching task
     seed: int = 0  # of the examples' own orders
     n_strata: int = N_STRATA
@@ -56,6 +57,12 @@ class Adaptive:
         stored = measurement.get("schedule")
         if stored is None:
             return None
+        if unknown := sorted(stored.keys() - {_STORED.get(name, name) for name in cls.__slots__}):
+            known = ", ".join(_STORED.get(name, name) for name in cls.__slots__)
+            raise DataError(
+                f"a stored schedule has the unknown entry {unknown[0]!r}; expected some of {known}: it may "
+                "be of a newer compbench"
+            )
         fields: dict[str, Any] = {
             _FIELDS.get(str(name), name): tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()
@@ -100,7 +107,7 @@ class Adaptive:
         return Race(
             risk=self.risk,
             bound=self.bound,
-            limit=self.limit,
+            max_difference=self.max_difference,
             n_strata=self.n_strata,
             allocation=self.allocation,
             seed=self.seed,

@@ -106,11 +106,11 @@ def test_the_default_of_a_task_runs_to_the_table_and_is_found_again(
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize(("model", "rule"), [("tiny-dit", each) for each in ("l2", "l1", "vlb", "l2+vlb")])
+@pytest.mark.parametrize(("model", "loss"), [("tiny-dit", each) for each in ("l2", "l1", "vlb", "l2+vlb")])
 def test_a_raced_transformer_can_be_read_by_each_of_its_errors(
-    model: str, rule: str, runs: Path, capsys: Captured
+    model: str, loss: str, runs: Path, capsys: Captured
 ) -> None:
-    asked = ["run", "digits", "-m", model, "-o", "schedule=racing", "-o", f"rule={rule}", "--limit", "2"]
+    asked = ["run", "digits", "-m", model, "-o", "schedule=racing", "-o", f"loss={loss}", "--limit", "2"]
     assert main([*asked, "-o", "draws=8"]) == 0
     first = capsys.readouterr().out
     assert len(stored(runs).done()) == 2
