@@ -146,7 +146,7 @@ def test_a_schedule_that_cannot_be_is_refused(change: dict[str, Any], message: s
 def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
     for task, known in SCHEDULES.items():
         spec = stable_diffusion.SD2.for_task(task)
-        assert (spec.schedule, spec.protocol, spec.rule, spec.draws) == ("paper", "paper", "eps", 1000)
+        assert (spec.schedule, spec.protocol, spec.target, spec.draws) == ("paper", "paper", "eps", 1000)
         assert spec.view_loss == {"l2": "mse", "l1": "l1"}[known.loss]
     assert stable_diffusion.SD2.for_task("winoground").schedule == "full"
 
