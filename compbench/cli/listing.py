@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compbench.store.reading import loss_name, reading_words
+from compbench.store.reading import reading_words
 from compbench_analysis.text.render import Grid, count, duration, records, render, size
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _stored(run: Run) -> tuple[str, ...]:
         rule = run.own_rule
         schedule = "full" if run.adaptive is None else run.adaptive.kind
         draws = "all" if rule.draws is None else str(rule.draws)
-        error = f"{rule.target}/{loss_name(rule.loss)}" + (", unconditional" if rule.unconditional else "")
+        error = f"{rule.target}/{rule.loss}" + (", unconditional" if rule.unconditional else "")
     n_all = int(info["n_task_examples"])
     n_done = n_all if info["status"] == "done" else len(run.done())
     return (
