@@ -64,7 +64,7 @@ def test_one_bad_image_costs_its_own_example_and_is_named(data: Path, capsys: py
     assert n_measured(data) == 22
 
 
-@pytest.mark.parametrize("model", ["tiny-clip", "tiny-sd"])
+@pytest.mark.parametrize("model", ["tiny-clip", pytest.param("tiny-sd", marks=pytest.mark.slow)])
 def test_the_same_command_completes_a_run_whose_images_were_repaired(
     data: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,7 @@ def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
     assert stable_diffusion.SD2.for_task("winoground").schedule == "full"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pets", "stl10"])
 def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, tmp_path: Path) -> None:
     """Every class, timestep by timestep, as published; one image, the first captions of shape-classes."""
