@@ -23,6 +23,7 @@ from compbench.runs.interrupts import Interrupts
 from compbench.runs.reporter import QuietReporter, Reporter
 from compbench.store import provenance
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 
 __all__ = ["evaluate"]
 
@@ -35,15 +36,18 @@ _TRAITS = {"orientation": "an EXIF orientation", "transparency": "transparent pa
 def evaluate(
     task: Task,
     scorer: Scorer,
-    run: Run,
+    writer: RunWriter,
     ids: Sequence[str],
     *,
     reporter: Reporter | None = None,
     interrupts: Interrupts | None = None,
     device: str | None = None,
+    rule: Rule | None = None,
     spent: Callable[[], int] | None = None,
 ) -> None:
-    """Measure what `run` lacks of the examples `ids`, storing results as they come; the caller holds the lock.
+    """Measure what the run lacks of the examples `ids`, storing results as they come; the caller has entered `writer`.
+
+    They are measured as far as `rule` reads them (None: the run's own).
 
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
     UnreadableImages names the images that could not be read, once all other examples are measured.
@@ -51,10 +55,11 @@ def evaluate(
     learn above all, is recorded with its parts.
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
+    run = writer.run if rule is None else writer.run.under(rule)
     with image_files.noticing() as traits:
         notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
         try:
-            _evaluate(task, scorer, run, ids, reporter, interrupts, device, notes)
+            _evaluate(task, scorer, run, writer, ids, reporter, interrupts, device, notes)
         finally:
             for note in notes.said():
                 reporter.say(note)
@@ -64,6 +69,7 @@ def _evaluate(
     task: Task,
     scorer: Scorer,
     run: Run,
+    writer: RunWriter,
     ids: Sequence[str],
     reporter: Reporter,
     interrupts: Interrupts,
@@ -75,7 +81,7 @@ def _evaluate(
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
     online = _online(run, task, draws)
     if draws is not None and online is None:
-        run.write_draws(draws)
+        writer.write_draws(draws)
     done = run.done()
     lacking = {each for each in ids if each not in done}
     examples: Sequence[Example] = [each for each in task.examples if each.id in lacking]
@@ -91,11 +97,11 @@ def _evaluate(
     unreadable_images: dict[str, UnreadableImage] = {}
     try:
         while examples:
-            writer = _Writer(run, interrupts, device, online, notes, scorer, reporter.say)
+            parts = _Parts(run, writer, interrupts, device, online, notes, scorer, reporter.say)
             try:
                 n_draws = None if draws is None else len(draws.timesteps)
                 dtype = run.key.measurement.get("dtype")
-                _score(scorer, examples, known, n_draws, dtype, writer, reporter, interrupts)
+                _score(scorer, examples, known, n_draws, dtype, parts, reporter, interrupts)
                 break
             except UnreadableImage as error:
                 own = {image.name for each in examples for image in each.images}
@@ -126,7 +132,7 @@ def _score(
     known: Mapping[str, Measurement],
     n_draws: int | None,
     dtype: object,
-    writer: _Writer,
+    parts: _Parts,
     reporter: Reporter,
     interrupts: Interrupts,
 ) -> None:
@@ -134,14 +140,14 @@ def _score(
     waiting = _Waiting(examples)
     measured = _measured(scorer, examples, known, n_draws, dtype)
     try:
-        for result in measured if writer.online is None else writer.online.scores(measured):
+        for result in measured if parts.online is None else parts.online.scores(measured):
             is_finished = waiting.take(result)
-            writer.add(result)
+            parts.add(result)
             if is_finished:
                 reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
             interrupts.check()
     finally:
-        writer.flush()
+        parts.flush()
 
 
 def _unreadable(examples: Sequence[Example], known: str) -> dict[str, UnreadableImage]:
@@ -270,12 +276,13 @@ class _Notes:
                 yield f"{self._model}: {n:,} of {len(self._measured):,} images {has} {what}"
 
 
-class _Writer:
+class _Parts:
     """Results in memory, written as one part when the time has come and at the end."""
 
     def __init__(
         self,
         run: Run,
+        writer: RunWriter,
         interrupts: Interrupts,
         device: str | None,
         online: OnlineScorer | None,
@@ -283,7 +290,7 @@ class _Writer:
         scorer: Scorer,
         say: Callable[[str], None],
     ) -> None:
-        self._run, self._interrupts, self._device, self._notes = run, interrupts, device, notes
+        self._run, self._writer, self._interrupts, self._device, self._notes = run, writer, interrupts, device, notes
         self._scorer, self._say = scorer, say
         self._engine_before = _engine_of_last_part(run) if isinstance(scorer, TellsEngine) else {}
         self.online, self._n_counted = online, 0
@@ -302,7 +309,7 @@ class _Writer:
             return
         with self._interrupts.held():
             seconds = time.monotonic() - self._flushed
-            self._run.append(
+            self._writer.append(
                 self._results,
                 seconds=round(seconds, 3),
                 **self._evaluations(),

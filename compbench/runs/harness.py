@@ -27,6 +27,7 @@ from compbench.runs.resolve import ResolvedRun, resolve
 from compbench.store import unreadable
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 
 __all__ = [
     "Finished",
@@ -97,11 +98,11 @@ def finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
     if asked.is_settled(stored):
         _sign_skipped(asked, stored, cache.reporter)
         return Finished(read, asked, "found")
-    with stored.locked(asked.shard, asked.shared_words):
+    with RunWriter(stored, asked.shard, asked.shared_words) as writer:
         try:
-            is_last, error = _measure(asked, stored, cache)
+            is_last, error = _measure(asked, writer, cache)
         except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
-            stored.discard(asked.shard)
+            writer.discard()
             raise
     return Finished(read, asked, "completed" if is_last else "shared", error)
 
@@ -111,13 +112,14 @@ def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
     return Store(runs).find(reference)
 
 
-def _measure(asked: ResolvedRun, stored: Run, cache: ScorerCache) -> tuple[bool, UnreadableImages | None]:
-    """Whether this process was the last to be needed, and what it could not read; the caller holds the lock."""
+def _measure(asked: ResolvedRun, writer: RunWriter, cache: ScorerCache) -> tuple[bool, UnreadableImages | None]:
+    """Whether this process was the last to be needed, and what it could not read; the caller has entered `writer`."""
+    stored = writer.run
     interrupts, error = Interrupts(), None
     was_whole = stored.info["status"] == "done"  # by its own rule, and so it stays when this command is not
     with interrupts.watched():
         try:
-            if not _begin(asked, stored, cache.reporter.say):
+            if not _begin(asked, writer, cache.reporter.say):
                 return False, None
             if asked.missing(stored):
                 scorer, skipped = cache.scorer(asked), asked.skipped(stored)
@@ -126,29 +128,31 @@ def _measure(asked: ResolvedRun, stored: Run, cache: ScorerCache) -> tuple[bool,
                     evaluate(
                         asked.task,
                         scorer,
-                        stored.under(asked.rule),
+                        writer,
                         [each for each in asked.own_ids if each not in skipped],
                         reporter=cache.reporter,
                         interrupts=interrupts,
                         device=cache.device_of(scorer),
+                        rule=asked.rule,
                         spent=lambda: cache.n_evaluations,
                     )
                 except UnreadableImages as found:
                     error = found
             with interrupts.held():
-                _keep_unreadable(asked, stored, error)
+                _keep_unreadable(asked, writer, error)
                 _sign_skipped(asked, stored, cache.reporter)
-                return _end(asked, stored), None if asked.skip_unreadable else error
+                return _end(asked, writer), None if asked.skip_unreadable else error
         except BaseException as fault:
             with suppress(RunError):  # a full disk must not hide what went wrong
                 reason = "interrupted" if isinstance(fault, KeyboardInterrupt) else "failed"
-                stored.mark("done" if was_whole and not stored.is_partial else reason)
+                writer.mark("done" if was_whole and not stored.is_partial else reason)
             raise
 
 
-def _keep_unreadable(asked: ResolvedRun, stored: Run, error: UnreadableImages | None) -> None:
+def _keep_unreadable(asked: ResolvedRun, writer: RunWriter, error: UnreadableImages | None) -> None:
     """Write down which images could not be read, and forget those that could be by now."""
-    with stored.guarded():
+    stored = writer.run
+    with writer.guarded():
         before, done = unreadable.read(stored.path), stored.done()
         if error is None and not before.examples:
             return
@@ -167,20 +171,21 @@ def _sign_skipped(asked: ResolvedRun, stored: Run, reporter: Reporter) -> None:
         return
     found = unreadable.read(stored.path)
     if not found.is_skipped:
-        with stored.guarded():
+        with RunWriter(stored).guarded():
             unreadable.write(stored.path, replace(found, is_skipped=True))
     names = ", ".join(map(repr, list(found.images)[:_N_NAMED])) + (", ..." if len(found.images) > _N_NAMED else "")
     what = "1 example is" if len(skipped) == 1 else f"{len(skipped):,} examples are"
     reporter.say(f"{asked.task.name} · {asked.label}: {what} skipped, whose images cannot be read: {names}")
 
 
-def _begin(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> bool:
+def _begin(asked: ResolvedRun, writer: RunWriter, say: Callable[[str], None]) -> bool:
     """Whether there is something to do: another shard may have ended the run before this one had its lock."""
-    with stored.guarded():
+    stored = writer.run
+    with writer.guarded():
         if asked.is_settled(stored):
             return False
-        stored.repair()
-        stored.mark("running", limit=_n_asked(asked, stored), sharded=_sharded(asked, stored, say))
+        writer.repair()
+        writer.mark("running", limit=_n_asked(asked, stored), sharded=_sharded(asked, stored, say))
     return True
 
 
@@ -205,13 +210,14 @@ def _sharded(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> dic
     return words
 
 
-def _end(asked: ResolvedRun, stored: Run) -> bool:
+def _end(asked: ResolvedRun, writer: RunWriter) -> bool:
     """Whether the run is settled by this; one process at a time looks, so one of several finds that it is the last."""
-    with stored.guarded():
+    stored = writer.run
+    with writer.guarded():
         if asked.shard is not None and not asked.is_complete(stored):
-            stored.leave(asked.shard)
+            writer.leave()
             return False
         if asked.shard is not None and asked.is_settled(stored):
             return False
-        stored.settle(stored.info.get("limit"), asked.view)
+        writer.settle(stored.info.get("limit"), asked.view)
     return True

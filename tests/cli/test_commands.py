@@ -100,6 +100,8 @@ IS_NOT_RUN = {
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
+    "compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression": "it "
+    "trains a network; test_robustness.py runs the command on models that take seconds",
     "compbench show --published": "the changelog names the option; the command with it is run",
     "python -m compbench.tiny.train": "an hour and a half of training; test_tiny.py trains for a few steps",
     "python -m compbench.tiny.train_dit": "forty minutes of training",
