@@ -27,7 +27,7 @@ class Race:
 
     risk: float = 0.05  # for each outcome, how probable it may be that the full budget says otherwise, if `bound` holds
     bound: str = "asymptotic"  # holds where the differences have no rare, large, one-sided part; anytime: always
-    max_difference: float | None = None  # of anytime: what no difference of two weighted errors exceeds in one draw
+    max_difference: float | None = None  # anytime: no two weighted errors differ by more under one draw
     n_strata: int = N_STRATA
     allocation: tuple[float, ...] | None = None  # from a frozen pilot: `compbench.schedules.strata.allocation_from`
     seed: int = 0
@@ -40,7 +40,7 @@ class Race:
         if (self.bound == "anytime") != (self.max_difference is not None and self.max_difference > 0):
             raise UsageError(
                 f"bound={self.bound} with max_difference={self.max_difference}; the anytime bound, and no other, rests "
-                "on a positive limit to a single difference of errors"
+                "on a positive largest difference of two errors under one draw"
             )
         if self.bound == "anytime" and self.allocation is not None:
             raise UsageError("the anytime bound needs a plain random order; expected no allocation to strata with it")
