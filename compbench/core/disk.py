@@ -14,6 +14,7 @@ import stat
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
@@ -24,6 +25,7 @@ __all__ = [
     "expanded",
     "is_file",
     "output",
+    "read_at_most",
     "stamp",
     "text_of",
     "write",
@@ -31,6 +33,7 @@ __all__ = [
     "writing",
 ]
 
+_PART = 1 << 20  # bytes
 TEMPORARY = ".partial-"  # a leading dot: pandas and pyarrow pass over such files in a folder
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -68,6 +71,15 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def read_at_most(file: IO[bytes], most: int) -> bytes:
+    """The bytes of an open file, at most so many; no memory is asked for that is not needed."""
+    parts: list[bytes] = []
+    while most > 0 and (part := file.read(min(most, _PART))):  # read(most) would take `most` bytes first
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def write(path: Path, content: bytes | memoryview) -> None:

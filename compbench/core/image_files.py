@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from compbench.core import disk
 from compbench.core.errors import DataError, UnreadableImage
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def read_member(archive: zipfile.ZipFile, name: str, most: int = _MOST_BYTES) ->
 
 
 def _bounded(file: IO[bytes], promised: int, most: int, where: str) -> bytes:
-    content = file.read(most + 1) if promised <= most else b""
+    content = disk.read_at_most(file, most + 1) if promised <= most else b""
     if promised > most or len(content) > most:
         size = max(promised, len(content))
         raise DataError(f"{where} has {size:,} bytes or more; expected at most {most:,}")
