@@ -27,6 +27,7 @@ _HOMES = {
     "compare": "reading:compare",
     "curves": "reading:curves",
     "report": "reading:report",
+    "robustness": "reading:robustness",
     "explain": "explaining:explain",
     "reproduce": "measuring:reproduce",
     "list": "looking:list_",

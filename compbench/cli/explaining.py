@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from compbench.cli import flags, streams
-from compbench.cli._references import found
+from compbench.cli._references import one
 from compbench.core.printable import say
 
 __all__ = ["explain"]
@@ -40,6 +40,5 @@ def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) ->
     """
     from compbench.runs.explain import explain as explain_example
 
-    (run,) = found([reference], runs)
-    made = explain_example(run, example_id, say=say, **asked)
+    made = explain_example(one(reference, runs), example_id, say=say, **asked)
     streams.write(str(made.path))

@@ -26,6 +26,7 @@ __all__ = [
     "output",
     "printed",
     "prompts",
+    "read",
     "runs",
     "to_run",
 ]
@@ -157,6 +158,18 @@ broken_down = _together(
         help="A csv, tsv, json, jsonl or parquet file with a column id and columns of your own tags.",
     ),
     click.option("--cross", "is_crossed", is_flag=True, help="Cross the columns: a row for every combination of tags."),
+)
+read = _together(
+    click.option(
+        "--option",
+        "-o",
+        "options",
+        multiple=True,
+        metavar="K=V",
+        help="How stored errors are read: draws, target, loss or unconditional (repeatable), such as -o draws=16; else "
+        "as the run's first command read them, on all draws that are stored.",
+    ),
+    click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures."),
 )
 output = click.option(
     "--output", type=PATH, callback=check_folder, metavar="FILE", help="Write the result to this file; else to stdout."

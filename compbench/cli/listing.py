@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compbench.store.reading import loss_name
 from compbench_analysis.text.render import Grid, count, duration, records, render, size
 
 if TYPE_CHECKING:
@@ -51,19 +52,37 @@ def option_list(model: str) -> Grid:
 
 
 def stored(runs: Iterable[Run]) -> Grid:
-    """Runs, the latest of a model last."""
-    rows = tuple(
-        (
-            f"{run.key.task}/{run.key.model}",
-            run.key.digest,
-            run.state,
-            f"{run.info['limit'] or run.info['n_task_examples']} of {run.info['n_task_examples']}",
-            str((run.info["view"] or {}).get("n_draws", "–")),
-            str(run.info["updated"])[:16].replace("T", " "),
-        )
-        for run in runs
+    """Runs, the latest of a model last, with what tells runs of one model apart."""
+    header = ("run", "digest", "schedule", "draws", "seed", "noise", "target/loss", "protocol", "status", "examples")
+    rows = tuple(_stored(run) for run in runs)
+    return Grid((*header, "updated (UTC)"), rows, align="lllrrllllrl")
+
+
+def _stored(run: Run) -> tuple[str, ...]:
+    """The row of one run; – where its model has no such setting."""
+    info, measurement = run.info, run.key.measurement
+    told = {name: str(measurement.get(name, "–")) for name in ("seed", "noise", "protocol")}
+    schedule, draws, error = "–", "–", "–"
+    if info["view"]:
+        rule = run.own_rule
+        schedule = "full" if run.adaptive is None else run.adaptive.kind
+        draws = "all" if rule.draws is None else str(rule.draws)
+        error = f"{rule.target}/{loss_name(rule.loss)}" + (", unconditional" if rule.unconditional else "")
+    n_all = int(info["n_task_examples"])
+    n_done = n_all if info["status"] == "done" else len(run.done())
+    return (
+        f"{run.key.task}/{run.key.model}",
+        run.key.digest,
+        schedule,
+        draws,
+        told["seed"],
+        told["noise"],
+        error,
+        told["protocol"],
+        "whole" if n_done == n_all and run.status == "done" else run.state,
+        f"{n_done} of {n_all}",
+        str(info["updated"])[:16].replace("T", " "),
     )
-    return Grid(("run", "digest", "status", "examples asked", "draws", "updated (UTC)"), rows, align="lllrrl")
 
 
 def plans(made: Sequence[Plan], style: str) -> str:

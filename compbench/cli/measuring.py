@@ -125,7 +125,7 @@ def reproduce(
     from compbench.cli import listing, progress
     from compbench.cli import reproduce as paper
     from compbench.runs import grid as jobs
-    from compbench_analysis.frames.paper import to_text
+    from compbench_analysis.text.paper import to_text
 
     reporter = progress.for_stderr(is_quiet=quiet)
     root, folders = paper.data_folders(data)

@@ -1,4 +1,4 @@
-"""Commands that read stored runs and measure nothing: show, compare, curves, report, calibrate, export, cite."""
+"""Commands that read stored runs and measure nothing: show, compare, curves, report and others."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import click
 
 from compbench.cli import flags
 from compbench.cli._output import print_result, write_file, write_picture
-from compbench.cli._references import found
+from compbench.cli._references import found, one
 from compbench.core.errors import UsageError
 from compbench.core.printable import say
 
 if TYPE_CHECKING:
     from compbench_analysis.frames.breakdowns import Breakdown
 
-__all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "show"]
+__all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "robustness", "show"]
 
 
 @click.command(short_help="Print stored runs as a table.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @flags.runs
+@flags.read
 @flags.broken_down
 @click.option("--published", "with_published", is_flag=True, help="Show published scores of other models beside them.")
 @click.option("--each", "each_seed", is_flag=True, help="Show runs that differ by their seed alone one by one.")
@@ -32,6 +33,8 @@ __all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "show"]
 def show(
     references: Sequence[str],
     runs: Path | None,
+    options: Sequence[str],
+    limit: int | None,
     by: Sequence[str],
     tags: Path | None,
     is_crossed: bool,
@@ -41,7 +44,8 @@ def show(
 ) -> None:
     """Print stored runs; several models on one task are one table, several seeds of a model one row.
 
-    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+    RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
+    letters.
 
     \b
     compbench show shapes/tiny-sd shapes/chance --by axis
@@ -49,30 +53,34 @@ def show(
     """
     from compbench_analysis.text.show import to_text
 
-    print_result(to_text(found(references, runs), style, _breakdown(by, tags, is_crossed), **shown), output)
+    print_result(
+        to_text(found(references, runs, options, limit), style, _breakdown(by, tags, is_crossed), **shown), output
+    )
 
 
 @click.command(short_help="Test whether stored runs differ.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN RUN...")
 @flags.runs
+@flags.read
 @flags.broken_down
-@click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
 @click.option("--ids", "with_ids", is_flag=True, help="With csv and json: the examples that only A has right, ...")
 @flags.printed
 def compare(
     references: Sequence[str],
     runs: Path | None,
+    options: Sequence[str],
+    limit: int | None,
     by: Sequence[str],
     tags: Path | None,
     is_crossed: bool,
-    limit: int | None,
     with_ids: bool,
     style: str,
     output: Path | None,
 ) -> None:
     """Test whether runs on the same examples differ: exact tests, intervals, overall and by tag.
 
-    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+    RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
+    letters.
 
     \b
     compbench compare shapes/tiny-sd shapes/tiny-clip
@@ -80,14 +88,14 @@ def compare(
     from compbench_analysis.frames.compare import compare as compare_runs
     from compbench_analysis.text import compare as compared
 
-    chosen = [run if limit is None else run.limited(limit) for run in found(references, runs)]
-    comparison = compare_runs(chosen, _breakdown(by, tags, is_crossed))
+    comparison = compare_runs(found(references, runs, options, limit), _breakdown(by, tags, is_crossed))
     print_result(compared.to_text(comparison, style, with_ids=with_ids), output)
 
 
 @click.command(short_help="Say what a run's stored errors tell.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @flags.runs
+@flags.read
 @flags.broken_down
 @click.option(
     "--view",
@@ -101,6 +109,8 @@ def compare(
 def curves(
     references: Sequence[str],
     runs: Path | None,
+    options: Sequence[str],
+    limit: int | None,
     by: Sequence[str],
     tags: Path | None,
     is_crossed: bool,
@@ -111,7 +121,8 @@ def curves(
 ) -> None:
     """Print accuracy against the number of draws, by timestep and by scoring rule; an --output .png is the picture.
 
-    RUN is a folder, task/model (its latest run), or the first letters of a digest. Nothing is measured anew.
+    RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
+    letters. Nothing is measured anew.
 
     \b
     compbench curves shapes/tiny-sd
@@ -119,7 +130,7 @@ def curves(
     """
     from compbench_analysis.text import curves as traced
 
-    chosen, by_tags = found(references, runs), _breakdown(by, tags, is_crossed)
+    chosen, by_tags = found(references, runs, options, limit), _breakdown(by, tags, is_crossed)
     asked = traced.Asked(by_tags, tuple(map(traced.window, windows)))
     if output is not None and output.suffix.lower() in traced.PICTURES:
         write_picture(traced.picture(chosen, view or "draws", asked), output)
@@ -131,8 +142,8 @@ def curves(
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @click.option("--output", default=Path("report.html"), show_default=True, type=flags.PATH, callback=flags.check_folder)
 @flags.runs
+@flags.read
 @flags.broken_down
-@click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures.")
 @flags.data
 @flags.images
 @click.option(
@@ -146,6 +157,8 @@ def report(
     references: Sequence[str],
     output: Path,
     runs: Path | None,
+    options: Sequence[str],
+    limit: int | None,
     by: Sequence[str],
     tags: Path | None,
     is_crossed: bool,
@@ -154,7 +167,8 @@ def report(
 ) -> None:
     """Write one HTML file: who wins and is it real, where, why (all examples), how it was measured.
 
-    RUN is a folder, task/model (its latest run), or the first letters of a digest.
+    RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
+    letters.
 
     \b
     compbench report shapes/tiny-sd shapes/tiny-clip --output report.html
@@ -163,16 +177,62 @@ def report(
 
     from compbench.cli.report import report as write_report
 
-    chosen, by_tags = found(references, runs), _breakdown(by, tags, is_crossed)
+    chosen, by_tags = found(references, runs, options, limit), _breakdown(by, tags, is_crossed)
     page = write_report(chosen, output, by=by_tags, say=say, **look)
     say(f"written to {page}")
     if is_opened:
         webbrowser.open(page.absolute().as_uri())
 
 
+@click.command(short_help="Say what accuracy models keep when images shift.")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.option("--plain", required=True, metavar="TASK", help="The task without a shift, such as imagenet.")
+@click.option(
+    "--fitted",
+    multiple=True,
+    required=True,
+    metavar="MODEL",
+    help="A model that the line goes through (repeat it, at least two), such as a supervised classifier.",
+)
+@click.option("--metric", metavar="NAME", help="The metric; else the first of the task's.")
+@flags.runs
+@flags.read
+@flags.printed
+def robustness(
+    references: Sequence[str],
+    plain: str,
+    fitted: Sequence[str],
+    metric: str | None,
+    runs: Path | None,
+    options: Sequence[str],
+    limit: int | None,
+    style: str,
+    output: Path | None,
+) -> None:
+    """Print effective robustness: the accuracy under a shift less what the accuracy without it foretells.
+
+    RUN are classifications by the same models on a task and on its shifted versions: folders, task/model (its latest
+    whole run), task/model/digest, a task (all its models), or a digest's first letters. An --output .png is the
+    picture.
+
+    \b
+    compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression
+    """
+    from compbench_analysis.text import robustness as shifted
+    from compbench_analysis.text.curves import PICTURES
+
+    chosen = found(references, runs, options, limit)
+    frame = shifted.read(chosen, plain, fitted, metric)
+    if output is not None and output.suffix.lower() in PICTURES:
+        write_picture(shifted.picture(frame), output)
+    else:
+        print_result(shifted.to_text(frame, chosen, style), output)
+
+
 @click.command(short_help="Turn scores into probabilities of classes.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...")
 @flags.runs
+@flags.read
 @click.option(
     "--share", default=0.2, show_default=True, help="The share of the examples that the temperature is fitted on."
 )
@@ -185,6 +245,8 @@ def report(
 def calibrate(
     references: Sequence[str],
     runs: Path | None,
+    options: Sequence[str],
+    limit: int | None,
     style: str,
     output: Path | None,
     with_examples: bool,
@@ -192,8 +254,8 @@ def calibrate(
 ) -> None:
     """Fit the temperature of p(class | image) on some examples and say how well it holds on the others.
 
-    RUN is a classification: a folder, task/model (its latest run), or the first letters of a digest. An --output .png
-    is the reliability diagram.
+    RUN is a classification: a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or
+    a digest's first letters. An --output .png is the reliability diagram.
 
     \b
     compbench calibrate shape-classes/tiny-sd shape-classes/tiny-clip
@@ -204,7 +266,7 @@ def calibrate(
     from compbench_analysis.text import calibrate as calibrated
     from compbench_analysis.text import curves as traced
 
-    chosen = found(references, runs)
+    chosen = found(references, runs, options, limit)
     calibrations = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
     if output is not None and output.suffix.lower() in traced.PICTURES:
         write_picture(calibrated.reliability_diagram(calibrations), output)
@@ -218,7 +280,8 @@ def calibrate(
     "--output", required=True, type=flags.PATH, callback=flags.check_folder, metavar="FILE", help=".parquet or .csv"
 )
 @flags.runs
-def export(reference: str, output: Path, runs: Path | None) -> None:
+@flags.read
+def export(reference: str, output: Path, runs: Path | None, options: Sequence[str], limit: int | None) -> None:
     """Write one row per example: outcomes, ties, margins, tags and scores.
 
     \b
@@ -228,7 +291,7 @@ def export(reference: str, output: Path, runs: Path | None) -> None:
         raise UsageError(f"cannot write {output.suffix or 'a file without a suffix'!r}; expected .parquet or .csv")
     from compbench.store.frames import as_cells
 
-    frame = found([reference], runs)[0].to_frame()
+    frame = one(reference, runs, options, limit).to_frame()
     content = io.BytesIO()
     frame.to_parquet(content) if output.suffix == ".parquet" else as_cells(frame).to_csv(
         content, index=False, encoding="utf-8"

@@ -45,7 +45,7 @@ def report(
     """
     from compbench_analysis.report import Look, write
 
-    chosen = [_found(each, root) for each in ([runs] if isinstance(runs, Run | str | Path) else runs)]
+    chosen = [run for each in ([runs] if isinstance(runs, Run | str | Path) else runs) for run in _found(each, root)]
     chosen = chosen if limit is None else [run.limited(limit) for run in chosen]
     pictures, notes = _pictures(chosen, tasks, data, with_images)
     for note in notes.values():
@@ -54,8 +54,8 @@ def report(
     return write(chosen, output, look)
 
 
-def _found(reference: Run | str | Path, root: Path | str | None) -> Run:
-    return reference if isinstance(reference, Run) else Store(root).find(reference)
+def _found(reference: Run | str | Path, root: Path | str | None) -> list[Run]:
+    return [reference] if isinstance(reference, Run) else Store(root).find_all(reference)
 
 
 def _pictures(

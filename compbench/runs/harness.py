@@ -356,6 +356,7 @@ class _Notes:
 def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, UnreadableImages | None]:
     """Whether this process was the last to be needed, and what it could not read; the caller holds the lock."""
     interrupts, error = Interrupts(), None
+    was_whole = stored.info["status"] == "done"  # by its own rule, and so it stays when this command is not
     with interrupts.watched():
         try:
             if not _begin(asked, stored, builder.reporter.say):
@@ -367,7 +368,7 @@ def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, Unreada
                     evaluate(
                         asked.task,
                         scorer,
-                        stored,
+                        stored.under(asked.rule),
                         [each for each in asked.own_ids if each not in skipped],
                         reporter=builder.reporter,
                         interrupts=interrupts,
@@ -382,7 +383,8 @@ def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, Unreada
                 return _end(asked, stored), None if asked.skip_unreadable else error
         except BaseException as fault:
             with suppress(RunError):  # a full disk must not hide what went wrong
-                stored.mark("interrupted" if isinstance(fault, KeyboardInterrupt) else "failed")
+                reason = "interrupted" if isinstance(fault, KeyboardInterrupt) else "failed"
+                stored.mark("done" if was_whole and not stored.is_partial else reason)
             raise
 
 
@@ -420,8 +422,14 @@ def _begin(asked: Asked, stored: Run, say: Callable[[str], None]) -> bool:
         if asked.is_settled(stored):
             return False
         stored.repair()
-        stored.mark("running", view=asked.view, limit=asked.n_asked, sharded=_sharded(asked, stored, say))
+        stored.mark("running", limit=_n_asked(asked, stored), sharded=_sharded(asked, stored, say))
     return True
+
+
+def _n_asked(asked: Asked, stored: Run) -> int | None:
+    """How many examples this command or those before it asked for; None for all of the task's."""
+    before = stored.info.get("limit") if stored.parts() else 0
+    return None if before is None or asked.n_asked is None else max(before, asked.n_asked)
 
 
 def _sharded(asked: Asked, stored: Run, say: Callable[[str], None]) -> dict[str, Json] | None:
@@ -447,7 +455,7 @@ def _end(asked: Asked, stored: Run) -> bool:
             return False
         if asked.shard is not None and asked.is_settled(stored):
             return False
-        stored.settle(asked.n_asked)
+        stored.settle(stored.info.get("limit"), asked.view)
     return True
 
 

@@ -85,13 +85,18 @@ class Asked:
         return dict(self.spec.view())
 
     @property
+    def rule(self) -> Rule:
+        """The rule that the view stands for."""
+        return Rule.of_view(self.view)
+
+    @property
     def n_asked(self) -> int | None:
         """How many examples; None for all of the task's."""
         return len(self.ids) if len(self.ids) < len(self.task.examples) else None
 
     def narrowed(self, stored: Run) -> Run:
         """The run, of which only what is asked for is read."""
-        return stored.limited(self.limit, self.images_per_class)
+        return stored.under(self.rule).limited(self.limit, self.images_per_class)
 
     @property
     def shared_words(self) -> dict[str, Json]:
@@ -129,8 +134,7 @@ class Asked:
         return self.store.open(self.key, self.task, view=self.view, model=self.described)
 
     def _done(self, stored: Run | None) -> set[str]:
-        rule = Rule.of_view(self.view)
-        return set() if stored is None else stored.done(rule.draws, unconditional=rule.unconditional)
+        return set() if stored is None else stored.done(self.rule.draws, unconditional=self.rule.unconditional)
 
 
 def settle(request: Request, say: Callable[[str], None], *, is_price: bool = False) -> Asked:

@@ -35,8 +35,9 @@ __all__ = ["Run"]
 class Run:
     """A run on disk: its key, what it holds, and how it is read.
 
-    `limit` and `images_per_class` narrow what is read to the same seeded subset that these options of `run` measure;
-    what is stored stays. A change waits up to `wait` seconds for another process that is in the middle of one.
+    `limit` and `images_per_class` narrow what is read to the same seeded subset that these options of `run` measure,
+    and `rule` is how its errors are read (None: by the run's own rule); what is stored stays. A change waits up to
+    `wait` seconds for another process that is in the middle of one.
     """
 
     def __init__(
@@ -44,12 +45,13 @@ class Run:
         path: Path,
         *,
         say: Callable[[str], None] = say_to_stderr,
+        rule: Rule | None = None,
         limit: int | None = None,
         images_per_class: int | None = None,
         wait: float = WAIT_SECONDS,
     ) -> None:
         self.path, self.limit, self.images_per_class, self._say = path, limit, images_per_class, say
-        self._wait = wait
+        self._rule, self._wait = rule, wait
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -66,7 +68,15 @@ class Run:
 
     @property
     def rule(self) -> Rule:
-        """How the run is read unless told otherwise: its view."""
+        """How the run is read: as was asked, else by its own rule."""
+        return self._rule or self.own_rule
+
+    @property
+    def own_rule(self) -> Rule:
+        """How the run is read unless told otherwise: by the first command's rule, on all draws that are stored.
+
+        Where another command's rule can read more examples than the first one's, it is that rule.
+        """
         return Rule.of_view(self.info["view"])
 
     @property
@@ -94,7 +104,51 @@ class Run:
 
     def limited(self, limit: int | None, images_per_class: int | None = None) -> Run:
         """The same run, of which only the subset is read."""
-        narrowed = Run(self.path, say=self._say, limit=limit, images_per_class=images_per_class, wait=self._wait)
+        return self._read(self._rule, limit, images_per_class)
+
+    def under(self, rule: Rule | None) -> Run:
+        """The same run read by `rule`, or by its own; what that cannot read is not done."""
+        return self._read(rule, self.limit, self.images_per_class)
+
+    def read(
+        self,
+        *,
+        draws: int | None = None,
+        target: str | None = None,
+        loss: str | None = None,
+        unconditional: bool | None = None,
+        limit: int | None = None,
+        images_per_class: int | None = None,
+    ) -> Run:
+        """The same run read in another way, which changes nothing that is stored; None leaves a setting as it is.
+
+        UsageError, which names what is stored, where the stored errors cannot answer.
+        """
+        from compbench.store.reading import answerable
+
+        given = {"draws": draws, "target": target, "loss": loss, "unconditional": unconditional}
+        rule = answerable(self, {name: value for name, value in given.items() if value is not None})
+        return self._read(
+            rule,
+            self.limit if limit is None else limit,
+            self.images_per_class if images_per_class is None else images_per_class,
+        )
+
+    def heard(self, say: Callable[[str], None]) -> Run:
+        """The same run, which tells `say` what is wrong with it, looked at anew."""
+        return Run(
+            self.path,
+            say=say,
+            rule=self._rule,
+            limit=self.limit,
+            images_per_class=self.images_per_class,
+            wait=self._wait,
+        )
+
+    def _read(self, rule: Rule | None, limit: int | None, images_per_class: int | None) -> Run:
+        narrowed = Run(
+            self.path, say=self._say, rule=rule, limit=limit, images_per_class=images_per_class, wait=self._wait
+        )
         narrowed.__dict__["_contents"] = self._contents  # what was checked need not be checked again
         return narrowed
 
@@ -277,21 +331,44 @@ class Run:
             self._contents.repair()
 
     def is_settled(self, view: Mapping[str, Json]) -> bool:
-        """Whether the files already say all that a run with this view would make them say."""
+        """Whether the files already say all that a command which reads the run by this view would make them say."""
         info = self.info
-        is_said = info["view"] == dict(view) and info["status"] in ("done", "partial")
-        is_derived = not self._contents.has_errors or self._contents.has_scores(Rule.of_view(view))
+        is_said = info["status"] in ("done", "partial") and self._fullest(view)[0] == info["view"]
+        is_derived = not self._contents.has_errors or self._contents.has_scores(self.own_rule)
         return is_said and is_derived and not self._contents.damaged()
 
-    def settle(self, limit: int | None) -> None:
-        """Derive the scores of an error run under its view and say how far the run is."""
+    def settle(self, limit: int | None, view: Mapping[str, Json] | None = None) -> None:
+        """Derive the scores of an error run by its own rule, and say how far the run is.
+
+        `view` is how the command that ends here reads the run; it becomes the run's own where it reads more of it.
+        """
         with self.guarded():
+            own, n_done = self._fullest(view)
+            is_whole = n_done == self.info["n_task_examples"]
             if self._contents.has_errors:
-                self._contents.write_scores(self.rule)
-            rule = self.rule
-            is_whole = len(self._contents.done(rule.draws, rule.unconditional)) == self.info["n_task_examples"]
+                self._contents.write_scores(Rule.of_view(own))
             files = self._digests(*(["scores/scores.parquet"] if self._contents.has_errors else []))
-            self.mark("done" if is_whole else "partial", limit=None if is_whole else limit, files=files, sharded=None)
+            status, limit = ("done", None) if is_whole else ("partial", limit)
+            self.mark(status, view=own, limit=limit, files=files, sharded=None)
+
+    def _fullest(self, view: Mapping[str, Json] | None) -> tuple[dict[str, Json], int]:
+        """The view that reads most examples, and how many: the run's own on as many draws as `view`, its own, `view`.
+
+        The earlier of these where they read equally many.
+        """
+        own: dict[str, Json] = dict(self.info["view"])
+        asked = own if view is None else dict(view)
+        counts = own.get("n_draws"), asked.get("n_draws")
+        most = max(n for n in counts if isinstance(n, int)) if all(isinstance(n, int) for n in counts) else counts[0]
+        candidates = [own | {"n_draws": most}] if own and most != counts[0] else []
+        candidates += [each for each in (own, asked) if each not in candidates]
+        found: list[tuple[dict[str, Json], int]] = []
+        for candidate in candidates:
+            rule = Rule.of_view(candidate)
+            found.append((candidate, len(self._contents.done(rule.draws, rule.unconditional))))
+            if found[-1][1] == self.info["n_task_examples"]:  # no other can read more
+                break
+        return max(found, key=lambda each: each[1])
 
     def discard(self, shard: Shard | None = None) -> None:
         """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
@@ -311,7 +388,8 @@ class Run:
         """A shard ends while others lack examples: the last to leave says that the run is not whole."""
         with self.guarded():
             if not is_shared(self.path, shard) and self.info["status"] == "running":
-                self.mark("partial")
+                is_whole = self._fullest(None)[1] == self.info["n_task_examples"]
+                self.mark("done" if is_whole else "partial")
 
     def mark(self, status: str, **changes: Json) -> None:
         """Write the status, and other lines of run.json."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,19 +16,16 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import ALL_SCORES, Classes, Task
 from compbench.core.printable import say as say_to_stderr
-from compbench.registry.options import did_you_mean
 from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.pairs import OUTCOMES
-from compbench.store import provenance, run_file
+from compbench.store import addresses, provenance, run_file
 from compbench.store._retagged import refresh_tags
-from compbench.store.key import RunKey, slug
+from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, Guard
 from compbench.store.run import Run
 from compbench.store.run_file import FORMAT, DamagedRun
 
 __all__ = ["Store"]
-
-_SIGNS = (run_file.NAME, "parts.jsonl")  # of a run in a folder, one of which may be lost
 
 
 class Store:
@@ -47,11 +44,11 @@ class Store:
 
     def has(self, key: RunKey) -> bool:
         """Whether anything of the run with this key is stored, be it damaged."""
-        return _is_run(self.root / key.folder)
+        return addresses.is_run(self.root / key.folder)
 
     def get(self, key: RunKey) -> Run | None:
         """The run with this key, if there is one."""
-        run = self._run(self.root / key.folder)
+        run = self.run_in(self.root / key.folder)
         with disk.writing(run.path):
             if not _exists(run.path / run_file.NAME):
                 return None
@@ -91,7 +88,7 @@ class Store:
                 if run is None:
                     with disk.writing(path):
                         self._create(path, key, task, view or {}, model or {})
-        run = run or self._run(path)
+        run = run or self.run_in(path)
         if not run.has_examples():
             run.write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
         refresh_tags(run, task, _told_of(task, key), self._say)
@@ -99,7 +96,7 @@ class Store:
 
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
-        return self._scanned()[0]
+        return self.scanned()[0]
 
     def has_runs(self, task: str, model: str) -> bool:
         """Whether anything is stored of a task and a model."""
@@ -113,56 +110,50 @@ class Store:
         with disk.writing(folder):  # before Python 3.13 glob raises for a name that is too long
             paths = sorted(folder.glob(f"*/{run_file.NAME}"))
         for path in paths:
-            run = self._run(path.parent)
+            run = self.run_in(path.parent)
             try:
                 is_its = (run.key.task, run.key.model) == (key.task, key.model)
             except RunError as error:
-                self._say_once(str(error))
+                self.say_once(str(error))
                 continue
             found += [run] * is_its
         return found
 
     def find(self, reference: str | Path) -> Run:
-        """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for."""
-        folder = disk.expanded(reference)
-        if _is_run(folder):
-            return self._run(folder)
-        (runs, unreadable), name = self._scanned(), str(reference)
-        if latest := [run for run in runs if name in _names(run.key)]:
-            return max(latest, key=lambda run: str(run.info["updated"]))
-        matching = [run for run in runs if run.key.digest.startswith(name)] if name else []
-        if len(matching) == 1:
-            return matching[0]
-        if matching:
-            choices = ", ".join(f"{run.key.digest} ({run.key.task}/{run.key.model})" for run in matching)
-            raise UsageError(f"{len(matching)} runs begin with {name!r}: {choices}; give more letters")
-        for path, error in unreadable.items():
-            if name and _is_called(path, name):
-                raise error
-        raise _no_such_run(name, runs, self.root)
+        """The one run that a folder, `task/model` (its latest whole run), or a digest's first letters stand for."""
+        found = addresses.find(self, reference)
+        if len(found) > 1:
+            names = ", ".join(f"{run.key.task}/{run.key.model}" for run in found)
+            raise UsageError(f"{str(reference)!r} stands for {len(found)} runs: {names}; expected one")
+        return found[0]
 
-    def _run(self, path: Path) -> Run:
-        return Run(path, say=self._say, wait=self._wait)
+    def find_all(self, reference: str | Path) -> list[Run]:
+        """The runs that `find` finds, and of a task (its name or its folder) the run of each of its models."""
+        return addresses.find(self, reference)
+
+    def run_in(self, folder: Path) -> Run:
+        """The run in a folder, wherever that is."""
+        return Run(folder, say=self._say, wait=self._wait)
 
     def _whole(self, key: RunKey) -> Run | None:
         """The run with this key where its run.json can be believed."""
         try:
             return self.get(key)
         except DamagedRun as error:
-            self._say_once(f"{error}. This command does so")
+            self.say_once(f"{error}. This command does so")
             return None
 
-    def _scanned(self) -> tuple[list[Run], dict[Path, RunError]]:
-        """The runs in their order, and what is wrong with the others."""
+    def scanned(self, folders: Iterable[Path] | None = None) -> tuple[list[Run], dict[Path, RunError]]:
+        """The runs in `folders` (None: all) in their order, and what is wrong with the others."""
         found: list[tuple[tuple[str, str, str], Run]] = []
         unreadable: dict[Path, RunError] = {}
-        for path in self._folders():
-            run = self._run(path)
+        for path in self._folders() if folders is None else folders:
+            run = self.run_in(path)
             try:
                 found.append(((run.key.task, run.key.model, str(run.info["updated"])), run))
             except RunError as error:
                 unreadable[path] = error
-                self._say_once(str(error))
+                self.say_once(str(error))
         return [run for _, run in sorted(found, key=lambda each: each[0])], unreadable
 
     def _folders(self) -> list[Path]:
@@ -178,7 +169,7 @@ class Store:
             raise UsageError(
                 f"{str(self.root)!r} is a file; expected the folder of runs: choose another with --runs DIR"
             )
-        return sorted({path.parent for name in _SIGNS for path in self.root.glob(f"*/*/*/{name}")})
+        return sorted({path.parent for name in addresses.SIGNS for path in self.root.glob(f"*/*/*/{name}")})
 
     def _create(
         self,
@@ -207,7 +198,8 @@ class Store:
         known: dict[str, Json] = {"status": "interrupted"} if records else {}
         return known | ({"created": min(times)} if times else {}) | ({"compbench": versions[0]} if versions else {})
 
-    def _say_once(self, message: str) -> None:
+    def say_once(self, message: str) -> None:
+        """Say what has not been said before."""
         if message not in self._told:
             self._told.add(message)
             self._say(message)
@@ -220,30 +212,6 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
-
-
-def _is_run(folder: Path) -> bool:
-    """Whether anything of a run is in the folder, be it damaged."""
-    return any(disk.is_file(folder / name) for name in _SIGNS)
-
-
-def _is_called(folder: Path, name: str) -> bool:
-    """Whether a run that cannot be read lies where one of this name, or of a digest with these first letters, would."""
-    task, model, digest = folder.parts[-3:]
-    cuts = (n for n, letter in enumerate(name) if letter == "/")
-    is_its_name = any((slug(name[:n]), slug(name[n + 1 :])) == (task, model) for n in cuts)
-    return is_its_name or digest.startswith(name)
-
-
-def _names(key: RunKey) -> set[str]:
-    return {f"{key.task}/{key.model}", f"{slug(key.task)}/{slug(key.model)}"}
-
-
-def _no_such_run(name: str, runs: Sequence[Run], root: Path) -> UsageError:
-    if not runs:
-        return UsageError(f"no run {name!r}: there are none in {str(root)!r}; name their folder with --runs DIR")
-    known = {f"{run.key.task}/{run.key.model}" for run in runs}
-    return UsageError(f"no run {name!r} in {str(root)!r}; {did_you_mean(name, known)}")
 
 
 def _described(classes: Classes) -> dict[str, Json]:

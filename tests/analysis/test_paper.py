@@ -19,6 +19,7 @@ from compbench.store.key import RunKey
 from compbench.store.store import Store
 from compbench_analysis.frames import paper
 from compbench_analysis.statistics.intervals import wilson
+from compbench_analysis.text import paper as paper_text
 
 
 @pytest.mark.parametrize("name", paper.TABLES)
@@ -65,7 +66,7 @@ def test_a_run_stands_beside_the_paper_with_its_difference(tmp_path: Path) -> No
     assert frame.loc[("sd2", "Both"), "difference_high"] < 0  # none of 26 against 80.8 %
     assert frame.loc["clip-vit-l-14"]["value"].isna().all()
     assert set(frame.loc["clip-vit-l-14"]["reason"]) == {"no network"}
-    text = paper.to_text("table2", [run], "table", {("winoground", "clip-vit-l-14"): "no network"})
+    text = paper_text.to_text("table2", [run], "table", {("winoground", "clip-vit-l-14"): "no network"})
     assert "no network" in text
     assert text.count("random chance") == 4
     assert ours["signature"] in text
@@ -84,12 +85,12 @@ def test_the_difference_counts_the_papers_sampling_too(tmp_path: Path) -> None:
 def test_csv_and_json_hold_numbers(tmp_path: Path) -> None:
     _run(tmp_path, 65)
     (run,) = Store(tmp_path).runs()
-    rows = {(row["model"], row["tag"]): row for row in json.loads(paper.to_text("table2", [run], "json"))}
+    rows = {(row["model"], row["tag"]): row for row in json.loads(paper_text.to_text("table2", [run], "json"))}
     assert rows["sd2", "Object"]["value"] == 65 / 141
     assert rows["sd2", "Object"]["paper"] == 0.461
     assert rows["clip-vit-l-14", "Object"]["value"] is None
     assert rows["clip-vit-l-14", "Object"]["reason"] == "not run"
-    read = list(csv.DictReader(io.StringIO(paper.to_text("table2", [run], "csv"))))
+    read = list(csv.DictReader(io.StringIO(paper_text.to_text("table2", [run], "csv"))))
     assert float(next(row for row in read if row["model"] == "sd2")["n"]) == 141
 
 

@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 from compbench.core.errors import UsageError
 from compbench_analysis.figures import robustness
 from compbench_analysis.frames import tables
+from compbench_analysis.frames.robustness import effective_robustness
 
 FITTED = ["a", "b", "c"]
 PLAIN = {"a": 0.6, "b": 0.7, "c": 0.9, "other": 0.8}
@@ -31,12 +32,12 @@ def _line(slope: float, intercept: float) -> dict[str, float]:
 
 
 def _rho(frame: pd.DataFrame) -> dict[str, float]:
-    result = robustness.effective_robustness(frame, "plain", FITTED)
+    result = effective_robustness(frame, "plain", FITTED)
     return dict(zip(result["model"], result["rho"], strict=True))
 
 
 def test_models_on_one_line_are_not_effectively_robust() -> None:
-    result = robustness.effective_robustness(_frame(_line(0.8, -0.7)), "plain", FITTED)
+    result = effective_robustness(_frame(_line(0.8, -0.7)), "plain", FITTED)
     np.testing.assert_allclose(result["rho"], 0, atol=1e-12)
     np.testing.assert_allclose(result[["slope", "intercept"]].to_numpy(), [[0.8, -0.7]] * 4)
 
@@ -58,7 +59,7 @@ def test_models_that_are_not_fitted_do_not_move_the_line() -> None:
 
 def test_the_line_is_that_of_least_squares_in_logits() -> None:
     shifted = {"a": 0.3, "b": 0.55, "c": 0.6, "other": 0.5}
-    result = robustness.effective_robustness(_frame(shifted), "plain", FITTED)
+    result = effective_robustness(_frame(shifted), "plain", FITTED)
     slope, intercept = np.polyfit(logit([PLAIN[each] for each in FITTED]), logit([0.3, 0.55, 0.6]), 1)
     np.testing.assert_allclose(result[["slope", "intercept"]].iloc[0], [slope, intercept])
 
@@ -75,21 +76,21 @@ def test_the_interval_holds_the_truth_in_most_worlds() -> None:
     truth, n, hits = _line(0.9, -0.5), 2000, 0
     for _ in range(30):
         worlds = [{model: rng.binomial(n, value) / n for model, value in each.items()} for each in (PLAIN, truth)]
-        result = robustness.effective_robustness(_frame(worlds[1], plain=worlds[0], n=n), "plain", FITTED)
+        result = effective_robustness(_frame(worlds[1], plain=worlds[0], n=n), "plain", FITTED)
         row = result[result["model"] == "other"].iloc[0]
         hits += row["rho_low"] <= 0 <= row["rho_high"]
     assert 25 <= hits <= 30
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    one, same = (robustness.effective_robustness(_frame(_line(1, 0)), "plain", FITTED, seed=3) for _ in range(2))
+    one, same = (effective_robustness(_frame(_line(1, 0)), "plain", FITTED, seed=3) for _ in range(2))
     pd.testing.assert_frame_equal(one, same)
 
 
 def test_a_model_without_the_shifted_task_is_left_out_and_each_shift_has_a_line_of_its_own() -> None:
     frame = _frame(_line(1.0, -1.0))
     second = frame[frame["task"] == "shifted"].assign(task="second", value=lambda rows: rows["value"] / 2)
-    result = robustness.effective_robustness(
+    result = effective_robustness(
         pd.concat([frame[(frame["task"] == "plain") | (frame["model"] != "other")], second]), "plain", FITTED
     )
     assert [tuple(each) for each in result[["task", "model"]].to_numpy()] == [
@@ -109,20 +110,20 @@ def test_a_model_without_the_shifted_task_is_left_out_and_each_shift_has_a_line_
 )
 def test_what_cannot_be_fitted_is_told(plain: str, fitted: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        robustness.effective_robustness(_frame(_line(1, 0)), plain, fitted)
+        effective_robustness(_frame(_line(1, 0)), plain, fitted)
 
 
 def test_several_metrics_need_a_choice() -> None:
     frame = _frame(_line(1, 0))
     both = pd.concat([frame, frame.assign(metric="mean_per_class")])
     with pytest.raises(UsageError, match="top1, mean_per_class; expected one"):
-        robustness.effective_robustness(both, "plain", FITTED)
-    chosen = robustness.effective_robustness(both, "plain", FITTED, metric="mean_per_class")
+        effective_robustness(both, "plain", FITTED)
+    chosen = effective_robustness(both, "plain", FITTED, metric="mean_per_class")
     assert set(chosen["metric"]) == {"mean_per_class"}
 
 
 def test_the_picture_shows_each_model_at_its_accuracies() -> None:
-    result = robustness.effective_robustness(_frame(_line(0.9, -0.5)), "plain", FITTED)
+    result = effective_robustness(_frame(_line(0.9, -0.5)), "plain", FITTED)
     (axis,) = robustness.plot(result).axes
     assert (axis.get_xscale(), axis.get_yscale()) == ("logit", "logit")
     marks = {text.get_label(): text[0].get_xydata()[0] for text in axis.containers}

@@ -256,4 +256,4 @@ def test_the_cost_is_what_all_parts_took(tmp_path: Path) -> None:
     run = compbench.run(fakes.task(4), model=fakes.Spec("errors", draws=5), runs=tmp_path)
     assert show.cost(run).n_evaluations == 4 * 4 * 5
     assert "80" in show.to_text([run])
-    assert "|draws:5|rule:native|" in signature(run)
+    assert "|draws:5|target:native|" in signature(run)

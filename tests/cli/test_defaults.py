@@ -93,7 +93,7 @@ def test_the_default_of_a_task_runs_to_the_table_and_is_found_again(
     said, n_evaluations = PUBLISHED.get(task, ("protocol:compbench|seed:0", None))
     signature = next(line for line in first.splitlines() if line.startswith("task:"))
     assert said in signature
-    assert ("|rule:eps|" in signature) == (task in PUBLISHED)
+    assert ("|target:eps|" in signature) == (task in PUBLISHED)
     measured = sum(int(str(part["n_errors"])) for part in run.parts())
     assert measured == (n_evaluations or measured) > 0
 

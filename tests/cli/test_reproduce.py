@@ -22,7 +22,7 @@ from compbench.runs.grid import Settings
 from compbench.store.key import RunKey
 from compbench.store.store import Store
 from compbench.tasks.classification import _prompt_files
-from compbench_analysis.frames import paper
+from compbench_analysis.text import paper as paper_text
 from layouts_on_disk import cifar_python, picture
 
 
@@ -121,13 +121,13 @@ def test_effective_robustness_stands_below_table_3(tmp_path: Path) -> None:
             _classified(tmp_path, task, model, right)
         _classified(tmp_path, task, "dit-256", 60 if task == "imagenet" else 30)
     runs = Store(tmp_path).runs()
-    text = paper.to_text("table3", runs)
+    text = paper_text.to_text("table3", runs)
     assert "Effective robustness, points" in text
-    rows = [row for row in json.loads(paper.to_text("table3", runs, "json")) if "rho" in row]
+    rows = [row for row in json.loads(paper_text.to_text("table3", runs, "json")) if "rho" in row]
     rho = {row["model"]: row["rho"] for row in rows}
     assert abs(rho["resnet18"]) < 1e-9  # on the line
     assert rho["dit-256"] > 0.1
-    assert "no model was run on imagenet" in paper.to_text("table3", [])
+    assert "no model was run on imagenet" in paper_text.to_text("table3", [])
 
 
 def _classified(folder: Path, task_name: str, model: str, n_right: int) -> None:

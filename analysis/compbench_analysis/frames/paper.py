@@ -13,35 +13,18 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from compbench.core.errors import UsageError
-from compbench.core.metrics import MATCHING
 from compbench.store.run import Run
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.signature import partial, signature
 from compbench_analysis.statistics.intervals import wilson
-from compbench_analysis.text.render import Grid, records, render
 
-__all__ = ["TABLES", "apart", "beside", "cells", "grid", "to_text"]
+__all__ = ["TABLES", "apart", "beside", "cells"]
 
 TABLES = ("table1", "table2", "table3")
-_TITLES = {
-    "table1": "Table 1: zero-shot classification, top-1 accuracy in %",
-    "table2": "Table 2: Winoground, text score in % by tag",
-    "table3": "Table 3: class-conditional classification, top-1 accuracy in %",
-}
-_SOURCES = (
-    "paper: Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023; its interval is from the",
-    "  size of the standard test split, where that is known.",
-    "difference: ours less the paper's; the interval counts the sampling of both, or ours alone where the size of the",
-    "  paper's set is not known.",
-)
-_PLAIN = "imagenet"
 _TOLD = ("protocol", "base", "n_per_class", "train_per_class", "architecture", "steps", "templates")
-_NOTHING = pd.DataFrame()
-_LACKING = "No effective robustness: no model was run on imagenet and on a shifted set."
 
 
 def cells(name: str) -> list[dict[str, str]]:
@@ -67,78 +50,6 @@ def beside(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str
     rows = [_row(cell, ours, run_of, reasons or {}) for cell in cells(name)]
     counts = pd.Series([row["n"] for row in rows], dtype=object)  # None where there is no run, else whole
     return pd.DataFrame(rows).assign(n=counts)
-
-
-def to_text(
-    name: str, runs: Sequence[Run], style: str = "table", reasons: Mapping[tuple[str, str], str] | None = None
-) -> str:
-    """The table in one of render.FORMATS; csv and json hold the numbers of `beside` and the effective robustness."""
-    frame = beside(name, runs, reasons)
-    if style in ("csv", "json"):
-        rows = [
-            *tables.plain_rows(frame),
-            *tables.plain_rows(_robustness_of(runs)[0] if name == "table3" else _NOTHING),
-        ]
-        return records(rows, style)
-    return render([grid(name, runs, reasons), *([_robustness_grid(runs)] if name == "table3" else [])], style)
-
-
-def grid(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str] | None = None) -> Grid:
-    """`beside` to be read; `reasons` says why a cell (task, model) was not run."""
-    frame = beside(name, runs, reasons)
-    rows = [
-        (
-            row["row"],
-            row["task"] + (f", {row['tag']}" if name == "table2" else ""),
-            _percent(row["paper"], row["paper_low"], row["paper_high"]),
-            _percent(row["value"], row["low"], row["high"]),
-            "" if pd.isna(row["n"]) else f"{int(row['n']):,}",
-            _difference(row),
-            row["how"] or row["reason"],
-        )
-        for row in frame.to_dict("records")
-    ]
-    if name == "table2":
-        chance = f"{100 * _chance():.1f}"
-        rows += [("random chance", f"winoground, {tag}", chance, "", "", "", "in closed form") for tag in _tags(frame)]
-    signatures = [each for each in dict.fromkeys(frame["signature"]) if each]
-    header = ("model", "task", "paper", "ours [95 %]", "n", "difference [95 %]", "how ours was measured")
-    return Grid(header, tuple(rows), title=_TITLES[name], notes=(*_SOURCES, *signatures), align="llrrrrl")
-
-
-def _robustness_of(runs: Sequence[Run]) -> tuple[pd.DataFrame, str]:
-    """Effective robustness over the line through the ResNets that were run, and why there is none."""
-    from compbench_analysis.figures.robustness import effective_robustness
-
-    fitted = [run.key.model for run in runs if run.key.task == _PLAIN and run.key.model.startswith("resnet")]
-    on_plain = {run.key.model for run in runs if run.key.task == _PLAIN}
-    both = [run for run in runs if run.key.model in on_plain]
-    try:
-        return effective_robustness(tables.tidy(both), _PLAIN, fitted, metric="top1") if both else _NOTHING, _LACKING
-    except UsageError as error:
-        return _NOTHING, f"No effective robustness: {error}."
-
-
-def _robustness_grid(runs: Sequence[Run]) -> Grid:
-    frame, reason = _robustness_of(runs)
-    rows = tuple(
-        (
-            row["model"],
-            row["task"],
-            f"{100 * row['plain']:.1f}",
-            f"{100 * row['shifted']:.1f}",
-            f"{100 * row['expected']:.1f}",
-            f"{100 * row['rho']:+.1f} [{100 * row['rho_low']:+.1f}, {100 * row['rho_high']:+.1f}]",
-        )
-        for row in frame.to_dict("records")
-    )
-    note = (
-        "over the line that ImageNet accuracy foretells, fitted through the ResNets in logits (Taori et al., 2020)"
-        if rows
-        else reason
-    )
-    header = ("model", "task", _PLAIN, "shifted", "expected", "effective robustness [95 %]")
-    return Grid(header, rows, title="Effective robustness, points", notes=(note,), align="llrrrr")
 
 
 def _row(
@@ -190,7 +101,7 @@ def apart(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _how(run: Run) -> str:
     """A few words on how a run was measured: images, draws, training pictures, whose weights."""
-    measurement, n_draws = run.key.measurement, run.info["view"].get("n_draws")
+    measurement, n_draws = run.key.measurement, run.rule.draws
     schedule: Any = measurement.get("schedule")
     kinds = {"paper": "staged", "racing": "raced"}
     words = [words_of_part] if (words_of_part := partial(run)) else []
@@ -200,25 +111,3 @@ def _how(run: Run) -> str:
     if str(run.key.weights or "").startswith("sha256:"):
         words.append("weights of a local folder")
     return ", ".join(words) or "all images"
-
-
-def _difference(row: Mapping[Any, Any]) -> str:
-    if pd.isna(row["difference"]):
-        return ""
-    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
-    return f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _tags(frame: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(frame["tag"]))
-
-
-def _chance() -> float:
-    value = MATCHING["text"].chance(np.eye(2, dtype=bool))
-    return float("nan") if value is None else value
-
-
-def _percent(value: float, low: float, high: float) -> str:
-    if pd.isna(value):
-        return "–"
-    return f"{100 * value:.1f}" + ("" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]")

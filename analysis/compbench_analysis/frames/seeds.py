@@ -61,10 +61,10 @@ def _kin(run: Run, rule: Rule | None) -> tuple[object, ...]:
     key, measurement = run.key, dict(run.key.measurement)
     if measurement.pop("seed", None) is None:
         return (str(run.path),)
-    view = None if rule else json.dumps(run.info["view"], sort_keys=True)
-    done = frozenset(run.done((rule or run.rule).draws))
+    read_by = rule or run.rule
+    done = frozenset(run.done(read_by.draws))
     same = json.dumps([key.task, key.task_revision, key.model, key.weights, measurement], sort_keys=True)
-    return same, view, done
+    return same, read_by, done
 
 
 def _margins(run: Run, metric: str, rule: Rule) -> dict[str, float]:

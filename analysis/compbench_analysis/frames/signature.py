@@ -18,7 +18,7 @@ def signature(run: Run, rule: Rule | None = None) -> str:
     """Task and revision, n, model and weights, all that identifies the measurement, its view, run and version."""
     rule = rule or run.rule
     n_done, n_all = len(run.done(rule.draws)), run.info["n_task_examples"]
-    view = {"draws": rule.draws, "rule": rule.target} if run.info["view"] else {}
+    view = {"draws": rule.draws, "target": rule.target} if run.info["view"] else {}
     view |= {"loss": rule.loss} if rule.loss != "mse" else {}
     view |= {"unconditional": "true"} if rule.unconditional else {}
     parts = {

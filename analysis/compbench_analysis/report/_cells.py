@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from compbench_analysis.text import format as formats
 from compbench_analysis.text.render import count
 
 __all__ = ["Cell", "Heading", "Strip", "Table", "link", "named", "number", "p_value", "percent", "points", "score"]
@@ -74,13 +75,15 @@ def score(row: Mapping[str, Any] | None, colour: int | None, n_asked: int | None
     if row is None or row["value"] is None:
         return Cell("–", math.nan, title="nothing was measured")
     n, low, high = int(row["n"]), 100 * row["low"], 100 * row["high"]
-    detail = f"{low:.1f} – {high:.1f}" + (f", n {count(n)}" if n != n_asked else "")
+    detail = f"{formats.percent(row['low'])} – {formats.percent(row['high'])}" + (
+        f", n {count(n)}" if n != n_asked else ""
+    )
     mark = None if row["chance"] is None else 100 * row["chance"]
     is_small = bool(row.get("is_small"))
     ties = f"{row['ties']:,.3g} tied, which is wrong" if row.get("ties") else ""
     said = [f"{row['n_right']:,.6g} of {count(n)} right", ties, SMALL if is_small else ""]
     return Cell(
-        f"{100 * row['value']:.1f}" + ("*" if is_small else ""),
+        formats.percent(row["value"]) + ("*" if is_small else ""),
         float(row["value"]),
         detail,
         Strip(low, 100 * row["value"], high, mark, colour),
@@ -94,19 +97,19 @@ def points(row: Mapping[str, Any], reach: float) -> Cell:
         return Cell("–", math.nan)
     low, value, high = (100 * row[each] for each in ("low", "difference", "high"))
     strip = Strip(*(_place(each, reach) for each in (low, value, high)), mark=50.0)
-    return Cell(_signed(value), value, f"{_signed(low)} to {_signed(high)}", strip)
+    return Cell(formats.signed(value), value, f"{formats.signed(low)} to {formats.signed(high)}", strip)
 
 
 def percent(value: float | None) -> Cell:
     """A share without an interval."""
-    return Cell("–" if value is None else f"{100 * value:.1f}", _sortable(value))
+    return Cell(formats.percent(value), _sortable(value))
 
 
 def p_value(value: float | None) -> Cell:
     """A p, marked where it is at most 0.05."""
     if value is None:
         return Cell("–", math.nan)
-    return Cell("<0.0001" if value < 0.0001 else f"{value:.4f}", float(value), kind="small-p" if value <= 0.05 else "")
+    return Cell(formats.p_value(value), float(value), kind="small-p" if value <= 0.05 else "")
 
 
 def link(**where: str) -> str:
@@ -122,10 +125,6 @@ def reach_of(rows: Sequence[Mapping[str, Any]]) -> float:
 
 def _place(value: float, reach: float) -> float:
     return 50 + 50 * value / reach
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
 
 
 def _sortable(value: float | None) -> float:

@@ -23,6 +23,7 @@ from compbench_analysis.report._cells import (
 )
 from compbench_analysis.report._sections import Section
 from compbench_analysis.text import compare
+from compbench_analysis.text.format import MISSING, signed
 
 __all__ = ["PairView", "pair_views", "tested"]
 
@@ -172,4 +173,4 @@ def _what(row: Row, rows: Sequence[Row]) -> Cell:
 
 
 def _plain(value: float | None) -> Cell:
-    return Cell("–", float("nan")) if value is None else Cell(f"{value:+.3f}".replace("-", "−"), float(value))
+    return Cell(MISSING, float("nan")) if value is None else Cell(signed(value, 3), float(value))

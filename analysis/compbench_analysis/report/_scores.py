@@ -14,6 +14,7 @@ from compbench_analysis.frames.compare import Comparison
 from compbench_analysis.report._cells import SMALL, Cell, Heading, Strip, Table, named, number, score
 from compbench_analysis.report._sections import Section
 from compbench_analysis.statistics.intervals import METHODS
+from compbench_analysis.text.format import MISSING, p_value, percent, signed
 from compbench_analysis.text.render import count
 
 __all__ = [
@@ -65,8 +66,8 @@ def ties_table(frame: pd.DataFrame, section: Section) -> Table | None:
 
 def spread(row: Mapping[str, Any]) -> Cell:
     """A score's standard deviation over draws, with the interval around it."""
-    around = f"{100 * row['draws_low']:.1f} – {100 * row['draws_high']:.1f}"
-    return Cell(f"{100 * row['draws_se']:.2f}", float(row["draws_se"]), f"{100 * row['value']:.1f}: {around}")
+    around = f"{percent(row['draws_low'])} – {percent(row['draws_high'])}"
+    return Cell(f"{100 * row['draws_se']:.2f}", float(row["draws_se"]), f"{percent(row['value'])}: {around}")
 
 
 def seeds_table(section: Section, by: By) -> Table | None:
@@ -205,7 +206,7 @@ def _chance(rows: Sequence[Row]) -> Cell:
     value = next((row["chance"] for row in rows if row["chance"] is not None), None)
     if value is None:
         return Cell("–", float("nan"), title="no closed form is known for these examples")
-    return Cell(f"{100 * value:.1f}", float(value), "", Strip(100 * value, 100 * value, 100 * value), kind="chance")
+    return Cell(percent(value), float(value), "", Strip(100 * value, 100 * value, 100 * value), kind="chance")
 
 
 def _alone(row: Row) -> str:
@@ -220,7 +221,7 @@ def _ahead(ranked: Sequence[Row], metric: str, comparison: Comparison | None) ->
         return f"{lead}; they were not tested against each other."
     sign = 1 if pair["a"] == best["model"] else -1
     low, high = sorted((100 * sign * pair["low"], 100 * sign * pair["high"]))
-    between = f"{_points(100 * sign * pair['difference'])} points, 95 % interval {_points(low)} to {_points(high)}"
+    between = f"{signed(100 * sign * pair['difference'])} points, 95 % interval {signed(low)} to {signed(high)}"
     tested = f"p {_p(pair['p_holm'])}" + (f" after Holm over {pair['n_tests']} tests" if pair["n_tests"] > 1 else "")
     if pair["p_holm"] is not None and pair["p_holm"] <= _SURE:
         return f"{lead}. That is more than chance explains: {between}, {tested}."
@@ -228,7 +229,7 @@ def _ahead(ranked: Sequence[Row], metric: str, comparison: Comparison | None) ->
     would = (
         ""
         if detectable is None
-        else f" A true difference of {100 * detectable:.1f} points would be found four times in five."
+        else f" A true difference of {percent(detectable)} points would be found four times in five."
     )
     return f"{lead}. The difference is not statistically significant: {between}, {tested}.{would}"
 
@@ -247,7 +248,7 @@ def _against_chance(ranked: Sequence[Row]) -> Iterator[str]:
         return
     above = [row["model"] for row in known if row["low"] > row["chance"]]
     rest = [row["model"] for row in known if row["low"] <= row["chance"]]
-    chance = f"{100 * known[0]['chance']:.1f} %"
+    chance = f"{percent(known[0]['chance'])} %"
     if above:
         yield f"Above random chance ({chance}): {', '.join(above)}."
     if rest:
@@ -255,14 +256,10 @@ def _against_chance(ranked: Sequence[Row]) -> Iterator[str]:
 
 
 def _percent(row: Row) -> str:
-    return f"{100 * row['value']:.1f} %"
-
-
-def _points(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    return f"{percent(row['value'])} %"
 
 
 def _p(value: float | None) -> str:
-    if value is None:
-        return "not known"
-    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
+    """A p as it stands in a sentence behind its letter."""
+    text = p_value(value)
+    return "not known" if text == MISSING else text.replace("<", "< ") if text.startswith("<") else f"= {text}"

@@ -69,7 +69,7 @@ def sections(runs: Sequence[Run], rule: Rule | None) -> tuple[list[Section], lis
     unreadable: list[str] = []
     for run in {run.path.resolve(): run for run in runs}.values():
         heard: list[str] = []
-        heard_run = Run(run.path, say=heard.append, limit=run.limit)
+        heard_run = run.heard(heard.append)
         try:
             heard_run.examples()
             heard_run.done()  # looks at every part

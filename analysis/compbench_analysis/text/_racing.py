@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-
 from compbench.schedules.policies import Verdict, allowed_changed, expected_changed
 from compbench.store.run import Run
 
-__all__ = ["frame", "saved"]
+__all__ = ["saved"]
 
 
 def saved(run: Run, label: str) -> str:
@@ -59,19 +56,3 @@ def _of_pilot(run: Run) -> str:
         return ""
     own = f", {pilot['n_raced']} of which were raced as well" if pilot["n_raced"] else ""
     return f" Its pilot {pilot['run']} took {pilot['n_evaluations']:,} more, on {pilot['n_examples']} examples{own}."
-
-
-def frame(run: Run) -> pd.DataFrame:
-    """One row a comparison of a raced run.
-
-    id; kind; better and worse, the pairs (image, caption) compared; n_draws both share; margin, the mean error of worse
-    less that of better; its standard_error; doubt, about how probable the other sign is; is_exact; bound; risk.
-    """
-    rows = [
-        {"id": example_id, **comparison._asdict(), "bound": verdict.bound, "risk": verdict.risk}
-        for example_id, verdict in run.verdicts().items()
-        for comparison in verdict.comparisons
-    ]
-    columns = ["id", "kind", "better", "worse", "n_draws", "margin", "standard_error", "doubt", "is_exact", "bound"]
-    table = pd.DataFrame(rows, columns=[*columns, "sign", "risk"])
-    return table.astype({"n_draws": np.int64, "margin": np.float64, "standard_error": np.float64})

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from compbench_analysis.frames.tables import CHANCE, FEW, WIDE, plain_rows
+from compbench_analysis.text.format import percent, percent_aligned, spread
 from compbench_analysis.text.render import Grid
 
 __all__ = ["DRAWS", "SMALL", "few", "grids", "named"]
@@ -36,7 +37,7 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
         _block(f"{metric} score, %".ljust(width + 9), [row for row in rows if row["metric"] == metric], names)
         for metric in metrics
     ]
-    draws = {(f"{row['model']}, {row['metric']}", row["tag"]): _points(row["draws_se"]) for row in rows if _has_se(row)}
+    draws = {(f"{row['model']}, {row['metric']}", row["tag"]): spread(row["draws_se"]) for row in rows if _has_se(row)}
     if draws and len(names) > 1:
         blocks.append(_turned(f"{DRAWS}, points", names, draws))
     if is_one_n:
@@ -91,10 +92,10 @@ def _block(title: str, rows: Sequence[Row], names: Mapping[str, str]) -> Grid:
     cells: Cells = {(row["model"], row["tag"]): _cell(row) for row in rows}
     for row in rows:
         if row["chance"] is not None:
-            cells[CHANCE, row["tag"]] = f"{100 * row['chance']:5.1f}"
+            cells[CHANCE, row["tag"]] = percent_aligned(row["chance"])
     grid = _turned(title, names, cells)
     last = list(names)[-1]  # the whole set
-    draws = {row["model"]: _points(row["draws_se"]) for row in rows if row["tag"] == last and _has_se(row)}
+    draws = {row["model"]: spread(row["draws_se"]) for row in rows if row["tag"] == last and _has_se(row)}
     if not draws or _is_turned(names):
         return grid
     return Grid((*grid.header, DRAWS), tuple((*row, draws.get(row[0], "")) for row in grid.rows))
@@ -117,15 +118,11 @@ def _is_turned(names: Mapping[str, str]) -> bool:
 def _cell(row: Row) -> str:
     """Percent with its interval, or with its standard deviation over seeds, padded so that a column lines up."""
     if row["value"] is None:
-        return "    –"
+        return percent_aligned(None)
     if row.get("sd") is not None:
-        return f"{100 * row['value']:5.1f} ± {100 * row['sd']:.1f}"
-    return f"{100 * row['value']:5.1f} [{100 * row['low']:4.1f}, {100 * row['high']:.1f}]"
+        return f"{percent_aligned(row['value'])} ± {percent(row['sd'])}"
+    return percent_aligned(row["value"], row["low"], row["high"])
 
 
 def _has_se(row: Row) -> bool:
     return row.get("draws_se") is not None
-
-
-def _points(se: float) -> str:
-    return f"±{100 * se:.1f}"

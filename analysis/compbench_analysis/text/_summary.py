@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from compbench_analysis.frames.tables import OVERALL, plain_rows
-from compbench_analysis.text.render import Grid, count, percent
+from compbench_analysis.text.format import percent, percent_aligned
+from compbench_analysis.text.render import Grid, count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,8 @@ def summary(frame: pd.DataFrame) -> Grid:
     for task, metric in lines:
         its = {str(row["model"]): row for row in rows if (row["task"], row["metric"]) == (task, metric)}
         values = (
-            percent(each["value"], each["low"], each["high"]) if (each := its.get(m)) else "    –" for m in models
+            percent_aligned(*((row["value"], row["low"], row["high"]) if (row := its.get(model)) else (None,)))
+            for model in models
         )
         cells.append((task, metric, _n(list(its.values())), _chance(list(its.values())), *values))
     header = ("task", "score, %", "n", "random", *models)
@@ -37,4 +39,4 @@ def _n(rows: list[dict[str, Any]]) -> str:
 
 def _chance(rows: list[dict[str, Any]]) -> str:
     known = [row["chance"] for row in rows if row["chance"] is not None]
-    return f"{100 * known[0]:.1f}" if known else "–"
+    return percent(known[0] if known else None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.calibration import Calibration
+from compbench_analysis.text.format import percent
 from compbench_analysis.text.render import Grid, count, records, render
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def reliability_diagram(found: Mapping[str, Calibration]) -> Figure:
         upper.errorbar(
             bins["confidence"], bins["accuracy"], [below, above], color=colour(column), marker="o", capsize=2
         )
-        upper.set(title=f"{label}: ECE {100 * one.ece:.1f} %", xlim=(0, 1), ylim=(0, 1))
+        upper.set(title=f"{label}: ECE {percent(one.ece)} %", xlim=(0, 1), ylim=(0, 1))
         width, share = bins["high"] - bins["low"], bins["n"] / bins["n"].sum()
         lower.bar(bins["low"], share, width, color=colour(column), align="edge", edgecolor="white")
         lower.set(xlabel="probability of the prediction")
@@ -59,16 +60,16 @@ def reliability_diagram(found: Mapping[str, Calibration]) -> Figure:
 
 
 def _row(label: str, one: Calibration) -> tuple[str, ...]:
-    ece = f"{100 * one.ece:.1f}" if not one.n_pruned else f"{100 * one.ece:.1f} or {100 * one.ece_high:.1f}"
+    ece = percent(one.ece) if not one.n_pruned else f"{percent(one.ece)} or {percent(one.ece_high)}"
     return (
         label,
         f"{one.temperature:.3g}{' *' if one.is_at_edge else ''}",
         count(one.n_fitted),
         count(one.n_judged),
-        f"{100 * one.accuracy:.1f} %",
-        f"{100 * one.confidence:.1f} %",
+        f"{percent(one.accuracy)} %",
+        f"{percent(one.confidence)} %",
         ece,
-        f"{100 * one.ece_untempered:.1f}",
+        percent(one.ece_untempered),
         f"{one.nll:.3f}",
         f"{one.nll_of_chance:.3f}",
     )
@@ -95,8 +96,8 @@ def _bins(label: str, one: Calibration) -> Grid:
         (
             f"{row['low']:.2f} to {row['high']:.2f}",
             count(row["n"]),
-            f"{100 * row['confidence']:.1f}",
-            f"{100 * row['accuracy']:.1f} [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]",
+            percent(row["confidence"]),
+            percent(row["accuracy"], row["accuracy_low"], row["accuracy_high"]),
         )
         for row in tables.plain_rows(one.bins)
     )

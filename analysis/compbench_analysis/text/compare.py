@@ -8,15 +8,16 @@ from typing import Any
 import pandas as pd
 
 from compbench.core.errors import UsageError
+from compbench.core.rules import Rule
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import CELLS, Comparison
 from compbench_analysis.frames.signature import partial, signature
+from compbench_analysis.text.format import MISSING, p_value, percent, points
 from compbench_analysis.text.render import Grid, count, records, render
 
 __all__ = ["marks", "notes", "to_text"]
 
 Row = dict[str, Any]
-_VIEW = {"n_draws": "draws", "target": "rule"}
 _NO_PROTOCOL = {"seed", "weights"}
 
 
@@ -88,13 +89,13 @@ def _outcomes(title: str, rows: Sequence[Row]) -> Grid:
             (
                 row["metric"],
                 _tag(row["tag"], row["n"], row, rows),
-                _percent(row["value_a"]),
-                _percent(row["value_b"]),
+                percent(row["value_a"]),
+                percent(row["value_b"]),
                 _difference(row),
                 *(count(row[cell]) for cell in CELLS),
-                _p(row["p"]),
-                _p(row["p_holm"]),
-                _percent(row["detectable"]),
+                p_value(row["p"]),
+                p_value(row["p_holm"]),
+                percent(row["detectable"]),
             )
             for row in rows
         ),
@@ -108,9 +109,9 @@ def _margins(title: str, rows: Sequence[Row]) -> Grid:
         (
             row["metric"],
             _tag(row["tag"], row["n"], row, rows),
-            "–" if row["difference"] is None else f"{row['difference']:+.3f}",
-            _p(row["p"]),
-            _p(row["p_holm"]),
+            MISSING if row["difference"] is None else f"{row['difference']:+.3f}",
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
         )
         for row in rows
     )
@@ -123,8 +124,8 @@ def _interactions(title: str, rows: Sequence[Row]) -> Grid:
             row["metric"],
             f"{_tag(row['tag'], row['n'], row, rows)} - {_tag(row['other_tag'], row['other_n'], row, rows)}",
             _difference(row),
-            _p(row["p"]),
-            _p(row["p_holm"]),
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
         )
         for row in rows
     )
@@ -140,7 +141,7 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
     """What was chosen differently in runs that can choose it."""
     chosen = [
         {str(name): str(value) for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
-        | {_VIEW.get(name, name): str(value) for name, value in run.info["view"].items()}
+        | (_rule_words(run.rule) if run.info["view"] else {})
         for run in comparison.runs
     ]
     for name in dict.fromkeys(name for each in chosen if "protocol" in each for name in each):
@@ -152,6 +153,12 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
         if len(set(values.values())) > 1:
             said = ", ".join(f"{label} {value}" for label, value in values.items())
             yield f"DIFFERENT PROTOCOLS ({name}): {said}. The difference is of models and protocols together."
+
+
+def _rule_words(rule: Rule) -> dict[str, str]:
+    words = {"draws": str(rule.draws), "target": rule.target}
+    words |= {"loss": rule.loss} if rule.loss != "mse" else {}
+    return words | ({"unconditional": "True"} if rule.unconditional else {})
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
@@ -193,16 +200,4 @@ def _tag(tag: str, n: int, row: Row, rows: Sequence[Row]) -> str:
 
 
 def _difference(row: Row) -> str:
-    if row["difference"] is None:
-        return "–"
-    return f"{100 * row['difference']:+5.1f} [{100 * row['low']:+5.1f}, {100 * row['high']:+5.1f}]"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+    return points(row["difference"], row["low"], row["high"], width=5)

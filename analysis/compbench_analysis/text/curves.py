@@ -13,6 +13,7 @@ from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.weightings import Window
 from compbench_analysis.text import _score_tables
+from compbench_analysis.text.format import MISSING, percent_aligned
 from compbench_analysis.text.render import Grid, records, render
 
 if TYPE_CHECKING:
@@ -123,14 +124,12 @@ def _rule(row: Row) -> str:
 
 
 def _percent(row: Row) -> str:
-    if row["value"] is None:
-        return "    –"
-    return f"{100 * row['value']:5.1f} [{100 * row['low']:4.1f}, {100 * row['high']:.1f}]"
+    return percent_aligned(row["value"], row["low"], row["high"])
 
 
 def _difference(row: Row) -> str:
     if row["difference"] is None:
-        return "–"
+        return MISSING
     if row["low"] is None:
         return f"{row['difference']:+.5f}"
     return f"{row['difference']:+.5f} [{row['low']:+.5f}, {row['high']:+.5f}]"

@@ -16,7 +16,7 @@ from typing import Any
 
 from compbench.core.printable import UNSAFE, printable, to_cell, width
 
-__all__ = ["FORMATS", "Grid", "count", "duration", "percent", "records", "render", "size"]
+__all__ = ["FORMATS", "Grid", "count", "duration", "records", "render", "size"]
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -70,18 +70,6 @@ def records(rows: Iterable[Mapping[str, Any]], style: str) -> str:
     writer.writerow([_csv_cell(name) for name in names])
     writer.writerows([_csv_cell(row.get(name, "")) for name in names] for row in rows)
     return out.getvalue().rstrip("\n")
-
-
-def percent(value: float | None, low: float | None, high: float | None) -> str:
-    """A fraction as percent with its interval, padded so that a column of them lines up.
-
-    >>> percent(0.5, 0.25, 0.75), percent(1.0, None, None)
-    (' 50.0 [25.0, 75.0]', '100.0')
-    """
-    if value is None:
-        return "    –"
-    interval = "" if low is None or high is None else f" [{100 * low:4.1f}, {100 * high:.1f}]"
-    return f"{100 * value:5.1f}{interval}"
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,162 @@
+"""Commands that read stored runs: how runs are addressed, and how they are read without being changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import fakes
+from compbench.cli.app import main
+from compbench.core.aliases import Json
+from compbench.core.errors import UsageError
+from compbench.runs import harness
+from compbench.store.run import Run
+from compbench.store.store import Store
+
+Captured = pytest.CaptureFixture[str]
+TASK = fakes.task()
+
+
+@dataclass(frozen=True)
+class Seeded(fakes.HashSpec):
+    """A model whose runs differ by their seed."""
+
+    seed: int = 0
+
+    def identity(self) -> Mapping[str, Json]:
+        return {**super().identity(), "seed": self.seed}
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of the test's own, the working directory beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COMPBENCH_RUNS", raising=False)
+    return tmp_path / "runs"
+
+
+def _measured(seed: int = 0, limit: int | None = None, draws: int = 4) -> Run:
+    run = harness.run(TASK, model=Seeded(draws, seed=seed), limit=limit)
+    time.sleep(0.002)  # so that no two are as late
+    return run
+
+
+def _show(capsys: Captured, *arguments: str) -> tuple[list[dict[str, object]], str]:
+    assert main(["show", *arguments, "--format", "json", "--no-draws"]) == 0
+    said = capsys.readouterr()
+    return json.loads(said.out), said.err
+
+
+def test_every_address_finds_its_run(runs: Path) -> None:
+    run, other = _measured(), harness.run(TASK, model=fakes.Spec("perfect"))
+    store, digest = Store(), run.key.digest
+    folder = f"runs/fake/Seeded/{digest}"
+    for name in (folder, f"{folder}/", "runs/fake/Seeded", "runs/fake/Seeded/", "fake/Seeded", digest[:6]):
+        assert [found.path.resolve() for found in store.find_all(name)] == [run.path.resolve()], name
+    for name in (f"fake/Seeded/{digest[:6]}", f"fake/Seeded/{digest}"):
+        assert store.find(name).path == run.path
+    for name in ("fake", "fake/", "runs/fake", "runs/fake/"):
+        assert {found.path.resolve() for found in store.find_all(name)} == {run.path.resolve(), other.path.resolve()}
+        with pytest.raises(UsageError, match="stands for 2 runs: fake/Seeded, fake/Spec; expected one"):
+            store.find(name)
+    for name in ("fake/seeded", "fake/Seeded/zzz", "", "runs"):
+        with pytest.raises(UsageError, match="no run"):
+            store.find_all(name)
+
+
+def test_the_latest_whole_run_of_a_model_is_taken_and_the_others_are_named_once(capsys: Captured) -> None:
+    whole, later, partial = _measured(0), _measured(1), _measured(2, limit=3)
+    rows, said = _show(capsys, "fake/Seeded", "fake")
+    assert {row["run"] for row in rows} == {later.key.digest}
+    assert said.count("the latest whole run is taken") == 1
+    assert f"{later.key.digest[:6]} (seed=1); the others are " in said
+    assert f"{whole.key.digest[:6]} (seed=0)" in said
+    assert f"{partial.key.digest[:6]} (seed=2, partial)" in said
+
+
+def test_where_no_run_is_whole_the_latest_is_taken_and_that_is_said(capsys: Captured) -> None:
+    _measured(0, limit=3)
+    later = _measured(1, limit=3)
+    rows, said = _show(capsys, "runs/fake/Seeded")
+    assert {row["run"] for row in rows} == {later.key.digest}
+    assert "the latest run is taken" in said
+
+
+def test_a_task_stands_for_all_its_models_in_every_command_that_takes_several(capsys: Captured, tmp_path: Path) -> None:
+    _measured()
+    harness.run(TASK, model=fakes.Spec("perfect"))
+    rows, _ = _show(capsys, "fake")
+    assert {row["model"] for row in rows} == {"Seeded", "Spec"}
+    assert main(["compare", "fake"]) == 0
+    assert main(["report", "fake", "--output", str(tmp_path / "page.html")]) == 0
+    assert main(["cite", "fake"]) == 0
+    assert main(["export", "fake", "--output", "x.csv"]) == 2  # one run is written to one file
+    assert "stands for 2 runs" in capsys.readouterr().err
+
+
+def test_show_reads_fewer_draws_and_a_subset_and_leaves_the_run_as_it_was(capsys: Captured) -> None:
+    run, other = _measured(), _measured(1)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.path.rglob("*")}
+    rows, _ = _show(capsys, run.key.digest, "-o", "draws=2", "--limit", "3")
+    assert "draws:2|" in str(rows[0]["signature"])
+    assert {row["n"] for row in rows if row["tag"] == "overall"} == {3}
+    for command in (
+        ["compare", other.key.digest],
+        ["curves"],
+        ["export", "--output", "x.csv"],
+        ["report", "--output", "x.html"],
+    ):
+        command = [*command, run.key.digest, "-o", "draws=2", "-o", "target=eps", "-L", "3"]
+        assert main(command) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    assert len(pd.read_csv("x.csv")) == 3
+    rows, _ = _show(capsys, run.key.digest)
+    assert {row["n"] for row in rows if row["tag"] == "overall"} == {12}
+    assert "draws:4|" in str(rows[0]["signature"])
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("draws=9", "it has 4 draws of each example"),
+        ("draws=some", "draws cannot be 'some'"),
+        ("draws", "-o draws has no value"),
+        ("unconditional=true", "none without a caption"),
+        ("loss=l1", "holds no errors 'l1'; it has l2"),
+        ("drawz=2", "no way of reading a run named 'drawz'; did you mean 'draws'?"),
+    ],
+)
+def test_a_reading_that_the_stored_errors_cannot_answer_is_refused(capsys: Captured, option: str, message: str) -> None:
+    _measured()
+    assert main(["show", "fake/Seeded", "-o", option]) == 2
+    said = capsys.readouterr()
+    assert (said.out, message in said.err) == ("", True)
+
+
+def test_a_run_of_scores_beside_one_of_errors_is_read_as_it_is_and_that_is_said(capsys: Captured) -> None:
+    _measured()
+    harness.run(TASK, model=fakes.Spec("perfect"))
+    rows, said = _show(capsys, "fake/Seeded", "fake/Spec", "-o", "draws=2")
+    assert {row["model"] for row in rows} == {"Seeded", "Spec"}
+    assert "fake/Spec stores scores: -o draws=2 changes nothing for it" in said
+    assert main(["show", "fake/Spec", "-o", "draws=2"]) == 2
+
+
+def test_the_list_of_runs_tells_runs_of_one_model_apart(capsys: Captured) -> None:
+    _measured(0)
+    _measured(1, limit=3, draws=6)
+    assert main(["list", "runs", "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["seed"], row["draws"], row["status"], row["examples"]) for row in rows] == [
+        ("0", "4", "whole", "12 of 12"),
+        ("1", "6", "partial", "3 of 12"),
+    ]
+    assert {row["schedule"] for row in rows} == {"full"}
+    assert {row["target/loss"] for row in rows} == {"native/l2"}
