@@ -35,18 +35,18 @@ def _rows(run: Run) -> Iterator[dict[str, Json]]:
         example_id: table.scores[n] for table in run.tables().values() for n, example_id in enumerate(table.ids)
     }
     wanted = set(run.ids())
-    for example in run.examples().itertuples(index=False):
-        if example.id not in wanted:
+    for example in run.examples().to_dict("records"):
+        if example["id"] not in wanted:
             continue
         row: dict[str, Json] = {
-            "id": str(example.id),
-            "images": [str(name) for name in example.image_names],
-            "captions": [str(caption) for caption in example.captions],
-            "matches": np.asarray(example.matches).astype(int).tolist(),
+            "id": str(example["id"]),
+            "images": [str(name) for name in example["image_names"]],
+            "captions": [str(caption) for caption in example["captions"]],
+            "matches": np.asarray(example["matches"]).astype(int).tolist(),
         }
-        if example.group and example.group != example.id:
-            row["group"] = str(example.group)
-        row |= {column: list(values) for column, values in example.tags.items()}
-        if example.id in scores:
-            row["scores"] = scores[example.id].tolist()
+        if example["group"] and example["group"] != example["id"]:
+            row["group"] = str(example["group"])
+        row |= {column: list(values) for column, values in example["tags"].items()}
+        if example["id"] in scores:
+            row["scores"] = scores[example["id"]].tolist()
         yield row

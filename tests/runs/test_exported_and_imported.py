@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -70,11 +71,24 @@ def test_scores_that_are_no_table_are_told(run: Run, tmp_path: Path, scores: obj
 
 
 def test_choices_and_gated_captions_are_not_exported(run: Run, tmp_path: Path) -> None:
-    choices = [{"example_id": each, "image": 0, "choice": 0} for each in run.ids()]
-    path = write_lines(tmp_path / "choices", choices) / "metadata.jsonl"
-    rows = [row for row in ROWS if "image" in row]
-    write_lines(draw(tmp_path / "one", "1.png"), rows)
+    write_lines(draw(tmp_path / "one", "1.png"), ROWS[:1])
     path = write_lines(tmp_path / "choices", [{"example_id": "a;b", "image": 0, "choice": 0}]) / "metadata.jsonl"
     imported = import_scores(path, task=tmp_path / "one", name="chooser", runs=tmp_path / "runs")
     with pytest.raises(UsageError, match="holds choices, not scores"):
         to_manifest(imported)
+    task = dataclasses.replace(registry.task(tmp_path / "one"), is_gated=True)
+    with pytest.raises(UsageError, match="may not be passed on: its data is gated"):
+        to_manifest(compbench.run(task, model="chance", runs=tmp_path / "gated"))
+
+
+def test_the_command_exports_what_the_command_imports(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from compbench.cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "my-set/chance", "--output", "scores.jsonl"]) == 0
+    assert main(["import", "scores.jsonl", "--task", "./my-set", "--as", "again"]) == 0
+    assert main(["export", "my-set/again", "--output", "again.jsonl"]) == 0
+    assert Path("scores.jsonl").read_bytes() == Path("again.jsonl").read_bytes()
+    assert "4 examples written to scores.jsonl" in capsys.readouterr().err
