@@ -70,7 +70,7 @@ class ErrorScorer:
             draws = np.array([d for d in range(self.n_draws) if d not in have], dtype=np.int32)
             self.measured_draws += [(each.id, int(d)) for d in draws]
             errors = draws[None, None, :] + (~each.matches)[..., None].astype(np.float32)
-            yield Measurement(each.id, draws, errors.astype(np.float32), np.ones(errors.shape, bool))
+            yield Measurement(each.id, draws, {"l2": errors.astype(np.float32)}, np.ones(errors.shape, bool))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class HashScorer:
             draws = np.array([d for d in range(self.n_draws) if d not in have], dtype=np.int32)
             seed = int.from_bytes(each.id.encode(), "big")
             errors = np.random.default_rng(seed).random((*each.shape, self.n_bank), np.float32)[..., draws]
-            yield Measurement(each.id, draws, errors, np.ones(errors.shape, bool))
+            yield Measurement(each.id, draws, {"l2": errors}, np.ones(errors.shape, bool))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,22 @@ def imported(module: str) -> frozenset[str]:
     return frozenset(found - {module})
 
 
+@functools.cache
+def needed(module: str) -> frozenset[str]:
+    """The same without what it imports for its types alone."""
+    found = {home for node in _run(tree(module)) for home in _homes(node)}
+    return frozenset(found - {module})
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below, but for what stands under `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(node):
+        is_for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not is_for_types:
+            yield child
+            yield from _run(child)
+
+
 def _homes(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if alias.name in modules())
@@ -67,7 +83,7 @@ def _shown(package: str) -> dict[str, str]:
 
 
 def circles() -> list[list[str]]:
-    """Sets of modules that reach one another, each sorted (the strongly connected components of more than one)."""
+    """Sets of modules that need one another, each sorted (the strongly connected components of more than one)."""
     reached = {module: _reached(module) for module in modules()}
     of_each = {
         tuple(sorted(other for other in reached[module] if module in reached[other]))
@@ -81,7 +97,7 @@ def _reached(module: str) -> set[str]:
     found: set[str] = set()
     waiting = [module]
     while waiting:
-        new = imported(waiting.pop()) - found
+        new = needed(waiting.pop()) - found
         found |= new
         waiting.extend(new)
     return found

@@ -84,7 +84,7 @@ def _errors(example: Example, is_right: bool) -> Measurement:
     noise = np.random.default_rng(zlib.crc32(example.id.encode())).random((2, 2, N_DRAWS)) / 2
     higher = ~example.matches if is_right else example.matches
     errors = (higher[..., None] + noise).astype(np.float32)
-    return Measurement(example.id, np.arange(N_DRAWS, dtype=np.int32), errors, np.ones(errors.shape, bool))
+    return Measurement(example.id, np.arange(N_DRAWS, dtype=np.int32), {"l2": errors}, np.ones(errors.shape, bool))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compbench.store.reading import loss_name
+from compbench.store.reading import reading_words
 from compbench_analysis.text.render import Grid, count, duration, records, render, size
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _stored(run: Run) -> tuple[str, ...]:
         rule = run.own_rule
         schedule = "full" if run.adaptive is None else run.adaptive.kind
         draws = "all" if rule.draws is None else str(rule.draws)
-        error = f"{rule.target}/{loss_name(rule.loss)}" + (", unconditional" if rule.unconditional else "")
+        error = f"{rule.target}/{rule.loss}" + (", unconditional" if rule.unconditional else "")
     n_all = int(info["n_task_examples"])
     n_done = n_all if info["status"] == "done" else len(run.done())
     return (
@@ -146,12 +146,19 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
     names = [f"{run.key.task}/{run.key.model}" for run in runs]
     latest = [store.find(name).path == run.path for name, run in zip(names, runs, strict=True)]
     asked = [name if is_latest else run.key.digest for name, is_latest, run in zip(names, latest, runs, strict=True)]
-    command = shlex.join(["compbench", "show", *asked, *(["--runs", str(root)] if root else [])])
+    command = shlex.join(["compbench", "show", *asked, *_reading(runs), *(["--runs", str(root)] if root else [])])
     columns_of = [{column for tags in run.examples()["tags"] for column in tags} for run in runs]
     columns = sorted(set.intersection(*columns_of) - {"tag"})  # one that another task lacks would be refused
     stored_in = [f"  {run.path}" for run in runs]
     by = [f"  {command} --by {' --by '.join(columns)}"] if columns else []
     return "\n".join(["Stored in", *stored_in, "Look at them again, or by other tags", f"  {command}", *by])
+
+
+def _reading(runs: Sequence[Run]) -> list[str]:
+    """The options that read runs as their command did, where a plain reader would not and all were read one way."""
+    unlike = [run for run in runs if run.rule != run.own_rule]
+    words = {tuple(reading_words(run.rule)) for run in unlike}
+    return [word for option in words.pop() for word in ("-o", option)] if len(words) == 1 else []
 
 
 def _known(value: float | None, said: Callable[[float], str]) -> str:

@@ -11,10 +11,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
@@ -73,10 +72,10 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def read_at_most(file: IO[bytes], most: int) -> bytes:
-    """The bytes of an open file, at most so many; no memory is asked for that is not needed."""
+def read_at_most(read: Callable[[int], bytes], most: int) -> bytes:
+    """What the `read` of an open file gives, at most so many bytes; no memory is asked for that is not needed."""
     parts: list[bytes] = []
-    while most > 0 and (part := file.read(min(most, _PART))):  # read(most) would take `most` bytes first
+    while most > 0 and (part := read(min(most, _PART))):  # read(most) would take `most` bytes first
         parts.append(part)
         most -= len(part)
     return b"".join(parts)

@@ -33,7 +33,7 @@ class FileList:
 
         def read(name: str) -> bytes:
             with opened(folder / name) as file:
-                return disk.read_at_most(file, _MAX_JSON_BYTES + 1)
+                return disk.read_at_most(file.read, _MAX_JSON_BYTES + 1)
 
         return cls(str(folder), frozenset(_names(folder)), read)
 

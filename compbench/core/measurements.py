@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compbench.core.aliases import Bools, Floats, Ints
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["DrawTable", "Measurement", "ScoreMatrix", "joined"]
 
@@ -29,16 +26,19 @@ class DrawTable:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a diffusion model was measured to: raw errors of one example, per draw."""
+    """The raw errors of one example, per draw, in each loss that was computed."""
 
     example_id: str
     draw_ids: Ints  # [D] int32, indices into the run's bank, ascending
-    errors: Floats  # [I, C, D] float32
-    measured: Bools  # [I, C, D]; False where a policy found the draw unnecessary
-    others: Mapping[str, Floats] = field(default_factory=dict[str, Floats])  # further losses: name -> [I, C, D]
-    unconditional: Floats | None = None  # [I, D] float32: the error under the empty caption
-    has_unconditional: Bools | None = None  # [I, D] where that was measured
+    errors: Mapping[str, Floats]  # loss -> [I, C (+1), D] float32
+    measured: Bools  # [I, C (+1), D]; False where a schedule found the draw unnecessary
+    has_null_caption: bool = False  # the last caption is the empty one
     is_last: bool = True  # whether no further piece of the example follows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Images and captions of the example; the empty caption is not one of them."""
+        return self.measured.shape[0], self.measured.shape[1] - self.has_null_caption
 
 
 def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
@@ -46,55 +46,50 @@ def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
     by_example: dict[str, list[Measurement]] = {}
     for piece in pieces:
         by_example.setdefault(piece.example_id, []).append(piece)
-    wholes = [
-        Measurement(
-            example_id,
-            np.concatenate([piece.draw_ids for piece in its]),
-            np.concatenate([piece.errors for piece in its], axis=-1),
-            np.concatenate([piece.measured for piece in its], axis=-1),
-            {name: np.concatenate([piece.others[name] for piece in its], axis=-1) for name in its[0].others},
-            *_joined_unconditional(its),
-            its[-1].is_last,
-        )
-        for example_id, its in by_example.items()
-    ]
-    return [_once(each) for each in wholes]
+    return [_once(_side_by_side(members)) for members in by_example.values()]
+
+
+def _side_by_side(pieces: Sequence[Measurement]) -> Measurement:
+    """The draws of the pieces one after the other; a draw of several pieces comes as often."""
+    has_null = any(piece.has_null_caption for piece in pieces)
+    alike = [_with_null_caption(piece) if has_null else piece for piece in pieces]
+    return Measurement(
+        pieces[0].example_id,
+        np.concatenate([piece.draw_ids for piece in alike]),
+        {loss: np.concatenate([piece.errors[loss] for piece in alike], axis=-1) for loss in pieces[0].errors},
+        np.concatenate([piece.measured for piece in alike], axis=-1),
+        has_null,
+        pieces[-1].is_last,
+    )
+
+
+def _with_null_caption(piece: Measurement) -> Measurement:
+    """The same with the empty caption, not measured, where the piece has none."""
+    if piece.has_null_caption:
+        return piece
+
+    def wider(values: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([values, np.zeros_like(values[:, :1])], axis=1)
+
+    errors = {loss: wider(values) for loss, values in piece.errors.items()}
+    return replace(piece, errors=errors, measured=wider(piece.measured), has_null_caption=True)
 
 
 def _once(whole: Measurement) -> Measurement:
     """Each draw once: an example that takes long is handed on in parts of a draw."""
-    draws, place = np.unique(whole.draw_ids, return_inverse=True)
-    if len(draws) == len(whole.draw_ids):
+    draw_ids, place = np.unique(whole.draw_ids, return_inverse=True)
+    if len(draw_ids) == len(whole.draw_ids):
         return whole
+    mask = whole.measured
+    *pair, column = np.nonzero(mask)
 
-    def merged(values: NDArray[Any], mask: Bools) -> NDArray[Any]:
-        into = np.zeros((*values.shape[:-1], len(draws)), values.dtype)
-        *pair, column = np.nonzero(mask)
+    def merged(values: NDArray[Any]) -> NDArray[Any]:
+        into = np.zeros((*values.shape[:-1], len(draw_ids)), values.dtype)
         into[(*pair, place[column])] = values[mask]
         return into
 
-    measured, has = whole.measured, whole.has_unconditional
-    return replace(
-        whole,
-        draw_ids=draws,
-        errors=merged(whole.errors, measured),
-        measured=merged(measured, measured),
-        others={name: merged(each, measured) for name, each in whole.others.items()},
-        unconditional=None if whole.unconditional is None or has is None else merged(whole.unconditional, has),
-        has_unconditional=None if has is None else merged(has, has),
-    )
-
-
-def _joined_unconditional(pieces: Sequence[Measurement]) -> tuple[Floats, Bools] | tuple[None, None]:
-    if all(piece.unconditional is None for piece in pieces):
-        return None, None
-    errors: list[Floats] = []
-    masks: list[Bools] = []
-    for piece in pieces:
-        shape = piece.errors.shape[0], len(piece.draw_ids)
-        errors.append(np.zeros(shape, np.float32) if piece.unconditional is None else piece.unconditional)
-        masks.append(np.zeros(shape, bool) if piece.has_unconditional is None else piece.has_unconditional)
-    return np.concatenate(errors, axis=-1), np.concatenate(masks, axis=-1)
+    errors = {loss: merged(values) for loss, values in whole.errors.items()}
+    return replace(whole, draw_ids=draw_ids, errors=errors, measured=merged(mask))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from compbench.core.aliases import Floats
 from compbench.core.errors import UsageError
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 
-__all__ = ["NORM", "TARGETS", "Rule", "errors_of", "n_known", "score", "scores_under"]
+__all__ = ["NORM", "TARGETS", "Rule", "errors_of", "loss_of", "n_known", "score", "scores_under", "stored_loss"]
 
 # what multiplies an error in v to give the error in the named target
 _FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
@@ -27,6 +27,8 @@ _FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
 }
 TARGETS = ("native", *_FROM_V)
 NORM = "norm"  # the square root of a stored squared error: no error of its own is stored
+_STORED = {"l2": "mse"}  # the word for a loss in run.json, in a key and in what a pilot taught; it stays as it is
+_READ = {stored: loss for loss, stored in _STORED.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Rule:
     """How stored errors become scores: the target whose error is averaged, over the first `draws` draws.
 
     `native` is the target that the network was trained to predict; `eps` is the paper's. `loss` names how a
-    residual became a number, or several joined by + for their sum: mse (squared), l1, vlb, or norm, the root of each
+    residual became a number, or several joined by + for their sum: l2 (squared), l1, vlb, or norm, the root of each
     draw's squared error. A stored squared error is a mean over the elements of the residual, so its root is the
     residual's L2 norm over the root of their number, which is the same for all pairs of a model and decides nothing.
 
@@ -45,13 +47,13 @@ class Rule:
 
     target: str = "native"
     draws: int | None = None  # None: all that were measured
-    loss: str = "mse"
+    loss: str = "l2"
     unconditional: bool = False
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise UsageError(f"no scoring rule named {self.target!r}; expected one of {', '.join(TARGETS)}")
-        if self.target != "native" and not set(self.losses) <= {"mse", "l1"}:
+        if self.target != "native" and not set(self.losses) <= {"l2", "l1"}:
             raise UsageError(f"the error {self.loss!r} has no form in {self.target!r}; expected target native")
 
     @classmethod
@@ -60,20 +62,20 @@ class Rule:
         return cls(
             str(view.get("target") or "native"),
             view.get("n_draws"),
-            str(view.get("reduction") or "mse"),
+            loss_of(str(view.get("reduction") or "mse")),
             bool(view.get("unconditional")),
         )
 
     @property
     def losses(self) -> tuple[str, ...]:
         """The names of the stored errors that are read."""
-        return tuple("mse" if name == NORM else name for name in self.loss.split("+"))
+        return tuple("l2" if name == NORM else name for name in self.loss.split("+"))
 
     def of_stored(self, stored: Sequence[Floats]) -> Floats:
         """The errors that are averaged, float64, from those stored under the names in `losses`."""
         named = zip(self.loss.split("+"), stored, strict=True)
-        wide = ((name, each.astype(np.float64)) for name, each in named)
-        return sum(np.sqrt(each) if name == NORM else each for name, each in wide)  # pyright: ignore[reportReturnType]
+        wide = ((name, errors.astype(np.float64)) for name, errors in named)
+        return sum(np.sqrt(errors) if name == NORM else errors for name, errors in wide)  # pyright: ignore[reportReturnType]
 
     def weights(self, draws: DrawTable) -> Floats:
         """[D] float64, what each draw's stored error is multiplied by."""
@@ -83,42 +85,57 @@ class Rule:
         return np.sqrt(squared) if self.loss in ("l1", NORM) else squared
 
 
+def stored_loss(loss: str) -> str:
+    """The stored word for a loss.
+
+    >>> stored_loss("l2+vlb"), loss_of("mse+vlb")
+    ('mse+vlb', 'l2+vlb')
+    """
+    return "+".join(_STORED.get(name, name) for name in loss.split("+"))
+
+
+def loss_of(stored: str) -> str:
+    """The loss that a stored word stands for."""
+    return "+".join(_READ.get(name, name) for name in stored.split("+"))
+
+
 def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix:
     """Minus the mean weighted error over the rule's draws, float64 [I, C].
 
     Raises ValueError when a draw that the rule asks for was not measured.
     """
-    kept = measurement.draw_ids < rule.draws if rule.draws is not None else np.ones(len(measurement.draw_ids), bool)
+    draw_ids, name = measurement.draw_ids, f"example {measurement.example_id!r}"
+    kept = draw_ids < rule.draws if rule.draws is not None else np.ones(len(draw_ids), bool)
     if not kept.any() or (rule.draws is not None and kept.sum() < rule.draws):
         raise ValueError(
-            f"example {measurement.example_id!r} has {int(kept.sum())} of the {rule.draws} draws asked for; "
-            "rerun its command with that many draws"
+            f"{name} has {int(kept.sum())} of the {rule.draws} draws asked for; rerun its command with that many draws"
         )
-    if not measurement.measured[..., kept].all():
-        raise ValueError(f"example {measurement.example_id!r} was not measured on every draw")
-    weights = rule.weights(draws)[measurement.draw_ids[kept]]
+    n_captions = measurement.shape[1]
+    if not measurement.measured[:, :n_captions, kept].all():
+        raise ValueError(f"{name} was not measured on every draw")
+    weights = rule.weights(draws)[draw_ids[kept]]
     mean_error = (errors_of(measurement, rule)[..., kept] * weights).mean(-1)
     if not rule.unconditional:
         return ScoreMatrix(measurement.example_id, -mean_error)
-    if measurement.unconditional is None or measurement.has_unconditional is None:
-        raise ValueError(f"example {measurement.example_id!r} was not measured without a caption")
-    if not measurement.has_unconditional[:, kept].all():
-        raise ValueError(f"example {measurement.example_id!r} was not measured without a caption on every draw")
-    without = (rule.of_stored([measurement.unconditional[:, kept]]) * weights).mean(-1)  # [I]
+    if not measurement.has_null_caption:
+        raise ValueError(f"{name} was not measured without a caption")
+    if not measurement.measured[:, -1, kept].all():
+        raise ValueError(f"{name} was not measured without a caption on every draw")
+    stored = [measurement.errors[loss][:, -1][:, kept] for loss in rule.losses]
+    without = (rule.of_stored(stored) * weights).mean(-1)  # [I]
     return ScoreMatrix(measurement.example_id, -mean_error, -without)
 
 
 def errors_of(measurement: Measurement, rule: Rule) -> Floats:
-    """[I, C, D] float64: the errors that `rule` reads, before its weights."""
-    stored = [measurement.errors if name == "mse" else measurement.others[name] for name in rule.losses]
-    return rule.of_stored(stored)
+    """[I, C, D] float64: the errors under the example's own captions that `rule` reads, before its weights."""
+    n_captions = measurement.shape[1]
+    return rule.of_stored([measurement.errors[loss][:, :n_captions] for loss in rule.losses])
 
 
 def n_known(measured: Measurement, rule: Rule) -> int:
     """How many of the errors that `rule` reads are there."""
-    kept = measured.draw_ids < (rule.draws or 0)
-    without = measured.has_unconditional if rule.unconditional else None
-    return int(measured.measured[..., kept].sum()) + (0 if without is None else int(without[:, kept].sum()))
+    n_read = measured.measured.shape[1] if rule.unconditional else measured.shape[1]
+    return int(measured.measured[:, :n_read, measured.draw_ids < (rule.draws or 0)].sum())
 
 
 def scores_under(errors: Floats, weights: Floats) -> Floats:

@@ -26,7 +26,7 @@ def classifier(
     n_draws: int,
     runtime: Runtime,
     name: str,
-    losses: Sequence[str] = ("mse",),
+    losses: Sequence[str] = ("l2",),
     unconditional: bool = False,
     compile_mode: str = "auto",
     adaptive: Adaptive | None = None,

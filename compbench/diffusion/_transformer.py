@@ -141,7 +141,7 @@ class DiTDenoiser:
         eps, v = output.float().chunk(2, dim=1)
         error = noise - eps
         reduce: dict[str, Callable[[], Tensor]] = {
-            "mse": lambda: error.square().flatten(1).mean(1),
+            "l2": lambda: error.square().flatten(1).mean(1),
             "l1": lambda: error.abs().flatten(1).mean(1),
             "vlb": lambda: self._bound.bits(error, v, timesteps),
         }
@@ -188,7 +188,7 @@ def classifier(
         bank,
         n_draws,
         runtime,
-        losses=("mse", "l1", "vlb"),
+        losses=("l2", "l1", "vlb"),
         compile_mode=compile_mode,
         adaptive=adaptive,
     )

@@ -115,26 +115,14 @@ class Work:
         if not len(draws):
             return None
         self._last_news = time.monotonic()
-        n_captions = len(self.example.captions) if len(self.captions) > len(self.example.captions) else None
-        own = np.s_[:, :n_captions]
-        errors = {name: self._errors[n][..., draws] for n, name in enumerate(self._losses)}
-        fresh = self._news[..., draws]
-        without = (
-            {}
-            if n_captions is None
-            else {
-                "unconditional": errors["mse"][:, -1].copy(),
-                "has_unconditional": fresh[:, -1].copy(),
-            }
-        )
+        fresh = np.ascontiguousarray(self._news[..., draws])
         self._news[:] = False
         return Measurement(
             self.example.id,
             draws.astype(np.int32),
-            errors["mse"][own].copy(),
-            fresh[own].copy(),
-            {name: each[own].copy() for name, each in errors.items() if name != "mse"},
-            **without,
+            {loss: np.ascontiguousarray(self._errors[n][..., draws]) for n, loss in enumerate(self._losses)},
+            fresh,
+            has_null_caption=len(self.captions) > len(self.example.captions),
             is_last=self.is_finished,
         )
 
@@ -153,11 +141,8 @@ class Work:
     def _remember(self, known: Measurement) -> None:
         """What is stored of the draws that are asked for."""
         kept = known.draw_ids < self._measured.shape[-1]
-        draws, n_captions = known.draw_ids[kept], known.errors.shape[1]
-        self._measured[:, :n_captions, draws] = known.measured[..., kept]
-        for n, name in enumerate(self._losses):
-            errors = known.errors if name == "mse" else known.others[name]
-            self._errors[n][:, :n_captions, draws] = errors[..., kept]
-        if n_captions < len(self.captions) and known.unconditional is not None and known.has_unconditional is not None:
-            self._errors[0][:, -1, draws] = known.unconditional[:, kept]
-            self._measured[:, -1, draws] = known.has_unconditional[:, kept]
+        n_captions = min(known.measured.shape[1], len(self.captions))  # both or either may have the empty caption
+        draws = known.draw_ids[kept]
+        self._measured[:, :n_captions, draws] = known.measured[:, :n_captions, kept]
+        for n, loss in enumerate(self._losses):
+            self._errors[n][:, :n_captions, draws] = known.errors[loss][:, :n_captions, kept]

@@ -26,7 +26,7 @@ from compbench.core.errors import DataError, RunError, UnreadableImage, UsageErr
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.models import Price, Runtime
-from compbench.core.rules import Rule
+from compbench.core.rules import Rule, n_known
 from compbench.diffusion._encoding import FixedBatches
 from compbench.diffusion._work import Fault, PolicyOf, Work
 from compbench.diffusion.denoiser import Conditioning, Denoiser, ReadsText
@@ -63,7 +63,7 @@ class DiffusionClassifier:
         n_draws: int,
         runtime: Runtime,
         *,
-        losses: Sequence[str] = ("mse",),
+        losses: Sequence[str] = ("l2",),
         unconditional: bool = False,
         adaptive: Adaptive | None = None,
         policy_of: PolicyOf | None = None,
@@ -198,7 +198,8 @@ class DiffusionClassifier:
     def _n_jobs(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int:
         """At most so many."""
         n_all = self.n_draws * sum(len(each.images) * len(self._captions(each)) for each in examples)
-        return n_all - sum(int(each.measured[..., each.draw_ids < self.n_draws].sum()) for each in known.values())
+        rule = Rule(draws=self.n_draws, unconditional=self.unconditional)
+        return n_all - sum(n_known(measurement, rule) for measurement in known.values())
 
     def _engine(
         self, n_jobs: int, example: Example, advance: Callable[[int], None], *, will_run: bool = True

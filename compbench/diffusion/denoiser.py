@@ -104,7 +104,7 @@ def mean_absolute(residual: Tensor) -> Tensor:
     return residual.abs().flatten(1).mean(1).float()
 
 
-LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {"mse": mean_square, "l1": mean_absolute}
+LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {"l2": mean_square, "l1": mean_absolute}
 
 
 def _eps(latents: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class ErrorEngine:
         timesteps: Tensor,
         batch_size: int,
         *,
-        losses: Sequence[str] = ("mse",),
+        losses: Sequence[str] = ("l2",),
         say: Callable[[str], None] = lambda message: None,
         advance: Callable[[int], None] = lambda evaluations: None,
     ) -> None:

@@ -19,7 +19,7 @@ from compbench.diffusion.devices import fitting
 __all__ = ["LOSSES", "error_map", "seen"]
 
 # what the mean over positions of each is a stored error
-LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"mse": torch.square, "l1": torch.abs}
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"l2": torch.square, "l1": torch.abs}
 _BATCH_SIZE = 8
 
 
@@ -31,7 +31,7 @@ def error_map(
     *,
     of: tuple[str, int] = ("", 0),
     weights: Sequence[float] | Floats,
-    loss: str = "mse",
+    loss: str = "l2",
     batch_size: int | None = None,
 ) -> Floats:
     """[h, w] float32 over the latent positions: error under captions[1] less error under captions[0].

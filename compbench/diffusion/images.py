@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from compbench.core.image_files import on_white, opaque, trimmed, upright
+from compbench.core.image_transforms import on_white, opaque, trimmed, upright
 
 __all__ = ["Transform", "adm_centre_crop", "centre_crop", "overlooked", "rgb_centre_crop", "whole_picture"]
 

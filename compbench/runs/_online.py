@@ -38,8 +38,7 @@ class Reduction:
             self._pieces.setdefault(result.example_id, []).append(result)
             if result.is_last:
                 (whole,) = joined(self._pieces.pop(result.example_id))
-                without = whole.has_unconditional
-                self.n_evaluations += int(whole.measured.sum()) + (0 if without is None else int(without.sum()))
+                self.n_evaluations += int(whole.measured.sum())
                 yield self._scored(whole, examples[result.example_id])
 
     def _scored(self, whole: Measurement, example: Example) -> ScoreMatrix:
@@ -51,10 +50,10 @@ class Reduction:
 
 def _dense(whole: Measurement, rule: Rule, n_draws: int) -> tuple[Floats, Bools]:
     """Errors and mask over the whole bank, [I, C, D]; pieces may hold parts of one draw."""
-    shape = *whole.errors.shape[:2], n_draws
+    shape = *whole.shape, n_draws
     errors, measured = np.zeros(shape), np.zeros(shape, bool)
     values = rules.errors_of(whole, rule)
-    image, caption, place = np.nonzero(whole.measured)
+    image, caption, place = np.nonzero(whole.measured[:, : shape[1]])
     draws = np.asarray(whole.draw_ids)[place]
     errors[image, caption, draws] = values[image, caption, place]
     measured[image, caption, draws] = True
@@ -67,9 +66,7 @@ def _in_order(whole: Measurement) -> Measurement:
     return Measurement(
         whole.example_id,
         whole.draw_ids[order],
-        whole.errors[..., order],
+        {loss: errors[..., order] for loss, errors in whole.errors.items()},
         whole.measured[..., order],
-        {name: each[..., order] for name, each in whole.others.items()},
-        None if whole.unconditional is None else whole.unconditional[:, order],
-        None if whole.has_unconditional is None else whole.has_unconditional[:, order],
+        whole.has_null_caption,
     )

@@ -57,16 +57,14 @@ def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: ob
 
 def _check_measurement(result: Measurement, example: Example, n_bank: int | None, where: str) -> None:
     _check_draws(result.draw_ids, n_bank, where)
-    shape = *example.shape, len(result.draw_ids)
-    _check_array("errors", result.errors, shape, where)
+    n_images, n_captions = example.shape
+    shape = n_images, n_captions + result.has_null_caption, len(result.draw_ids)
+    by_loss: Any = result.errors
+    if not isinstance(by_loss, Mapping) or not by_loss:
+        raise RunError(f"the model gave errors {_kind(by_loss)} for {where}; expected an array for each loss, by name")
+    for loss, values in result.errors.items():
+        _check_array(f"errors {loss!r}", values, shape, where)
     _check_mask("measured", result.measured, shape, where)
-    for name, errors in result.others.items():
-        _check_array(f"errors {name!r}", errors, shape, where)
-    if (result.unconditional is None) != (result.has_unconditional is None):
-        raise RunError(f"the model gave only one of unconditional and has_unconditional for {where}; expected both")
-    if result.unconditional is not None and result.has_unconditional is not None:
-        _check_array("unconditional", result.unconditional, (shape[0], shape[2]), where)
-        _check_mask("has_unconditional", result.has_unconditional, (shape[0], shape[2]), where)
 
 
 def _check_draws(draws: Any, n_bank: int | None, where: str) -> None:
@@ -108,21 +106,12 @@ def _not_finite(result: Measurement | ScoreMatrix) -> tuple[Floats, Ints]:
     if isinstance(result, ScoreMatrix):
         values = result.scores if result.unconditional is None else np.c_[result.scores, result.unconditional]
         return values, np.argwhere(~np.isfinite(values))
-    masks = [result.measured]
-    if result.has_unconditional is not None:
-        masks.append(result.has_unconditional[:, None])
-    measured = np.concatenate(masks, axis=1)  # [I, C (+1), D]
-    values = result.errors
-    for errors in (result.errors, *result.others.values()):
-        without = [] if result.unconditional is None else [result.unconditional[:, None]]
-        values = np.concatenate(
-            [errors, *(without if errors is result.errors else map(np.zeros_like, without))], axis=1
-        )
+    for errors in result.errors.values():
         with np.errstate(over="ignore"):
-            bad = np.argwhere(measured & ~np.isfinite(values.astype(np.float32)))
+            bad = np.argwhere(result.measured & ~np.isfinite(errors.astype(np.float32)))
         if len(bad):
-            return values, bad
-    return values, np.zeros((0, 3), int)
+            return errors, bad
+    return np.zeros(0), np.zeros((0, 3), int)
 
 
 def _caption(example: Example, number: int) -> str:

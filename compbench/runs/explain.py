@@ -102,8 +102,8 @@ def _rule(run: Run) -> Any:
     """The run's rule, when its errors can be told by position; a run that keeps scores alone is measured anew too."""
     if not run.keeps_scores:
         run.check_errors()
-    if run.rule.loss not in ("mse", "l1"):
-        raise UsageError(f"the error {run.rule.loss!r} has no form by position; expected mse or l1")
+    if run.rule.loss not in ("l2", "l1"):
+        raise UsageError(f"the error {run.rule.loss!r} has no form by position; expected l2 or l1")
     return run.rule
 
 

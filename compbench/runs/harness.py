@@ -581,4 +581,4 @@ def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Meas
 
 
 def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:
-    return result.errors.shape[:2] if isinstance(result, Measurement) else result.scores.shape
+    return result.shape if isinstance(result, Measurement) else result.scores.shape

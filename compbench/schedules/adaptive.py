@@ -38,7 +38,7 @@ class Adaptive:
     kind: str  # racing or paper
     draws: int
     target: str = "native"
-    loss: str = "mse"
+    loss: str = "l2"
     risk: float = 0.05  # of an outcome to differ from the full budget's, as far as the bound holds
     bound: str = "asymptotic"  # or anytime, which is valid whatever the errors are like if none is beyond the limit
     limit: float | None = None  # anytime: the largest difference of two errors under one draw

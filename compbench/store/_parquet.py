@@ -30,6 +30,7 @@ from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 __all__ = [
     "DamagedPart",
     "check",
+    "column_of",
     "digest",
     "draws_table",
     "encode",
@@ -37,6 +38,7 @@ __all__ = [
     "examples_table",
     "fill_errors",
     "fill_scores",
+    "loss_in",
     "metadata",
     "name",
     "read",
@@ -70,6 +72,7 @@ ERRORS = pa.schema(
     }
 )
 NO_CAPTION = -1
+_MAIN = "errors"  # the column of the squared error
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
 _SHARED = b"captions"
@@ -151,23 +154,22 @@ def _matches(n_captions: int, n_images: int, true_pairs: tuple[int, ...]) -> Boo
 def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
     """One row a pair; an error that was not measured is left out, and a pair without any."""
     ids, images, captions, lengths, draws = [], [], [], [], []
-    names = list(measurements[0].others)
-    errors: dict[str, list[np.ndarray]] = {name: [] for name in ["errors", *names]}
+    names = sorted(map(column_of, measurements[0].errors), key=lambda name: name != _MAIN)
+    errors: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for each in measurements:
-        measured, values = _with_unconditional(each)
-        n_images, n_captions, n_draws = measured.shape
+        n_images, n_captions, n_draws = each.measured.shape
         numbers = np.arange(n_captions)
-        if each.unconditional is not None:
+        if each.has_null_caption:
             numbers[-1] = NO_CAPTION
-        mask = measured.reshape(-1, n_draws)  # [pairs, D]
+        mask = each.measured.reshape(-1, n_draws)  # [pairs, D]
         has_any = mask.any(1)
         ids += [each.example_id] * int(has_any.sum())
         images.append(np.repeat(np.arange(n_images, dtype=np.int16), n_captions)[has_any])
         captions.append(np.tile(numbers.astype(np.int16), n_images)[has_any])
         lengths.append(mask.sum(1)[has_any])
         draws.append(np.broadcast_to(each.draw_ids.astype(np.int32), mask.shape)[mask])
-        for name, value in values.items():
-            errors[name].append(value.astype(np.float32).reshape(mask.shape)[mask])
+        for loss, value in each.errors.items():
+            errors[column_of(loss)].append(value.astype(np.float32).reshape(mask.shape)[mask])
     offsets = pa.array(np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int32))
     columns = {
         "example_id": pa.array(ids, pa.string()),
@@ -178,24 +180,19 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
     columns |= {
         name: pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(each))) for name, each in errors.items()
     }
-    schema = pa.schema([*ERRORS, *(pa.field(name, ERRORS.field("errors").type) for name in names)])
+    kept = [field for field in ERRORS if field.name != _MAIN]
+    schema = pa.schema([*kept, *(pa.field(name, ERRORS.field(_MAIN).type) for name in names)])
     return pa.Table.from_arrays(list(columns.values()), schema=schema)
 
 
-def _with_unconditional(each: Measurement) -> tuple[Bools, dict[str, Floats]]:
-    """The mask and the errors by column, with a last caption for no caption where that was measured.
+def column_of(loss: str) -> str:
+    """The column that holds a loss."""
+    return _MAIN if loss == "l2" else loss
 
-    What stands without a caption under a further loss is not kept: no rule reads it.
-    """
-    if each.unconditional is None:
-        return each.measured, {"errors": each.errors, **each.others}
-    has_it = each.has_unconditional if each.has_unconditional is not None else np.ones(each.unconditional.shape, bool)
-    measured = np.concatenate([each.measured, has_it[:, None]], axis=1)
-    errors = np.concatenate([each.errors, each.unconditional[:, None]], axis=1)
-    nothing = np.zeros_like(each.unconditional[:, None])
-    return measured, {"errors": errors} | {
-        name: np.concatenate([other, nothing], axis=1) for name, other in each.others.items()
-    }
+
+def loss_in(column: str) -> str:
+    """The loss that a column holds."""
+    return "l2" if column == _MAIN else column
 
 
 def scores_table(matrices: Sequence[ScoreMatrix]) -> pa.Table:

@@ -154,7 +154,7 @@ class Contents:
 
     def losses(self) -> tuple[str, ...]:
         """The names of the errors that are stored, as a rule knows them; none before anything is."""
-        return tuple("mse" if each == "errors" else each for each in self._columns())
+        return tuple(map(_parquet.loss_in, self._columns()))
 
     def error_tables(self, ids: Sequence[str], n_draws: int, rule: Rule) -> Iterator[ErrorTable]:
         """The errors of `ids` that `rule` reads, in pieces that fit in memory; a part's examples stand together.
@@ -453,7 +453,7 @@ class Contents:
             raise UsageError(
                 f"run {str(self.folder)!r} holds no errors {', '.join(sorted(lacking))!r}; it has {', '.join(stored)}"
             )
-        return tuple("errors" if name == "mse" else name for name in rule.losses)
+        return tuple(map(_parquet.column_of, rule.losses))
 
     def _columns(self) -> tuple[str, ...]:
         """The columns of the errors: `errors` and one for each further loss, as in the first part; none yet."""
@@ -555,25 +555,14 @@ def _measurement(
 ) -> Measurement:
     """Of arrays [I, C, D], the last caption of which is none if `with_no_caption`."""
     draws = np.flatnonzero(measured.any((0, 1)))
-    own = slice(None, -1 if with_no_caption else None)
-    has_it = measured[:, -1, draws] if with_no_caption else np.zeros(0, bool)
-    main = errors.get("errors")
-    others = {name: each[:, own, draws] for name, each in errors.items() if name != "errors"}
-    is_there = bool(has_it.any())
-    return Measurement(
-        example_id,
-        draws.astype(np.int32),
-        np.zeros_like(next(iter(others.values()))) if main is None else main[:, own, draws],
-        measured[:, own, draws],
-        others,
-        main[:, -1, draws] if is_there and main is not None else None,
-        has_it if is_there else None,
-    )
+    is_there = with_no_caption and bool(measured[:, -1, draws].any())
+    kept = slice(None, -1 if with_no_caption and not is_there else None)
+    by_loss = {_parquet.loss_in(column): values[:, kept, draws] for column, values in errors.items()}
+    return Measurement(example_id, draws.astype(np.int32), by_loss, measured[:, kept, draws], is_there)
 
 
 def _n_errors(measurement: Measurement) -> int:
-    without = measurement.has_unconditional
-    return int(measurement.measured.sum()) + (0 if without is None else int(without.sum()))
+    return int(measurement.measured.sum())
 
 
 def _table(matrices: Sequence[ScoreMatrix], matches: Sequence[Bools]) -> ScoreTable:
@@ -588,5 +577,5 @@ def _table(matrices: Sequence[ScoreMatrix], matches: Sequence[Bools]) -> ScoreTa
 
 def _words(rule: Rule) -> dict[str, str]:
     words = {"target": rule.target, "n_draws": "" if rule.draws is None else str(rule.draws)}
-    extra = {"reduction": rule.loss} if rule.loss != "mse" else {}
+    extra = {"reduction": rules.stored_loss(rule.loss)} if rule.loss != "l2" else {}
     return words | extra | ({"unconditional": "true"} if rule.unconditional else {})

@@ -16,6 +16,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.printable import say
+from compbench.core.rules import stored_loss
 from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.strata import allocation_from, strata
 from compbench.store import _sealed, run_file
@@ -72,7 +73,12 @@ def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
         )
     run = Run(folder)
     _check(run, identity)
-    what = {"n_draws": race.draws, "target": race.target, "reduction": race.loss, "n_strata": race.n_strata}
+    what = {
+        "n_draws": race.draws,
+        "target": race.target,
+        "reduction": stored_loss(race.loss),
+        "n_strata": race.n_strata,
+    }
     what |= {"outcomes": list(race.outcomes), "together": race.together}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     kept = run.path / f"shares-{digest}.json"

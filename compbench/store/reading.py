@@ -13,10 +13,9 @@ from compbench.core.suggestions import unknown
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["SETTINGS", "Settings", "answerable", "loss_name", "settings_of"]
+__all__ = ["SETTINGS", "Settings", "answerable", "reading_words", "settings_of"]
 
 SETTINGS = ("draws", "target", "loss", "unconditional")  # as -o of the commands that read, and as keywords of Run.read
-_LOSSES = {"l2": "mse"}  # what the command line calls them, and the stored names
 
 
 def answerable(run: Run, given: Mapping[str, object]) -> Rule | None:
@@ -90,15 +89,15 @@ def _checked(name: str, value: object) -> object:
         raise UsageError(f"draws cannot be {value!r}; expected a whole number, at least 1")
     if name == "unconditional" and not isinstance(value, bool):
         raise UsageError(f"unconditional cannot be {value!r}; expected true or false")
-    return "+".join(_LOSSES.get(part, part) for part in str(value).split("+")) if name == "loss" else value
+    return str(value) if name == "loss" else value
 
 
 def _check_losses(run: Run, where: str, asked: Rule) -> None:
     stored = run.losses()
     if lacking := [name for name in asked.losses if name not in stored]:
         raise UsageError(
-            f"{where} holds no errors {loss_name(lacking[0])!r}; it has {', '.join(map(loss_name, stored))}: rerun "
-            f"its command with -o loss={loss_name(asked.loss)} to measure them"
+            f"{where} holds no errors {lacking[0]!r}; it has {', '.join(stored)}: rerun its command with "
+            f"-o loss={asked.loss} to measure them"
         )
 
 
@@ -109,12 +108,12 @@ def _stored(run: Run) -> str:
     return f"it has {n_draws} draw{'s' * (n_draws != 1)} of each example, {without} without a caption"
 
 
+def reading_words(rule: Rule) -> list[str]:
+    """A rule as the -o words that ask for it."""
+    words = [] if rule.draws is None else [f"draws={rule.draws}"]
+    words += [f"target={rule.target}", f"loss={rule.loss}"]
+    return [*words, *(["unconditional=true"] if rule.unconditional else [])]
+
+
 def _said(rule: Rule) -> str:
-    words = [f"draws={rule.draws or 'all'}", f"target={rule.target}", f"loss={loss_name(rule.loss)}"]
-    return ", ".join([*words, *(["unconditional=true"] if rule.unconditional else [])])
-
-
-def loss_name(stored: str) -> str:
-    """What the command line calls a stored loss."""
-    names = {value: name for name, value in _LOSSES.items()}
-    return "+".join(names.get(part, part) for part in stored.split("+"))
+    return ", ".join(reading_words(rule))

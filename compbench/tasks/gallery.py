@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from compbench.core.errors import UnreadableImage
 from compbench.core.examples import Example
 from compbench.core.examples import Image as ExampleImage
-from compbench.core.image_files import on_white, upright
+from compbench.core.image_transforms import on_white, upright
 
 __all__ = ["contact_sheet"]
 

@@ -26,7 +26,10 @@ _ARGUMENTS = [
 _N = 400
 _ON_A_PAGE = 20
 
-pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(_CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
+]
 
 
 @pytest.fixture(scope="module")

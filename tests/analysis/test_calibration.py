@@ -262,7 +262,9 @@ def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]
         measured = np.zeros(errors.shape, bool)
         while (wanted := policy.wanted(np.where(measured, errors, 0.0), measured)).any():
             measured |= wanted
-        run.append([Measurement(example.id, np.arange(BANK, dtype=np.int32), np.where(measured, errors, 0), measured)])
+        run.append(
+            [Measurement(example.id, np.arange(BANK, dtype=np.int32), {"l2": np.where(measured, errors, 0)}, measured)]
+        )
         full.append(-errors[0].mean(-1))
     run.mark("done")
     return run, np.stack(full)

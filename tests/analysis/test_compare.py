@@ -155,9 +155,10 @@ def test_the_scale_of_a_models_scores_does_not_matter(tmp_path: Path) -> None:
 
 def test_random_signs_depend_on_the_seed_alone(tmp_path: Path) -> None:
     runs = _two(tmp_path)
-    assert compare(runs, seed=1).margins.equals(compare(runs, seed=1).margins)
-    assert not compare(runs, seed=1).margins.equals(compare(runs, seed=2).margins)
-    assert compare(runs, seed=1).outcomes.equals(compare(runs, seed=2).outcomes)
+    one, again, other = (compare(runs, seed=seed) for seed in (1, 1, 2))
+    assert one.margins.equals(again.margins)
+    assert not one.margins.equals(other.margins)
+    assert one.outcomes.equals(other.outcomes)
 
 
 def test_three_runs_are_three_pairs_of_one_family(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_the_mean_paired_difference_by_timestep_is_covered(size: int) -> None:
 def test_the_differences_of_a_run_have_that_interval(tmp_path: Path) -> None:
     run = test_curves._run(tmp_path, test_curves._noisy(12, 6))
     row = curves.differences(run, n_bins=1).query("tag == 'overall'").iloc[0]
-    errors = np.stack([each.errors for each in run.measurements().values()]).astype(float)
+    errors = np.stack([each.errors["l2"] for each in run.measurements().values()]).astype(float)
     its = (errors[:, 0, 1] + errors[:, 1, 0] - errors[:, 0, 0] - errors[:, 1, 1]).mean(-1) / 2
     theirs = stats.ttest_1samp(its, 0).confidence_interval(0.95)
     assert (row["low"], row["high"]) == pytest.approx((theirs.low, theirs.high))

@@ -43,7 +43,9 @@ def _run(
     )
     run.write_draws(bank or _bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append([Measurement(each.id, draws, errors[int(each.id)].astype(np.float32), mask) for each in examples])
+    run.append(
+        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in examples]
+    )
     run.settle(None)
     return run
 
@@ -141,7 +143,7 @@ def test_margins_are_those_of_the_run_and_their_error_is_that_of_the_paired_diff
         assert part["id"].tolist() == table["id"].tolist()
         assert part["margin"].to_numpy() == pytest.approx(table[f"{metric}_margin"].to_numpy())
         assert part["is_right"].tolist() == table[metric].tolist()
-    errors = run.measurements()["0003"].errors.astype(float)
+    errors = run.measurements()["0003"].errors["l2"].astype(float)
     by_image = np.stack([errors[0, 1] - errors[0, 0], errors[1, 0] - errors[1, 1]])
     paired = by_image[by_image.mean(1).argmin()][np.argsort(run.draws().timesteps)]
     expected = math.sqrt(((paired[1:] - paired[:-1]) ** 2).sum() / (2 * 8 * 7))
@@ -254,8 +256,10 @@ def test_a_pruned_pair_is_refused_where_it_was_pruned(tmp_path: Path) -> None:
     run.write_draws(_bank(4))
     mask = np.ones((2, 2, 4), bool)
     mask[0, 1, 2:] = False
-    whole = Measurement("0000", np.arange(4, dtype=np.int32), np.ones((2, 2, 4), np.float32), np.ones((2, 2, 4), bool))
-    pruned = Measurement("0001", np.arange(4, dtype=np.int32), np.ones((2, 2, 4), np.float32), mask)
+    whole = Measurement(
+        "0000", np.arange(4, dtype=np.int32), {"l2": np.ones((2, 2, 4), np.float32)}, np.ones((2, 2, 4), bool)
+    )
+    pruned = Measurement("0001", np.arange(4, dtype=np.int32), {"l2": np.ones((2, 2, 4), np.float32)}, mask)
     run.append([whole, pruned])
     with pytest.raises(UsageError, match=r"1 of its 2 measured examples, '0001' the first.*read it with n_draws=2"):
         curves.monte_carlo(run)
@@ -287,7 +291,7 @@ def test_examples_of_several_shapes_keep_to_the_metrics_they_have(tmp_path: Path
     draws = np.arange(3, dtype=np.int32)
     for each in task.examples:
         errors = np.repeat((~each.matches)[..., None], 3, axis=-1).astype(np.float32)
-        run.append([Measurement(each.id, draws, errors, np.ones(errors.shape, bool))])
+        run.append([Measurement(each.id, draws, {"l2": errors}, np.ones(errors.shape, bool))])
     frame = curves.by_draws(run, n_subsets=3)
     assert {metric: _overall(frame, metric)["n"].iloc[0] for metric in MATCHING} == {"text": 2, "image": 1, "group": 1}
     assert (frame["value"] == 1).all()

@@ -15,7 +15,7 @@ import fakes
 from compbench.cli.app import main
 from compbench.store.run import Run
 from compbench_analysis.frames import tables
-from compbench_analysis.frames.seeds import families
+from compbench_analysis.frames.seeds import same_but_seed
 from compbench_analysis.statistics.intervals import Sample, interval
 from compbench_analysis.text import show
 
@@ -87,7 +87,7 @@ def test_what_differs_in_more_than_the_seed_stays_apart(tmp_path: Path) -> None:
         test_tables._stored(tmp_path, TASK, [RIGHT] * 60, "clip"),
         test_tables._stored(tmp_path, TASK, [RIGHT] * 60, "clip", dtype="float16"),
     ]
-    assert [len(each.runs) for each in families(runs)] == [1] * 6
+    assert [len(each.runs) for each in same_but_seed(runs)] == [1] * 6
 
 
 def test_a_single_run_is_what_tidy_says(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_every_loss_that_is_stored_is_read(tmp_path: Path) -> None:
     run.write_draws(test_curves._bank(4))
     draws, every = np.arange(4, dtype=np.int32), np.ones((2, 2, 4), bool)
     wrong = np.repeat((1 - np.eye(2))[..., None], 4, axis=-1).astype(np.float32)
-    run.append([Measurement(each.id, draws, wrong, every, {"l1": -wrong}) for each in task.examples])
+    run.append([Measurement(each.id, draws, {"l2": wrong, "l1": -wrong}, every) for each in task.examples])
     run.settle(None)
     frame = curves.by_rule(run).query("tag == 'overall' and metric == 'text'").set_index("rule")["value"]
     assert frame["native"] == 1
@@ -112,10 +112,9 @@ def test_scores_normalised_by_no_caption_stand_beside_raw_ones(tmp_path: Path) -
     run.write_draws(test_curves._bank(4))
     errors = np.zeros((2, 2, 4), np.float32) + np.array([[2, 3], [13, 12]])[..., None]  # the second picture is harder
     without = np.array([[4.0], [14.0]], np.float32) * np.ones((1, 4), np.float32)
-    draws, every = np.arange(4, dtype=np.int32), np.ones((2, 2, 4), bool)
-    run.append(
-        [Measurement(each.id, draws, errors, every, {}, without, np.ones((2, 4), bool)) for each in task.examples]
-    )
+    errors = np.concatenate([errors, without[:, None]], axis=1, dtype=np.float32)
+    draws, every = np.arange(4, dtype=np.int32), np.ones((2, 3, 4), bool)
+    run.append([Measurement(each.id, draws, {"l2": errors}, every, has_null_caption=True) for each in task.examples])
     run.settle(None)
     frame = curves.by_draws(run, n_subsets=2).query("tag == 'overall' and n_draws == 4")
     assert dict(zip(frame["metric"], frame["value"], strict=True)) == {
@@ -143,7 +142,7 @@ def test_a_run_that_stopped_where_it_was_sure_is_refused_with_what_to_do(tmp_pat
     mask = np.ones((2, 2, 4), bool)
     mask[0, 1, 2:] = False
     draws = np.arange(4, dtype=np.int32)
-    run.append([Measurement(each.id, draws, np.ones((2, 2, 4), np.float32), mask) for each in task.examples])
+    run.append([Measurement(each.id, draws, {"l2": np.ones((2, 2, 4), np.float32)}, mask) for each in task.examples])
     expected = "measured with schedule=racing, which leaves out draws .* needs a run with schedule=full"
     for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule, margins):
         with pytest.raises(UsageError, match=expected):

@@ -166,7 +166,7 @@ def _read(path: str, n_draws: int, target: str) -> Budget:
     weights = compbench.Rule(target).weights(draws)[:n_draws]
     matches = dict(zip(run.examples()["id"], run.examples()["matches"], strict=True))
     whole = {
-        example_id: each.errors[..., each.draw_ids < n_draws].astype(np.float64) * weights
+        example_id: each.errors["l2"][..., each.draw_ids < n_draws].astype(np.float64) * weights
         for example_id, each in sorted(run.measurements().items())
         if (each.draw_ids < n_draws).sum() == n_draws and each.measured[..., each.draw_ids < n_draws].all()
     }

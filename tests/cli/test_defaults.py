@@ -135,7 +135,7 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     assert "20,000" in capsys.readouterr().out
     assert main(again) == 0
     assert len(stored(runs).done()) == 2
-    assert set(stored(runs).losses()) == {"mse", "l1"}
+    assert set(stored(runs).losses()) == {"l2", "l1"}
 
 
 @pytest.mark.slow

@@ -108,7 +108,7 @@ def measured(runs: Path, model: str) -> dict[str, list[float]]:
     """All that is stored of a model: its errors by example, or its scores."""
     stored = Store(runs).find(f"winoground/{model}")
     if errors := stored.measurements():
-        return {name: each.errors.ravel().tolist() for name, each in errors.items()}
+        return {name: each.errors["l2"].ravel().tolist() for name, each in errors.items()}
     found = stored.table()
     return dict(zip(found.ids, found.scores.reshape(len(found.ids), -1).tolist(), strict=True))
 

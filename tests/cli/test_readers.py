@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 
 import fakes
+from compbench.cli import listing
 from compbench.cli.app import main
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.runs import harness
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench_analysis.frames.tables import tidy
 
 Captured = pytest.CaptureFixture[str]
 TASK = fakes.task()
@@ -160,3 +162,28 @@ def test_the_list_of_runs_tells_runs_of_one_model_apart(capsys: Captured) -> Non
     ]
     assert {row["schedule"] for row in rows} == {"full"}
     assert {row["target/loss"] for row in rows} == {"native/l2"}
+
+
+def test_a_run_read_in_two_ways_is_not_one_run_of_a_table() -> None:
+    run = _measured()
+    assert len(tidy([run, run])) == len(tidy(run))
+    with pytest.raises(UsageError, match="given twice, read in two ways"):
+        tidy([run, run.read(draws=2)])
+
+
+def test_a_run_command_tells_how_to_read_again_what_it_read(capsys: Captured) -> None:
+    run = _measured()
+    read = run.read(draws=2)
+    assert "-o draws=2 -o target=native -o loss=l2" in listing.where([read], None)
+    assert "-o" not in listing.where([run], None)
+
+
+@pytest.mark.parametrize("address", ["runs/fake/Seeded/", "fake/Seeded", "fake/Seeded/{letters}"])
+@pytest.mark.parametrize("command", [["calibrate"], ["explain"]])
+def test_calibrate_and_explain_find_runs_as_show_does(capsys: Captured, command: list[str], address: str) -> None:
+    run = _measured()
+    reference = address.format(letters=run.key.digest[:6])
+    assert main([*command, reference, *(["0000"] if command == ["explain"] else [])]) != 0  # it is no run of theirs
+    said = capsys.readouterr().err
+    assert "no run" not in said
+    assert "Traceback" not in said

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compbench import registry
-from compbench.core import cells, image_files
+from compbench.core import cells, regular_files
 from compbench.core.errors import DataError
 from compbench.tasks.classification._listed_images import AIRCRAFT, FOOD101, PETS
 from compbench.tasks.matching._layouts import read_rows
@@ -61,7 +61,7 @@ def test_reading_a_small_file_takes_no_more_memory_than_the_file(tmp_path: Path)
     small, table = tmp_path / "small.png", tmp_path / "small.csv"
     small.write_bytes(b"x" * 1000)
     table.write_text("id,kind\n1,x\n")
-    for read in (lambda: image_files.read_file(small), lambda: cells.read_text(table)):
+    for read in (lambda: regular_files.read_file(small), lambda: cells.read_text(table)):
         read()
         tracemalloc.start()
         try:

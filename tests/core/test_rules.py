@@ -18,7 +18,7 @@ def draws(target: str) -> DrawTable:
 
 
 def measured(errors: np.ndarray) -> Measurement:
-    return Measurement("7", np.arange(errors.shape[-1], dtype=np.int32), errors, np.ones(errors.shape, bool))
+    return Measurement("7", np.arange(errors.shape[-1], dtype=np.int32), {"l2": errors}, np.ones(errors.shape, bool))
 
 
 def test_a_smaller_error_is_a_higher_score() -> None:
@@ -54,7 +54,7 @@ def test_a_draw_that_was_not_measured_is_never_made_up() -> None:
         score(measured(errors), draws("eps"), Rule(draws=5))
     mask = np.ones((1, 2, 3), bool)
     mask[0, 1, 2] = False
-    partly = Measurement("7", np.arange(3, dtype=np.int32), errors, mask)
+    partly = Measurement("7", np.arange(3, dtype=np.int32), {"l2": errors}, mask)
     assert score(partly, draws("eps"), Rule(draws=2)).scores.tolist() == [[-1, -1]]
     with pytest.raises(ValueError, match="not measured on every draw"):
         score(partly, draws("eps"), Rule())

@@ -41,7 +41,9 @@ def _run(root: Path, errors: np.ndarray, noise: str = "antithetic-2") -> Run:
     run = Store(root).open(RunKey("fake", task.revision, "model", None, identity), task, view=view)
     run.write_draws(_bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append([Measurement(each.id, draws, errors[int(each.id)].astype(np.float32), mask) for each in task.examples])
+    run.append(
+        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples]
+    )
     run.settle(None)
     return run
 
@@ -80,7 +82,7 @@ def test_the_scatter_told_is_the_scatter_over_seeds(banks: list[Run]) -> None:
 
 
 def _as_independent(run: Run) -> float:
-    stored = np.stack([each.errors for each in run.measurements().values()])
+    stored = np.stack([each.errors["l2"] for each in run.measurements().values()])
     run = _run(run.path.parents[2] / "torn", stored, "independent")
     return float(_overall(run)["draws_se"].iloc[0])
 

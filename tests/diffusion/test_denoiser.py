@@ -33,7 +33,7 @@ def test_errors_in_one_target_give_those_in_every_other(stored, wanted, draws):
     schedule = draws[0]
     table = DrawTable(np.arange(6), schedule.alpha.numpy(), schedule.sigma.numpy(), stored)
     errors = errors_of(stored, draws).numpy()[None, None]
-    measurement = Measurement("0", np.arange(6), errors, np.ones(errors.shape, bool))
+    measurement = Measurement("0", np.arange(6), {"l2": errors}, np.ones(errors.shape, bool))
     weighed = score(measurement, table, Rule(wanted)).scores
     assert -weighed.item() == pytest.approx(errors_of(wanted, draws).double().mean().item(), rel=1e-5)
 

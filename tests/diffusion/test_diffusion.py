@@ -44,8 +44,8 @@ def test_each_error_lands_where_it_belongs(batch_size):
     for each, result in zip(EXAMPLES, results, strict=True):
         assert result.draw_ids.tolist() == list(range(10))
         assert result.measured.all()
-        assert result.errors.dtype == np.float32
-        np.testing.assert_allclose(result.errors, expected(each, classifier.bank.timesteps[:10]), rtol=1e-5)
+        assert result.errors["l2"].dtype == np.float32
+        np.testing.assert_allclose(result.errors["l2"], expected(each, classifier.bank.timesteps[:10]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [3, 7, 16])
@@ -70,7 +70,7 @@ def test_a_picture_and_a_distinct_caption_are_encoded_once():
 def test_a_caption_that_an_example_has_twice_is_fine():
     twin = example(1, ("same 3", "same 3"))
     (result,) = scorer().score([twin], {})
-    assert np.array_equal(result.errors[:, 0], result.errors[:, 1])
+    assert np.array_equal(result.errors["l2"][:, 0], result.errors["l2"][:, 1])
 
 
 def test_only_the_draws_that_are_lacking_are_measured():
@@ -81,13 +81,13 @@ def test_only_the_draws_that_are_lacking_are_measured():
     whole = joined(scorer(n_draws=10).score(EXAMPLES, {}))
     for some, more, all_at_once in zip(first.values(), rest, whole, strict=True):
         assert more.draw_ids.tolist() == list(range(4, 10))
-        assert np.array_equal(np.concatenate([some.errors, more.errors], axis=-1), all_at_once.errors)
+        assert np.array_equal(np.concatenate([some.errors["l2"], more.errors["l2"]], axis=-1), all_at_once.errors["l2"])
 
 
 def test_a_draw_that_was_measured_for_some_pairs_only_is_measured_again():
     measured = np.ones((2, 2, 3), bool)
     measured[0, 1, 1] = False
-    known = {"00": Measurement("00", np.arange(3), np.zeros((2, 2, 3), np.float32), measured)}
+    known = {"00": Measurement("00", np.arange(3), {"l2": np.zeros((2, 2, 3), np.float32)}, measured)}
     (result,) = scorer(n_draws=4).score([EXAMPLES[0]], known)
     assert result.draw_ids.tolist() == [1, 3]
 
@@ -96,7 +96,7 @@ def test_an_example_that_outlasts_a_chunk_is_handed_on_in_pieces():
     pieces = list(scorer(n_draws=10, batch_size=1).score(EXAMPLES[:1], {}))  # a chunk is 16 batches, here 4 draws
     assert [each.draw_ids.tolist() for each in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     (at_once,) = scorer(n_draws=10, batch_size=64).score(EXAMPLES[:1], {})
-    assert np.array_equal(joined(pieces)[0].errors, at_once.errors)
+    assert np.array_equal(joined(pieces)[0].errors["l2"], at_once.errors["l2"])
 
 
 def test_lowering_the_number_of_draws_measures_nothing():
@@ -109,7 +109,7 @@ def test_lowering_the_number_of_draws_measures_nothing():
 def test_what_a_network_gives_for_one_example_does_not_depend_on_the_others():
     (alone,) = scorer(batch_size=8).score([EXAMPLES[3]], {})
     among = joined(scorer(batch_size=8).score(EXAMPLES, {}))[3]
-    assert np.array_equal(alone.errors, among.errors)
+    assert np.array_equal(alone.errors["l2"], among.errors["l2"])
 
 
 def test_a_nan_names_example_caption_and_draw_and_what_came_before_stands():
@@ -118,7 +118,7 @@ def test_a_nan_names_example_caption_and_draw_and_what_came_before_stands():
     denoiser.broken = (5, int(classifier.bank.timesteps[6]))
     stream = classifier.score(EXAMPLES, {})
     assert [next(stream).example_id, next(stream).example_id] == ["00", "01"]
-    assert next(stream).draws.tolist() == [0, 1, 2, 3, 4, 5]  # of the third example, before the draw that broke
+    assert next(stream).draw_ids.tolist() == [0, 1, 2, 3, 4, 5]  # of the third example, before the draw that broke
     with pytest.raises(RunError, match=r"nan for example '02', image 0, caption 1 \('caption 5'\), draw 6") as error:
         next(stream)
     assert f"timestep {denoiser.broken[1]}" in str(error.value)
@@ -128,7 +128,9 @@ def test_running_out_of_memory_changes_no_error_and_is_remembered():
     said, denoiser = [], RecordingDenoiser(fits=8)
     classifier = scorer(denoiser, batch_size=16, say=said.append)
     results = joined(classifier.score(EXAMPLES, {}))
-    np.testing.assert_allclose(results[4].errors, expected(EXAMPLES[4], classifier.bank.timesteps[:10]), rtol=1e-5)
+    np.testing.assert_allclose(
+        results[4].errors["l2"], expected(EXAMPLES[4], classifier.bank.timesteps[:10]), rtol=1e-5
+    )
     list(classifier.score(EXAMPLES, {}))
     assert said == ["out of memory: batch size 16 → 8"]
 
@@ -184,10 +186,11 @@ def test_the_error_without_a_caption_is_measured_under_the_same_draws_and_change
     classifier = unconditional()
     with_it, plain = joined(classifier.score(EXAMPLES, {})), joined(scorer(batch_size=7).score(EXAMPLES, {}))
     for each, one, other in zip(EXAMPLES, with_it, plain, strict=True):
-        assert np.array_equal(one.errors, other.errors)
+        assert one.has_null_caption
+        assert np.array_equal(one.errors["l2"][:, :-1], other.errors["l2"])
         by_hand = without_caption(each, classifier.bank.timesteps[:10])
-        np.testing.assert_allclose(one.unconditional, by_hand, rtol=1e-5)
-        assert one.has_unconditional.all()
+        np.testing.assert_allclose(one.errors["l2"][:, -1], by_hand, rtol=1e-5)
+        assert one.measured[:, -1].all()
 
 
 def test_the_error_without_a_caption_can_be_added_and_costs_one_evaluation_an_image_and_draw():
@@ -196,15 +199,15 @@ def test_the_error_without_a_caption_can_be_added_and_costs_one_evaluation_an_im
     added = joined(unconditional(denoiser).score(EXAMPLES, known))
     assert {number for _, number, _ in denoiser.jobs} == {-1}
     assert len(set(denoiser.jobs)) == 5 * 2 * 10
-    assert not any(each.measured.any() for each in added)
-    assert all(each.has_unconditional.all() for each in added)
+    assert not any(each.measured[:, :-1].any() for each in added)
+    assert all(each.measured[:, -1].all() for each in added)
 
 
 def test_the_absolute_error_comes_from_the_same_evaluation():
     denoiser = RecordingDenoiser()
-    classifier = DiffusionClassifier(denoiser, seeded_bank(0), 10, Runtime("cpu"), losses=("mse", "l1"))
+    classifier = DiffusionClassifier(denoiser, seeded_bank(0), 10, Runtime("cpu"), losses=("l2", "l1"))
     for result in joined(classifier.score(EXAMPLES, {})):
-        np.testing.assert_allclose(result.others["l1"] ** 2, result.errors, rtol=1e-5)
+        np.testing.assert_allclose(result.errors["l1"] ** 2, result.errors["l2"], rtol=1e-5)
     assert len(denoiser.jobs) == -(-5 * 4 * 10 // 64) * 64
 
 
@@ -239,10 +242,12 @@ def test_an_interrupted_round_is_taken_up_where_it_stopped():
     whole = joined(classifier.score(EXAMPLES[:1], {}))[0]
     for n in range(len(whole.draw_ids)):
         part = np.arange(len(whole.draw_ids)) < n
-        known = Measurement("00", whole.draw_ids[part], whole.errors[..., part], whole.measured[..., part])
+        known = Measurement(
+            "00", whole.draw_ids[part], {"l2": whole.errors["l2"][..., part]}, whole.measured[..., part]
+        )
         rest = joined(classifier.score(EXAMPLES[:1], {"00": known}))[0]
         assert np.array_equal(np.concatenate([known.draw_ids, rest.draw_ids]), whole.draw_ids)
-        assert np.array_equal(np.concatenate([known.errors, rest.errors], -1), whole.errors)
+        assert np.array_equal(np.concatenate([known.errors["l2"], rest.errors["l2"]], -1), whole.errors["l2"])
 
 
 def test_the_whole_bank_is_stored_whatever_the_number_of_draws():

@@ -96,7 +96,7 @@ def test_the_mean_of_a_map_is_the_difference_of_the_stored_errors(run: Run) -> N
     (example_id, _) = run.ids()
     made = compbench.explain(run, example_id)
     weights = run.rule.weights(run.draws())[:6]
-    stored = run.measurements([example_id])[example_id].errors  # [I, C, D]
+    stored = run.measurements([example_id])[example_id].errors["l2"]  # [I, C, D]
     assert made.choices == ((0, 0, 1), (1, 1, 0))
     for (image, caption, other), each in zip(made.choices, made.maps, strict=True):
         expected = ((stored[image, other].astype(float) - stored[image, caption]) * weights).mean()

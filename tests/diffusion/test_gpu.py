@@ -50,4 +50,4 @@ def test_a_gpu_s_errors_are_the_cpu_s(tmp_path: Path) -> None:
     ]
     assert runs[0].key.digest == runs[1].key.digest
     for example_id, errors in runs[0].measurements().items():
-        np.testing.assert_allclose(runs[1].measurements()[example_id].errors, errors.errors, rtol=1e-4)
+        np.testing.assert_allclose(runs[1].measurements()[example_id].errors["l2"], errors.errors["l2"], rtol=1e-4)

@@ -83,20 +83,20 @@ def test_each_error_is_that_of_a_plain_loop_over_images_captions_and_draws(batch
                 timestep = torch.tensor([int(bank.timesteps[draw])])
                 for caption, text in enumerate(example.captions):
                     states = denoiser.encode_captions([text])
-                    expected = denoiser.errors(latents, noise, timestep, states, ("mse",))
-                    assert measured.errors[image, caption, draw] == pytest.approx(float(expected), rel=1e-5)
+                    expected = denoiser.errors(latents, noise, timestep, states, ("l2",))
+                    assert measured.errors["l2"][image, caption, draw] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_order_number_of_examples_and_resuming_change_nothing() -> None:
     whole = {each.example_id: each for each in joined(_scorer().score(EXAMPLES, {}))}
     backwards = joined(_scorer(batch_size=5).score(EXAMPLES[::-1][:2], {}))
     for each in backwards:
-        np.testing.assert_allclose(each.errors, whole[each.example_id].errors, rtol=1e-6)
+        np.testing.assert_allclose(each.errors["l2"], whole[each.example_id].errors["l2"], rtol=1e-6)
     few = {each.example_id: each for each in joined(_scorer(n_draws=2).score(EXAMPLES, {}))}
     added = joined(_scorer().score(EXAMPLES, few))
     for each in added:
         assert each.draw_ids.tolist() == [2, 3, 4, 5]
-        np.testing.assert_allclose(each.errors, whole[each.example_id].errors[..., 2:], rtol=1e-6)
+        np.testing.assert_allclose(each.errors["l2"], whole[each.example_id].errors["l2"][..., 2:], rtol=1e-6)
 
 
 def test_an_image_and_no_caption_share_its_noise() -> None:
@@ -105,9 +105,9 @@ def test_an_image_and_no_caption_share_its_noise() -> None:
     latents = denoiser.encode_pixels(denoiser.pixels(EXAMPLES[0].images[1].decode())[None])
     noise = bank.noise_of(EXAMPLES[0].id, 1)([3], denoiser.latent_shape)
     states = denoiser.encode_captions([""])
-    expected = denoiser.errors(latents, noise, torch.tensor([int(bank.timesteps[3])]), states, ("mse",))
-    assert found.unconditional is not None
-    assert found.unconditional[1, 3] == pytest.approx(float(expected), rel=1e-5)
+    expected = denoiser.errors(latents, noise, torch.tensor([int(bank.timesteps[3])]), states, ("l2",))
+    assert found.has_null_caption
+    assert found.errors["l2"][1, -1, 3] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_run_is_named_and_signed_by_it_and_says_that_images_are_compared(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_run_is_named_and_signed_by_it_and_says_that_images_are_compared(tmp_p
     assert "|noise:per-image|" in show.to_text([ours])
     assert sum("noise=per-image gives each its own noise" in each for each in said) == 1
     for name, each in ours.measurements().items():
-        assert not np.isclose(each.errors, shared.measurements()[name].errors).all()
+        assert not np.isclose(each.errors["l2"], shared.measurements()[name].errors["l2"]).all()
 
 
 def test_the_published_protocol_takes_it_and_stays_the_default_of_its_tasks() -> None:
@@ -153,7 +153,9 @@ def _run(root: Path, errors: np.ndarray, noise: str = "per-image") -> Run:
     run = Store(root).open(key, task, view={"n_draws": n_draws, "target": "native"})
     run.write_draws(_bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append([Measurement(each.id, draws, errors[int(each.id)].astype(np.float32), mask) for each in task.examples])
+    run.append(
+        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples]
+    )
     run.settle(None)
     return run
 

@@ -29,7 +29,8 @@ DRAWS = DrawTable(np.array([0.0, 500.0]), np.float32([0.8, 0.6]), np.float32([0.
 def _measured() -> Measurement:
     errors = np.float32([[[4.0, 9.0], [1.0, 25.0]], [[9.0, 1.0], [16.0, 0.25]]])  # [I, C, D]
     without = np.float32([[16.0, 36.0], [4.0, 1.0]])
-    return Measurement("a", np.arange(2), errors, np.ones((2, 2, 2), bool), {}, without, np.ones((2, 2), bool))
+    errors = np.concatenate([errors, without[:, None]], axis=1)
+    return Measurement("a", np.arange(2), {"l2": errors}, np.ones((2, 3, 2), bool), has_null_caption=True)
 
 
 def test_scores_are_minus_the_mean_of_the_roots() -> None:
@@ -69,10 +70,10 @@ def _literal(run: Run, *, is_image: bool) -> dict[str, bool]:
         for image in range(2):
             for caption in range(2):
                 for draw in range(n_draws):
-                    score[image][caption] -= math.sqrt(float(each.errors[image, caption, draw])) / n_draws
+                    score[image][caption] -= math.sqrt(float(each.errors["l2"][image, caption, draw])) / n_draws
                     if is_image:
-                        assert each.unconditional is not None
-                        score[image][caption] += math.sqrt(float(each.unconditional[image, draw])) / n_draws
+                        assert each.has_null_caption
+                        score[image][caption] += math.sqrt(float(each.errors["l2"][image, -1, draw])) / n_draws
         if is_image:
             outcomes[name] = score[0][0] > score[1][0] and score[1][1] > score[0][1]
         else:
@@ -105,7 +106,7 @@ def test_it_reads_what_is_stored_and_measures_nothing_again(run: Run) -> None:
         "shapes", model="tiny-sd", options={**options, "loss": "norm"}, limit=16, runs=run.path.parents[2]
     )
     assert len(back.parts()) == n_parts
-    assert run.losses() == ("mse",)
+    assert run.losses() == ("l2",)
 
 
 def test_it_is_signed_and_cited_under_its_own_name(run: Run) -> None:

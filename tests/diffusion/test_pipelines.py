@@ -52,7 +52,7 @@ def test_every_error_and_decision_is_that_of_the_literal_loop(target, tiny_pipel
     timesteps = ours.bank.timesteps[:N_DRAWS].tolist()
     for each, result in zip(map(example, (0, 1)), joined(ours.score([example(0), example(1)], {})), strict=True):
         published = literal.literal_errors(folder, [image.decode() for image in each.images], CAPTIONS, timesteps)
-        np.testing.assert_allclose(result.errors * weights, published, rtol=1e-5)
+        np.testing.assert_allclose(result.errors["l2"] * weights, published, rtol=1e-5)
         scores = rules.score(result, ours.draw_table(), Rule("eps")).scores
         assert np.array_equal(np.argsort(scores, axis=None), np.argsort(-published.astype(float).mean(-1), axis=None))
 
@@ -65,7 +65,7 @@ def test_the_shipped_model_agrees_with_the_literal_loop_on_all_thousand_draws():
     (result,) = joined(ours.score([each], {}))
     pictures = [image.decode() for image in each.images]
     published = literal.literal_errors(folder, pictures, each.captions, ours.bank.timesteps.tolist())
-    np.testing.assert_allclose(result.errors * Rule("eps").weights(ours.draw_table()), published, rtol=1e-5)
+    np.testing.assert_allclose(result.errors["l2"] * Rule("eps").weights(ours.draw_table()), published, rtol=1e-5)
     scores = rules.score(result, ours.draw_table(), Rule("eps")).scores
     assert np.array_equal(np.argsort(scores, axis=None), np.argsort(-published.astype(float).mean(-1), axis=None))
 
@@ -75,7 +75,7 @@ def test_the_published_halves_are_imitated(tiny_eps_pipeline_folder):
     alphas_cumprod = ours.denoiser._unet.dtype, ours.denoiser.schedule.alpha.dtype
     assert alphas_cumprod == (torch.float16, torch.float16)
     (result,) = joined(ours.score([example(0)], {}))
-    assert np.array_equal(result.errors, result.errors.astype(np.float16))
+    assert np.array_equal(result.errors["l2"], result.errors["l2"].astype(np.float16))
     published = literal.literal_errors(
         tiny_eps_pipeline_folder,
         [image.decode() for image in example(0).images],
@@ -83,7 +83,7 @@ def test_the_published_halves_are_imitated(tiny_eps_pipeline_folder):
         ours.bank.timesteps[:4].tolist(),
         torch.float16,
     )
-    np.testing.assert_allclose(result.errors, published, rtol=5e-3)
+    np.testing.assert_allclose(result.errors["l2"], published, rtol=5e-3)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.08)])
@@ -92,8 +92,8 @@ def test_the_paper_protocol_in_half_precision_keeps_float32_arithmetic(dtype, to
     assert half.draw_table().alpha.dtype == np.float32
     assert np.array_equal(half.draw_table().alpha, full.draw_table().alpha)
     (rounded,), (exact,) = joined(half.score([example(0)], {})), joined(full.score([example(0)], {}))
-    np.testing.assert_allclose(rounded.errors, exact.errors, rtol=tolerance)
-    assert not np.array_equal(rounded.errors, rounded.errors.astype(np.float16))
+    np.testing.assert_allclose(rounded.errors["l2"], exact.errors["l2"], rtol=tolerance)
+    assert not np.array_equal(rounded.errors["l2"], rounded.errors["l2"].astype(np.float16))
 
 
 def test_errors_depend_neither_on_the_batch_size_nor_on_the_examples_before(tiny_pipeline_folder):
@@ -102,14 +102,16 @@ def test_errors_depend_neither_on_the_batch_size_nor_on_the_examples_before(tiny
     for batch_size in (1, 5, 64):
         ours = classifier(tiny_pipeline_folder, batch_size, draws=8, protocol="compbench")
         (alone,) = joined(ours.score(examples[1:], {}))
-        np.testing.assert_allclose(alone.errors, reference[1].errors, rtol=1e-5)
+        np.testing.assert_allclose(alone.errors["l2"], reference[1].errors["l2"], rtol=1e-5)
 
 
 def test_a_resumed_example_has_the_errors_of_an_uninterrupted_one(tiny_pipeline_folder):
     (first,) = classifier(tiny_pipeline_folder, draws=3).score([example(0)], {})
     (rest,) = classifier(tiny_pipeline_folder, draws=8).score([example(0)], {"0": first})
     (whole,) = classifier(tiny_pipeline_folder, draws=8).score([example(0)], {})
-    np.testing.assert_allclose(np.concatenate([first.errors, rest.errors], -1), whole.errors, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.concatenate([first.errors["l2"], rest.errors["l2"]], -1), whole.errors["l2"], rtol=1e-5
+    )
 
 
 def test_the_host_waits_once_a_call_and_not_once_a_batch(tiny_pipeline_folder):
@@ -237,7 +239,7 @@ def test_a_pipeline_in_memory_is_scored_as_from_its_folder_and_left_as_it_is(tin
     (in_memory,) = spec.build(None, Runtime("cpu", 8)).score([example(0)], {})
     assert pipeline.unet.training
     (from_folder,) = classifier(tiny_pipeline_folder, 8, draws=4, protocol="compbench").score([example(0)], {})
-    np.testing.assert_allclose(in_memory.errors, from_folder.errors, rtol=1e-6)
+    np.testing.assert_allclose(in_memory.errors["l2"], from_folder.errors["l2"], rtol=1e-6)
 
 
 def test_the_identity_of_a_pipeline_in_memory_follows_its_weights(tiny_pipeline_folder):

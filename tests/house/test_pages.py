@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import import_graph
-from import_graph import ROOT
+from import_graph import FOLDERS, ROOT
 
 NAME = re.compile(r"\b(?:compbench|compbench_analysis|compbench_baselines|tests)(?:\.[A-Za-z_]\w*)+")
 PLACE = re.compile(r"(?<![\w/.~:-])(?:compbench|analysis|baselines|tests|notebooks|docs|\.ci)/[\w./-]*\w")
+FILE = re.compile(r"(?<![\w*])\w+\.py\b")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 OF_ANALYSIS = re.compile(r"`((?:frames|statistics|figures|text|report)(?:\.\w+)+)")
 ENTRY_POINTS = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"])
@@ -68,6 +69,18 @@ def test_every_name_of_the_analysis_page_can_be_imported() -> None:
 def test_every_file_that_a_page_or_a_source_names_is_there() -> None:
     named = {(at(path), place) for path, text in (*pages(), *sources()) for place in PLACE.findall(text)}
     assert sorted((page, place) for page, place in named if not (ROOT / place).exists()) == []
+
+
+def test_every_file_of_python_that_a_page_or_a_source_names_is_one_of_ours() -> None:
+    ours = {path.name for folder in (*FOLDERS.values(), ROOT / "tests") for path in folder.rglob("*.py")}
+    others = {"pretrained.py"}  # open_clip's
+    told = {
+        (at(path), name)
+        for path, text in (*pages(), *sources())
+        if path.name != "ARCHITECTURE.md"  # its examples have names of their own
+        for name in FILE.findall(text)
+    }
+    assert sorted((page, name) for page, name in told if name not in ours | others) == []
 
 
 def test_every_link_within_the_pages_leads_somewhere() -> None:

@@ -35,6 +35,10 @@ def test_no_room_reaches_into_another_s_private_files() -> None:
     assert reached == set()
 
 
+def test_no_two_files_lean_on_each_other() -> None:
+    assert import_graph.circles() == []
+
+
 def test_an_import_within_a_function_or_through_a_face_is_seen() -> None:
     readers = {module for module in modules() if "compbench.tasks.gallery" in import_graph.imported(module)}
     assert any(module.startswith("compbench.cli.") for module in readers)  # within the function of `show-task`

@@ -175,6 +175,7 @@ def test_json_that_is_none_is_named(tmp_path):
             FileList.of_folder(tmp_path).json("model_index.json")
 
 
+@pytest.mark.slow
 def test_a_run_stored_under_the_digest_of_all_files_goes_on(copied, tmp_path, capsys):
     """As compbench 0.1 stored it, which took unused files for weights."""
     (copied / "Thumbs.db").write_bytes(b"x")

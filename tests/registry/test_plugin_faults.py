@@ -152,10 +152,15 @@ class ErrorSpec(fakes.Spec):
         return Errors(give=self.give)
 
 
-def _measured(draws: Any, value: complex = 1.0, **more: Any) -> Callable[[str], Measurement]:
-    shape = 2, 2, len(draws)
-    mask = np.ones(shape, bool)
-    return lambda example_id: Measurement(example_id, np.asarray(draws), np.full(shape, value), mask, **more)
+def _measured(
+    draws: Any, value: complex = 1.0, losses: Any = None, *, null_caption: float | None = None
+) -> Callable[[str], Measurement]:
+    shape = 2, 2 + (null_caption is not None), len(draws)
+    mask, errors = np.ones(shape, bool), np.full(shape, value)
+    if null_caption is not None:
+        errors[:, -1] = null_caption
+    by_loss = {"l2": errors} if losses is None else losses
+    return lambda example_id: Measurement(example_id, np.asarray(draws), by_loss, mask, null_caption is not None)
 
 
 @pytest.mark.parametrize(
@@ -167,12 +172,14 @@ def _measured(draws: Any, value: complex = 1.0, **more: Any) -> Callable[[str], 
         (_measured([0.0, 1.0, 2.0, 3.0]), "gave draws of dtype float64"),
         (_measured([0, 1, 2, 3], 1e300), "gave 1e.300 for example '0000', image 0, caption 0 .*draw 0"),
         (_measured([0, 1, 2, 3], 1j), "dtype complex128"),
-        (_measured([0, 1, 2, 3], others={"l1": np.full((2, 2, 4), np.inf)}), "gave inf for example '0000'"),
+        (_measured([0, 1, 2, 3], losses={"l1": np.full((2, 2, 4), np.inf)}), "gave inf for example '0000'"),
         (
-            _measured([0, 1, 2, 3], unconditional=np.full((2, 4), np.nan), has_unconditional=np.ones((2, 4), bool)),
+            _measured([0, 1, 2, 3], null_caption=np.nan),
             "gave nan for example '0000', image 0, no caption, draw 0",
         ),
-        (_measured([0, 1, 2, 3], unconditional=np.ones((2, 4))), "expected both"),
+        (_measured([0, 1, 2, 3], losses=np.ones((2, 2, 4))), "expected an array for each loss, by name"),
+        (_measured([0, 1, 2, 3], losses={}), "expected an array for each loss, by name"),
+        (_measured([0, 1, 2, 3], losses={"l2": np.ones((2, 3, 4))}), r"errors 'l2' of shape \(2, 3, 4\)"),
         (lambda example_id: {"example_id": example_id}, "gave a dict; expected a ScoreMatrix or a Measurement"),
     ],
 )

@@ -56,6 +56,7 @@ def test_what_was_measured_before_a_model_is_refused_stays(
     assert run(runs, "-m", f"sd:{folder}", "-o", "draws=4") == 0
 
 
+@pytest.mark.slow
 def test_loading_is_said_once_for_all_tasks_of_a_model(
     tiny_pipeline_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

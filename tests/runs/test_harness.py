@@ -61,7 +61,7 @@ class OneBadScorer(fakes.ErrorScorer):
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
         for each in super().score(examples, known):
             if each.example_id == self.bad:
-                each.errors[1, 1, 2] = np.nan
+                each.errors["l2"][1, 1, 2] = np.nan
             yield each
 
 
@@ -343,7 +343,7 @@ class PiecemealScorer(fakes.ErrorScorer):
                 if number == 2 and d == self.stops_at:
                     raise KeyboardInterrupt
                 one = slice(d, d + 1)
-                errors, measured = whole.errors[..., one], whole.measured[..., one]
+                errors, measured = {"l2": whole.errors["l2"][..., one]}, whole.measured[..., one]
                 is_last = d + 1 == len(whole.draw_ids)
                 yield Measurement(whole.example_id, whole.draw_ids[one], errors, measured, is_last=is_last)
 

@@ -37,16 +37,14 @@ def normalised(tmp_path: Path) -> Run:
     view = {"n_draws": N_DRAWS, "target": "native", "unconditional": True}
     run = Store(tmp_path).open(RunKey("fake", TASK.revision, "model", None, {}), TASK, view=view)
     run.write_draws(test_curves._bank(N_DRAWS))
-    rng, every = np.random.default_rng(0), np.ones((2, 2, N_DRAWS), bool)
+    rng, every = np.random.default_rng(0), np.ones((2, 3, N_DRAWS), bool)
     results = [
         Measurement(
             each.id,
             np.arange(N_DRAWS, dtype=np.int32),
-            rng.random((2, 2, N_DRAWS), np.float32),
+            {"l2": rng.random((2, 3, N_DRAWS), np.float32)},
             every,
-            {},
-            rng.random((2, N_DRAWS), np.float32),
-            np.ones((2, N_DRAWS), bool),
+            has_null_caption=True,
         )
         for each in TASK.examples
     ]

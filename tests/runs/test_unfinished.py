@@ -41,7 +41,7 @@ def _open(root: Path, model: str) -> Run:
 def _measure(run: Run, n: int, n_draws: int = N_DRAWS) -> None:
     errors = test_curves._noisy(N, N_DRAWS)[..., :n_draws].astype(np.float32)
     draws, every = np.arange(n_draws, dtype=np.int32), np.ones((2, 2, n_draws), bool)
-    run.append([Measurement(each.id, draws, errors[int(each.id)], every) for each in TASK.examples[:n]])
+    run.append([Measurement(each.id, draws, {"l2": errors[int(each.id)]}, every) for each in TASK.examples[:n]])
 
 
 def _whole(root: Path) -> None:

@@ -211,7 +211,7 @@ def _assert_equal(one: Run, other: Run) -> None:
     ones, others = one.measurements(), other.measurements()
     assert ones.keys() == others.keys()
     for each in ones:
-        np.testing.assert_array_equal(ones[each].errors, others[each].errors)
+        np.testing.assert_array_equal(ones[each].errors["l2"], others[each].errors["l2"])
         np.testing.assert_array_equal(ones[each].draw_ids, others[each].draw_ids)
     assert one.table().ids == other.table().ids
     np.testing.assert_array_equal(one.table().scores, other.table().scores)

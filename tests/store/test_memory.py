@@ -46,7 +46,7 @@ def _write(root: Path, n: int) -> None:
     for start in range(0, n, 250):
         errors = rng.random((250, 2, 2, N_DRAWS), np.float32)
         part = zip(task.examples[start : start + 250], errors, strict=True)
-        run.append([Measurement(each.id, draws, its, every) for each, its in part])
+        run.append([Measurement(each.id, draws, {"l2": its}, every) for each, its in part])
 
 
 def _peak_kb(root: Path, n: int) -> int:

@@ -89,7 +89,7 @@ def test_what_a_slow_network_measured_is_stored_before_an_example_or_a_draw_is_w
     assert run.status == "done"
     (whole,) = run.measurements().values()
     assert whole.measured.all()
-    assert whole.errors.shape == (2, 2, 2)
+    assert whole.errors["l2"].shape == (2, 2, 2)
 
 
 def test_a_signal_is_heard_while_a_long_run_is_priced(tmp_path: Path) -> None:
@@ -119,26 +119,30 @@ def test_a_slow_network_s_results_come_in_parts_that_make_a_whole() -> None:
     pieces = list(slow.score([EXAMPLE], {}))
     assert len(pieces) >= 3
     assert [each.is_last for each in pieces] == [False] * (len(pieces) - 1) + [True]
-    counted = sum(int(each.measured.sum() + each.has_unconditional.sum()) for each in pieces)  # type: ignore[union-attr]
+    counted = sum(int(each.measured.sum()) for each in pieces)
     assert counted == 2 * 3 * 2
     (whole,), (expected,) = joined(pieces), joined(quick.score([EXAMPLE], {}))
     assert np.array_equal(whole.draw_ids, expected.draw_ids)
-    assert np.array_equal(whole.errors, expected.errors)
+    assert np.array_equal(whole.errors["l2"], expected.errors["l2"])
     assert np.array_equal(whole.measured, expected.measured)
-    assert np.array_equal(whole.unconditional, expected.unconditional)  # type: ignore[arg-type]
+    assert whole.has_null_caption
 
 
 def test_parts_of_one_draw_are_joined_into_one() -> None:
     left, right = (np.array([[[True], [False]]]), np.array([[[False], [True]]]))
     pieces = [
         Measurement(
-            "a", np.array([3]), np.array([[[2.0], [0.0]]]), left, {"l1": np.array([[[1.0], [0.0]]])}, is_last=False
+            "a",
+            np.array([3]),
+            {"l2": np.array([[[2.0], [0.0]]]), "l1": np.array([[[1.0], [0.0]]])},
+            left,
+            is_last=False,
         ),
-        Measurement("a", np.array([3]), np.array([[[0.0], [4.0]]]), right, {"l1": np.array([[[0.0], [5.0]]])}),
+        Measurement("a", np.array([3]), {"l2": np.array([[[0.0], [4.0]]]), "l1": np.array([[[0.0], [5.0]]])}, right),
     ]
     (whole,) = joined(pieces)
     assert whole.draw_ids.tolist() == [3]
-    assert whole.errors.tolist() == [[[2.0], [4.0]]]
-    assert whole.others["l1"].tolist() == [[[1.0], [5.0]]]
+    assert whole.errors["l2"].tolist() == [[[2.0], [4.0]]]
+    assert whole.errors["l1"].tolist() == [[[1.0], [5.0]]]
     assert whole.measured.all()
     assert whole.is_last

@@ -100,11 +100,11 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     mask = np.ones((2, 2, 3), bool)
     mask[0, 1, 2] = mask[:, :, 0] = False
     draws = np.array([1, 4, 9], np.int32)
-    run.append([Measurement("0003", draws, ERRORS[3][..., draws], mask)])
+    run.append([Measurement("0003", draws, {"l2": ERRORS[3][..., draws]}, mask)])
     back = Run(run.path).measurements()["0003"]
     np.testing.assert_array_equal(back.draw_ids, [4, 9])  # nothing was measured on draw 1
     np.testing.assert_array_equal(back.measured, mask[..., 1:])
-    np.testing.assert_array_equal(back.errors[back.measured], ERRORS[3][..., draws][mask])
+    np.testing.assert_array_equal(back.errors["l2"][back.measured], ERRORS[3][..., draws][mask])
     np.testing.assert_array_equal(run.draws().sigma, BANK.sigma)
     assert run.draws().target == "v"
 
@@ -169,8 +169,10 @@ def test_how_draws_are_spread_over_parts_changes_no_bit_of_a_score(data: st.Data
 def test_of_two_measurements_of_one_draw_the_later_part_counts(tmp_path: Path) -> None:
     run = _error_run(tmp_path)
     run.append([_measured(0, [0, 1])])
-    run.append([Measurement("0000", np.array([1]), np.full((2, 2, 1), 7, np.float32), np.ones((2, 2, 1), bool))])
-    assert run.measurements()["0000"].errors[..., 1].tolist() == [[7, 7], [7, 7]]
+    run.append(
+        [Measurement("0000", np.array([1]), {"l2": np.full((2, 2, 1), 7, np.float32)}, np.ones((2, 2, 1), bool))]
+    )
+    assert run.measurements()["0000"].errors["l2"][..., 1].tolist() == [[7, 7], [7, 7]]
     scores = _score_run(tmp_path)
     scores.append([ScoreMatrix("0000", np.zeros((2, 2)))])
     scores.append([ScoreMatrix("0000", np.eye(2))])
@@ -412,7 +414,7 @@ def _score_run(root: Path) -> Run:
 
 def _measured(n: int, draws: range | list[int]) -> Measurement:
     errors = ERRORS[n][..., list(draws)]
-    return Measurement(f"{n:04d}", np.array(draws, np.int32), errors, np.ones(errors.shape, bool))
+    return Measurement(f"{n:04d}", np.array(draws, np.int32), {"l2": errors}, np.ones(errors.shape, bool))
 
 
 def _damage(path: Path, how: str) -> None:

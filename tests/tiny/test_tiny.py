@@ -42,7 +42,9 @@ def test_shipped_tokenizers_are_the_recipe_s() -> None:
     assert AutoTokenizer.from_pretrained(TINY / "tiny-clip")(text).input_ids == expected
 
 
-@pytest.mark.parametrize(("model", "options"), [("tiny-clip", {}), ("tiny-sd", {"draws": 16})])
+@pytest.mark.parametrize(
+    ("model", "options"), [("tiny-clip", {}), pytest.param("tiny-sd", {"draws": 16}, marks=pytest.mark.slow)]
+)
 def test_a_shipped_model_binds_colours_to_shapes(tmp_path: Path, model: str, options: dict[str, object]) -> None:
     frame = compbench.run("shapes", model=model, limit=36, runs=tmp_path, **options).to_frame()
     bound = frame[frame["tag"] != "Object"]

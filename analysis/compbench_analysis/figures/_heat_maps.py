@@ -15,6 +15,7 @@ from matplotlib.ticker import PercentFormatter
 from compbench.core.aliases import Floats
 from compbench_analysis.figures import style
 from compbench_analysis.figures.style import tag_labels, unlike, where
+from compbench_analysis.frames.pivot import pivot
 from compbench_analysis.frames.tables import CHANCE
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def _chance(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _grid(part: pd.DataFrame, models: Sequence[str], labels: Mapping[tuple[str, str], str]) -> Floats:
     """[models, tags], NaN where a model lacks the metric or the tag."""
-    by_cell = part.set_index(["model", "column", "tag"])["value"].to_dict()
-    return np.array([[by_cell.get((model, *key), np.nan) for key in labels] for model in models], dtype=float)
+    rows = part[["model", "column", "tag", "value"]].itertuples(index=False)
+    cells = pivot(rows, lambda row: str(row[0]), lambda row: (row[1], row[2]), lambda row: float(row[3]))
+    return np.array(cells.lines(np.nan, down=models, across=list(labels)), dtype=float)
 
 
 def _shades(axis: Axes, values: Floats) -> None:

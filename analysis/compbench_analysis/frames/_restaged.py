@@ -125,7 +125,7 @@ def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools
         known, verdicts = run.measurements(chunk), run.verdicts(chunk)
         for each in chunk:
             one = known[each]
-            errors = np.zeros((one.errors.shape[1], len(weights)))
+            errors = np.zeros((one.shape[1], len(weights)))
             errors[:, one.draw_ids] = rules.errors_of(one, adaptive.rule)[0] * weights[one.draw_ids]
             measured = np.zeros(errors.shape, bool)
             measured[:, one.draw_ids] = one.measured[0]

@@ -1,7 +1,7 @@
 """Stored runs against each other, two at a time, on the same examples: is the difference real, where, and in which?
 
 Runs of another task, another revision of its data or another set of examples are refused: what differs then is not the
-models alone. The frames are the result; what is printed (compared.py) is made of them.
+models alone. The frames are the result; what is printed (text/compare.py) is made of them.
 """
 
 from __future__ import annotations

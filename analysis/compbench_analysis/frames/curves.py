@@ -217,7 +217,7 @@ def _by_rule(
 def _losses(run: Run, view: Rule) -> list[str]:
     """The losses that the run stores and the root of its squared errors; the view's own comes first."""
     stored = run.losses()
-    return list(dict.fromkeys([view.loss, *stored, *([NORM] if "mse" in stored else [])]))
+    return list(dict.fromkeys([view.loss, *stored, *([NORM] if "l2" in stored else [])]))
 
 
 def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:

@@ -1,25 +1,27 @@
-"""Runs that differ by their seed alone, as one: what a table shows of them is a mean over seeds."""
+"""Runs that differ by their seed singles, as one: what a table shows of them is a mean over seeds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compbench.core.errors import UsageError
 from compbench_analysis.frames.signature import labels
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["Family", "alone", "families"]
+__all__ = ["SeedGroup", "singles", "same_but_seed"]
 
 
 @dataclass(frozen=True)
-class Family:
+class SeedGroup:
     """Runs of one model on the same examples under several seeds; mostly one run, of one."""
 
     label: str
@@ -30,8 +32,8 @@ class Family:
         """The digests of the runs."""
         return "+".join(run.key.digest for run in self.runs)
 
-    def apart(self) -> list[Family]:
-        """A family for each seed."""
+    def singles(self) -> list[SeedGroup]:
+        """A group for each seed."""
         return [replace(self, runs=(run,)) for run in self.runs]
 
     def margins(self, metric: str, rule: Rule) -> dict[str, float]:
@@ -40,23 +42,33 @@ class Family:
         return {each: float(np.mean([its[each] for its in per_run])) for each in per_run[0]}
 
 
-def alone(runs: Run | Iterable[Run]) -> list[Family]:
+def singles(runs: Run | Iterable[Run]) -> list[SeedGroup]:
     """Each run by itself, once, under the label that tells it apart."""
-    given = runs if isinstance(runs, Iterable) else [runs]
-    runs = list({each.path: each for each in given}.values())  # a run that is given twice is one run
-    return [Family(label, (run,)) for run, label in zip(runs, labels(runs), strict=True)]
+    unique: dict[Path, Run] = {}  # a run that is given twice is one run
+    for run in runs if isinstance(runs, Iterable) else [runs]:
+        first = unique.setdefault(run.path, run)
+        if _read_as(first) != _read_as(run):
+            raise UsageError(
+                f"run {str(run.path)!r} is given twice, read in two ways; expected one reading of each run in a table"
+            )
+    runs = list(unique.values())
+    return [SeedGroup(label, (run,)) for run, label in zip(runs, labels(runs), strict=True)]
 
 
-def families(runs: Run | Iterable[Run], rule: Rule | None = None) -> list[Family]:
+def same_but_seed(runs: Run | Iterable[Run], rule: Rule | None = None) -> list[SeedGroup]:
     """The runs, those of one family together where its first stands; a label says how many seeds it has."""
     members: dict[tuple[object, ...], list[Run]] = {}
-    for each in alone(runs):
-        members.setdefault(_kin(each.runs[0], rule), []).append(each.runs[0])
+    for each in singles(runs):
+        members.setdefault(_but_seed(each.runs[0], rule), []).append(each.runs[0])
     firsts = labels([its[0] for its in members.values()], [len(its) for its in members.values()])
-    return [Family(label, tuple(its)) for label, its in zip(firsts, members.values(), strict=True)]
+    return [SeedGroup(label, tuple(its)) for label, its in zip(firsts, members.values(), strict=True)]
 
 
-def _kin(run: Run, rule: Rule | None) -> tuple[object, ...]:
+def _read_as(run: Run) -> tuple[object, ...]:
+    return run.rule, run.limit, run.images_per_class
+
+
+def _but_seed(run: Run, rule: Rule | None) -> tuple[object, ...]:
     """What is the same in runs that differ by their seed alone; a run without a seed has no kin."""
     key, measurement = run.key, dict(run.key.measurement)
     if measurement.pop("seed", None) is None:

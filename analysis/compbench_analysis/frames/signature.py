@@ -19,7 +19,7 @@ def signature(run: Run, rule: Rule | None = None) -> str:
     rule = rule or run.rule
     n_done, n_all = len(run.done(rule.draws)), run.info["n_task_examples"]
     view = {"draws": rule.draws, "target": rule.target} if run.info["view"] else {}
-    view |= {"loss": rule.loss} if rule.loss != "mse" else {}
+    view |= {"loss": rule.loss} if rule.loss != "l2" else {}
     view |= {"unconditional": "true"} if rule.unconditional else {}
     parts = {
         "task": f"{run.key.task}@{run.key.task_revision}",

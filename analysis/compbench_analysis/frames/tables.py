@@ -18,7 +18,7 @@ from compbench.core.aliases import Bools, Floats
 from compbench.core.examples import Metric
 from compbench_analysis.frames._outcomes import Outcomes, Population, joined, judged
 from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_columns, tag_groups, with_margin
-from compbench_analysis.frames.seeds import Family, alone, families
+from compbench_analysis.frames.seeds import SeedGroup, same_but_seed, singles
 from compbench_analysis.statistics.intervals import interval, wilson
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def tidy(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> 
     under each. `n` is what was measured of `n_total`. `method` names the interval (intervals.METHODS), `is_small` says
     that a cell is not for ranking: fewer than FEW examples, or an interval wider than WIDE to either side.
     """
-    rows = [row for each in alone(runs) for row in _rows(each, by, rule)]
+    rows = [row for each in singles(runs) for row in _rows(each, by, rule)]
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
 
@@ -83,7 +83,7 @@ def over_seeds(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = Non
     """
     rows = [
         {**row, "seeds": len(each.runs), "sd": sd}
-        for each in families(runs, rule)
+        for each in same_but_seed(runs, rule)
         for row, sd in _with_sd(each, by, rule)
     ]
     return pd.DataFrame(rows, columns=pd.Index([*_COLUMNS, "seeds", "sd"]))
@@ -102,21 +102,21 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _with_sd(family: Family, by: By, rule: Rule | None) -> Iterator[tuple[dict[str, Any], float]]:
-    """The rows of a family with the standard deviation over its seeds."""
-    by_seed = [list(_rows(each, by, rule)) for each in family.apart()] if len(family.runs) > 1 else []
-    for number, row in enumerate(_rows(family, by, rule)):
+def _with_sd(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[tuple[dict[str, Any], float]]:
+    """The rows of a group with the standard deviation over its seeds."""
+    by_seed = [list(_rows(each, by, rule)) for each in group.singles()] if len(group.runs) > 1 else []
+    for number, row in enumerate(_rows(group, by, rule)):
         values = [rows[number]["value"] for rows in by_seed]
         yield row, float(np.std(values, ddof=1)) if values else math.nan
 
 
-def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]:
-    run, examples = family.runs[0], family.runs[0].examples()
+def _rows(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]:
+    run, examples = group.runs[0], group.runs[0].examples()
     rule = rule or run.rule
     population = Population(examples)
     matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
-    outcomes = [joined(its) for its in zip(*(judged(each, rule) for each in family.runs), strict=True)]
-    groups = {each.metric.name: _groups(family, each.metric, examples, by, rule) for each in outcomes}
+    outcomes = [joined(its) for its in zip(*(judged(each, rule) for each in group.runs), strict=True)]
+    groups = {each.metric.name: _groups(group, each.metric, examples, by, rule) for each in outcomes}
     is_partial = len(run.done(rule.draws)) < len(matches)
     for column, tag in dict.fromkeys(key for each in groups.values() for key in each):
         for its in outcomes:
@@ -124,7 +124,7 @@ def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]
             if members := [each for each in ids if _is_judged(its.metric, each, matches[each].shape, population)]:
                 yield {
                     "task": run.key.task,
-                    "model": family.label,
+                    "model": group.label,
                     "column": column,
                     "tag": tag,
                     "metric": its.metric.name,
@@ -132,7 +132,7 @@ def _rows(family: Family, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]
                     "chance": _chance(its.metric, [matches[each] for each in members]),
                     "n_total": len(members),
                     "is_partial": is_partial,
-                    "run": family.digest,
+                    "run": group.digest,
                 }
 
 
@@ -140,11 +140,11 @@ def _is_judged(metric: Metric, example_id: str, shape: tuple[int, ...], populati
     return metric.applies((shape[0], shape[1])) and population.counts(metric, example_id)
 
 
-def _groups(family: Family, metric: Metric, examples: pd.DataFrame, by: By, rule: Rule) -> Groups:
+def _groups(group: SeedGroup, metric: Metric, examples: pd.DataFrame, by: By, rule: Rule) -> Groups:
     """Those of the breakdown, which may be by the metric's own margin."""
     if MARGIN in breakdown(by).names:
-        examples = with_margin(examples, family.margins(metric.name, rule))
-    order = family.runs[0].info["task"].get("tag_order", {})
+        examples = with_margin(examples, group.margins(metric.name, rule))
+    order = group.runs[0].info["task"].get("tag_order", {})
     return {(column, tag): ids for column, tag, ids in tag_groups(examples, by, order)}
 
 

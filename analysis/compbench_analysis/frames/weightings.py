@@ -46,14 +46,14 @@ class Weighting:
 
 
 def weightings(
-    draws: DrawTable, loss: str = "mse", windows: Sequence[Window] | None = None, where: str = ""
+    draws: DrawTable, loss: str = "l2", windows: Sequence[Window] | None = None, where: str = ""
 ) -> Iterator[Weighting]:
     """Every rule for errors of that loss; those that are no square have the native rule and the windows alone.
 
     `windows` None stands for thirds of the draws. UsageError names `where` if one holds no draw.
     """
-    prefix, n_draws = ("" if loss == "mse" else f"{loss}, "), len(draws.alpha)
-    for name, weights in _of_squares(draws).items() if loss == "mse" else [("native", np.ones(n_draws))]:
+    prefix, n_draws = ("" if loss == "l2" else f"{loss}, "), len(draws.alpha)
+    for name, weights in _of_squares(draws).items() if loss == "l2" else [("native", np.ones(n_draws))]:
         source = _SOURCES[NORM if loss == NORM else name]
         yield Weighting(f"{prefix}{name}", source, weights / n_draws)
     for first, last in _thirds(draws.timesteps) if windows is None else windows:

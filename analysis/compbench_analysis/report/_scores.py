@@ -11,6 +11,7 @@ from compbench.core.errors import UsageError
 from compbench_analysis.frames import published, tables
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.compare import Comparison
+from compbench_analysis.frames.pivot import pivot
 from compbench_analysis.report._cells import SMALL, Cell, Heading, Strip, Table, named, number, score
 from compbench_analysis.report._sections import Section
 from compbench_analysis.statistics.intervals import METHODS
@@ -141,11 +142,11 @@ def _of(rows: Sequence[Row], **wanted: str) -> list[Row]:
 def _by_model(metric: str, rows: Sequence[Row], section: Section) -> Table:
     tags = _tags(rows)
     n_of = {tag: max(row["n"] for row in _tagged(rows, tag)) for tag in tags}
-    cells = {(row["model"], row["column"], row["tag"]): row for row in rows}
+    cells = pivot(rows, lambda row: row["model"], lambda row: (row["column"], row["tag"]), lambda row: row).cells
     body = [
         (
             named(label, colour=n),
-            *(score(cells.get((label, *tag)), n, n_of[tag]) for tag in tags),
+            *(score(cells.get((label, tag)), n, n_of[tag]) for tag in tags),
         )
         for n, label in enumerate(section.labels)
     ]
@@ -159,7 +160,7 @@ def _by_model(metric: str, rows: Sequence[Row], section: Section) -> Table:
 
 def _by_tag(metric: str, rows: Sequence[Row], section: Section) -> Table:
     tags = _tags(rows)
-    cells = {(row["model"], row["column"], row["tag"]): row for row in rows}
+    cells = pivot(rows, lambda row: row["model"], lambda row: (row["column"], row["tag"]), lambda row: row).cells
     is_one_column = len({column for column, _ in tags if column}) == 1
     body: list[tuple[Cell, ...]] = []
     for tag in tags:
@@ -169,7 +170,7 @@ def _by_tag(metric: str, rows: Sequence[Row], section: Section) -> Table:
             (
                 named(tag[1], detail="" if is_one_column else tag[0]),
                 number(n),
-                *(score(cells.get((label, *tag)), m, n) for m, label in enumerate(section.labels)),
+                *(score(cells.get((label, tag)), m, n) for m, label in enumerate(section.labels)),
                 _chance(its),
             )
         )

@@ -12,7 +12,7 @@ import PIL.Image
 
 from compbench.core.errors import DataError
 from compbench.core.examples import Image
-from compbench.core.image_files import on_white, upright
+from compbench.core.image_transforms import on_white, upright
 
 __all__ = ["Album", "album", "data_uri"]
 

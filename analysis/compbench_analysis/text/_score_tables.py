@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from compbench_analysis.frames.pivot import Pivot, pivot
 from compbench_analysis.frames.tables import CHANCE, FEW, WIDE, plain_rows
 from compbench_analysis.text.format import percent, percent_aligned, spread
 from compbench_analysis.text.render import Grid
@@ -16,7 +17,6 @@ __all__ = ["DRAWS", "SMALL", "few", "grids", "named"]
 DRAWS = "±draws"
 SMALL = "*"  # marks a tag that is too small to rank models by
 Row = Mapping[str, Any]
-Cells = dict[tuple[str, str], str]  # (model, tag) -> cell
 _MOST_TAGS_ACROSS = 5  # more tags than this go down the side, models across the top
 
 
@@ -37,12 +37,15 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
         _block(f"{metric} score, %".ljust(width + 9), [row for row in rows if row["metric"] == metric], names)
         for metric in metrics
     ]
-    draws = {(f"{row['model']}, {row['metric']}", row["tag"]): spread(row["draws_se"]) for row in rows if _has_se(row)}
-    if draws and len(names) > 1:
+    with_se = [row for row in rows if _has_se(row)]
+    if with_se and len(names) > 1:
+        draws = pivot(
+            with_se, lambda row: f"{row['model']}, {row['metric']}", _tag, lambda row: spread(row["draws_se"])
+        )
         blocks.append(_turned(f"{DRAWS}, points", names, draws))
     if is_one_n:
         return blocks
-    counts = {(row["model"], row["tag"]): str(row["n"]) for row in rows if row["metric"] == metrics[0]}
+    counts = pivot((row for row in rows if row["metric"] == metrics[0]), _model, _tag, lambda row: str(row["n"]))
     return [*blocks, _turned("n", names, counts)]
 
 
@@ -89,11 +92,10 @@ def _tag_names(rows: Sequence[Row]) -> tuple[dict[str, str], bool]:
 
 
 def _block(title: str, rows: Sequence[Row], names: Mapping[str, str]) -> Grid:
-    cells: Cells = {(row["model"], row["tag"]): _cell(row) for row in rows}
-    for row in rows:
-        if row["chance"] is not None:
-            cells[CHANCE, row["tag"]] = percent_aligned(row["chance"])
-    grid = _turned(title, names, cells)
+    of_chance = [
+        {**row, "model": CHANCE, "value": row["chance"], "low": None} for row in rows if row["chance"] is not None
+    ]
+    grid = _turned(title, names, pivot([*rows, *of_chance], _model, _tag, _cell))
     last = list(names)[-1]  # the whole set
     draws = {row["model"]: spread(row["draws_se"]) for row in rows if row["tag"] == last and _has_se(row)}
     if not draws or _is_turned(names):
@@ -101,14 +103,13 @@ def _block(title: str, rows: Sequence[Row], names: Mapping[str, str]) -> Grid:
     return Grid((*grid.header, DRAWS), tuple((*row, draws.get(row[0], "")) for row in grid.rows))
 
 
-def _turned(title: str, names: Mapping[str, str], cells: Cells) -> Grid:
+def _turned(title: str, names: Mapping[str, str], table: Pivot[str, str, str]) -> Grid:
     """Models down and tags across, or the other way round when the tags are many."""
-    models = list(dict.fromkeys(model for model, _ in cells))
     if _is_turned(names):
-        rows = [(names[tag], *(cells.get((model, tag), "") for model in models)) for tag in names]
-        return Grid((title, *models), tuple(rows))
-    rows = [(model, *(cells.get((model, tag), "") for tag in names)) for model in models]
-    return Grid((title, *names.values()), tuple(rows))
+        lines = zip(names.values(), table.turned().lines("", down=list(names)), strict=True)
+        return Grid((title, *table.down), tuple((name, *line) for name, line in lines))
+    lines = zip(table.down, table.lines("", across=list(names)), strict=True)
+    return Grid((title, *names.values()), tuple((model, *line) for model, line in lines))
 
 
 def _is_turned(names: Mapping[str, str]) -> bool:
@@ -119,9 +120,17 @@ def _cell(row: Row) -> str:
     """Percent with its interval, or with its standard deviation over seeds, padded so that a column lines up."""
     if row["value"] is None:
         return percent_aligned(None)
-    if row.get("sd") is not None:
+    if row.get("sd") is not None and row["model"] != CHANCE:
         return f"{percent_aligned(row['value'])} ± {percent(row['sd'])}"
     return percent_aligned(row["value"], row["low"], row["high"])
+
+
+def _model(row: Row) -> str:
+    return row["model"]
+
+
+def _tag(row: Row) -> str:
+    return row["tag"]
 
 
 def _has_se(row: Row) -> bool:

@@ -157,7 +157,7 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
 
 def _rule_words(rule: Rule) -> dict[str, str]:
     words = {"draws": str(rule.draws), "target": rule.target}
-    words |= {"loss": rule.loss} if rule.loss != "mse" else {}
+    words |= {"loss": rule.loss} if rule.loss != "l2" else {}
     return words | ({"unconditional": "True"} if rule.unconditional else {})
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from compbench.core.errors import UsageError
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.breakdowns import By
+from compbench_analysis.frames.pivot import pivot
 from compbench_analysis.frames.weightings import Window
 from compbench_analysis.text import _score_tables
 from compbench_analysis.text.format import MISSING, percent_aligned
@@ -101,10 +102,10 @@ def _grids(view: str, frame: pd.DataFrame) -> list[Grid]:
 
 def _grid(title: str, rows: Sequence[Row], named: Callable[[Row], str], cell: Callable[[Row], str]) -> Grid:
     sizes = {_tag(row): row["n"] for row in rows}
-    cells = {(named(row), _tag(row)): cell(row) for row in rows}
-    names = list(dict.fromkeys(map(named, rows)))
+    table = pivot(rows, named, _tag, cell)
     header = (title, *(f"{tag} ({n})" for tag, n in sizes.items()))
-    return Grid(header, tuple((name, *(cells.get((name, tag), "") for tag in sizes)) for name in names))
+    lines = zip(table.down, table.lines("", across=list(sizes)), strict=True)
+    return Grid(header, tuple((name, *line) for name, line in lines))
 
 
 def _tag(row: Row) -> str:

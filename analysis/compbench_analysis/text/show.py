@@ -12,7 +12,7 @@ import pandas as pd
 from compbench.core.errors import UsageError
 from compbench_analysis.frames import breakdowns, curves, published, tables
 from compbench_analysis.frames.breakdowns import By
-from compbench_analysis.frames.seeds import Family, alone, families
+from compbench_analysis.frames.seeds import SeedGroup, same_but_seed, singles
 from compbench_analysis.frames.signature import labels, partial, signature
 from compbench_analysis.frames.stored_errors import has_own_noise
 from compbench_analysis.statistics.intervals import METHODS
@@ -146,13 +146,13 @@ def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
     return [[run for run in runs if (run.key.task, run.key.task_revision) == each] for each in order]
 
 
-def _read(runs: Sequence[Run], look: _Look) -> tuple[list[Family], pd.DataFrame, list[str]]:
+def _read(runs: Sequence[Run], look: _Look) -> tuple[list[SeedGroup], pd.DataFrame, list[str]]:
     """The rows of the table, which runs they are of, and why a run has no Monte Carlo part."""
     if look.is_each:
-        members = alone(runs)
+        members = singles(runs)
         frame = tables.tidy(runs, look.by, look.rule).assign(seeds=1, sd=float("nan"))
     else:
-        members = families(runs, look.rule)
+        members = same_but_seed(runs, look.rule)
         frame = tables.over_seeds(runs, look.by, look.rule)
     single = [each.runs[0] for each in members if len(each.runs) == 1 and look.has_draws]
     frame, reasons = with_draws(frame, single, look.by, look.rule)
@@ -208,7 +208,7 @@ def _grids(runs: Sequence[Run], look: _Look) -> list[Grid]:
     ]
 
 
-def _partials(members: Sequence[Family], look: _Look) -> Iterator[str]:
+def _partials(members: Sequence[SeedGroup], look: _Look) -> Iterator[str]:
     """What is not whole, once for models of which the same can be said."""
     labels_of: dict[str, list[str]] = {}
     for each in members:
@@ -227,7 +227,7 @@ def _unmatched(run: Run, by: By) -> Iterator[str]:
         yield f"{len(lacking)} of {len(ids)} examples are not in the file of tags and count overall alone: {some}."
 
 
-def _overlooked(members: Sequence[Family]) -> Iterator[str]:
+def _overlooked(members: Sequence[SeedGroup]) -> Iterator[str]:
     """A sentence for each model that ignores orientation or transparency of some images, which others may not."""
     of_trait = {"orientation": "the EXIF orientation", "transparency": "the transparency"}
     for each in members:
@@ -246,13 +246,13 @@ def _methods(methods: Sequence[str]) -> Iterator[str]:
         yield f"{method} interval: {said}." if len(methods) > 1 else f"Interval: {said}."
 
 
-def _repeats(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
+def _repeats(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
     if any(len(each.runs) > 1 for each in members):
         yield "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json"
         yield "hold the interval of the mean over the sampling of examples."
 
 
-def _draws(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
+def _draws(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
     """The note on ±draws: its meaning, and whether more examples make it smaller."""
     shown = set(frame.loc[frame["draws_se"].notna(), "run"])
     own = {each.label: has_own_noise(each.runs[0]) for each in members if each.digest in shown}
@@ -270,7 +270,7 @@ def _draws(members: Sequence[Family], frame: pd.DataFrame) -> Iterator[str]:
         yield "  was given up early is taken to keep its distance."
 
 
-def _costs(members: Sequence[Family], frame: pd.DataFrame) -> Grid:
+def _costs(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Grid:
     """Network evaluations and time of each model, and the ties of each metric where there are any."""
     overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
     ties = {(row["run"], row["metric"]): row["ties"] for row in overall}

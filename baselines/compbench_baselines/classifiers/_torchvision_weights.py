@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.error import URLError
 
 import numpy as np
@@ -17,19 +17,29 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from compbench.core.errors import DataError
-from compbench.core.image_files import opaque
+from compbench.core.image_transforms import opaque
 from compbench.diffusion import weights as weights_of
 from compbench.registry.model_files import file_digest
 from compbench.registry.tensors import check_floats
 from compbench_baselines.training.images import Transform
 
-if TYPE_CHECKING:
-    from compbench_baselines.classifiers.torchvision import ImageClassifier
-
 __all__ = ["load"]
 
 
-def load(spec: ImageClassifier, file: Path | None, *, is_offline: bool) -> tuple[nn.Module, Transform]:
+class Pinned(Protocol):
+    """A network of torchvision's with weights at a known digest."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def builder(self) -> str: ...  # the function of torchvision.models that makes the network
+    @property
+    def pinned(self) -> str: ...  # torchvision's name of the weights
+    @property
+    def file(self) -> str: ...  # whose name ends in the digest
+
+
+def load(spec: Pinned, file: Path | None, *, is_offline: bool) -> tuple[nn.Module, Transform]:
     """The network, and the transform of its published weights; DataError says what does not fit."""
     weights: Any = torchvision.models.get_weight(spec.pinned)
     network: nn.Module = torchvision.models.get_model(spec.builder, weights=None)
@@ -48,7 +58,7 @@ def load(spec: ImageClassifier, file: Path | None, *, is_offline: bool) -> tuple
     return network, transform
 
 
-def _published(spec: ImageClassifier, weights: Any, *, is_offline: bool) -> Path:
+def _published(spec: Pinned, weights: Any, *, is_offline: bool) -> Path:
     """torchvision's file in its own cache, fetched where it may be; its contents must have the digest in its name."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / spec.file
     by_hand = (

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compbench.core.aliases import Floats, Ints
+from compbench.core.aliases import Floats, Ints, Json
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Preparation, Runtime
 from compbench.diffusion.devices import pick_device
 from compbench_baselines.classifiers.scorer import logits
-from compbench_baselines.classifiers.trained import LogisticRegression, SmallResNet
 from compbench_baselines.training import cache
 from compbench_baselines.training.fit import Job, Recipe, fit, one_thread
 from compbench_baselines.training.images import OVERLOOKED, batches, to_pixels
@@ -27,6 +27,28 @@ from compbench_baselines.training.probes import with_training
 __all__ = ["InMemory", "LogisticScorer", "ResNetScorer"]
 
 _BATCH = 256
+
+
+class Learning(Protocol):
+    """What a spec says of its training."""
+
+    @property
+    def size_px(self) -> int: ...
+    @property
+    def train_per_class(self) -> int | None: ...
+    def trained_as(self, pictures: str) -> Mapping[str, Json]: ...
+
+
+class OfNetwork(Learning, Protocol):
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class OfRegression(Learning, Protocol):
+    @property
+    def c(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +66,7 @@ class ResNetScorer:
 
     uses_network = False
 
-    def __init__(self, spec: SmallResNet, runtime: Runtime) -> None:
+    def __init__(self, spec: OfNetwork, runtime: Runtime) -> None:
         self._spec, self._runtime = spec, runtime
         self.device = pick_device(runtime.device)
         self._network: nn.Module | None = None
@@ -99,7 +121,7 @@ class LogisticScorer:
 
     uses_network = False
 
-    def __init__(self, spec: LogisticRegression, runtime: Runtime) -> None:
+    def __init__(self, spec: OfRegression, runtime: Runtime) -> None:
         self._spec, self._runtime = spec, runtime
         self.device = "cpu"
         self._line: Line | None = None

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from compbench.core.aliases import Floats
 from compbench.core.errors import DataError, RunError, nan_advice
 from compbench.core.examples import Example, Image, Task
-from compbench.core.image_files import opaque, trimmed
+from compbench.core.image_transforms import opaque, trimmed
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime
 from compbench.diffusion.devices import fitting, pick_device

@@ -27,7 +27,7 @@ from compbench.registry import hub
 from compbench.registry import tensors as tensors_of
 from compbench.registry.checkpoints import MAX_PX
 from compbench.registry.repositories import verify
-from compbench_baselines.clip.models import place_of_url, weights_file
+from compbench_baselines.clip._places import place_of_url, weights_file
 
 __all__ = ["Loaded", "build_architecture", "load_repository", "load_tag"]
 

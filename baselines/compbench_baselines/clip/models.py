@@ -1,4 +1,4 @@
-"""CLIP and its relatives by open_clip: which weights, and by what name. Torch-free; the scorer is clip_scorer.py.
+"""CLIP and its relatives by open_clip: which weights, and by what name. Torch-free; the scorer is in clip/_scorer.py.
 
 `--model open-clip:ARCHITECTURE/TAG` takes any pair that open_clip lists, `open-clip:FOLDER` a local copy with an
 open_clip_config.json, `open-clip:hf-hub:ORG/NAME` a hub repository with one; @REVISION pins a hub revision.
@@ -7,7 +7,6 @@ open_clip_config.json, `open-clip:hf-hub:ORG/NAME` a hub repository with one; @R
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime, Source
 from compbench_baselines.clip._catalogue import Pretrained, pretrained
+from compbench_baselines.clip._places import place_of_url, weights_file
 from compbench_baselines.clip._templates import templates_for, words_of
 from compbench_baselines.training.cache import digest_of
 
@@ -42,24 +42,11 @@ __all__ = [
     "TINY_CLIP",
     "OpenClip",
     "from_address",
-    "place_of_url",
-    "weights_file",
 ]
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _CONFIG = "open_clip_config.json"
 _INSTEAD = "a local copy of an open_clip repository with --model open-clip:PATH"
-_WEIGHTS = (".safetensors", ".bin", ".pth")
-_USUAL_WEIGHTS = (  # in open_clip's own order
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "open_clip_pytorch_model.pth",
-    "model.safetensors",
-    "pytorch_model.bin",
-    "pytorch_model.pth",
-    "model.pth",
-)
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -231,24 +218,6 @@ def _files_of_repository(files: FileList, name: str) -> tuple[str, ...]:
     if _CONFIG not in files.names:
         raise DataError(f"model {name!r} has no {_CONFIG} in {files.where!r}; expected an open_clip repository")
     return (_CONFIG, weights_file(files, name), *(each for each in _TOKENIZER_FILES if each in files.names))
-
-
-def weights_file(files: FileList, name: str) -> str:
-    """The file that open_clip takes the weights from: the first of its usual names, else of the alphabet."""
-    roots = [each for each in sorted(files.names) if each.endswith(_WEIGHTS) and "/" not in each]
-    usual = [each for each in _USUAL_WEIGHTS if each in roots]
-    safe_first = sorted(roots, key=lambda each: not each.endswith(".safetensors"))
-    if not roots:
-        raise DataError(
-            f"model {name!r} has no weights in {files.where!r}; it cannot be loaded by open_clip: expected "
-            f"{_USUAL_WEIGHTS[0]}"
-        )
-    return (usual or safe_first)[0]
-
-
-def place_of_url(url: str) -> Path:
-    """The file in which open_clip keeps what it fetched from a url."""
-    return Path(os.path.expanduser("~/.cache/clip")) / url.rpartition("/")[2]
 
 
 def _files_of_tag(files: FileList, file: str, name: str) -> tuple[str, ...]:

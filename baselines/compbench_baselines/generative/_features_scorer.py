@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
 
-from compbench.core.aliases import Floats, Ints
+from compbench.core.aliases import Floats, Ints, Json
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Preparation, Runtime
+from compbench.diffusion import StableDiffusion
 from compbench.diffusion.devices import fitting, pick_device
 from compbench.diffusion.images import whole_picture
 from compbench.diffusion.unet import Components, Precision, StableDiffusionDenoiser
-from compbench_baselines.generative.features import SDFeatures
 from compbench_baselines.training import cache
 from compbench_baselines.training.fit import Job, Recipe, fit, one_thread
 from compbench_baselines.training.labels import Labelled, classes_of, for_captions, training_images
@@ -41,10 +41,39 @@ _PREDICTED_AT_ONCE = 256
 _Classify = Callable[[Floats], Floats]  # features [n, ...] float32 -> scores of the classes [n, K]
 
 
+class OfFeatures(Protocol):
+    """What a spec says of the features and of the classifier that learns from them."""
+
+    @property
+    def model(self) -> StableDiffusion: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def timestep(self) -> int: ...
+    @property
+    def caption(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def is_pooled(self) -> bool: ...
+    @property
+    def head(self) -> str: ...
+    @property
+    def c(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def train_per_class(self) -> int | None: ...
+    def for_task(self, task: str | None) -> Self: ...
+    def latents_as(self, weights: str) -> Mapping[str, Json]: ...
+    def features_as(self, weights: str) -> Mapping[str, Json]: ...
+    def trained_as(self, weights: str, pictures: str) -> Mapping[str, Json]: ...
+
+
 class MidBlock:
     """Latents and features of pictures, made once."""
 
-    def __init__(self, spec: SDFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
+    def __init__(self, spec: OfFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
         precision = Precision(unet=getattr(torch, spec.for_task(None).dtype), encoders=torch.float32)
         self._denoiser = StableDiffusionDenoiser(parts, whole_picture, precision, self.device, spec.model.name)
@@ -164,7 +193,7 @@ class FeatureScorer:
 
     uses_network = True
 
-    def __init__(self, spec: SDFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
+    def __init__(self, spec: OfFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
         self._spec, self._runtime, self._weights = spec, runtime, weights
         self._block = MidBlock(spec, parts, weights, runtime)
         self.device = self._block.device

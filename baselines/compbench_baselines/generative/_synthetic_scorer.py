@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
-from compbench.core.aliases import Ints
+from compbench.core.aliases import Ints, Json
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Preparation, Runtime
@@ -18,7 +19,6 @@ from compbench.diffusion.unet import Components
 from compbench_baselines.classifiers.scorer import logits
 from compbench_baselines.generative._generator import Generator
 from compbench_baselines.generative._wanted import wanted_pictures
-from compbench_baselines.generative.synthetic import SyntheticSD
 from compbench_baselines.training import cache
 from compbench_baselines.training.fit import Job, Recipe, fit
 from compbench_baselines.training.images import OVERLOOKED, Transform, batches, cropped, to_pixels
@@ -32,12 +32,32 @@ _NAME = "synthetic-sd"
 _PROBED_ROWS = 16
 
 
+class OfPictures(Protocol):
+    """What a settled spec says of the pictures and of the classifier that learns from them."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def n_per_class(self) -> int | None: ...
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def size_px(self) -> int | None: ...
+    @property
+    def augment(self) -> str: ...
+    @property
+    def epochs(self) -> int | None: ...
+    def generated(self) -> Mapping[str, Json]: ...
+    def pictures_as(self, weights: str) -> Mapping[str, Json]: ...
+    def trained_as(self, weights: str, captions: Sequence[str], classes: Classes) -> Mapping[str, Json]: ...
+
+
 class SyntheticScorer:
     """A network that has seen nothing but generated pictures."""
 
     uses_network = True
 
-    def __init__(self, spec: SyntheticSD, parts: Components, weights: str, runtime: Runtime) -> None:
+    def __init__(self, spec: OfPictures, parts: Components, weights: str, runtime: Runtime) -> None:
         self._spec, self._runtime, self._weights = spec, runtime, weights
         self._pictures_as = spec.pictures_as(weights)
         self.device = pick_device(runtime.device)
@@ -94,7 +114,7 @@ class SyntheticScorer:
             yield ScoreMatrix(example.id, for_captions(of_classes[None], self._classes))
 
 
-def _recipe(spec: SyntheticSD) -> Recipe:
+def _recipe(spec: OfPictures) -> Recipe:
     is_small = spec.architecture == SMALL_RESNET
     return Recipe(
         n_epochs=spec.epochs or 0,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compbench.core.aliases import Ints
 from compbench.core.examples import Image
-from compbench.core.image_files import opaque
+from compbench.core.image_transforms import opaque
 
 __all__ = ["OVERLOOKED", "Transform", "batches", "cropped", "to_pixels"]
 

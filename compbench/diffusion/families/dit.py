@@ -13,6 +13,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.rules import stored_loss
 from compbench.diffusion.families.stable_diffusion import CLASSIFIER_BIBTEX
 from compbench.registry import checkpoints
 from compbench.schedules.adaptive import Adaptive
@@ -25,8 +26,6 @@ __all__ = ["DIT_256", "DIT_512", "TINY_DIT", "DiT"]
 _N_BANK = 250  # timesteps 2, 6, ..., 998
 _SEED_OF = {"paper": 42, "compbench": 0}
 _FIXED = {"option": False}
-# the name of a rule -> the measured errors that it sums
-_LOSSES = {"l2": "mse", "l1": "l1", "vlb": "vlb", "l2+vlb": "mse+vlb"}
 
 
 @dataclass(frozen=True)
@@ -147,12 +146,12 @@ class DiT(ModelSpec):
         """What schedule=racing stands for."""
         if self.schedule == "full":
             return None
-        n_draws, loss = self.draws or self.default_draws, _LOSSES[self.rule]
+        n_draws, loss = self.draws or self.default_draws, self.rule
         return Adaptive("racing", n_draws, loss=loss, risk=self.risk, seed=self.seed or 0)
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
-        return {"n_draws": settled.draws, "target": "native", "reduction": _LOSSES[settled.rule]}
+        return {"n_draws": settled.draws, "target": "native", "reduction": stored_loss(settled.rule)}
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         from compbench.diffusion import _transformer as dit

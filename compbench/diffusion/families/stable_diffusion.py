@@ -15,6 +15,7 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.rules import stored_loss
 from compbench.registry import checkpoints
 from compbench.registry.options import with_options
 from compbench.schedules.adaptive import Adaptive
@@ -209,12 +210,12 @@ class StableDiffusion(ModelSpec):
     @property
     def losses(self) -> tuple[str, ...]:
         """What is made of a residual: both, where the absolute error is asked for."""
-        return ("mse", "l1") if self.loss == "l1" else ("mse",)
+        return ("l2", "l1") if self.loss == "l1" else ("l2",)
 
     @property
     def view_loss(self) -> str:
         """The one that scores are made of."""
-        return "mse" if self.loss in ("auto", "l2") else self.loss
+        return "l2" if self.loss == "auto" else self.loss
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -355,7 +356,7 @@ class StableDiffusion(ModelSpec):
         identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": settled.protocol}
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
         if settled.loss == "l1":
-            identity["reductions"] = list(settled.losses)
+            identity["reductions"] = [stored_loss(loss) for loss in settled.losses]
         if settled.measured_px is not None:
             identity["size_px"] = settled.measured_px
         if settled.noise != "independent":
@@ -371,7 +372,7 @@ class StableDiffusion(ModelSpec):
         view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.rule}
         return (
             view
-            | ({"reduction": settled.view_loss} if settled.view_loss != "mse" else {})
+            | ({"reduction": stored_loss(settled.view_loss)} if settled.view_loss != "l2" else {})
             | ({"unconditional": True} if settled.unconditional else {})
         )
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from compbench.core import image_files
+from compbench.core import regular_files
 from compbench.core.errors import DataError
 from compbench.tasks._reading.names import nfc
 from compbench.tasks._reading.parquet_files import not_data
@@ -132,7 +132,7 @@ def _read_member(archive: Path, name: str, path: str) -> bytes:
     try:
         with zipfile.ZipFile(archive) as file:
             _check_is_readable(archive, file.getinfo(name), path)
-            content = image_files.read_member(file, name)
+            content = regular_files.read_member(file, name)
     except DataError:
         raise
     except (*_DAMAGE, KeyError) as error:
@@ -143,7 +143,7 @@ def _read_member(archive: Path, name: str, path: str) -> bytes:
 def _read_loose(folder: Path, file: Path) -> bytes:
     name = file.relative_to(folder).as_posix()
     try:
-        content = image_files.read_file(file)
+        content = regular_files.read_file(file)
     except DataError as error:
         raise DataError(f"image {name!r} in {str(folder)!r} cannot be read ({error}); copy it again") from error
     return _checked(content, name, folder)

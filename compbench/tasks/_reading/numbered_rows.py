@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compbench.core import image_files
+from compbench.core import regular_files
 from compbench.core.cells import DELIMITERS, delimiter, unique_keys
 from compbench.core.errors import DataError
 from compbench.core.printable import from_cell
@@ -155,7 +155,7 @@ def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     number = 0
-    with image_files.opened(path) as opened:
+    with regular_files.opened(path) as opened:
         if is_lfs_pointer(opened.read(40)):
             raise DataError(f"{str(path)!r} is a Git LFS pointer, not the data: run `git lfs pull` there")
         opened.seek(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compbench.core import image_files
+from compbench.core import regular_files
 from compbench.core.errors import DataError
 from compbench.core.plain_text import decoded, half_character
 
@@ -15,7 +15,7 @@ _LFS = b"version https://git-lfs"
 
 def read_text(path: Path) -> str:
     """The text, without a byte-order mark; DataError names the line that is not UTF-8."""
-    content = image_files.read_file(path)
+    content = regular_files.read_file(path)
     if is_lfs_pointer(content):
         raise DataError(f"{str(path)!r} is a Git LFS pointer, not the data: run `git lfs pull` there")
     return decoded(content, str(path))

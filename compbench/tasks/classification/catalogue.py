@@ -1,7 +1,7 @@
 """Zero-shot and class-conditional classification: the data sets of "Your Diffusion Model is Secretly a Zero-Shot
 Classifier" (Li et al., ICCV 2023), and a folder of your own.
 
-Each is read in three ways, see data_sets.py. The prompts are the published ones (prompts/README.md says where from);
+Each is read in three ways, see _data_sets.py. The prompts are the published ones (prompts/README.md says where from);
 `--prompts FILE` takes others, several to a class if there are. For a model that knows ImageNet's labels instead of
 words, every class of imagenet, imagenet-v2 and imagenet-a has one label; ObjectNet's 113 classes have 125, so that such
 a model is asked for the 125 and the best label of a class speaks for it (Task.labelled).
