@@ -18,6 +18,7 @@ from compbench.core.metrics import MATCHING
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.report import Look, write
 
 NASTY = "<script>window.hit = 1; alert(1)</script><img src=x onerror='window.hit = 2'>"
@@ -63,8 +64,8 @@ def scored(
     run = Store(root).open(RunKey(task.name, task.revision, model, None, {"kind": "given"}), task)
     results = [ScoreMatrix(each.id, scores(i) * (1 + i % 5)) for i, each in enumerate(task.examples[:n])]
     if results:
-        run.append(results, seconds=1.5, device="cpu")
-    run.settle(limit or None)
+        RunWriter(run).append(results, seconds=1.5, device="cpu")
+    RunWriter(run).settle(limit or None)
     return run
 
 
@@ -73,10 +74,10 @@ def measured(root: Path, task: Task, model: str, right: Callable[[int], bool]) -
     view = {"n_draws": N_DRAWS, "target": "native"}
     run = Store(root).open(RunKey(task.name, task.revision, model, None, {"kind": "errors"}), task, view=view)
     ramp = np.linspace(0.1, 0.9, N_DRAWS, dtype=np.float32)
-    run.write_draws(DrawTable(np.arange(N_DRAWS) * 100.0, np.sqrt(1 - ramp**2), ramp, "v"))
+    RunWriter(run).write_draws(DrawTable(np.arange(N_DRAWS) * 100.0, np.sqrt(1 - ramp**2), ramp, "v"))
     results = [_errors(each, right(i)) for i, each in enumerate(task.examples)]
-    run.append(results, seconds=2.5, device="cpu")
-    run.settle(None)
+    RunWriter(run).append(results, seconds=2.5, device="cpu")
+    RunWriter(run).settle(None)
     return run
 
 

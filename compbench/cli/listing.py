@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compbench.store.reading import reading_words
 from compbench_analysis.text.render import Grid, count, duration, records, render, size
 
 if TYPE_CHECKING:
@@ -156,6 +155,8 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
 
 def _reading(runs: Sequence[Run]) -> list[str]:
     """The options that read runs as their command did, where a plain reader would not and all were read one way."""
+    from compbench.store.reading import reading_words
+
     unlike = [run for run in runs if run.rule != run.own_rule]
     words = {tuple(reading_words(run.rule)) for run in unlike}
     return [word for option in words.pop() for word in ("-o", option)] if len(words) == 1 else []

@@ -126,6 +126,19 @@ def score(measurement: Measurement, draws: DrawTable, rule: Rule) -> ScoreMatrix
     return ScoreMatrix(measurement.example_id, -mean_error, -without)
 
 
+def mean_scores(errors: Floats, weights: Floats) -> Floats:
+    """[N, I, C] float64: minus the mean of the errors [N, I, C, D] times the weights [D].
+
+    Draws are added one after the other, as stored scores always were (but those of a single pair, by halves), so that
+    the same errors give the same score, bit for bit, however many examples are scored at once.
+    """
+    if errors.shape[1] * errors.shape[2] == 1:
+        return -(np.ascontiguousarray(errors, np.float64) * weights).mean(-1)
+    by_draw = np.ascontiguousarray(np.moveaxis(errors, -1, 0), np.float64)  # [D, N, I, C]
+    by_draw *= weights[:, None, None, None]
+    return -by_draw.mean(0)
+
+
 def errors_of(measurement: Measurement, rule: Rule) -> Floats:
     """[I, C, D] float64: the errors under the example's own captions that `rule` reads, before its weights."""
     n_captions = measurement.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -64,16 +65,21 @@ def task(
     """The task with this name, or in this folder with a manifest, its examples read.
 
     UsageError for an unknown name, with the nearest ones. `prompts` are files with the captions of a classification
-    task. With `skip_unreadable` pictures of a manifest that cannot be read are left to whoever measures.
+    task. With `skip_unreadable` pictures of a manifest that cannot be read are left to whoever measures. A name may say
+    a protocol: "mmvp-vlm+2x2".
     """
     found = find_task(name, data)
     if isinstance(found, OwnSet):
         if prompts:
             raise UsageError(f"task {found.name!r} has captions of its own; leave out --prompts {prompts[0]}")
         return found.read(skip_unreadable=skip_unreadable)
+    protocol = str(name).removeprefix(found.name).split("+")[1:]
     value = plugins.load(found)
+    if protocol and (isinstance(value, Task) or "protocol" not in inspect.signature(value).parameters):
+        raise UsageError(f"task {found.name!r} has no protocols; leave out {'+' + '+'.join(protocol)!r}")
     if not isinstance(value, Task):
-        value = _call(found, value, data, is_offline, [Path(each) for each in prompts])
+        made = functools.partial(value, protocol=protocol) if protocol else value
+        value = _call(found, made, data, is_offline, [Path(each) for each in prompts])
     if not isinstance(value, Task):
         raise UsageError(f"task {name!r} of {found.package} gave a {type(value).__name__}; expected a compbench.Task")
     return value

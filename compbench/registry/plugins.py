@@ -73,13 +73,17 @@ def entries(*kinds: Kind) -> list[Entry]:
 
 
 def find(kind: Kind, name: str) -> Entry:
-    """The entry with this name; UsageError when there is none, or when two packages claim it."""
+    """The entry with this name; UsageError when there is none, or when two packages claim it.
+
+    That of a task may be followed by + and a protocol, unless a task has the whole as its name.
+    """
     offered = entries(kind)
-    for entry in offered:
-        if entry.name == name:
-            if entry.error:
-                raise UsageError(entry.error)
-            return entry
+    for wanted in (name, name.partition("+")[0]) if kind == "task" else (name,):
+        for entry in offered:
+            if entry.name == wanted:
+                if entry.error:
+                    raise UsageError(entry.error)
+                return entry
     raise unknown(kind, name, (entry.name for entry in offered))
 
 

@@ -68,13 +68,13 @@ def import_scores(
         say(f"{path.name}: {n_empty} of {len(frame)} choices are empty; an abstention is wrong and counts as a tie")
     store = Store(runs)
     described: dict[str, Json] = {"label": name, "options": {}, "imported": path.name, "form": list(form)}
-    run = store.open(_key(task, name, form, results), _answerable(task, form), model=described)
-    with run.locked():
-        run.repair()
+    with store.writer(_key(task, name, form, results), _answerable(task, form), model=described) as writer:
+        run = writer.run
+        writer.repair()
         done = run.done()
         if lacking := [each for each in results if each.example_id not in done]:
-            run.append(lacking, imported=path.name, **here(None))
-        run.settle(None)
+            writer.append(lacking, imported=path.name, **here(None))
+        writer.settle(None)
     return run
 
 

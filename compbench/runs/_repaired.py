@@ -11,6 +11,7 @@ from compbench.core.examples import Example, Task
 from compbench.runs.request import Asked
 from compbench.store import unreadable
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 
 __all__ = ["take_over"]
 
@@ -49,7 +50,7 @@ def _as_it_was(task: Task, images: Mapping[str, str]) -> Task:
 def _copy(before: Run, asked: Asked) -> None:
     """The parts are copied, not moved: the older run stays what it is."""
     made = asked.open()
-    with made.locked(), made.guarded(), before.guarded(), disk.writing(made.path):
+    with RunWriter(made) as writer, writer.guarded(), RunWriter(before).guarded(), disk.writing(made.path):
         for name in _TAKEN:
             source, target = before.path / name, made.path / name
             if source.is_dir():

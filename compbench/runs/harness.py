@@ -36,6 +36,7 @@ from compbench.store import provenance, unreadable
 from compbench.store.run import Run
 from compbench.store.shards import shard_here
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 
 __all__ = [
     "Finished",
@@ -150,11 +151,11 @@ def finish(asked: Asked, builder: Builder) -> Finished:
     if asked.is_settled(stored):
         _sign_skipped(asked, stored, builder.reporter)
         return Finished(read, asked, "found")
-    with stored.locked(asked.shard, asked.shared_words):
+    with RunWriter(stored, asked.shard, asked.shared_words) as writer:
         try:
-            is_last, error = _measure(asked, stored, builder)
+            is_last, error = _measure(asked, writer, builder)
         except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
-            stored.discard(asked.shard)
+            writer.discard()
             raise
     return Finished(read, asked, "completed" if is_last else "shared", error)
 
@@ -167,15 +168,18 @@ def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
 def evaluate(
     task: Task,
     scorer: Scorer,
-    run: Run,
+    writer: RunWriter,
     ids: Sequence[str],
     *,
     reporter: Reporter | None = None,
     interrupts: Interrupts | None = None,
     device: str | None = None,
+    rule: Rule | None = None,
     spent: Callable[[], int] | None = None,
 ) -> None:
-    """Measure what `run` lacks of the examples `ids`, storing results as they come; the caller holds the lock.
+    """Measure what the run lacks of the examples `ids`, storing results as they come; the caller has entered `writer`.
+
+    They are measured as far as `rule` reads them (None: the run's own).
 
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
     UnreadableImages names the images that could not be read, once all other examples are measured.
@@ -183,10 +187,11 @@ def evaluate(
     learn above all, is recorded with its parts.
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
+    run = writer.run if rule is None else writer.run.under(rule)
     with image_files.noticing() as traits:
         notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
         try:
-            _evaluate(task, scorer, run, ids, reporter, interrupts, device, notes)
+            _evaluate(task, scorer, run, writer, ids, reporter, interrupts, device, notes)
         finally:
             for note in notes.said():
                 reporter.say(note)
@@ -196,6 +201,7 @@ def _evaluate(
     task: Task,
     scorer: Scorer,
     run: Run,
+    writer: RunWriter,
     ids: Sequence[str],
     reporter: Reporter,
     interrupts: Interrupts,
@@ -207,7 +213,7 @@ def _evaluate(
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
     reduction = _reduction(run, task, draws)
     if draws is not None and reduction is None:
-        run.write_draws(draws)
+        writer.write_draws(draws)
     done = run.done()
     lacking = {each for each in ids if each not in done}
     examples: Sequence[Example] = [each for each in task.examples if each.id in lacking]
@@ -223,11 +229,11 @@ def _evaluate(
     unreadable_images: dict[str, UnreadableImage] = {}
     try:
         while examples:
-            writer = _Writer(run, interrupts, device, reduction, notes, scorer, reporter.say)
+            parts = _Parts(run, writer, interrupts, device, reduction, notes, scorer, reporter.say)
             try:
                 n_draws = None if draws is None else len(draws.timesteps)
                 dtype = run.key.measurement.get("dtype")
-                _score(scorer, examples, known, n_draws, dtype, writer, reporter, interrupts)
+                _score(scorer, examples, known, n_draws, dtype, parts, reporter, interrupts)
                 break
             except UnreadableImage as error:
                 own = {image.name for each in examples for image in each.images}
@@ -258,7 +264,7 @@ def _score(
     known: Mapping[str, Measurement],
     n_draws: int | None,
     dtype: object,
-    writer: _Writer,
+    parts: _Parts,
     reporter: Reporter,
     interrupts: Interrupts,
 ) -> None:
@@ -266,14 +272,14 @@ def _score(
     waiting = _Waiting(examples)
     measured = _measured(scorer, examples, known, n_draws, dtype)
     try:
-        for result in measured if writer.reduction is None else writer.reduction.scores(measured):
+        for result in measured if parts.reduction is None else parts.reduction.scores(measured):
             is_finished = waiting.take(result)
-            writer.add(result)
+            parts.add(result)
             if is_finished:
                 reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
             interrupts.check()
     finally:
-        writer.flush()
+        parts.flush()
 
 
 def _unreadable(examples: Sequence[Example], known: str) -> dict[str, UnreadableImage]:
@@ -353,13 +359,14 @@ class _Notes:
                 yield f"{self._model}: {n:,} of {len(self._measured):,} images {has} {what}"
 
 
-def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, UnreadableImages | None]:
-    """Whether this process was the last to be needed, and what it could not read; the caller holds the lock."""
+def _measure(asked: Asked, writer: RunWriter, builder: Builder) -> tuple[bool, UnreadableImages | None]:
+    """Whether this process was the last to be needed, and what it could not read; the caller has entered `writer`."""
+    stored = writer.run
     interrupts, error = Interrupts(), None
     was_whole = stored.info["status"] == "done"  # by its own rule, and so it stays when this command is not
     with interrupts.watched():
         try:
-            if not _begin(asked, stored, builder.reporter.say):
+            if not _begin(asked, writer, builder.reporter.say):
                 return False, None
             if asked.missing(stored):
                 scorer, skipped = builder.scorer(asked), asked.skipped(stored)
@@ -368,29 +375,31 @@ def _measure(asked: Asked, stored: Run, builder: Builder) -> tuple[bool, Unreada
                     evaluate(
                         asked.task,
                         scorer,
-                        stored.under(asked.rule),
+                        writer,
                         [each for each in asked.own_ids if each not in skipped],
                         reporter=builder.reporter,
                         interrupts=interrupts,
                         device=builder.device_of(scorer),
+                        rule=asked.rule,
                         spent=lambda: builder.n_evaluations,
                     )
                 except UnreadableImages as found:
                     error = found
             with interrupts.held():
-                _keep_unreadable(asked, stored, error)
+                _keep_unreadable(asked, writer, error)
                 _sign_skipped(asked, stored, builder.reporter)
-                return _end(asked, stored), None if asked.skip_unreadable else error
+                return _end(asked, writer), None if asked.skip_unreadable else error
         except BaseException as fault:
             with suppress(RunError):  # a full disk must not hide what went wrong
                 reason = "interrupted" if isinstance(fault, KeyboardInterrupt) else "failed"
-                stored.mark("done" if was_whole and not stored.is_partial else reason)
+                writer.mark("done" if was_whole and not stored.is_partial else reason)
             raise
 
 
-def _keep_unreadable(asked: Asked, stored: Run, error: UnreadableImages | None) -> None:
+def _keep_unreadable(asked: Asked, writer: RunWriter, error: UnreadableImages | None) -> None:
     """Write down which images could not be read, and forget those that could be by now."""
-    with stored.guarded():
+    stored = writer.run
+    with writer.guarded():
         before, done = unreadable.read(stored.path), stored.done()
         if error is None and not before.examples:
             return
@@ -409,20 +418,21 @@ def _sign_skipped(asked: Asked, stored: Run, reporter: Reporter) -> None:
         return
     found = unreadable.read(stored.path)
     if not found.is_skipped:
-        with stored.guarded():
+        with RunWriter(stored).guarded():
             unreadable.write(stored.path, replace(found, is_skipped=True))
     names = ", ".join(map(repr, list(found.images)[:_N_NAMED])) + (", ..." if len(found.images) > _N_NAMED else "")
     what = "1 example is" if len(skipped) == 1 else f"{len(skipped):,} examples are"
     reporter.say(f"{asked.task.name} · {asked.label}: {what} skipped, whose images cannot be read: {names}")
 
 
-def _begin(asked: Asked, stored: Run, say: Callable[[str], None]) -> bool:
+def _begin(asked: Asked, writer: RunWriter, say: Callable[[str], None]) -> bool:
     """Whether there is something to do: another shard may have ended the run before this one had its lock."""
-    with stored.guarded():
+    stored = writer.run
+    with writer.guarded():
         if asked.is_settled(stored):
             return False
-        stored.repair()
-        stored.mark("running", limit=_n_asked(asked, stored), sharded=_sharded(asked, stored, say))
+        writer.repair()
+        writer.mark("running", limit=_n_asked(asked, stored), sharded=_sharded(asked, stored, say))
     return True
 
 
@@ -447,15 +457,16 @@ def _sharded(asked: Asked, stored: Run, say: Callable[[str], None]) -> dict[str,
     return words
 
 
-def _end(asked: Asked, stored: Run) -> bool:
+def _end(asked: Asked, writer: RunWriter) -> bool:
     """Whether the run is settled by this; one process at a time looks, so one of several finds that it is the last."""
-    with stored.guarded():
+    stored = writer.run
+    with writer.guarded():
         if asked.shard is not None and not asked.is_complete(stored):
-            stored.leave(asked.shard)
+            writer.leave()
             return False
         if asked.shard is not None and asked.is_settled(stored):
             return False
-        stored.settle(stored.info.get("limit"), asked.view)
+        writer.settle(stored.info.get("limit"), asked.view)
     return True
 
 
@@ -496,12 +507,13 @@ class _Waiting:
         return is_finished
 
 
-class _Writer:
+class _Parts:
     """Results in memory, written as one part when the time has come and at the end."""
 
     def __init__(
         self,
         run: Run,
+        writer: RunWriter,
         interrupts: Interrupts,
         device: str | None,
         reduction: Reduction | None,
@@ -509,7 +521,7 @@ class _Writer:
         scorer: Scorer,
         say: Callable[[str], None],
     ) -> None:
-        self._run, self._interrupts, self._device, self._notes = run, interrupts, device, notes
+        self._run, self._writer, self._interrupts, self._device, self._notes = run, writer, interrupts, device, notes
         self._scorer, self._say = scorer, say
         self._engine_before = _engine_of_last_part(run) if isinstance(scorer, TellsEngine) else {}
         self.reduction, self._n_counted = reduction, 0
@@ -528,7 +540,7 @@ class _Writer:
             return
         with self._interrupts.held():
             seconds = time.monotonic() - self._flushed
-            self._run.append(
+            self._writer.append(
                 self._results,
                 seconds=round(seconds, 3),
                 **self._evaluations(),

@@ -27,7 +27,7 @@ class Race:
 
     risk: float = 0.05  # for each outcome, how probable it may be that the full budget says otherwise, if `bound` holds
     bound: str = "asymptotic"  # holds where the differences have no rare, large, one-sided part; anytime: always
-    limit: float | None = None  # of anytime: what no difference of two weighted errors exceeds in a single draw
+    max_difference: float | None = None  # anytime: no two weighted errors differ by more under one draw
     n_strata: int = N_STRATA
     allocation: tuple[float, ...] | None = None  # from a frozen pilot: `compbench.schedules.strata.allocation_from`
     seed: int = 0
@@ -37,10 +37,10 @@ class Race:
         checked_risk(self.risk)
         if self.bound not in BOUNDS:
             raise UsageError(f"no bound named {self.bound!r}; expected one of {', '.join(BOUNDS)}")
-        if (self.bound == "anytime") != (self.limit is not None and self.limit > 0):
+        if (self.bound == "anytime") != (self.max_difference is not None and self.max_difference > 0):
             raise UsageError(
-                f"bound={self.bound} with limit={self.limit}; the anytime bound, and no other, rests on a positive "
-                "limit to a single difference of errors"
+                f"bound={self.bound} with max_difference={self.max_difference}; the anytime bound, and no other, rests "
+                "on a positive largest difference of two errors under one draw"
             )
         if self.bound == "anytime" and self.allocation is not None:
             raise UsageError("the anytime bound needs a plain random order; expected no allocation to strata with it")
@@ -57,4 +57,4 @@ class Race:
     def _bound(self, example_id: str, timesteps: Floats | Ints) -> Bound:
         n_strata = 1 if self.bound == "anytime" else self.n_strata
         its = strata(timesteps, seed=self.seed, example_id=example_id, n_strata=n_strata, allocation=self.allocation)
-        return Asymptotic(its) if self.limit is None else Anytime(its, self.limit)
+        return Asymptotic(its) if self.max_difference is None else Anytime(its, self.max_difference)

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Adaptive", "Weighted"]
 
-_STORED = {"draws": "n_draws", "loss": "reduction"}  # the words of a run's key, which stay as they are
+_STORED = {
+    "draws": "n_draws",
+    "loss": "reduction",
+    "max_difference": "limit",
+}  # the words of a run's key, which stay as they are
 _FIELDS: Mapping[str, str] = {stored: field for field, stored in _STORED.items()}
 
 
@@ -40,8 +44,8 @@ class Adaptive:
     target: str = "native"
     loss: str = "l2"
     risk: float = 0.05  # of an outcome to differ from the full budget's, as far as the bound holds
-    bound: str = "asymptotic"  # or anytime, which is valid whatever the errors are like if none is beyond the limit
-    limit: float | None = None  # anytime: the largest difference of two errors under one draw
+    bound: str = "asymptotic"  # or anytime, which is valid whatever the errors are like if max_difference is true
+    max_difference: float | None = None  # anytime: the largest difference of two errors under one draw
     outcomes: tuple[str, ...] = OUTCOMES  # that are raced for, of a matching task
     seed: int = 0  # of the examples' own orders
     n_strata: int = N_STRATA
@@ -100,7 +104,7 @@ class Adaptive:
         return Race(
             risk=self.risk,
             bound=self.bound,
-            limit=self.limit,
+            max_difference=self.max_difference,
             n_strata=self.n_strata,
             allocation=self.allocation,
             seed=self.seed,

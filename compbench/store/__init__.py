@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from compbench.store.run_file import DamagedRun
     from compbench.store.shards import Shard, device_here, shard_here
     from compbench.store.store import Store
+    from compbench.store.writer import RunWriter
 
 __all__ = [
     "DamagedRun",
     "Pilot",
     "Run",
     "RunKey",
+    "RunWriter",
     "Shard",
     "Store",
     "WAIT_SECONDS",
@@ -48,5 +50,6 @@ __getattr__ = lazily(
         "run_file": ["DamagedRun"],
         "shards": ["Shard", "device_here", "shard_here"],
         "store": ["Store"],
+        "writer": ["RunWriter"],
     },
 )

@@ -12,24 +12,25 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from compbench.core.aliases import Bools, Floats, Json
-from compbench.core.examples import Example
+from compbench.core.examples import Example, ScoreTable
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 
 __all__ = [
     "DamagedPart",
-    "check",
+    "Checked",
+    "checked",
     "column_of",
     "digest",
     "draws_table",
@@ -44,9 +45,9 @@ __all__ = [
     "read",
     "read_draws",
     "read_examples",
-    "record",
     "recorded",
     "scores_table",
+    "whole_scores_table",
 ]
 
 # where all examples share their captions, these stand once in the file's metadata; captions and matches are null
@@ -77,10 +78,22 @@ SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": p
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
 _SHARED = b"captions"
 _RECORD = b"record"
+_ID = "example_id"
 _PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
 _ROWS_AT_ONCE = 2_048  # with a thousand draws each, 16 MB
 _SCORES_AT_ONCE = 131_072  # a few MB
+_SMALL_BYTES = 1_000_000  # of a part that is read at once
+
+
+class Rows(Protocol):
+    """A part: its file, or all of its rows where they are kept in memory."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def rows(self) -> pa.Table | None: ...
 
 
 class DamagedPart(ValueError):
@@ -208,6 +221,31 @@ def scores_table(matrices: Sequence[ScoreMatrix]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCORES)
 
 
+def whole_scores_table(tables: Iterable[ScoreTable], ids: Sequence[str]) -> pa.Table:
+    """`scores_table` of the examples `ids`, in that order, which stand in tables of one shape each."""
+    places = {name: place for place, name in enumerate(ids)}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ["place", *SCORES.names[1:]]}
+    for table in tables:
+        n, n_images, n_captions = table.scores.shape
+        scores, captions = table.scores, np.arange(n_captions, dtype=np.int16)
+        images = np.repeat(np.arange(n_images, dtype=np.int16), n_captions)
+        captions, values = np.tile(captions, n_images), scores.reshape(n, -1)
+        if table.unconditional is not None:  # after those with captions
+            images = np.concatenate([images, np.arange(n_images, dtype=np.int16)])
+            captions = np.concatenate([captions, np.full(n_images, NO_CAPTION, np.int16)])
+            values = np.concatenate([values, table.unconditional], axis=1)
+        columns["place"].append(np.repeat([places[name] for name in table.ids], values.shape[1]))
+        columns["image"].append(np.tile(images, n))
+        columns["caption"].append(np.tile(captions, n))
+        columns["score"].append(values.astype(np.float64).ravel())
+    empty = zip(columns, (np.int64, np.int16, np.int16, np.float64), strict=True)
+    joined = {name: np.concatenate([np.zeros(0, dtype), *columns[name]]) for name, dtype in empty}
+    order = np.argsort(joined["place"], kind="stable")
+    names = pa.DictionaryArray.from_arrays(pa.array(joined["place"][order]), pa.array(ids, pa.string()))
+    rest = [pa.array(joined[name][order]) for name in SCORES.names[1:]]
+    return pa.Table.from_arrays([names.cast(pa.string()), *rest], schema=SCORES)
+
+
 def _score_rows(matrix: ScoreMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, captions, scores."""
     images, captions = np.indices(matrix.scores.shape, dtype=np.int16).reshape(2, -1)
@@ -254,34 +292,47 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(path: Path, sha256: str | None = None) -> list[str]:
-    """The ids of the examples in a part; DamagedPart when its bytes are not those that were written.
+@dataclass(frozen=True)
+class Checked:
+    """What a part whose bytes are those that were written holds."""
 
-    They are known by the digest in the part's name, and by all of `sha256` where that is given.
+    ids: tuple[str, ...]  # of its examples
+    columns: tuple[str, ...]
+    record: dict[str, Any] | None  # who measured it; None where it was written without one
+    rows: pa.Table | None  # all of it, where it is small
+
+
+def checked(path: Path, sha256: str | None = None) -> Checked:
+    """What is in a part; DamagedPart when its bytes are not those that were written.
+
+    They are known by the digest in the part's name, and by all of `sha256` where that is given. A small part is read
+    once: its rows are those of the very bytes that were checked.
     """
     found = re.fullmatch(r"\d+-([0-9a-f]{12})", path.stem)
     try:
-        its = digest(path)
-        is_as_written = found is not None and its.startswith(found[1]) and its == (sha256 or its)
+        content = path.read_bytes() if path.stat().st_size <= _SMALL_BYTES else None
+        own = digest(path) if content is None else hashlib.sha256(content).hexdigest()
     except IsADirectoryError as error:
         raise DamagedPart("it is a folder") from error
-    if not is_as_written:
+    if found is None or not own.startswith(found[1]) or own != (sha256 or own):
         raise DamagedPart("its bytes are not those that were written")
-    ids: dict[str, None] = {}
-    for batch in _batches(path, ["example_id"]):
-        ids |= dict.fromkeys(batch.column("example_id").unique().to_pylist())
-    return list(ids)
+    try:
+        with pq.ParquetFile(path if content is None else pa.BufferReader(content), read_dictionary=[_ID]) as file:
+            record = (file.schema_arrow.metadata or {}).get(_RECORD)
+            rows = None if content is None else file.read()
+            batches = file.iter_batches(_SCORES_AT_ONCE, columns=[_ID]) if rows is None else rows.to_batches()
+            ids = tuple(dict.fromkeys(name for batch in batches for name in batch.column(_ID).dictionary.to_pylist()))
+            columns = tuple(file.schema_arrow.names)
+        return Checked(ids, columns, None if record is None else json.loads(record), rows)
+    except (PermissionError, FileNotFoundError):
+        raise
+    except _DAMAGE as error:
+        raise DamagedPart(str(error)) from error
 
 
 def recorded(table: pa.Table, record: Mapping[str, Json]) -> pa.Table:
     """The table with the words of who measured it, which `record` reads back."""
     return table.replace_schema_metadata({_RECORD: json.dumps(record)})
-
-
-def record(path: Path) -> dict[str, Any] | None:
-    """The record of who measured a part, kept in the part; None where it was written without one."""
-    words = (metadata(path).metadata or {}).get(_RECORD)
-    return None if words is None else json.loads(words)
 
 
 def read(path: Path) -> pa.Table:
@@ -308,16 +359,22 @@ def metadata(path: Path) -> pa.Schema:
 
 
 def fill_errors(
-    path: Path, ids: Sequence[str], errors: Mapping[str, Floats], measured: Bools, *, with_no_caption: bool = False
+    part: Rows,
+    place_of: Mapping[str, int],
+    errors: Mapping[str, Floats],
+    measured: Bools,
+    *,
+    with_no_caption: bool = False,
 ) -> None:
-    """Put what a part knows of the examples `ids` into arrays [N, I, C, D], one for each column; without any, the mask.
+    """Put what a part knows into arrays [N, I, C, D], one for each column, and the mask; without any, the mask alone.
 
-    `with_no_caption`: the last caption of the arrays is no caption at all.
+    `place_of` says at which N an example stands, where it is wanted at all. `with_no_caption`: the last caption of the
+    arrays is no caption at all.
     """
-    columns = ["example_id", "image", "caption", "draws", *errors]
+    columns = [_ID, "image", "caption", "draws", *errors]
     n_draws = measured.shape[-1]
-    for batch in _batches(path, columns):
-        pairs = _pairs(batch, ids, measured.shape[:3], with_no_caption)  # [rows]
+    for batch in _rows_of(part, columns, _ROWS_AT_ONCE):
+        pairs = _pairs(batch, place_of, measured.shape[:3], with_no_caption)  # [rows]
         lists = batch.column("draws")
         draws = lists.flatten().to_numpy()  # [rows' draws]
         pairs = np.repeat(pairs, lists.value_lengths().to_numpy())
@@ -329,21 +386,30 @@ def fill_errors(
 
 
 def fill_scores(
-    path: Path, ids: Sequence[str], scores: Floats, measured: Bools, *, with_no_caption: bool = False
+    part: Rows, place_of: Mapping[str, int], scores: Floats, measured: Bools, *, with_no_caption: bool = False
 ) -> None:
-    """Put what a part knows of the examples `ids` into arrays [N, I, C]."""
-    for batch in _batches(path, SCORES.names, _SCORES_AT_ONCE):
-        pairs = _pairs(batch, ids, measured.shape, with_no_caption)
+    """Put what a part knows of examples into arrays [N, I, C], at the place of each."""
+    for batch in _rows_of(part, SCORES.names, _SCORES_AT_ONCE):
+        pairs = _pairs(batch, place_of, measured.shape, with_no_caption)
         wanted = pairs >= 0
         measured.reshape(-1)[pairs[wanted]] = True
         scores.reshape(-1)[pairs[wanted]] = batch.column("score").to_numpy()[wanted]
 
 
-def _pairs(batch: pa.RecordBatch, ids: Sequence[str], shape: tuple[int, ...], with_no_caption: bool) -> np.ndarray:
+def _rows_of(part: Rows, columns: Sequence[str], n_rows: int) -> Iterator[pa.RecordBatch]:
+    if part.rows is None:
+        yield from _batches(part.path, columns, n_rows)
+    else:
+        yield from part.rows.select(columns).to_batches()
+
+
+def _pairs(
+    batch: pa.RecordBatch, place_of: Mapping[str, int], shape: tuple[int, ...], with_no_caption: bool
+) -> np.ndarray:
     """[rows] int64: each row's place in an array [N, I, C] in C order, or -1 for a row that is not wanted."""
-    wanted = pa.array(ids, pa.string())
-    found = pc.index_in(batch.column("example_id"), value_set=wanted)  # pyright: ignore[reportAttributeAccessIssue]
-    rows = found.fill_null(-1).to_numpy().astype(np.int64)
+    ids = batch.column(_ID)
+    places = np.array([place_of.get(name, -1) for name in ids.dictionary.to_pylist()], np.int64)
+    rows = places[ids.indices.to_numpy()]
     images, captions = batch.column("image").to_numpy(), batch.column("caption").to_numpy().astype(np.int64)
     n_captions = shape[2] - with_no_caption
     captions = np.where(captions == NO_CAPTION, n_captions if with_no_caption else shape[2], captions)
@@ -352,8 +418,11 @@ def _pairs(batch: pa.RecordBatch, ids: Sequence[str], shape: tuple[int, ...], wi
 
 
 def _batches(path: Path, columns: Sequence[str] | None, n_rows: int = _ROWS_AT_ONCE) -> Iterator[pa.RecordBatch]:
+    """Pieces of a file; the ids of examples are read as a dictionary where `columns` are named."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(
+            path, page_checksum_verification=True, read_dictionary=None if columns is None else [_ID]
+        ) as file:
             yield from file.iter_batches(n_rows, columns=columns)
     except (PermissionError, FileNotFoundError):
         raise

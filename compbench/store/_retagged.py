@@ -27,6 +27,7 @@ def refresh_tags(run: Run, task: Task, described: Mapping[str, Json], say: Calla
     `described` is what run.json says of the task.
     """
     from compbench.store import _parquet
+    from compbench.store.writer import RunWriter
 
     table = _parquet.read(run.path / "examples.parquet")
     new, n_changed = _retagged(table, {each.id: each for each in task.examples})
@@ -34,7 +35,7 @@ def refresh_tags(run: Run, task: Task, described: Mapping[str, Json], say: Calla
     changed = {name: described[name] for name in _DESCRIBING if stored.get(name) != described[name]}
     if not n_changed and not changed:
         return  # most often: then nothing is locked or written
-    run.write_examples(_parquet.encode(new), **changed)
+    RunWriter(run).write_examples(_parquet.encode(new), **changed)
     if n_changed:
         say(
             f"{run.key.task}/{run.key.model}: the tags of {n_changed} of {len(table)} examples have changed since they "

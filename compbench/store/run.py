@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import Classes, ErrorTable, ScoreTable
-from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.printable import say as say_to_stderr
 from compbench.core.rules import Rule
 from compbench.core.subsets import subset, subset_per_class
 from compbench.schedules.adaptive import Adaptive
-from compbench.store import provenance, run_file
+from compbench.store import run_file
 from compbench.store.key import RunKey
-from compbench.store.lock import WAIT_SECONDS, Guard, holder_elsewhere, is_held, is_shared, locked
-from compbench.store.shards import Shard
+from compbench.store.lock import WAIT_SECONDS, holder_elsewhere, is_held
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +46,8 @@ class Run:
         images_per_class: int | None = None,
         wait: float = WAIT_SECONDS,
     ) -> None:
-        self.path, self.limit, self.images_per_class, self._say = path, limit, images_per_class, say
-        self._rule, self._wait = rule, wait
+        self.path, self.limit, self.images_per_class, self.say = path, limit, images_per_class, say
+        self._rule, self.wait = rule, wait
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -142,28 +138,28 @@ class Run:
             rule=self._rule,
             limit=self.limit,
             images_per_class=self.images_per_class,
-            wait=self._wait,
+            wait=self.wait,
         )
 
     def _read(self, rule: Rule | None, limit: int | None, images_per_class: int | None) -> Run:
         narrowed = Run(
-            self.path, say=self._say, rule=rule, limit=limit, images_per_class=images_per_class, wait=self._wait
+            self.path, say=self.say, rule=rule, limit=limit, images_per_class=images_per_class, wait=self.wait
         )
-        narrowed.__dict__["_contents"] = self._contents  # what was checked need not be checked again
+        narrowed.__dict__["contents"] = self.contents  # what was checked need not be checked again
         return narrowed
 
     def ids(self) -> list[str]:
         """The examples that are read, measured or not, in the task's order."""
         if self.images_per_class is None:
-            return subset(list(self._contents.matches), self.limit)
-        examples = self._contents.examples
+            return subset(list(self.contents.matches), self.limit)
+        examples = self.contents.examples
         class_of = {each: tags.get("class", ()) for each, tags in zip(examples["id"], examples["tags"], strict=True)}
         of_each = {each: tuple(its_class) for each, its_class in class_of.items()}
         return subset(subset_per_class(of_each, self.images_per_class), self.limit)
 
     def examples(self) -> pd.DataFrame:
         """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
-        return self._contents.examples.copy()
+        return self.contents.examples.copy()
 
     def done(self, n_draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
         """The examples that are measured, on at least `n_draws` draws of an error run (None: as many as its view).
@@ -172,13 +168,13 @@ class Run:
         """
         rule = self.rule
         without = rule.unconditional if unconditional is None else unconditional
-        done = self._contents.done(n_draws or rule.draws, without)
+        done = self.contents.done(n_draws or rule.draws, without)
         is_all = self.limit is None and self.images_per_class is None
         return set(done) if is_all else set(done).intersection(self.ids())
 
     def measurements(self, ids: Sequence[str] | None = None) -> dict[str, Measurement]:
         """The stored errors by example, in memory all at once; empty for a run of scores."""
-        return self._contents.measurements(self.ids() if ids is None else ids)
+        return self.contents.measurements(self.ids() if ids is None else ids)
 
     def error_tables(self, n_draws: int | None = None, rule: Rule | None = None) -> Iterator[ErrorTable]:
         """The stored errors of every example that was measured, in pieces that fit in memory whatever the run's size.
@@ -189,18 +185,18 @@ class Run:
         """
         rule = rule or self.rule
         n_draws, ids = self._complete(n_draws, rule)
-        return self._contents.error_tables(ids, n_draws, rule)
+        return self.contents.error_tables(ids, n_draws, rule)
 
     def losses(self) -> tuple[str, ...]:
         """The names of the errors that are stored; none for a run of scores."""
-        return self._contents.losses() if self._contents.has_errors else ()
+        return self.contents.losses() if self.contents.has_errors else ()
 
     def n_common_draws(self) -> int:
         """How many leading draws of the bank every measured example has; 0 for a run of scores or a raced one."""
         if self.adaptive is not None:
             return 0
-        seen = self._contents.seen()
-        return self._contents.n_common_draws([each for each in self.ids() if each in seen])
+        seen = self.contents.seen()
+        return self.contents.n_common_draws([each for each in self.ids() if each in seen])
 
     def check_errors(self) -> None:
         """UsageError, which says why, where no errors are stored."""
@@ -217,7 +213,7 @@ class Run:
 
     def draws(self) -> DrawTable:
         """The bank of an error run."""
-        return self._contents.draws()
+        return self.contents.draws()
 
     def table(self, rule: Rule | None = None, ids: Sequence[str] | None = None) -> ScoreTable:
         """The scores [N, I, C] of what is done, in the task's order, under `rule` (None: the run's view).
@@ -248,14 +244,14 @@ class Run:
                 "rerun the command that made the run"
             )
         if not wanted:
-            return empty_table(self._contents.matches)
-        return self._contents.tables(rule, wanted)
+            return empty_table(self.contents.matches)
+        return self.contents.tables(rule, wanted)
 
     def to_frame(self, rule: Rule | None = None) -> pd.DataFrame:
         """One row an example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
         from compbench.store.frames import to_frame
 
-        return to_frame(self.tables(rule), self._contents.examples, self.info["task"]["metrics"], self.classes)
+        return to_frame(self.tables(rule), self.contents.examples, self.info["task"]["metrics"], self.classes)
 
     @cached_property
     def adaptive(self) -> Adaptive | None:
@@ -264,10 +260,10 @@ class Run:
 
     def verdicts(self, ids: Sequence[str] | None = None) -> dict[str, Verdict]:
         """What an adaptive schedule concludes of each example that is done, and how surely; empty for other runs."""
-        if self.adaptive is None or not self._contents.has_errors:
+        if self.adaptive is None or not self.contents.has_errors:
             return {}
         done = self.done()
-        return dict(self._contents.verdicts([each for each in (self.ids() if ids is None else ids) if each in done]))
+        return dict(self.contents.verdicts([each for each in (self.ids() if ids is None else ids) if each in done]))
 
     @property
     def classes(self) -> Classes | None:
@@ -278,80 +274,29 @@ class Run:
         labels = None if stored["labels"] is None else tuple(stored["labels"])
         return Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
 
-    def locked(
-        self, shard: Shard | None = None, asked: Mapping[str, Json] | None = None
-    ) -> AbstractContextManager[None]:
-        """Alone with the run, or with a shard of it; RunError names the process that is there already.
-
-        `asked` is how a shard is to be read: RunError where another shard at work was asked for something else.
-        """
-        return locked(self.path, self._say, shard, asked, self._wait)
-
-    def guarded(self) -> AbstractContextManager[None]:
-        """Alone with the files for the moment of a change, whichever processes measure; every change enters it."""
-        return self._guard()
-
-    def append(self, results: Sequence[Measurement | ScoreMatrix], **record: Json) -> Path:
-        """Store results as one part, whole or not at all; `record` says who measured them."""
-        with self.guarded():  # so that no two parts get one number and no lines are mixed
-            return self._contents.append(results, record)
-
     def parts(self) -> list[dict[str, Json]]:
         """The record of each part that can be read, oldest first.
 
         n_examples, n_errors, seconds, time, host, device, versions, git; n_evaluations of a model that gives scores
         and evaluates a network, to learn for instance.
         """
-        return self._contents.records()
+        return self.contents.parts.records()
 
     def has_examples(self) -> bool:
         """Whether the file of the task's examples is there and whole."""
         try:
-            return len(self._contents.examples) > 0
+            return len(self.contents.examples) > 0
         except RunError:
             return False
-
-    def write_examples(self, content: bytes | memoryview, **task: Json) -> None:
-        """Replace the file of the examples by another one of the same ids; `task` is what run.json says otherwise."""
-        with self.guarded(), disk.writing(self.path):
-            disk.write(self.path / "examples.parquet", content)
-            info = self.info
-            self._write({**info, "task": {**info["task"], **task}, "files": self._digests("examples.parquet")})
-        self.__dict__.pop("_contents", None)  # what it had read of the old one
-
-    def write_draws(self, draws: DrawTable) -> None:
-        """Store the bank; RunError when the run was measured with another."""
-        with self.guarded():
-            if self._contents.write_draws(draws):
-                self._write({**self.info, "files": self._digests("draws.parquet")})
-
-    def repair(self) -> None:
-        """Set damaged parts aside, so that their examples are measured again."""
-        with self.guarded():  # any partial file was left by a crash: who lives writes under the guard
-            self._contents.repair()
 
     def is_settled(self, view: Mapping[str, Json]) -> bool:
         """Whether the files already say all that a command which reads the run by this view would make them say."""
         info = self.info
-        is_said = info["status"] in ("done", "partial") and self._fullest(view)[0] == info["view"]
-        is_derived = not self._contents.has_errors or self._contents.has_scores(self.own_rule)
-        return is_said and is_derived and not self._contents.damaged()
+        is_said = info["status"] in ("done", "partial") and self.fullest(view)[0] == info["view"]
+        is_derived = not self.contents.has_errors or self.contents.has_scores(self.own_rule)
+        return is_said and is_derived and not self.contents.parts.damaged()
 
-    def settle(self, limit: int | None, view: Mapping[str, Json] | None = None) -> None:
-        """Derive the scores of an error run by its own rule, and say how far the run is.
-
-        `view` is how the command that ends here reads the run; it becomes the run's own where it reads more of it.
-        """
-        with self.guarded():
-            own, n_done = self._fullest(view)
-            is_whole = n_done == self.info["n_task_examples"]
-            if self._contents.has_errors:
-                self._contents.write_scores(Rule.of_view(own))
-            files = self._digests(*(["scores/scores.parquet"] if self._contents.has_errors else []))
-            status, limit = ("done", None) if is_whole else ("partial", limit)
-            self.mark(status, view=own, limit=limit, files=files, sharded=None)
-
-    def _fullest(self, view: Mapping[str, Json] | None) -> tuple[dict[str, Json], int]:
+    def fullest(self, view: Mapping[str, Json] | None) -> tuple[dict[str, Json], int]:
         """The view that reads most examples, and how many: the run's own on as many draws as `view`, its own, `view`.
 
         The earlier of these where they read equally many.
@@ -365,49 +310,10 @@ class Run:
         found: list[tuple[dict[str, Json], int]] = []
         for candidate in candidates:
             rule = Rule.of_view(candidate)
-            found.append((candidate, len(self._contents.done(rule.draws, rule.unconditional))))
+            found.append((candidate, len(self.contents.done(rule.draws, rule.unconditional))))
             if found[-1][1] == self.info["n_task_examples"]:  # no other can read more
                 break
         return max(found, key=lambda each: each[1])
-
-    def discard(self, shard: Shard | None = None) -> None:
-        """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
-
-        The last of several shards does it.
-        """
-        with self.guarded(), disk.writing(self.path):
-            has_measured = (self.path / "parts.jsonl").exists() or any(self.path.glob("*/*.parquet*"))
-            if has_measured or is_shared(self.path, shard):
-                return
-            shutil.rmtree(self.path)
-            with suppress(OSError):  # not empty
-                for folder in list(self.path.parents)[:2]:  # of the model, of the task
-                    folder.rmdir()
-
-    def leave(self, shard: Shard) -> None:
-        """A shard ends while others lack examples: the last to leave says that the run is not whole."""
-        with self.guarded():
-            if not is_shared(self.path, shard) and self.info["status"] == "running":
-                is_whole = self._fullest(None)[1] == self.info["n_task_examples"]
-                self.mark("done" if is_whole else "partial")
-
-    def mark(self, status: str, **changes: Json) -> None:
-        """Write the status, and other lines of run.json."""
-        with self.guarded():
-            changed = {**self.info, **changes, "status": status, "updated": provenance.now()}
-            self._write({name: value for name, value in changed.items() if (name, value) != ("sharded", None)})
-
-    def _write(self, info: Mapping[str, Json]) -> None:
-        with disk.writing(self.path):
-            run_file.write(self.path, info)
-
-    def _digests(self, *written: str) -> dict[str, Json]:
-        """Digests of the files beside the parts: of those just `written`, and of all where a run has none yet."""
-        from compbench.store import _parquet
-
-        known = dict(self.info.get("files") or {})
-        wanted = [*written, *(name for name in ("examples.parquet", "draws.parquet") if name not in known)]
-        return known | {name: _parquet.digest(self.path / name) for name in wanted if (self.path / name).is_file()}
 
     def _complete(self, n_draws: int | None, rule: Rule) -> tuple[int, list[str]]:
         """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
@@ -421,14 +327,14 @@ class Run:
             )
         if n_draws is not None and n_draws < 1:
             raise UsageError(f"n_draws={n_draws} was asked of {where}; expected at least 1")
-        seen = self._contents.seen()
+        seen = self.contents.seen()
         ids = [each for each in self.ids() if each in seen]
-        n_asked = n_draws if n_draws is not None else max(1, self._contents.n_common_draws(ids))
+        n_asked = n_draws if n_draws is not None else max(1, self.contents.n_common_draws(ids))
         if not ids:
             raise UsageError(f"{where} has no measured example of the subset that is read: rerun its command")
-        whole = self._contents.whole(n_asked, rule.unconditional)
+        whole = self.contents.whole(n_asked, rule.unconditional)
         if lacking := [each for each in ids if each not in whole]:
-            n_common = self._contents.n_common_draws(ids)
+            n_common = self.contents.n_common_draws(ids)
             raise UsageError(
                 f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
                 f"the first {n_asked} draws (the run was interrupted, or has fewer); rerun its command with "
@@ -437,14 +343,11 @@ class Run:
         return n_asked, ids
 
     @cached_property
-    def _guard(self) -> Guard:
-        return Guard(self.path, self._say, self._wait)
-
-    @cached_property
-    def _contents(self) -> Contents:
+    def contents(self) -> Contents:
+        """What the folder holds, as arrays; of the room's own."""
         from compbench.store._reader import Contents
 
-        return Contents(self.path, self._say, self.adaptive, self.classes, digest_of=self._digest_of)
+        return Contents(self.path, self.say, self.adaptive, self.classes, digest_of=self._digest_of)
 
     def _digest_of(self, name: str) -> str | None:
         return (self.info.get("files") or {}).get(name)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -24,6 +25,10 @@ from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, Guard
 from compbench.store.run import Run
 from compbench.store.run_file import FORMAT, DamagedRun
+from compbench.store.shards import Shard
+
+if TYPE_CHECKING:
+    from compbench.store.writer import RunWriter
 
 __all__ = ["Store"]
 
@@ -77,6 +82,7 @@ class Store:
         A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
         """
         from compbench.store import _parquet
+        from compbench.store.writer import RunWriter
 
         path = self.root / key.folder
         run = self._whole(key)
@@ -90,9 +96,24 @@ class Store:
                         self._create(path, key, task, view or {}, model or {})
         run = run or self.run_in(path)
         if not run.has_examples():
-            run.write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
+            RunWriter(run).write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
         refresh_tags(run, task, _told_of(task, key), self._say)
         return run
+
+    def writer(
+        self,
+        key: RunKey,
+        task: Task,
+        *,
+        view: Mapping[str, Json] | None = None,
+        model: Mapping[str, Json] | None = None,
+        shard: Shard | None = None,
+        asked: Mapping[str, Json] | None = None,
+    ) -> RunWriter:
+        """A context in which to measure the run that `open` gives; see RunWriter."""
+        from compbench.store.writer import RunWriter
+
+        return RunWriter(self.open(key, task, view=view, model=model), shard, asked)
 
     def runs(self) -> list[Run]:
         """All runs, sorted by task and model, the latest last; one that cannot be read is named and left out."""
@@ -190,9 +211,9 @@ class Store:
 
     def _known(self, path: Path) -> dict[str, Json]:
         """The entries of run.json that the parts still tell: since when, and by which version."""
-        from compbench.store._reader import Contents
+        from compbench.store._parts import Parts
 
-        records = Contents(path, self._say).records()
+        records = Parts(path, self._say).records()
         times = [str(each["time"]) for each in records if "time" in each]
         versions = [str(each["compbench"]) for each in records if "compbench" in each]
         known: dict[str, Json] = {"status": "interrupted"} if records else {}

@@ -19,6 +19,7 @@ from compbench.core.metrics import MATCHING
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.breakdowns import Breakdown, read_tags, tag_groups
 from compbench_analysis.frames.compare import compare
@@ -44,8 +45,8 @@ def _run(root: Path, model: str = "model") -> Run:
     """Example n is right by a margin of n - 4: the first four are wrong, the fifth is tied."""
     task = Task("fake", _examples(), MATCHING, tag_order={"tag": fakes.TAGS})
     run = Store(root).open(RunKey("fake", task.revision, model, None, {}), task)
-    run.append([ScoreMatrix(each.id, (n - 4) * np.eye(2)) for n, each in enumerate(task.examples)])
-    run.settle(None)
+    RunWriter(run).append([ScoreMatrix(each.id, (n - 4) * np.eye(2)) for n, each in enumerate(task.examples)])
+    RunWriter(run).settle(None)
     return run
 
 

@@ -23,6 +23,7 @@ from compbench.schedules.adaptive import Adaptive
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames.calibration import (
     ClassScores,
     calibrate,
@@ -72,8 +73,8 @@ def stored(root: Path, n: int = 400, temperature: float = 0.3, seed: int = 0) ->
     run = Store(root).open(RunKey("beasts", task.revision, "model", None, {}), task)
     worse = scores[:, 1] - 1  # the bee's other prompt
     rows = np.stack([scores[:, 0], scores[:, 1], worse, scores[:, 2], scores[:, 3]], axis=1)
-    run.append([ScoreMatrix(each.id, row[None]) for each, row in zip(task.examples, rows, strict=True)])
-    run.mark("done")
+    RunWriter(run).append([ScoreMatrix(each.id, row[None]) for each, row in zip(task.examples, rows, strict=True)])
+    RunWriter(run).mark("done")
     return run
 
 
@@ -208,7 +209,7 @@ class TestRuns:
         task = task_of(labels)
         run = Store(tmp_path / "other").open(RunKey("beasts", task.revision, "model", None, {}), task)
         rows = np.stack([scores[:, 0], scores[:, 1], scores[:, 1] - 1, scores[:, 2], scores[:, 3]], axis=1) * 1e-5 - 7
-        run.append([ScoreMatrix(each.id, row[None]) for each, row in zip(task.examples, rows, strict=True)])
+        RunWriter(run).append([ScoreMatrix(each.id, row[None]) for each, row in zip(task.examples, rows, strict=True)])
         other = calibrate(run)
         assert other.temperature == pytest.approx(one.temperature * 1e-5, rel=1e-3)
         assert np.allclose(other.examples["probability"], one.examples["probability"], atol=1e-3)
@@ -216,7 +217,7 @@ class TestRuns:
     def test_a_tie_is_wrong_and_has_no_prediction(self, tmp_path: Path) -> None:
         task = task_of(np.zeros(6, int))
         run = Store(tmp_path).open(RunKey("beasts", task.revision, "model", None, {}), task)
-        run.append([ScoreMatrix(each.id, np.array([[3.0, 1, 1, 3, 1]])) for each in task.examples])
+        RunWriter(run).append([ScoreMatrix(each.id, np.array([[3.0, 1, 1, 3, 1]])) for each in task.examples])
         found = calibrate(run, share=0.5)
         assert found.accuracy == 0
         assert set(found.examples["prediction"]) == {""}
@@ -251,7 +252,7 @@ def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]
     bank = DrawTable(TIMES.astype(np.float32), np.sqrt(1 - ramp**2), ramp, "v")
     key = RunKey("beasts", task.revision, "model", None, {"schedule": adaptive.to_json()})
     run = Store(root).open(key, task, view={"n_draws": adaptive.draws, "target": "native"})
-    run.write_draws(bank)
+    RunWriter(run).write_draws(bank)
     rng, full = np.random.default_rng(0), []
     for example, looks in zip(task.examples, shown, strict=True):
         far = np.array([0.0 if place == looks else 0.05 * (1 + place) for place in OF_CAPTION])
@@ -262,11 +263,11 @@ def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]
         measured = np.zeros(errors.shape, bool)
         while (wanted := policy.wanted(np.where(measured, errors, 0.0), measured)).any():
             measured |= wanted
-        run.append(
+        RunWriter(run).append(
             [Measurement(example.id, np.arange(BANK, dtype=np.int32), {"l2": np.where(measured, errors, 0)}, measured)]
         )
         full.append(-errors[0].mean(-1))
-    run.mark("done")
+    RunWriter(run).mark("done")
     return run, np.stack(full)
 
 

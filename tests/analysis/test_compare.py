@@ -24,6 +24,7 @@ from compbench.core.subsets import subset
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.text import compare as compared
 from compbench_analysis.text.render import FORMATS
@@ -49,8 +50,10 @@ def _stored(root: Path, task: Task, is_right: Mapping[str, bool], model: str, **
     size_of = {each.id: 1 + i % 7 for i, each in enumerate(sorted(task.examples, key=lambda each: each.id))}
     done = [each.id for each in task.examples if each.id in is_right]
     if done:
-        run.append([ScoreMatrix(each, size_of[each] * (RIGHT if is_right[each] else WRONG)) for each in done])
-    run.settle(None)
+        RunWriter(run).append(
+            [ScoreMatrix(each, size_of[each] * (RIGHT if is_right[each] else WRONG)) for each in done]
+        )
+    RunWriter(run).settle(None)
     return run
 
 
@@ -146,8 +149,10 @@ def test_the_scale_of_a_models_scores_does_not_matter(tmp_path: Path) -> None:
     task = _task({tag: sum(counts) for tag, counts in CELLS.items()})
     larger = Store(tmp_path).open(RunKey(task.name, task.revision, "larger", None, {}), task)
     table = two.table()
-    larger.append([ScoreMatrix(each, 1000 * score) for each, score in zip(table.ids, table.scores, strict=True)])
-    larger.settle(None)
+    RunWriter(larger).append(
+        [ScoreMatrix(each, 1000 * score) for each, score in zip(table.ids, table.scores, strict=True)]
+    )
+    RunWriter(larger).settle(None)
     here, there = compare([one, two]).margins, compare([one, larger]).margins
     np.testing.assert_allclose(here["difference"], there["difference"])
     np.testing.assert_allclose(here["p"], there["p"])
@@ -250,8 +255,8 @@ def test_examples_of_one_image_have_no_image_score(tmp_path: Path) -> None:
     runs = []
     for name, score in (("one", [[1.0, 0.0]]), ("two", [[0.0, 1.0]])):
         run = Store(tmp_path).open(RunKey("narrow", task.revision, name, None, {}), task)
-        run.append([ScoreMatrix(each.id, np.array(score)) for each in examples])
-        run.settle(None)
+        RunWriter(run).append([ScoreMatrix(each.id, np.array(score)) for each in examples])
+        RunWriter(run).settle(None)
         runs.append(run)
     comparison = compare(runs)
     assert set(comparison.outcomes["metric"]) == {"text"}

@@ -20,6 +20,7 @@ from compbench.core.rules import Rule
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.margins import flip_probability, margins
 from compbench_analysis.statistics.resampling import balanced_subsets, resamples, standard_error
@@ -41,12 +42,12 @@ def _run(
     run = Store(root).open(
         RunKey("fake", task.revision, "model", None, {}), task, view={"n_draws": view or n_draws, "target": "native"}
     )
-    run.write_draws(bank or _bank(n_draws))
+    RunWriter(run).write_draws(bank or _bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append(
+    RunWriter(run).append(
         [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in examples]
     )
-    run.settle(None)
+    RunWriter(run).settle(None)
     return run
 
 
@@ -232,7 +233,7 @@ def test_as_many_decisions_flip_under_other_draws_as_were_expected(tmp_path: Pat
 def test_a_run_of_scores_is_refused(tmp_path: Path) -> None:
     task = fakes.task(4)
     run = Store(tmp_path).open(RunKey("fake", task.revision, "clip", None, {}), task)
-    run.append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
+    RunWriter(run).append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
     for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule, margins):
         with pytest.raises(UsageError, match="'clip' stores scores and no errors per draw: only a run of a diffusion"):
             view(run)
@@ -253,14 +254,14 @@ def test_a_pruned_pair_is_refused_where_it_was_pruned(tmp_path: Path) -> None:
     run = _run(tmp_path, _noisy(3, 4))
     task = fakes.task(5)
     run = Store(tmp_path / "pruned").open(RunKey("fake", task.revision, "model", None, {}), task, view={"n_draws": 4})
-    run.write_draws(_bank(4))
+    RunWriter(run).write_draws(_bank(4))
     mask = np.ones((2, 2, 4), bool)
     mask[0, 1, 2:] = False
     whole = Measurement(
         "0000", np.arange(4, dtype=np.int32), {"l2": np.ones((2, 2, 4), np.float32)}, np.ones((2, 2, 4), bool)
     )
     pruned = Measurement("0001", np.arange(4, dtype=np.int32), {"l2": np.ones((2, 2, 4), np.float32)}, mask)
-    run.append([whole, pruned])
+    RunWriter(run).append([whole, pruned])
     with pytest.raises(UsageError, match=r"1 of its 2 measured examples, '0001' the first.*read it with n_draws=2"):
         curves.monte_carlo(run)
     frame = curves.by_draws(run, rule=Rule(draws=2))
@@ -271,7 +272,7 @@ def test_a_pruned_pair_is_refused_where_it_was_pruned(tmp_path: Path) -> None:
 def test_a_run_of_nothing_and_a_single_draw_are_said(tmp_path: Path) -> None:
     task = fakes.task(2)
     empty = Store(tmp_path / "empty").open(RunKey("fake", task.revision, "model", None, {}), task, view={"n_draws": 4})
-    empty.write_draws(_bank(4))
+    RunWriter(empty).write_draws(_bank(4))
     with pytest.raises(UsageError, match="no measured example yet"):
         curves.differences(empty)
     single = _run(tmp_path / "single", _noisy(3, 1))
@@ -287,11 +288,11 @@ def test_examples_of_several_shapes_keep_to_the_metrics_they_have(tmp_path: Path
     wide = Example("wide", square.images[:1], ("a", "b", "c"), np.array([[True, False, False]]), {"tag": ("Object",)})
     task = Task("mixed", (square, wide), MATCHING)
     run = Store(tmp_path).open(RunKey("mixed", task.revision, "model", None, {}), task, view={"n_draws": 3})
-    run.write_draws(_bank(3))
+    RunWriter(run).write_draws(_bank(3))
     draws = np.arange(3, dtype=np.int32)
     for each in task.examples:
         errors = np.repeat((~each.matches)[..., None], 3, axis=-1).astype(np.float32)
-        run.append([Measurement(each.id, draws, {"l2": errors}, np.ones(errors.shape, bool))])
+        RunWriter(run).append([Measurement(each.id, draws, {"l2": errors}, np.ones(errors.shape, bool))])
     frame = curves.by_draws(run, n_subsets=3)
     assert {metric: _overall(frame, metric)["n"].iloc[0] for metric in MATCHING} == {"text": 2, "image": 1, "group": 1}
     assert (frame["value"] == 1).all()
@@ -308,7 +309,7 @@ def test_two_runs_stand_in_one_frame_in_their_order(tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
     run = _run(tmp_path, _noisy(2000, 250).astype(np.float32))  # 8 MB of errors; more would be slow here
-    run._contents.bytes_at_once = 4_000_000
+    run.contents.bytes_at_once = 4_000_000
     tracemalloc.start()
     margins(run)
     curves.differences(run)

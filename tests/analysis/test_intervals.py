@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
-from compbench_analysis.statistics.intervals import Sample, effective_n, interval, standard_error, wilson
+from compbench_analysis.statistics.intervals import Sample, effective_n, interval, standard_error, student, wilson
 
 N_TRIALS = 3000
 
@@ -173,3 +174,15 @@ def test_classes_of_unlike_size_in_groups_are_covered() -> None:
     sample = _grouped([3] * 50, np.repeat(np.arange(4), [3 * n for n in per_class]).tolist())
     assert sample.method == "clustered+stratified"
     assert _at_least(0.93) < _coverage(values, sample, float(shares.mean())) < 0.985
+
+
+def test_the_closed_form_of_wilson_is_that_of_statsmodels_bit_for_bit() -> None:
+    for n in (1, 7, 30, 141, 10_000):
+        for n_right in range(0, n + 1, max(1, n // 50)):
+            low, high = proportion_confint(n_right, n, method="wilson")
+            expected = (0.0 if n_right == 0 else max(0.0, low), 1.0 if n_right == n else min(1.0, high))
+            assert wilson(n_right, n) == expected
+
+
+def test_the_quantile_of_students_t_is_scipys() -> None:
+    assert [student(n) for n in (1, 2, 9, 400)] == [stats.t.ppf(0.975, n) for n in (1, 2, 9, 400)]

@@ -17,6 +17,7 @@ from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import MATCHING
 from compbench.store.key import RunKey
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import paper
 from compbench_analysis.statistics.intervals import wilson
 from compbench_analysis.text import paper as paper_text
@@ -50,8 +51,8 @@ def _run(folder: Path, n_right: int) -> None:
     examples = [Example(f"{k:03d}", pictures, ("a", "b"), eye, {"tag": (tag,)}) for k, tag in enumerate(tags)]
     task = Task("winoground", examples, MATCHING)
     run = Store(folder).open(RunKey("winoground", "0", "sd2", None, {}), task)
-    run.append([ScoreMatrix(each.id, right if k < n_right else wrong) for k, each in enumerate(examples)])
-    run.settle(None)
+    RunWriter(run).append([ScoreMatrix(each.id, right if k < n_right else wrong) for k, each in enumerate(examples)])
+    RunWriter(run).settle(None)
 
 
 def test_a_run_stands_beside_the_paper_with_its_difference(tmp_path: Path) -> None:

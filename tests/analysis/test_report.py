@@ -31,6 +31,7 @@ from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import CLASSIFYING
 from compbench.core.subsets import subset
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 from compbench_analysis import report
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.breakdowns import Breakdown, read_tags
@@ -290,7 +291,7 @@ def test_an_empty_run_is_said(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_said(tmp_path: Path) -> None:
     run = _small(tmp_path, n=7)
-    run.mark("interrupted")
+    RunWriter(run).mark("interrupted")
     page = _page(run)
     assert "one: partial: 7 of 12 examples (interrupted)" in page.said
     assert len(page.data[0]["examples"]) == 7
@@ -318,7 +319,7 @@ def test_a_single_tag_leaves_nothing_to_contrast_and_breaks_nothing(tmp_path: Pa
 def test_a_damaged_part_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
     run = _small(tmp_path, n=6)
     more = {each.id: each for each in pages.task(_FEW).examples[6:]}
-    path = run.append([ScoreMatrix(each, pages.RIGHT) for each in more])
+    path = RunWriter(run).append([ScoreMatrix(each, pages.RIGHT) for each in more])
     path.write_bytes(path.read_bytes()[:-40])
     page = _page(Run(run.path))
     assert "is damaged" in page.said

@@ -21,6 +21,7 @@ from compbench.core.metrics import MATCHING
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.signature import labels, partial, signature
 from compbench_analysis.text import show
@@ -49,8 +50,8 @@ def _stored(
     run = Store(root).open(RunKey(task.name, task.revision, model, "hf:org/name@0123456789abcdef", measurement), task)
     if len(scores):
         done = [ScoreMatrix(each.id, score) for each, score in zip(task.examples, scores, strict=False)]
-        run.append(done, seconds=75.0, device="cpu")
-    run.settle(None)
+        RunWriter(run).append(done, seconds=75.0, device="cpu")
+    RunWriter(run).settle(None)
     return run
 
 

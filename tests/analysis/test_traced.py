@@ -19,6 +19,7 @@ from compbench.schedules.adaptive import Adaptive
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import curves
 from compbench_analysis.frames.margins import margins
 from compbench_analysis.frames.weightings import weightings
@@ -36,8 +37,8 @@ def _run(root: Path, n: int = 12, n_draws: int = 16) -> Run:
 def _scores(root: Path) -> Run:
     task = Task("fake", test_curves.fakes.task(12).examples, MATCHING)
     run = Store(root).open(RunKey("fake", task.revision, "clip", None, {}), task)
-    run.append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
-    run.settle(None)
+    RunWriter(run).append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
+    RunWriter(run).settle(None)
     return run
 
 
@@ -94,11 +95,11 @@ def test_further_losses_have_the_native_rule_and_windows_alone() -> None:
 def test_every_loss_that_is_stored_is_read(tmp_path: Path) -> None:
     task = Task("fake", test_curves.fakes.task(6).examples, MATCHING)
     run = Store(tmp_path).open(RunKey("fake", task.revision, "model", None, {}), task, view={"n_draws": 4})
-    run.write_draws(test_curves._bank(4))
+    RunWriter(run).write_draws(test_curves._bank(4))
     draws, every = np.arange(4, dtype=np.int32), np.ones((2, 2, 4), bool)
     wrong = np.repeat((1 - np.eye(2))[..., None], 4, axis=-1).astype(np.float32)
-    run.append([Measurement(each.id, draws, {"l2": wrong, "l1": -wrong}, every) for each in task.examples])
-    run.settle(None)
+    RunWriter(run).append([Measurement(each.id, draws, {"l2": wrong, "l1": -wrong}, every) for each in task.examples])
+    RunWriter(run).settle(None)
     frame = curves.by_rule(run).query("tag == 'overall' and metric == 'text'").set_index("rule")["value"]
     assert frame["native"] == 1
     assert frame["l1, native"] == 0  # by that error the wrong captions are better
@@ -109,13 +110,14 @@ def test_scores_normalised_by_no_caption_stand_beside_raw_ones(tmp_path: Path) -
     task = Task("fake", test_curves.fakes.task(6).examples, MATCHING)
     view = {"n_draws": 4, "unconditional": True}
     run = Store(tmp_path).open(RunKey("fake", task.revision, "model", None, {}), task, view=view)
-    run.write_draws(test_curves._bank(4))
+    RunWriter(run).write_draws(test_curves._bank(4))
     errors = np.zeros((2, 2, 4), np.float32) + np.array([[2, 3], [13, 12]])[..., None]  # the second picture is harder
     without = np.array([[4.0], [14.0]], np.float32) * np.ones((1, 4), np.float32)
     errors = np.concatenate([errors, without[:, None]], axis=1, dtype=np.float32)
     draws, every = np.arange(4, dtype=np.int32), np.ones((2, 3, 4), bool)
-    run.append([Measurement(each.id, draws, {"l2": errors}, every, has_null_caption=True) for each in task.examples])
-    run.settle(None)
+    writer = RunWriter(run)
+    writer.append([Measurement(each.id, draws, {"l2": errors}, every, has_null_caption=True) for each in task.examples])
+    RunWriter(run).settle(None)
     frame = curves.by_draws(run, n_subsets=2).query("tag == 'overall' and n_draws == 4")
     assert dict(zip(frame["metric"], frame["value"], strict=True)) == {
         "text": 1,
@@ -138,11 +140,12 @@ def test_a_run_that_stopped_where_it_was_sure_is_refused_with_what_to_do(tmp_pat
     task = Task("fake", test_curves.fakes.task(3).examples, MATCHING)
     key = RunKey("fake", task.revision, "model", None, {"schedule": Adaptive("racing", 4).to_json()})
     run = Store(tmp_path).open(key, task, view={"n_draws": 4})
-    run.write_draws(test_curves._bank(4))
+    RunWriter(run).write_draws(test_curves._bank(4))
     mask = np.ones((2, 2, 4), bool)
     mask[0, 1, 2:] = False
     draws = np.arange(4, dtype=np.int32)
-    run.append([Measurement(each.id, draws, {"l2": np.ones((2, 2, 4), np.float32)}, mask) for each in task.examples])
+    writer = RunWriter(run)
+    writer.append([Measurement(each.id, draws, {"l2": np.ones((2, 2, 4), np.float32)}, mask) for each in task.examples])
     expected = "measured with schedule=racing, which leaves out draws .* needs a run with schedule=full"
     for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule, margins):
         with pytest.raises(UsageError, match=expected):
@@ -178,5 +181,5 @@ def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path:
 
 def test_a_run_whose_errors_are_not_whole_says_why_it_has_no_draws_part(tmp_path: Path) -> None:
     run = test_curves._run(tmp_path, test_curves._noisy(4, 6), view=6)
-    run.mark("partial", view={"n_draws": 1, "target": "native"})
+    RunWriter(run).mark("partial", view={"n_draws": 1, "target": "native"})
     assert "No ±draws: one draw tells nothing of what other draws would give" in show.to_text([run])

@@ -15,6 +15,7 @@ from compbench.schedules.adaptive import Adaptive
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.frames.stored_errors import Stored
@@ -42,8 +43,10 @@ def _task(n_sets: int = 3) -> Task:
 
 def _stored(root: Path, task: Task, scores: list[np.ndarray], model: str = "model") -> Run:
     run = Store(root).open(RunKey(task.name, task.revision, model, None, {}), task)
-    run.append([ScoreMatrix(each.id, score) for each, score in zip(task.examples, scores, strict=False)], device="cpu")
-    run.settle(None)
+    RunWriter(run).append(
+        [ScoreMatrix(each.id, score) for each, score in zip(task.examples, scores, strict=False)], device="cpu"
+    )
+    RunWriter(run).settle(None)
     return run
 
 
@@ -104,15 +107,15 @@ def test_readings_of_stored_errors_judge_whole_units(tmp_path: Path) -> None:
     key = RunKey(task.name, task.revision, "model", None, {"bank": 4})
     run = Store(tmp_path).open(key, task, view={"n_draws": 2, "target": "native"})
     errors = [np.repeat(-score[..., None], 2, axis=-1).astype(np.float32) for score in SCORES]
-    run.append(
+    RunWriter(run).append(
         [
-            Measurement(each.id, np.arange(2), error, np.ones(error.shape, bool))
+            Measurement(each.id, np.arange(2, dtype=np.int32), {"l2": error}, np.ones(error.shape, bool))
             for each, error in zip(task.examples, errors, strict=True)
         ],
         device="cpu",
     )
-    run.write_draws(fakes.ErrorScorer(2).draw_table())
-    run.settle(None)
+    RunWriter(run).write_draws(fakes.ErrorScorer(2).draw_table())
+    RunWriter(run).settle(None)
     outcomes = Stored(run).outcomes(np.ones((3, 2)))
     assert outcomes["set"].is_right.sum(0).tolist() == [4, 4, 4]
     assert outcomes["macro"].is_right.shape == (8, 3)

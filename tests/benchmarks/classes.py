@@ -23,6 +23,7 @@ from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import CLASSIFYING
 from compbench.store.key import RunKey
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench.tasks.classification._data_sets import examples_of
 from compbench.tasks.classification._prompt_files import Prompts
 from compbench.tasks.classification._splits import Picture, Split
@@ -66,7 +67,7 @@ def main() -> None:
         _timed("read them", run.examples)
         rng = np.random.default_rng(0)
         scores = [ScoreMatrix(each.id, rng.random((1, arguments.classes))) for each in made.examples]
-        _timed("write the scores", lambda: run.append(scores))
+        _timed("write the scores", lambda: RunWriter(run).append(scores))
         _timed("table", run.table)
         _timed("frame", run.to_frame)
 

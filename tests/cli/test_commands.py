@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import PIL.Image
 import pytest
 
 import compbench
@@ -74,6 +75,9 @@ IS_RUN: dict[str, Run] = {
     "--model logistic-regression -o tiny-dit.schedule=racing": Run(
         "--limit 4 -o tiny-dit.draws=4 -o small-resnet.epochs=1"
     ),
+    "compbench check ./my-set": Run(),
+    "compbench run ./my-set --model tiny-sd --model tiny-clip --model chance": Run(),
+    "compbench report my-set/tiny-sd my-set/tiny-clip --data ./my-set --output my-set.html": Run(),
     "compbench run winoground --model sd2 -o schedule=racing -o risk=0.05": Run(f"{WINOGROUND} --limit 2 --runs raced"),
     "compbench show winoground/sd2 --by tag --by visual --cross": Run(),
     "compbench show winoground/sd2 --by tag --by visual --cross --published": Run(),
@@ -100,6 +104,8 @@ IS_NOT_RUN = {
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
+    "compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression": "it "
+    "trains a network; test_robustness.py runs the command on models that take seconds",
     "compbench show --published": "the changelog names the option; the command with it is run",
     "python -m compbench.tiny.train": "an hour and a half of training; test_tiny.py trains for a few steps",
     "python -m compbench.tiny.train_dit": "forty minutes of training",
@@ -188,8 +194,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv("COMPBENCH_RUNS", raising=False)
         (folder / "grid.toml").write_text('tasks = ["shapes"]\nmodels = ["chance"]\nlimit = 6\n')
         _write_tables(folder)
+        _write_my_set(folder / "my-set")
         for words in (
             "run shapes -m tiny-sd,tiny-clip,chance --limit 6",
+            "run ./my-set -m tiny-sd,tiny-clip",
             "run shape-classes -m tiny-clip --limit 40",
             "run shape-classes -m tiny-sd -o draws=2 --limit 16",
             f"run winoground -m sd2 {WINOGROUND} -o draws=8",
@@ -258,6 +266,15 @@ def _write_tables(folder: Path) -> None:
     )
     shipped = (ROOT / "compbench" / "tasks" / "classification" / "prompts" / "pets.csv").read_text(encoding="utf-8")
     (folder / "mine.csv").write_text(shipped.replace("a photo of", "a picture of"), encoding="utf-8")
+
+
+def _write_my_set(folder: Path) -> None:
+    """The README's own table of examples, and pictures for it."""
+    folder.mkdir()
+    (table,) = [block for block in blocks((ROOT / "README.md").read_text(encoding="utf-8"), "") if "foil" in block]
+    (folder / "metadata.csv").write_text(table, encoding="utf-8")
+    for number, line in enumerate(table.splitlines()[1:]):
+        PIL.Image.new("RGB", (32, 32), (40 * number, 100, 200)).save(folder / line.split(",")[0])
 
 
 def _register_greenness() -> None:

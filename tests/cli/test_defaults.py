@@ -16,6 +16,7 @@ from compbench.core.models import Runtime
 from compbench.diffusion.families import stable_diffusion
 from compbench.runs.request import Request, settle
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 
 Captured = pytest.CaptureFixture[str]
 
@@ -127,7 +128,7 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     for reader in (["curves", str(run.path)], ["explain", str(run.path), "test/0"]):
         assert main(reader) == 2
         assert "has no measured example yet: rerun its command" in capsys.readouterr().err
-    run.write_draws(scorer.draw_table())
+    RunWriter(run).write_draws(scorer.draw_table())
     assert (run.losses(), run.done(), run.verdicts()) == ((), set(), {})
     assert all(not table.ids for table in run.tables().values())
     again = [*command("cifar10", small, data), "--dtype", "float32"]

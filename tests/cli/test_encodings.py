@@ -29,9 +29,10 @@ MARK = """
 import sys
 from pathlib import Path
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 run = Run(Path(sys.argv[1]))
-run.mark("partial")
-run.mark("done")
+RunWriter(run).mark("partial")
+RunWriter(run).mark("done")
 """
 
 
@@ -136,7 +137,7 @@ def _is_left_open(call: ast.Call) -> bool:
         )
     if name == "fdopen" or (name == "open" and owner == ""):
         return "b" not in _mode(call, 1)
-    is_file = name == "open" and owner not in ("os", "Image", "PIL.Image", "webbrowser", "asked")
+    is_file = name == "open" and owner not in ("os", "Image", "PIL.Image", "webbrowser", "asked", "self")
     return is_file and "b" not in _mode(call, 0) and not _is_no_file(owner)
 
 

@@ -21,6 +21,7 @@ from compbench.core.metrics import CLASSIFYING
 from compbench.runs.grid import Settings
 from compbench.store.key import RunKey
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench.tasks.classification import _prompt_files
 from compbench_analysis.text import paper as paper_text
 from layouts_on_disk import cifar_python, picture
@@ -137,10 +138,10 @@ def _classified(folder: Path, task_name: str, model: str, n_right: int) -> None:
     ]
     task = Task(task_name, examples, CLASSIFYING, classes=Classes(("a", "b"), (0, 1)))
     run = Store(folder).open(RunKey(task_name, "0", model, None, {}), task)
-    run.append(
+    RunWriter(run).append(
         [ScoreMatrix(each.id, np.array([[1.0, 0.0] if k < n_right else [0.0, 1.0]])) for k, each in enumerate(examples)]
     )
-    run.settle(None)
+    RunWriter(run).settle(None)
 
 
 def test_what_a_table_does_not_have_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from compbench.diffusion.families import stable_diffusion
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import curves
 from compbench_analysis.frames.margins import margins
 from compbench_analysis.statistics.resampling import balanced_subsets, contrasts, resamples, standard_error
@@ -39,12 +40,12 @@ def _run(root: Path, errors: np.ndarray, noise: str = "antithetic-2") -> Run:
     identity = {"noise": noise} if noise != "independent" else {}
     view = {"n_draws": n_draws, "target": "native"}
     run = Store(root).open(RunKey("fake", task.revision, "model", None, identity), task, view=view)
-    run.write_draws(_bank(n_draws))
+    RunWriter(run).write_draws(_bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append(
+    RunWriter(run).append(
         [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples]
     )
-    run.settle(None)
+    RunWriter(run).settle(None)
     return run
 
 

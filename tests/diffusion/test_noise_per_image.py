@@ -26,6 +26,7 @@ from compbench.diffusion.families import stable_diffusion
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.text import show
 from noisy import Noisy
@@ -151,12 +152,12 @@ def _run(root: Path, errors: np.ndarray, noise: str = "per-image") -> Run:
     task = Task("fake", tuple(fakes.example(number) for number in range(len(errors))), MATCHING)
     key = RunKey("fake", task.revision, "model", None, {"noise": noise})
     run = Store(root).open(key, task, view={"n_draws": n_draws, "target": "native"})
-    run.write_draws(_bank(n_draws))
+    RunWriter(run).write_draws(_bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
-    run.append(
+    RunWriter(run).append(
         [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples]
     )
-    run.settle(None)
+    RunWriter(run).settle(None)
     return run
 
 

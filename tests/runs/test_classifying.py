@@ -25,6 +25,7 @@ from compbench.runs.request import Request, settle
 from compbench.store import _parquet
 from compbench.store.key import RunKey
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 
 OF_CAPTION = np.array([0, 0, 1, 2, 2, 2])  # three classes of two, one and three prompts
 CAPTIONS = tuple(f"prompt {n} of class {k}" for n, k in enumerate(OF_CAPTION))
@@ -173,7 +174,9 @@ def test_the_frame_of_a_classification_names_the_prediction_and_has_no_column_fo
     task = _task([0, 1, 2, 1])
     run = Store(tmp_path).open(KEY, task)
     scores = [[1, 9, 8, 2, 3, 4], [1, 2, 3, 4, 5, 6], [7, 1, 1, 7, 1, 1], [9, 9, 2, 9, 0, 0]]
-    run.append([ScoreMatrix(each.id, np.array([row], float)) for each, row in zip(task.examples, scores, strict=True)])
+    RunWriter(run).append(
+        [ScoreMatrix(each.id, np.array([row], float)) for each, row in zip(task.examples, scores, strict=True)]
+    )
     frame = run.to_frame()
     assert list(frame["top1"]) == [True, False, False, False]
     assert list(frame["top1_tie"]) == [False, False, True, False]

@@ -26,6 +26,7 @@ from compbench.runs.reporter import QuietReporter
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 
 VIEW = {"n_draws": 4, "target": "native"}
 LOCKS = ("lock", "write.lock")
@@ -133,8 +134,8 @@ def test_a_limit_is_the_same_nested_subset_for_every_model(tmp_path: Path) -> No
     assert (small.status, small.info["limit"], small.is_partial) == ("partial", 3, True)
     scorer = fakes.PerfectScorer()
     larger = Run(small.path)
-    with larger.locked():
-        harness.evaluate(task, scorer, larger, larger.limited(5).ids())
+    with RunWriter(larger) as writer:
+        harness.evaluate(task, scorer, writer, larger.limited(5).ids())
     assert len(scorer.asked) == 2  # the three are part of the five
 
 

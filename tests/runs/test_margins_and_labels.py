@@ -20,6 +20,7 @@ from compbench.core.rules import Rule
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import breakdowns, tables
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.frames.margins import margins
@@ -36,7 +37,7 @@ def normalised(tmp_path: Path) -> Run:
     """24 examples of random errors, with those without a caption: raw and normalised image scores often differ."""
     view = {"n_draws": N_DRAWS, "target": "native", "unconditional": True}
     run = Store(tmp_path).open(RunKey("fake", TASK.revision, "model", None, {}), TASK, view=view)
-    run.write_draws(test_curves._bank(N_DRAWS))
+    RunWriter(run).write_draws(test_curves._bank(N_DRAWS))
     rng, every = np.random.default_rng(0), np.ones((2, 3, N_DRAWS), bool)
     results = [
         Measurement(
@@ -48,8 +49,8 @@ def normalised(tmp_path: Path) -> Run:
         )
         for each in TASK.examples
     ]
-    run.append(results)
-    run.settle(None)
+    RunWriter(run).append(results)
+    RunWriter(run).settle(None)
     return run
 
 
@@ -88,9 +89,9 @@ def test_a_breakdown_by_margin_is_by_the_margin_of_its_own_score(normalised: Run
 
 def test_raw_image_scores_are_compared_by_their_margins_too(normalised: Run, tmp_path: Path) -> None:
     other = Store(tmp_path).open(RunKey("fake", TASK.revision, "other", None, {}), TASK, view=normalised.info["view"])
-    other.write_draws(test_curves._bank(N_DRAWS))
-    other.append(list(normalised.measurements().values()))
-    other.settle(None)
+    RunWriter(other).write_draws(test_curves._bank(N_DRAWS))
+    RunWriter(other).append(list(normalised.measurements().values()))
+    RunWriter(other).settle(None)
     assert set(compare([normalised, other]).margins["metric"]) == {"text", "image", "image_raw"}
 
 

@@ -21,6 +21,7 @@ from compbench.core.rules import Rule
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.statistics.intervals import Sample, interval
@@ -34,20 +35,21 @@ TASK = fakes.task(N)
 def _open(root: Path, model: str) -> Run:
     view = {"n_draws": N_DRAWS, "target": "native"}
     run = Store(root).open(RunKey("fake", TASK.revision, model, None, {}), TASK, view=view)
-    run.write_draws(test_curves._bank(N_DRAWS))
+    RunWriter(run).write_draws(test_curves._bank(N_DRAWS))
     return run
 
 
 def _measure(run: Run, n: int, n_draws: int = N_DRAWS) -> None:
     errors = test_curves._noisy(N, N_DRAWS)[..., :n_draws].astype(np.float32)
     draws, every = np.arange(n_draws, dtype=np.int32), np.ones((2, 2, n_draws), bool)
-    run.append([Measurement(each.id, draws, {"l2": errors[int(each.id)]}, every) for each in TASK.examples[:n]])
+    writer = RunWriter(run)
+    writer.append([Measurement(each.id, draws, {"l2": errors[int(each.id)]}, every) for each in TASK.examples[:n]])
 
 
 def _whole(root: Path) -> None:
     run = _open(root, "whole")
     _measure(run, N)
-    run.settle(None)
+    RunWriter(run).settle(None)
 
 
 def _empty(root: Path) -> None:
@@ -56,14 +58,14 @@ def _empty(root: Path) -> None:
 
 def _interrupted(root: Path) -> None:
     run = _open(root, "model")
-    run.mark("running")  # its process is gone
+    RunWriter(run).mark("running")  # its process is gone
     _measure(run, 5)
 
 
 def _partial(root: Path) -> None:
     run = _open(root, "model")
     _measure(run, 5)
-    run.settle(5)
+    RunWriter(run).settle(5)
 
 
 def _lacking_draws(root: Path) -> None:
@@ -75,7 +77,7 @@ def _lacking_a_part(root: Path) -> None:
     run = _open(root, "model")
     _measure(run, 5)
     _measure(run, N)
-    run.settle(None)
+    RunWriter(run).settle(None)
     for path in sorted((run.path / "errors").glob("*.parquet"))[1:]:
         path.unlink()
 
@@ -182,8 +184,8 @@ def _classified(root: Path, labels: list[int], right: list[bool], model: str = "
     task = test_classifying._task(labels)
     run = Store(root).open(RunKey(task.name, task.revision, model, None, {}), task)
     for each, is_right in zip(task.examples, right, strict=True):
-        run.append([ScoreMatrix(each.id, each.matches if is_right else ~each.matches)])
-    run.settle(None)
+        RunWriter(run).append([ScoreMatrix(each.id, each.matches if is_right else ~each.matches)])
+    RunWriter(run).settle(None)
     return run
 
 
@@ -225,7 +227,7 @@ def test_a_single_class_is_a_plain_share(tmp_path: Path) -> None:
 def test_classes_may_be_measured_in_part(tmp_path: Path) -> None:
     task = test_classifying._task([0, 0, 1, 2])
     run = Store(tmp_path).open(RunKey(task.name, task.revision, "model", None, {}), task)
-    run.append([ScoreMatrix(each.id, each.matches.astype(float)) for each in task.examples[:3]])
+    RunWriter(run).append([ScoreMatrix(each.id, each.matches.astype(float)) for each in task.examples[:3]])
     rows = tables.tidy(run).query("tag == 'overall'")
     assert rows["n"].tolist() == [3, 3]
     assert rows["value"].tolist() == [1, 1]
@@ -236,5 +238,5 @@ def test_classes_may_be_measured_in_part(tmp_path: Path) -> None:
 def test_metrics_stand_in_one_order_whatever_the_task_calls_first(tmp_path: Path) -> None:
     task = Task("fake", TASK.examples, dict(reversed(MATCHING.items())))
     run = Store(tmp_path).open(RunKey("fake", task.revision, "model", None, {}), task)
-    run.append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
+    RunWriter(run).append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
     assert list(dict.fromkeys(tables.tidy(run)["metric"])) == ["text", "image", "group"]

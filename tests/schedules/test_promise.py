@@ -56,7 +56,7 @@ def test_rare_large_one_sided_differences_deceive_the_asymptotic_bound_and_not_t
 
 @pytest.mark.parametrize("bound", ["asymptotic", "anytime"])
 def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_path: Path) -> None:
-    race = Adaptive("racing", N_BANK, bound=bound, limit=3.5 if bound == "anytime" else None)
+    race = Adaptive("racing", N_BANK, bound=bound, max_difference=3.5 if bound == "anytime" else None)
     run = compbench.run(pairs(4), model=NoisySpec(race), runs=tmp_path)
     text = " ".join(show.to_text([run]).split())
     assert not re.search(r"at most|≤|never|guarantee", _racing.saved(run, "noisy"))

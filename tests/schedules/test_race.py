@@ -33,7 +33,7 @@ def test_equal_rules_give_equal_policies_and_the_example_its_order() -> None:
 
 
 def test_the_anytime_bound_goes_through_the_bank_at_random() -> None:
-    policy = Race(bound="anytime", limit=0.5).policy("a", TWO, np.arange(100))
+    policy = Race(bound="anytime", max_difference=0.5).policy("a", TWO, np.arange(100))
     assert isinstance(policy, Racing)
     assert policy.bound.strata.shares == (1.0,)
 
@@ -42,10 +42,10 @@ def test_the_anytime_bound_goes_through_the_bank_at_random() -> None:
     ("options", "message"),
     [
         ({"bound": "exact"}, "no bound named 'exact'"),
-        ({"bound": "anytime"}, "rests on a positive limit"),
-        ({"bound": "anytime", "limit": -1.0}, "rests on a positive limit"),
-        ({"limit": 1.0}, "rests on a positive limit"),
-        ({"bound": "anytime", "limit": 1.0, "allocation": (0.5, 0.5)}, "no allocation"),
+        ({"bound": "anytime"}, "on a positive largest difference"),
+        ({"bound": "anytime", "max_difference": -1.0}, "on a positive largest difference"),
+        ({"max_difference": 1.0}, "on a positive largest difference"),
+        ({"bound": "anytime", "max_difference": 1.0, "allocation": (0.5, 0.5)}, "no allocation"),
         ({"risk": 0.9}, "risk must be between 0 and 0.5, got 0.9"),
     ],
 )

@@ -50,11 +50,12 @@ RUN_IN_LITTLE_SPACE = "import resource, sys; resource.setrlimit(resource.RLIMIT_
 STORE = """
 import itertools, sys, numpy as np
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 from compbench.core import ScoreMatrix
 run = Run(__import__("pathlib").Path(sys.argv[1]))
 print("scoring", flush=True)
 for n in itertools.count():
-    run.append([ScoreMatrix(f"{n % 60:04d}", np.full((2, 2), float(n)))] * 3)
+    RunWriter(run).append([ScoreMatrix(f"{n % 60:04d}", np.full((2, 2), float(n)))] * 3)
 """
 
 

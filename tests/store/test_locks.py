@@ -20,6 +20,7 @@ from compbench.core.exclusion import Heartbeat, holder_in
 from compbench.runs import harness
 from compbench.store.lock import Guard
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 
 Captured = pytest.CaptureFixture[str]
 HOLD = """
@@ -95,7 +96,7 @@ def test_patience_is_an_option_of_the_command_and_of_python(tmp_path: Path, caps
 
 def test_a_run_whose_process_died_on_another_host_is_not_running_for_ever(tmp_path: Path, capsys: Captured) -> None:
     run = harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path, limit=2)
-    run.mark("running")
+    RunWriter(run).mark("running")
     holder = _elsewhere(run.path)
     assert run.status == "running"
     assert run.state.startswith("running on elsewhere, last heard 20")

@@ -16,17 +16,19 @@ from compbench.core.measurements import Measurement
 from compbench.core.metrics import MATCHING
 from compbench.store.key import RunKey
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 
 N_DRAWS = 1000
 ANALYSIS = """
 import sys
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 from compbench_analysis.frames import stored_errors
 from compbench_analysis.text import curves, show
 from compbench_analysis.frames.margins import margins
 
 (run,) = Store(sys.argv[1]).runs()
-run._contents.bytes_at_once = stored_errors._BYTES_AT_ONCE = 4_000_000  # few examples have to stand for many
+run.contents.bytes_at_once = stored_errors._BYTES_AT_ONCE = 4_000_000  # few examples have to stand for many
 show.to_text([run], by=["tag", "caption_length", "margin"])
 show.to_text([run])
 curves.to_text([run])
@@ -41,12 +43,12 @@ def _write(root: Path, n: int) -> None:
     task = Task("fake", tuple(fakes.example(number) for number in range(n)), MATCHING)
     key = RunKey("fake", "0123456789ab", "model", None, {})
     run = Store(root).open(key, task, view={"n_draws": N_DRAWS, "target": "native"})
-    run.write_draws(test_curves._bank(N_DRAWS))
+    RunWriter(run).write_draws(test_curves._bank(N_DRAWS))
     rng, draws, every = np.random.default_rng(0), np.arange(N_DRAWS, dtype=np.int32), np.ones((2, 2, N_DRAWS), bool)
     for start in range(0, n, 250):
         errors = rng.random((250, 2, 2, N_DRAWS), np.float32)
         part = zip(task.examples[start : start + 250], errors, strict=True)
-        run.append([Measurement(each.id, draws, {"l2": its}, every) for each, its in part])
+        RunWriter(run).append([Measurement(each.id, draws, {"l2": its}, every) for each, its in part])
 
 
 def _peak_kb(root: Path, n: int) -> int:

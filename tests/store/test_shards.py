@@ -25,6 +25,7 @@ from compbench.store.lock import Guard
 from compbench.store.run import Run
 from compbench.store.shards import Shard, device_here, shard_here
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 
 N_EXAMPLES = 60
 # argv: the store, seconds an example, the shard; says when scoring begins
@@ -48,12 +49,14 @@ except RunError as error:
 STORE = """
 import sys, numpy as np
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 from compbench.core import ScoreMatrix
 run, number = Run(__import__("pathlib").Path(sys.argv[1])), int(sys.argv[2])
+writer = RunWriter(run)
 print("scoring", flush=True)
 for n in range(int(sys.argv[3])):
-    run.append([ScoreMatrix(f"{30 * number + n % 30:04d}", np.full((2, 2), float(n)))], by=number, long="x" * 20_000)
-    run.mark("running", **{f"count-{number}": n})
+    writer.append([ScoreMatrix(f"{30 * number + n % 30:04d}", np.full((2, 2), float(n)))], by=number, long="x" * 20_000)
+    writer.mark("running", **{f"count-{number}": n})
 """
 # argv: a run's folder; is in the middle of a change for a while
 CHANGE = """
@@ -183,7 +186,7 @@ def test_whoever_would_measure_the_same_is_refused_with_host_and_process(tmp_pat
     assert run.status == "running"  # the other lives
     first.kill()
     _ended(first)
-    with run.locked(), pytest.raises(RunError, match=f"^run .* is being measured by process {os.getpid()} on host"):
+    with RunWriter(run), pytest.raises(RunError, match=f"^run .* is being measured by process {os.getpid()} on host"):
         harness.run(task, model=spec, runs=tmp_path, shard="1/2")
 
 
@@ -216,7 +219,7 @@ def test_the_last_shard_derives_the_scores_and_no_other(tmp_path: Path) -> None:
 
 def test_what_only_the_settling_lacks_is_settled_by_any_process(tmp_path: Path) -> None:
     run = harness.run(fakes.task(), model=fakes.HashSpec(), runs=tmp_path)
-    run.mark("running")  # as a process that is killed between its last part and the end leaves it
+    RunWriter(run).mark("running")  # as a process that is killed between its last part and the end leaves it
     (run.path / "scores" / "scores.parquet").unlink()
     again = harness.run(fakes.task(), model=fakes.HashSpec(), runs=tmp_path, shard="2/2")
     assert (again.status, len(pd.read_parquet(run.path / "scores"))) == ("done", 48)
@@ -240,7 +243,7 @@ def test_repair_leaves_what_another_process_is_writing(tmp_path: Path) -> None:
     run = harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path)
     (run.path / "scores" / ".partial-of-the-dead").write_text("half")
     writer = _started(CHANGE, run.path)
-    run.repair()
+    RunWriter(run).repair()
     assert _ended(writer) == 0
     assert (run.path / "mine").read_text() == "whole"
     assert not list(run.path.rglob(".partial-*"))
@@ -251,8 +254,8 @@ def test_a_change_within_a_change_is_no_deadlock(tmp_path: Path) -> None:
     with guard(), guard():
         pass
     run = harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path)
-    with run.guarded():
-        run.append([ScoreMatrix("0000", np.eye(2))])
+    with RunWriter(run).guarded():
+        RunWriter(run).append([ScoreMatrix("0000", np.eye(2))])
 
 
 def test_one_of_several_processes_prints_the_table(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

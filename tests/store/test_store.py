@@ -27,6 +27,7 @@ from compbench.store._reader import Contents
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.writer import RunWriter
 
 N_BANK = 10
 RAMP = np.linspace(0.1, 0.9, N_BANK, dtype=np.float32)
@@ -100,7 +101,7 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     mask = np.ones((2, 2, 3), bool)
     mask[0, 1, 2] = mask[:, :, 0] = False
     draws = np.array([1, 4, 9], np.int32)
-    run.append([Measurement("0003", draws, {"l2": ERRORS[3][..., draws]}, mask)])
+    RunWriter(run).append([Measurement("0003", draws, {"l2": ERRORS[3][..., draws]}, mask)])
     back = Run(run.path).measurements()["0003"]
     np.testing.assert_array_equal(back.draw_ids, [4, 9])  # nothing was measured on draw 1
     np.testing.assert_array_equal(back.measured, mask[..., 1:])
@@ -111,8 +112,8 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
 
 def test_errors_come_in_pieces_of_the_draws_that_all_examples_have(tmp_path: Path) -> None:
     run = _error_run(tmp_path)
-    run.append([_measured(3, range(7))])
-    run.append([_measured(5, range(4))])
+    RunWriter(run).append([_measured(3, range(7))])
+    RunWriter(run).append([_measured(5, range(4))])
     assert run.n_common_draws() == 4
     found = {}
     for table in run.error_tables():
@@ -135,8 +136,8 @@ def test_a_run_of_scores_has_no_errors_to_give(tmp_path: Path) -> None:
 
 def test_a_run_of_which_nothing_is_done_can_be_settled(tmp_path: Path) -> None:
     run = _error_run(tmp_path, n_draws=8)
-    run.append([_measured(1, range(3))])
-    run.settle(None)
+    RunWriter(run).append([_measured(1, range(3))])
+    RunWriter(run).settle(None)
     assert run.status == "partial"
     assert len(run.table().ids) == 0
 
@@ -155,7 +156,7 @@ def test_how_draws_are_spread_over_parts_changes_no_bit_of_a_score(data: st.Data
         for start, stop in zip([0, *cuts], [*cuts, len(order)], strict=True):
             batch = [_measured(n, [d]) for n, d in order[start:stop]]
             if batch:
-                run.append(batch)
+                RunWriter(run).append(batch)
         rule = Rule(
             data.draw(st.sampled_from(["native", "eps", "x0"])), data.draw(st.sampled_from([1, 7, N_BANK, None]))
         )
@@ -168,20 +169,20 @@ def test_how_draws_are_spread_over_parts_changes_no_bit_of_a_score(data: st.Data
 
 def test_of_two_measurements_of_one_draw_the_later_part_counts(tmp_path: Path) -> None:
     run = _error_run(tmp_path)
-    run.append([_measured(0, [0, 1])])
-    run.append(
+    RunWriter(run).append([_measured(0, [0, 1])])
+    RunWriter(run).append(
         [Measurement("0000", np.array([1]), {"l2": np.full((2, 2, 1), 7, np.float32)}, np.ones((2, 2, 1), bool))]
     )
     assert run.measurements()["0000"].errors["l2"][..., 1].tolist() == [[7, 7], [7, 7]]
     scores = _score_run(tmp_path)
-    scores.append([ScoreMatrix("0000", np.zeros((2, 2)))])
-    scores.append([ScoreMatrix("0000", np.eye(2))])
+    RunWriter(scores).append([ScoreMatrix("0000", np.zeros((2, 2)))])
+    RunWriter(scores).append([ScoreMatrix("0000", np.eye(2))])
     assert scores.table().scores[0].tolist() == [[1, 0], [0, 1]]
 
 
 def test_a_table_holds_what_is_done_in_the_order_of_the_task(tmp_path: Path) -> None:
     run = _error_run(tmp_path, n_draws=2)
-    run.append([_measured(4, [0, 1]), _measured(1, [0, 1, 2]), _measured(2, [0])])
+    RunWriter(run).append([_measured(4, [0, 1]), _measured(1, [0, 1, 2]), _measured(2, [0])])
     assert run.done() == {"0001", "0004"}
     assert run.done(3) == {"0001"}
     assert run.done(11) == set()
@@ -202,7 +203,7 @@ def test_examples_of_several_shapes_make_a_table_each(tmp_path: Path) -> None:
     task = fakes.task(2)
     wide = dataclasses.replace(task.examples[1], captions=("a", "b", "c"), matches=np.eye(2, 3, dtype=bool))
     run = Store(tmp_path).open(KEY, Task("fake", (task.examples[0], wide), task.metrics))
-    run.append([ScoreMatrix("0000", np.eye(2)), ScoreMatrix("0001", np.eye(2, 3))])
+    RunWriter(run).append([ScoreMatrix("0000", np.eye(2)), ScoreMatrix("0001", np.eye(2, 3))])
     assert {shape: table.ids for shape, table in run.tables().items()} == {(2, 2): ("0000",), (2, 3): ("0001",)}
     with pytest.raises(ValueError, match="2x2 and 2x3"):
         run.table()
@@ -211,7 +212,7 @@ def test_examples_of_several_shapes_make_a_table_each(tmp_path: Path) -> None:
 
 def test_a_frame_says_right_tied_and_by_how_much(tmp_path: Path) -> None:
     run = _score_run(tmp_path)
-    run.append(
+    RunWriter(run).append(
         [
             ScoreMatrix("0000", np.array([[3.0, 1.0], [2.0, 2.5]])),
             ScoreMatrix("0001", np.array([[1.0, 1.0], [0.0, 2.0]])),
@@ -230,21 +231,21 @@ def test_a_frame_says_right_tied_and_by_how_much(tmp_path: Path) -> None:
 
 def test_pandas_reads_the_scores_of_any_run(tmp_path: Path) -> None:
     run = _error_run(tmp_path, n_draws=2)
-    run.append([_measured(n, [0, 1]) for n in range(6)])
-    run.settle(None)
+    RunWriter(run).append([_measured(n, [0, 1]) for n in range(6)])
+    RunWriter(run).settle(None)
     frame = pd.read_parquet(run.path / "scores")
     assert frame.columns.tolist() == ["example_id", "image", "caption", "score"]
     np.testing.assert_array_equal(frame["score"].to_numpy().reshape(6, 2, 2), run.table().scores)
     scores = _score_run(tmp_path)
-    scores.append([ScoreMatrix("0000", np.eye(2))])
+    RunWriter(scores).append([ScoreMatrix("0000", np.eye(2))])
     assert pd.read_parquet(scores.path / "scores")["score"].tolist() == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("damage", ["flipped byte", "truncated", "empty", "not parquet"])
 def test_a_damaged_part_is_named_and_the_rest_is_used(tmp_path: Path, damage: str) -> None:
     run = _error_run(tmp_path, n_draws=4)
-    bad = run.append([_measured(0, range(4)), _measured(1, range(4))])
-    run.append([_measured(2, range(4))])
+    bad = RunWriter(run).append([_measured(0, range(4)), _measured(1, range(4))])
+    RunWriter(run).append([_measured(2, range(4))])
     _damage(bad, damage)
     said: list[str] = []
     again = Run(run.path, say=said.append)
@@ -252,48 +253,48 @@ def test_a_damaged_part_is_named_and_the_rest_is_used(tmp_path: Path, damage: st
     assert again.done() == {"0002"}
     assert len(said) == 1
     assert str(bad) in said[0]
-    again.repair()
+    RunWriter(again).repair()
     assert not bad.exists()
     assert [path.name for path in bad.parent.glob("*.damaged")] == [f"_{bad.name}.damaged"]
     assert set(pd.read_parquet(bad.parent)["example_id"]) == {"0002"}
-    assert run.append([_measured(0, range(4))]).name > bad.name
+    assert RunWriter(run).append([_measured(0, range(4))]).name > bad.name
     assert again.done() == {"0000", "0002"}
 
 
 def test_damaged_draws_mean_that_the_scorer_is_asked_again(tmp_path: Path) -> None:
     run = _error_run(tmp_path, n_draws=4)
-    run.append([_measured(0, range(4))])
+    RunWriter(run).append([_measured(0, range(4))])
     _damage(run.path / "draws.parquet", "truncated")
     assert run.done() == set()
-    run.write_draws(BANK)
+    RunWriter(run).write_draws(BANK)
     assert run.done() == {"0000"}
 
 
 def test_errors_of_other_draws_are_never_mixed_in(tmp_path: Path) -> None:
     run = _error_run(tmp_path)
     with pytest.raises(RunError, match="other draws"):
-        run.write_draws(dataclasses.replace(BANK, timesteps=BANK.timesteps[::-1]))
+        RunWriter(run).write_draws(dataclasses.replace(BANK, timesteps=BANK.timesteps[::-1]))
     with pytest.raises(RunError, match="other draws"):
-        run.write_draws(dataclasses.replace(BANK, target="eps"))
+        RunWriter(run).write_draws(dataclasses.replace(BANK, target="eps"))
 
 
 def test_a_half_written_file_is_no_part(tmp_path: Path) -> None:
     run = _score_run(tmp_path)
-    whole = run.append([ScoreMatrix("0000", np.eye(2))])
+    whole = RunWriter(run).append([ScoreMatrix("0000", np.eye(2))])
     leftover = whole.parent / ".partial-abc"
     leftover.write_bytes(whole.read_bytes()[:50])
     assert run.table().ids == ("0000",)
     assert len(pd.read_parquet(whole.parent)) == 4
-    run.repair()
+    RunWriter(run).repair()
     assert not leftover.exists()
 
 
 def test_a_torn_line_about_a_part_is_passed_over(tmp_path: Path) -> None:
     run = _score_run(tmp_path)
-    run.append([ScoreMatrix("0000", np.eye(2))], seconds=1.5)
+    RunWriter(run).append([ScoreMatrix("0000", np.eye(2))], seconds=1.5)
     with (run.path / "parts.jsonl").open("a") as file:
         file.write('{"part": "scores/0000')
-    run.append([ScoreMatrix("0001", np.eye(2))], seconds=2.5)
+    RunWriter(run).append([ScoreMatrix("0001", np.eye(2))], seconds=2.5)
     assert [each["seconds"] for each in run.parts()] == [1.5, 2.5]
 
 
@@ -302,18 +303,18 @@ def test_a_second_process_is_refused_with_the_host_and_process_of_the_first(tmp_
 
     run = _score_run(tmp_path)
     with _holder(run.path) as holder:
-        with pytest.raises(RunError, match=f"process {holder.pid} on host {socket.gethostname()}"), run.locked():
+        with pytest.raises(RunError, match=f"process {holder.pid} on host {socket.gethostname()}"), RunWriter(run):
             pass
         assert run.status == "running"
-        run.append([ScoreMatrix("0000", np.eye(2))])  # reading needs no lock
+        RunWriter(run).append([ScoreMatrix("0000", np.eye(2))])  # reading needs no lock
         assert Run(run.path).table().ids == ("0000",)
         holder.kill()
         holder.wait()
         assert run.status == "interrupted"
         said: list[str] = []
-        with Run(run.path, say=said.append).locked():
+        with RunWriter(Run(run.path, say=said.append)):
             assert f"process {holder.pid}" in said[0]
-    with run.locked():
+    with RunWriter(run):
         pass
 
 
@@ -339,7 +340,7 @@ def test_a_digest_that_stands_for_two_keys_is_refused(tmp_path: Path) -> None:
 
 def test_damaged_examples_are_written_anew(tmp_path: Path) -> None:
     run = _score_run(tmp_path)
-    run.append([ScoreMatrix("0000", np.eye(2))])
+    RunWriter(run).append([ScoreMatrix("0000", np.eye(2))])
     _damage(run.path / "examples.parquet", "truncated")
     with pytest.raises(RunError, match="damaged or missing"):
         Run(run.path).table()
@@ -351,7 +352,7 @@ def test_a_run_is_found_by_folder_by_name_and_by_digest(tmp_path: Path) -> None:
     older = store.open(KEY, fakes.task(6))
     newer = store.open(dataclasses.replace(KEY, measurement={"bank": 11}), fakes.task(6))
     address = store.open(dataclasses.replace(KEY, model="sd:org/name@main"), fakes.task(6))
-    newer.mark("done")
+    RunWriter(newer).mark("done")
     assert store.find(older.path).path == older.path
     assert store.find("fake/model").path == newer.path
     assert store.find("fake/sd:org/name@main").path == address.path
@@ -382,13 +383,13 @@ def test_the_store_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
 
 
 def test_every_byte_of_a_part_is_guarded(tmp_path: Path) -> None:
-    path = _error_run(tmp_path).append([_measured(0, range(N_BANK))])
+    path = RunWriter(_error_run(tmp_path)).append([_measured(0, range(N_BANK))])
     content = path.read_bytes()
-    assert _parquet.check(path) == ["0000"]
+    assert _parquet.checked(path).ids == ("0000",)
     for place in range(0, len(content), 7):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         with pytest.raises(_parquet.DamagedPart):
-            _parquet.check(path)
+            _parquet.checked(path)
 
 
 def test_whatever_byte_of_another_file_is_damaged_it_is_said_or_harmless(tmp_path: Path) -> None:
@@ -404,7 +405,7 @@ def test_whatever_byte_of_another_file_is_damaged_it_is_said_or_harmless(tmp_pat
 
 def _error_run(root: Path, n_draws: int | None = None) -> Run:
     run = Store(root).open(KEY, fakes.task(6), view={"n_draws": n_draws, "target": "native"})
-    run.write_draws(BANK)
+    RunWriter(run).write_draws(BANK)
     return run
 
 

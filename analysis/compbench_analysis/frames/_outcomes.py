@@ -76,8 +76,8 @@ class Population:
 
     @cached_property
     def _group_of(self) -> dict[str, str]:
-        ids = (str(each) for each in self.examples["id"])
-        return {each: str(group) or each for each, group in zip(ids, self.examples["group"], strict=True)}
+        ids, groups = (self.examples[name].tolist() for name in ("id", "group"))
+        return {each: str(group) or each for each, group in zip(ids, groups, strict=True)}
 
     def counts(self, metric: Metric, example_id: str) -> bool:
         """Whether an example has the tag without which it does not count in the metric."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from compbench.core.aliases import Floats
 from compbench.core.errors import UsageError
@@ -26,14 +25,14 @@ from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.signature import labels
 from compbench_analysis.frames.stored_errors import Stored, has_own_noise
 from compbench_analysis.frames.weightings import Window, weightings
-from compbench_analysis.statistics.intervals import Sample, interval, standard_error
+from compbench_analysis.statistics.intervals import Sample, interval, standard_error, student
 from compbench_analysis.statistics.resampling import LEAST_UNITS, LEAST_UNITS_OF_OWN_NOISE, balanced_subsets, resamples
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["by_draws", "by_rule", "by_timestep", "differences", "monte_carlo"]
+__all__ = ["by_draws", "by_rule", "by_timestep", "differences", "enough_draws", "monte_carlo"]
 
 _MOST_STAGED = 100  # resamples of a staged run, which are dear; a standard deviation over them is known to 7 %
 _Z = 1.959964  # of a normal 95 % interval
@@ -93,6 +92,17 @@ def monte_carlo(
     that the draws are too few to rely on `draws_se` (resampling.LEAST_UNITS), which tables then leave out.
     """
     return _frames(_monte_carlo(run, label, by, rule, n_resamples, seed) for run, label in _labelled(runs))
+
+
+def enough_draws(run: Run, rule: Rule | None = None) -> tuple[int, int, bool]:
+    """How many draws are read, how many independent ones they are, and whether these are too few for `monte_carlo`."""
+    least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
+    if run.adaptive is not None and run.adaptive.kind == "paper":
+        n_draws = n_units = sum(map(len, Schedule(run.adaptive.to_keep, run.adaptive.n_samples).stages()))
+    else:
+        stored = Stored(run, rule)
+        n_draws, n_units = stored.n_draws, stored.n_units
+    return n_draws, n_units, n_units < least
 
 
 def by_rule(
@@ -157,7 +167,7 @@ def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
         its = np.array([found[each] for each in members]).reshape(-1, n_bins).T  # [bins, n]
         sample = population.alone(members)
         mean, (se, n_free) = sample.mean(its), standard_error(its, sample)
-        reach = se * stats.t.ppf(0.975, max(n_free, 1))
+        reach = se * student(max(n_free, 1))
         for number, draws in enumerate(bins):
             yield {
                 "task": run.key.task,
@@ -179,13 +189,11 @@ def _monte_carlo(
     run: Run, label: str, by: By, rule: Rule | None, n_resamples: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     is_own = has_own_noise(run)
-    least = LEAST_UNITS_OF_OWN_NOISE if is_own else LEAST_UNITS
+    n_draws, n_units, is_unsure = enough_draws(run, rule)
     if run.adaptive is not None and run.adaptive.kind == "paper":
-        n_draws = n_units = sum(map(len, Schedule(run.adaptive.to_keep, run.adaptive.n_samples).stages()))
         rows = _cells(run, label, by, rule, _restaged.outcomes(run, min(n_resamples, _MOST_STAGED), seed))
     else:
         stored = Stored(run, rule)
-        n_draws, n_units = stored.n_draws, stored.n_units
         rows = _read(stored, label, by, resamples(stored.draws.timesteps, n_resamples, seed, stored.units))
     for row, members in rows:
         se, value = members.scatter(is_independent=is_own), row["value"]
@@ -193,7 +201,7 @@ def _monte_carlo(
             **row,
             "n_draws": n_draws,
             "n_units": n_units,
-            "is_unsure": n_units < least,
+            "is_unsure": is_unsure,
             "draws_se": se,
             "draws_low": max(0.0, value - _Z * se),
             "draws_high": min(1.0, value + _Z * se),

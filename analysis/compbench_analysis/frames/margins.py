@@ -47,11 +47,11 @@ def flip_probability(margin: Floats, se: Floats) -> Floats:
     >>> flip_probability(np.array([0.0, 2.0]), np.array([1.0, 1.0])).round(3).tolist()
     [0.5, 0.079]
     """
-    from scipy.stats import norm
+    from scipy import special
 
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(np.asarray(margin) == 0, np.where(np.isnan(se), np.nan, 0.0), np.abs(margin) / se)
-    return norm.sf(z / np.sqrt(2))
+    return special.ndtr(-z / np.sqrt(2))
 
 
 def _of_run(run: Run, label: str, rule: Rule | None) -> pd.DataFrame:

@@ -19,6 +19,7 @@ __all__ = ["NOTE", "count_of", "lines", "rows", "sources"]
 
 NOTE = "Published rows have no examples behind them: their intervals are of counts, and no paired test is possible."
 _MARK = "published"
+_WHOLE = ("winoground", "sugarcrepe")  # tasks of which every tag was printed, and every example has one
 
 
 def rows(task: str, columns: Collection[str] | None = None) -> list[dict[str, Any]]:
@@ -36,7 +37,10 @@ def rows(task: str, columns: Collection[str] | None = None) -> list[dict[str, An
 
 
 def lines() -> list[dict[str, str]]:
-    """published.csv: task, model, source, protocol, column, tag, n, metric, percent as printed."""
+    """published.csv: task, model, source, protocol, column, tag, n, metric, percent as printed.
+
+    The column is "" for the whole set.
+    """
     text = (resources.files("compbench_analysis") / "published.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
@@ -67,11 +71,13 @@ def _listed(models: Sequence[str]) -> str:
 
 
 def _overall(known: Collection[dict[str, str]]) -> Iterator[dict[str, Any]]:
-    """The sums over the tags of the column "tag", which every example carries once."""
-    parts: dict[tuple[str, str], list[dict[str, str]]] = {}
+    """The whole set as it was printed, or as the sum over the tags of "tag", where all of them were."""
+    parts: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for line in known:
-        if line["column"] == "tag":
-            parts.setdefault((line["model"], line["metric"]), []).append(line)
+        if line["column"] == "":
+            yield _row(line, tables.OVERALL, *_counted(line))
+        elif line["column"] == "tag" and line["task"] in _WHOLE:
+            parts.setdefault((line["model"], line["source"], line["metric"]), []).append(line)
     for its in parts.values():
         counts = [_counted(line) for line in its]
         summed = {**its[0], "column": ""}

@@ -114,7 +114,7 @@ def _rows(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[dict[str, Any
     run, examples = group.runs[0], group.runs[0].examples()
     rule = rule or run.rule
     population = Population(examples)
-    matches = {str(each): _bools(rows) for each, rows in zip(examples["id"], examples["matches"], strict=True)}
+    matches = {str(each): _bools(rows) for each, rows in zip(examples["id"].tolist(), examples["matches"], strict=True)}
     outcomes = [joined(its) for its in zip(*(judged(each, rule) for each in group.runs), strict=True)]
     groups = {each.metric.name: _groups(group, each.metric, examples, by, rule) for each in outcomes}
     is_partial = len(run.done(rule.draws)) < len(matches)
@@ -180,4 +180,4 @@ def _chance(metric: Metric, matches: Sequence[Bools]) -> float:
 
 
 def _bools(rows: Iterable[Iterable[bool]]) -> Bools:
-    return np.array([list(row) for row in rows], dtype=bool)
+    return np.asarray(rows, dtype=bool) if isinstance(rows, np.ndarray) else np.array([list(row) for row in rows], bool)

@@ -148,13 +148,13 @@ def _draws(section: Section, by: By) -> Table | None:
     too_few: list[str] = []
     for number, (run, label) in enumerate(zip(section.runs, section.labels, strict=True)):
         try:
-            frame = curves.monte_carlo(run, by, section.rule)
+            n_draws, n_units, is_unsure = curves.enough_draws(run, section.rule)
+            frame = (tables.tidy if is_unsure and n_units > 1 else curves.monte_carlo)(run, by, section.rule)
         except UsageError:  # the charts say why
             continue
         overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
         names = _scores.metrics_of(overall)
-        is_unsure = bool(frame["is_unsure"].any())
-        too_few += [too_few_draws(run, frame)] if is_unsure else []
+        too_few += [too_few_draws(run, n_draws, n_units)] if is_unsure else []
         spreads = (None if is_unsure else _scores.spread(row) for row in overall)
         rows.append((named(label, colour=number), *(each or Cell("–") for each in spreads)))
     if not rows:

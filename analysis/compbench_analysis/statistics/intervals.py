@@ -11,14 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
-from scipy import stats
 
 from compbench.core.aliases import Floats, Ints
 
-__all__ = ["METHODS", "Sample", "effective_n", "interval", "standard_error", "wilson"]
+__all__ = ["METHODS", "Sample", "effective_n", "interval", "standard_error", "student", "wilson"]
 
 METHODS = {
     "wilson": "Wilson (1927)",
@@ -26,6 +24,7 @@ METHODS = {
     "(Korn & Graubard, 1998; Franco et al., 2019)",
     "stratified": "Wilson at the effective sample size, within classes (Korn & Graubard, 1998; Franco et al., 2019)",
 }
+_Z = 1.9599639845400545  # of a normal 95 % interval
 _LEAST_N = 1e-9  # an interval of next to no examples is all there is: 0 to 1
 
 
@@ -123,7 +122,8 @@ def effective_n(values: Floats, sample: Sample, spread: Floats) -> Floats:
     at_most_alike = 1 / (of_groups**2).sum(-1)
     if sample.n < 2 or n_free < 1:
         return np.full(values.shape[:-1], _LEAST_N) if sample.is_shared else at_most_alike
-    shrink = (stats.t.ppf(0.975, sample.n - 1) / stats.t.ppf(0.975, n_free)) ** 2
+    n_alone = sample.n - 1
+    shrink = 1.0 if n_free == n_alone else (student(n_alone) / student(n_free)) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         found = shrink * spread / variance * sample.n / (sample.n - 1)
     return np.where(spread > 0, found, at_most_alike)
@@ -133,6 +133,13 @@ def standard_error(values: Floats, sample: Sample) -> tuple[Floats, int]:
     """[...] of the mean of `values` [..., N] over the sampling of groups within strata, and its degrees of freedom."""
     variance, n_free = _variance(values, sample)
     return np.sqrt(variance) if n_free > 0 else np.full(values.shape[:-1], np.nan), n_free
+
+
+def student(n_free: int) -> float:
+    """The 97.5 % quantile of Student's t with `n_free` degrees of freedom."""
+    from scipy import special  # scipy.stats, or this where it is not needed, delays every command
+
+    return float(special.stdtrit(n_free, 0.975))
 
 
 def _variance(values: Floats, sample: Sample) -> tuple[Floats, int]:
@@ -185,11 +192,11 @@ def _with_company(of_class: Ints, clusters: Ints) -> Ints:
 
 
 def _wilson(share: Floats, n: Floats) -> tuple[Floats, Floats]:
-    from statsmodels.stats.proportion import proportion_confint
-
     n = np.maximum(n, _LEAST_N)
-    found: Any = proportion_confint(share * n, n, alpha=0.05, method="wilson")
-    low, high = cast("tuple[Floats, Floats]", found)
+    p, z = share * n / n, _Z
+    middle, scale = p + z**2 / (2 * n), 1 + z**2 / n
+    reach = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = middle / scale - reach / scale, middle / scale + reach / scale
     # the closed forms are exactly 0 and 1 there, and their arithmetic is not
     low, high = np.where(share <= 0, 0.0, np.maximum(0.0, low)), np.where(share >= 1, 1.0, np.minimum(1.0, high))
     return low[()], high[()]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench_analysis.statistics.intervals import wilson
@@ -87,6 +87,8 @@ def detectable(cells: Agreement, power: float = 0.8, alpha: float = 0.05) -> flo
     Of m disagreements a share of 1/2 + x is A's; the difference is 2 x m / n. NaN where they are too few to ever
     give p <= alpha: fewer than six at 5 %.
     """
+    from scipy import optimize, stats  # half a second, which no other command should wait for
+
     m = int(cells.only_a + cells.only_b)
     counts = np.arange(m + 1)
     is_enough = 2 * stats.binom.sf(counts - 1, m, 0.5) <= alpha
@@ -191,5 +193,7 @@ def _log_choose(n: int, k: Ints) -> Floats:
 
 def _likely(n: int, n_marked: int, n_dealt: int) -> Ints:
     """The numbers of marked among the dealt that are not beyond imagination."""
+    from scipy import stats
+
     low, high = (int(stats.hypergeom.ppf(q, n, n_marked, n_dealt)) for q in (1e-15, 1 - 1e-15))
     return np.arange(max(low - 2, 0, n_dealt + n_marked - n), min(high + 2, n_marked, n_dealt) + 1)

@@ -37,7 +37,7 @@ def _assumption(run: Run, verdict: Verdict) -> str:
     if verdict.risk == 0:
         return "At risk 0 no outcome differs."
     if verdict.bound == "anytime":
-        limit = None if run.adaptive is None else run.adaptive.limit
+        limit = None if run.adaptive is None else run.adaptive.max_difference
         return (
             f"The risk is kept if no two errors of an example differ by more than {limit:g} under one draw; "
             "the estimate takes the differences to be about normal."

@@ -100,21 +100,21 @@ def with_draws(
     for run in runs:
         if run.losses():
             try:
+                n_draws, n_units, is_unsure = curves.enough_draws(run, rule)
+                if is_unsure and n_units > 1:  # of a single one no figure could be made at all
+                    reasons.append(too_few_draws(run, n_draws, n_units))
+                    continue
                 found = curves.monte_carlo(run, by, rule, n_resamples=_N_RESAMPLES)
             except UsageError as error:
                 reasons.append(f"No {_score_tables.DRAWS}: {error}.")
-                continue
-            if bool(found["is_unsure"].any()):
-                reasons.append(too_few_draws(run, found))
                 continue
             measured |= {_cell(row): [row[name] for name in _DRAWS] for row in found.to_dict("records")}
     values = [measured.get(_cell(row), [float("nan")] * len(_DRAWS)) for row in frame.to_dict("records")]
     return frame.assign(**{name: [its[n] for its in values] for n, name in enumerate(_DRAWS)}), reasons
 
 
-def too_few_draws(run: Run, found: pd.DataFrame) -> str:
-    """Why a run has no ±draws where `found`, its frame of `curves.monte_carlo`, is unsure."""
-    n_draws, n_units = int(found["n_draws"].iloc[0]), int(found["n_units"].iloc[0])
+def too_few_draws(run: Run, n_draws: int, n_units: int) -> str:
+    """Why a run of so many draws, so many of which are independent, has no ±draws; see `curves.enough_draws`."""
     size = round(n_draws / max(n_units, 1))
     least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
     what = f"{n_units} antithetic pairs" if size > 1 else f"{n_units} draws"

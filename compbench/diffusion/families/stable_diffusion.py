@@ -320,7 +320,7 @@ class StableDiffusion(ModelSpec):
             plain,
             risk=settled.risk,
             bound=settled.bound,
-            limit=settled.limit,
+            max_difference=settled.limit,
             outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
             seed=settled.seed or 0,
             allocation=settled.allocation,

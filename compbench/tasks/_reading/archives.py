@@ -20,7 +20,7 @@ from compbench.tasks._reading.parquet_files import not_data
 from compbench.tasks._reading.scan import files_below, is_junk
 from compbench.tasks._reading.texts import is_lfs_pointer
 
-__all__ = ["Pictures", "open_pictures"]
+__all__ = ["Pictures", "open_archive", "open_pictures"]
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _METHOD_NAMES = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES encryption"}
@@ -79,7 +79,7 @@ def open_pictures(folder: Path) -> Pictures:
     """Open images.zip in `folder`, or its folder `images`; DataError where there is neither."""
     archive, loose = folder / "images.zip", folder / "images"
     if archive.is_file():
-        return _open_archive(archive)
+        return open_archive(archive)
     if loose.is_dir():
         files = tuple(files_below(loose))
         readers = {file.relative_to(loose).as_posix(): partial(_read_loose, loose, file) for file in files}
@@ -89,7 +89,8 @@ def open_pictures(folder: Path) -> Pictures:
     )
 
 
-def _open_archive(archive: Path) -> Pictures:
+def open_archive(archive: Path) -> Pictures:
+    """The members of a zip, whatever they are; DataError where it is none."""
     try:
         with zipfile.ZipFile(archive) as file:
             members = [each for each in file.infolist() if not each.is_dir()]

@@ -20,7 +20,7 @@ from compbench.tasks._reading.archives import open_pictures
 from compbench.tasks._reading.parquet_files import first_there, not_data, whole
 from compbench.tasks._reading.texts import check_text, lines_of, read_text
 
-__all__ = ["PLACE", "Rows", "read_rows"]
+__all__ = ["PLACE", "ParquetFile", "Rows", "read_rows"]
 
 PLACE = ""  # the key under which a row says where it stands, for a message; no column is called so
 
@@ -86,7 +86,7 @@ def _one_split(files: list[Path]) -> list[Path]:
 def _read_parquet(files: list[Path], text_columns: Sequence[str], image_columns: Sequence[str]) -> Rows:
     rows: list[Mapping[str, Any]] = []
     for path in files:
-        file = _ParquetFile(path)
+        file = ParquetFile(path)
         _require(file.columns(), [*text_columns, *image_columns], path)
         for number, row in enumerate(file.text(text_columns)):
             group, index = file.locate(number)
@@ -97,7 +97,7 @@ def _read_parquet(files: list[Path], text_columns: Sequence[str], image_columns:
     return Rows(rows, tuple(files))
 
 
-class _ParquetFile:
+class ParquetFile:
     """One Parquet file whose row groups of images are read when asked for and the last few kept."""
 
     def __init__(self, path: Path) -> None:

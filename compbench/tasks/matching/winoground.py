@@ -7,11 +7,13 @@ with compbench, since its licence forbids that. Tags:
 - visual: Symbolic, Pragmatics, Series; an example counts for each tag that its secondary_tag holds, and most hold none
 - fine: the set's own linguistic tags
 - predicates: 1 pred or 2 preds, the main predicates of a caption
+- why: why it is hard beside its composition, by others (see _why_hard.py); of the whole published set alone
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from compbench.core.models import Source
 from compbench.registry import hub
 from compbench.tasks._reading.digests import file_stamp, with_digests
 from compbench.tasks.matching._layouts import PLACE, Rows, read_rows
+from compbench.tasks.matching._why_hard import N_TAGGED, TAGS, why_hard
 
 __all__ = ["SOURCE", "winoground"]
 
@@ -33,6 +36,7 @@ TAG_ORDER = {
     "visual": ("Symbolic", "Pragmatics", "Series"),
     "predicates": ("1 pred", "2 preds"),
 }
+_WITH_WHY = {**TAG_ORDER, "why": TAGS}
 CITATION = """\
 @inproceedings{thrush2022winoground,
   title = {Winoground: Probing Vision and Language Models for Visio-Linguistic Compositionality},
@@ -56,7 +60,8 @@ def winoground(data: Path | None = None, is_offline: bool = False) -> Task:
     """The examples of the hub's data set at its pinned commit, or of the local copy `data` in either layout."""
     found = read_rows(data or _fetch(is_offline), _TEXT_COLUMNS, _IMAGE_COLUMNS, _EXPECTED)
     _check_ids(found)
-    examples = [_example(row) for row in found.rows]
+    is_published = {str(row["id"]) for row in found.rows} == {str(number) for number in range(N_TAGGED)}
+    examples = [_with_why(_example(row)) if is_published else _example(row) for row in found.rows]
     return Task(
         name="winoground",
         examples=with_digests(examples, [file_stamp(file) for file in found.files]),
@@ -64,9 +69,13 @@ def winoground(data: Path | None = None, is_offline: bool = False) -> Task:
         description=__doc__ or "",
         citation=CITATION,
         is_gated=True,
-        tag_order=TAG_ORDER,
+        tag_order=_WITH_WHY if is_published else TAG_ORDER,
         notes=_notes(len(examples)),
     )
+
+
+def _with_why(example: Example) -> Example:
+    return replace(example, tags={**example.tags, "why": why_hard(example.id)})
 
 
 def _notes(n_examples: int) -> tuple[str, ...]:

@@ -1,0 +1,162 @@
+"""Writing a run: alone with it, or with a shard of it, from the moment the context is entered until it is left."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+
+from compbench.core import disk
+from compbench.core.aliases import Json
+from compbench.core.errors import RunError
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
+from compbench.core.rules import Rule
+from compbench.store import _parquet, provenance, run_file
+from compbench.store._parquet import DamagedPart
+from compbench.store._reader import words_of
+from compbench.store.lock import Guard, is_shared, locked
+from compbench.store.run import Run
+from compbench.store.shards import Shard
+
+__all__ = ["RunWriter"]
+
+
+class RunWriter:
+    """Measures into `run`; RunError, on entering, names the process that is there already.
+
+    `asked` is how a shard is to be read: RunError where another shard at work was asked for something else. Each change
+    of the files is made under a guard, so that shards that measure at one time do not mix them up.
+    """
+
+    def __init__(self, run: Run, shard: Shard | None = None, asked: Mapping[str, Json] | None = None) -> None:
+        self.run, self._shard, self._asked = run, shard, asked
+        self._guard = Guard(run.path, run.say, run.wait)
+        self._held = ExitStack()
+
+    def __enter__(self) -> RunWriter:
+        self._held.enter_context(locked(self.run.path, self.run.say, self._shard, self._asked, self.run.wait))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Alone with the files for the moment of a change, whichever processes measure; every change enters it."""
+        return self._guard()
+
+    def append(self, results: Sequence[Measurement | ScoreMatrix], **record: Json) -> Path:
+        """Store results as one part, whole or not at all; `record` says who measured them."""
+        measurements = joined(result for result in results if isinstance(result, Measurement))
+        matrices = [result for result in results if isinstance(result, ScoreMatrix)]
+        if measurements and matrices:
+            raise TypeError("one part holds Measurements or ScoreMatrix objects, not both")
+        table = _parquet.errors_table(measurements) if measurements else _parquet.scores_table(matrices)
+        words: dict[str, Json] = {
+            "n_examples": len(measurements) + len(matrices),
+            "n_errors": sum(int(each.measured.sum()) for each in measurements),
+            **record,
+        }
+        with self.guarded():  # so that no two parts get one number and no lines are mixed
+            return self.run.contents.parts.append(table, words, "errors" if measurements else "scores")
+
+    def write_examples(self, content: bytes | memoryview, **task: Json) -> None:
+        """Replace the file of the examples by another one of the same ids; `task` is what run.json says otherwise."""
+        with self.guarded(), disk.writing(self.run.path):
+            disk.write(self.run.path / "examples.parquet", content)
+            info = self.run.info
+            self._write({**info, "task": {**info["task"], **task}, "files": self._digests("examples.parquet")})
+        self.run.__dict__.pop("contents", None)  # what it had read of the old one
+
+    def write_draws(self, draws: DrawTable) -> None:
+        """Store the bank; RunError when the run was measured with another."""
+        path, table = self.run.path / "draws.parquet", _parquet.draws_table(draws)
+        with self.guarded():
+            try:
+                self.run.contents.check_digest(path)
+                stored = _parquet.read(path)
+            except (FileNotFoundError, DamagedPart):
+                stored = None
+            if stored is not None and not stored.equals(table):
+                raise RunError(
+                    f"run {str(self.run.path)!r} holds errors of other draws than this model's: "
+                    "the model's identity() lacks what changed; move the folder away and start again"
+                )
+            if stored is None:
+                with disk.writing(self.run.path):
+                    disk.write(path, _parquet.encode(table))
+                self._write({**self.run.info, "files": self._digests("draws.parquet")})
+
+    def repair(self) -> None:
+        """Set damaged parts aside, so that their examples are measured again."""
+        with self.guarded():  # any partial file was left by a crash: who lives writes under the guard
+            self.run.contents.parts.repair()
+
+    def settle(self, limit: int | None, view: Mapping[str, Json] | None = None) -> None:
+        """Derive the scores of an error run by its own rule, and say how far the run is.
+
+        `view` is how the command that ends here reads the run; it becomes the run's own where it reads more of it.
+        """
+        with self.guarded():
+            own, n_done = self.run.fullest(view)
+            is_whole = n_done == self.run.info["n_task_examples"]
+            has_errors = self.run.contents.has_errors
+            if has_errors:
+                self._write_scores(Rule.of_view(own))
+            files = self._digests(*(["scores/scores.parquet"] if has_errors else []))
+            status, limit = ("done", None) if is_whole else ("partial", limit)
+            self.mark(status, view=own, limit=limit, files=files, sharded=None)
+
+    def discard(self) -> None:
+        """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
+
+        The last of several shards does it.
+        """
+        path = self.run.path
+        with self.guarded(), disk.writing(path):
+            has_measured = (path / "parts.jsonl").exists() or any(path.glob("*/*.parquet*"))
+            if has_measured or is_shared(path, self._shard):
+                return
+            shutil.rmtree(path)
+            with suppress(OSError):  # not empty
+                for folder in list(path.parents)[:2]:  # of the model, of the task
+                    folder.rmdir()
+
+    def leave(self) -> None:
+        """A shard ends while others lack examples: the last to leave says that the run is not whole."""
+        with self.guarded():
+            info = self.run.info
+            if not is_shared(self.run.path, self._shard) and info["status"] == "running":
+                is_whole = self.run.fullest(None)[1] == info["n_task_examples"]
+                self.mark("done" if is_whole else "partial")
+
+    def mark(self, status: str, **changes: Json) -> None:
+        """Write the status, and other lines of run.json."""
+        with self.guarded():
+            changed = {**self.run.info, **changes, "status": status, "updated": provenance.now()}
+            self._write({name: value for name, value in changed.items() if (name, value) != ("sharded", None)})
+
+    def _write_scores(self, rule: Rule) -> None:
+        """Derive scores/ from the errors under `rule`, so that any Parquet reader finds them."""
+        contents = self.run.contents
+        done = contents.done(rule.draws, rule.unconditional)
+        ids = [name for name in contents.matches if name in done]
+        tables = contents.tables(rule, ids)
+        with disk.writing(self.run.path):
+            contents.derived.parent.mkdir(exist_ok=True)
+            table = _parquet.whole_scores_table(tables.values(), ids)
+            disk.write(contents.derived, _parquet.encode(table.replace_schema_metadata(words_of(rule))))
+
+    def _write(self, info: Mapping[str, Json]) -> None:
+        with disk.writing(self.run.path):
+            run_file.write(self.run.path, info)
+
+    def _digests(self, *written: str) -> dict[str, Json]:
+        """Digests of the files beside the parts: of those just `written`, and of all where a run has none yet."""
+        path = self.run.path
+        known = dict(self.run.info.get("files") or {})
+        wanted = [*written, *(name for name in ("examples.parquet", "draws.parquet") if name not in known)]
+        return known | {name: _parquet.digest(path / name) for name in wanted if (path / name).is_file()}

@@ -1,0 +1,226 @@
+"""A suite is a row of data: where it comes from, how its files name images and captions, and what its paper prints.
+
+`--data DIR` is a copy of the authors' files, pictures inside or in a folder beside them (`picture_folders`); without
+it the pinned revision is fetched, where a hub has one. What is missing is said and counted.
+
+A suite may be judged by several protocols, and figures of two of them cannot be compared. One that is not the
+official one is asked for by name, `mmvp-vlm+2x2`, and stands in the task's name: in a run's key, its signature and
+every table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compbench.core import disk
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Example, Image, Task
+from compbench.core.metrics import BY_NAME
+from compbench.core.models import Source
+from compbench.core.suggestions import did_you_mean
+from compbench.registry import hub
+from compbench.tasks._reading.digests import file_stamp, with_digests
+from compbench.tasks._reading.texts import check_text
+from compbench.tasks.matching._suite_pictures import Folders, cropped
+from compbench.tasks.matching._suite_rows import KEY, PLACE, SPLIT, Found, Reader, Row
+
+__all__ = ["MATCHED", "OFFICIAL", "Fields", "Protocol", "Suite", "unchanged"]
+
+OFFICIAL = "official"
+MATCHED = ("text", "image", "group")
+BOX = "\0box"  # a row's box, where the part within it is what is scored
+
+
+def unchanged(rows: Sequence[Row]) -> Sequence[Row]:
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which columns hold what. Of several images each has the caption in its place; of one the first `n_true` are true.
+
+    `tags`: column of tags -> column of the row, or SPLIT. A missing value is no tag.
+    """
+
+    images: tuple[str, ...]
+    captions: tuple[str, ...]
+    n_true: int = 1
+    id: str = KEY
+    group: str = ""  # of examples that are no independent ones; "", or where a row lacks it: those of one picture
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a suite is judged: its metrics, and what becomes of the rows before they are asked."""
+
+    about: str
+    metrics: tuple[str, ...]
+    prepare: Callable[[Sequence[Row]], Sequence[Row]] = unchanged
+    n_published: int | None = None  # where it asks other examples than the official one
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A task that is called with where its files are."""
+
+    name: str
+    about: str
+    citation: str
+    origin: str  # where its files are to be had, with the revision that was read
+    licence: str  # and gate, and size
+    n_published: int | None  # examples under the official protocol; None where no source says it
+    reader: Reader
+    fields: Fields
+    protocols: Mapping[str, Protocol]
+    whose_pictures: str = ""  # "" where they are inside
+    picture_folders: tuple[str, ...] = ()  # relative to DIR
+    hub: Source | None = None
+    tag_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    def __call__(self, data: Path | None = None, is_offline: bool = False, protocol: Sequence[str] = ()) -> Task:
+        chosen = self._chosen(protocol)
+        found = self._found(data, is_offline)
+        rows = chosen.prepare(found.rows)
+        pictures = self._pictures(data, found)
+        examples = tuple(self._example(row, pictures) for row in rows)
+        self._check(examples, found)
+        missing = pictures.notes() if isinstance(pictures, Folders) else ()
+        stamped = dict.fromkeys([*found.files, *_files_of(pictures)])
+        examples = with_digests(examples, [self.name, *protocol, *map(file_stamp, stamped)])
+        return Task(
+            name="+".join([self.name, *(each for each in protocol if each != OFFICIAL)]),
+            examples=_grouped(examples),
+            metrics={name: BY_NAME[name] for name in chosen.metrics},
+            description=self.description(chosen),
+            citation=self.citation,
+            tag_order=self.tag_order,
+            notes=tuple(f"{self.name}: {note}" for note in (*self._count_note(chosen, examples), *missing)),
+        )
+
+    def description(self, chosen: Protocol) -> str:
+        """What it is, where it comes from, and what may be done with it."""
+        parts = [self.about, chosen.about, f"From {self.origin}. {self.licence}."]
+        parts += [f"Pictures: {self.whose_pictures}."] if self.whose_pictures else []
+        return "\n".join(part for part in parts if part)
+
+    def _chosen(self, protocol: Sequence[str]) -> Protocol:
+        if len(protocol) > 1:
+            raise UsageError(f"task {self.name!r} takes one protocol, got {' and '.join(protocol)}")
+        name = protocol[0] if protocol else OFFICIAL
+        if name not in self.protocols:
+            raise UsageError(f"task {self.name!r} has no protocol {name!r}; {did_you_mean(name, list(self.protocols))}")
+        return self.protocols[name]
+
+    def _found(self, data: Path | None, is_offline: bool) -> Found:
+        place = None if data is None else disk.expanded(data)
+        if place is not None and not place.exists():
+            raise DataError(f"no file or folder {str(place)!r}; expected {self._wanted()}")
+        found = None if place is None else self.reader.read(place)
+        if found is None and self.hub is not None and (place is None or self.whose_pictures):
+            place = hub.fetch(self.hub, self.reader.patterns, is_offline, repo_type="dataset")  # DIR has the pictures
+            found = self.reader.read(place)
+        if found is not None:
+            return found
+        if place is None:
+            raise DataError(f"{self.name} is on no hub that compbench reads; give --data DIR with {self._wanted()}")
+        raise DataError(f"no data of {self.name} in {str(place)!r}; expected {self._wanted()}")
+
+    def _wanted(self) -> str:
+        pictures = f", and {self.whose_pictures}" if self.whose_pictures else ""
+        folders = [name for name in self.picture_folders if name]
+        inside = f" in a folder {' or '.join(folders)} of it" if folders else ""
+        return f"{self.reader.expected} from {self.origin}{pictures}{inside}"
+
+    def _pictures(self, data: Path | None, found: Found) -> Any:
+        if found.archive is not None:
+            return found.archive
+        places = [] if data is None else [disk.expanded(data)]
+        places += [file.parent for file in found.files[:1]] if self.hub is not None else []
+        return Folders.below(places, (*self.picture_folders, ""), self.whose_pictures)
+
+    def _example(self, row: Row, pictures: Any) -> Example:
+        own, fields = _id_of(row, self.fields), self.fields
+        images = tuple(_image(row, column, own, pictures) for column in fields.images)
+        captions = tuple(_caption(row, column) for column in fields.captions)
+        if len(images) == 1:
+            matches = (np.arange(len(captions)) < fields.n_true)[None]
+        else:
+            matches = np.eye(len(images), len(captions), dtype=bool)
+        tags = {name: _tag(row, column) for name, column in fields.tags.items()}
+        group = str(row.get(fields.group) or "") if fields.group else ""
+        return Example(own, images, captions, matches, tags, group)
+
+    def _check(self, examples: Sequence[Example], found: Found) -> None:
+        where = repr(str(found.files[0].parent))
+        if not examples:
+            raise DataError(f"{where} holds no example of {self.name}; expected {self.reader.expected}")
+        seen: set[str] = set()
+        for each in examples:
+            if each.id in seen:
+                raise DataError(f"{where} holds the id {each.id!r} twice; copy or fetch it again")
+            seen.add(each.id)
+
+    def _count_note(self, chosen: Protocol, examples: Sequence[Example]) -> tuple[str, ...]:
+        expected = chosen.n_published or self.n_published
+        if expected in (None, len(examples)):
+            return ()
+        return (f"{expected:,} examples expected, {len(examples):,} found",)
+
+
+def _files_of(pictures: Any) -> list[Path]:
+    return list(dict.fromkeys(pictures.found.values())) if isinstance(pictures, Folders) else list(pictures.files)
+
+
+def _grouped(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Examples with the same first picture are one group, where no other was named."""
+    return tuple(each if each.group else replace(each, group=str(each.images[0].sha256)[:16]) for each in examples)
+
+
+def _id_of(row: Row, fields: Fields) -> str:
+    value = _cell(row, fields.id)
+    if not isinstance(value, int | str) or isinstance(value, bool) or not str(value).strip():
+        raise DataError(f"{row[PLACE]} has id {value!r}; expected a whole number or text")
+    return f"{row[SPLIT]}/{value}" if row[SPLIT] and fields.tags.get("tag") == SPLIT else str(value)
+
+
+def _image(row: Row, column: str, own: str, pictures: Any) -> Image:
+    value = _cell(row, column)
+    name = f"{own}/{column}" if callable(value) else str(value)
+    if callable(value):
+        source: Any = value
+    elif isinstance(pictures, Folders):
+        source = pictures.path(value, str(row[PLACE]))
+    else:
+        source = pictures.reader(value, str(row[PLACE]))
+    image = Image(name, source)
+    if (box := row.get(BOX)) is not None:
+        return cropped(Image(f"{own}/{name}", source), box)
+    return image
+
+
+def _caption(row: Row, column: str) -> str:
+    """The caption without blanks around it."""
+    caption = _cell(row, column)
+    if not isinstance(caption, str) or not caption.strip():
+        raise DataError(f"{row[PLACE]} has an empty {column}: {caption!r}; expected a sentence")
+    check_text(caption, f"{row[PLACE]}: {column}")
+    return caption.strip()
+
+
+def _tag(row: Row, column: str) -> tuple[str, ...]:
+    value = row.get(column)
+    values = value if isinstance(value, list | tuple) else () if value in (None, "") else (value,)
+    return tuple(str(each).strip() for each in values)
+
+
+def _cell(row: Row, column: str) -> Any:
+    if column not in row:
+        known = ", ".join(name for name in row if not name.startswith("\0") and name)
+        raise DataError(f"{row[PLACE]} lacks {column!r}; found {known}")
+    return row[column]
