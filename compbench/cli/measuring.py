@@ -42,9 +42,12 @@ def run(
 ) -> int:
     """Score models on tasks, store all that is measured, print the table. Rerun the same command to resume.
 
+    TASK is a name, or a folder of your own pictures and captions (see compbench check).
+
     \b
     compbench run shapes -m tiny-sd -m tiny-clip -m chance
     compbench run shapes -m tiny-sd -o draws=100 --limit 24
+    compbench run ./my-set -m tiny-sd
     compbench run --config grid.toml
     """
     from compbench.cli import listing, progress
@@ -152,8 +155,8 @@ def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **se
     """Store the scores or choices in a csv, tsv, json, jsonl or parquet file as a run.
 
     Its columns: example_id, image, caption, score; or example_id, image, choice (the number of the caption chosen);
-    or example_id, caption, choice_image. Images and captions are numbered from 0. An empty
-    choice is an abstention, which counts as wrong.
+    or example_id, caption, choice_image; or id and scores, a list for each image, as export writes them to .jsonl.
+    Images and captions are numbered from 0. An empty choice is an abstention, which counts as wrong.
 
     \b
     compbench import scores.csv --task winoground --as gpt-4o
