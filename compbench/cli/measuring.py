@@ -42,30 +42,34 @@ def run(
 ) -> int:
     """Score models on tasks, store all that is measured, print the table. Rerun the same command to resume.
 
+    TASK is a name, or a folder of your own pictures and captions (see compbench check).
+
     \b
     compbench run shapes -m tiny-sd -m tiny-clip -m chance
     compbench run shapes -m tiny-sd -o draws=100 --limit 24
+    compbench run ./my-set -m tiny-sd
     compbench run --config grid.toml
     """
     from compbench.cli import listing, progress
-    from compbench.runs import grid as jobs
+    from compbench.runs import grid as grids
+    from compbench.store.shards import shard_here
 
-    setting = jobs.Settings(**settings)
-    reporter = progress.for_stderr(is_quiet=quiet, shard=setting.shard)
-    asked = jobs.ordered(tasks, models, options, setting, reporter.say, grid)
+    shard = shard_here(settings["shard"])
+    reporter = progress.for_stderr(is_quiet=quiet, shard=shard)
+    cells = grids.cells(tasks, models, options, settings, reporter.say, grid)
     if dry_run:
-        plans, failures = jobs.planned_each(asked, setting, reporter)
+        plans, failures = grids.planned(cells, reporter)
         print_result(listing.plans(plans, style), output)
         for failure in failures:
             click.echo(f"error: {failure}", err=True)
         return FAILED if failures else DONE
-    outcome = jobs.measure(asked, setting, reporter, lambda task: _check_tags(by, task))
-    if outcome.runs and outcome.is_told_here(setting.shard):
+    outcome = grids.measure(cells, reporter, lambda task: _check_tags(by, task))
+    if outcome.runs and outcome.is_told_here(shard):
         text = _results(outcome.runs, style, by)
         is_for_reading = style == "table" and output is None
-        print_result(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
+        print_result(f"{text}\n\n{listing.where(outcome.runs, settings['runs'])}" if is_for_reading else text, output)
     elif outcome.runs and not outcome.failures and not quiet:
-        say(f"shard {setting.shard} done; what remains is with the others")
+        say(f"shard {shard} done; what remains is with the others")
     for failure in outcome.told():
         say(f"error: {failure}")
     return FAILED if outcome.failures else DONE
@@ -90,11 +94,9 @@ def run(
     metavar="[TASK=]DIR",
     help="The folder that holds a folder for each task, or the folder of one task (repeatable).",
 )
-@click.option("--limit", "-L", type=click.IntRange(1), help="How many images of each data set; a seeded subset.")
-@click.option(
-    "--images-per-class", type=click.IntRange(1), metavar="N", help="How many images of each class; a seeded subset."
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@flags.limit
+@flags.images_per_class
+@flags.device
 @flags.runs
 @flags.images
 @flags.offline
@@ -124,13 +126,11 @@ def reproduce(
     """
     from compbench.cli import listing, progress
     from compbench.cli import reproduce as paper
-    from compbench.runs import grid as jobs
     from compbench_analysis.text.paper import to_text
 
     reporter = progress.for_stderr(is_quiet=quiet)
     root, folders = paper.data_folders(data)
-    setting = jobs.Settings(data=root, data_folders=folders, **settings)
-    asked = paper.asked_for(table, models, tasks, options, setting, reporter)
+    asked = paper.asked_for(table, models, tasks, options, settings, reporter, paper.DataFolders(root, folders))
     if dry_run:
         plans, failures = paper.planned(asked, reporter)
         print_result(listing.plans(plans, style), output)
@@ -155,8 +155,8 @@ def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **se
     """Store the scores or choices in a csv, tsv, json, jsonl or parquet file as a run.
 
     Its columns: example_id, image, caption, score; or example_id, image, choice (the number of the caption chosen);
-    or example_id, caption, choice_image. Images and captions are numbered from 0. An empty
-    choice is an abstention, which counts as wrong.
+    or example_id, caption, choice_image; or id and scores, a list for each image, as export writes them to .jsonl.
+    Images and captions are numbered from 0. An empty choice is an abstention, which counts as wrong.
 
     \b
     compbench import scores.csv --task winoground --as gpt-4o

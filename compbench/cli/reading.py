@@ -280,27 +280,37 @@ def calibrate(
 @click.command(short_help="Write the scores of a run, one row per example.")
 @click.argument("reference", metavar="RUN")
 @click.option(
-    "--output", required=True, type=flags.PATH, callback=flags.check_folder, metavar="FILE", help=".parquet or .csv"
+    "--output",
+    required=True,
+    type=flags.PATH,
+    callback=flags.check_folder,
+    metavar="FILE",
+    help=".parquet, .csv or .jsonl",
 )
 @flags.runs
 @flags.read
 def export(reference: str, output: Path, runs: Path | None, options: Sequence[str], limit: int | None) -> None:
-    """Write one row per example: outcomes, ties, margins, tags and scores.
+    """Write one row per example: outcomes, ties, margins, tags and scores; .jsonl holds what import reads again.
+
+    That is each example's id, images, captions, matches, tags and scores: also a manifest, beside its pictures.
 
     \b
     compbench export shapes/tiny-sd --output scores.parquet
+    compbench export shapes/tiny-sd --output scores.jsonl
     """
-    if output.suffix not in (".parquet", ".csv"):
-        raise UsageError(f"cannot export to {str(output)!r}; expected a name that ends in .parquet or .csv")
-    from compbench.store.frames import as_cells
+    if output.suffix not in (".parquet", ".csv", ".jsonl"):
+        raise UsageError(f"cannot export to {str(output)!r}; expected a name that ends in .parquet, .csv or .jsonl")
+    from compbench.store import as_cells, to_manifest
 
-    frame = one(reference, runs, options, limit).to_frame()
-    content = io.BytesIO()
-    frame.to_parquet(content) if output.suffix == ".parquet" else as_cells(frame).to_csv(
-        content, index=False, encoding="utf-8"
-    )
+    chosen, content = one(reference, runs, options, limit), io.BytesIO()
+    if output.suffix == ".jsonl":
+        content.write(to_manifest(chosen))
+    elif output.suffix == ".parquet":
+        chosen.to_frame().to_parquet(content)
+    else:
+        as_cells(chosen.to_frame()).to_csv(content, index=False, encoding="utf-8")
     write_file(output, content.getvalue())
-    say(f"{len(frame)} examples written to {output}")
+    say(f"{len(chosen.ids())} examples written to {output}")
 
 
 @click.command(short_help="Print the BibTeX of model, data set and method.")

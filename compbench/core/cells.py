@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compbench.core import disk
 from compbench.core.errors import DataError
 from compbench.core.plain_text import decoded
 from compbench.core.printable import from_cell
@@ -50,7 +51,7 @@ def read_text(path: Path, *, is_gzipped: bool = False) -> str:
     """The text of a file; DataError for one that is too large, damaged, or holds a NUL character."""
     try:
         with gzip.open(path) if is_gzipped else path.open("rb") as file:
-            content = file.read(_LARGEST_BYTES + 1)
+            content = disk.read_at_most(file.read, _LARGEST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {str(path)!r} ({error}); copy it again") from error
     if len(content) > _LARGEST_BYTES:

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = [
     "expanded",
     "is_file",
     "output",
+    "read_at_most",
     "stamp",
     "text_of",
     "write",
@@ -31,6 +32,7 @@ __all__ = [
     "writing",
 ]
 
+_PART = 1 << 20  # bytes
 TEMPORARY = ".partial-"  # a leading dot: pandas and pyarrow pass over such files in a folder
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -68,6 +70,15 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def read_at_most(read: Callable[[int], bytes], most: int) -> bytes:
+    """What the `read` of an open file gives, at most so many bytes; no memory is asked for that is not needed."""
+    parts: list[bytes] = []
+    while most > 0 and (part := read(min(most, _PART))):  # read(most) would take `most` bytes first
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def write(path: Path, content: bytes | memoryview) -> None:

@@ -9,6 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from compbench.core import disk
 from compbench.core.errors import DataError
 
 __all__ = ["FileList", "opened"]
@@ -32,7 +33,7 @@ class FileList:
 
         def read(name: str) -> bytes:
             with opened(folder / name) as file:
-                return file.read(_MAX_JSON_BYTES + 1)
+                return disk.read_at_most(file.read, _MAX_JSON_BYTES + 1)
 
         return cls(str(folder), frozenset(_names(folder)), read)
 

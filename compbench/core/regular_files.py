@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from compbench.core import disk
 from compbench.core._image_limits import limits
 from compbench.core.errors import DataError
 
@@ -81,7 +82,7 @@ def read_member(archive: zipfile.ZipFile, name: str, most: int = MOST_BYTES) -> 
 
 
 def _bounded(file: IO[bytes], promised: int, most: int, where: str) -> bytes:
-    content = file.read(most + 1) if promised <= most else b""
+    content = disk.read_at_most(file.read, most + 1) if promised <= most else b""
     if promised > most or len(content) > most:
         size = max(promised, len(content))
         raise DataError(f"{where} has {size:,} bytes or more; expected at most {most:,}")

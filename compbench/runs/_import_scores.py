@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -50,7 +51,8 @@ def import_scores(
 ) -> Run:
     """Store the scores in a csv, tsv, json, jsonl or parquet file as the run of a model called `name`.
 
-    Columns: example_id, image, caption, score; or example_id, image, choice (the caption chosen for the image); or
+    Columns: id and scores, a list for each image with a number for each caption, as `export` writes them to .jsonl; or
+    example_id, image, caption, score; or example_id, image, choice (the caption chosen for the image); or
     example_id, caption, choice_image. Images and captions are numbered from 0. Choices answer the text metric or the
     image metric alone; an empty choice is an abstention, which is wrong. Every example must be there, once.
     DataError names the file and the row of what is missing, doubled or no number.
@@ -78,13 +80,43 @@ def import_scores(
 
 def _read(path: Path, known: Collection[str]) -> pd.DataFrame:
     """The file's columns: ids as text, all others as numbers, NaN where a cell is empty."""
-    frame = read_table(path)
+    frame = _apart(read_table(path), path)
     columns = {name: frame[name] for name in frame.columns if name in _COLUMNS}
     read = {
         name: [_id(cell, known) for cell in column] if name == "example_id" else _column(name, column, path)
         for name, column in columns.items()
     }
     return _framed(read, frame.columns)
+
+
+def _apart(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A row for each pair, where a row holds all scores of an example."""
+    if not {"id", "scores"} <= set(frame.columns):
+        return frame
+    rows: list[tuple[object, int, int, object]] = []
+    for number, (example_id, scores) in enumerate(zip(frame["id"], frame["scores"], strict=True), 1):
+        for image, of_image in enumerate(_listed(scores, number, path)):
+            pairs = enumerate(_listed(of_image, number, path))
+            rows += [(example_id, image, caption, score) for caption, score in pairs]
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=["example_id", "image", "caption", "score"], dtype=object)
+
+
+def _listed(values: object, row: int, path: Path) -> Sequence[object]:
+    if isinstance(values, str):
+        try:
+            values = json.loads(values)
+        except (ValueError, RecursionError):
+            values = None
+    if isinstance(values, np.ndarray):  # of a Parquet file
+        return list(values)
+    if not isinstance(values, list):
+        raise DataError(
+            f"row {row} of {path.name!r} has no scores that can be read; expected a list for each image with a number "
+            "for each caption, such as [[0.2, 0.1]]"
+        )
+    return values  # pyright: ignore[reportUnknownVariableType]
 
 
 def _framed(read: Mapping[str, Sequence[object]], names: Iterable[str]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
+    from compbench.store.exported import to_manifest
     from compbench.store.frames import as_cells, predicted
     from compbench.store.key import RunKey
     from compbench.store.lock import WAIT_SECONDS
@@ -33,11 +34,13 @@ __all__ = [
     "learned",
     "predicted",
     "shard_here",
+    "to_manifest",
 ]
 
 __getattr__ = lazily(
     __name__,
     {
+        "exported": ["to_manifest"],
         "frames": ["as_cells", "predicted"],
         "key": ["RunKey"],
         "lock": ["WAIT_SECONDS"],

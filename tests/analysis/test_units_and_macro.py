@@ -109,7 +109,7 @@ def test_readings_of_stored_errors_judge_whole_units(tmp_path: Path) -> None:
     errors = [np.repeat(-score[..., None], 2, axis=-1).astype(np.float32) for score in SCORES]
     RunWriter(run).append(
         [
-            Measurement(each.id, np.arange(2), error, np.ones(error.shape, bool))
+            Measurement(each.id, np.arange(2, dtype=np.int32), {"l2": error}, np.ones(error.shape, bool))
             for each, error in zip(task.examples, errors, strict=True)
         ],
         device="cpu",

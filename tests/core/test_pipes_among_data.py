@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from compbench import registry
+from compbench.core import cells, regular_files
 from compbench.core.errors import DataError
 from compbench.tasks.classification._listed_images import AIRCRAFT, FOOD101, PETS
 from compbench.tasks.matching._layouts import read_rows
@@ -53,3 +55,18 @@ def test_a_listed_class_that_leads_out_is_not_a_class(tmp_path: Path) -> None:
     (tmp_path / "meta" / "test.txt").write_text("apple_pie/../../../outside\n")
     with pytest.raises(DataError, match="which lies outside"):
         FOOD101.read(tmp_path, "test")
+
+
+def test_reading_a_small_file_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    small, table = tmp_path / "small.png", tmp_path / "small.csv"
+    small.write_bytes(b"x" * 1000)
+    table.write_text("id,kind\n1,x\n")
+    for read in (lambda: regular_files.read_file(small), lambda: cells.read_text(table)):
+        read()
+        tracemalloc.start()
+        try:
+            read()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 10 << 20
