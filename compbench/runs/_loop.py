@@ -79,6 +79,7 @@ def _evaluate(
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
+    _check_lesson(scorer, run)
     online = _online(run, task, draws)
     if draws is not None and online is None:
         writer.write_draws(draws)
