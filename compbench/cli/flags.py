@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from compbench.store.shards import Shard, shard_here
+from compbench.runs.request import RunRequest, setting
 from compbench_analysis.text.render import FORMATS
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ __all__ = [
     "by",
     "check_folder",
     "data",
+    "device",
     "images",
+    "images_per_class",
+    "limit",
+    "of_setting",
     "offline",
     "output",
     "printed",
@@ -41,16 +45,13 @@ def _hear_offline(ctx: click.Context, parameter: click.Parameter, value: bool) -
     return value or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def _read_batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
-    if value == "auto":
+def _read_none(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """A count, or the word for leaving it open."""
+    if value == parameter.default:
         return None
     if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is neither auto nor a whole number, at least 1")
+        raise click.BadParameter(f"{value!r} is neither {parameter.default} nor a whole number, at least 1")
     return int(value)
-
-
-def _read_shard(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
-    return shard_here(value)
 
 
 def _read_grid(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> GridFile | None:
@@ -61,12 +62,13 @@ def _read_grid(ctx: click.Context, parameter: click.Parameter, value: Path | Non
 
     # its keys are the long names of the options; "format" is the option of the parameter `style`
     named = {
-        each.opts[0].removeprefix("--"): each
-        for each in ctx.command.params
-        if isinstance(each, click.Option) and each.opts[0] not in _NOT_IN_A_GRID
+        option.opts[0].removeprefix("--"): option
+        for option in ctx.command.params
+        if isinstance(option, click.Option) and option.opts[0] not in _NOT_IN_A_GRID
     }
-    switches = [name for name, each in named.items() if each.is_flag]
-    grid = read(value, named, switches)
+    switches = [name for name, option in named.items() if option.is_flag]
+    lists = [name for name, option in named.items() if option.multiple]
+    grid = read(value, named, switches, lists)
     ctx.default_map = {**(ctx.default_map or {}), **{str(named[k].name): given for k, given in grid.settings.items()}}
     return grid
 
@@ -83,19 +85,13 @@ class _UserPath(click.Path):
         return expanded(str(super().convert(value, param, ctx)))
 
 
-def _allow_pixels(ctx: click.Context, parameter: click.Parameter, value: int | None) -> None:
+def _limit_images(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     """For as long as the command lasts."""
-    if value is not None:
+    if value is not None and value != parameter.default:
         from compbench.core import image_files
 
-        ctx.with_resource(image_files.limited(max_pixels=value))
-
-
-def _refuse_links(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        from compbench.core import image_files
-
-        ctx.with_resource(image_files.limited(follows_links=False))
+        limit = "max_pixels" if parameter.name == "max_pixels" else "follows_links"
+        ctx.with_resource(image_files.limited(**{limit: value}))
 
 
 def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -121,19 +117,44 @@ def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Com
     return decorate
 
 
+def of_setting(name: str, **changes: Any) -> Callable[[Command], Command]:
+    """The option of a setting of RunRequest, from the type, the default and the help that it has there."""
+    field = setting(name)
+    about, kinds = field.metadata, get_args(field.type) or (field.type,)
+    flag = about.get("flag") or f"--{name.replace('_', '-')}"
+    attributes: dict[str, Any] = {"help": about["help"], "metavar": about.get("metavar")}
+    if field.type is bool:
+        attributes |= {"is_flag": True} if not field.default else {"flag_value": False, "default": True}
+    elif "none" in about:
+        attributes |= {"default": about["none"], "show_default": True, "callback": _read_none}
+    elif get_origin(field.type) is Literal:
+        attributes |= {"type": click.Choice(list(kinds)), "default": field.default}
+    elif get_origin(field.type) is Sequence:
+        attributes |= {"type": PATH, "multiple": True}
+    else:
+        attributes |= {"type": _type_of(kinds, is_count="is_count" in about)}
+        attributes |= {} if field.default is None else {"default": field.default, "show_default": True}
+    spelled = [flag, *([about["short"]] if "short" in about else []), name]
+    return click.option(*spelled, **(attributes | changes))
+
+
+def _type_of(kinds: tuple[Any, ...], *, is_count: bool) -> Any:
+    if Path in kinds:
+        return PATH
+    if int in kinds:
+        return click.IntRange(1) if is_count else int
+    return click.FloatRange(0) if float in kinds else str
+
+
 _NOT_IN_A_GRID = ("--model", "--option", "--config", "--shard", "--dry-run", "--help")
 PATH = _UserPath()
-runs = click.option("--runs", type=PATH, metavar="DIR", help="The folder of runs; else COMPBENCH_RUNS, else ./runs.")
-data = click.option("--data", type=PATH, metavar="PATH", help="A local copy of the task's data.")
-prompts = click.option(
-    "--prompts",
-    type=PATH,
-    multiple=True,
-    metavar="FILE",
-    help="A CSV file with other prompts of a classification task: prompt,classname,classidx.",
-)
-offline = click.option(
-    "--offline", "is_offline", is_flag=True, is_eager=True, callback=_hear_offline, help="Fetch nothing from a hub."
+runs, data, prompts = of_setting("runs"), of_setting("data"), of_setting("prompts")
+limit, images_per_class, device = of_setting("limit"), of_setting("images_per_class"), of_setting("device")
+offline = of_setting("is_offline", is_eager=True, callback=_hear_offline)
+# of the commands that read images but run nothing; `run` and `reproduce` have them among the settings
+images = _together(
+    of_setting("max_pixels", expose_value=False, callback=_limit_images),
+    of_setting("follow_links", expose_value=False, callback=_limit_images),
 )
 _style = click.option(
     "--format",
@@ -175,23 +196,6 @@ output = click.option(
     "--output", type=PATH, callback=check_folder, metavar="FILE", help="Write the result to this file; else to stdout."
 )
 printed = _together(_style, output)
-images = _together(
-    click.option(
-        "--max-pixels",
-        type=click.IntRange(1),
-        metavar="N",
-        expose_value=False,
-        callback=_allow_pixels,
-        help="Read images of up to N pixels; else up to the 178,956,970 that Pillow allows.",
-    ),
-    click.option(
-        "--no-follow-links",
-        is_flag=True,
-        expose_value=False,
-        callback=_refuse_links,
-        help="Refuse symbolic links among the data's files.",
-    ),
-)
 to_run = _together(
     click.option("--model", "-m", "models", multiple=True, help="Name or scheme:ADDRESS; repeat it, or a,b."),
     click.option(
@@ -211,57 +215,9 @@ to_run = _together(
         metavar="FILE",
         help="A grid in TOML: tasks, models, options, limit ...; what the command line says wins.",
     ),
-    data,
-    prompts,
-    click.option(
-        "--limit", "-L", type=click.IntRange(1), help="Score a seeded subset of the examples, the same for every model."
+    *(
+        offline if name == "is_offline" else of_setting(name)
+        for name in RunRequest.__dataclass_fields__
+        if name not in ("task", "model", "options")
     ),
-    click.option(
-        "--images-per-class",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Score a seeded subset of the images of each class.",
-    ),
-    click.option("--seed", type=int, help="Seed for the noise."),
-    click.option(
-        "--dtype",
-        metavar="NAME",
-        help="float32, bfloat16 or float16, inside the network; with --device even one that the device only emulates.",
-    ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
-    click.option(
-        "--batch-size",
-        default="auto",
-        show_default=True,
-        callback=_read_batch_size,
-        metavar="N",
-        help="How many evaluations or pictures at once; halved when memory runs out.",
-    ),
-    click.option(
-        "--shard",
-        metavar="K/N",
-        callback=_read_shard,
-        help="Score every N-th example only, from the K-th; else as torchrun, accelerate or srun say.",
-    ),
-    click.option(
-        "--keep",
-        type=click.Choice(["errors", "scores"]),
-        default="errors",
-        help="What is stored: errors can be read in other ways later, scores take less space.",
-    ),
-    click.option(
-        "--skip-unreadable",
-        is_flag=True,
-        help="Leave out the examples whose images cannot be read; the signature says how many.",
-    ),
-    images,
-    runs,
-    click.option(
-        "--wait",
-        type=click.FloatRange(0),
-        metavar="SECONDS",
-        help="How long to wait for another process that is writing to the run; else an hour.",
-    ),
-    offline,
-    click.option("--refresh", is_flag=True, help="Take the newest commit of a model that is not pinned to one."),
 )

@@ -51,24 +51,25 @@ def run(
     compbench run --config grid.toml
     """
     from compbench.cli import listing, progress
-    from compbench.runs import grid as jobs
+    from compbench.runs import grid as grids
+    from compbench.store.shards import shard_here
 
-    setting = jobs.Settings(**settings)
-    reporter = progress.for_stderr(is_quiet=quiet, shard=setting.shard)
-    asked = jobs.ordered(tasks, models, options, setting, reporter.say, grid)
+    shard = shard_here(settings["shard"])
+    reporter = progress.for_stderr(is_quiet=quiet, shard=shard)
+    cells = grids.cells(tasks, models, options, settings, reporter.say, grid)
     if dry_run:
-        plans, failures = jobs.planned_each(asked, setting, reporter)
+        plans, failures = grids.planned(cells, reporter)
         print_result(listing.plans(plans, style), output)
         for failure in failures:
             click.echo(f"error: {failure}", err=True)
         return FAILED if failures else DONE
-    outcome = jobs.measure(asked, setting, reporter, lambda task: _check_tags(by, task))
-    if outcome.runs and outcome.is_told_here(setting.shard):
+    outcome = grids.measure(cells, reporter, lambda task: _check_tags(by, task))
+    if outcome.runs and outcome.is_told_here(shard):
         text = _results(outcome.runs, style, by)
         is_for_reading = style == "table" and output is None
-        print_result(f"{text}\n\n{listing.where(outcome.runs, setting.runs)}" if is_for_reading else text, output)
+        print_result(f"{text}\n\n{listing.where(outcome.runs, settings['runs'])}" if is_for_reading else text, output)
     elif outcome.runs and not outcome.failures and not quiet:
-        say(f"shard {setting.shard} done; what remains is with the others")
+        say(f"shard {shard} done; what remains is with the others")
     for failure in outcome.told():
         say(f"error: {failure}")
     return FAILED if outcome.failures else DONE
@@ -93,11 +94,9 @@ def run(
     metavar="[TASK=]DIR",
     help="The folder that holds a folder for each task, or the folder of one task (repeatable).",
 )
-@click.option("--limit", "-L", type=click.IntRange(1), help="How many images of each data set; a seeded subset.")
-@click.option(
-    "--images-per-class", type=click.IntRange(1), metavar="N", help="How many images of each class; a seeded subset."
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@flags.limit
+@flags.images_per_class
+@flags.device
 @flags.runs
 @flags.images
 @flags.offline
@@ -127,13 +126,11 @@ def reproduce(
     """
     from compbench.cli import listing, progress
     from compbench.cli import reproduce as paper
-    from compbench.runs import grid as jobs
     from compbench_analysis.text.paper import to_text
 
     reporter = progress.for_stderr(is_quiet=quiet)
     root, folders = paper.data_folders(data)
-    setting = jobs.Settings(data=root, data_folders=folders, **settings)
-    asked = paper.asked_for(table, models, tasks, options, setting, reporter)
+    asked = paper.asked_for(table, models, tasks, options, settings, reporter, paper.DataFolders(root, folders))
     if dry_run:
         plans, failures = paper.planned(asked, reporter)
         print_result(listing.plans(plans, style), output)

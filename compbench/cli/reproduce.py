@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compbench.core import disk
 from compbench.core.errors import DataError, RunError, UsageError
-from compbench.runs.grid import Failure, Job, Settings, measure, ordered
+from compbench.runs.grid import Cell, Failure, cells, measure
 from compbench.runs.grid import planned as plans_of
 from compbench.runs.grid_file import GridFile
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compbench.runs.plan import Plan
     from compbench.runs.reporter import Reporter
 
-__all__ = ["BUDGETS", "Asked", "Budget", "asked_for", "data_folders", "planned", "reproduce"]
+__all__ = ["BUDGETS", "Asked", "Budget", "DataFolders", "asked_for", "data_folders", "planned", "reproduce"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,53 +47,70 @@ class Asked:
     """A table of the paper, cell by cell."""
 
     table: str
-    jobs: list[Job]
-    settings: Settings
+    cells: list[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolders:
+    """Where the local copies are: a folder with one folder for each task, and folders of single tasks before it."""
+
+    root: Path | None = None
+    of_task: Mapping[str, Path] = field(default_factory=dict[str, Path])
+
+    def of(self, task: str) -> Path | None:
+        """The local copy of a task's data, where one is named or lies under the root."""
+        if task in self.of_task:
+            return self.of_task[task]
+        return self.root / task if self.root is not None and (self.root / task).exists() else None
 
 
 def asked_for(
-    table: str, models: Sequence[str], tasks: Sequence[str], options: Sequence[str], settings: Settings, say: Reporter
+    table: str,
+    models: Sequence[str],
+    tasks: Sequence[str],
+    options: Sequence[str],
+    settings: Mapping[str, Any],
+    reporter: Reporter,
+    folders: DataFolders | None = None,
 ) -> Asked:
     """The cells of `table`, of all its models and tasks or of those named; UsageError for one that it does not have.
 
-    Without a limit of the user's each row has a budget of its own, which is said. `settings.data` is a folder with one
-    folder for each task, and `settings.data_folders` are folders of single tasks.
+    Without a limit of the user's each row has a budget of its own, which is said. `settings` are those of `run`.
     """
-    from compbench_analysis.frames.paper import cells
+    from compbench_analysis.frames import paper
 
-    known = cells(table)
+    known = paper.cells(table)
     chosen = {
         what: _chosen(what, names, list(dict.fromkeys(cell[what] for cell in known)), table)
         for what, names in (("model", models), ("task", tasks))
     }
-    settings = replace(settings, data=None, data_root=settings.data)
-    is_limited = settings.limit is not None or settings.images_per_class is not None
+    is_limited = settings.get("limit") is not None or settings.get("images_per_class") is not None
     budgets = {model: BUDGETS.get((table, model), Budget()) for model in chosen["model"]}
     preset = tuple(f"{model}.{name}={value}" for model, budget in budgets.items() for name, value in budget.options)
-    jobs = ordered(chosen["task"], chosen["model"], options, settings, say.say, GridFile(options=preset))
+    folders, preset_file = folders or DataFolders(), GridFile(options=preset)
+    made = cells(chosen["task"], chosen["model"], options, settings, reporter.say, preset_file, folders.of)
     if not is_limited:
         for model, budget in budgets.items():
-            say.say(f"{table}, {model}: {_words(budget)}")
-        jobs = [replace(job, limit=budgets[job.model].limit) for job in jobs]
-    return Asked(table, jobs, settings)
+            reporter.say(f"{table}, {model}: {_words(budget)}")
+    return Asked(table, [_with_its_own(cell, folders, None if is_limited else budgets[cell.model]) for cell in made])
 
 
 def planned(asked: Asked, reporter: Reporter) -> tuple[list[Plan], list[Failure]]:
     """What each cell would do and cost; a cell of which that cannot be told fails alone."""
     plans: list[Plan] = []
     failures: list[Failure] = []
-    for job in asked.jobs:
+    for cell in asked.cells:
         try:
-            plans += plans_of([job], asked.settings, reporter)
+            plans += plans_of([cell], reporter)[0]
         except (DataError, RunError, UsageError) as error:
-            failures.append(Failure(job, str(error)))
+            failures.append(Failure(cell, str(error)))
     return plans, failures
 
 
 def reproduce(asked: Asked, reporter: Reporter) -> tuple[Outcome, dict[tuple[str, str], str]]:
     """Run what can be run, and why the other cells (task, model) are empty."""
-    outcome = measure(asked.jobs, asked.settings, reporter)
-    return outcome, {(failure.job.task, failure.job.model): failure.error for failure in outcome.failures}
+    outcome = measure(asked.cells, reporter)
+    return outcome, {(failure.cell.task, failure.cell.model): failure.error for failure in outcome.failures}
 
 
 def data_folders(given: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
@@ -112,6 +129,12 @@ def data_folders(given: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
         if not folder.exists():
             raise UsageError(f"no folder {str(folder)!r}; expected --data DIR or --data TASK=DIR")
     return root, folders
+
+
+def _with_its_own(cell: Cell, folders: DataFolders, budget: Budget | None) -> Cell:
+    """The cell with the limit of its row where the user gave none."""
+    request = cell.request if budget is None else replace(cell.request, limit=budget.limit)
+    return replace(cell, request=request, imagenet=folders.of("imagenet"))
 
 
 def _words(budget: Budget) -> str:

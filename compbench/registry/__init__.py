@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
-    from compbench.registry.names import checked_label, find_task, model, models, parse_options, task, tasks
+    from compbench.registry.names import NamedSpec, checked_label, find_task, model, models, parse_options, task, tasks
 
 __all__ = [
+    "NamedSpec",
     "checked_label",
     "find_task",
     "model",
@@ -22,6 +23,6 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "names": ["checked_label", "find_task", "model", "models", "parse_options", "task", "tasks"],
+        "names": ["NamedSpec", "checked_label", "find_task", "model", "models", "parse_options", "task", "tasks"],
     },
 )

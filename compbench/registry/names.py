@@ -8,7 +8,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from compbench.core import disk
 from compbench.core.errors import UsageError
@@ -17,12 +17,13 @@ from compbench.core.models import ModelSpec
 from compbench.core.printable import printable
 from compbench.core.suggestions import did_you_mean, unknown
 from compbench.registry import plugins
-from compbench.registry.options import Option, options, with_options
+from compbench.registry.options import Option, options, retired, with_options
 from compbench.registry.own_sets import MANIFESTS, OwnSet, own_set
 from compbench.registry.plugins import Entry
 
 __all__ = [
     "Entry",
+    "NamedSpec",
     "Option",
     "checked_label",
     "did_you_mean",
@@ -37,6 +38,13 @@ __all__ = [
 ]
 
 _SPEC_METHODS = ("for_task", "source", "identity", "view", "build")
+
+
+class NamedSpec(NamedTuple):
+    """A spec and the name that it was asked for under: looked up once, however many tasks it is run on."""
+
+    label: str
+    spec: ModelSpec
 
 
 def tasks(*, is_checked: bool = False) -> list[Entry]:
@@ -98,44 +106,44 @@ def find_task(name: str | Path, data: Path | None = None) -> Entry | OwnSet:
         raise UsageError(f"{error} The folder {str(place)!r} has no {MANIFESTS[0]} or .csv either") from None
 
 
-def model(name_or_spec: str | ModelSpec, options: Mapping[str, object] | None = None) -> tuple[str, ModelSpec]:
+def model(asked: str | ModelSpec | NamedSpec, options: Mapping[str, object] | None = None) -> NamedSpec:
     """The model's label and its spec with the options applied.
 
     A name, a `scheme:ADDRESS` or a spec itself; options are text, as from a command line, or values.
     """
-    if isinstance(name_or_spec, str):
-        label, spec = name_or_spec, _named(name_or_spec)
-    else:
-        label, spec = checked_label(_label(name_or_spec)), name_or_spec
-    return label, with_options(spec, options or {}, model=label)
+    if isinstance(asked, str):
+        asked = NamedSpec(asked, _named(asked))
+    elif not isinstance(asked, NamedSpec):
+        asked = NamedSpec(checked_label(_label(asked)), asked)
+    return NamedSpec(asked.label, with_options(asked.spec, options, model=asked.label)) if options else asked
 
 
 def parse_options(
-    given: Iterable[str], models: Sequence[str], say: Callable[[str], None] = lambda message: None
+    given: Iterable[str], models: Sequence[NamedSpec], say: Callable[[str], None] = lambda message: None
 ) -> dict[str, dict[str, str]]:
     """`option=value` and `model.option=value` sorted by model; `say` hears which models an unscoped one went to.
 
     An option without a model must fit at least one of `models`; one with a model must fit it.
     """
-    known = {name: options(_named(name)) for name in models}
-    sorted_options: dict[str, dict[str, str]] = {name: {} for name in models}
+    known = {model.label: options(model.spec) for model in models}
+    sorted_options: dict[str, dict[str, str]] = {name: {} for name in known}
     scoped: list[tuple[str, str, str]] = []
     for text in given:
-        scope, name, value = _split(text, models)
+        scope, name, value = _split(text, list(known))
         if scope is not None:
             scoped.append((scope, name, value))
             continue
-        takers = [model for model in models if name in known[model]]
+        takers = [label for label in known if name in known[label]]
         if not takers:
-            raise _fits_none(name, known)
+            raise _fits_none(name, value, known)
         for taker in takers:
             sorted_options[taker][name] = value
         if len(models) > 1:
             say(f"-o {name}={value} goes to {', '.join(takers)}")
     for scope, name, value in scoped:  # the scoped ones last: they are meant more exactly
         sorted_options[scope][name] = value
-    for name, chosen in sorted_options.items():
-        model(name, chosen)  # a wrong name or value is told here
+    for named in models:
+        model(named, sorted_options[named.label])  # a wrong name or value is told here
     return sorted_options
 
 
@@ -239,8 +247,10 @@ def _split(text: str, models: Sequence[str]) -> tuple[str | None, str, str]:
     return scope, name.strip().replace("-", "_"), value.strip()
 
 
-def _fits_none(name: str, known: Mapping[str, Mapping[str, Option]]) -> UsageError:
-    choices = {option for each in known.values() for option in each}
+def _fits_none(name: str, value: str, known: Mapping[str, Mapping[str, Option]]) -> UsageError:
+    choices = {option for of_model in known.values() for option in of_model}
+    if now := retired(name, value, choices):
+        return UsageError(now)
     if not choices:
         return UsageError(f"no option {name!r}: the models of this run ({', '.join(known)}) have none")
     return UsageError(f"no option {name!r} of {', '.join(known)}; {did_you_mean(name, choices)}")

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from compbench.core.errors import UsageError
 from compbench.core.suggestions import did_you_mean
 
-__all__ = ["Option", "options", "with_options"]
+__all__ = ["Option", "of_today", "options", "retired", "with_options"]
 
 Spec = TypeVar("Spec")
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -53,7 +53,7 @@ def with_options(spec: Spec, given: Mapping[str, object], *, model: str) -> Spec
     for name, value in given.items():
         field = name.replace("-", "_")
         if field not in known:
-            raise _unknown_option(model, name, known)
+            raise _unknown_option(model, name, value, known)
         try:
             values[field] = _convert(value, hints[field])
         except ValueError:
@@ -63,8 +63,39 @@ def with_options(spec: Spec, given: Mapping[str, object], *, model: str) -> Spec
     return dataclasses.replace(cast(Any, spec), **values) if values else spec
 
 
-def _unknown_option(model: str, name: str, known: Iterable[str]) -> UsageError:
+def retired(name: str, value: object, known: Iterable[str]) -> str:
+    """How an option of former versions is spelled now; empty where it is none of them.
+
+    >>> retired("rule", "l1", ["draws", "loss"])
+    'rule is now loss: -o loss=l1'
+    """
+    now = _name_today(name, value)
+    return f"{name} is now {now}: -o {now}={value}" if now in known else ""
+
+
+def of_today(stored: Mapping[str, object], known: Iterable[str]) -> dict[str, object]:
+    """The options that a run of a former version holds, under the names that they have now."""
+    known = set(known)
+    return {
+        name if name in known or _name_today(name, value) not in known else _name_today(name, value): value
+        for name, value in stored.items()
+    }
+
+
+def _name_today(name: str, value: object) -> str:
+    if name == "rule":  # it chose among targets, and for a transformer among losses
+        return "target" if value in _TARGETS else "loss"
+    return _RETIRED.get(name, "")
+
+
+_TARGETS = ("auto", "native", "eps", "v", "x0")
+_RETIRED = {"n_draws": "draws", "limit": "max_difference"}
+
+
+def _unknown_option(model: str, name: str, value: object, known: Iterable[str]) -> UsageError:
     known = list(known)
+    if now := retired(name.replace("-", "_"), value, known):
+        return UsageError(f"model {model!r}: {now}")
     if not known:
         return UsageError(f"model {model!r} has no option {name!r}: it has none at all")
     return UsageError(f"model {model!r} has no option {name!r}; {did_you_mean(name, known)}")

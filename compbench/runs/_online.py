@@ -14,11 +14,11 @@ from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joi
 from compbench.core.rules import Rule
 from compbench.schedules.adaptive import Adaptive
 
-__all__ = ["Reduction"]
+__all__ = ["OnlineScorer"]
 
 
 @dataclass
-class Reduction:
+class OnlineScorer:
     """The scores of examples under one rule; what is unfinished waits in memory, and is lost with the process."""
 
     rule: Rule

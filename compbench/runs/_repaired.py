@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from compbench.core import disk
 from compbench.core.examples import Example, Task
-from compbench.runs.request import Asked
+from compbench.runs.resolve import ResolvedRun
 from compbench.store import unreadable
 from compbench.store.run import Run
 from compbench.store.writer import RunWriter
@@ -18,7 +18,7 @@ __all__ = ["take_over"]
 _TAKEN = ("draws.parquet", "parts.jsonl", "errors", "scores")
 
 
-def take_over(asked: Asked, say: Callable[[str], None]) -> None:
+def take_over(asked: ResolvedRun, say: Callable[[str], None]) -> None:
     """Where there is no such run yet, copy one that differs only by images that could not be read."""
     if asked.store.has(asked.key) or "training" in asked.key.measurement:
         return  # a model that learns leaves out test pictures, and which those are depends on the unreadable ones too
@@ -47,7 +47,7 @@ def _as_it_was(task: Task, images: Mapping[str, str]) -> Task:
     return dataclasses.replace(task, examples=[before(each) for each in task.examples])
 
 
-def _copy(before: Run, asked: Asked) -> None:
+def _copy(before: Run, asked: ResolvedRun) -> None:
     """The parts are copied, not moved: the older run stays what it is."""
     made = asked.open()
     with RunWriter(made) as writer, writer.guarded(), RunWriter(before).guarded(), disk.writing(made.path):

@@ -11,28 +11,28 @@ from compbench.core.models import ModelSpec, Runtime, Scorer, Source
 from compbench.registry import hub
 from compbench.registry.plugins import blamed
 from compbench.runs.reporter import Reporter
-from compbench.runs.request import Asked, check_is_here, check_where
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import ResolvedRun, check_is_here
 from compbench.store.shards import device_here
 
-__all__ = ["Builder"]
+__all__ = ["ScorerCache"]
 
 Made = TypeVar("Made")
 
 
-class Builder:
+class ScorerCache:
     """Builds scorers. The last one is in memory, and given again where spec and source are the same.
 
     A spec that differs from task to task may keep what does not, its weights above all, by `Runtime.kept`.
     """
 
-    def __init__(self, device: str, batch_size: int | None, is_offline: bool, reporter: Reporter) -> None:
-        check_where(device, batch_size)
-        self.reporter, self.is_offline, self._device = reporter, is_offline, device
+    def __init__(self, request: RunRequest, reporter: Reporter) -> None:
+        self.reporter, self.is_offline, self._device = reporter, request.is_offline, request.device
         self.n_evaluations = 0  # of networks so far, whoever asked for them
         self._runtime = Runtime(
-            device_here(device),
-            batch_size,
-            is_offline,
+            device_here(request.device),
+            request.batch_size,
+            request.is_offline,
             reporter.say,
             self._advance,
             self._keep,
@@ -41,7 +41,7 @@ class Builder:
         self._kept: dict[Hashable, Any] = {}
         self._said: set[str] = set()  # what is said to be loading
 
-    def scorer(self, asked: Asked) -> Scorer:
+    def scorer(self, asked: ResolvedRun) -> Scorer:
         """The scorer of what is asked, its weights loaded."""
         if self._last is None or self._last[:2] != (asked.spec, asked.source):
             self._last = None  # before the next is loaded: two may not fit
@@ -70,7 +70,7 @@ class Builder:
         self.n_evaluations += evaluations
         self.reporter.advance(evaluations=evaluations)
 
-    def _say_what_is_loaded(self, asked: Asked) -> None:
+    def _say_what_is_loaded(self, asked: ResolvedRun) -> None:
         """Once for all tasks of a model: it takes a minute and more where the weights are large."""
         if asked.source is None or asked.label in self._said:
             return

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from compbench import registry
 from compbench.core import disk
 from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import UsageError
@@ -19,7 +20,9 @@ from compbench.core.examples import Example, Task
 from compbench.core.models import HalfPrecision, ModelSpec, Runtime
 from compbench.diffusion import emulation
 from compbench.registry import hub
-from compbench.runs.request import Asked, Request, settle
+from compbench.registry.options import of_today, options
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import ResolvedRun, resolve
 from compbench.store.run import Run
 
 if TYPE_CHECKING:
@@ -114,19 +117,20 @@ def _asked(
     data: Path | str | None,
     is_offline: bool,
     say: Callable[[str], None],
-) -> Asked:
+) -> ResolvedRun:
     """What was asked when the run was made; UsageError where the same words now mean something else."""
-    given = {name: value for name, value in (run.info["model"].get("options") or {}).items() if value is not None}
-    request = Request(
-        task or run.key.task,
-        model or run.key.model,
-        given if model is None else {},
-        data,
+    stored = {name: value for name, value in (run.info["model"].get("options") or {}).items() if value is not None}
+    given = {} if model is not None else of_today(stored, options(registry.model(run.key.model).spec))
+    request = RunRequest(
+        task=task or run.key.task,
+        model=model or run.key.model,
+        options=given,
+        data=data,
         runs=run.path.parents[2],
         is_offline=is_offline,
         keep="scores" if run.keeps_scores else "errors",
     )
-    asked = settle(request, say)
+    asked = resolve(request, say, is_computed=False)
     now, then = replace(asked.key, model=run.key.model).to_json(), run.key.to_json()
     if unlike := [name for name, value in then.items() if now[name] != value]:
         raise UsageError(
@@ -136,7 +140,7 @@ def _asked(
     return asked
 
 
-def _computable(asked: Asked, device: str, say: Callable[[str], None]) -> ModelSpec:
+def _computable(asked: ResolvedRun, device: str, say: Callable[[str], None]) -> ModelSpec:
     """The model in float32 where the device emulates the dtype of the run, and that is said."""
     spec = asked.spec
     reason = emulation.why_slow(spec.dtype, device) if isinstance(spec, HalfPrecision) else None

@@ -22,7 +22,7 @@ from compbench.core.suggestions import did_you_mean
 
 __all__ = ["GridFile", "read"]
 
-_LISTS = ("tasks", "models", "by")
+_LISTS = ("tasks", "models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,11 @@ class GridFile:
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])  # the other keys
 
 
-def read(path: Path, known: Collection[str], switches: Collection[str]) -> GridFile:
-    """The grid in `path`; `known` are the names of all other keys, `switches` those that are true or false."""
+def read(path: Path, known: Collection[str], switches: Collection[str], lists: Collection[str] = ()) -> GridFile:
+    """The grid in `path`; `known` are the names of all other keys, `switches` those that are true or false.
+
+    `lists` are those that may hold several values.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -46,15 +49,15 @@ def read(path: Path, known: Collection[str], switches: Collection[str]) -> GridF
         if key not in {*_LISTS, "options", *known}:
             hint = did_you_mean(key, {*_LISTS, "options", *known})
             raise UsageError(f"grid {str(path)!r} has an unknown key {key!r}; {hint}")
-        keys[key] = _checked(path, key, value, is_switch=key in switches)
+        keys[key] = _checked(path, key, value, is_switch=key in switches, is_list=key in {*_LISTS, *lists})
     tasks, models, options = (tuple(keys.pop(name, ())) for name in ("tasks", "models", "options"))
     return GridFile(tasks, models, options, keys)
 
 
-def _checked(path: Path, key: str, value: object, *, is_switch: bool) -> object:
+def _checked(path: Path, key: str, value: object, *, is_switch: bool, is_list: bool) -> object:
     if key == "options":
         return _options(path, value)
-    if key in _LISTS:
+    if is_list:
         values = [value] if isinstance(value, str) else value
         if isinstance(values, list) and all(isinstance(each, str) for each in values):
             return values

@@ -1,40 +1,31 @@
-"""run(): what the command calls. evaluate(): the one loop. Neither imports torch; a model's build() does."""
+"""run(): what the command calls. A resolved run is measured, as far as something lacks, and settled."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import Any, Literal
 
 from compbench.core import image_files
 from compbench.core.aliases import Json
-from compbench.core.errors import DataError, RunError, UnreadableImage, UnreadableImages, UsageError
-from compbench.core.examples import Example, Image, Task
-from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
-from compbench.core.models import MeasuresErrors, ModelSpec, Overlooks, PricesLearning, Scorer, TellsEngine
-from compbench.core.rules import Rule, n_known
-from compbench.registry.plugins import blamed, each_of
+from compbench.core.errors import DataError, RunError, UnreadableImages, UsageError
+from compbench.core.examples import Task
+from compbench.core.models import ModelSpec
 from compbench.runs import _repaired
 from compbench.runs._import_scores import import_scores
 from compbench.runs._loading import LoadedModel, load_model
-from compbench.runs._online import Reduction
-from compbench.runs._result_checks import check_result
-from compbench.runs._scorer_cache import Builder
+from compbench.runs._loop import evaluate
+from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.plan import Plan, plan, warn_if_long
 from compbench.runs.reporter import QuietReporter, Reporter
-from compbench.runs.request import Asked, Request, settle
-from compbench.store import provenance, unreadable
+from compbench.runs.request import RunRequest, takes_settings
+from compbench.runs.resolve import ResolvedRun, resolve
+from compbench.store import unreadable
 from compbench.store.run import Run
-from compbench.store.shards import shard_here
 from compbench.store.store import Store
 from compbench.store.writer import RunWriter
 
@@ -53,37 +44,11 @@ __all__ = [
     "run",
 ]
 
-# results wait in memory for a hundredth of the time so far, within these bounds, and are then written as one part
-_SECONDS_BETWEEN_PARTS = (0.5, 60.0)
-_MAX_DECODERS = 8
 _N_NAMED = 3  # of the images that are skipped
-_TRAITS = {"orientation": "an EXIF orientation", "transparency": "transparent parts"}
 
 
-def run(
-    task: str | Path | Task,
-    *,
-    model: str | ModelSpec,
-    options: Mapping[str, object] | None = None,
-    data: Path | str | None = None,
-    limit: int | None = None,
-    images_per_class: int | None = None,
-    seed: int | None = None,
-    dtype: str | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-    runs: Path | str | None = None,
-    is_offline: bool = False,
-    refresh: bool = False,
-    shard: str | None = None,
-    keep: Literal["errors", "scores"] = "errors",
-    skip_unreadable: bool = False,
-    max_pixels: int | None = None,
-    follow_links: bool = True,
-    wait: float | None = None,
-    reporter: Reporter | None = None,
-    **model_options: object,
-) -> Run:
+@takes_settings
+def run(task: str | Path | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Run:
     """Score `task` with `model` and return the stored run; what is stored already is not measured again.
 
     `task` is a name, a Task, or a folder with a manifest of your own pictures and captions.
@@ -92,35 +57,17 @@ def run(
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,
     accelerate or srun started among others: the run is whole when all of them have been there, in any order.
     `keep` "scores" stores no errors, for sets where they would be large: such a run cannot be read another way later.
+    `prompts` are files with other captions of a classification task.
     `wait` is for how many seconds another process that is writing to the run is waited for (None: an hour).
 
     UnreadableImages names the images that cannot be read once all else is measured and stored; `skip_unreadable` leaves
     their examples out instead, which the signature says. `max_pixels` allows larger images than Pillow's 178,956,970
     pixels; without `follow_links`, links among the data's files are refused.
     """
-    builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
-    given = {**(options or {}), **model_options}
-    shared = shard_here(shard)
-    request = Request(
-        task,
-        model,
-        given,
-        data,
-        limit=limit,
-        seed=seed,
-        dtype=dtype,
-        runs=runs,
-        is_offline=is_offline,
-        refresh=refresh,
-        shard=shared,
-        keep=keep,
-        images_per_class=images_per_class,
-        skip_unreadable=skip_unreadable,
-        device=device,
-        wait=wait,
-    )
-    with image_files.limited(max_pixels=max_pixels, follows_links=follow_links):
-        finished = finish(settle(request, builder.reporter.say), builder)
+    request = RunRequest.of_keywords(task, model, settings)
+    cache = ScorerCache(request, reporter or QuietReporter())
+    with request.reading_images():
+        finished = finish(resolve(request, cache.reporter.say), cache)
     if finished.unreadable is not None:
         raise finished.unreadable
     return finished.run
@@ -131,7 +78,7 @@ class Finished:
     """A run as this process leaves it."""
 
     run: Run
-    asked: Asked
+    asked: ResolvedRun
     how: Literal["found", "completed", "shared"]  # nothing was left to do; this process did the last; others have to
     unreadable: UnreadableImages | None = None  # what could not be measured, and was not to be skipped
 
@@ -141,19 +88,19 @@ class Finished:
         return self.asked.is_settled(self.run) or (self.unreadable is not None and self.how == "completed")
 
 
-def finish(asked: Asked, builder: Builder) -> Finished:
+def finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
     """Measure what this process is to measure of what is asked, and settle the run where that completes it."""
-    _repaired.take_over(asked, builder.reporter.say)
+    _repaired.take_over(asked, cache.reporter.say)
     stored = asked.open()
     read = asked.narrowed(stored)
     if not asked.missing(stored) and not asked.is_complete(stored):
         return Finished(read, asked, "shared")
     if asked.is_settled(stored):
-        _sign_skipped(asked, stored, builder.reporter)
+        _sign_skipped(asked, stored, cache.reporter)
         return Finished(read, asked, "found")
     with RunWriter(stored, asked.shard, asked.shared_words) as writer:
         try:
-            is_last, error = _measure(asked, writer, builder)
+            is_last, error = _measure(asked, writer, cache)
         except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
             writer.discard()
             raise
@@ -165,229 +112,35 @@ def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
     return Store(runs).find(reference)
 
 
-def evaluate(
-    task: Task,
-    scorer: Scorer,
-    writer: RunWriter,
-    ids: Sequence[str],
-    *,
-    reporter: Reporter | None = None,
-    interrupts: Interrupts | None = None,
-    device: str | None = None,
-    rule: Rule | None = None,
-    spent: Callable[[], int] | None = None,
-) -> None:
-    """Measure what the run lacks of the examples `ids`, storing results as they come; the caller has entered `writer`.
-
-    They are measured as far as `rule` reads them (None: the run's own).
-
-    RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
-    UnreadableImages names the images that could not be read, once all other examples are measured.
-    `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
-    learn above all, is recorded with its parts.
-    """
-    reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
-    run = writer.run if rule is None else writer.run.under(rule)
-    with image_files.noticing() as traits:
-        notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
-        try:
-            _evaluate(task, scorer, run, writer, ids, reporter, interrupts, device, notes)
-        finally:
-            for note in notes.said():
-                reporter.say(note)
-
-
-def _evaluate(
-    task: Task,
-    scorer: Scorer,
-    run: Run,
-    writer: RunWriter,
-    ids: Sequence[str],
-    reporter: Reporter,
-    interrupts: Interrupts,
-    device: str | None,
-    notes: _Notes,
-) -> None:
-    with blamed(scorer, "while it prepared for the task"):
-        scorer.prepare(task)
-        draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
-    reduction = _reduction(run, task, draws)
-    if draws is not None and reduction is None:
-        writer.write_draws(draws)
-    done = run.done()
-    lacking = {each for each in ids if each not in done}
-    examples: Sequence[Example] = [each for each in task.examples if each.id in lacking]
-    known = run.measurements([each.id for each in examples])
-    n_pairs = sum(len(each.images) * len(each.captions) for each in examples)
-    reporter.start(
-        f"{run.key.task} · {run.key.model}",
-        len(ids),
-        len(ids) - len(examples),
-        n_pairs,
-        _n_lacking(run.rule, examples, known),
-    )
-    unreadable_images: dict[str, UnreadableImage] = {}
-    try:
-        while examples:
-            parts = _Parts(run, writer, interrupts, device, reduction, notes, scorer, reporter.say)
-            try:
-                n_draws = None if draws is None else len(draws.timesteps)
-                dtype = run.key.measurement.get("dtype")
-                _score(scorer, examples, known, n_draws, dtype, parts, reporter, interrupts)
-                break
-            except UnreadableImage as error:
-                own = {image.name for each in examples for image in each.images}
-                if error.name not in own:  # one to learn from, say: nothing can be measured without it
-                    raise
-                done = run.done()
-                left = [each for each in examples if each.id not in done]
-                # looked at all at once: the scorer starts again, and should do so once
-                unreadable_images |= {error.name: error, **_unreadable(left, error.name)}
-                examples = [each for each in left if not any(image.name in unreadable_images for image in each.images)]
-                known = run.measurements([each.id for each in examples])
-                reduction = _reduction(run, task, draws)
-    finally:
-        reporter.stop()
-    lost = {each.id for each in task.examples if any(image.name in unreadable_images for image in each.images)}
-    if unmeasured := lacking - run.done() - lost:
-        raise RunError(
-            f"model {run.key.model!r} left {len(unmeasured)} of {len(lacking)} examples without all their scores or "
-            f"draws, {min(unmeasured)!r} the first; expected a result for each"
-        )
-    if unreadable_images:
-        raise UnreadableImages(list(unreadable_images.values()), len(lost & lacking))
-
-
-def _score(
-    scorer: Scorer,
-    examples: Sequence[Example],
-    known: Mapping[str, Measurement],
-    n_draws: int | None,
-    dtype: object,
-    parts: _Parts,
-    reporter: Reporter,
-    interrupts: Interrupts,
-) -> None:
-    """Everything the scorer gives of `examples`, stored, also where it ends with an error."""
-    waiting = _Waiting(examples)
-    measured = _measured(scorer, examples, known, n_draws, dtype)
-    try:
-        for result in measured if parts.reduction is None else parts.reduction.scores(measured):
-            is_finished = waiting.take(result)
-            parts.add(result)
-            if is_finished:
-                reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
-            interrupts.check()
-    finally:
-        parts.flush()
-
-
-def _unreadable(examples: Sequence[Example], known: str) -> dict[str, UnreadableImage]:
-    """The images of `examples` that cannot be decoded, by name, but for the `known` one."""
-    images = {image.name: image for each in examples for image in each.images if image.name != known}
-
-    def error_of(image: Image) -> UnreadableImage | None:
-        try:
-            image.decode()
-        except UnreadableImage as error:
-            return error
-        return None
-
-    pool = ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1))
-    try:
-        found = dict(zip(images, pool.map(error_of, images.values()), strict=True))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return {name: error for name, error in found.items() if error is not None}
-
-
-class _Counted:
-    """The network evaluations of a model of scores, from one part to the next.
-
-    Those of a model that learns are told also where there are none: what was to be made is kept from an earlier run.
-    """
-
-    def __init__(self, spent: Callable[[], int], scorer: Scorer) -> None:
-        self._spent, self._n_recorded = spent, spent()
-        self._is_told = isinstance(scorer, PricesLearning) and scorer.uses_network
-        self._is_stored = isinstance(scorer, MeasuresErrors)  # as errors, one for each
-
-    def record(self) -> dict[str, Json]:
-        """What a part says of those since the part before."""
-        n_all = self._spent()
-        n_new, self._n_recorded = n_all - self._n_recorded, n_all
-        return {"n_evaluations": n_new} if not self._is_stored and (n_new or self._is_told) else {}
-
-
-class _Notes:
-    """Notes on the images that were decoded: some are said at the end, some stored with each part."""
-
-    def __init__(
-        self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits, counted: _Counted | None
-    ) -> None:
-        self._images = {each.id: {image.name for image in each.images} for each in task.examples}
-        self._model, self._traits, self._counted = run.key.model, traits, counted
-        with blamed(scorer, "when asked what it overlooks"):
-            self._overlooked = scorer.overlooked() if isinstance(scorer, Overlooks) else frozenset[str]()
-        self._measured: set[str] = set()  # names of images
-
-    def record(self, results: Iterable[Measurement | ScoreMatrix]) -> dict[str, Json]:
-        """Counts of images in these results, not counted before, with traits that the scorer ignores.
-
-        And the network evaluations since the part before, where the results do not hold one error for each.
-        """
-        names = {name for each in results for name in self._images.get(each.example_id, ())} - self._measured
-        self._measured |= names
-        counts: dict[str, Json] = {
-            trait: n for trait in sorted(self._overlooked) if (n := len(names & self._traits.of(trait)))
-        }
-        evaluated = {} if self._counted is None else self._counted.record()
-        return {"overlooked": counts, **evaluated} if counts else {**evaluated}
-
-    def said(self) -> Iterator[str]:
-        """One sentence for each trait that changes what is measured."""
-        of_model = f"{self._model} does not look at (it takes the pixels as they lie in the file)"
-        words = {
-            "frames": "several frames; the first is measured",
-            "scaled": "16 bits of grey, scaled to 8 bits",
-            "damaged-exif": "a damaged EXIF block, which is ignored",
-            **{trait: f"{_TRAITS[trait]} that {of_model}" for trait in sorted(self._overlooked)},
-        }
-        for trait, what in words.items():
-            if n := len(self._measured & self._traits.of(trait)):
-                has = "has" if n == 1 else "have"
-                yield f"{self._model}: {n:,} of {len(self._measured):,} images {has} {what}"
-
-
-def _measure(asked: Asked, writer: RunWriter, builder: Builder) -> tuple[bool, UnreadableImages | None]:
+def _measure(asked: ResolvedRun, writer: RunWriter, cache: ScorerCache) -> tuple[bool, UnreadableImages | None]:
     """Whether this process was the last to be needed, and what it could not read; the caller has entered `writer`."""
     stored = writer.run
     interrupts, error = Interrupts(), None
     was_whole = stored.info["status"] == "done"  # by its own rule, and so it stays when this command is not
     with interrupts.watched():
         try:
-            if not _begin(asked, writer, builder.reporter.say):
+            if not _begin(asked, writer, cache.reporter.say):
                 return False, None
             if asked.missing(stored):
-                scorer, skipped = builder.scorer(asked), asked.skipped(stored)
-                warn_if_long(scorer, asked, stored, builder.reporter.say)
+                scorer, skipped = cache.scorer(asked), asked.skipped(stored)
+                warn_if_long(scorer, asked, stored, cache.reporter.say)
                 try:
                     evaluate(
                         asked.task,
                         scorer,
                         writer,
                         [each for each in asked.own_ids if each not in skipped],
-                        reporter=builder.reporter,
+                        reporter=cache.reporter,
                         interrupts=interrupts,
-                        device=builder.device_of(scorer),
+                        device=cache.device_of(scorer),
                         rule=asked.rule,
-                        spent=lambda: builder.n_evaluations,
+                        spent=lambda: cache.n_evaluations,
                     )
                 except UnreadableImages as found:
                     error = found
             with interrupts.held():
                 _keep_unreadable(asked, writer, error)
-                _sign_skipped(asked, stored, builder.reporter)
+                _sign_skipped(asked, stored, cache.reporter)
                 return _end(asked, writer), None if asked.skip_unreadable else error
         except BaseException as fault:
             with suppress(RunError):  # a full disk must not hide what went wrong
@@ -396,7 +149,7 @@ def _measure(asked: Asked, writer: RunWriter, builder: Builder) -> tuple[bool, U
             raise
 
 
-def _keep_unreadable(asked: Asked, writer: RunWriter, error: UnreadableImages | None) -> None:
+def _keep_unreadable(asked: ResolvedRun, writer: RunWriter, error: UnreadableImages | None) -> None:
     """Write down which images could not be read, and forget those that could be by now."""
     stored = writer.run
     with writer.guarded():
@@ -412,7 +165,7 @@ def _keep_unreadable(asked: Asked, writer: RunWriter, error: UnreadableImages | 
         )
 
 
-def _sign_skipped(asked: Asked, stored: Run, reporter: Reporter) -> None:
+def _sign_skipped(asked: ResolvedRun, stored: Run, reporter: Reporter) -> None:
     """Say what is skipped, and let the run say so."""
     if not asked.skip_unreadable or not (skipped := asked.skipped(stored) & set(asked.ids)):
         return
@@ -425,7 +178,7 @@ def _sign_skipped(asked: Asked, stored: Run, reporter: Reporter) -> None:
     reporter.say(f"{asked.task.name} · {asked.label}: {what} skipped, whose images cannot be read: {names}")
 
 
-def _begin(asked: Asked, writer: RunWriter, say: Callable[[str], None]) -> bool:
+def _begin(asked: ResolvedRun, writer: RunWriter, say: Callable[[str], None]) -> bool:
     """Whether there is something to do: another shard may have ended the run before this one had its lock."""
     stored = writer.run
     with writer.guarded():
@@ -436,13 +189,13 @@ def _begin(asked: Asked, writer: RunWriter, say: Callable[[str], None]) -> bool:
     return True
 
 
-def _n_asked(asked: Asked, stored: Run) -> int | None:
+def _n_asked(asked: ResolvedRun, stored: Run) -> int | None:
     """How many examples this command or those before it asked for; None for all of the task's."""
     before = stored.info.get("limit") if stored.parts() else 0
     return None if before is None or asked.n_asked is None else max(before, asked.n_asked)
 
 
-def _sharded(asked: Asked, stored: Run, say: Callable[[str], None]) -> dict[str, Json] | None:
+def _sharded(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> dict[str, Json] | None:
     """The settings of the shards of a run, kept until it is settled; a difference from earlier shards is said."""
     if asked.shard is None:
         return None
@@ -457,7 +210,7 @@ def _sharded(asked: Asked, stored: Run, say: Callable[[str], None]) -> dict[str,
     return words
 
 
-def _end(asked: Asked, writer: RunWriter) -> bool:
+def _end(asked: ResolvedRun, writer: RunWriter) -> bool:
     """Whether the run is settled by this; one process at a time looks, so one of several finds that it is the last."""
     stored = writer.run
     with writer.guarded():
@@ -468,129 +221,3 @@ def _end(asked: Asked, writer: RunWriter) -> bool:
             return False
         writer.settle(stored.info.get("limit"), asked.view)
     return True
-
-
-def _measured(
-    scorer: Scorer, examples: Sequence[Example], known: Mapping[str, Measurement], n_bank: int | None, dtype: object
-) -> Iterator[ScoreMatrix | Measurement]:
-    """The scorer's results, checked; what goes wrong in a plugin's code is reported as the plugin's."""
-    by_id = {each.id: each for each in examples}
-    with blamed(scorer, "while it scored"):
-        results = iter(scorer.score(examples, known))
-    for result in each_of(results, scorer, "while it scored"):
-        check_result(result, by_id, n_bank, dtype)
-        yield result
-
-
-def _reduction(run: Run, task: Task, draws: DrawTable | None) -> Reduction | None:
-    """What makes scores of errors as they come, where a run keeps no more than those."""
-    if "kept" not in run.key.measurement or draws is None:
-        return None
-    return Reduction(run.rule, run.adaptive, draws, task)
-
-
-class _Waiting:
-    """The examples that lack something: a score matrix finishes one, errors may come in several pieces."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = {each.id: each for each in examples}
-
-    def take(self, result: Measurement | ScoreMatrix) -> bool:
-        """Whether the example is finished with this; RunError when the result cannot be right."""
-        if result.example_id not in self._examples:
-            raise RunError(
-                f"the model gave a result for example {result.example_id!r} that was not asked for, or gave two"
-            )
-        is_finished = isinstance(result, ScoreMatrix) or result.is_last
-        if is_finished:
-            del self._examples[result.example_id]
-        return is_finished
-
-
-class _Parts:
-    """Results in memory, written as one part when the time has come and at the end."""
-
-    def __init__(
-        self,
-        run: Run,
-        writer: RunWriter,
-        interrupts: Interrupts,
-        device: str | None,
-        reduction: Reduction | None,
-        notes: _Notes,
-        scorer: Scorer,
-        say: Callable[[str], None],
-    ) -> None:
-        self._run, self._writer, self._interrupts, self._device, self._notes = run, writer, interrupts, device, notes
-        self._scorer, self._say = scorer, say
-        self._engine_before = _engine_of_last_part(run) if isinstance(scorer, TellsEngine) else {}
-        self.reduction, self._n_counted = reduction, 0
-        self._results: list[Measurement | ScoreMatrix] = []
-        self._began = self._flushed = time.monotonic()
-
-    def add(self, result: Measurement | ScoreMatrix) -> None:
-        self._results.append(result)
-        now = time.monotonic()
-        shortest, longest = _SECONDS_BETWEEN_PARTS
-        if now - self._flushed >= min(max((now - self._began) / 100, shortest), longest):
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._results:
-            return
-        with self._interrupts.held():
-            seconds = time.monotonic() - self._flushed
-            self._writer.append(
-                self._results,
-                seconds=round(seconds, 3),
-                **self._evaluations(),
-                **self._notes.record(self._results),
-                **self._engine(),
-                **provenance.here(self._device),
-            )
-            self._results, self._flushed = [], time.monotonic()
-
-    def _engine(self) -> dict[str, Json]:
-        """The engine and batch size of this part; a difference from the part before is said."""
-        if not isinstance(self._scorer, TellsEngine):
-            return {}
-        engine = dict(self._scorer.computed_with())
-        if self._engine_before and self._engine_before != engine:
-            self._say(
-                f"{self._run.key.task} · {self._run.key.model}: errors stored before were computed with "
-                f"{_words(self._engine_before)}, these with {_words(engine)}; the same errors up to rounding, and "
-                "parts.jsonl says which are which"
-            )
-        self._engine_before = engine
-        return engine
-
-    def _evaluations(self) -> dict[str, int]:
-        """How many errors the scores of this part are made of, which are not there to be counted."""
-        if self.reduction is None:
-            return {}
-        n_errors = self.reduction.n_evaluations - self._n_counted
-        self._n_counted = self.reduction.n_evaluations
-        return {"n_errors": n_errors}
-
-
-def _engine_of_last_part(run: Run) -> dict[str, Json]:
-    """Empty where no part says how it was computed, as none did once."""
-    told = [part for part in run.parts() if "engine" in part and "batch_size" in part]
-    return {name: told[-1][name] for name in ("engine", "batch_size")} if told else {}
-
-
-def _words(engine: Mapping[str, Json]) -> str:
-    """'engine eager, batch size 64'."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in engine.items())
-
-
-def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:
-    """Network evaluations still to do, at most, where the number of draws is set."""
-    if rule.draws is None:
-        return None
-    n_all = rule.draws * sum(len(each.images) * (len(each.captions) + rule.unconditional) for each in examples)
-    return n_all - sum(n_known(each, rule) for each in known.values())
-
-
-def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:
-    return result.shape if isinstance(result, Measurement) else result.scores.shape

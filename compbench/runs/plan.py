@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from compbench import registry
 from compbench.core.errors import DataError
 from compbench.core.examples import Example, Task
 from compbench.core.file_list import FileList
@@ -16,12 +15,12 @@ from compbench.core.rules import Rule, n_known
 from compbench.registry import hub, repositories
 from compbench.registry.plugins import blamed
 from compbench.runs import _links
-from compbench.runs._scorer_cache import Builder
+from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs.reporter import QuietReporter, Reporter
-from compbench.runs.request import Asked, Request, model_spec, settle
+from compbench.runs.request import RunRequest, takes_settings
+from compbench.runs.resolve import ResolvedRun, model_spec, read_task, resolve
 from compbench.store.run import Run
 from compbench.store.run_file import DamagedRun
-from compbench.store.shards import shard_here
 
 __all__ = ["Plan", "plan", "planned", "task_here", "unread", "warn_if_long"]
 
@@ -54,95 +53,60 @@ class Plan:
     kept_bytes: int | None = 0  # in the cache folder, beside `store_bytes` in the run's
 
 
-def plan(
-    task: str | Path | Task,
-    *,
-    model: str | ModelSpec,
-    options: Mapping[str, object] | None = None,
-    data: Path | str | None = None,
-    limit: int | None = None,
-    images_per_class: int | None = None,
-    seed: int | None = None,
-    dtype: str | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-    runs: Path | str | None = None,
-    is_offline: bool = False,
-    refresh: bool = False,
-    shard: str | None = None,
-    keep: Literal["errors", "scores"] = "errors",
-    reporter: Reporter | None = None,
-    **model_options: object,
-) -> Plan:
+@takes_settings
+def plan(task: str | Path | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Plan:
     """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
-    builder = Builder(device, batch_size, is_offline, reporter or QuietReporter())
-    given = {**(options or {}), **model_options}
-    request = Request(
-        task,
-        model,
-        given,
-        data,
-        limit=limit,
-        seed=seed,
-        dtype=dtype,
-        runs=runs,
-        is_offline=is_offline,
-        refresh=refresh,
-        shard=shard_here(shard),
-        keep=keep,
-        images_per_class=images_per_class,
-        device=device,
-    )
-    if isinstance(task, str | Path):
-        known = task_here(task, data=None if data is None else Path(data), is_offline=is_offline)
-        if known is None:
-            return unread(request, task, builder)
-        _links.tell(known, data, builder.reporter.say)
-        request = replace(request, task=known, data=None)
-    return planned(settle(request, builder.reporter.say, is_price=True), builder)
+    request = RunRequest.of_keywords(task, model, settings)
+    cache = ScorerCache(request, reporter or QuietReporter())
+    with request.reading_images():
+        if isinstance(task, str | Path):
+            known = task_here(request)
+            if known is None:
+                return unread(request, task, cache)
+            _links.tell(known, request.data, cache.reporter.say)
+            request = replace(request, task=known, data=None, prompts=())
+        return planned(resolve(request, cache.reporter.say, is_price=True), cache)
 
 
-def task_here(
-    name: str | Path, *, data: Path | None, is_offline: bool, prompts: Sequence[Path | str] = ()
-) -> Task | None:
-    """The task, nothing fetched for it; None where its data have to be fetched first."""
-    if data is not None or is_offline:
-        return registry.task(name, data=data, is_offline=is_offline, prompts=prompts)
+def task_here(request: RunRequest) -> Task | None:
+    """The task of a request that names it, nothing fetched for it; None where its data have to be fetched first."""
+    if request.data is not None or request.is_offline:
+        return read_task(request)
     try:
-        return registry.task(name, is_offline=True, prompts=prompts)
+        return read_task(replace(request, is_offline=True))
     except DataError:  # a run fetches them, and says what is wrong if it cannot
         return None
 
 
-def unread(request: Request, task: str | Path, builder: Builder) -> Plan:
+def unread(request: RunRequest, task: str | Path, cache: ScorerCache) -> Plan:
     """The plan without the data: the bytes to fetch of the model, and errors if it cannot be run at all."""
-    label, spec = model_spec(request, builder.reporter.say)
+    label, spec = model_spec(request, cache.reporter.say)
     source = spec.for_task(str(task)).source()
     if source is not None:
-        source, _ = hub.resolve(source, is_offline=request.is_offline, say=builder.reporter.say)
-    fetch_bytes = _fetch_bytes(spec, source, builder.is_offline)
+        source, _ = hub.resolve(source, is_offline=request.is_offline, say=cache.reporter.say)
+    fetch_bytes = _fetch_bytes(spec, source, cache.is_offline)
     return Plan(str(task), label, None, None, None, None, None, fetch_bytes, None, None, False)
 
 
-def planned(asked: Asked, builder: Builder) -> Plan:
-    """The plan of what is settled; a scorer that the builder has at hand is probed."""
+def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
+    """The plan of what is settled; a scorer that the cache has at hand is probed."""
     try:
         stored = asked.store.get(asked.key)
     except DamagedRun as error:  # a run writes it anew; until then nobody knows which parts are its own
-        builder.reporter.say(f"{error}; until then the price is that of the whole run")
+        cache.reporter.say(f"{error}; until then the price is that of the whole run")
         stored = None
     missing = asked.missing(stored)
-    fetch_bytes = _fetch_bytes(asked.spec, asked.source, builder.is_offline) if missing else 0
+    fetch_bytes = _fetch_bytes(asked.spec, asked.source, cache.is_offline) if missing else 0
     price = scorer = None
-    if missing and (fetch_bytes == 0 or builder.is_offline):
-        scorer = builder.scorer(asked)
+    if missing and (fetch_bytes == 0 or cache.is_offline):
+        scorer = cache.scorer(asked)
         price = _price(scorer, missing) if isinstance(scorer, Priced) else None
-    flops = None if price is not None or not missing else _flops(asked, builder.is_offline)
+    flops = None if price is not None or not missing else _flops(asked, cache.is_offline)
     made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
     return _with_preparation(made, _preparation(asked, missing, scorer))
 
 
-def warn_if_long(scorer: Scorer, asked: Asked, stored: Run, say: Callable[[str], None]) -> None:
+def warn_if_long(scorer: Scorer, asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> None:
     """Say so when what is to be measured takes more than a day, and what would make it cheaper."""
     missing = asked.missing(stored)
     n_draws = asked.view.get("n_draws")
@@ -166,7 +130,7 @@ def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
         return scorer.price(examples)
 
 
-def _preparation(asked: Asked, missing: Sequence[Example], scorer: Scorer | None) -> Preparation | None:
+def _preparation(asked: ResolvedRun, missing: Sequence[Example], scorer: Scorer | None) -> Preparation | None:
     """What a model that learns still has to make, with its operations and time where its weights are here."""
     if not missing or not isinstance(asked.spec, Learns):
         return None
@@ -191,7 +155,7 @@ def _with_preparation(made: Plan, lacking: Preparation | None) -> Plan:
 
 
 def _planned(
-    asked: Asked,
+    asked: ResolvedRun,
     missing: Sequence[Example],
     n_measured: int,
     fetch_bytes: int | None,
@@ -240,7 +204,7 @@ def _fetch_bytes(spec: ModelSpec, source: Source | None, is_offline: bool) -> in
     return None if patterns is None else hub.missing_bytes(source, patterns, is_offline)
 
 
-def _flops(asked: Asked, is_offline: bool) -> float | None:
+def _flops(asked: ResolvedRun, is_offline: bool) -> float | None:
     """Of one evaluation, from the configuration of weights that are not here; None where that cannot be told."""
     count: Callable[[FileList], float | None] | None = getattr(asked.spec, "flops_per_evaluation", None)
     if count is None or asked.source is None:
@@ -251,13 +215,13 @@ def _flops(asked: Asked, is_offline: bool) -> float | None:
         return None
 
 
-def _n_pairs(asked: Asked, examples: Sequence[Example]) -> int:
+def _n_pairs(asked: ResolvedRun, examples: Sequence[Example]) -> int:
     """Of images and captions; an image without a caption counts where that is measured too."""
     without = bool(asked.view.get("unconditional"))
     return sum(len(each.images) * (len(each.captions) + without) for each in examples)
 
 
-def _n_measured(asked: Asked, stored: Run | None, missing: Sequence[Example]) -> int:
+def _n_measured(asked: ResolvedRun, stored: Run | None, missing: Sequence[Example]) -> int:
     """(pair, draw) errors that are stored of examples which lack some."""
     n_draws = asked.view.get("n_draws")
     if stored is None or not isinstance(n_draws, int):

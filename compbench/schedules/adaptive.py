@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compbench.core.aliases import Bools, Floats, Json
-from compbench.core.errors import UsageError
+from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Classes
 from compbench.core.measurements import DrawTable
 from compbench.core.rules import Rule
@@ -60,6 +60,12 @@ class Adaptive:
         stored = measurement.get("schedule")
         if stored is None:
             return None
+        if unknown := sorted(stored.keys() - {_STORED.get(name, name) for name in cls.__slots__}):
+            known = ", ".join(_STORED.get(name, name) for name in cls.__slots__)
+            raise DataError(
+                f"a stored schedule has the unknown entry {unknown[0]!r}; expected some of {known}: it may "
+                "be of a newer compbench"
+            )
         fields: dict[str, Any] = {
             _FIELDS.get(str(name), name): tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()

@@ -37,7 +37,7 @@ from compbench.core.rules import Rule, score
 from compbench.diffusion import _protocols
 from compbench.diffusion import unet as pipelines
 from compbench.diffusion.families import stable_diffusion
-from compbench.runs._online import Reduction
+from compbench.runs._online import OnlineScorer
 from compbench.schedules.adaptive import Adaptive
 from tests.counting import HostSyncs
 
@@ -207,7 +207,7 @@ def _full(ours: Any, examples: Sequence[Example]) -> np.ndarray:
 
 
 def _raced(ours: Any, race: Adaptive, examples: Sequence[Example]) -> np.ndarray:
-    reduction = Reduction(race.rule, race, ours.draw_table(), Task("benchmark", examples, MATCHING))
+    reduction = OnlineScorer(race.rule, race, ours.draw_table(), Task("benchmark", examples, MATCHING))
     found = {each.example_id: -each.scores for each in reduction.scores(ours.score(examples, {}))}
     return np.stack([found[example.id] for example in examples])
 

@@ -27,18 +27,18 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "schedule": ("", "full", "racing", "paper"),  # "": not given
     "loss": ("", "l2", "l1", "vlb", "l2+vlb"),
     "protocol": ("", "compbench", "paper", "published-fp16"),
-    "rule": ("", "native", "eps", "v", "x0"),
+    "target": ("", "native", "eps", "v", "x0"),
     "noise": ("", "antithetic"),
     "unconditional": ("", "true"),
     "keep": ("errors", "scores"),
 }
-_OF_DIFFUSION = ("schedule", "loss", "protocol", "rule", "noise", "unconditional")
+_OF_DIFFUSION = ("schedule", "loss", "protocol", "target", "noise", "unconditional")
 _HAS = {
     "sd": {
         "schedule": ("", "full", "racing", "paper"),
         "loss": ("", "l2", "l1"),
         "protocol": FACTORS["protocol"],
-        "rule": FACTORS["rule"],
+        "target": FACTORS["target"],
         "noise": FACTORS["noise"],
         "unconditional": FACTORS["unconditional"],
     },
@@ -103,8 +103,6 @@ def command(row: Row, small: Path, folder: Path) -> list[str]:
     if row["task"] == "imagefolder":
         asked += ["--data", str(folder / "data"), "--prompts", str(folder / "prompts.csv")]
     given: dict[str, str] = {name: row[name] for name in _OF_DIFFUSION if row[name]}
-    if row["model"] == "tiny-dit" and "loss" in given and "rule" not in given:
-        given["rule"] = given.pop("loss")  # its errors are chosen by that name
     if row["model"] in _HAS and row["schedule"] != "paper":
         given["draws"] = "8"
     is_half = row["protocol"] == "published-fp16" and row["model"] in ("sd", "tiny-sd")

@@ -14,7 +14,8 @@ import small_sd
 from compbench.cli.app import main
 from compbench.core.models import Runtime
 from compbench.diffusion.families import stable_diffusion
-from compbench.runs.request import Request, settle
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import resolve
 from compbench.store.run import Run
 from compbench.store.writer import RunWriter
 
@@ -106,11 +107,11 @@ def test_the_default_of_a_task_runs_to_the_table_and_is_found_again(
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize(("model", "rule"), [("tiny-dit", each) for each in ("l2", "l1", "vlb", "l2+vlb")])
+@pytest.mark.parametrize(("model", "loss"), [("tiny-dit", each) for each in ("l2", "l1", "vlb", "l2+vlb")])
 def test_a_raced_transformer_can_be_read_by_each_of_its_errors(
-    model: str, rule: str, runs: Path, capsys: Captured
+    model: str, loss: str, runs: Path, capsys: Captured
 ) -> None:
-    asked = ["run", "digits", "-m", model, "-o", "schedule=racing", "-o", f"rule={rule}", "--limit", "2"]
+    asked = ["run", "digits", "-m", model, "-o", "schedule=racing", "-o", f"loss={loss}", "--limit", "2"]
     assert main([*asked, "-o", "draws=8"]) == 0
     first = capsys.readouterr().out
     assert len(stored(runs).done()) == 2
@@ -122,7 +123,8 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     small: Path, data: Path, runs: Path, capsys: Captured
 ) -> None:
     spec = replace(stable_diffusion.SD2, folder=small, dtype="float32")
-    asked = settle(Request("cifar10", spec, data=data / "cifar10", runs=runs, limit=2, is_offline=True), print)
+    request = RunRequest(task="cifar10", model=spec, data=data / "cifar10", runs=runs, limit=2, is_offline=True)
+    asked = resolve(request, print, is_computed=False)
     scorer = asked.spec.build(asked.source, Runtime("cpu"))
     run = asked.open()
     for reader in (["curves", str(run.path)], ["explain", str(run.path), "test/0"]):

@@ -13,12 +13,11 @@ import torchvision.models
 
 from compbench.cli.app import main
 from compbench.cli.progress import SilentReporter
-from compbench.cli.reproduce import asked_for, data_folders
+from compbench.cli.reproduce import DataFolders, asked_for, data_folders
 from compbench.core.errors import UsageError
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import CLASSIFYING
-from compbench.runs.grid import Settings
 from compbench.store.key import RunKey
 from compbench.store.store import Store
 from compbench.store.writer import RunWriter
@@ -85,30 +84,31 @@ def test_a_cell_that_can_be_run_stands_beside_the_paper_s(capsys: pytest.Capture
 
 
 def test_each_row_has_a_budget_of_its_own() -> None:
-    jobs = {job.model: job for job in asked_for("table1", [], ["cifar10"], [], Settings(), SilentReporter()).jobs}
-    assert {name: job.limit for name, job in jobs.items()} == {
+    asked = asked_for("table1", [], ["cifar10"], [], {}, SilentReporter())
+    requests = {cell.model: cell.request for cell in asked.cells}
+    assert {name: request.limit for name, request in requests.items()} == {
         "synthetic-sd": None,
         "sd-features": 1000,
         "sd2": 100,
         "clip-rn50": None,
         "openclip-vit-h-14": None,
     }
-    assert jobs["synthetic-sd"].options == {"n_per_class": "50"}
-    assert jobs["sd-features"].options == {"train_per_class": "50"}
+    assert requests["synthetic-sd"].options == {"n_per_class": "50"}
+    assert requests["sd-features"].options == {"train_per_class": "50"}
     (given,) = asked_for(
-        "table1", ["synthetic-sd"], ["cifar10"], ["n_per_class=7"], Settings(limit=3), SilentReporter()
-    ).jobs
-    assert (given.limit, given.options) == (None, {"n_per_class": "7"})  # the limit of all jobs is the settings'
+        "table1", ["synthetic-sd"], ["cifar10"], ["n_per_class=7"], {"limit": 3}, SilentReporter()
+    ).cells
+    assert (given.request.limit, given.request.options) == (3, {"n_per_class": "7"})
 
 
 def test_every_task_can_be_given_a_folder_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "all" / "pets").mkdir(parents=True)
     (tmp_path / "c=d").mkdir()
     root, folders = data_folders([str(tmp_path / "all"), f"cifar10={tmp_path / 'c=d'}"])
-    setting = Settings(data_root=root, data_folders=folders)
-    assert setting.data_of("cifar10") == tmp_path / "c=d"
-    assert setting.data_of("pets") == tmp_path / "all" / "pets"
-    assert setting.data_of("stl10") is None
+    given = DataFolders(root, folders)
+    assert given.of("cifar10") == tmp_path / "c=d"
+    assert given.of("pets") == tmp_path / "all" / "pets"
+    assert given.of("stl10") is None
     assert data_folders([str(tmp_path / "c=d")]) == (tmp_path / "c=d", {})
     with pytest.raises(UsageError, match="no folder"):
         data_folders([f"cifar10={tmp_path / 'absent'}"])

@@ -212,7 +212,7 @@ def test_a_class_is_scored_under_its_own_label(task: Task) -> None:
 def test_one_pass_measures_what_every_rule_reads(untrained: Path, task: Task, tmp_path: Path) -> None:
     spec = replace(TINY_DIT, folder=untrained, draws=3)
     frames = {
-        rule: compbench.run(task, model=replace(spec, rule=rule), limit=5, runs=tmp_path).to_frame()
+        rule: compbench.run(task, model=replace(spec, loss=rule), limit=5, runs=tmp_path).to_frame()
         for rule in ("l2", "vlb", "l2+vlb", "l1")
     }
     assert len(list(tmp_path.glob("*/*/*"))) == 1  # one run, read four ways
@@ -354,7 +354,7 @@ def test_the_published_models_are_measured_as_published() -> None:
 
 
 def test_a_rule_only_reads_what_is_measured() -> None:
-    rules = {rule: replace(TINY_DIT, rule=rule, draws=7) for rule in ("l2", "l1", "vlb", "l2+vlb")}
+    rules = {rule: replace(TINY_DIT, loss=rule, draws=7) for rule in ("l2", "l1", "vlb", "l2+vlb")}
     assert len({json.dumps(dict(spec.identity())) for spec in rules.values()}) == 1
     read = {rule: Rule.of_view(spec.view()) for rule, spec in rules.items()}
     assert {rule: each.losses for rule, each in read.items()} == {

@@ -19,7 +19,8 @@ from compbench.diffusion import emulation
 from compbench.diffusion.families import stable_diffusion
 from compbench.runs import explain, harness
 from compbench.runs.reporter import QuietReporter
-from compbench.runs.request import Request, settle
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import resolve
 from compbench.store.run import Run
 from compbench_baselines.clip.models import TINY_CLIP
 
@@ -123,8 +124,8 @@ def test_a_map_of_a_run_in_half_precision_is_made_in_float32_and_that_is_said(
 
 
 def test_the_tiny_model_s_identity_asks_no_device(tmp_path: Path) -> None:
-    asked = settle(Request(WINOGROUND, "tiny-sd", runs=tmp_path, device="auto"), _unheard)
-    without = settle(Request(WINOGROUND, "tiny-sd", runs=tmp_path), _unheard)
+    asked = resolve(RunRequest(task=WINOGROUND, model="tiny-sd", runs=tmp_path), _unheard)
+    without = resolve(RunRequest(task=WINOGROUND, model="tiny-sd", runs=tmp_path), _unheard, is_computed=False)
     assert asked.key == without.key
     assert asked.key.measurement["dtype"] == "float32"
 
@@ -132,9 +133,10 @@ def test_the_tiny_model_s_identity_asks_no_device(tmp_path: Path) -> None:
 @pytest.mark.skipif(bool(emulation._gpu_nodes()), reason="torch has to say whether there is a GPU")
 def test_on_a_machine_without_a_gpu_a_run_is_named_without_torch(tiny_pipeline_folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, fakes; from compbench.runs.request import Request, settle; "
-        f"asked = settle(Request(fakes.task(2, 'winoground'), 'sd:{tiny_pipeline_folder}', runs={str(tmp_path)!r}, "
-        "device='auto'), lambda message: None); print(asked.key.measurement['dtype'], 'torch' in sys.modules)"
+        "import sys, fakes; from compbench.runs.request import RunRequest; from compbench.runs.resolve import resolve; "
+        f"request = RunRequest(task=fakes.task(2, 'winoground'), model='sd:{tiny_pipeline_folder}', "
+        f"runs={str(tmp_path)!r}); asked = resolve(request, lambda message: None); "
+        "print(asked.key.measurement['dtype'], 'torch' in sys.modules)"
     )
     environment = {"PYTHONPATH": ":".join([str(Path(fakes.__file__).parent), *sys.path])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)

@@ -89,7 +89,9 @@ def test_a_network_without_a_residual_is_refused() -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """tiny-sd on two examples of shapes, six draws, scored by the error in eps."""
-    return compbench.run("shapes", model="tiny-sd", draws=6, rule="eps", limit=2, runs=tmp_path_factory.mktemp("runs"))
+    return compbench.run(
+        "shapes", model="tiny-sd", draws=6, target="eps", limit=2, runs=tmp_path_factory.mktemp("runs")
+    )
 
 
 def test_the_mean_of_a_map_is_the_difference_of_the_stored_errors(run: Run) -> None:
@@ -152,7 +154,7 @@ def test_a_run_of_scores_and_one_of_other_data_cannot_be_explained(run: Run, tmp
 
 
 def test_a_run_that_keeps_scores_alone_has_the_same_map(run: Run, tmp_path: Path) -> None:
-    kept = compbench.run("shapes", model="tiny-sd", draws=6, rule="eps", limit=2, keep="scores", runs=tmp_path)
+    kept = compbench.run("shapes", model="tiny-sd", draws=6, target="eps", limit=2, keep="scores", runs=tmp_path)
     example_id = run.ids()[0]
     assert np.array_equal(compbench.explain(kept, example_id).maps, compbench.explain(run, example_id).maps)
 

@@ -59,7 +59,7 @@ def test_the_tiny_model_is_always_float32_with_16_draws(task):
 
 
 def test_what_only_reads_a_measurement_is_no_part_of_its_identity():
-    other = replace(SD2, draws=7, rule="v")
+    other = replace(SD2, draws=7, target="v")
     assert other.for_task("winoground").identity() == SD2.for_task("winoground").identity()
     assert other.for_task("winoground").view() == {"n_draws": 7, "target": "v"}
 

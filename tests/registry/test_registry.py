@@ -47,6 +47,10 @@ def _own_registrations() -> Iterator[None]:
     plugins._registered.update(before)
 
 
+def _named(*names: str) -> list[registry.NamedSpec]:
+    return [registry.model(name) for name in names]
+
+
 @pytest.fixture
 def two_models(_own_registrations: None) -> tuple[str, str]:
     """`toy` has draws, `toy1.5` has a weight only."""
@@ -159,13 +163,13 @@ class TestOptions:
 
     def test_an_unscoped_option_goes_to_the_models_that_have_it_and_this_is_said(self, two_models: object) -> None:
         said: list[str] = []
-        parsed = registry.parse_options(["draws=100", "weight=2"], ["toy", "toy1.5"], said.append)
+        parsed = registry.parse_options(["draws=100", "weight=2"], _named("toy", "toy1.5"), said.append)
         assert parsed == {"toy": {"draws": "100", "weight": "2"}, "toy1.5": {"weight": "2"}}
         assert said == ["-o draws=100 goes to toy", "-o weight=2 goes to toy, toy1.5"]
 
     def test_a_scoped_option_goes_to_its_model_whose_name_may_hold_dots(self, two_models: object) -> None:
         given = ["toy1.5.weight=2", "toy.weight=3", "weight=1"]
-        parsed = registry.parse_options(given, ["toy", "toy1.5"])
+        parsed = registry.parse_options(given, _named("toy", "toy1.5"))
         assert parsed == {"toy": {"weight": "3"}, "toy1.5": {"weight": "2"}}
 
     @pytest.mark.parametrize(
@@ -180,7 +184,7 @@ class TestOptions:
     )
     def test_an_option_that_fits_no_model_is_refused(self, two_models: object, given: str, message: str) -> None:
         with pytest.raises(UsageError) as raised:
-            registry.parse_options([given], ["toy", "toy1.5"])
+            registry.parse_options([given], _named("toy", "toy1.5"))
         assert message in str(raised.value)
 
 

@@ -21,7 +21,8 @@ from compbench.core.errors import DataError
 from compbench.core.examples import Classes, Example, Image, ScoreTable, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import CLASSIFYING, MEAN_PER_CLASS, TEXT, TOP1
-from compbench.runs.request import Request, settle
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import resolve
 from compbench.store import _parquet
 from compbench.store.key import RunKey
 from compbench.store.store import Store
@@ -167,7 +168,7 @@ def test_an_example_with_other_captions_is_refused(tmp_path: Path) -> None:
     odd = dataclasses.replace(task.examples[1], captions=CAPTIONS[::-1])
     broken = dataclasses.replace(task, examples=[task.examples[0], odd, task.examples[2]])
     with pytest.raises(DataError, match=r"example '001' .* has other captions than the first"):
-        settle(Request(broken, fakes.GivenSpec(), runs=tmp_path), lambda message: None)
+        resolve(RunRequest(task=broken, model=fakes.GivenSpec(), runs=tmp_path), lambda message: None)
 
 
 def test_the_frame_of_a_classification_names_the_prediction_and_has_no_column_for_each_caption(tmp_path: Path) -> None:

@@ -24,8 +24,7 @@ from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime, Source
 from compbench.core.subsets import subset_per_class
-from compbench.runs import grid as jobs
-from compbench.runs import harness
+from compbench.runs import grid, harness
 from compbench.runs.reporter import QuietReporter
 from compbench.store.store import Store
 
@@ -323,9 +322,9 @@ def test_more_images_per_class_than_there_are_is_all_of_them() -> None:
 
 
 def test_a_dry_run_of_a_grid_builds_no_model_twice() -> None:
-    settings, reporter = jobs.Settings(), QuietReporter()
-    asked = jobs.ordered(["grid-one", "grid-two"], ["grid-model"], [], settings, reporter.say)
-    plans = jobs.planned(asked, settings, reporter)
+    reporter = QuietReporter()
+    cells = grid.cells(["grid-one", "grid-two"], ["grid-model"], [], {}, reporter.say)
+    plans, _ = grid.planned(cells, reporter)
     assert [(each.task, each.examples) for each in plans] == [("grid-one", 6), ("grid-two", 9)]
     assert GridSpec.built == ["same"]
     np.testing.assert_equal(Store().runs(), [])

@@ -18,7 +18,8 @@ from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.metrics import CLASSIFYING
 from compbench.core.models import ModelSpec, Runtime
 from compbench.runs.plan import Plan, plan
-from compbench.runs.request import Request, settle
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import resolve
 from compbench.store.run import Run
 from compbench_analysis.text import show
 from compbench_baselines.classifiers.trained import LogisticRegression, SmallResNet
@@ -199,7 +200,8 @@ def test_a_limit_says_that_it_does_not_narrow_what_is_learned_from(
     def n_said(options: dict[str, object], narrowed: dict[str, int]) -> int:
         said: list[str] = []
         base: dict[str, object] = {"base": "tiny-sd"} if "sd" in model else {}
-        settle(Request(TASK, model, {**base, **options}, runs=tmp_path, **narrowed), said.append)  # pyright: ignore
+        request = RunRequest(task=TASK, model=model, options={**base, **options}, runs=tmp_path, **narrowed)  # pyright: ignore
+        resolve(request, said.append, is_computed=False)
         return sum(words in line for line in said)
 
     assert n_said({}, narrowed) == 1

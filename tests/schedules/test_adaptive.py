@@ -117,10 +117,10 @@ def test_a_finished_race_builds_no_model(tmp_path: Path) -> None:
     "change",
     [
         {"risk": 0.1},
-        {"bound": "anytime", "limit": 2.0},
+        {"bound": "anytime", "max_difference": 2.0},
         {"outcomes": "text"},
         {"draws": 50},
-        {"rule": "eps"},
+        {"target": "eps"},
         {"noise": "antithetic"},
     ],
 )
@@ -134,8 +134,8 @@ def test_what_decides_a_race_is_part_of_its_identity(change: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schedule": "racing", "risk": 1.0}, "cannot take risk=1.0; expected 0"),
-        ({"schedule": "racing", "bound": "anytime"}, "needs the largest difference of a draw: limit=NUMBER"),
+        ({"schedule": "racing", "risk": 1.0}, "risk must be between 0 and 0.5, got 1.0"),
+        ({"schedule": "racing", "bound": "anytime"}, "needs the largest difference of a draw: max_difference=NUMBER"),
         ({"schedule": "racing", "unconditional": True}, "unconditional needs full"),
         ({"schedule": "paper", "draws": 100}, "leave draws=100 out"),
     ],
@@ -148,7 +148,7 @@ def test_a_schedule_that_cannot_be_is_refused(change: dict[str, Any], message: s
 def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
     for task, known in SCHEDULES.items():
         spec = stable_diffusion.SD2.for_task(task)
-        assert (spec.schedule, spec.protocol, spec.rule, spec.draws) == ("paper", "paper", "eps", 1000)
+        assert (spec.schedule, spec.protocol, spec.target, spec.draws) == ("paper", "paper", "eps", 1000)
         assert spec.view_loss == known.loss
     assert stable_diffusion.SD2.for_task("winoground").schedule == "full"
 
@@ -164,7 +164,7 @@ def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, 
     example = Example("one", (picture,), captions, np.eye(1, 7, dtype=bool))
     task = Task("one", [example], CLASSIFYING, classes=Classes(captions, tuple(range(7))))
     staged = Adaptive("paper", 1000, "eps", "l1", to_keep=known.to_keep, n_samples=known.n_samples)
-    spec = replace(stable_diffusion.TINY_SD, protocol="paper", rule="eps", loss="l1")
+    spec = replace(stable_diffusion.TINY_SD, protocol="paper", target="eps", loss="l1")
     scorer = spec.build(spec.for_task(None).source(), Runtime("cpu"))
     scorer = DiffusionClassifier(
         scorer.denoiser, scorer.bank, 1000, Runtime("cpu"), losses=("l2", "l1"), adaptive=staged
@@ -220,7 +220,7 @@ def test_a_race_for_text_alone_shows_nothing_else(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"risk": 0.2}, "risk=0.2 belongs to schedule=racing, and schedule=auto is asked for"),
-        ({"schedule": "racing", "limit": float("nan")}, "cannot take limit=nan"),
+        ({"schedule": "racing", "max_difference": float("nan")}, "cannot take max_difference=nan"),
         ({"unconditional": True, "loss": "l1"}, "leave loss=l1 out"),
     ],
 )
@@ -229,7 +229,7 @@ def test_options_that_do_not_fit_together_are_refused_at_once(change: dict[str, 
         replace(stable_diffusion.TINY_SD, **change)
 
 
-@pytest.mark.parametrize("change", [{"risk": 0.7}, {"limit": 2.0}, {"noise": "antithetic", "draws": 15}])
+@pytest.mark.parametrize("change", [{"risk": 0.7}, {"max_difference": 2.0}, {"noise": "antithetic", "draws": 15}])
 def test_rules_of_a_race_that_do_not_fit_are_refused_before_anything_is_stored(
     change: dict[str, Any], tmp_path: Path
 ) -> None:

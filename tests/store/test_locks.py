@@ -38,13 +38,13 @@ from compbench.cli import app
 def at(moment, kill=lambda: os.kill(os.getpid(), signal.SIGTERM)):
     threading.Timer(moment, kill).start()
 if sys.argv[1] == "settling":
-    from compbench.runs import request
-    real = request.settle
+    from compbench.runs import resolve as module
+    real = module.resolve
     def slow(*given):
         at(0)
         threading.Event().wait(20)
         return real(*given)
-    request.settle = slow
+    module.resolve = slow
 else:
     import builtins
     real = builtins.__import__

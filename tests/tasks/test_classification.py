@@ -398,14 +398,16 @@ class TestObjectNet:
         import dataclasses
 
         import fakes
-        from compbench.runs.request import Request, settle
+        from compbench.runs.request import RunRequest
+        from compbench.runs.resolve import resolve
 
         @dataclasses.dataclass(frozen=True)
         class Labelled(fakes.GivenSpec):
             label_space: str = "imagenet"
 
         task = catalogue.objectnet(objectnet_copy)
-        asked = [settle(Request(task, each, runs=tmp_path), print).task for each in (fakes.GivenSpec(), Labelled())]
+        requests = [RunRequest(task=task, model=model, runs=tmp_path) for model in (fakes.GivenSpec(), Labelled())]
+        asked = [resolve(request, print).task for request in requests]
         assert [len(each.examples[0].captions) for each in asked] == [113, 125]
 
 

@@ -126,11 +126,12 @@ def test_a_caption_of_megabytes_is_refused_at_once(tmp_path: Path, n: int, capsy
 
 
 def test_a_task_of_ones_own_is_looked_at_too() -> None:
-    from compbench.runs.request import Request, settle
+    from compbench.runs.request import RunRequest
+    from compbench.runs.resolve import resolve
 
     task = fakes.task(n=1)
     with pytest.raises(DataError, match=r"caption 0 of example .* holds half of a surrogate pair"):
-        settle(Request(_with_caption(task, "\ud800"), "chance"), lambda message: None)
+        resolve(RunRequest(task=_with_caption(task, "\ud800"), model="chance"), lambda message: None)
 
 
 def _with_caption(task: Any, caption: str) -> Any:

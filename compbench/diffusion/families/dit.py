@@ -17,6 +17,7 @@ from compbench.core.rules import stored_loss
 from compbench.diffusion.families.stable_diffusion import CLASSIFIER_BIBTEX
 from compbench.registry import checkpoints
 from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.policies import checked_risk
 
 if TYPE_CHECKING:
     from compbench.diffusion.classifier import DiffusionClassifier
@@ -33,7 +34,7 @@ class DiT(ModelSpec):
     """A diffusion transformer conditioned on class labels (Peebles & Xie, 2023), as a classifier of its own classes.
 
     Only tasks whose classes are labels of the model's training set can be run. The squared error, the absolute error
-    and the term of the variational bound are measured in one pass; `rule` chooses among them afterwards.
+    and the term of the variational bound are measured in one pass; `loss` chooses among them afterwards.
     """
 
     name: str = field(default="dit", metadata=_FIXED)
@@ -46,7 +47,7 @@ class DiT(ModelSpec):
     draws: int | None = field(
         default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 250; more can be added later"}
     )
-    rule: Literal["l2", "l1", "vlb", "l2+vlb"] = field(
+    loss: Literal["l2", "l1", "vlb", "l2+vlb"] = field(
         default="l2", metadata={"help": "the error that is averaged: squared, absolute, the variational bound, a sum"}
     )
     protocol: Literal["paper", "compbench"] = field(
@@ -80,8 +81,7 @@ class DiT(ModelSpec):
             raise UsageError(f"model {self.name!r} cannot take draws={self.draws}; expected 1 to {_N_BANK}, its bank")
         if self.seed is not None and self.seed < 0:
             raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
-        if not 0 <= self.risk < 1:
-            raise UsageError(f"model {self.name!r} cannot take risk={self.risk}; expected 0 (no risk) to less than 1")
+        checked_risk(self.risk)
         if self.folder is not None and not disk.expanded(self.folder).is_dir():
             raise UsageError(
                 f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the layout of DiTPipeline"
@@ -146,12 +146,12 @@ class DiT(ModelSpec):
         """What schedule=racing stands for."""
         if self.schedule == "full":
             return None
-        n_draws, loss = self.draws or self.default_draws, self.rule
+        n_draws, loss = self.draws or self.default_draws, self.loss
         return Adaptive("racing", n_draws, loss=loss, risk=self.risk, seed=self.seed or 0)
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
-        return {"n_draws": settled.draws, "target": "native", "reduction": stored_loss(settled.rule)}
+        return {"n_draws": settled.draws, "target": "native", "reduction": stored_loss(settled.loss)}
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         from compbench.diffusion import _transformer as dit

@@ -20,6 +20,7 @@ from compbench.registry import checkpoints
 from compbench.registry.options import with_options
 from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.pairs import OUTCOMES
+from compbench.schedules.policies import checked_risk
 from compbench.schedules.staged import SCHEDULES, schedule_of
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class StableDiffusion(ModelSpec):
     draws: int | None = field(
         default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 1000; more can be added later"}
     )
-    rule: Literal["auto", "native", "eps", "v", "x0"] = field(
+    target: Literal["auto", "native", "eps", "v", "x0"] = field(
         default="auto", metadata={"help": "the target whose squared error is averaged"}
     )
     protocol: Protocol = field(
@@ -132,10 +133,10 @@ class StableDiffusion(ModelSpec):
         default="asymptotic",
         metadata={
             "help": "racing: asymptotic is a studentised test, which rare, large, one-sided differences deceive; "
-            "anytime keeps `risk` whatever the errors are like, if `limit` is true"
+            "anytime keeps `risk` whatever the errors are like, if `max_difference` is true"
         },
     )
-    limit: float | None = field(
+    max_difference: float | None = field(
         default=None, metadata={"help": "bound=anytime: the largest difference of two errors under one draw"}
     )
     outcomes: Literal["all", "text"] = field(
@@ -182,24 +183,25 @@ class StableDiffusion(ModelSpec):
 
     def _check_schedule(self) -> None:
         what = f"model {self.name!r}: schedule={self.schedule}"
-        if not 0 <= self.risk < 1:
-            raise UsageError(f"model {self.name!r} cannot take risk={self.risk}; expected 0 (no risk) to less than 1")
+        checked_risk(self.risk)
         if self.schedule in ("paper", "racing") and self.unconditional:
             raise UsageError(f"{what} stops measuring where image scores would need more; unconditional needs full")
         if self.unconditional and self.loss == "l1":
             raise UsageError(f"model {self.name!r}: the error without a caption is the squared one; leave loss=l1 out")
-        if self.limit is not None and not self.limit > 0:
-            raise UsageError(f"model {self.name!r} cannot take limit={self.limit}; expected more than 0")
+        if self.max_difference is not None and not self.max_difference > 0:
+            raise UsageError(
+                f"model {self.name!r} cannot take max_difference={self.max_difference}; expected more than 0"
+            )
         self._check_that_racing_is_asked_for()
         if self.schedule == "paper" and self.draws not in (None, _N_BANK):
             raise UsageError(f"{what} goes through its own timesteps of all {_N_BANK}; leave draws={self.draws} out")
-        if self.schedule == "racing" and self.bound == "anytime" and self.limit is None:
-            raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: limit=NUMBER")
+        if self.schedule == "racing" and self.bound == "anytime" and self.max_difference is None:
+            raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: max_difference=NUMBER")
         if self.noise == "antithetic" and self.protocol not in ("auto", "compbench"):
             raise UsageError(f"model {self.name!r}: protocol={self.protocol} has its own noise; leave noise out")
 
     def _check_that_racing_is_asked_for(self) -> None:
-        plain = {"risk": 0.05, "bound": "asymptotic", "limit": None, "outcomes": "all", "pilot": None}
+        plain = {"risk": 0.05, "bound": "asymptotic", "max_difference": None, "outcomes": "all", "pilot": None}
         given = [name for name, default in plain.items() if getattr(self, name) != default]
         if given and self.schedule != "racing":
             raise UsageError(
@@ -250,7 +252,7 @@ class StableDiffusion(ModelSpec):
             protocol=protocol,
             schedule=schedule,
             draws=self.draws or n_bank,
-            rule=self.rule if self.rule != "auto" else "native" if is_ours else "eps",
+            target=self.target if self.target != "auto" else "native" if is_ours else "eps",
             seed=self.seed if self.seed is not None else 0 if is_ours else _PAPER_SEED,
             dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
             loss=self.loss if self.loss != "auto" else published.loss if published else "l2",
@@ -313,14 +315,14 @@ class StableDiffusion(ModelSpec):
 
     def _adaptive(self) -> Adaptive:
         settled = self.for_task(None)
-        plain = Adaptive(settled.schedule, settled.draws or _N_BANK, settled.rule, settled.view_loss)
+        plain = Adaptive(settled.schedule, settled.draws or _N_BANK, settled.target, settled.view_loss)
         if settled.schedule == "paper":
             return replace(plain, to_keep=settled.to_keep, n_samples=settled.n_samples)
         return replace(
             plain,
             risk=settled.risk,
             bound=settled.bound,
-            max_difference=settled.limit,
+            max_difference=settled.max_difference,
             outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
             seed=settled.seed or 0,
             allocation=settled.allocation,
@@ -369,7 +371,7 @@ class StableDiffusion(ModelSpec):
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
-        view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.rule}
+        view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.target}
         return (
             view
             | ({"reduction": stored_loss(settled.view_loss)} if settled.view_loss != "l2" else {})

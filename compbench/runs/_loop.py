@@ -1,0 +1,353 @@
+"""evaluate(): the one loop. A scorer's results are checked and stored as they come."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from compbench.core import image_files
+from compbench.core.aliases import Json
+from compbench.core.errors import RunError, UnreadableImage, UnreadableImages
+from compbench.core.examples import Example, Image, Task
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.models import MeasuresErrors, Overlooks, PricesLearning, Scorer, TellsEngine
+from compbench.core.rules import Rule, n_known
+from compbench.registry.plugins import blamed, each_of
+from compbench.runs._online import OnlineScorer
+from compbench.runs._result_checks import check_result
+from compbench.runs.interrupts import Interrupts
+from compbench.runs.reporter import QuietReporter, Reporter
+from compbench.store import provenance
+from compbench.store.run import Run
+from compbench.store.writer import RunWriter
+
+__all__ = ["evaluate"]
+
+# results wait in memory for a hundredth of the time so far, within these bounds, and are then written as one part
+_SECONDS_BETWEEN_PARTS = (0.5, 60.0)
+_MAX_DECODERS = 8
+_TRAITS = {"orientation": "an EXIF orientation", "transparency": "transparent parts"}
+
+
+def evaluate(
+    task: Task,
+    scorer: Scorer,
+    writer: RunWriter,
+    ids: Sequence[str],
+    *,
+    reporter: Reporter | None = None,
+    interrupts: Interrupts | None = None,
+    device: str | None = None,
+    rule: Rule | None = None,
+    spent: Callable[[], int] | None = None,
+) -> None:
+    """Measure what the run lacks of the examples `ids`, storing results as they come; the caller has entered `writer`.
+
+    They are measured as far as `rule` reads them (None: the run's own).
+
+    RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
+    UnreadableImages names the images that could not be read, once all other examples are measured.
+    `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
+    learn above all, is recorded with its parts.
+    """
+    reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
+    run = writer.run if rule is None else writer.run.under(rule)
+    with image_files.noticing() as traits:
+        notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
+        try:
+            _evaluate(task, scorer, run, writer, ids, reporter, interrupts, device, notes)
+        finally:
+            for note in notes.said():
+                reporter.say(note)
+
+
+def _evaluate(
+    task: Task,
+    scorer: Scorer,
+    run: Run,
+    writer: RunWriter,
+    ids: Sequence[str],
+    reporter: Reporter,
+    interrupts: Interrupts,
+    device: str | None,
+    notes: _Notes,
+) -> None:
+    with blamed(scorer, "while it prepared for the task"):
+        scorer.prepare(task)
+        draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
+    online = _online(run, task, draws)
+    if draws is not None and online is None:
+        writer.write_draws(draws)
+    done = run.done()
+    lacking = {each for each in ids if each not in done}
+    examples: Sequence[Example] = [each for each in task.examples if each.id in lacking]
+    known = run.measurements([each.id for each in examples])
+    n_pairs = sum(len(each.images) * len(each.captions) for each in examples)
+    reporter.start(
+        f"{run.key.task} · {run.key.model}",
+        len(ids),
+        len(ids) - len(examples),
+        n_pairs,
+        _n_lacking(run.rule, examples, known),
+    )
+    unreadable_images: dict[str, UnreadableImage] = {}
+    try:
+        while examples:
+            parts = _Parts(run, writer, interrupts, device, online, notes, scorer, reporter.say)
+            try:
+                n_draws = None if draws is None else len(draws.timesteps)
+                dtype = run.key.measurement.get("dtype")
+                _score(scorer, examples, known, n_draws, dtype, parts, reporter, interrupts)
+                break
+            except UnreadableImage as error:
+                own = {image.name for each in examples for image in each.images}
+                if error.name not in own:  # one to learn from, say: nothing can be measured without it
+                    raise
+                done = run.done()
+                left = [each for each in examples if each.id not in done]
+                # looked at all at once: the scorer starts again, and should do so once
+                unreadable_images |= {error.name: error, **_unreadable(left, error.name)}
+                examples = [each for each in left if not any(image.name in unreadable_images for image in each.images)]
+                known = run.measurements([each.id for each in examples])
+                online = _online(run, task, draws)
+    finally:
+        reporter.stop()
+    lost = {each.id for each in task.examples if any(image.name in unreadable_images for image in each.images)}
+    if unmeasured := lacking - run.done() - lost:
+        raise RunError(
+            f"model {run.key.model!r} left {len(unmeasured)} of {len(lacking)} examples without all their scores or "
+            f"draws, {min(unmeasured)!r} the first; expected a result for each"
+        )
+    if unreadable_images:
+        raise UnreadableImages(list(unreadable_images.values()), len(lost & lacking))
+
+
+def _score(
+    scorer: Scorer,
+    examples: Sequence[Example],
+    known: Mapping[str, Measurement],
+    n_draws: int | None,
+    dtype: object,
+    parts: _Parts,
+    reporter: Reporter,
+    interrupts: Interrupts,
+) -> None:
+    """Everything the scorer gives of `examples`, stored, also where it ends with an error."""
+    waiting = _Waiting(examples)
+    measured = _measured(scorer, examples, known, n_draws, dtype)
+    try:
+        for result in measured if parts.online is None else parts.online.scores(measured):
+            is_finished = waiting.take(result)
+            parts.add(result)
+            if is_finished:
+                reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
+            interrupts.check()
+    finally:
+        parts.flush()
+
+
+def _unreadable(examples: Sequence[Example], known: str) -> dict[str, UnreadableImage]:
+    """The images of `examples` that cannot be decoded, by name, but for the `known` one."""
+    images = {image.name: image for each in examples for image in each.images if image.name != known}
+
+    def error_of(image: Image) -> UnreadableImage | None:
+        try:
+            image.decode()
+        except UnreadableImage as error:
+            return error
+        return None
+
+    pool = ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1))
+    try:
+        found = dict(zip(images, pool.map(error_of, images.values()), strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return {name: error for name, error in found.items() if error is not None}
+
+
+def _measured(
+    scorer: Scorer, examples: Sequence[Example], known: Mapping[str, Measurement], n_bank: int | None, dtype: object
+) -> Iterator[ScoreMatrix | Measurement]:
+    """The scorer's results, checked; what goes wrong in a plugin's code is reported as the plugin's."""
+    by_id = {each.id: each for each in examples}
+    with blamed(scorer, "while it scored"):
+        results = iter(scorer.score(examples, known))
+    for result in each_of(results, scorer, "while it scored"):
+        check_result(result, by_id, n_bank, dtype)
+        yield result
+
+
+def _online(run: Run, task: Task, draws: DrawTable | None) -> OnlineScorer | None:
+    """What makes scores of errors as they come, where a run keeps no more than those."""
+    if "kept" not in run.key.measurement or draws is None:
+        return None
+    return OnlineScorer(run.rule, run.adaptive, draws, task)
+
+
+def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:
+    """Network evaluations still to do, at most, where the number of draws is set."""
+    if rule.draws is None:
+        return None
+    n_all = rule.draws * sum(len(each.images) * (len(each.captions) + rule.unconditional) for each in examples)
+    return n_all - sum(n_known(each, rule) for each in known.values())
+
+
+def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:
+    return result.shape if isinstance(result, Measurement) else result.scores.shape
+
+
+class _Waiting:
+    """The examples that lack something: a score matrix finishes one, errors may come in several pieces."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = {each.id: each for each in examples}
+
+    def take(self, result: Measurement | ScoreMatrix) -> bool:
+        """Whether the example is finished with this; RunError when the result cannot be right."""
+        if result.example_id not in self._examples:
+            raise RunError(
+                f"the model gave a result for example {result.example_id!r} that was not asked for, or gave two"
+            )
+        is_finished = isinstance(result, ScoreMatrix) or result.is_last
+        if is_finished:
+            del self._examples[result.example_id]
+        return is_finished
+
+
+class _Counted:
+    """The network evaluations of a model of scores, from one part to the next.
+
+    Those of a model that learns are told also where there are none: what was to be made is kept from an earlier run.
+    """
+
+    def __init__(self, spent: Callable[[], int], scorer: Scorer) -> None:
+        self._spent, self._n_recorded = spent, spent()
+        self._is_told = isinstance(scorer, PricesLearning) and scorer.uses_network
+        self._is_stored = isinstance(scorer, MeasuresErrors)  # as errors, one for each
+
+    def record(self) -> dict[str, Json]:
+        """What a part says of those since the part before."""
+        n_all = self._spent()
+        n_new, self._n_recorded = n_all - self._n_recorded, n_all
+        return {"n_evaluations": n_new} if not self._is_stored and (n_new or self._is_told) else {}
+
+
+class _Notes:
+    """Notes on the images that were decoded: some are said at the end, some stored with each part."""
+
+    def __init__(
+        self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits, counted: _Counted | None
+    ) -> None:
+        self._images = {each.id: {image.name for image in each.images} for each in task.examples}
+        self._model, self._traits, self._counted = run.key.model, traits, counted
+        with blamed(scorer, "when asked what it overlooks"):
+            self._overlooked = scorer.overlooked() if isinstance(scorer, Overlooks) else frozenset[str]()
+        self._measured: set[str] = set()  # names of images
+
+    def record(self, results: Iterable[Measurement | ScoreMatrix]) -> dict[str, Json]:
+        """Counts of images in these results, not counted before, with traits that the scorer ignores.
+
+        And the network evaluations since the part before, where the results do not hold one error for each.
+        """
+        names = {name for each in results for name in self._images.get(each.example_id, ())} - self._measured
+        self._measured |= names
+        counts: dict[str, Json] = {
+            trait: n for trait in sorted(self._overlooked) if (n := len(names & self._traits.of(trait)))
+        }
+        evaluated = {} if self._counted is None else self._counted.record()
+        return {"overlooked": counts, **evaluated} if counts else {**evaluated}
+
+    def said(self) -> Iterator[str]:
+        """One sentence for each trait that changes what is measured."""
+        of_model = f"{self._model} does not look at (it takes the pixels as they lie in the file)"
+        words = {
+            "frames": "several frames; the first is measured",
+            "scaled": "16 bits of grey, scaled to 8 bits",
+            "damaged-exif": "a damaged EXIF block, which is ignored",
+            **{trait: f"{_TRAITS[trait]} that {of_model}" for trait in sorted(self._overlooked)},
+        }
+        for trait, what in words.items():
+            if n := len(self._measured & self._traits.of(trait)):
+                has = "has" if n == 1 else "have"
+                yield f"{self._model}: {n:,} of {len(self._measured):,} images {has} {what}"
+
+
+class _Parts:
+    """Results in memory, written as one part when the time has come and at the end."""
+
+    def __init__(
+        self,
+        run: Run,
+        writer: RunWriter,
+        interrupts: Interrupts,
+        device: str | None,
+        online: OnlineScorer | None,
+        notes: _Notes,
+        scorer: Scorer,
+        say: Callable[[str], None],
+    ) -> None:
+        self._run, self._writer, self._interrupts, self._device, self._notes = run, writer, interrupts, device, notes
+        self._scorer, self._say = scorer, say
+        self._engine_before = _engine_of_last_part(run) if isinstance(scorer, TellsEngine) else {}
+        self.online, self._n_counted = online, 0
+        self._results: list[Measurement | ScoreMatrix] = []
+        self._began = self._flushed = time.monotonic()
+
+    def add(self, result: Measurement | ScoreMatrix) -> None:
+        self._results.append(result)
+        now = time.monotonic()
+        shortest, longest = _SECONDS_BETWEEN_PARTS
+        if now - self._flushed >= min(max((now - self._began) / 100, shortest), longest):
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._results:
+            return
+        with self._interrupts.held():
+            seconds = time.monotonic() - self._flushed
+            self._writer.append(
+                self._results,
+                seconds=round(seconds, 3),
+                **self._evaluations(),
+                **self._notes.record(self._results),
+                **self._engine(),
+                **provenance.here(self._device),
+            )
+            self._results, self._flushed = [], time.monotonic()
+
+    def _engine(self) -> dict[str, Json]:
+        """The engine and batch size of this part; a difference from the part before is said."""
+        if not isinstance(self._scorer, TellsEngine):
+            return {}
+        engine = dict(self._scorer.computed_with())
+        if self._engine_before and self._engine_before != engine:
+            self._say(
+                f"{self._run.key.task} · {self._run.key.model}: errors stored before were computed with "
+                f"{_words(self._engine_before)}, these with {_words(engine)}; the same errors up to rounding, and "
+                "parts.jsonl says which are which"
+            )
+        self._engine_before = engine
+        return engine
+
+    def _evaluations(self) -> dict[str, int]:
+        """How many errors the scores of this part are made of, which are not there to be counted."""
+        if self.online is None:
+            return {}
+        n_errors = self.online.n_evaluations - self._n_counted
+        self._n_counted = self.online.n_evaluations
+        return {"n_errors": n_errors}
+
+
+def _engine_of_last_part(run: Run) -> dict[str, Json]:
+    """Empty where no part says how it was computed, as none did once."""
+    told = [part for part in run.parts() if "engine" in part and "batch_size" in part]
+    return {name: told[-1][name] for name in ("engine", "batch_size")} if told else {}
+
+
+def _words(engine: Mapping[str, Json]) -> str:
+    """'engine eager, batch size 64'."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in engine.items())

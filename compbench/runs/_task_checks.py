@@ -1,0 +1,64 @@
+"""Whether a task can be run at all: its ids, captions and classes, looked at before anything is loaded."""
+
+from __future__ import annotations
+
+from compbench.core.captions import caption_fault
+from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Example, Task
+from compbench.core.plain_text import half_character
+
+__all__ = ["check_task", "classes_of", "labelled"]
+
+
+def check_task(task: Task) -> None:
+    """DataError for examples that no model could be measured on."""
+    seen: set[str] = set()
+    if not task.examples:
+        raise DataError(f"task {task.name!r} has no examples")
+    shared = task.examples[0].captions
+    for example in task.examples:
+        what = f"example {example.id!r} of task {task.name!r}"
+        for name in (example.id, *(image.name for image in example.images)):
+            if half_character(name):
+                raise DataError(
+                    f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "
+                    "latin1 -t utf8 does a folder) and rerun the command"
+                )
+        if example.id in seen:
+            raise DataError(f"{what} occurs twice; expected every id once")
+        if example.matches.shape != example.shape:
+            raise DataError(f"{what} has matches {example.matches.shape}; expected {example.shape}, images by captions")
+        if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
+            _check_captions(task, example, shared, what)
+        seen.add(example.id)
+
+
+def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:
+    for number, text in enumerate(example.captions):
+        if fault := caption_fault(text):
+            raise DataError(f"caption {number} of {what} {fault}")
+    if task.classes is not None and example.captions != shared:
+        raise DataError(
+            f"{what} has other captions than the first example; the examples of a classification share them"
+        )
+
+
+def classes_of(task: Task) -> dict[str, tuple[str, ...]]:
+    """Example id -> its class; UsageError where the task has none."""
+    class_of = {each.id: each.tags.get("class", ()) for each in task.examples}
+    if lacking := [each for each, its_class in class_of.items() if not its_class]:
+        raise UsageError(
+            f"images_per_class cannot be had of task {task.name!r}: it has no classes (example {lacking[0]!r} has no "
+            "tag 'class'); use limit"
+        )
+    return class_of
+
+
+def labelled(task: Task, label: str, space: str) -> Task:
+    """The task as a model of labels takes it; UsageError, before any weights are fetched, where it knows others."""
+    task = task.labelled or task
+    its = None if task.classes is None or task.classes.labels is None else task.classes.label_space
+    if its != space:
+        has = f"has classes of {its!r}" if its else "has no classes with such labels"
+        raise UsageError(f"{label} knows the labels of {space!r} alone; task {task.name!r} {has}: choose another model")
+    return task

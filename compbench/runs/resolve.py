@@ -1,0 +1,296 @@
+"""A request with nothing left open: names become a task, a model, the commit of its weights, a key, the examples."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from compbench import registry
+from compbench.core import disk, image_files
+from compbench.core.aliases import Json
+from compbench.core.errors import UsageError
+from compbench.core.examples import Example, Task, unread
+from compbench.core.models import DependsOnFiles, DependsOnTask, HalfPrecision, Learns, ModelSpec, Source
+from compbench.core.rules import Rule
+from compbench.core.subsets import subset, subset_per_class
+from compbench.diffusion import emulation
+from compbench.registry import hub
+from compbench.registry.options import options
+from compbench.registry.plugins import blamed, owner
+from compbench.runs import _links, _weights
+from compbench.runs._task_checks import check_task, classes_of, labelled
+from compbench.runs.request import RunRequest
+from compbench.store import unreadable
+from compbench.store.key import RunKey
+from compbench.store.lock import WAIT_SECONDS
+from compbench.store.pilots import Pilot
+from compbench.store.run import Run
+from compbench.store.shards import Shard, shard_here
+from compbench.store.store import Store
+
+__all__ = ["ResolvedRun", "check_is_here", "model_spec", "read_task", "resolve"]
+
+_VIEW = ("n_draws", "target", "reduction", "unconditional")  # as a run stores how it is read
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRun:
+    """A request with nothing left open."""
+
+    task: Task
+    label: str
+    spec: ModelSpec
+    source: Source | None  # at a commit
+    key: RunKey
+    limit: int | None  # None where it leaves nothing out
+    images_per_class: int | None  # likewise
+    ids: list[str]  # of the examples asked for, in the task's order
+    store: Store
+    described: Mapping[str, Json]  # the model, as run.json holds it
+    shard: Shard | None = None  # None: all of it is this process's
+    skip_unreadable: bool = False  # whether the examples of images that cannot be read are left out
+    is_read: bool = True  # False: only its price is asked for, and the key does not say which training split it is
+
+    @property
+    def view(self) -> dict[str, Json]:
+        """How the run is to be read."""
+        return dict(self.spec.view())
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that the view stands for."""
+        return Rule.of_view(self.view)
+
+    @property
+    def n_asked(self) -> int | None:
+        """How many examples; None for all of the task's."""
+        return len(self.ids) if len(self.ids) < len(self.task.examples) else None
+
+    def narrowed(self, stored: Run) -> Run:
+        """The run, of which only what is asked for is read."""
+        return stored.under(self.rule).limited(self.limit, self.images_per_class)
+
+    @property
+    def shared_words(self) -> dict[str, Json]:
+        """The settings, beside its key, that must be the same for all shards of a run."""
+        limits: dict[str, Json] = {"limit": self.limit, "images_per_class": self.images_per_class}
+        return {**self.view, **limits}
+
+    @property
+    def own_ids(self) -> list[str]:
+        """Of the examples that this process is to measure, whatever is stored already."""
+        return list(self.ids) if self.shard is None else self.shard.of(self.ids)
+
+    def missing(self, stored: Run | None) -> list[Example]:
+        """What this process is asked for and is not stored yet."""
+        lacking = set(self.own_ids) - self._done(stored) - self.skipped(stored)
+        return [each for each in self.task.examples if each.id in lacking]
+
+    def is_complete(self, stored: Run) -> bool:
+        """Whether all that is asked for is stored, by whichever process, or to be skipped."""
+        return (self._done(stored) | self.skipped(stored)).issuperset(self.ids)
+
+    def skipped(self, stored: Run | None) -> set[str]:
+        """The examples known to be unreadable, where they are to be left out; not those another limit may allow."""
+        if stored is None or not self.skip_unreadable:
+            return set()
+        found = unreadable.read(stored.path)
+        return set(found.examples) if found.max_pixels == image_files.limits().max_pixels else set()
+
+    def is_settled(self, stored: Run) -> bool:
+        """Whether it is also derived and said: nothing is left to do."""
+        return self.is_complete(stored) and stored.is_settled(self.view)
+
+    def open(self) -> Run:
+        """The run on disk, made if there is none."""
+        return self.store.open(self.key, self.task, view=self.view, model=self.described)
+
+    def _done(self, stored: Run | None) -> set[str]:
+        return set() if stored is None else stored.done(self.rule.draws, unconditional=self.rule.unconditional)
+
+
+def resolve(
+    request: RunRequest, say: Callable[[str], None], *, is_price: bool = False, is_computed: bool = True
+) -> ResolvedRun:
+    """Everything that can be wrong with a request is told here, before torch is imported.
+
+    `is_computed`: False where nothing will be measured, so that it does not matter what the device can compute.
+    `is_price`: a training split is not read where no run of the task and the model is stored that could be of it.
+    """
+    label, spec = model_spec(request, say)
+    task = _task(request, say)
+    if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
+        task = labelled(task, label, space)
+    given = spec
+    with blamed(spec, "when asked what it measures"):
+        has_all = isinstance(spec, Learns) and getattr(spec, spec.fewer_by) is None  # of what it can learn from
+        spec = spec.for_task(task.name)
+        store = Store(request.runs, say=say, wait=WAIT_SECONDS if request.wait is None else float(request.wait))
+        is_read = not is_price or not hasattr(spec, "training") or store.has_runs(task.name, label)
+        task = task if is_read else unread(task)
+        spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
+    spec, source, key = _keyed(task, label, spec, store, request, say)
+    limit, images_per_class, ids = _selected(task, request, say)
+    if len(ids) < len(task.examples) and isinstance(spec, Learns) and has_all:
+        say(
+            f"{label}: --limit and --images-per-class narrow what is scored, not what it learns from; "
+            f"-o {label}.{spec.fewer_by}=N lets it learn from N pictures per class"
+        )
+    described = _described(label, spec, spec.source())
+    pilot: Pilot | None = getattr(spec, "taught", None)
+    if pilot is not None:
+        say(f"{task.name} · {label}: {pilot.said(task, ids)}")
+        described["pilot"] = pilot.to_json(task, ids)
+    resolved = ResolvedRun(
+        task,
+        label,
+        spec,
+        source,
+        key,
+        limit,
+        images_per_class,
+        ids,
+        store,
+        described,
+        shard_here(request.shard),
+        request.skip_unreadable,
+        is_read,
+    )
+    return _computable(resolved, given, request, say) if is_computed else resolved
+
+
+def check_is_here(asked: ResolvedRun) -> None:
+    """DataError, without importing torch, where the hub must not be asked and the weights are not in its cache."""
+    files = getattr(asked.spec, "files", None)
+    if asked.source is not None and not asked.source.is_local and files is not None:
+        hub.fetch(asked.source, files, is_offline=True)
+
+
+def model_spec(request: RunRequest, say: Callable[[str], None]) -> tuple[str, ModelSpec]:
+    """The label and the spec with its options; seed and dtype go to models that have them."""
+    label, spec = registry.model(request.model, request.options)
+    known = options(spec)
+    general = {"seed": request.seed, "dtype": request.dtype}
+    asked = {name: value for name, value in general.items() if value is not None}
+    for name in asked.keys() - known.keys():
+        say(f"{label} has no {name}: {name}={asked[name]} changes nothing for it")
+    _, spec = registry.model(spec, {name: value for name, value in asked.items() if name in known})
+    return label, spec
+
+
+def _keyed(
+    task: Task, label: str, spec: ModelSpec, store: Store, request: RunRequest, say: Callable[[str], None]
+) -> tuple[ModelSpec, Source | None, RunKey]:
+    """The spec with what its weights' files say, the source at a commit, and the key of the run."""
+    with blamed(spec, "when asked what it measures"):
+        identity, view, wanted = spec.identity(), spec.view(), spec.source()
+    if unknown := sorted(set(_as_json(spec, "a view", view)) - set(_VIEW)):
+        raise UsageError(f"{owner(spec)} gave a view with the unknown key {unknown[0]!r}; expected {', '.join(_VIEW)}")
+    identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
+    unpinned = RunKey(task.name, task.revision, label, None, identity)
+    files: Sequence[str] = getattr(spec, "files", ())
+    source, weights = _weights.at_commit(wanted, _weights.alike(store, unpinned, wanted), request, say, files)
+    key = dataclasses.replace(unpinned, weights=weights)
+    if source is not None and isinstance(spec, DependsOnFiles):
+        with blamed(spec, "when asked what it measures"):
+            spec = _weights.with_files(spec, source, request, is_stored=store.has(key))
+            identity = spec.identity()
+        identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
+        key = dataclasses.replace(key, measurement=identity)
+    return spec, source, _weights.recognised(store, key, source, say)
+
+
+def _computable(asked: ResolvedRun, given: ModelSpec, request: RunRequest, say: Callable[[str], None]) -> ResolvedRun:
+    """In a dtype that the device does not emulate; as it is where all of it is stored, since nothing is computed."""
+    spec = asked.spec
+    if not isinstance(spec, HalfPrecision) or not isinstance(given, HalfPrecision):
+        return asked
+    stored = asked.store.known(asked.key)
+    if stored is not None and asked.is_complete(stored):
+        return asked
+    placed = cast(ModelSpec, emulation.settled(asked.label, spec, given, request.device, say))
+    if placed is spec:
+        return asked
+    if stored is not None:
+        say(
+            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: resume it with --dtype {spec.dtype} --device "
+            f"{emulation.kind_of(request.device)}"
+        )
+    placed, source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
+    described = _described(asked.label, placed, placed.source())
+    described |= {name: value for name, value in asked.described.items() if name == "pilot"}
+    return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)
+
+
+def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
+    """`given` as read back from JSON; UsageError names whose spec gave what JSON cannot hold."""
+    try:
+        text = json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{owner(spec)} gave {what} that JSON cannot hold ({error}); expected text, finite numbers, true, false, "
+            "None, and lists and dicts of these"
+        ) from error
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{owner(spec)} gave {what} that is a {type(given).__name__}; expected a dict")
+    return json.loads(text)
+
+
+def _kept(request: RunRequest, spec: ModelSpec) -> dict[str, Json]:
+    """With scores alone a run cannot be read another way, so how it was read is part of what it is."""
+    view = dict(spec.view())
+    return {"kept": view} if request.keep == "scores" and view else {}
+
+
+def _selected(task: Task, request: RunRequest, say: Callable[[str], None]) -> tuple[int | None, int | None, list[str]]:
+    """What of limit and images_per_class leaves something out, and the examples that both leave."""
+    ids, words = [each.id for each in task.examples], ""
+    images_per_class = request.images_per_class
+    if images_per_class is not None:
+        ids, words = subset_per_class(classes_of(task), images_per_class), f"at most {images_per_class} of each class, "
+        images_per_class = images_per_class if len(ids) < len(task.examples) else None
+    limit = request.limit if request.limit is not None and request.limit < len(ids) else None
+    ids = subset(ids, limit)
+    if len(ids) < len(task.examples):
+        say(f"{task.name}: {len(task.examples)} → {len(ids)} examples, {words}the same for every model")
+    return limit, images_per_class, ids
+
+
+def read_task(request: RunRequest) -> Task:
+    """The task that a request names, its examples read."""
+    data = None if request.data is None else disk.expanded(request.data)
+    named: Any = request.task
+    return registry.task(
+        named,
+        data=data,
+        is_offline=request.is_offline,
+        prompts=request.prompts,
+        skip_unreadable=request.skip_unreadable,
+    )
+
+
+def _task(request: RunRequest, say: Callable[[str], None]) -> Task:
+    task = request.task
+    if isinstance(task, str | Path):
+        task = read_task(request)
+        _links.tell(task, request.data, say)
+    if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
+        raise UsageError(f"task cannot be {task!r}; expected a name, a folder or a Task")
+    check_task(task)
+    return task
+
+
+def _described(label: str, spec: ModelSpec, source: Source | None) -> dict[str, Json]:
+    defaults = {name: _plain(option.default) for name, option in options(spec).items()}
+    described: dict[str, Json] = {"label": label, "options": defaults, "citation": str(getattr(spec, "citation", ""))}
+    if source is not None:
+        described["source"] = {"repo": source.repo, "revision": source.revision, "is_local": source.is_local}
+    return described
+
+
+def _plain(value: object) -> Json:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,86 @@
+"""One list of settings: the command, a grid file, `run` and `plan` take the same, and refuse the words of before."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import compbench
+import fakes
+from compbench.cli.measuring import run as command
+from compbench.core.errors import DataError, UsageError
+from compbench.runs.plan import plan
+from compbench.runs.request import RunRequest
+from compbench.schedules.adaptive import Adaptive
+
+SETTINGS = {named.name for named in fields(RunRequest)}
+
+
+@pytest.mark.parametrize("function", [compbench.run, plan])
+def test_a_notebook_shows_every_setting_as_a_keyword(function: object) -> None:
+    shown = inspect.signature(function).parameters  # type: ignore[arg-type]
+    assert shown.keys() >= SETTINGS
+    assert shown["limit"].default is None
+    assert shown["keep"].default == "errors"
+
+
+def test_the_command_has_an_option_for_every_setting() -> None:
+    assert {parameter.name for parameter in command.params} >= SETTINGS - {"task", "model", "options"}
+
+
+def test_prompts_can_be_given_in_python_as_on_the_command_line() -> None:
+    with pytest.raises(UsageError, match=r"has prompts of its own; leave out --prompts other\.csv"):
+        compbench.run("shapes", model="chance", prompts=["other.csv"])
+
+
+@pytest.mark.parametrize("setting", ["data", "prompts"])
+def test_what_a_task_in_memory_would_ignore_is_refused(setting: str) -> None:
+    with pytest.raises(UsageError, match=f"{setting} of a task that is in memory already"):
+        compbench.run(fakes.task(), model=fakes.Spec(), **{setting: ["here"]})
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "message"),
+    [
+        ("tiny-dit", {"rule": "l1"}, "rule is now loss: -o loss=l1"),
+        ("tiny-sd", {"rule": "eps"}, "rule is now target: -o target=eps"),
+        ("tiny-sd", {"rule": "l1"}, "rule is now loss: -o loss=l1"),
+        ("tiny-sd", {"n_draws": 8}, "n_draws is now draws: -o draws=8"),
+        ("tiny-sd", {"options": {"limit": 0.5}}, "limit is now max_difference: -o max_difference=0.5"),
+        ("tiny-sd", {"limit": 0.5, "bound": "anytime"}, "the largest difference of one draw is max_difference"),
+    ],
+)
+def test_a_retired_word_is_refused_with_its_new_spelling(
+    model: str, given: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        compbench.run("digits" if model == "tiny-dit" else "shapes", model=model, runs=tmp_path, **given)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("task", "model"), [("digits", "tiny-dit"), ("shapes", "tiny-sd")])
+def test_a_risk_that_cannot_be_is_refused_before_anything_is_loaded(task: str, model: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"risk must be between 0 and 0\.5, got 0\.7"):
+        compbench.run(task, model=model, schedule="racing", risk=0.7, runs=tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_largest_difference_keeps_its_word_in_a_run_s_identity() -> None:
+    race = Adaptive("racing", 100, bound="anytime", max_difference=0.5)
+    stored = race.to_json()
+    assert stored == {"kind": "racing", "n_draws": 100, "bound": "anytime", "limit": 0.5}
+    assert Adaptive.of_identity({"schedule": stored}) == race
+
+
+def test_an_unknown_entry_of_a_stored_schedule_is_named_with_the_known_ones() -> None:
+    with pytest.raises(DataError, match=r"unknown entry 'speed'; expected some of kind, n_draws, target"):
+        Adaptive.of_identity({"schedule": {"kind": "racing", "n_draws": 4, "speed": 2}})
+
+
+def test_a_view_with_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    spec = fakes.GivenSpec(None, {"draws": 8})
+    with pytest.raises(UsageError, match="unknown key 'draws'; expected n_draws, target, reduction, unconditional"):
+        compbench.run(fakes.task(), model=spec, runs=tmp_path)
