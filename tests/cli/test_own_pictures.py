@@ -31,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "my-set", text)
 
 
+@pytest.mark.slow
 def test_five_pictures_and_ten_captions_become_a_table_and_a_report(capsys: pytest.CaptureFixture[str]) -> None:
     section = (
         _README.read_text(encoding="utf-8").partition("## Your own pictures and captions\n")[2].partition("\n## ")[0]
@@ -83,6 +84,7 @@ def test_a_faulty_set_leaves_no_run(folder: Path, capsys: pytest.CaptureFixture[
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_every_command_that_takes_a_task_takes_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "./my-set", "-m", "tiny-sd", "-o", "draws=2", "--dry-run"]) == 0
     assert main(["run", "./my-set,shapes", "-m", "chance", "-L", "2"]) == 0
