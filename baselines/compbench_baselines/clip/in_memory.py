@@ -58,7 +58,8 @@ def from_transformers(model: Any, processor: Any, name: str | None = None, *, id
     CLIPModel and SiglipModel score by the cosine of their embeddings, BlipForImageTextRetrieval by how much likelier
     its matching head finds a match, in log-odds. `identity`: see `from_open_clip`.
     """
-    family = next((_FAMILIES[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in _FAMILIES), None)
+    names = [kind.__name__ for kind in type(model).__mro__]
+    family: Family | None = next((_FAMILIES[name] for name in names if name in _FAMILIES), None)
     if family is None:
         raise UsageError(
             f"model cannot be a {type(model).__name__}; known of transformers are {', '.join(_FAMILIES)}. A function "
