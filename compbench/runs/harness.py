@@ -158,7 +158,7 @@ def _keep_unreadable(asked: ResolvedRun, writer: RunWriter, error: UnreadableIma
     """Write down which images could not be read, and forget those that could be by now."""
     stored = writer.run
     with writer.guarded():
-        before, done = unreadable.read(stored.path), stored.done()
+        before, done = stored.unreadable(), stored.done()
         if error is None and not before.examples:
             return
         names = {*before.images, *(each.name for each in (error.errors if error else ()))}
@@ -174,7 +174,7 @@ def _sign_skipped(asked: ResolvedRun, stored: Run, reporter: Reporter) -> None:
     """Say what is skipped, and let the run say so."""
     if not asked.skip_unreadable or not (skipped := asked.skipped(stored) & set(asked.ids)):
         return
-    found = unreadable.read(stored.path)
+    found = stored.unreadable()
     if not found.is_skipped:
         with RunWriter(stored).guarded():
             unreadable.write(stored.path, replace(found, is_skipped=True))

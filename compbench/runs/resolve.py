@@ -25,7 +25,6 @@ from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
 from compbench.runs._task_checks import check_task, classes_of, labelled
 from compbench.runs.request import RunRequest
-from compbench.store import unreadable
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS
 from compbench.store.pilots import Pilot
@@ -99,7 +98,7 @@ class ResolvedRun:
         """The examples known to be unreadable, where they are to be left out; not those another limit may allow."""
         if stored is None or not self.skip_unreadable:
             return set()
-        found = unreadable.read(stored.path)
+        found = stored.unreadable()
         return set(found.examples) if found.max_pixels == image_files.limits().max_pixels else set()
 
     def is_settled(self, stored: Run) -> bool:
