@@ -136,6 +136,9 @@ PYTHON: dict[str, Mapping[str, str]] = {
     },
     '"""A model that knows one word: how green a picture is, for captions that say so."""': {},
     "from dataclasses import dataclass": {},
+    "# measure a task, and score pictures of your own": {},
+    "# read what is stored": {},
+    "# a task of one example, and a model that likes long captions": {},
     "import compbench; from compbench_analysis.figures import plots": {},
 }
 
