@@ -14,17 +14,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compbench.core.aliases import Bools, Floats, Json
-from compbench.core.examples import Example, ScoreTable
+from compbench.core.examples import ScoreTable
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 
 __all__ = [
@@ -36,7 +34,6 @@ __all__ = [
     "draws_table",
     "encode",
     "errors_table",
-    "examples_table",
     "fill_errors",
     "fill_scores",
     "loss_in",
@@ -44,25 +41,11 @@ __all__ = [
     "name",
     "read",
     "read_draws",
-    "read_examples",
     "recorded",
     "scores_table",
     "whole_scores_table",
 ]
 
-# where all examples share their captions, these stand once in the file's metadata; captions and matches are null
-EXAMPLES = pa.schema(
-    {
-        "id": pa.string(),
-        "captions": pa.list_(pa.string()),
-        "image_names": pa.list_(pa.string()),
-        "matches": pa.list_(pa.list_(pa.bool_())),  # [I, C]
-        "true_pairs": pa.list_(pa.int32()),  # with shared captions: what matches holds, as image * C + caption
-        "tags": pa.string(),  # a JSON object: column -> values
-        "group": pa.string(),
-        "order": pa.int32(),
-    }
-)
 ERRORS = pa.schema(
     {
         "example_id": pa.string(),
@@ -76,7 +59,6 @@ NO_CAPTION = -1
 _MAIN = "errors"  # the column of the squared error
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
-_SHARED = b"captions"
 _RECORD = b"record"
 _ID = "example_id"
 _PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
@@ -98,70 +80,6 @@ class Rows(Protocol):
 
 class DamagedPart(ValueError):
     """A file that is not, or no longer, what was written."""
-
-
-def examples_table(examples: Sequence[Example]) -> pa.Table:
-    """What an analysis needs of the examples, so that it never needs the task; captions that all share stand once."""
-    shared = _shared_captions(examples)
-    rows = [
-        {
-            "id": example.id,
-            "captions": list(example.captions) if shared is None else None,
-            "image_names": [image.name for image in example.images],
-            "matches": example.matches.tolist() if shared is None else None,
-            "true_pairs": np.flatnonzero(example.matches) if shared is not None else None,
-            "tags": json.dumps({name: list(values) for name, values in example.tags.items()}, ensure_ascii=False),
-            "group": example.group or example.id,
-            "order": order,
-        }
-        for order, example in enumerate(examples)
-    ]
-    if shared is None:
-        return pa.Table.from_pylist(rows, EXAMPLES.remove(EXAMPLES.get_field_index("true_pairs")))
-    words = {_SHARED: json.dumps(shared, ensure_ascii=False)}
-    return pa.Table.from_pylist(rows, EXAMPLES).replace_schema_metadata(words)
-
-
-def read_examples(path: Path) -> pd.DataFrame:
-    """What `examples_table` holds, one row an example: captions a tuple, matches [I, C], tags a mapping.
-
-    Shared captions are one tuple, and the matches of a class one array, which cannot be written to.
-    """
-    table = read(path)
-    try:
-        return _examples_frame(table)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise DamagedPart(f"it does not hold examples: {error}") from error
-
-
-def _examples_frame(table: pa.Table) -> pd.DataFrame:
-    frame = table.to_pandas()
-    words = (table.schema.metadata or {}).get(_SHARED)
-    frame["tags"] = [json.loads(each) for each in frame["tags"]]
-    frame["image_names"] = [tuple(each) for each in frame["image_names"]]
-    if words is None:
-        frame["matches"] = [np.array([list(row) for row in each], dtype=bool) for each in frame["matches"]]
-        frame["captions"] = [tuple(each) for each in frame["captions"]]
-        return frame
-    shared = tuple(json.loads(words))
-    matches_of = cache(partial(_matches, len(shared)))
-    pairs = zip(frame["image_names"], frame.pop("true_pairs"), strict=True)
-    frame["matches"] = [matches_of(len(names), tuple(each.tolist())) for names, each in pairs]
-    frame["captions"] = [shared] * len(frame)
-    return frame
-
-
-def _shared_captions(examples: Sequence[Example]) -> tuple[str, ...] | None:
-    """The captions that all of several examples have."""
-    first = examples[0].captions if len(examples) > 1 else None
-    return first if all(each.captions is first or each.captions == first for each in examples) else None
-
-
-def _matches(n_captions: int, n_images: int, true_pairs: tuple[int, ...]) -> Bools:
-    matches = np.zeros((n_images, n_captions), bool)
-    matches.reshape(-1)[list(true_pairs)] = True
-    matches.setflags(write=False)
-    return matches
 
 
 def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
@@ -265,7 +183,7 @@ def draws_table(draws: DrawTable) -> pa.Table:
     return pa.Table.from_arrays([*columns, targets], schema=DRAWS)
 
 
-def encode(table: pa.Table) -> memoryview:
+def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
     """The bytes of a Parquet file."""
     packed = {name: how for name, how in _PACKED.items() if name.split(".")[0] in table.column_names}
     names = [name for name in table.column_names if f"{name}.list.element" not in packed]
@@ -273,6 +191,7 @@ def encode(table: pa.Table) -> memoryview:
     pq.write_table(
         table,
         out,
+        row_group_size=rows_in_group,
         compression="zstd",
         use_dictionary=names,  # pyright: ignore[reportArgumentType]
         column_encoding=packed or None,
