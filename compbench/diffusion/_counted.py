@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.core.file_list import FileList
-from compbench.diffusion.unet import quiet
+from compbench.diffusion.silence import quiet
 from compbench.diffusion.weights import LOADING_ERRORS
 from compbench.registry.tensors import check_counts
 

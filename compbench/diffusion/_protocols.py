@@ -8,10 +8,11 @@ import torch
 
 from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.components import Components
 from compbench.diffusion.devices import pick_device
 from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
 from compbench.diffusion.images import centre_crop, rgb_centre_crop, whole_picture
-from compbench.diffusion.unet import Components, Precision, StableDiffusionDenoiser
+from compbench.diffusion.unet import Precision, StableDiffusionDenoiser
 from compbench.schedules.adaptive import Adaptive
 
 __all__ = ["classifier", "precision"]

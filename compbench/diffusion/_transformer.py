@@ -28,7 +28,7 @@ from compbench.diffusion.denoiser import Conditioning, Schedule, Target
 from compbench.diffusion.devices import pick_device
 from compbench.diffusion.draws import DrawBank, paper_bank, seeded_bank
 from compbench.diffusion.images import Transform, adm_centre_crop, overlooked, whole_picture
-from compbench.diffusion.unet import quiet
+from compbench.diffusion.silence import quiet
 from compbench.diffusion.vlb import Bound
 from compbench.diffusion.weights import LOADING_ERRORS, load_network
 from compbench.registry import checkpoints, repositories

@@ -8,12 +8,9 @@ examples go through the network in full batches.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
-from types import TracebackType
-from typing import Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,36 +18,30 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from compbench.core.aliases import Floats, Ints, Json
-from compbench.core.errors import DataError, RunError, UnreadableImage, UsageError, nan_advice
-from compbench.core.examples import Classes, Example, Image, Task
+from compbench.core.aliases import Json
+from compbench.core.errors import DataError, UnreadableImage, UsageError
+from compbench.core.examples import Classes, Example, Task
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.models import Price, Runtime
 from compbench.core.rules import Rule, n_known
+from compbench.diffusion._ahead import Ahead
 from compbench.diffusion._encoding import FixedBatches
-from compbench.diffusion._work import Fault, PolicyOf, Work
+from compbench.diffusion._line import Line
+from compbench.diffusion._shelf import Shelf
+from compbench.diffusion._work import PolicyOf, Work
 from compbench.diffusion.denoiser import Conditioning, Denoiser, ReadsText
-from compbench.diffusion.devices import lost_device
 from compbench.diffusion.draws import DrawBank
-from compbench.diffusion.engine import ErrorEngine, OwnNoise, Pending, first_batch_size, on_device
+from compbench.diffusion.engine import ErrorEngine, first_batch_size
 from compbench.schedules.adaptive import Adaptive, Weighted
 
 __all__ = ["DiffusionClassifier"]
 
-_BATCHES_A_CHUNK = 16  # between two host copies, at most
-_SECONDS_A_CHUNK = 1.0  # so that slow evaluations are handed on soon: a killed process loses what is on its way
-_SECONDS_WITHOUT_NEWS = 1.0  # after which what there is of an example is handed on
-_CHUNKS_QUEUED = {"cuda": 2}  # so that the device has work while the host reads; elsewhere there is nothing to hide
 _BYTES_PER_ERROR = 4
 _NOISE_SHARE = 0.25  # of a CUDA device's free memory: a larger bank stays on the host
-_PICTURES_AHEAD = 32
 _PICTURES_AT_ONCE = 4  # encoded, at most
 _CAPTIONS_AT_ONCE = 64
 _JOBS_WORTH_COMPILING = 20_000  # compiling takes a minute or two
-_THREADS = 4  # that decode pictures
 _NO_CAPTION = ""
-
-Key = TypeVar("Key", bound=Hashable)
 
 
 class DiffusionClassifier:
@@ -137,11 +128,11 @@ class DiffusionClassifier:
         images = Counter(image for each in examples for image in each.images)
         captions = Counter(text for each in examples for text in self._captions(each))
         encode_pixels, encode_captions = self._encoders or self._encoders_of(examples)
-        with _Ahead(images, lambda image: self.denoiser.pixels(image.decode())) as ahead:
-            latents = _Shelf(images, lambda some: encode_pixels(ahead.take(some)))
-            states = _Shelf(captions, encode_captions)
+        with Ahead(images, lambda image: self.denoiser.pixels(image.decode())) as ahead:
+            latents = Shelf(images, lambda some: encode_pixels(ahead.take(some)))
+            states = Shelf(captions, encode_captions)
             size = engine.batch_size
-            for piece in _Line(engine, latents, states, self.bank).measured(first, works):
+            for piece in Line(engine, latents, states, self.bank).measured(first, works):
                 if engine.batch_size < size:  # memory ran out: the next call begins there
                     self._batch_size = size = engine.batch_size
                 yield piece
@@ -315,166 +306,3 @@ def _labels(task: Task, label_space: str) -> tuple[str, ...]:
             f"expected a classification task whose classes are labels of {label_space!r}"
         )
     return tuple(map(str, classes.labels))
-
-
-class _Line:
-    """Examples on their way through the engine: started, queued on the device, handed on."""
-
-    def __init__(self, engine: ErrorEngine, latents: _Shelf[Image], states: _Shelf[str], bank: DrawBank) -> None:
-        self._engine, self._latents, self._states, self._bank = engine, latents, states, bank
-        self._active: list[Work] = []
-        self._n_batches = 1  # of a chunk: the first one tells how long a batch takes
-
-    def measured(self, first: Work, others: Iterator[Work]) -> Iterator[Measurement]:
-        """The errors of all that comes, in pieces."""
-        self._begin(first)
-        queued: deque[tuple[Pending, list[tuple[Work, int]], float]] = deque()
-        depth = _CHUNKS_QUEUED.get(self._engine.denoiser.device.type, 1)
-        last = 0.0
-        while True:
-            while len(queued) < depth and (chunk := self._chunk(others)):
-                began = time.perf_counter()
-                queued.append((self._start(chunk), chunk, began))
-            if not queued:
-                return
-            pending, chunk, began = queued.popleft()
-            errors = pending.result()  # [R, J]
-            now = time.perf_counter()
-            self._pace(errors.shape[1], now - max(began, last))
-            last = now
-            yield from self._handed_on(errors, chunk)
-
-    def _pace(self, n_jobs: int, seconds: float) -> None:
-        """The next chunk takes about a second, if that is a batch or more."""
-        seconds_a_batch = seconds * self._engine.batch_size / n_jobs
-        self._n_batches = max(1, min(_BATCHES_A_CHUNK, int(_SECONDS_A_CHUNK / max(seconds_a_batch, 1e-6))))
-
-    def _start(self, chunk: Sequence[tuple[Work, int]]) -> Pending:
-        own = None if self._bank.own is None else self._own_noise(chunk)
-        jobs = np.concatenate([work.take_jobs(n) for work, n in chunk])
-        return self._engine.start(self._latents.tensors["latents"], self._states.tensors, jobs, own)
-
-    def _own_noise(self, chunk: Sequence[tuple[Work, int]]) -> OwnNoise:
-        """The noise of the chunk's images: each draw of an image once, whatever the number of captions."""
-        denoiser, noise, rows, n_noises = self._engine.denoiser, list[Tensor](), list[Ints](), 0
-        for work, n in chunk:
-            distinct, its_rows = np.unique(work.coming(n), axis=0, return_inverse=True)
-            rows.append(its_rows.reshape(-1) + n_noises)
-            n_noises += len(distinct)
-            for image in np.unique(distinct[:, 0]).tolist():
-                draws = distinct[distinct[:, 0] == image, 1].tolist()
-                noise.append(self._bank.noise_of(work.example.id, image)(draws, denoiser.latent_shape))
-        where = torch.from_numpy(np.concatenate(rows).astype(np.int64))
-        return OwnNoise(on_device(torch.cat(noise), denoiser.device), on_device(where, denoiser.device))
-
-    def _begin(self, work: Work) -> None:
-        with lost_device(self._engine.denoiser.device):
-            work.place(self._latents.rows(work.example.images), self._states.rows(work.captions))
-        self._active.append(work)
-
-    def _chunk(self, others: Iterator[Work]) -> list[tuple[Work, int]]:
-        """Works and how many jobs of each; more examples are started until the chunk is full."""
-        n_wanted = self._n_batches * self._engine.batch_size
-        n_left = sum(work.n_left for work in self._active)
-        while n_left < n_wanted and (work := next((each for each in others if each.n_left), None)) is not None:
-            self._begin(work)
-            n_left += work.n_left
-        chunk: list[tuple[Work, int]] = []
-        for work in self._active:
-            n = min(work.n_left, n_wanted)
-            n_wanted -= n
-            chunk += [(work, n)] if n else []
-        return chunk
-
-    def _handed_on(self, errors: Floats, chunk: list[tuple[Work, int]]) -> Iterator[Measurement]:
-        """Pass on the draws that errors [R, J] complete, and parts of slow examples; a fault is raised last."""
-        is_full, start = errors.shape[1] >= _BATCHES_A_CHUNK * self._engine.batch_size, 0
-        for work, n in chunk:
-            fault = work.put(errors[:, start : start + n])
-            start += n
-            is_long = work.seconds_since_news > _SECONDS_WITHOUT_NEWS
-            if work.is_finished or is_full or is_long or fault is not None:
-                news = work.news(with_parts=is_long and fault is None)
-                if news is not None:
-                    yield news
-            if fault is not None:
-                raise _fault(work, fault, self._bank, getattr(self._engine.denoiser, "dtype", None))
-            if work.is_finished:
-                self._active.remove(work)
-                self._latents.release(work.example.images)
-                self._states.release(work.captions)
-
-
-def _fault(work: Work, fault: Fault, bank: DrawBank, dtype: object) -> RunError:
-    value, image, caption, draw = fault
-    return RunError(
-        f"the network gave {value} for example {work.example.id!r}, image {image}, caption {caption} "
-        f"({work.captions[caption]!r}), draw {draw} (timestep {int(bank.timesteps[draw])}); what was measured before "
-        f"is stored: {nan_advice(dtype)}"
-    )
-
-
-class _Ahead:
-    """Pictures made into pixels by threads, a few before they are asked for."""
-
-    def __init__(self, images: Iterable[Image], pixels: Callable[[Image], Tensor]) -> None:
-        self._coming, self._pixels = iter(images), pixels
-        self._futures: dict[Image, Future[Tensor]] = {}
-        self._pool = ThreadPoolExecutor(_THREADS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def take(self, images: Sequence[Image]) -> list[Tensor]:
-        """The pixels of `images`; DataError names one that cannot be decoded."""
-        wanted = set(images)
-        for image in self._coming:
-            self._futures[image] = self._pool.submit(self._pixels, image)
-            if len(self._futures) >= _PICTURES_AHEAD and wanted <= self._futures.keys():
-                break
-        return [self._futures.pop(image).result() for image in images]
-
-
-class _Shelf(Generic[Key]):
-    """Encodes each distinct image or caption once, and gives its row to another after its last use."""
-
-    def __init__(self, uses: Counter[Key], encode: Callable[[Sequence[Key]], Conditioning]) -> None:
-        self._uses, self._encode = uses, encode
-        self._row: dict[Key, int] = {}
-        self._free: list[int] = []
-        self.tensors: dict[str, Tensor] = {}  # name -> [rows, ...]
-
-    def rows(self, keys: Sequence[Key]) -> list[int]:
-        """Where each of `keys` stands in `tensors`; those that do not are encoded in one call."""
-        lacking = list(dict.fromkeys(key for key in keys if key not in self._row))
-        if lacking:
-            encoded = self._encode(lacking)
-            self._make_room(len(lacking), encoded)
-            taken = [self._free.pop() for _ in lacking]
-            self._row |= zip(lacking, taken, strict=True)
-            for name, each in encoded.items():
-                rows = on_device(torch.tensor(taken), each.device)
-                self.tensors[name].index_copy_(0, rows, each)
-        return [self._row[key] for key in keys]
-
-    def release(self, keys: Iterable[Key]) -> None:
-        """One use less of each."""
-        for key in keys:
-            self._uses[key] -= 1
-            if not self._uses[key]:
-                self._free.append(self._row.pop(key))
-
-    def _make_room(self, n: int, like: Conditioning) -> None:
-        if n <= len(self._free):
-            return
-        n_rows = len(self._row) + len(self._free)
-        n_more = max(n - len(self._free), n_rows)
-        for name, each in like.items():
-            more = each.new_zeros((n_more, *each.shape[1:]))
-            self.tensors[name] = torch.cat([self.tensors[name], more]) if n_rows else more
-        self._free += range(n_rows, n_rows + n_more)

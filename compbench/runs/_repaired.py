@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from compbench.core import disk
 from compbench.core.examples import Example, Task
 from compbench.runs.resolve import ResolvedRun
-from compbench.store import unreadable
 from compbench.store.run import Run
 from compbench.store.writer import RunWriter
 
@@ -24,7 +23,7 @@ def take_over(asked: ResolvedRun, say: Callable[[str], None]) -> None:
         return  # a model that learns leaves out test pictures, and which those are depends on the unreadable ones too
     for before in asked.store.of_model(asked.key):
         is_alike = dataclasses.replace(before.key, task_revision=asked.key.task_revision) == asked.key
-        images = unreadable.read(before.path).images if is_alike else {}
+        images = before.unreadable().images if is_alike else {}
         if images and _as_it_was(asked.task, images).revision == before.key.task_revision:
             _copy(before, asked)
             n = len(asked.open().done())

@@ -16,7 +16,7 @@ from compbench.core.examples import Task
 from compbench.core.models import ModelSpec
 from compbench.runs import _repaired
 from compbench.runs._import_scores import import_scores
-from compbench.runs._loading import LoadedModel, load_model
+from compbench.runs._loading import LoadedModel, load_model, score_pairs
 from compbench.runs._loop import evaluate
 from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs.interrupts import Interrupts
@@ -42,16 +42,21 @@ __all__ = [
     "load_run",
     "plan",
     "run",
+    "score_pairs",
 ]
 
 _N_NAMED = 3  # of the images that are skipped
 
 
 @takes_settings
-def run(task: str | Path | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Run:
+def run(
+    task: str | Path | Task, *, model: str | ModelSpec | Any, reporter: Reporter | None = None, **settings: Any
+) -> Run:
     """Score `task` with `model` and return the stored run; what is stored already is not measured again.
 
-    `task` is a name, a Task, or a folder with a manifest of your own pictures and captions.
+    `task` is a name, a Task, or a folder with a manifest of your own pictures and captions. `model` is a name, a spec,
+    a StableDiffusionPipeline, or a function (images, captions) -> scores, which is measured every time: see
+    `from_function`.
     Options of the model are keywords (`draws=100`) or in `options`. Ctrl-C or SIGTERM raises KeyboardInterrupt after
     what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,
@@ -153,7 +158,7 @@ def _keep_unreadable(asked: ResolvedRun, writer: RunWriter, error: UnreadableIma
     """Write down which images could not be read, and forget those that could be by now."""
     stored = writer.run
     with writer.guarded():
-        before, done = unreadable.read(stored.path), stored.done()
+        before, done = stored.unreadable(), stored.done()
         if error is None and not before.examples:
             return
         names = {*before.images, *(each.name for each in (error.errors if error else ()))}
@@ -169,7 +174,7 @@ def _sign_skipped(asked: ResolvedRun, stored: Run, reporter: Reporter) -> None:
     """Say what is skipped, and let the run say so."""
     if not asked.skip_unreadable or not (skipped := asked.skipped(stored) & set(asked.ids)):
         return
-    found = unreadable.read(stored.path)
+    found = stored.unreadable()
     if not found.is_skipped:
         with RunWriter(stored).guarded():
             unreadable.write(stored.path, replace(found, is_skipped=True))

@@ -15,12 +15,10 @@ import numpy as np
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.errors import UsageError
-from compbench.schedules.pairs import Comparisons
 from compbench.schedules.strata import Strata
 
 __all__ = [
     "Comparison",
-    "Full",
     "Outcome",
     "Policy",
     "Unfinished",
@@ -93,30 +91,6 @@ class Policy(Protocol):
     def scores(self, errors: Floats, measured: Bools) -> Floats:
         """[I, C] float64, from which the metrics read exactly the verdict; Unfinished while anything is wanted."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class Full:
-    """Every draw of the bank for every pair."""
-
-    matches: Bools  # [I, C]
-
-    def wanted(self, errors: Floats, measured: Bools) -> Bools:
-        return ~measured
-
-    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        scores = self.scores(errors, measured)
-        compared = Comparisons.of(self.matches)
-        signs = np.where(scores.flat[compared.better] > scores.flat[compared.worse], 1, -1)
-        outcomes = {name: Outcome(is_right, True, 0.0) for name, is_right in compared.outcomes(signs).items()}
-        n_bank = errors.shape[-1]
-        predictions = tuple(scores.argmax(1).tolist())
-        return Verdict("exact", 0.0, np.full(scores.shape, n_bank), n_bank, outcomes, (), predictions)
-
-    def scores(self, errors: Floats, measured: Bools) -> Floats:
-        if not measured.all():
-            raise Unfinished(f"{int((~measured).sum())} of {measured.size} errors are not measured")
-        return full_scores(errors)
 
 
 def full_scores(errors: Floats) -> Floats:

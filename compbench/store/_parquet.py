@@ -12,28 +12,33 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compbench.core.aliases import Bools, Floats, Json
-from compbench.core.examples import ScoreTable
-from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.examples import Example
+from compbench.core.measurements import DrawTable
 
 __all__ = [
-    "DamagedPart",
+    "ERRORS",
+    "NO_CAPTION",
+    "SCORES",
     "Checked",
+    "DamagedPart",
     "checked",
     "column_of",
     "digest",
     "draws_table",
     "encode",
-    "errors_table",
+    "examples_table",
     "fill_errors",
     "fill_scores",
     "loss_in",
@@ -41,11 +46,23 @@ __all__ = [
     "name",
     "read",
     "read_draws",
+    "read_examples",
     "recorded",
-    "scores_table",
-    "whole_scores_table",
 ]
 
+# where all examples share their captions, these stand once in the file's metadata; captions and matches are null
+EXAMPLES = pa.schema(
+    {
+        "id": pa.string(),
+        "captions": pa.list_(pa.string()),
+        "image_names": pa.list_(pa.string()),
+        "matches": pa.list_(pa.list_(pa.bool_())),  # [I, C]
+        "true_pairs": pa.list_(pa.int32()),  # with shared captions: what matches holds, as image * C + caption
+        "tags": pa.string(),  # a JSON object: column -> values
+        "group": pa.string(),
+        "order": pa.int32(),
+    }
+)
 ERRORS = pa.schema(
     {
         "example_id": pa.string(),
@@ -59,6 +76,7 @@ NO_CAPTION = -1
 _MAIN = "errors"  # the column of the squared error
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
+_SHARED = b"captions"
 _RECORD = b"record"
 _ID = "example_id"
 _PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
@@ -82,38 +100,68 @@ class DamagedPart(ValueError):
     """A file that is not, or no longer, what was written."""
 
 
-def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
-    """One row a pair; an error that was not measured is left out, and a pair without any."""
-    ids, images, captions, lengths, draws = [], [], [], [], []
-    names = sorted(map(column_of, measurements[0].errors), key=lambda name: name != _MAIN)
-    errors: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for each in measurements:
-        n_images, n_captions, n_draws = each.measured.shape
-        numbers = np.arange(n_captions)
-        if each.has_null_caption:
-            numbers[-1] = NO_CAPTION
-        mask = each.measured.reshape(-1, n_draws)  # [pairs, D]
-        has_any = mask.any(1)
-        ids += [each.example_id] * int(has_any.sum())
-        images.append(np.repeat(np.arange(n_images, dtype=np.int16), n_captions)[has_any])
-        captions.append(np.tile(numbers.astype(np.int16), n_images)[has_any])
-        lengths.append(mask.sum(1)[has_any])
-        draws.append(np.broadcast_to(each.draw_ids.astype(np.int32), mask.shape)[mask])
-        for loss, value in each.errors.items():
-            errors[column_of(loss)].append(value.astype(np.float32).reshape(mask.shape)[mask])
-    offsets = pa.array(np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int32))
-    columns = {
-        "example_id": pa.array(ids, pa.string()),
-        "image": pa.array(np.concatenate(images)),
-        "caption": pa.array(np.concatenate(captions)),
-        "draws": pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(draws))),
-    }
-    columns |= {
-        name: pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(each))) for name, each in errors.items()
-    }
-    kept = [field for field in ERRORS if field.name != _MAIN]
-    schema = pa.schema([*kept, *(pa.field(name, ERRORS.field(_MAIN).type) for name in names)])
-    return pa.Table.from_arrays(list(columns.values()), schema=schema)
+def examples_table(examples: Sequence[Example]) -> pa.Table:
+    """What an analysis needs of the examples, so that it never needs the task; captions that all share stand once."""
+    shared = _shared_captions(examples)
+    rows = [
+        {
+            "id": example.id,
+            "captions": list(example.captions) if shared is None else None,
+            "image_names": [image.name for image in example.images],
+            "matches": example.matches.tolist() if shared is None else None,
+            "true_pairs": np.flatnonzero(example.matches) if shared is not None else None,
+            "tags": json.dumps({name: list(values) for name, values in example.tags.items()}, ensure_ascii=False),
+            "group": example.group or example.id,
+            "order": order,
+        }
+        for order, example in enumerate(examples)
+    ]
+    if shared is None:
+        return pa.Table.from_pylist(rows, EXAMPLES.remove(EXAMPLES.get_field_index("true_pairs")))
+    words = {_SHARED: json.dumps(shared, ensure_ascii=False)}
+    return pa.Table.from_pylist(rows, EXAMPLES).replace_schema_metadata(words)
+
+
+def read_examples(path: Path) -> pd.DataFrame:
+    """What `examples_table` holds, one row an example: captions a tuple, matches [I, C], tags a mapping.
+
+    Shared captions are one tuple, and the matches of a class one array, which cannot be written to.
+    """
+    table = read(path)
+    try:
+        return _examples_frame(table)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise DamagedPart(f"it does not hold examples: {error}") from error
+
+
+def _examples_frame(table: pa.Table) -> pd.DataFrame:
+    frame = table.to_pandas()
+    words = (table.schema.metadata or {}).get(_SHARED)
+    frame["tags"] = [json.loads(each) for each in frame["tags"]]
+    frame["image_names"] = [tuple(each) for each in frame["image_names"]]
+    if words is None:
+        frame["matches"] = [np.array([list(row) for row in each], dtype=bool) for each in frame["matches"]]
+        frame["captions"] = [tuple(each) for each in frame["captions"]]
+        return frame
+    shared = tuple(json.loads(words))
+    matches_of = cache(partial(_matches, len(shared)))
+    pairs = zip(frame["image_names"], frame.pop("true_pairs"), strict=True)
+    frame["matches"] = [matches_of(len(names), tuple(each.tolist())) for names, each in pairs]
+    frame["captions"] = [shared] * len(frame)
+    return frame
+
+
+def _shared_captions(examples: Sequence[Example]) -> tuple[str, ...] | None:
+    """The captions that all of several examples have."""
+    first = examples[0].captions if len(examples) > 1 else None
+    return first if all(each.captions is first or each.captions == first for each in examples) else None
+
+
+def _matches(n_captions: int, n_images: int, true_pairs: tuple[int, ...]) -> Bools:
+    matches = np.zeros((n_images, n_captions), bool)
+    matches.reshape(-1)[list(true_pairs)] = True
+    matches.setflags(write=False)
+    return matches
 
 
 def column_of(loss: str) -> str:
@@ -124,56 +172,6 @@ def column_of(loss: str) -> str:
 def loss_in(column: str) -> str:
     """The loss that a column holds."""
     return "l2" if column == _MAIN else column
-
-
-def scores_table(matrices: Sequence[ScoreMatrix]) -> pa.Table:
-    """One row a pair, float64; the score of no caption stands under caption -1."""
-    rows = [_score_rows(each) for each in matrices]
-    lengths = [len(values) for _, _, values in rows]
-    images, captions, values = (
-        np.concatenate([np.zeros(0, dtype), *(row[column] for row in rows)])
-        for column, dtype in enumerate((np.int16, np.int16, np.float64))
-    )
-    ids = np.repeat(np.array([each.example_id for each in matrices], object), lengths)
-    columns = [pa.array(ids, pa.string()), pa.array(images), pa.array(captions), pa.array(values)]
-    return pa.Table.from_arrays(columns, schema=SCORES)
-
-
-def whole_scores_table(tables: Iterable[ScoreTable], ids: Sequence[str]) -> pa.Table:
-    """`scores_table` of the examples `ids`, in that order, which stand in tables of one shape each."""
-    places = {name: place for place, name in enumerate(ids)}
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ["place", *SCORES.names[1:]]}
-    for table in tables:
-        n, n_images, n_captions = table.scores.shape
-        scores, captions = table.scores, np.arange(n_captions, dtype=np.int16)
-        images = np.repeat(np.arange(n_images, dtype=np.int16), n_captions)
-        captions, values = np.tile(captions, n_images), scores.reshape(n, -1)
-        if table.unconditional is not None:  # after those with captions
-            images = np.concatenate([images, np.arange(n_images, dtype=np.int16)])
-            captions = np.concatenate([captions, np.full(n_images, NO_CAPTION, np.int16)])
-            values = np.concatenate([values, table.unconditional], axis=1)
-        columns["place"].append(np.repeat([places[name] for name in table.ids], values.shape[1]))
-        columns["image"].append(np.tile(images, n))
-        columns["caption"].append(np.tile(captions, n))
-        columns["score"].append(values.astype(np.float64).ravel())
-    empty = zip(columns, (np.int64, np.int16, np.int16, np.float64), strict=True)
-    joined = {name: np.concatenate([np.zeros(0, dtype), *columns[name]]) for name, dtype in empty}
-    order = np.argsort(joined["place"], kind="stable")
-    names = pa.DictionaryArray.from_arrays(pa.array(joined["place"][order]), pa.array(ids, pa.string()))
-    rest = [pa.array(joined[name][order]) for name in SCORES.names[1:]]
-    return pa.Table.from_arrays([names.cast(pa.string()), *rest], schema=SCORES)
-
-
-def _score_rows(matrix: ScoreMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, captions, scores."""
-    images, captions = np.indices(matrix.scores.shape, dtype=np.int16).reshape(2, -1)
-    values = matrix.scores.astype(np.float64).ravel()
-    if matrix.unconditional is not None:
-        n_images = len(matrix.unconditional)
-        images = np.concatenate([images, np.arange(n_images, dtype=np.int16)])
-        captions = np.concatenate([captions, np.full(n_images, NO_CAPTION, np.int16)])
-        values = np.concatenate([values, matrix.unconditional.astype(np.float64)])
-    return images, captions, values
 
 
 def draws_table(draws: DrawTable) -> pa.Table:

@@ -22,7 +22,7 @@ from compbench.core.examples import Classes, ErrorTable, ScoreTable
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule
 from compbench.schedules.adaptive import Adaptive
-from compbench.store import _examples_file, _parquet
+from compbench.store import _parquet
 from compbench.store._measured import Coverage, coverage, measurement_of, scored
 from compbench.store._parquet import DamagedPart
 from compbench.store._parts import Parts
@@ -63,7 +63,7 @@ class Contents:
         try:
             path = self.folder / "examples.parquet"
             self.check_digest(path)
-            return _examples_file.read(path)
+            return _parquet.read_examples(path)
         except (DamagedPart, FileNotFoundError) as error:
             raise RunError(
                 f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): rerun the command that "

@@ -15,9 +15,10 @@ from compbench.core.printable import say as say_to_stderr
 from compbench.core.rules import Rule
 from compbench.core.subsets import subset, subset_per_class
 from compbench.schedules.adaptive import Adaptive
-from compbench.store import run_file
+from compbench.store import run_file, unreadable
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, holder_elsewhere, is_held
+from compbench.store.unreadable import Unreadable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -277,6 +278,10 @@ class Run:
             return None
         labels = None if stored["labels"] is None else tuple(stored["labels"])
         return Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
+
+    def unreadable(self) -> Unreadable:
+        """The images that could not be read; that the list of them is damaged is said once."""
+        return unreadable.read(self.path, self.contents.parts.say_once)
 
     def parts(self) -> list[dict[str, Json]]:
         """The record of each part that can be read, oldest first.

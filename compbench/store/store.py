@@ -82,7 +82,7 @@ class Store:
 
         A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
         """
-        from compbench.store import _examples_file, _parquet
+        from compbench.store import _parquet
         from compbench.store.writer import RunWriter
 
         path = self.root / key.folder
@@ -98,7 +98,7 @@ class Store:
         run = run or self.run_in(path)
         if not run.has_examples():
             self._say(anew(path, ["examples.parquet"], "from the task's data"))
-            RunWriter(run).write_examples(_parquet.encode(_examples_file.table_of(task.examples)))
+            RunWriter(run).write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
         refresh_tags(run, task, _told_of(task, key), self._say)
         return run
 
@@ -202,12 +202,12 @@ class Store:
         view: Mapping[str, Json],
         model: Mapping[str, Json],
     ) -> None:
-        from compbench.store import _examples_file, _parquet
+        from compbench.store import _parquet
         from compbench.store._parts import Parts
 
         records = Parts(path, self._say).records()
         lost = [name for name in (run_file.NAME, "examples.parquet") if not (path / name).exists()]
-        disk.write(path / "examples.parquet", _parquet.encode(_examples_file.table_of(task.examples)))
+        disk.write(path / "examples.parquet", _parquet.encode(_parquet.examples_table(task.examples)))
         files = {"examples.parquet": _parquet.digest(path / "examples.parquet")}
         first: dict[str, Json] = {**_first_info(key, task, view, model), **_known(records), "files": files}
         with suppress(FileNotFoundError):

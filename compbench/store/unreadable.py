@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,15 +32,21 @@ class Unreadable:
         return hashlib.sha256(words.encode()).hexdigest()[:8]
 
 
-def read(folder: Path) -> Unreadable:
-    """The images that the run in `folder` could not read; none where the file is missing or damaged."""
+def read(folder: Path, say: Callable[[str], None] = lambda message: None) -> Unreadable:
+    """The images that the run in `folder` could not read; none where the file is missing, or damaged, which is said."""
     try:
         written = (folder / _NAME).read_bytes()
         if not _sealed.is_sealed(written):
-            return Unreadable()
+            raise _sealed.Damaged("it has no checksum")
         found = _sealed.opened(written)
         return Unreadable(found["images"], tuple(found["examples"]), found["is_skipped"], found["max_pixels"])
-    except (OSError, ValueError, KeyError, TypeError):  # it is written anew by the next run of the command
+    except FileNotFoundError:
+        return Unreadable()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        say(
+            f"{_NAME} of run {str(folder)!r} is damaged ({error}): which images could not be read is not known; "
+            "rerun the command to write it anew"
+        )
         return Unreadable()
 
 

@@ -13,7 +13,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
 from compbench.core.rules import Rule
-from compbench.store import _parquet, provenance, run_file
+from compbench.store import _pairs, _parquet, provenance, run_file
 from compbench.store._anew import anew
 from compbench.store._parquet import DamagedPart
 from compbench.store._reader import words_of
@@ -55,7 +55,7 @@ class RunWriter:
         matrices = [result for result in results if isinstance(result, ScoreMatrix)]
         if measurements and matrices:
             raise TypeError("one part holds Measurements or ScoreMatrix objects, not both")
-        table = _parquet.errors_table(measurements) if measurements else _parquet.scores_table(matrices)
+        table = _pairs.errors_table(measurements) if measurements else _pairs.scores_table(matrices)
         words: dict[str, Json] = {
             "n_examples": len(measurements) + len(matrices),
             "n_errors": sum(int(each.measured.sum()) for each in measurements),
@@ -157,7 +157,7 @@ class RunWriter:
         tables = contents.tables(rule, ids)
         with disk.writing(self.run.path):
             contents.derived.parent.mkdir(exist_ok=True)
-            table = _parquet.whole_scores_table(tables.values(), ids)
+            table = _pairs.whole_scores_table(tables.values(), ids)
             disk.write(contents.derived, _parquet.encode(table.replace_schema_metadata(words_of(rule))))
 
     def _write(self, info: Mapping[str, Json]) -> None:

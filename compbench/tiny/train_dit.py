@@ -27,7 +27,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from compbench.diffusion.draws import balanced_timesteps
-from compbench.diffusion.unet import quiet
+from compbench.diffusion.silence import quiet
 from compbench.diffusion.vlb import Bound
 from compbench.tasks import digits
 from compbench.tiny.train import Stage, falling, seeded

@@ -19,7 +19,7 @@ from compbench.core.aliases import Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import Image, Task
 from compbench.core.models import Runtime
-from compbench.diffusion import unet as pipelines
+from compbench.diffusion import components as pipelines
 from compbench.diffusion.images import whole_picture
 from compbench_baselines.generative._features_scorer import FeatureScorer, MidBlock
 from compbench_baselines.generative.features import SDFeatures

@@ -35,7 +35,7 @@ from compbench.core.metrics import MATCHING
 from compbench.core.models import Runtime
 from compbench.core.rules import Rule, score
 from compbench.diffusion import _protocols
-from compbench.diffusion import unet as pipelines
+from compbench.diffusion.components import components_of
 from compbench.diffusion.families import stable_diffusion
 from compbench.runs._online import OnlineScorer
 from compbench.schedules.adaptive import Adaptive
@@ -233,7 +233,7 @@ def _bare(ours: Any, subject: Subject, n_evaluations: int) -> Loop:
 
 def _classifier(subject: Subject, *, compile_mode: str = "off", **settings: Any) -> Any:
     classifier = _protocols.classifier(
-        pipelines.components_of(subject.pipeline),
+        components_of(subject.pipeline),
         protocol="paper",
         seed=42,
         dtype=settings.pop("dtype", subject.dtype),
@@ -263,12 +263,10 @@ def levers(subject: Subject, repeats: int) -> list[Lever]:
         "float32, eager": _classifier(plain),
         "bfloat16": _classifier(plain, dtype="bfloat16"),
         "channels_last": _classifier(plain),
-        "fused projections": _classifier(Subject(**{**asdict_shallow(plain), "pipeline": _copied(plain.pipeline)})),
         "torch.compile": _classifier(plain, compile_mode="default"),
     }
     channels_last = copy.deepcopy(classifiers["channels_last"].denoiser._unet)
     classifiers["channels_last"].denoiser._network = channels_last.to(memory_format=torch.channels_last)
-    classifiers["fused projections"].denoiser.fuse_projections()
     seconds: dict[str, list[float]] = {name: [] for name in classifiers}
     errors: dict[str, np.ndarray] = {}
     for name, each in classifiers.items():
@@ -300,11 +298,6 @@ def _margins(errors: np.ndarray) -> np.ndarray:
 
 def asdict_shallow(subject: Subject) -> dict[str, Any]:
     return {each.name: getattr(subject, each.name) for each in fields(subject)}
-
-
-def _copied(pipeline: Any) -> Any:
-    names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    return SimpleNamespace(**{name: copy.deepcopy(getattr(pipeline, name)) for name in names})
 
 
 def _print_levers(rows: Sequence[Lever], subject: Subject) -> None:

@@ -58,7 +58,10 @@ IS_RUN: dict[str, Run] = {
     "compbench report shapes/tiny-sd shapes/tiny-clip --output report.html": Run(),
     "compbench explain shapes/tiny-sd both-303": Run("--draws 4"),
     "compbench explain shapes/tiny-sd object-001": Run("--draws 4"),
+    "compbench show shapes/tiny-sd -o draws=8": Run(),
+    "compbench list runs": Run(),
     "compbench export shapes/tiny-sd --output scores.parquet": Run(),
+    "compbench export shapes/tiny-sd --output scores.jsonl": Run(),
     "compbench show-task shapes --output shapes.png": Run(),
     "compbench show-task shapes --n 12 --output shapes.png": Run(),
     "compbench list models": Run(),
@@ -76,6 +79,9 @@ IS_RUN: dict[str, Run] = {
         "--limit 4 -o tiny-dit.draws=4 -o small-resnet.epochs=1"
     ),
     "compbench check ./my-set": Run(),
+    "compbench run ./my-set": Run("-m chance"),
+    "compbench run NAME --data ./my-set": Run("-m chance", words={"NAME": "mine"}),
+    "compbench run ./my-set -m tiny-sd": Run(),
     "compbench run ./my-set --model tiny-sd --model tiny-clip --model chance": Run(),
     "compbench report my-set/tiny-sd my-set/tiny-clip --data ./my-set --output my-set.html": Run(),
     "compbench run winoground --model sd2 -o schedule=racing -o risk=0.05": Run(f"{WINOGROUND} --limit 2 --runs raced"),
@@ -101,6 +107,8 @@ IS_NOT_RUN = {
     'pytest -n 2 --dist loadfile -m "not slow"': "the same",
     "python -m venv .venv": "it makes the environment of the tests",
     "compbench run winoground --model sd2 --model clip-vit-l-14 --model openclip-vit-h-14": "gigabytes of a hub",
+    "compbench run sugarcrepe --data DIR --model openclip-vit-h-14": "a hub's weights and COCO's pictures; "
+    "test_suites.py reads small copies of the suites",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
@@ -122,8 +130,15 @@ PYTHON: dict[str, Mapping[str, str]] = {
         '"sd2"': '"sd:sd"',
         "model=mine)": "model=mine, limit=2)",
     },
+    "import numpy as np": {
+        f'run("shapes", model={model}': f'run("shapes", limit=2, model={model}'
+        for model in ("compbench.from_open_clip", "compbench.from_transformers", "pipeline")
+    },
     '"""A model that knows one word: how green a picture is, for captions that say so."""': {},
     "from dataclasses import dataclass": {},
+    "# measure a task, and score pictures of your own": {},
+    "# read what is stored": {},
+    "# a task of one example, and a model that likes long captions": {},
     "import compbench; from compbench_analysis.figures import plots": {},
 }
 
@@ -168,7 +183,7 @@ def printed() -> dict[str, str]:
     found = dict.fromkeys(helped(group), "help")
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
-        for command in [each for block in blocks(text, *SHELL) for each in lines(block)] + list(inline(text)):
+        for command in [*(line for block in blocks(text, *SHELL) for line in lines(block)), *inline(text)]:
             found.setdefault(command, str(path.relative_to(ROOT)))
     return found
 
@@ -244,7 +259,7 @@ def test_the_python_of_the_pages_runs(page: str, code: str, house: Path) -> None
     for text, other in PYTHON[key].items():
         assert text in code
         code = code.replace(text, other)
-    if "from_pipeline" in code:
+    if "pipeline" in code:
         example = registry.task("shapes").examples[0]
         named = {
             "images": [image.decode() for image in example.images],
@@ -253,7 +268,21 @@ def test_the_python_of_the_pages_runs(page: str, code: str, house: Path) -> None
                 house / "sd", safety_checker=None, requires_safety_checker=False
             ),
         }
+    if "from_open_clip" in code:
+        named |= _models_in_memory()
     exec(compile(code, page, "exec"), named)
+
+
+def _models_in_memory() -> dict[str, Any]:
+    """The networks that a reader has at hand."""
+    import open_clip
+    from test_transformers_in_memory import made
+
+    folder = f"local-dir:{ROOT / 'compbench' / 'tiny' / 'tiny-clip'}"
+    clip, _, preprocess = open_clip.create_model_and_transforms(folder)
+    siglip, processor = made("siglip")
+    tokenizer = open_clip.get_tokenizer(folder)
+    return {"clip": clip, "preprocess": preprocess, "tokenizer": tokenizer, "siglip": siglip, "processor": processor}
 
 
 def _write_tables(folder: Path) -> None:

@@ -121,14 +121,18 @@ def test_what_was_measured_is_kept_when_the_choice_comes_later(data: Path) -> No
     assert unreadable.read(run.path).is_skipped
 
 
-def test_a_changed_list_of_skipped_images_is_not_believed(data: Path) -> None:
+def test_a_changed_list_of_skipped_images_is_not_believed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "cat" / "003.png").write_bytes(b"")
     assert main(command(data, "--skip-unreadable")) == 0
     (run,) = Store(data.parent / "runs").runs()
     path = run.path / "unreadable.json"
     path.write_text(path.read_text().replace("003", "004"))
     assert unreadable.read(run.path).examples == ()
+    capsys.readouterr()
+    assert main(["show", str(run.path)]) == 0
+    assert capsys.readouterr().err.count("unreadable.json of run") == 1
     assert main(command(data, "--skip-unreadable")) == 0
+    assert "unreadable.json of run" in capsys.readouterr().err
     assert unreadable.read(run.path).examples == ("test/cat/003.png",)
 
 

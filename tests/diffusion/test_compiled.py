@@ -15,7 +15,7 @@ from compbench.cli.app import main
 from compbench.diffusion._compiled import Compiled
 from compbench.store.store import Store
 
-BOUND = 5e-6  # of an error, relative, on a CPU in float32; README says so too
+BOUND = 5e-6  # of an error, relative, on a CPU in float32; docs/protocols.md says so too
 
 pytestmark = pytest.mark.filterwarnings("default")  # the compiler's own warnings are no errors
 

@@ -19,7 +19,7 @@ from compbench.core.examples import Example, Image
 from compbench.core.measurements import joined
 from compbench.core.models import Runtime, Source
 from compbench.core.rules import Rule
-from compbench.diffusion import _protocols, unet
+from compbench.diffusion import _protocols, components
 from compbench.diffusion.engine import ErrorEngine
 from compbench.diffusion.families import stable_diffusion
 from counting import HostSyncs
@@ -264,4 +264,4 @@ def test_only_the_network_is_in_half_precision_under_our_protocol():
 
 def test_a_model_that_is_nowhere_is_told_before_it_is_loaded(tmp_path):
     with pytest.raises(DataError, match="no folder"):
-        unet.fetch_folder(Source(str(tmp_path / "none"), is_local=True), True, "mine")
+        components.fetch_folder(Source(str(tmp_path / "none"), is_local=True), True, "mine")

@@ -16,8 +16,8 @@ from compbench.cli.app import main
 from compbench.core.errors import DataError, nan_advice
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime
-from compbench.diffusion import _transformer
-from compbench.diffusion import unet as pipelines
+from compbench.diffusion import _transformer, unet
+from compbench.diffusion import components as pipelines
 from compbench.diffusion.families.dit import TINY_DIT
 from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
 from compbench.diffusion.weights import check_finite
@@ -293,10 +293,10 @@ def test_parts_that_do_not_belong_together_are_told_before_a_caption_is_encoded(
     parts = pipelines.load_components(Path(TINY_SD.repo))
     wider = type(parts.text_encoder)(type(parts.text_encoder.config)(**TEXT_CONFIG))
     with pytest.raises(DataError, match="text encoder of width 64 and a U-Net that attends to width 96"):
-        pipelines._check_is_supported(replace(parts, text_encoder=wider), "mine")
+        unet._check_is_supported(replace(parts, text_encoder=wider), "mine")
     fewer = type(parts.text_encoder)(type(parts.text_encoder.config)(**TEXT_CONFIG | {"hidden_size": 96}))
     with pytest.raises(DataError, match="tokenizer of 153 tokens and a text encoder that knows 100"):
-        pipelines._check_is_supported(replace(parts, text_encoder=fewer), "mine")
+        unet._check_is_supported(replace(parts, text_encoder=fewer), "mine")
 
 
 def test_float32_is_no_cure_for_what_is_float32():
@@ -339,12 +339,12 @@ def test_fp16_weights_are_not_opened_where_there_are_others(tmp_path):
 
 def test_sharded_weights_are_opened_by_their_index(tmp_path):
     folder = copy(TINY_SD, tmp_path)
-    unet = pipelines.load_components(folder).unet
+    loaded = pipelines.load_components(folder).unet
     shutil.rmtree(folder / "unet")
-    unet.save_pretrained(folder / "unet", max_shard_size="4MB")
+    loaded.save_pretrained(folder / "unet", max_shard_size="4MB")
     opened = checkpoints.stable_diffusion(FileList.of_folder(folder), "mine")
     assert sum("-of-" in name for name in opened) > 1
     assert "unet/diffusion_pytorch_model.safetensors.index.json" in opened
-    one, other = (each.state_dict() for each in (pipelines.load_components(folder).unet, unet))
+    one, other = (each.state_dict() for each in (pipelines.load_components(folder).unet, loaded))
     assert all(torch.equal(one[name], each) for name, each in other.items())
     assert from_address(str(folder)).source() is not None

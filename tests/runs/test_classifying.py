@@ -23,7 +23,7 @@ from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import CLASSIFYING, MEAN_PER_CLASS, TEXT, TOP1
 from compbench.runs.request import RunRequest
 from compbench.runs.resolve import resolve
-from compbench.store import _examples_file, _parquet
+from compbench.store import _parquet
 from compbench.store.key import RunKey
 from compbench.store.store import Store
 from compbench.store.writer import RunWriter
@@ -114,8 +114,8 @@ def test_a_thousand_captions_of_many_examples_cost_no_more_on_disk_than_those_of
     def size(n: int) -> int:
         examples = [Example(f"{i:05d}", (Image(f"{i:05d}", b""),), captions, matches[i % 1000]) for i in range(n)]
         path = tmp_path / f"{n}.parquet"
-        path.write_bytes(_parquet.encode(_examples_file.table_of(examples)))
-        assert _examples_file.read(path)["captions"].iloc[-1] == captions
+        path.write_bytes(_parquet.encode(_parquet.examples_table(examples)))
+        assert _parquet.read_examples(path)["captions"].iloc[-1] == captions
         return path.stat().st_size
 
     assert size(2000) - size(2) < 2000 * 20  # bytes an example: its id, its name, its one true pair

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from compbench.schedules._race_captions import Racing
 from compbench.schedules._race_classes import TOP_1, Elimination
 from compbench.schedules.pairs import Comparisons
 from compbench.schedules.policies import (
-    Full,
+    Outcome,
     Policy,
     Unfinished,
+    Verdict,
     allowed_changed,
     expected_changed,
+    full_scores,
     nested_scores,
     raced_scores,
 )
@@ -38,6 +41,30 @@ SHAPES = {
     "3x3": np.eye(3, dtype=bool),
     "two true captions": np.array([[True, True, False]]),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Full:
+    """The reference: every draw of the bank for every pair."""
+
+    matches: np.ndarray  # [I, C]
+
+    def wanted(self, errors: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        return ~measured
+
+    def verdict(self, errors: np.ndarray, measured: np.ndarray) -> Verdict:
+        scores = self.scores(errors, measured)
+        compared = Comparisons.of(self.matches)
+        signs = np.where(scores.flat[compared.better] > scores.flat[compared.worse], 1, -1)
+        outcomes = {name: Outcome(is_right, True, 0.0) for name, is_right in compared.outcomes(signs).items()}
+        n_bank = errors.shape[-1]
+        predictions = tuple(scores.argmax(1).tolist())
+        return Verdict("exact", 0.0, np.full(scores.shape, n_bank), n_bank, outcomes, (), predictions)
+
+    def scores(self, errors: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        if not measured.all():
+            raise Unfinished(f"{int((~measured).sum())} of {measured.size} errors are not measured")
+        return full_scores(errors)
 
 
 def bound_of(n_draws: int, example_id: str = "a", name: str = "asymptotic", limit: float = 10.0):

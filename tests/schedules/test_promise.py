@@ -21,7 +21,7 @@ from noisy import N_BANK, NoisySpec, pairs
 
 RISK, N_BANK_UNKIND = 0.05, 1000
 ONE_IMAGE = np.array([[True, False]])
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "racing.md"
 
 
 def _unkind(rng: np.random.Generator, share: float, size: float) -> np.ndarray:
@@ -81,8 +81,8 @@ def test_the_help_of_risk_says_when_it_is_kept(spec: type) -> None:
     assert "certain" not in helps["schedule"]
 
 
-def test_the_readme_says_when_the_risk_is_kept() -> None:
-    text = " ".join(README.read_text(encoding="utf-8").split())
+def test_the_page_on_racing_says_when_the_risk_is_kept() -> None:
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert "with probability `risk` at most" not in text
     said = text[text.index("`bound=asymptotic` is") :][:700]
     assert "one-sided" in said

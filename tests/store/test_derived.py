@@ -229,14 +229,19 @@ def test_a_damaged_file_is_said_once_and_never_believed(tmp_path: Path, damage: 
     assert (told, N_REPLAYED) == ([], [])
 
 
-def test_another_schedule_or_bank_outdates_everything(tmp_path: Path) -> None:
-    run, other = raced(tmp_path), raced(tmp_path, adaptive=replace(RACE, risk=0.2))
-    shutil.rmtree(run.path / "verdicts")
-    shutil.copytree(other.path / "verdicts", run.path / "verdicts")
-    told: list[str] = []
-    again = Run(run.path, say=told.append)
-    assert_is_the_replay(again)
-    assert len(told) <= 1
+def test_another_schedule_bank_or_task_outdates_everything(tmp_path: Path) -> None:
+    run = raced(tmp_path)
+    own, ids = run.contents.verdicts, run.ids()
+    assert own.are_stored(ids)
+    bank, told = own.draws, list[str]()
+    for changed in (
+        {"adaptive": replace(RACE, risk=0.2)},
+        {"draws": DrawTable(bank.timesteps, bank.alpha, bank.sigma[::-1], bank.target)},
+        {"matches": {name: each[:, ::-1] for name, each in own.matches.items()}},
+        {"classes": None},
+    ):
+        assert not replace(own, _files={}, say_once=told.append, **changed).are_stored(ids)
+    assert ["outdated for 8 of 8 examples" in message for message in told] == [True] * 4
 
 
 def test_a_kill_between_the_parts_and_what_is_derived_leaves_a_run_that_reads(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import pandas as pd
 from compbench.core.aliases import Bools, Ints
 from compbench.core.errors import UsageError
 from compbench.core.examples import Metric
-from compbench.store import unreadable
 from compbench_analysis.frames import tables
 from compbench_analysis.frames._outcomes import Outcomes, Population, judged
 from compbench_analysis.frames.breakdowns import By
@@ -151,7 +150,7 @@ def _measured(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
     """What each run has measured; UsageError where one lacks another's example for no image that it could not read."""
     first = runs[0]
     of_each = [set(run.done((rule or run.rule).draws)) for run in runs]
-    lost = [set(unreadable.read(run.path).examples) for run in runs]
+    lost = [set(run.unreadable().examples) for run in runs]
     for other, its, its_lost in zip(runs[1:], of_each[1:], lost[1:], strict=True):
         if not (of_each[0] - its <= its_lost and its - of_each[0] <= lost[0]):
             raise UsageError(_unmatched(first, other, of_each[0], its))

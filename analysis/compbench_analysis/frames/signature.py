@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from compbench.store import unreadable
-
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
@@ -39,7 +37,7 @@ def partial(run: Run, rule: Rule | None = None) -> str:
     n_done, n_all = len(run.done((rule or run.rule).draws)), run.info["n_task_examples"]
     if n_done == n_all:
         return ""
-    lost = unreadable.read(run.path)
+    lost = run.unreadable()
     why = run.status if run.status in ("running", "interrupted", "failed") else ""
     if lost.examples and not why:
         why = f"{len(lost.examples):,} unreadable" + (" and skipped" if lost.is_skipped else "")
@@ -48,7 +46,7 @@ def partial(run: Run, rule: Rule | None = None) -> str:
 
 def _skipped(run: Run) -> dict[str, str]:
     """The number of examples skipped for unreadable images, with eight hex digits that stand for which."""
-    found = unreadable.read(run.path)
+    found = run.unreadable()
     return {"skipped": f"{len(found.examples)}@{found.digest}"} if found.is_skipped and found.examples else {}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.rules import NORM
 
 if TYPE_CHECKING:
@@ -14,14 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["citations", "to_bibtex"]
 
-_DIFFUSION_CLASSIFIER = """@inproceedings{li2023diffusion,
-  title         = {Your Diffusion Model is Secretly a Zero-Shot Classifier},
-  author        = {Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, Deepak},
-  booktitle     = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
-  year          = {2023},
-  eprint        = {2303.16203},
-  archiveprefix = {arXiv}
-}"""
 _DIFFUSION_ITM = """@inproceedings{krojer2023diffusion,
   title     = {Are Diffusion Models Vision-And-Language Reasoners?},
   author    = {Krojer, Benno and Poole-Dayan, Elinor and Voleti, Vikram and Pal, Christopher and Reddy, Siva},
@@ -34,7 +27,7 @@ _ENTRY = re.compile(r"^@\w+\{\s*([^,\s]+)", re.MULTILINE)  # its key
 def citations(run: Run) -> dict[str, str]:
     """The BibTeX entries of a run by key: of its task, its model, the method where errors were measured, compbench."""
     described = [str(run.info[each].get("citation") or "") for each in ("task", "model")]
-    method = _DIFFUSION_CLASSIFIER if run.info["view"] else ""
+    method = DIFFUSION_CLASSIFIER if run.info["view"] else ""
     has_its_rule = run.rule.loss == NORM or run.rule.unconditional
     found: dict[str, str] = {}
     for text in (*described, method, _DIFFUSION_ITM if has_its_rule else "", _compbench(str(run.info["compbench"]))):

@@ -6,11 +6,9 @@ whatever the towers are, cosines float64.
 
 from __future__ import annotations
 
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -29,13 +27,13 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines.clip._templates import class_embeddings, templates_for
+from compbench_baselines.decoding import decoded, decoders
 
-__all__ = ["ClipScorer"]
+__all__ = ["ClipScorer", "default_batch_size"]
 
 _BATCH_SIZE = {"cpu": 64}  # pictures of 224 px; elsewhere 256, halved where memory does not suffice
 _SMALL_PICTURES = 8  # of them up to so many times as many make a batch
 _CAPTIONS_A_PICTURE = 4  # in a batch: the text tower is the smaller one
-_MAX_DECODERS = 8
 _MAX_CAPTIONS = 65_536  # remembered from one call to the next
 
 Key = TypeVar("Key", bound=Hashable)
@@ -80,7 +78,7 @@ class ClipScorer:
     ) -> ClipScorer:
         """The scorer on the runtime's device."""
         device = pick_device(runtime.device)
-        batch_size = runtime.batch_size or _batch_size(model, device)
+        batch_size = runtime.batch_size or default_batch_size(model, device)
         return cls(
             model,
             transform,
@@ -111,7 +109,7 @@ class ClipScorer:
             self._captions.clear()
         self._captions.update(self._ensembles)
         self._n_long, self._cut, self._special = 0, Counter(), []
-        with _decoders() as pool:
+        with decoders() as pool:
             images = _Embeddings([each.images for each in examples], lambda keys: self._embed_images(keys, pool))
             captions = _Embeddings([each.captions for each in examples], self._embed_captions, self._captions)
             for example in examples:
@@ -134,20 +132,13 @@ class ClipScorer:
                 f"as that token and not as these letters: {self._special[0][:80]!r} the first"
             )
 
-    def _embed_images(self, images: Iterable[Image], pool: ThreadPoolExecutor) -> Iterator[tuple[list[Image], Floats]]:
-        """Batch by batch; one is decoded while the one before it is embedded."""
-        decoding: deque[tuple[list[Image], list[Future[Tensor]]]] = deque()
-        for batch in _batches(images, lambda: self.batch_size):
-            decoding.append((batch, [pool.submit(self._pixels, image) for image in batch]))
-            if len(decoding) > 1:
-                yield self._embed_decoded(*decoding.popleft())
-        while decoding:
-            yield self._embed_decoded(*decoding.popleft())
+    def _embed_images(
+        self, images: Iterable[Image], pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[Sequence[Image], Floats]]:
+        for batch, pixels in decoded(_batches(images, lambda: self.batch_size), self._pixels, pool):
+            yield batch, self._embed(self.model.encode_image, pixels)
 
-    def _embed_decoded(self, images: list[Image], pixels: list[Future[Tensor]]) -> tuple[list[Image], Floats]:
-        return images, self._embed(self.model.encode_image, torch.stack([each.result() for each in pixels]))
-
-    def _embed_captions(self, captions: Iterable[str]) -> Iterator[tuple[list[str], Floats]]:
+    def _embed_captions(self, captions: Iterable[str]) -> Iterator[tuple[Sequence[str], Floats]]:
         for batch in _batches(captions, lambda: _CAPTIONS_A_PICTURE * self.batch_size):
             tokens, long = self._tokens(batch)
             self._n_long += len(long)
@@ -239,7 +230,7 @@ class _Embeddings(Generic[Key]):
     def __init__(
         self,
         groups: Sequence[tuple[Key, ...]],
-        embed: Callable[[Iterable[Key]], Iterator[tuple[list[Key], Floats]]],
+        embed: Callable[[Iterable[Key]], Iterator[tuple[Sequence[Key], Floats]]],
         kept: dict[Key, Floats] | None = None,
     ) -> None:
         # one tuple is often shared by many examples: it is looked through once
@@ -293,7 +284,7 @@ def _refuse_empty_captions(examples: Iterable[Example]) -> None:
                 raise DataError(f"example {example.id!r}: caption {number} is empty; expected words to score")
 
 
-def _batch_size(model: nn.Module, device: torch.device) -> int:
+def default_batch_size(model: nn.Module, device: torch.device) -> int:
     """Pictures that keep the device busy: so many of 224 px, and more of small ones."""
     times = min(max((224 / _size_px(model)) ** 2, 1), _SMALL_PICTURES)
     return int(_BATCH_SIZE.get(device.type, 256) * times)
@@ -310,16 +301,6 @@ def _batches(items: Iterable[Key], size: Callable[[], int]) -> Iterator[list[Key
     left = iter(items)
     while batch := list(islice(left, size())):
         yield batch
-
-
-@contextmanager
-def _decoders() -> Generator[ThreadPoolExecutor]:
-    """Threads that decode pictures; at the end what they have not begun is dropped."""
-    pool = ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _embedded(

@@ -16,7 +16,7 @@ from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench.registry import hub
 
 if TYPE_CHECKING:
-    from compbench.diffusion.unet import Components
+    from compbench.diffusion.components import Components
 
 __all__ = ["Sizes", "base_model", "components", "known_word", "settled_dtype", "sizes_of", "source_of", "word_for"]
 
@@ -62,15 +62,15 @@ def settled_dtype(dtype: Dtype, base: StableDiffusion) -> Dtype:
 
 def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *, owner: str) -> Components:
     """The parts of the pipeline, loaded once a command for all tasks of their owner, who may cast them."""
-    from compbench.diffusion import unet as pipelines
+    from compbench.diffusion.components import fetch_folder, load_components
 
     if source is None:
         raise UsageError(f"model {base.name!r} has no weights to load; expected a hub repository or a folder")
     weights = source
 
     def load() -> Components:
-        folder = pipelines.fetch_folder(weights, runtime.is_offline, base.name, runtime.say)
-        return pipelines.load_components(folder, runtime.say, base.name)
+        folder = fetch_folder(weights, runtime.is_offline, base.name, runtime.say)
+        return load_components(folder, runtime.say, base.name)
 
     return runtime.kept(("components", owner, weights), load)
 

@@ -22,9 +22,10 @@ from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Preparation, Runtime
 from compbench.diffusion import StableDiffusion
+from compbench.diffusion.components import Components
 from compbench.diffusion.devices import fitting, pick_device
 from compbench.diffusion.images import whole_picture
-from compbench.diffusion.unet import Components, Precision, StableDiffusionDenoiser
+from compbench.diffusion.unet import Precision, StableDiffusionDenoiser
 from compbench_baselines.training import cache
 from compbench_baselines.training.fit import Job, Recipe, fit, one_thread
 from compbench_baselines.training.labels import Labelled, classes_of, for_captions, training_images

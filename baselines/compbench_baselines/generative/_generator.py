@@ -20,8 +20,8 @@ from torch import nn
 
 from compbench.core import disk
 from compbench.core.models import Runtime
+from compbench.diffusion.components import Components
 from compbench.diffusion.devices import fitting, pick_device
-from compbench.diffusion.unet import Components
 from compbench_baselines.generative._wanted import Wanted
 from compbench_baselines.training.cache import writing
 from compbench_baselines.training.fit import one_thread

@@ -14,8 +14,8 @@ from compbench.core.aliases import Ints, Json
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Preparation, Runtime
+from compbench.diffusion.components import Components
 from compbench.diffusion.devices import pick_device
-from compbench.diffusion.unet import Components
 from compbench_baselines.classifiers.scorer import logits
 from compbench_baselines.generative._generator import Generator
 from compbench_baselines.generative._wanted import wanted_pictures

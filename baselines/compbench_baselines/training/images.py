@@ -1,10 +1,8 @@
-"""Pictures as tensors, decoded on a few threads while the batch before is being used."""
+"""Pictures as tensors: what each becomes, and batches of them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor
 from compbench.core.aliases import Ints
 from compbench.core.examples import Image
 from compbench.core.image_transforms import opaque
+from compbench_baselines.decoding import decoded, decoders
 
 __all__ = ["OVERLOOKED", "Transform", "batches", "cropped", "to_pixels"]
 
@@ -23,7 +22,6 @@ OVERLOOKED = frozenset({"orientation", "transparency"})
 
 Transform = Callable[[PIL.Image.Image, np.random.Generator | None], Tensor]  # None: no augmentation -> [c, h, w]
 _BICUBIC = PIL.Image.Resampling.BICUBIC
-_MAX_DECODERS = 8
 
 
 def batches(
@@ -38,15 +36,9 @@ def batches(
         rng = None if seed is None else np.random.default_rng([*seed, index])
         return transform(images[index].decode(), rng)
 
-    waiting: list[Future[Tensor]] = []
-    with ThreadPoolExecutor(min(_MAX_DECODERS, os.cpu_count() or 1)) as pool:
-        for chunk in chunks:
-            started = [pool.submit(pixels, index) for index in chunk.tolist()]
-            if waiting:
-                yield torch.stack([future.result() for future in waiting])
-            waiting = started
-        if waiting:
-            yield torch.stack([future.result() for future in waiting])
+    with decoders() as pool:
+        for _, inputs in decoded((chunk.tolist() for chunk in chunks), pixels, pool):
+            yield inputs
 
 
 @dataclass(frozen=True, slots=True)

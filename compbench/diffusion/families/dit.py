@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.core.rules import stored_loss
-from compbench.diffusion.families.stable_diffusion import CLASSIFIER_BIBTEX
 from compbench.registry import checkpoints
 from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.policies import checked_risk
@@ -101,7 +101,7 @@ class DiT(ModelSpec):
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return f"{_DIT_BIBTEX}\n\n{CLASSIFIER_BIBTEX}"
+        return f"{_DIT_BIBTEX}\n\n{DIFFUSION_CLASSIFIER}"
 
     def for_task(self, task: str | None) -> DiT:
         """Every None filled in; nothing depends on the task."""

@@ -11,23 +11,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.core.rules import stored_loss
+from compbench.diffusion.families._sd_auto import settled_options
+from compbench.diffusion.families._sd_files import FILES, local_source
+from compbench.diffusion.families._sd_rules import N_BANK, check_options
 from compbench.registry import checkpoints
 from compbench.registry.options import with_options
 from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.pairs import OUTCOMES
-from compbench.schedules.policies import checked_risk
-from compbench.schedules.staged import SCHEDULES, schedule_of
+from compbench.schedules.staged import schedule_of
 
 if TYPE_CHECKING:
     from compbench.diffusion.classifier import DiffusionClassifier
 
 __all__ = [
-    "CLASSIFIER_BIBTEX",
     "SD1_4",
     "SD1_5",
     "SD2",
@@ -44,11 +46,7 @@ __all__ = [
 Protocol = Literal["auto", "compbench", "paper", "published-fp16"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-_N_BANK = 1000
-_PAPER_SEED = 42
 _GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
-_PAPER_TASKS = ("winoground", *SCHEDULES, "imagenet-v2", "imagenet-a")
-_STAGED_TASKS = _PAPER_TASKS[1:]
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
@@ -161,53 +159,7 @@ class StableDiffusion(ModelSpec):
     )
 
     def __post_init__(self) -> None:
-        if self.draws is not None and not 1 <= self.draws <= _N_BANK:
-            raise UsageError(f"model {self.name!r} cannot take draws={self.draws}; expected 1 to {_N_BANK}, its bank")
-        if self.seed is not None and self.seed < 0:
-            raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
-        if self.protocol == "published-fp16" and self.dtype not in ("auto", "float16"):
-            raise UsageError(
-                f"model {self.name!r}: protocol=published-fp16 is float16 throughout and cannot be {self.dtype}; "
-                "protocol=paper takes any dtype"
-            )
-        if self.size_px is not None and not 0 < self.size_px <= checkpoints.MAX_PX:
-            raise UsageError(
-                f"model {self.name!r} cannot take size_px={self.size_px}; expected at most {checkpoints.MAX_PX}, and a "
-                "multiple of what its autoencoder shrinks by (8 for Stable Diffusion)"
-            )
-        self._check_schedule()
-        if self.folder is not None and not disk.expanded(self.folder).is_dir():
-            raise UsageError(
-                f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the diffusers layout"
-            )
-
-    def _check_schedule(self) -> None:
-        what = f"model {self.name!r}: schedule={self.schedule}"
-        checked_risk(self.risk)
-        if self.schedule in ("paper", "racing") and self.unconditional:
-            raise UsageError(f"{what} stops measuring where image scores would need more; unconditional needs full")
-        if self.unconditional and self.loss == "l1":
-            raise UsageError(f"model {self.name!r}: the error without a caption is the squared one; leave loss=l1 out")
-        if self.max_difference is not None and not self.max_difference > 0:
-            raise UsageError(
-                f"model {self.name!r} cannot take max_difference={self.max_difference}; expected more than 0"
-            )
-        self._check_that_racing_is_asked_for()
-        if self.schedule == "paper" and self.draws not in (None, _N_BANK):
-            raise UsageError(f"{what} goes through its own timesteps of all {_N_BANK}; leave draws={self.draws} out")
-        if self.schedule == "racing" and self.bound == "anytime" and self.max_difference is None:
-            raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: max_difference=NUMBER")
-        if self.noise == "antithetic" and self.protocol not in ("auto", "compbench"):
-            raise UsageError(f"model {self.name!r}: protocol={self.protocol} has its own noise; leave noise out")
-
-    def _check_that_racing_is_asked_for(self) -> None:
-        plain = {"risk": 0.05, "bound": "asymptotic", "max_difference": None, "outcomes": "all", "pilot": None}
-        given = [name for name, default in plain.items() if getattr(self, name) != default]
-        if given and self.schedule != "racing":
-            raise UsageError(
-                f"model {self.name!r}: {given[0]}={getattr(self, given[0])} belongs to schedule=racing, and "
-                f"schedule={self.schedule} is asked for; add -o schedule=racing, or leave it out"
-            )
+        check_options(self)
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -222,43 +174,17 @@ class StableDiffusion(ModelSpec):
     @property
     def files(self) -> tuple[str, ...]:
         """What is fetched of a hub repository: no safety checker, no second precision, no pickles."""
-        weights = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-        suffixes = (".safetensors", "-*-of-*.safetensors", ".safetensors.index.json")
-        return (
-            *(f"{part}/config.json" for part in weights),
-            *(f"{part}/{stem}{suffix}" for part, stem in weights.items() for suffix in suffixes),
-            "scheduler/scheduler_config.json",
-            "tokenizer/*",
-            "model_index.json",
-        )
+        return FILES
 
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return CLASSIFIER_BIBTEX if self.is_small else f"{_LDM_BIBTEX}\n\n{CLASSIFIER_BIBTEX}"
+        return DIFFUSION_CLASSIFIER if self.is_small else f"{_LDM_BIBTEX}\n\n{DIFFUSION_CLASSIFIER}"
 
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
-        has_its_own = self.is_small or self.noise == "antithetic"  # which no published run has
-        is_published = self.protocol == "auto" and task in _PAPER_TASKS and not has_its_own
-        protocol = self.protocol if self.protocol != "auto" else "paper" if is_published else "compbench"
-        is_ours = protocol == "compbench"
-        is_staged = self.schedule == "auto" and task in _STAGED_TASKS and not self.is_small and not self.unconditional
-        schedule = "paper" if is_staged else "full" if self.schedule == "auto" else self.schedule
-        published = SCHEDULES.get(task or "") if schedule == "paper" else None
-        n_bank = _N_BANK if not is_ours or schedule == "paper" else 16 if self.is_small else 100
-        return replace(
-            self,
-            protocol=protocol,
-            schedule=schedule,
-            draws=self.draws or n_bank,
-            target=self.target if self.target != "auto" else "native" if is_ours else "eps",
-            seed=self.seed if self.seed is not None else 0 if is_ours else _PAPER_SEED,
-            dtype=self.dtype if self.dtype != "auto" else self._dtype(protocol),
-            loss=self.loss if self.loss != "auto" else published.loss if published else "l2",
-            weights=self._digest(),
-            measured_px=self.measured_px if self.pipeline is None else self._px_in_memory(),
-        )
+        px = self.measured_px if self.pipeline is None else self._px_in_memory()
+        return replace(self, **settled_options(self, task), weights=self._digest(), measured_px=px)
 
     def in_float32(self) -> StableDiffusion | None:
         return None if self.protocol == "published-fp16" else replace(self, dtype="float32")
@@ -315,7 +241,7 @@ class StableDiffusion(ModelSpec):
 
     def _adaptive(self) -> Adaptive:
         settled = self.for_task(None)
-        plain = Adaptive(settled.schedule, settled.draws or _N_BANK, settled.target, settled.view_loss)
+        plain = Adaptive(settled.schedule, settled.draws or N_BANK, settled.target, settled.view_loss)
         if settled.schedule == "paper":
             return replace(plain, to_keep=settled.to_keep, n_samples=settled.n_samples)
         return replace(
@@ -333,25 +259,13 @@ class StableDiffusion(ModelSpec):
         if self.pipeline is not None:
             return None
         if self.folder is not None or self.is_local:
-            return self._local_source(disk.expanded(self.folder or self.repo))
+            return local_source(self.name, disk.expanded(self.folder or self.repo), is_small=self.is_small)
         return Source(
             self.repo,
             self.revision,
             instead="a local copy with -o folder=PATH",
             opened=partial(checkpoints.stable_diffusion, name=self.name),
         )
-
-    def _local_source(self, folder: Path) -> Source:
-        """UsageError, before torch is imported, where no pipeline is."""
-        if not (folder / "unet").is_dir():
-            if folder.is_dir() and (other := checkpoints.no_pipeline(FileList.of_folder(folder))):
-                raise UsageError(f"model {self.name!r}: {other}")
-            hint = "; `python -m compbench.tiny.train` trains it" if self.is_small else ""
-            raise UsageError(
-                f"model {self.name!r} has no unet/ in {str(folder)!r}; expected the diffusers layout of Stable "
-                f"Diffusion (unet, vae, text_encoder, tokenizer, scheduler){hint}"
-            )
-        return Source(str(folder), is_local=True, opened=partial(checkpoints.stable_diffusion, name=self.name))
 
     def identity(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
@@ -379,23 +293,23 @@ class StableDiffusion(ModelSpec):
         )
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
-        from compbench.diffusion import _protocols, unet
+        from compbench.diffusion import _protocols, components
 
         settled = self.for_task(None)
         if source is None:
-            components = unet.components_of(self.pipeline)
+            parts = components.components_of(self.pipeline)
         else:
-            folder = unet.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
+            folder = components.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
             px = settled.size_px
-            components = runtime.kept(key, lambda: unet.load_components(folder, runtime.say, self.name, size_px=px))
+            parts = runtime.kept(key, lambda: components.load_components(folder, runtime.say, self.name, size_px=px))
         return _protocols.classifier(
-            components,
+            parts,
             protocol=settled.protocol,
             seed=settled.seed or 0,
             dtype=settled.dtype,
-            n_draws=settled.draws or _N_BANK,
+            n_draws=settled.draws or N_BANK,
             runtime=runtime,
             name=self.name,
             losses=settled.losses,
@@ -407,21 +321,12 @@ class StableDiffusion(ModelSpec):
             is_rgb_first=settled.is_rgb_first,
         )
 
-    def _dtype(self, protocol: Protocol) -> Dtype:
-        if protocol == "published-fp16":
-            return "float16"
-        if self.pipeline is not None:
-            return str(self.pipeline.unet.dtype).removeprefix("torch.")  # pyright: ignore[reportReturnType]
-        if self.is_small:
-            return "float32"
-        return "bfloat16" if protocol == "compbench" else "float16"
-
     def _digest(self) -> str | None:
         if self.pipeline is None or self.weights is not None:
             return self.weights
-        from compbench.diffusion import unet
+        from compbench.diffusion.components import components_of
 
-        return f"sha256:{unet.components_of(self.pipeline).digest()}"
+        return f"sha256:{components_of(self.pipeline).digest()}"
 
 
 def from_address(address: str) -> StableDiffusion:
@@ -461,12 +366,6 @@ _LDM_BIBTEX = """@inproceedings{rombach2022high,
   author    = {Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and Ommer, Bj{\\"o}rn},
   booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
   year      = {2022}
-}"""
-CLASSIFIER_BIBTEX = """@inproceedings{li2023diffusion,
-  title     = {Your Diffusion Model is Secretly a Zero-Shot Classifier},
-  author    = {Li, Alexander C. and Prabhudesai, Mihir and Duggal, Shivam and Brown, Ellis and Pathak, Deepak},
-  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
-  year      = {2023}
 }"""
 
 # the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin

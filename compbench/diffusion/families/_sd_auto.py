@@ -1,0 +1,48 @@
+"""The settings that `auto` stands for on a task: a published protocol where there is one, else compbench's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from compbench.diffusion.families._sd_rules import N_BANK
+from compbench.schedules.staged import SCHEDULES
+
+if TYPE_CHECKING:
+    from compbench.diffusion.families.stable_diffusion import Dtype, Protocol, StableDiffusion
+
+__all__ = ["settled_options"]
+
+_PAPER_SEED = 42
+_PAPER_TASKS = ("winoground", *SCHEDULES, "imagenet-v2", "imagenet-a")
+_STAGED_TASKS = _PAPER_TASKS[1:]
+
+
+def settled_options(spec: StableDiffusion, task: str | None) -> dict[str, Any]:
+    """The options that may be `auto` or None, each with the value it has on a task."""
+    has_its_own = spec.is_small or spec.noise == "antithetic"  # which no published run has
+    is_published = spec.protocol == "auto" and task in _PAPER_TASKS and not has_its_own
+    protocol = spec.protocol if spec.protocol != "auto" else "paper" if is_published else "compbench"
+    is_ours = protocol == "compbench"
+    is_staged = spec.schedule == "auto" and task in _STAGED_TASKS and not spec.is_small and not spec.unconditional
+    schedule = "paper" if is_staged else "full" if spec.schedule == "auto" else spec.schedule
+    published = SCHEDULES.get(task or "") if schedule == "paper" else None
+    n_bank = N_BANK if not is_ours or schedule == "paper" else 16 if spec.is_small else 100
+    return {
+        "protocol": protocol,
+        "schedule": schedule,
+        "draws": spec.draws or n_bank,
+        "target": spec.target if spec.target != "auto" else "native" if is_ours else "eps",
+        "seed": spec.seed if spec.seed is not None else 0 if is_ours else _PAPER_SEED,
+        "dtype": spec.dtype if spec.dtype != "auto" else _dtype(spec, protocol),
+        "loss": spec.loss if spec.loss != "auto" else published.loss if published else "l2",
+    }
+
+
+def _dtype(spec: StableDiffusion, protocol: Protocol) -> Dtype:
+    if protocol == "published-fp16":
+        return "float16"
+    if spec.pipeline is not None:
+        return str(spec.pipeline.unet.dtype).removeprefix("torch.")  # pyright: ignore[reportReturnType]
+    if spec.is_small:
+        return "float32"
+    return "bfloat16" if protocol == "compbench" else "float16"
