@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     from compbench.diffusion.families.stable_diffusion import from_pipeline
     from compbench.registry.plugins import model, task
     from compbench.runs.explain import explain
-    from compbench.runs.harness import load_model, load_run, run
+    from compbench.runs.harness import load_model, load_run, run, score_pairs
     from compbench.store.run import Run
     from compbench.store.store import Store
+    from compbench_baselines.clip.in_memory import from_open_clip, from_transformers
+    from compbench_baselines.functions import from_function
 
 __version__ = metadata.version("compbench")
 
-_HOMES = {
+_HOMES = {  # within compbench, but for a written exception: what makes a spec of a model in memory
     "run": "runs.harness",
     "load_run": "runs.harness",
     "load_model": "runs.harness",
+    "score_pairs": "runs.harness",
+    "from_function": "compbench_baselines.functions",
+    "from_open_clip": "compbench_baselines.clip.in_memory",
+    "from_transformers": "compbench_baselines.clip.in_memory",
     "from_pipeline": "diffusion.families.stable_diffusion",
     "explain": "runs.explain",
     "report": "cli.report",
@@ -49,12 +55,16 @@ __all__ = [
     "Store",
     "Task",
     "explain",
+    "from_function",
+    "from_open_clip",
     "from_pipeline",
+    "from_transformers",
     "load_model",
     "load_run",
     "model",
     "report",
     "run",
+    "score_pairs",
     "task",
 ]
 
@@ -62,7 +72,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'compbench' has no attribute {name!r}")
-    return getattr(import_module(f"compbench.{_HOMES[name]}"), name)
+    home = _HOMES[name]
+    return getattr(import_module(home if home.startswith("compbench_") else f"compbench.{home}"), name)
 
 
 def __dir__() -> list[str]:

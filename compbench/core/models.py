@@ -20,6 +20,7 @@ __all__ = [
     "HalfPrecision",
     "Keeps",
     "Learns",
+    "MeasuredAnew",
     "MeasuresErrors",
     "ModelSpec",
     "Overlooks",
@@ -219,6 +220,19 @@ class Learns(Protocol):
 
     def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
         """What is still to be made for scoring `examples`; counted without weights, and without decoding a picture."""
+        ...
+
+
+@runtime_checkable
+class MeasuredAnew(Protocol):
+    """A spec of an object in memory, of which it may not be known whether a stored run is of the same."""
+
+    def why_anew(self) -> str:
+        """What about it is not known, as the beginning of a sentence; empty where it has a whole identity."""
+        ...
+
+    def in_measurement(self, mark: str) -> ModelSpec:
+        """The same spec with the mark of one measurement in its identity, which no other run has."""
         ...
 
 

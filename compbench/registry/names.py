@@ -17,6 +17,7 @@ from compbench.core.models import ModelSpec
 from compbench.core.printable import printable
 from compbench.core.suggestions import did_you_mean, unknown
 from compbench.registry import plugins
+from compbench.registry.objects import lacking, spec_of
 from compbench.registry.options import Option, options, retired, with_options
 from compbench.registry.own_sets import MANIFESTS, OwnSet, own_set
 from compbench.registry.plugins import Entry
@@ -36,8 +37,6 @@ __all__ = [
     "tasks",
     "unknown",
 ]
-
-_SPEC_METHODS = ("for_task", "source", "identity", "view", "build")
 
 
 class NamedSpec(NamedTuple):
@@ -106,15 +105,17 @@ def find_task(name: str | Path, data: Path | None = None) -> Entry | OwnSet:
         raise UsageError(f"{error} The folder {str(place)!r} has no {MANIFESTS[0]} or .csv either") from None
 
 
-def model(asked: str | ModelSpec | NamedSpec, options: Mapping[str, object] | None = None) -> NamedSpec:
+def model(asked: Any, options: Mapping[str, object] | None = None) -> NamedSpec:
     """The model's label and its spec with the options applied.
 
-    A name, a `scheme:ADDRESS` or a spec itself; options are text, as from a command line, or values.
+    A name, a `scheme:ADDRESS`, a spec itself, or an object of which a spec can be made: a function, a pipeline. Options
+    are text, as from a command line, or values.
     """
     if isinstance(asked, str):
         asked = NamedSpec(asked, _named(asked))
     elif not isinstance(asked, NamedSpec):
-        asked = NamedSpec(checked_label(_label(asked)), asked)
+        spec = spec_of(asked)
+        asked = NamedSpec(checked_label(_label(spec)), spec)
     return NamedSpec(asked.label, with_options(asked.spec, options, model=asked.label)) if options else asked
 
 
@@ -208,9 +209,7 @@ def _spec(entry: Entry) -> ModelSpec:
 
 
 def _checked_spec(entry: Entry, spec: object) -> ModelSpec:
-    lacks = [method for method in _SPEC_METHODS if not callable(getattr(spec, method, None))]
-    if lacks or not dataclasses.is_dataclass(spec):
-        what = f"lacks {', '.join(lacks)}" if lacks else "is not a dataclass"
+    if what := lacking(spec):
         raise UsageError(
             f"model {entry.name!r} of {entry.package} ({type(spec).__name__}) {what}; "
             "expected a frozen dataclass with the methods of compbench.ModelSpec"

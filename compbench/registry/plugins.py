@@ -1,7 +1,8 @@
 """What is on offer: models and tasks that installed packages declare as entry points, or that a decorator registered.
 
-Entry points: group `compbench.tasks`, `compbench.models`, `compbench.model_schemes` for `--model scheme:ADDRESS`, and
-`compbench.folder_tasks` for what reads a user's own folder.
+Entry points: group `compbench.tasks`, `compbench.models`, `compbench.model_schemes` for `--model scheme:ADDRESS`,
+`compbench.folder_tasks` for what reads a user's own folder, and `compbench.model_objects` for what makes a spec of an
+object in memory.
 Listing reads package metadata only; a plugin is imported when it is asked for by name, or checked.
 """
 
@@ -20,12 +21,13 @@ from compbench.core.suggestions import unknown
 
 __all__ = ["Entry", "Kind", "blamed", "checked", "each_of", "entries", "find", "load", "model", "owner", "task"]
 
-Kind = Literal["task", "model", "scheme", "folder task"]
+Kind = Literal["task", "model", "scheme", "folder task", "model object"]
 _GROUPS: dict[Kind, str] = {
     "task": "compbench.tasks",
     "model": "compbench.models",
     "scheme": "compbench.model_schemes",
     "folder task": "compbench.folder_tasks",
+    "model object": "compbench.model_objects",
 }
 Registered = TypeVar("Registered")
 Made = TypeVar("Made")

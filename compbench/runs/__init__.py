@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
-    from compbench.runs.harness import import_scores, load_model, load_run, run
+    from compbench.runs.harness import import_scores, load_model, load_run, run, score_pairs
 
 __all__ = [
     "import_scores",
     "load_model",
     "load_run",
     "run",
+    "score_pairs",
 ]
 
 __getattr__ = lazily(
     __name__,
     {
-        "harness": ["import_scores", "load_model", "load_run", "run"],
+        "harness": ["import_scores", "load_model", "load_run", "run", "score_pairs"],
     },
 )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,20 +12,18 @@ from compbench import registry
 from compbench.core import rules
 from compbench.core.aliases import Floats, Json
 from compbench.core.errors import DataError, UsageError
-from compbench.core.examples import Example, Image, Task
+from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix, joined
 from compbench.core.models import HalfPrecision, MeasuresErrors, ModelSpec, Runtime, Scorer
 from compbench.core.rules import Rule
 from compbench.diffusion import emulation
 from compbench.registry import hub
 from compbench.registry.plugins import blamed
+from compbench.runs._pictures import Picture, pictures
 from compbench.runs._result_checks import check_result
 from compbench.runs.reporter import QuietReporter
 
-if TYPE_CHECKING:
-    import PIL.Image
-
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "load_model", "score_pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +34,19 @@ class LoadedModel:
     scorer: Scorer
     view: Mapping[str, Json]
 
-    def score_pairs(self, images: Sequence[PIL.Image.Image | Path | str], captions: Sequence[str]) -> Floats:
-        """[I, C] float64, the score of every caption for every image; higher is a better match."""
+    def score_pairs(self, images: Sequence[Picture], captions: Sequence[str]) -> Floats:
+        """[I, C] float64, the score of every caption for every image; higher is a better match.
+
+        Images are PIL images, paths, numpy arrays (height, width, channels) or tensors (channels, height, width); see
+        `compbench.score_pairs`.
+        """
         if isinstance(captions, str):
             raise UsageError(f"captions cannot be one string, {captions!r}; expected a list of captions")
         if (empty := next((n for n, text in enumerate(captions) if not text.strip()), None)) is not None:
             raise DataError(f"caption {empty} is empty; expected words that describe an image")
-        matches = np.zeros((len(images), len(captions)), bool)
-        example = Example("pairs", tuple(map(_image, images, range(len(images)))), tuple(captions), matches)
+        taken = pictures(images)
+        matches = np.zeros((len(taken), len(captions)), bool)
+        example = Example("pairs", taken, tuple(captions), matches)
         if not matches.size:
             return np.zeros(matches.shape)
         with blamed(self.scorer, "while it scored"):
@@ -60,7 +62,7 @@ class LoadedModel:
 
 
 def load_model(
-    model: str | ModelSpec,
+    model: str | ModelSpec | Any,
     *,
     device: str = "auto",
     batch_size: int | None = None,
@@ -88,8 +90,21 @@ def load_model(
     return LoadedModel(label, scorer, spec.view())
 
 
-def _image(image: PIL.Image.Image | Path | str, number: int) -> Image:
-    if isinstance(image, str | Path):
-        return Image(str(image), Path(image))
-    image.load()  # here, since several threads may look at it
-    return Image(f"image {number}", lambda: image)
+def score_pairs(
+    model: str | ModelSpec | Any,
+    images: Sequence[Picture],
+    captions: Sequence[str],
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    is_offline: bool = False,
+    **options: object,
+) -> Floats:
+    """[I, C] float64, the score of every caption for every image; higher is a better match. Nothing is stored.
+
+    `model` is whatever `run` takes. Images are PIL images, paths, numpy arrays (height, width, channels) or tensors
+    (channels, height, width), of 1, 3 or 4 channels: uint8, or floating point from 0 to 1, which becomes 0 to 255,
+    rounded. For several calls `load_model` keeps the weights in memory.
+    """
+    loaded = load_model(model, device=device, batch_size=batch_size, is_offline=is_offline, **options)
+    return loaded.score_pairs(images, captions)

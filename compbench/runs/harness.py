@@ -16,7 +16,7 @@ from compbench.core.examples import Task
 from compbench.core.models import ModelSpec
 from compbench.runs import _repaired
 from compbench.runs._import_scores import import_scores
-from compbench.runs._loading import LoadedModel, load_model
+from compbench.runs._loading import LoadedModel, load_model, score_pairs
 from compbench.runs._loop import evaluate
 from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs.interrupts import Interrupts
@@ -42,16 +42,21 @@ __all__ = [
     "load_run",
     "plan",
     "run",
+    "score_pairs",
 ]
 
 _N_NAMED = 3  # of the images that are skipped
 
 
 @takes_settings
-def run(task: str | Path | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Run:
+def run(
+    task: str | Path | Task, *, model: str | ModelSpec | Any, reporter: Reporter | None = None, **settings: Any
+) -> Run:
     """Score `task` with `model` and return the stored run; what is stored already is not measured again.
 
-    `task` is a name, a Task, or a folder with a manifest of your own pictures and captions.
+    `task` is a name, a Task, or a folder with a manifest of your own pictures and captions. `model` is a name, a spec,
+    a StableDiffusionPipeline, or a function (images, captions) -> scores, which is measured every time: see
+    `from_function`.
     Options of the model are keywords (`draws=100`) or in `options`. Ctrl-C or SIGTERM raises KeyboardInterrupt after
     what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,

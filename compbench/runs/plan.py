@@ -55,7 +55,9 @@ class Plan:
 
 
 @takes_settings
-def plan(task: str | Path | Task, *, model: str | ModelSpec, reporter: Reporter | None = None, **settings: Any) -> Plan:
+def plan(
+    task: str | Path | Task, *, model: str | ModelSpec | Any, reporter: Reporter | None = None, **settings: Any
+) -> Plan:
     """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
     request = RunRequest.of_keywords(task, model, settings)
     cache = ScorerCache(request, reporter or QuietReporter())

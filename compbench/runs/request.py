@@ -35,7 +35,7 @@ class RunRequest:
     """
 
     task: "str | Path | Task"
-    model: "str | ModelSpec | NamedSpec"
+    model: "str | ModelSpec | NamedSpec | Any"  # or an object of which the registry makes a spec
     options: Mapping[str, object] = field(default_factory=dict[str, object])  # of the model
     data: Path | str | None = field(
         default=None, metadata={"help": "A local copy of the task's data.", "metavar": "PATH"}
@@ -116,7 +116,7 @@ class RunRequest:
     )
 
     @classmethod
-    def of_keywords(cls, task: "str | Path | Task", model: "str | ModelSpec", given: Mapping[str, Any]) -> "RunRequest":
+    def of_keywords(cls, task: "str | Path | Task", model: Any, given: Mapping[str, Any]) -> "RunRequest":
         """Of the keywords of `run`: those that are no setting are options of the model."""
         settings = {name: value for name, value in given.items() if name in cls.__dataclass_fields__}
         options = {name: value for name, value in given.items() if name not in settings}

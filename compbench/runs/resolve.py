@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from compbench.core import disk, image_files
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task, unread
-from compbench.core.models import DependsOnFiles, DependsOnTask, HalfPrecision, Learns, ModelSpec, Source
+from compbench.core.models import DependsOnFiles, DependsOnTask, HalfPrecision, Learns, MeasuredAnew, ModelSpec, Source
 from compbench.core.rules import Rule
 from compbench.core.subsets import subset, subset_per_class
 from compbench.diffusion import emulation
@@ -132,6 +133,7 @@ def resolve(
         is_read = not is_price or not hasattr(spec, "training") or store.has_runs(task.name, label)
         task = task if is_read else unread(task)
         spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
+        spec = _in_measurement(label, spec, request, say)
     spec, source, key = _keyed(task, label, spec, store, request, say)
     limit, images_per_class, ids = _selected(task, request, say)
     if len(ids) < len(task.examples) and isinstance(spec, Learns) and has_all:
@@ -179,6 +181,16 @@ def model_spec(request: RunRequest, say: Callable[[str], None]) -> tuple[str, Mo
         say(f"{label} has no {name}: {name}={asked[name]} changes nothing for it")
     _, spec = registry.model(spec, {name: value for name, value in asked.items() if name in known})
     return label, spec
+
+
+def _in_measurement(label: str, spec: ModelSpec, request: RunRequest, say: Callable[[str], None]) -> ModelSpec:
+    """The spec, marked as that of this one run where no stored run can be known to be of the same model."""
+    if not isinstance(spec, MeasuredAnew) or not (why := spec.why_anew()):
+        return spec
+    if shard_here(request.shard) is not None:
+        raise UsageError(f"{label}: {why}, and shards could not be known to be of one run; expected identity='...'")
+    say(f"{label}: {why}, so it is measured every time and never answered from the store; identity='...' changes that")
+    return spec.in_measurement(uuid.uuid4().hex[:12])
 
 
 def _keyed(

@@ -130,8 +130,15 @@ PYTHON: dict[str, Mapping[str, str]] = {
         '"sd2"': '"sd:sd"',
         "model=mine)": "model=mine, limit=2)",
     },
+    "import numpy as np": {
+        f'run("shapes", model={model}': f'run("shapes", limit=2, model={model}'
+        for model in ("compbench.from_open_clip", "compbench.from_transformers", "pipeline")
+    },
     '"""A model that knows one word: how green a picture is, for captions that say so."""': {},
     "from dataclasses import dataclass": {},
+    "# measure a task, and score pictures of your own": {},
+    "# read what is stored": {},
+    "# a task of one example, and a model that likes long captions": {},
     "import compbench; from compbench_analysis.figures import plots": {},
 }
 
@@ -252,7 +259,7 @@ def test_the_python_of_the_pages_runs(page: str, code: str, house: Path) -> None
     for text, other in PYTHON[key].items():
         assert text in code
         code = code.replace(text, other)
-    if "from_pipeline" in code:
+    if "pipeline" in code:
         example = registry.task("shapes").examples[0]
         named = {
             "images": [image.decode() for image in example.images],
@@ -261,7 +268,21 @@ def test_the_python_of_the_pages_runs(page: str, code: str, house: Path) -> None
                 house / "sd", safety_checker=None, requires_safety_checker=False
             ),
         }
+    if "from_open_clip" in code:
+        named |= _models_in_memory()
     exec(compile(code, page, "exec"), named)
+
+
+def _models_in_memory() -> dict[str, Any]:
+    """The networks that a reader has at hand."""
+    import open_clip
+    from test_transformers_in_memory import made
+
+    folder = f"local-dir:{ROOT / 'compbench' / 'tiny' / 'tiny-clip'}"
+    clip, _, preprocess = open_clip.create_model_and_transforms(folder)
+    siglip, processor = made("siglip")
+    tokenizer = open_clip.get_tokenizer(folder)
+    return {"clip": clip, "preprocess": preprocess, "tokenizer": tokenizer, "siglip": siglip, "processor": processor}
 
 
 def _write_tables(folder: Path) -> None:

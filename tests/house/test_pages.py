@@ -17,6 +17,7 @@ NAME = re.compile(r"\b(?:compbench|compbench_analysis|compbench_baselines|tests)
 PLACE = re.compile(r"(?<![\w/.~:-])(?:compbench|analysis|baselines|tests|notebooks|docs|\.ci)/[\w./-]*\w")
 FILE = re.compile(r"(?<![\w*])\w+\.py\b")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+ANCHOR = re.compile(r"\]\((?!https?:|#)([^)#]+)#([^)]+)\)")
 OF_ANALYSIS = re.compile(r"`((?:frames|statistics|figures|text|report)(?:\.\w+)+)")
 ENTRY_POINTS = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"])
 
@@ -87,6 +88,33 @@ def test_every_link_within_the_pages_leads_somewhere() -> None:
     links = [(path, link) for path, text in pages() for link in LINK.findall(text)]
     assert links
     assert sorted((at(path), link) for path, link in links if not (path.parent / link).exists()) == []
+
+
+def test_every_anchor_of_a_link_is_a_heading() -> None:
+    links = [(path, *link) for path, text in pages() for link in ANCHOR.findall(text)]
+    assert len(links) > 30
+    wrong = [(at(path), page, anchor) for path, page, anchor in links if anchor not in anchors(path.parent / page)]
+    assert wrong == []
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link may end in: each heading in lower case, its words joined by hyphens, without other signs."""
+    outside = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", outside, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_the_manual_lists_each_of_its_pages() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    listed = re.findall(r"([\w./-]+\.md)$", text, re.MULTILINE)
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(listed)
+    outside = [page for page in listed if page != "start.md" and not (ROOT / "docs" / page).exists()]
+    assert [page for page in outside if not (ROOT / page).exists()] == []
+
+
+def test_the_readme_can_be_read_in_five_minutes() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).split()) <= 900
 
 
 def test_what_is_not_there_is_told() -> None:

@@ -29,7 +29,7 @@ from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines.clip._templates import class_embeddings, templates_for
 from compbench_baselines.decoding import decoded, decoders
 
-__all__ = ["ClipScorer"]
+__all__ = ["ClipScorer", "default_batch_size"]
 
 _BATCH_SIZE = {"cpu": 64}  # pictures of 224 px; elsewhere 256, halved where memory does not suffice
 _SMALL_PICTURES = 8  # of them up to so many times as many make a batch
@@ -78,7 +78,7 @@ class ClipScorer:
     ) -> ClipScorer:
         """The scorer on the runtime's device."""
         device = pick_device(runtime.device)
-        batch_size = runtime.batch_size or _batch_size(model, device)
+        batch_size = runtime.batch_size or default_batch_size(model, device)
         return cls(
             model,
             transform,
@@ -284,7 +284,7 @@ def _refuse_empty_captions(examples: Iterable[Example]) -> None:
                 raise DataError(f"example {example.id!r}: caption {number} is empty; expected words to score")
 
 
-def _batch_size(model: nn.Module, device: torch.device) -> int:
+def default_batch_size(model: nn.Module, device: torch.device) -> int:
     """Pictures that keep the device busy: so many of 224 px, and more of small ones."""
     times = min(max((224 / _size_px(model)) ** 2, 1), _SMALL_PICTURES)
     return int(_BATCH_SIZE.get(device.type, 256) * times)

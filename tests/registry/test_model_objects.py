@@ -1,0 +1,100 @@
+"""What can stand for a model besides a name: an object of which a spec is made, or a line that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import compbench
+import fakes
+from compbench import registry
+from compbench.core.errors import UsageError
+from compbench.core.models import ModelSpec
+from compbench.tiny import __file__ as tiny_file
+
+TINY = Path(tiny_file).parent
+
+
+@pytest.mark.parametrize("given", [None, 3, ("tiny-clip",), {"a": 1}, object()])
+def test_what_is_no_model_is_refused_with_what_is_known(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"model cannot be .*; expected a model's name, .* a function"):
+        registry.model(given)
+
+
+def test_a_class_is_refused() -> None:
+    with pytest.raises(UsageError, match="the class 'Spec'; expected one of its objects"):
+        registry.model(fakes.Spec)
+
+
+def test_half_a_spec_is_told_what_it_lacks() -> None:
+    class Half:
+        def identity(self) -> Any: ...
+        def build(self, source: Any, runtime: Any) -> Any: ...
+
+    with pytest.raises(UsageError, match="'Half' lacks for_task, source, view"):
+        registry.model(Half())
+
+    class Plain(ModelSpec):
+        def identity(self) -> Any: ...
+        def build(self, source: Any, runtime: Any) -> Any: ...
+
+    with pytest.raises(UsageError, match="'Plain' is not a dataclass"):
+        registry.model(Plain())
+
+
+def test_a_module_of_ones_own_is_a_function(tmp_path: Path) -> None:
+    class Mine(torch.nn.Module):
+        def forward(self, images: Any, captions: Any) -> Any:
+            return torch.eye(2)
+
+    assert compbench.run(fakes.task(1), model=Mine(), runs=tmp_path).key.model == "Mine"
+
+
+def test_a_raw_open_clip_model_is_told_what_to_call() -> None:
+    import open_clip
+
+    model = open_clip.create_model(f"local-dir:{TINY / 'tiny-clip'}")
+    with pytest.raises(UsageError, match=r"use compbench\.from_open_clip\(model, preprocess, tokenizer\)"):
+        compbench.run(fakes.task(1), model=model)
+
+
+def test_a_raw_transformers_model_is_told_what_to_call() -> None:
+    import transformers
+
+    model = transformers.CLIPTextModel(transformers.CLIPTextConfig(hidden_size=8, num_hidden_layers=1))
+    with pytest.raises(UsageError, match=r"use compbench\.from_transformers\(model, processor\)"):
+        compbench.run(fakes.task(1), model=model)
+
+
+def test_a_pipeline_is_a_model_as_it_is(tmp_path: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        TINY / "tiny-sd", safety_checker=None, requires_safety_checker=False
+    )
+    task = registry.task("shapes")
+    options: dict[str, Any] = {"draws": 2, "limit": 2, "runs": tmp_path, "device": "cpu", "dtype": "float32"}
+    run = compbench.run(task, model=pipeline, **options)
+    same = compbench.run(task, model=compbench.from_pipeline(pipeline), **options)
+    assert run.key.model == "my-pipeline"
+    assert run.path == same.path
+
+
+def test_a_pipeline_with_two_text_encoders_is_refused() -> None:
+    parts = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "scheduler")
+    pipeline = SimpleNamespace(**dict.fromkeys(parts, object()))
+    with pytest.raises(UsageError, match="has two text encoders; expected one, as StableDiffusionPipeline"):
+        compbench.from_pipeline(pipeline)
+
+
+def test_another_pipeline_is_refused_with_those_that_are_known() -> None:
+    from diffusers import DiffusionPipeline
+
+    with pytest.raises(
+        UsageError, match="model cannot be a DiffusionPipeline of diffusers; known are StableDiffusionPipe"
+    ):
+        compbench.run(fakes.task(1), model=DiffusionPipeline())
