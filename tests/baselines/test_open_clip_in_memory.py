@@ -90,9 +90,24 @@ def changed_vocabulary(model: Any, preprocess: Any, tokenizer: Any) -> Any:
     return model, preprocess, open_clip.SimpleTokenizer(context_length=tokenizer.context_length)
 
 
+def changed_adapter(model: Any, preprocess: Any, tokenizer: Any) -> Any:
+    """As adapters keep how strong they are: in a dict, and in no weight."""
+    model = copy.deepcopy(model)
+    model.visual.scaling = {"default": 2.0}
+    return model, preprocess, tokenizer
+
+
 @pytest.mark.parametrize(
     "change",
-    [changed_weight, changed_activation, changed_norm, changed_size, changed_cleaning, changed_vocabulary],
+    [
+        changed_weight,
+        changed_activation,
+        changed_norm,
+        changed_size,
+        changed_cleaning,
+        changed_vocabulary,
+        changed_adapter,
+    ],
 )
 def test_whatever_changes_a_score_changes_the_identity(change: Callable[..., Any], parts: tuple[Any, Any, Any]) -> None:
     assert identity(*change(*parts)) != identity(*parts)
@@ -124,6 +139,15 @@ def test_it_is_left_in_training_where_it_lies(parts: tuple[Any, Any, Any], tmp_p
     model.eval()
     evaluated = compbench.run(fakes.task(2), model=compbench.from_open_clip(*parts), runs=tmp_path / "b")
     assert np.array_equal(in_training.table().scores, evaluated.table().scores)
+
+
+def test_the_callers_autocast_changes_nothing(parts: tuple[Any, Any, Any]) -> None:
+    picture = registry.task("shapes").examples[0].images[0].decode()
+    asked = compbench.from_open_clip(*parts)
+    plain = compbench.score_pairs(asked, [picture], ["a red circle", "a blue square"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        within = compbench.score_pairs(asked, [picture], ["a red circle", "a blue square"])
+    assert np.array_equal(within, plain)
 
 
 def test_a_loaded_model_follows_its_training(parts: tuple[Any, Any, Any]) -> None:

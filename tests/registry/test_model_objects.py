@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +82,13 @@ def test_a_pipeline_is_a_model_as_it_is(tmp_path: Path) -> None:
     same = compbench.run(task, model=compbench.from_pipeline(pipeline), **options)
     assert run.key.model == "my-pipeline"
     assert run.path == same.path
+
+
+def test_a_pipeline_with_two_text_encoders_is_refused() -> None:
+    parts = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "scheduler")
+    pipeline = SimpleNamespace(**dict.fromkeys(parts, object()))
+    with pytest.raises(UsageError, match="has two text encoders; expected one, as StableDiffusionPipeline"):
+        compbench.from_pipeline(pipeline)
 
 
 def test_another_pipeline_is_refused_with_those_that_are_known() -> None:

@@ -53,12 +53,14 @@ class Borrowed:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Generator[None]:
-    """All modules in evaluation mode, and afterwards each as it was."""
+    """All modules in evaluation mode and in their own precision, whatever autocast the caller is in; then as before."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
+    device = next(model.parameters()).device.type
     try:
-        yield
+        with torch.autocast(device, enabled=False):
+            yield
     finally:
         for module in training:
             module.training = True

@@ -26,6 +26,7 @@ __all__ = ["Untold", "settings", "structure", "weights_digest"]
 
 # what grows or changes with use and decides nothing, and where a file was read from
 _PASSING = frozenset({"cache", "training", "grad_checkpointing", "gradient_checkpointing", "name_or_path"})
+_TOLD = frozenset({"_active_adapter", "_disable_adapters"})  # which of a network's adapters are at work
 _OF_TOKENIZERS = ("padding_side", "truncation_side", "model_max_length", "special_tokens_map")
 
 
@@ -66,10 +67,19 @@ def _bytes(tensor: torch.Tensor) -> Any:
 
 def _plain_attributes(module: nn.Module) -> dict[str, Json]:
     return {
-        name: value if not isinstance(value, float) or math.isfinite(value) else repr(value)
+        name: settings(value)
         for name, value in sorted(vars(module).items())
-        if not name.startswith("_") and name not in _PASSING and (value is None or isinstance(value, _PLAIN))
+        if (not name.startswith("_") or name in _TOLD) and name not in _PASSING and _is_plain(value)
     }
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is made of numbers, truth values and text alone."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, (*value.keys(), *value.values())))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _of_mapping(value: Mapping[Any, Any], within: tuple[int, ...]) -> Json:
@@ -152,7 +162,6 @@ def _is_of_transformers(value: Any) -> bool:
     return type(value).__module__.startswith("transformers.") and callable(getattr(value, "to_dict", None))
 
 
-_PLAIN = (bool, int, float, str)
 # the first that takes a value tells its settings
 _TELLERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, tuple[int, ...]], Json]], ...] = (
     (_kinds(enum.Enum), lambda value, within: f"{type(value).__qualname__}.{value.name}"),

@@ -129,7 +129,7 @@ class InMemory(ModelSpec):
         return replace(self, measurement=mark)
 
     def identity(self) -> Mapping[str, Json]:
-        identity: dict[str, Json] = {"scorer": self.family, "version": 1, **self.for_task(None).told.to_json()}
+        identity: dict[str, Json] = {"scorer": self._scorer, "version": 1, **self.for_task(None).told.to_json()}
         for word, value in (
             ("identity", self.identity_given),
             ("measurement", self.measurement),
@@ -137,6 +137,10 @@ class InMemory(ModelSpec):
         ):
             identity |= {word: value} if value else {}
         return identity
+
+    @property
+    def _scorer(self) -> str:
+        return self.family if self.family == "open-clip" else f"transformers-{self.family}"
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.clip import _in_memory

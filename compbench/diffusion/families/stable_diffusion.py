@@ -358,6 +358,10 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
         raise UsageError(
             f"{type(pipeline).__name__} has no {', '.join(lacking)}; expected a pipeline like StableDiffusionPipeline"
         )
+    if getattr(pipeline, "text_encoder_2", None) is not None:
+        raise UsageError(
+            f"{type(pipeline).__name__} has two text encoders; expected one, as StableDiffusionPipeline has"
+        )
     return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
 
 
