@@ -14,7 +14,7 @@ from compbench.store.writer import RunWriter
 
 __all__ = ["take_over"]
 
-_TAKEN = ("draws.parquet", "parts.jsonl", "errors", "scores")
+_TAKEN = ("draws.parquet", "parts.jsonl", "errors", "scores", "verdicts")
 
 
 def take_over(asked: ResolvedRun, say: Callable[[str], None]) -> None:

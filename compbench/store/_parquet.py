@@ -181,7 +181,7 @@ def draws_table(draws: DrawTable) -> pa.Table:
     return pa.Table.from_arrays([*columns, targets], schema=DRAWS)
 
 
-def encode(table: pa.Table) -> memoryview:
+def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
     """The bytes of a Parquet file."""
     packed = {name: how for name, how in _PACKED.items() if name.split(".")[0] in table.column_names}
     names = [name for name in table.column_names if f"{name}.list.element" not in packed]
@@ -189,6 +189,7 @@ def encode(table: pa.Table) -> memoryview:
     pq.write_table(
         table,
         out,
+        row_group_size=rows_in_group,
         compression="zstd",
         use_dictionary=names,  # pyright: ignore[reportArgumentType]
         column_encoding=packed or None,

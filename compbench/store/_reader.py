@@ -6,11 +6,11 @@ later part counts; how the draws are spread over parts changes no bit of a resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -19,27 +19,18 @@ from compbench.core import rules
 from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import Classes, ErrorTable, ScoreTable
-from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule
-from compbench.schedules.adaptive import Adaptive, Weighted
-from compbench.schedules.policies import Verdict
+from compbench.schedules.adaptive import Adaptive
 from compbench.store import _parquet
+from compbench.store._measured import Coverage, coverage, measurement_of, scored
 from compbench.store._parquet import DamagedPart
 from compbench.store._parts import Parts
+from compbench.store._verdicts import Verdicts
 
 __all__ = ["Contents", "Shape", "words_of"]
 
 Shape = tuple[int, int]  # (I, C)
-_ERRORS_AT_ONCE = 262_144  # float64, 2 MB
-
-
-class Coverage(NamedTuple):
-    """Which draws of the bank an example was measured on."""
-
-    n_leading: int  # leading draws that every pair has
-    n_leading_without: int  # likewise, each image without a caption too
-    is_even: bool  # all pairs have the same draws, and some
-    is_even_without: bool
 
 
 @dataclass
@@ -122,7 +113,7 @@ class Contents:
         columns = self._columns()
         for chunk, errors, measured in self._errors(self._known(ids), n_bank, columns, unconditional=True):
             for n, example_id in enumerate(chunk):
-                one = _measurement(example_id, {name: each[n] for name, each in errors.items()}, measured[n])
+                one = measurement_of(example_id, {name: each[n] for name, each in errors.items()}, measured[n])
                 if len(one.draw_ids):
                     found[example_id] = one
         return found
@@ -166,8 +157,10 @@ class Contents:
             else:
                 yield ErrorTable(tuple(chunk), errors, matches)
 
-    def has_scores(self, rule: Rule) -> bool:
-        """Whether scores/ was derived under `rule`, and is still what was derived."""
+    def has_derived(self, rule: Rule) -> bool:
+        """Whether all that the writer derives under `rule` is stored, and still what was derived."""
+        if self.adaptive is not None and (done := self.done(rule.draws)) and not self.verdicts.are_stored(list(done)):
+            return False
         try:
             self.check_digest(self.derived)
             stored = _parquet.metadata(self.derived).metadata or {}
@@ -198,9 +191,7 @@ class Contents:
         if not 0 < n_asked <= self._bank_size():  # also where the bank is damaged: then all must be asked again
             return
         if self.adaptive is not None:
-            yield from (
-                example_id for example_id, policy, its in self._raced(list(self.matches)) if _is_over(policy, its)
-            )
+            yield from self.verdicts.concluded(list(self.matches))
         elif n_draws is not None:
             yield from self.whole(n_draws, unconditional)
         else:
@@ -215,7 +206,7 @@ class Contents:
         if self._covered is None or self._covered[0] != key:
             found: dict[str, Coverage] = {}
             for chunk, _, measured in self._errors(list(self.matches), n_bank, unconditional=True) if n_bank else ():
-                rows = [_coverage(measured[:, :, :-1]), _coverage(measured)]
+                rows = [coverage(measured[:, :, :-1]), coverage(measured)]
                 (leading, even), (leading_without, even_without) = rows
                 found |= {
                     name: Coverage(*row)
@@ -255,9 +246,9 @@ class Contents:
     def _scores_by_rule(self, rule: Rule, ids: Sequence[str]) -> Iterator[ScoreTable]:
         if self.adaptive is not None:
             self._check(rule, self.adaptive)
-            scores = {name: policy.scores(*its) for name, policy, its in self._raced(ids)}
+            concluded = self.verdicts.concluded(ids)
             for _, members in self._by_shape(ids):
-                yield self._table(members, np.stack([scores[name] for name in members]))
+                yield self._table(members, np.stack([concluded[name].scores for name in members]))
             return
         draws, columns = self.draws(), self._columns_of(rule)
         n_draws = rule.draws or len(draws.alpha)
@@ -265,7 +256,7 @@ class Contents:
             found = np.zeros((len(members), shape[0], shape[1] + rule.unconditional))
             place_of = {name: place for place, name in enumerate(members)}
             for chunk, errors, measured in self._errors(members, n_draws, columns, unconditional=rule.unconditional):
-                found[[place_of[name] for name in chunk]] = _scored(chunk, errors, measured, draws, rule)
+                found[[place_of[name] for name in chunk]] = scored(chunk, errors, measured, draws, rule)
             scores = found[:, :, : shape[1]]
             yield self._table(members, scores, found[:, :, -1] if rule.unconditional else None)
 
@@ -276,18 +267,26 @@ class Contents:
             array.setflags(write=False)
         return ScoreTable(tuple(members), scores, matches, without)
 
-    def verdicts(self, ids: Sequence[str]) -> Iterator[tuple[str, Verdict]]:
-        """What the schedule concludes of each of `ids`, all of them done."""
-        yield from ((each, policy.verdict(*its)) for each, policy, its in self._raced(ids))
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """The conclusions of the schedule; only of a run that has one."""
+        return Verdicts(
+            self.folder,
+            cast(Adaptive, self.adaptive),
+            self.matches,
+            self.draws(),
+            self.classes,
+            self._to_replay,
+            self.parts.usable,
+            self.parts.say_once,
+        )
 
-    def _raced(self, ids: Sequence[str]) -> Iterator[tuple[str, Weighted, tuple[Floats, Bools]]]:
-        """Each example's policy with its errors and mask [I, C, D]."""
-        adaptive, draws = cast(Adaptive, self.adaptive), self.draws()
+    def _to_replay(self, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools]]:
+        """Each example's errors and mask [I, C, D], as its policy reads them."""
+        adaptive = cast(Adaptive, self.adaptive)
         for chunk, errors, measured in self._errors(ids, adaptive.draws, self._columns_of(adaptive.rule)):
-            for n, each in enumerate(chunk):
-                policy = adaptive.policy(each, self.matches[each], draws, self.classes)
-                whole = adaptive.rule.of_stored([its[n] for its in errors.values()])
-                yield each, policy, (whole, measured[n])
+            for n, name in enumerate(chunk):
+                yield name, adaptive.rule.of_stored([own[n] for own in errors.values()]), measured[n]
 
     def _check(self, rule: Rule, adaptive: Adaptive) -> None:
         if rule != adaptive.rule:
@@ -342,66 +341,6 @@ class Contents:
 
 def _shape(matches: Bools) -> Shape:
     return matches.shape[0], matches.shape[1]
-
-
-def _is_over(policy: Weighted, its: tuple[Floats, Bools]) -> bool:
-    return not (policy.wanted(*its) & ~its[1]).any()
-
-
-def _measurement(
-    example_id: str, errors: Mapping[str, Floats], measured: Bools, *, with_no_caption: bool = True
-) -> Measurement:
-    """Of arrays [I, C, D], the last caption of which is none if `with_no_caption`."""
-    draws = np.flatnonzero(measured.any((0, 1)))
-    is_there = with_no_caption and bool(measured[:, -1, draws].any())
-    kept = slice(None, -1 if with_no_caption and not is_there else None)
-    by_loss = {_parquet.loss_in(column): values[:, kept, draws] for column, values in errors.items()}
-    return Measurement(example_id, draws.astype(np.int32), by_loss, measured[:, kept, draws], is_there)
-
-
-def _coverage(measured: Bools) -> tuple[list[int], list[bool]]:
-    """[N]: how many leading draws every pair of a mask [N, I, C, D] has; whether all have the same draws, and some."""
-    some: Bools = np.logical_or.reduce(measured, axis=(1, 2))  # [N, D]
-    every: Bools = np.logical_and.reduce(measured, axis=(1, 2))
-    n_leading = np.where(every.all(axis=-1), every.shape[1], every.argmin(-1))
-    return n_leading.tolist(), (some.any(axis=-1) & (some == every).all(axis=-1)).tolist()
-
-
-def _scored(
-    chunk: Sequence[str], errors: Mapping[str, Floats], measured: Bools, draws: DrawTable, rule: Rule
-) -> Floats:
-    """[N, I, C] float64, in blocks that fit in a processor's cache; the last C is no caption's where `rule` asks."""
-    if rule.draws is None or not measured.all():
-        return np.stack(
-            [
-                _whole_matrix(_scored_alone(name, {of: its[n] for of, its in errors.items()}, measured[n], draws, rule))
-                for n, name in enumerate(chunk)
-            ]
-        )
-    weights = rule.weights(draws)[: rule.draws]
-    size = max(1, _ERRORS_AT_ONCE // int(np.prod(measured.shape[1:])))
-    found: list[Floats] = []
-    for start in range(0, len(chunk), size):
-        some = slice(start, start + size)
-        block = rule.of_stored([its[some] for its in errors.values()])
-        own = slice(None, -1 if rule.unconditional else None)
-        scores = [rules.mean_scores(block[:, :, own], weights)]
-        if rule.unconditional:
-            scores.append(rules.mean_scores(block[:, :, -1:], weights))
-        found.append(np.concatenate(scores, axis=-1))
-    return np.concatenate(found)
-
-
-def _scored_alone(
-    name: str, errors: Mapping[str, Floats], measured: Bools, draws: DrawTable, rule: Rule
-) -> ScoreMatrix:
-    return rules.score(_measurement(name, errors, measured, with_no_caption=rule.unconditional), draws, rule)
-
-
-def _whole_matrix(matrix: ScoreMatrix) -> Floats:
-    """[I, C], with the score of no caption last where there is one."""
-    without = matrix.unconditional
-    return matrix.scores if without is None else np.concatenate([matrix.scores, without[:, None]], axis=-1)
 
 
 def words_of(rule: Rule) -> dict[str, str]:

@@ -259,12 +259,16 @@ class Run:
         """The schedule of a run that measures no more than its outcomes need; None where every draw is measured."""
         return Adaptive.of_identity(self.key.measurement)
 
-    def verdicts(self, ids: Sequence[str] | None = None) -> dict[str, Verdict]:
-        """What an adaptive schedule concludes of each example that is done, and how surely; empty for other runs."""
+    def verdicts(self, ids: Sequence[str] | None = None, *, comparisons: bool = True) -> dict[str, Verdict]:
+        """What an adaptive schedule concludes of each example that is done, and how surely; empty for other runs.
+
+        `comparisons`: with those of each verdict, which are as many as its classes.
+        """
         if self.adaptive is None or not self.contents.has_errors:
             return {}
         done = self.done()
-        return dict(self.contents.verdicts([each for each in (self.ids() if ids is None else ids) if each in done]))
+        wanted = [each for each in (self.ids() if ids is None else ids) if each in done]
+        return dict(self.contents.verdicts.verdicts(wanted, comparisons=comparisons)) if wanted else {}
 
     @property
     def classes(self) -> Classes | None:
@@ -298,7 +302,7 @@ class Run:
         """Whether the files already say all that a command which reads the run by this view would make them say."""
         info = self.info
         is_said = info["status"] in ("done", "partial") and self.fullest(view)[0] == info["view"]
-        is_derived = not self.contents.has_errors or self.contents.has_scores(self.own_rule)
+        is_derived = not self.contents.has_errors or self.contents.has_derived(self.own_rule)
         return is_said and is_derived and not self.contents.parts.damaged()
 
     def fullest(self, view: Mapping[str, Json] | None) -> tuple[dict[str, Json], int]:

@@ -99,11 +99,12 @@ class RunWriter:
             self.run.contents.parts.repair()
 
     def settle(self, limit: int | None, view: Mapping[str, Json] | None = None) -> None:
-        """Derive the scores of an error run by its own rule, and say how far the run is.
+        """Derive the scores of an error run by its own rule, its verdicts if it has any, and say how far it is.
 
         `view` is how the command that ends here reads the run; it becomes the run's own where it reads more of it.
         """
         with self.guarded():
+            self._write_verdicts()
             own, n_done = self.run.fullest(view)
             is_whole = n_done == self.run.info["n_task_examples"]
             has_errors = self.run.contents.has_errors
@@ -141,6 +142,12 @@ class RunWriter:
         with self.guarded():
             changed = {**self.run.info, **changes, "status": status, "updated": provenance.now()}
             self._write({name: value for name, value in changed.items() if (name, value) != ("sharded", None)})
+
+    def _write_verdicts(self) -> None:
+        """Store what the schedule concludes, so that no reader has to replay it."""
+        contents = self.run.contents
+        if contents.adaptive is not None and contents.has_errors and contents.done(None):
+            contents.verdicts.store()
 
     def _write_scores(self, rule: Rule) -> None:
         """Derive scores/ from the errors under `rule`, so that any Parquet reader finds them."""

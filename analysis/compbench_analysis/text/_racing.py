@@ -10,7 +10,7 @@ __all__ = ["saved"]
 
 def saved(run: Run, label: str) -> str:
     """One sentence about a run with an adaptive schedule; '' for another, or where nothing is done."""
-    verdicts = list(run.verdicts().values())
+    verdicts = list(run.verdicts(comparisons=False).values())
     if not verdicts:
         return ""
     n_used = sum(int(each.n_draws.sum()) for each in verdicts)

@@ -1,0 +1,81 @@
+"""Arrays of stored errors as measurements, coverage and scores; how they are spread over parts plays no part here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from compbench.core import rules
+from compbench.core.aliases import Bools, Floats
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
+from compbench.core.rules import Rule
+from compbench.store import _parquet
+
+__all__ = ["Coverage", "coverage", "measurement_of", "scored"]
+
+_ERRORS_AT_ONCE = 262_144  # float64, 2 MB
+
+
+class Coverage(NamedTuple):
+    """Which draws of the bank an example was measured on."""
+
+    n_leading: int  # leading draws that every pair has
+    n_leading_without: int  # likewise, each image without a caption too
+    is_even: bool  # all pairs have the same draws, and some
+    is_even_without: bool
+
+
+def measurement_of(
+    example_id: str, errors: Mapping[str, Floats], measured: Bools, *, with_no_caption: bool = True
+) -> Measurement:
+    """Of arrays [I, C, D], the last caption of which is none if `with_no_caption`."""
+    draws = np.flatnonzero(measured.any((0, 1)))
+    is_there = with_no_caption and bool(measured[:, -1, draws].any())
+    kept = slice(None, -1 if with_no_caption and not is_there else None)
+    by_loss = {_parquet.loss_in(column): values[:, kept, draws] for column, values in errors.items()}
+    return Measurement(example_id, draws.astype(np.int32), by_loss, measured[:, kept, draws], is_there)
+
+
+def coverage(measured: Bools) -> tuple[list[int], list[bool]]:
+    """[N]: how many leading draws every pair of a mask [N, I, C, D] has; whether all have the same draws, and some."""
+    some: Bools = np.logical_or.reduce(measured, axis=(1, 2))  # [N, D]
+    every: Bools = np.logical_and.reduce(measured, axis=(1, 2))
+    n_leading = np.where(every.all(axis=-1), every.shape[1], every.argmin(-1))
+    return n_leading.tolist(), (some.any(axis=-1) & (some == every).all(axis=-1)).tolist()
+
+
+def scored(chunk: Sequence[str], errors: Mapping[str, Floats], measured: Bools, draws: DrawTable, rule: Rule) -> Floats:
+    """[N, I, C] float64, in blocks that fit in a processor's cache; the last C is no caption's where `rule` asks."""
+    if rule.draws is None or not measured.all():
+        return np.stack(
+            [
+                _whole_matrix(_scored_alone(name, {of: its[n] for of, its in errors.items()}, measured[n], draws, rule))
+                for n, name in enumerate(chunk)
+            ]
+        )
+    weights = rule.weights(draws)[: rule.draws]
+    size = max(1, _ERRORS_AT_ONCE // int(np.prod(measured.shape[1:])))
+    found: list[Floats] = []
+    for start in range(0, len(chunk), size):
+        some = slice(start, start + size)
+        block = rule.of_stored([its[some] for its in errors.values()])
+        own = slice(None, -1 if rule.unconditional else None)
+        scores = [rules.mean_scores(block[:, :, own], weights)]
+        if rule.unconditional:
+            scores.append(rules.mean_scores(block[:, :, -1:], weights))
+        found.append(np.concatenate(scores, axis=-1))
+    return np.concatenate(found)
+
+
+def _scored_alone(
+    name: str, errors: Mapping[str, Floats], measured: Bools, draws: DrawTable, rule: Rule
+) -> ScoreMatrix:
+    return rules.score(measurement_of(name, errors, measured, with_no_caption=rule.unconditional), draws, rule)
+
+
+def _whole_matrix(matrix: ScoreMatrix) -> Floats:
+    """[I, C], with the score of no caption last where there is one."""
+    without = matrix.unconditional
+    return matrix.scores if without is None else np.concatenate([matrix.scores, without[:, None]], axis=-1)

@@ -1,0 +1,205 @@
+"""What an adaptive schedule concludes of examples: read where it is stored and still fits, else derived by a replay.
+
+A replay of a policy takes long: of a race among a thousand classes, a second an example. The writer stores what comes
+of it in `verdicts/`, with a digest of all that it rests on; a reader believes it where that fits, and otherwise derives
+it and keeps it in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from compbench.core import disk
+from compbench.core.aliases import Bools, Floats
+from compbench.core.examples import Classes
+from compbench.core.measurements import DrawTable
+from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.policies import Unfinished, Verdict
+from compbench.store import _parquet, _verdict_files
+from compbench.store._parquet import DamagedPart
+from compbench.store._parts import PartList
+from compbench.store._verdict_files import Concluded, Stored
+
+__all__ = ["Verdicts"]
+
+NAME = "verdicts"
+_VERSION = 1  # of the policies: raised where one concludes otherwise from the same errors
+_AT_ONCE = 1_024  # examples in one file: 50 MB of a thousand classes
+
+Errors = Iterator[tuple[str, Floats, Bools]]  # example id, errors and mask [I, C, D]
+
+
+@dataclass
+class Verdicts:
+    """The conclusions of `adaptive` on the examples of a run in `folder`; `errors_of` reads those of some examples."""
+
+    folder: Path
+    adaptive: Adaptive
+    matches: Mapping[str, Bools]
+    draws: DrawTable
+    classes: Classes | None
+    errors_of: Callable[[Sequence[str]], Errors]
+    usable: Callable[[], PartList]
+    say_once: Callable[[str], None]
+    bytes_to_keep: int = 512_000_000  # of comparisons in memory, 11,000 examples of a thousand classes
+    _files: dict[str, Stored] = field(default_factory=dict[str, Stored])  # by name
+    _derived: dict[str, tuple[str, Concluded | None]] = field(  # None: unfinished; with the parts they rest on
+        default_factory=dict[str, "tuple[str, Concluded | None]"]
+    )
+    _n_kept: int = 0
+
+    def concluded(self, ids: Sequence[str]) -> dict[str, Concluded]:
+        """The conclusion on each of `ids` that is finished, in their order."""
+        rests_on = self._rests_on(ids)
+        found = self._stored(rests_on)
+        self._derive([name for name in rests_on if name not in found], rests_on)
+        either = {name: found.get(name) or self._derived[name][1] for name in rests_on}
+        return {name: own for name, own in either.items() if own is not None}
+
+    def verdicts(self, ids: Sequence[str], *, comparisons: bool) -> Iterator[tuple[str, Verdict]]:
+        """The verdict on each of `ids` that is finished, with its comparisons or without any."""
+        for start in range(0, len(ids), _AT_ONCE):
+            found = self.concluded(ids[start : start + _AT_ONCE])
+            compared = self._compared(found) if comparisons else {}
+            for name, own in found.items():
+                yield name, _verdict_files.with_comparisons(own, compared[name]) if comparisons else own.verdict
+
+    def are_stored(self, ids: Sequence[str]) -> bool:
+        """Whether all that follows of finished examples `ids` is stored, and nothing there is damaged."""
+        rests_on = self._rests_on(ids)
+        return len(self._stored(rests_on)) == len(rests_on) and not any(each.damage for each in self._files.values())
+
+    def store(self) -> None:
+        """Store what is not stored yet of finished examples, and remove what no longer fits; under the guard."""
+        folder = self.folder / NAME
+        rests_on = self._rests_on(list(self.matches))
+        stored = self._stored(rests_on)
+        lacking = [name for name in rests_on if name not in stored]
+        for start in range(0, len(lacking), _AT_ONCE):
+            own = self.concluded(lacking[start : start + _AT_ONCE])
+            if not own:
+                continue
+            compared = self._compared(own)
+            whole = {name: replace(one, compared=compared[name]) for name, one in own.items()}
+            content = _verdict_files.encoded(whole, rests_on, self._basis)
+            with disk.writing(self.folder):
+                folder.mkdir(exist_ok=True)
+                number = max((int(name.split("-")[0]) for name in self._files if name[:6].isdecimal()), default=0) + 1
+                disk.write(folder / _parquet.name(number, content), content)
+            self._stored(rests_on)
+        self._derived.clear()  # so that nothing is in memory twice
+        self._n_kept = 0
+        self._remove_unused(rests_on)
+
+    def _remove_unused(self, rests_on: Mapping[str, str]) -> None:
+        self._stored(rests_on)
+        taken: set[str] = set()
+        with disk.writing(self.folder):
+            for stored in sorted(self._files.values(), key=lambda each: each.path.name, reverse=True):
+                own = {name for name in self._fitting(stored, rests_on) if name not in taken}
+                if not own and stored.path.is_dir():  # whatever it is, it is not ours
+                    stored.path.rename(stored.path.with_name(f"_{stored.path.name}.damaged"))
+                elif not own:
+                    stored.path.unlink(missing_ok=True)
+                taken |= own
+
+    def _rests_on(self, ids: Sequence[str]) -> dict[str, str]:
+        """The digest of the parts that hold something of an example, for each of `ids` that any part holds."""
+        usable = self.usable()
+        names, numbers_of = [part.name for part in usable.parts], usable.numbers_of
+        return {name: _digest(names[n] for n in numbers_of[name]) for name in ids if name in numbers_of}
+
+    def _stored(self, rests_on: Mapping[str, str]) -> dict[str, Concluded]:
+        """What is stored and fits; what is damaged or outdated is said."""
+        self._look()
+        found: dict[str, Concluded] = {}
+        outdated: set[str] = set()
+        for _, stored in sorted(self._files.items()):
+            if stored.damage is not None:
+                self.say_once(
+                    f"{str(stored.path)!r} is damaged ({stored.damage}): what the schedule concluded is derived from "
+                    "the errors again; rerun the command that made the run to store it"
+                )
+            fitting = self._fitting(stored, rests_on)
+            outdated |= {name for name in rests_on if name in stored.concluded}.difference(fitting)
+            found |= {name: stored.concluded[name] for name in fitting}
+        if lacking := outdated - found.keys():
+            self.say_once(
+                f"{str(self.folder / NAME)!r} is outdated for {len(lacking)} of {len(self.matches)} examples, whose "
+                "parts or settings have changed: what the schedule concludes of them is derived from the errors again; "
+                "rerun the command that made the run to store it"
+            )
+        return {name: found[name] for name in rests_on if name in found}
+
+    def _fitting(self, stored: Stored, rests_on: Mapping[str, str]) -> list[str]:
+        if stored.basis != self._basis:
+            return []
+        return [name for name, parts in rests_on.items() if stored.parts.get(name) == parts]
+
+    def _look(self) -> None:
+        """Read the files that are new, and forget those that are gone."""
+        fresh: dict[str, Stored] = {}
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for entry in os.scandir(self.folder / NAME):
+                if not entry.name.endswith(".parquet") or entry.name[0] in "_.":
+                    continue
+                with suppress(FileNotFoundError):
+                    stamp = disk.stamp(os.stat(entry.path))
+                    known = self._files.get(entry.name)
+                    if known is None or known.stamp != stamp:
+                        known = _verdict_files.read(Path(entry.path), stamp)
+                    fresh[entry.name] = known
+        self._files = fresh
+
+    def _derive(self, ids: Sequence[str], rests_on: Mapping[str, str]) -> None:
+        """Keep the conclusions on `ids` in memory, with their comparisons as far as there is room."""
+        known = self._derived
+        for name, own in self._replayed([name for name in ids if known.get(name, ("",))[0] != rests_on[name]]):
+            if own is not None and own.compared is not None:
+                self._n_kept += own.compared.nbytes
+                own = own if self._n_kept <= self.bytes_to_keep else replace(own, compared=None)
+            known[name] = rests_on[name], own
+
+    def _replayed(self, ids: Sequence[str]) -> Iterator[tuple[str, Concluded | None]]:
+        for name, errors, measured in self.errors_of(ids):
+            policy = self.adaptive.policy(name, self.matches[name], self.draws, self.classes)
+            try:
+                yield name, Concluded.of(policy.scores(errors, measured), policy.verdict(errors, measured))
+            except Unfinished:
+                yield name, None
+
+    def _compared(self, found: Mapping[str, Concluded]) -> dict[str, np.ndarray]:
+        """The comparisons of each, from the files where they are not in memory."""
+        compared = {name: own.compared for name, own in found.items() if own.compared is not None}
+        for stored in self._files.values():
+            own = [name for name, one in found.items() if stored.concluded.get(name) is one]
+            with suppress(DamagedPart):  # it was whole when it was read
+                compared |= _verdict_files.comparisons(stored, own) if own else {}
+        replayed = self._replayed([name for name in found if name not in compared])
+        return compared | {name: own.compared for name, own in replayed if own and own.compared is not None}
+
+    @cached_property
+    def _basis(self) -> str:
+        """The digest of all that conclusions rest on but for the errors."""
+        of_caption = None if self.classes is None else list(self.classes.of_caption)
+        words = {"version": _VERSION, "schedule": self.adaptive.to_json(), "target": self.draws.target}
+        words |= {"of_caption": of_caption}
+        hashed = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+        for array in (self.draws.timesteps, self.draws.alpha, self.draws.sigma):
+            hashed.update(np.ascontiguousarray(array).tobytes())
+        for name, matches in self.matches.items():
+            hashed.update(f"{name}\0{matches.shape}".encode() + matches.tobytes())
+        return hashed.hexdigest()
+
+
+def _digest(names: Iterator[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
