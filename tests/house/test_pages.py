@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import compbench
 import import_graph
 from import_graph import FOLDERS, ROOT
 
@@ -110,6 +111,13 @@ def test_the_manual_lists_each_of_its_pages() -> None:
     assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(listed)
     outside = [page for page in listed if page != "start.md" and not (ROOT / "docs" / page).exists()]
     assert [page for page in outside if not (ROOT / page).exists()] == []
+
+
+def test_the_reference_has_every_public_name() -> None:
+    documented = re.findall(
+        r"^::: [\w.]+\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(documented) == sorted(compbench.__all__)
 
 
 def test_the_readme_can_be_read_in_five_minutes() -> None:

@@ -13,6 +13,7 @@ import import_graph
 from import_graph import FOLDERS, ROOT, modules
 
 ROOMS = [module for module in modules() if module.count(".") == 1 and import_graph.is_package(module)]
+MAX_LINES = 400
 PACKAGES = [module for module in modules() if import_graph.is_package(module)]
 
 
@@ -33,6 +34,11 @@ def test_no_room_reaches_into_another_s_private_files() -> None:
         if is_private(other) and room(other) != room(module)
     }
     assert reached == set()
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    n_lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in modules().items()}
+    assert {module: n for module, n in n_lines.items() if n > MAX_LINES} == {}
 
 
 def test_no_two_files_lean_on_each_other() -> None:
