@@ -305,12 +305,16 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
     chosen, content = one(reference, runs, options, limit), io.BytesIO()
     if output.suffix == ".jsonl":
         content.write(to_manifest(chosen))
-    elif output.suffix == ".parquet":
-        chosen.to_frame().to_parquet(content)
+        n_written = content.getvalue().count(b"\n")
     else:
-        as_cells(chosen.to_frame()).to_csv(content, index=False, encoding="utf-8")
+        frame = chosen.to_frame()
+        n_written = len(frame)
+        if output.suffix == ".parquet":
+            frame.to_parquet(content)
+        else:
+            as_cells(frame).to_csv(content, index=False, encoding="utf-8")
     write_file(output, content.getvalue())
-    say(f"{len(chosen.ids())} examples written to {output}")
+    say(f"{n_written} examples written to {output}")
 
 
 @click.command(short_help="Print the BibTeX of model, data set and method.")

@@ -128,9 +128,10 @@ def test_use_and_another_process_do_not_change_the_identity(parts: tuple[Any, An
 
 
 def test_it_is_left_in_training_where_it_lies(parts: tuple[Any, Any, Any], tmp_path: Path) -> None:
-    model = parts[0].train()
-    frozen = next(model.children())
-    frozen.eval()
+    model = parts[0]
+    model.visual = torch.nn.Sequential(model.visual, torch.nn.Dropout(0.5))  # at work in training alone
+    model.train()
+    model.visual[0].eval()  # frozen
     modes = [module.training for module in model.modules()]
     state = {name: value.clone() for name, value in model.state_dict().items()}
     in_training = compbench.run(fakes.task(2), model=compbench.from_open_clip(*parts), runs=tmp_path / "a")

@@ -363,7 +363,7 @@ def test_a_rule_only_reads_what_is_measured() -> None:
         "vlb": ("vlb",),
         "l2+vlb": ("l2", "vlb"),
     }
-    assert all(each.n_draws == 7 for each in read.values())
+    assert all(each.draws == 7 for each in read.values())
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"dtype": "bfloat16"}, {"protocol": "compbench"}])

@@ -27,4 +27,6 @@ def test_an_old_configuration_is_corrected_aloud_unless_the_size_is_given(tmp_pa
 def test_export_names_the_file_that_it_cannot_write(tmp_path: Path, capsys: Captured) -> None:
     assert main(["export", "shapes/chance", "--output", str(tmp_path / "scores")]) == 2
     said = capsys.readouterr().err
-    assert f"cannot export to {str(tmp_path / 'scores')!r}; expected a name that ends in .parquet or .csv" in said
+    assert (
+        f"cannot export to {str(tmp_path / 'scores')!r}; expected a name that ends in .parquet, .csv or .jsonl" in said
+    )

@@ -24,8 +24,9 @@ from compbench.cli.app import main
 from compbench.core.examples import Task
 from compbench.registry import names
 from compbench.runs import harness
-from compbench.runs._scorer_cache import Builder
-from compbench.runs.request import Request, settle
+from compbench.runs._scorer_cache import ScorerCache
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import resolve
 from compbench.store import pilots
 from compbench.store.run import Run
 from compbench_analysis.frames.signature import signature
@@ -56,9 +57,11 @@ def _raced(root: Path, limit: int | None = None) -> Run:
 
 
 @functools.cache
-def _builder() -> Builder:
+def _weights() -> ScorerCache:
     """Keeps tiny-sd's weights in memory from one run to the next."""
-    return Builder("cpu", None, True, harness.QuietReporter())
+    return ScorerCache(
+        RunRequest(task=_shapes(), model="tiny-sd", device="cpu", is_offline=True), harness.QuietReporter()
+    )
 
 
 @functools.cache
@@ -69,8 +72,10 @@ def _shapes() -> Task:
 def _diffusion(root: Path, limit: int | None = None) -> Run:
     """The real tiny-sd on four examples, three draws of each pair and of each picture without a caption."""
     options = {"draws": 3, "unconditional": True}
-    request = Request(_shapes(), "tiny-sd", options, limit=limit or 4, runs=root, is_offline=True, device="cpu")
-    return harness.finish(settle(request, lambda message: None), _builder()).run
+    request = RunRequest(
+        task=_shapes(), model="tiny-sd", options=options, limit=limit or 4, runs=root, is_offline=True, device="cpu"
+    )
+    return harness.finish(resolve(request, lambda message: None), _weights()).run
 
 
 RUNS: dict[str, tuple[Callable[..., Run], int]] = {

@@ -254,8 +254,9 @@ def test_a_change_within_a_change_is_no_deadlock(tmp_path: Path) -> None:
     with guard(), guard():
         pass
     run = harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path)
-    with RunWriter(run).guarded():
-        RunWriter(run).append([ScoreMatrix("0000", np.eye(2))])
+    writer = RunWriter(run)
+    with writer.guarded():
+        writer.append([ScoreMatrix("0000", np.eye(2))])
 
 
 def test_one_of_several_processes_prints_the_table(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
