@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
     from compbench.cli.report import report
@@ -21,29 +23,6 @@ if TYPE_CHECKING:
     from compbench_baselines.functions import from_function
 
 __version__ = metadata.version("compbench")
-
-_HOMES = {  # within compbench, but for a written exception: what makes a spec of a model in memory
-    "run": "runs.harness",
-    "load_run": "runs.harness",
-    "load_model": "runs.harness",
-    "score_pairs": "runs.harness",
-    "from_function": "compbench_baselines.functions",
-    "from_open_clip": "compbench_baselines.clip.in_memory",
-    "from_transformers": "compbench_baselines.clip.in_memory",
-    "from_pipeline": "diffusion.families.stable_diffusion",
-    "explain": "runs.explain",
-    "report": "cli.report",
-    "model": "registry.plugins",
-    "task": "registry.plugins",
-    "Rule": "core.rules",
-    "Run": "store.run",
-    "Store": "store.store",
-    "Example": "core.examples",
-    "Image": "core.examples",
-    "ModelSpec": "core.models",
-    "ScoreMatrix": "core.measurements",
-    "Task": "core.examples",
-}
 
 __all__ = [
     "Example",
@@ -68,12 +47,25 @@ __all__ = [
     "task",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'compbench' has no attribute {name!r}")
-    home = _HOMES[name]
-    return getattr(import_module(home if home.startswith("compbench_") else f"compbench.{home}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        ".cli.report": ["report"],
+        ".core.examples": ["Example", "Image", "Task"],
+        ".core.measurements": ["ScoreMatrix"],
+        ".core.models": ["ModelSpec"],
+        ".core.rules": ["Rule"],
+        ".diffusion.families.stable_diffusion": ["from_pipeline"],
+        ".registry.plugins": ["model", "task"],
+        ".runs.explain": ["explain"],
+        ".runs.harness": ["load_model", "load_run", "run", "score_pairs"],
+        ".store.run": ["Run"],
+        ".store.store": ["Store"],
+        # a written exception: what makes a spec of a model in memory
+        "compbench_baselines.clip.in_memory": ["from_open_clip", "from_transformers"],
+        "compbench_baselines.functions": ["from_function"],
+    },
+)
 
 
 def __dir__() -> list[str]:

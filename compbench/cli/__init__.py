@@ -16,6 +16,6 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "app": ["main"],
+        ".app": ["main"],
     },
 )

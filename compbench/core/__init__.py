@@ -44,11 +44,11 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "aliases": ["Bools", "Floats", "Ints", "Json"],
-        "errors": ["DataError", "RunError", "UnreadableImage", "UnreadableImages", "UsageError"],
-        "examples": ["Classes", "ErrorTable", "Example", "Image", "Metric", "ScoreTable", "Task"],
-        "measurements": ["DrawTable", "Measurement", "ScoreMatrix"],
-        "models": ["ModelSpec", "Runtime", "Scorer", "Source"],
-        "rules": ["Rule"],
+        ".aliases": ["Bools", "Floats", "Ints", "Json"],
+        ".errors": ["DataError", "RunError", "UnreadableImage", "UnreadableImages", "UsageError"],
+        ".examples": ["Classes", "ErrorTable", "Example", "Image", "Metric", "ScoreTable", "Task"],
+        ".measurements": ["DrawTable", "Measurement", "ScoreMatrix"],
+        ".models": ["ModelSpec", "Runtime", "Scorer", "Source"],
+        ".rules": ["Rule"],
     },
 )

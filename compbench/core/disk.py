@@ -207,6 +207,6 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def slug(name: str) -> str:
-    """A name as one component of a path, readable and never empty, "." or ".."."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:80] or "_"
+def slug(name: str, otherwise: str = "_") -> str:
+    """A name as one component of a path, readable and never "." or ".."; `otherwise` where nothing of it is left."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:80] or otherwise

@@ -11,13 +11,16 @@ __all__ = ["lazily"]
 
 
 def lazily(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], Any]:
-    """A module's `__getattr__` (PEP 562): the names of `homes`, module by module, loaded from below `package`."""
+    """A module's `__getattr__` (PEP 562): the names of `homes`, module by module, loaded when they are first asked for.
+
+    A home that begins with a dot lies below `package`.
+    """
     home_of = {name: home for home, names in homes.items() for name in names}
 
     def load(name: str) -> Any:
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{home_of[name]}"), name)
+        value = getattr(import_module(home_of[name], package), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -23,6 +23,6 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "names": ["NamedSpec", "checked_label", "find_task", "model", "models", "parse_options", "task", "tasks"],
+        ".names": ["NamedSpec", "checked_label", "find_task", "model", "models", "parse_options", "task", "tasks"],
     },
 )

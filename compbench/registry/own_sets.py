@@ -7,7 +7,6 @@ task is registered by that name. The task is then called like the folder; `TASK 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ __all__ = ["MANIFESTS", "OwnSet", "own_set", "slug"]
 MANIFESTS = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.parquet", "metadata.json")
 _SUFFIXES = tuple(name.removeprefix("metadata") for name in MANIFESTS)
 _SEPARATORS = tuple(each for each in ("/", os.sep, os.altsep) if each)
-_LONGEST_NAME = 80
+_UNNAMED = "own-set"  # where nothing is left of a folder's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def _named(place: Path, offered: dict[str, str]) -> OwnSet:
 
 
 def _called(task: str, place: Path) -> OwnSet:
-    if not task or _plain(task) != task:
+    if not task or disk.slug(task, _UNNAMED) != task:
         raise UsageError(f"a task cannot be called {task!r}; expected letters, digits, '.', '_' and '-'")
     return OwnSet(task, place)
 
@@ -87,10 +86,6 @@ def slug(place: Path) -> str:
     """
     whole = Path(os.path.abspath(place))
     if whole.suffix.lower() not in _SUFFIXES or os.path.isdir(whole):
-        return _plain(disk.text_of(whole.name))
+        return disk.slug(disk.text_of(whole.name), _UNNAMED)
     own = "" if whole.name.lower() in MANIFESTS else f"-{whole.stem}"
-    return _plain(disk.text_of(f"{whole.parent.name}{own}"))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:_LONGEST_NAME] or "own-set"
+    return disk.slug(disk.text_of(f"{whole.parent.name}{own}"), _UNNAMED)

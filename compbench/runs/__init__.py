@@ -20,6 +20,6 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "harness": ["import_scores", "load_model", "load_run", "run", "score_pairs"],
+        ".harness": ["import_scores", "load_model", "load_run", "run", "score_pairs"],
     },
 )

@@ -30,10 +30,10 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "adaptive": ["Adaptive", "Weighted"],
-        "pairs": ["OUTCOMES"],
-        "policies": ["Policy", "Verdict", "allowed_changed", "expected_changed"],
-        "staged": ["SCHEDULES", "Schedule", "schedule_of"],
-        "strata": ["allocation_from"],
+        ".adaptive": ["Adaptive", "Weighted"],
+        ".pairs": ["OUTCOMES"],
+        ".policies": ["Policy", "Verdict", "allowed_changed", "expected_changed"],
+        ".staged": ["SCHEDULES", "Schedule", "schedule_of"],
+        ".strata": ["allocation_from"],
     },
 )

@@ -95,13 +95,13 @@ class Verdicts:
                 folder.mkdir(exist_ok=True)
                 number = max((int(name.split("-")[0]) for name in self._files if name[:6].isdecimal()), default=0) + 1
                 disk.write(folder / _parquet.name(number, content), content)
-            self._stored(rests_on)
+            self._look()
         self._derived.clear()  # so that nothing is in memory twice
         self._n_kept = 0
         self._remove_unused(rests_on)
 
     def _remove_unused(self, rests_on: Mapping[str, str]) -> None:
-        self._stored(rests_on)
+        self._look()
         taken: set[str] = set()
         with disk.writing(self.folder):
             for stored in sorted(self._files.values(), key=lambda each: each.path.name, reverse=True):

@@ -10,7 +10,7 @@ from compbench.core import disk
 from compbench.core.errors import RunError, UsageError
 from compbench.core.suggestions import did_you_mean
 from compbench.store import run_file
-from compbench.store.key import RunKey, slug
+from compbench.store.key import RunKey
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
@@ -70,7 +70,7 @@ def _runs_below(folder: Path) -> list[Path]:
 def _called(name: str, runs: Sequence[Run]) -> list[Run]:
     """The runs of a task and a model of this name, else those of a task."""
     of_model = [run for run in runs if name in _names(run.key)]
-    return of_model or [run for run in runs if name in (run.key.task, slug(run.key.task))]
+    return of_model or [run for run in runs if name in (run.key.task, disk.slug(run.key.task))]
 
 
 def _of_digest(name: str, runs: Sequence[Run]) -> Run | None:
@@ -134,14 +134,14 @@ def _flat(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def _names(key: RunKey) -> set[str]:
-    return {f"{key.task}/{key.model}", f"{slug(key.task)}/{slug(key.model)}"}
+    return {f"{key.task}/{key.model}", f"{disk.slug(key.task)}/{disk.slug(key.model)}"}
 
 
 def _is_called(folder: Path, name: str) -> bool:
     """Whether a run that cannot be read lies where one of this name, or of a digest with these first letters, would."""
     task, model, digest = folder.parts[-3:]
     cuts = (n for n, letter in enumerate(name) if letter == "/")
-    is_its_name = any((slug(name[:n]), slug(name[n + 1 :])) == (task, model) for n in cuts)
+    is_its_name = any((disk.slug(name[:n]), disk.slug(name[n + 1 :])) == (task, model) for n in cuts)
     return is_its_name or digest.startswith(name) or f"{task}/{model}/{digest}".startswith(f"{name}/")
 
 

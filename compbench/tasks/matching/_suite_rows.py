@@ -135,17 +135,13 @@ class QuestionFile:
             return None
         lines = [line for line in csv.reader(io.StringIO(read_text(path), newline="")) if any(line)]
         header = tuple(cell.strip() for cell in lines[0]) if lines else ()
-        if lacking := [name for name in self.columns if name not in header]:
-            raise DataError(
-                f"{str(path)!r} has no column {', '.join(map(repr, lacking))}; found {', '.join(header)}; expected "
-                f"{', '.join(self.columns)}"
-            )
+        _require(header, self.columns, path)
         rows: list[Row] = []
         for number, line in enumerate(lines[1:]):
             where = f"row {number} of {str(path)!r}"
             if len(line) != len(header):
                 raise DataError(f"{where} has {len(line)} cells; expected {len(header)}: {', '.join(header)}")
-            rows.append({**dict(zip(header, line, strict=True)), KEY: str(number), SPLIT: "", PLACE: where})
+            rows.append({**dict(zip(header, line, strict=True)), **_own(number, "", where)})
         return Found(rows, (path,))
 
 
