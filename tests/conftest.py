@@ -32,6 +32,12 @@ def _offline_for_one_test_alone() -> Iterator[None]:
         os.environ["HF_HUB_OFFLINE"] = before
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that another test made compbench remember."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained v-prediction pipeline in the diffusers layout, tiny-sd's own architecture."""

@@ -18,10 +18,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example
 from own_pictures import draw, plain, write_csv, write_lines
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

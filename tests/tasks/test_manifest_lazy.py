@@ -32,9 +32,7 @@ def _headers(folder: Path, n: int) -> Path:
     return write_csv(folder, f"image,caption,foil,kind\n{rows}")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_each_picture_is_opened_once_to_be_known_once_for_its_digest_and_never_decoded(tmp_path: Path) -> None:

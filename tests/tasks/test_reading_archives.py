@@ -21,9 +21,7 @@ from winoground_files import ROWS, encoded, read, write_jsonl
 METHOD_AT, FLAGS_AT = 10, 8  # in a central directory's entry; two bytes less in a member's own header
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def packed(folder: Path, members: Mapping[str, bytes], names: list[tuple[Any, Any]], *, loose: bool = False) -> Path:

@@ -17,10 +17,7 @@ from compbench.tasks.classification import catalogue
 from compbench_baselines.clip._templates import templates_for
 from winoground_files import ROWS, read, write_jsonl, write_parquet
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

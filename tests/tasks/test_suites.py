@@ -16,10 +16,7 @@ from compbench.core.examples import Example, Task
 from compbench.tasks.matching.valse import SIZES
 from loopback_hub import loopback_hub, used_here
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def _read(name: str, folder: Path, files: disk.Files | None = None) -> Task:

@@ -10,10 +10,7 @@ import pytest
 from compbench.tasks.matching._why_hard import N_TAGGED, TAGS, why_hard
 from winoground_files import ROWS, read, write_parquet
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_the_counts_are_those_of_their_authors() -> None:

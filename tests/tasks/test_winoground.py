@@ -24,10 +24,7 @@ from compbench.core.errors import DataError
 from compbench.tasks.matching.winoground import SOURCE, winoground
 from winoground_files import ROWS, encoded, read, write_jsonl, write_parquet
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # the two layouts
