@@ -27,7 +27,6 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-import literal
 from compbench import registry
 from compbench.core.examples import Example, Image, ScoreTable, Task
 from compbench.core.measurements import joined
@@ -39,6 +38,7 @@ from compbench.diffusion.components import components_of
 from compbench.diffusion.families import stable_diffusion
 from compbench.runs._online import OnlineScorer
 from compbench.schedules.adaptive import Adaptive
+from tests import literal
 from tests.counting import HostSyncs
 
 _LITERAL_BATCH = 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.slow
 COLUMNS = [
     "name",
     "network_evaluations",
@@ -33,6 +33,20 @@ def answer(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_imports_the_tests_helpers_by_their_whole_name(path: Path) -> None:
+    """`python -m tests.benchmarks.NAME` has the top of the repository on its path, not the folder of the tests."""
+    helpers = {file.stem for file in path.parents[1].rglob("*.py")}
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    names = [name for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for name in modules(node)]
+    assert [name for name in names if name.split(".")[0] in helpers] == []
+
+
+def modules(node: ast.Import | ast.ImportFrom) -> list[str]:
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+
+
+@pytest.mark.slow
 def test_every_loop_measures_the_same_decisions_and_ours_waits_least() -> None:
     rows = answer("tests.benchmarks.engine", "--examples", "3", "--draws", "64", "--repeats", "1")
     assert [row["name"] for row in rows] == ["literal", "diffusers", "eager", "compiled", "racing"]
@@ -48,6 +62,7 @@ def test_every_loop_measures_the_same_decisions_and_ours_waits_least() -> None:
     assert [row["decisions_changed"] for row in rows[:4]] == [0, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_work_and_storage_grow_with_the_examples_and_nothing_else_does() -> None:
     few, many = answer("tests.benchmarks.growth", "--examples", "16", "256")
     assert few["errors_stored"] * 16 == many["errors_stored"] == 256 * 4 * 16
@@ -56,6 +71,7 @@ def test_work_and_storage_grow_with_the_examples_and_nothing_else_does() -> None
     assert many["store_bytes"] < 16 * few["store_bytes"]
 
 
+@pytest.mark.slow
 def test_the_published_imagenet_schedule_costs_what_the_paper_says() -> None:
     (row,) = answer("tests.benchmarks.growth", "--classes", "--examples", "1")
     assert row["errors_stored"] == 124_500
