@@ -162,6 +162,11 @@ class StableDiffusion(ModelSpec):
         check_options(self)
 
     @property
+    def has_published_runs(self) -> bool:
+        """Whether the paper's runs on its tasks are of such models."""
+        return not self.is_small
+
+    @property
     def losses(self) -> tuple[str, ...]:
         """What is made of a residual: both, where the absolute error is asked for."""
         return ("l2", "l1") if self.loss == "l1" else ("l2",)
