@@ -362,9 +362,9 @@ HUBS: dict[str, tuple[str, str | None, Callable[[], Files]]] = {
     "sugarcrepe-pp": ("Aman-J/SugarCrepe_pp", "dea2a1b6f9e1069c609f676aa55ec61e9b65fb61", sugarcrepe_pp),
     "bivlc": ("imirandam/BiVLC", None, bivlc),
     "colorswap": ("stanfordnlp/colorswap", None, colorswap),
-    "vismin": ("mair-lab/vismin-bench", None, vismin),
-    "naturalbench-retrieval": ("BaiqiL/NaturalBench", None, naturalbench),
-    "mmvp-vlm": ("MMVP/MMVP_VLM", None, mmvp),
+    "vismin": ("mair-lab/vismin-bench", "2f379d5b9a3af7f10d3266f6389b7b351e54c493", vismin),
+    "naturalbench-retrieval": ("BaiqiL/NaturalBench", "b6a84a18ba24544169681d4b15543dd103d4d3bb", naturalbench),
+    "mmvp-vlm": ("MMVP/MMVP_VLM", "211372d5357398f914d806d07dc305aea1f257d2", mmvp),
     "aro-relation": ("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d", aro_on_the_hub),
     "aro-attribution+mteb": (
         "mteb/ARO-Visual-Attribution",

@@ -111,7 +111,11 @@ class Suite:
             citation=self.citation,
             tag_order=self.tag_order,
             folder=images,
-            notes=tuple(f"{self.name}: {note}" for note in (*self._count_note(chosen, examples), *missing)),
+            origin=found.origin,
+            notes=tuple(
+                f"{self.name}: {note}"
+                for note in (*self._commit_note(found), *self._count_note(chosen, examples), *missing)
+            ),
         )
 
     def description(self, chosen: Protocol) -> str:
@@ -134,18 +138,21 @@ class Suite:
             raise DataError(f"no file or folder {str(place)!r}; expected {self._wanted()}")
         found = None if place is None else self.reader.read(place)
         if found is None and self.remote is not None and (place is None or self.whose_pictures):
-            place = self._fetched(self.remote, is_offline)  # DIR has the pictures
-            found = self.reader.read(place)
+            place, origin = self._fetched(self.remote, is_offline)  # DIR has the pictures
+            if (found := self.reader.read(place)) is not None:
+                return replace(found, origin=origin)
         if found is not None:
             return found
         if place is None:
             raise DataError(f"{self.name} is on no hub that compbench reads; give --data DIR with {self._wanted()}")
         raise DataError(f"no data of {self.name} in {str(place)!r}; expected {self._wanted()}")
 
-    def _fetched(self, remote: Source | GitFiles, is_offline: bool) -> Path:
+    def _fetched(self, remote: Source | GitFiles, is_offline: bool) -> tuple[Path, str]:
+        """The folder, and the commit that it is of."""
         if isinstance(remote, GitFiles):
-            return remote.fetch(is_offline)
-        return hub.fetch(remote, self.reader.patterns, is_offline, repo_type="dataset")
+            return remote.fetch(is_offline), f"github:{remote.repository}@{remote.commit}"
+        folder = hub.fetch(remote, self.reader.patterns, is_offline, repo_type="dataset")
+        return folder, f"hf:{remote.repo}@{folder.name}"  # a cache has a folder for each commit
 
     def _check_images(self, images: Path | None) -> None:
         """UsageError where the task has no use for a folder of pictures, DataError where there is none."""
@@ -198,6 +205,12 @@ class Suite:
             if each.id in seen:
                 raise DataError(f"{where} holds the id {each.id!r} twice; copy or fetch it again")
             seen.add(each.id)
+
+    def _commit_note(self, found: Found) -> tuple[str, ...]:
+        """Which commit was read, where the suite is pinned to none."""
+        if not found.origin or not isinstance(self.remote, Source) or hub.is_pinned(self.remote):
+            return ()
+        return (f"main of {self.remote.repo} is commit {found.origin.rpartition('@')[2]}",)
 
     def _count_note(self, chosen: Protocol, examples: Sequence[Example]) -> tuple[str, ...]:
         expected = chosen.n_published or self.n_published

@@ -48,6 +48,7 @@ class Found:
     rows: Sequence[Row]
     files: tuple[Path, ...]
     archive: Pictures | None = None
+    origin: str = ""  # the commit that they were fetched at
 
 
 class Reader(Protocol):

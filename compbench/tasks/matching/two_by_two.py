@@ -95,7 +95,7 @@ VISMIN = Suite(
     reader=ArrowTable("test", ("image_0", "image_1"), ("text_0", "text_1", "category")),
     fields=Fields(("image_0", "image_1"), ("text_0", "text_1"), tags={"tag": "category"}),
     protocols={OFFICIAL: Protocol("Winoground's metrics by category.", _EXTRA)},
-    remote=Source("mair-lab/vismin-bench"),
+    remote=Source("mair-lab/vismin-bench", "2f379d5b9a3af7f10d3266f6389b7b351e54c493"),
     tag_order={"tag": ("object", "attribute", "relation", "counting")},
 )
 NATURALBENCH = Suite(
@@ -117,7 +117,7 @@ NATURALBENCH = Suite(
     fields=Fields(("image_0", "image_1"), ("caption_0", "caption_1"), id="index"),
     protocols={OFFICIAL: Protocol("Winoground's metrics.", _EXTRA)},
     picture_folders=("NaturalBench-Retrieval/images", "images"),
-    remote=Source("BaiqiL/NaturalBench"),
+    remote=Source("BaiqiL/NaturalBench", "b6a84a18ba24544169681d4b15543dd103d4d3bb"),
 )
 
 
@@ -212,5 +212,5 @@ MMVP_VLM = Suite(
         "2x2": Protocol("Winoground's metrics, captions as they are.", _EXTRA, partial(_mmvp_pairs, "")),
     },
     picture_folders=("MLLM_VLM Images", "MLLM_VLM_Images"),
-    remote=Source("MMVP/MMVP_VLM"),
+    remote=Source("MMVP/MMVP_VLM", "211372d5357398f914d806d07dc305aea1f257d2"),
 )
