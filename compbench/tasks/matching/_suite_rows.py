@@ -38,7 +38,14 @@ __all__ = [
 
 Row = Mapping[str, Any]
 KEY, SPLIT = "\0key", "\0split"  # no column is called so
-_SIDES = ("", "data", "annotations", "dataset")  # folders in which copies keep the files of rows
+_SIDES = (
+    "",
+    "data",
+    "annotations",
+    "dataset",
+    "captions",
+    "data/clevr/captions",
+)  # folders in which copies keep the files of rows
 
 
 @dataclass(frozen=True, slots=True)
