@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -12,15 +11,15 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Source
 from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families._places import placed
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
-from compbench.registry import checkpoints, hub
+from compbench.registry import hub
 from compbench.registry.layouts import pipeline_of
 
 __all__ = ["FAMILIES", "from_address"]
 
 FAMILIES = ("sdxl",)  # the files beside this one that hold a FAMILY
 _STABLE_DIFFUSION = "StableDiffusionPipeline"
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def from_address(address: str) -> StableDiffusion:
@@ -29,16 +28,7 @@ def from_address(address: str) -> StableDiffusion:
     One of Stable Diffusion 1 or 2 is that of `sd:ADDRESS`, and its runs are found by either name.
     """
     name = f"diffusion:{address}"
-    place = disk.expanded(address)
-    if place.is_file():
-        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(place)}")
-    is_local = place.is_dir()
-    hub_name = _HUB_NAME.fullmatch(address)
-    if not is_local and (hub_name is None or address.startswith((".", "/", "~"))):
-        raise UsageError(
-            f"model {name!r}: no folder {address!r}, and it is not a hub name; expected PATH or org/name@revision"
-        )
-    repo, revision = (str(place), None) if is_local or hub_name is None else (hub_name["repo"], hub_name["revision"])
+    repo, revision, is_local = placed(name, address)
     kind = pipeline_of(_listed(Source(repo, revision, is_local)), name)
     if kind.startswith(_STABLE_DIFFUSION):
         return stable_diffusion.from_address(address)
