@@ -47,7 +47,8 @@ def read(content: bytes) -> Lines:
             discarded.add(name)
         elif (record := checked(words)) is not None:
             found[name] = record
-            compacted.update(map(str, record.get("holds", ())))
+            holds = record.get("holds")
+            compacted.update(map(str, holds if isinstance(holds, list) else ()))
         else:
             continue
         n_good += 1
