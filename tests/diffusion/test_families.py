@@ -190,15 +190,15 @@ def test_it_runs_on_shapes_through_the_store_to_a_table(
     where = ["--device", "cpu", "--runs", str(tmp_path)]
     command = ["run", "shapes", "-m", f"diffusion:{folder}", "-o", "draws=2", "--limit", "2", *where]
     assert main(command) == 0
-    printed = capsys.readouterr().out
-    assert "diffusion:" in printed
+    assert "diffusion:" in capsys.readouterr().out
     (place,) = tmp_path.glob("shapes/*/*")
     identity = json.loads((place / "run.json").read_text())["key"]["measurement"]
     assert {"family", "predicts", "timesteps"} <= identity.keys()
+    assert main([*command, "--full"]) == 0  # from the store
+    printed = capsys.readouterr().out
     assert f"predicts:{identity['predicts']}" in printed
     assert "weighting:uniform" in printed
-    assert main(command) == 0  # from the store
-    assert main(["show", str(place), "-o", "target=eps", "-o", "draws=1", "--runs", str(tmp_path)]) == 0
+    assert main(["show", str(place), "-o", "target=eps", "-o", "draws=1", "--full", "--runs", str(tmp_path)]) == 0
     assert "target:eps" in capsys.readouterr().out
 
 
