@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
+from compbench.core import stages
 from compbench.core.models import ModelSpec, Runtime, Scorer, Source
 from compbench.registry import hub
 from compbench.registry.plugins import blamed
@@ -47,6 +48,7 @@ class ScorerCache:
             self._last = None  # before the next is loaded: two may not fit
             if self.is_offline:
                 check_is_here(asked)
+            stages.tell(f"importing what {asked.label} needs")
             self._say_what_is_loaded(asked)
             with blamed(asked.spec, "while it was built"):
                 self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
@@ -75,7 +77,9 @@ class ScorerCache:
         if asked.source is None or asked.label in self._said:
             return
         self._said.add(asked.label)
-        self.reporter.say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
+        loading = hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ()))
+        if not stages.tell(loading.removesuffix(" ...")):
+            self.reporter.say(loading)
 
     def _keep(self, key: Hashable, make: Callable[[], Made]) -> Made:
         if key not in self._kept:
