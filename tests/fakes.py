@@ -180,10 +180,10 @@ class RecordingDenoiser:
     def __init__(self, *, n_timesteps: int = 1000, fits: int = 1_000_000, target: str = "v") -> None:
         import torch
 
-        from compbench.diffusion.denoiser import Schedule
+        from compbench.diffusion.denoiser import Noising
 
         ramp = torch.linspace(0.999, 0.005, n_timesteps)
-        self.schedule = Schedule.from_alphas_cumprod(ramp, "v")
+        self.noising = Noising.from_alphas_cumprod(ramp, "v")
         self.target, self.device, self.latent_shape = target, torch.device("cpu"), (1, 2, 2)
         self.fits = fits
         self.batch_sizes: list[int] = []

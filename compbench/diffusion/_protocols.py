@@ -13,7 +13,7 @@ from compbench.diffusion.devices import pick_device
 from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
 from compbench.diffusion.images import centre_crop, rgb_centre_crop, whole_picture
 from compbench.diffusion.unet import Precision, StableDiffusionDenoiser
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Schedule
 
 __all__ = ["classifier", "precision"]
 
@@ -27,10 +27,10 @@ def classifier(
     n_draws: int,
     runtime: Runtime,
     name: str,
+    schedule: Schedule,
     losses: Sequence[str] = ("l2",),
     unconditional: bool = False,
     compile_mode: str = "auto",
-    adaptive: Adaptive | None = None,
     noise: str = "independent",
     size_px: int | None = None,
     is_rgb_first: bool = False,
@@ -50,7 +50,7 @@ def classifier(
         name=name,
         size_px=size_px,
     )
-    n_timesteps = len(denoiser.schedule.alpha)
+    n_timesteps = len(denoiser.noising.alpha)
     return DiffusionClassifier(
         denoiser,
         _bank(noise, seed, n_timesteps, is_ours=is_ours),
@@ -59,7 +59,7 @@ def classifier(
         losses=losses,
         unconditional=unconditional,
         compile_mode=compile_mode,
-        adaptive=adaptive,
+        schedule=schedule,
     )
 
 

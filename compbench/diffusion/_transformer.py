@@ -24,7 +24,7 @@ from compbench.core.file_list import FileList
 from compbench.core.models import Runtime, Source
 from compbench.diffusion._compiled import Compiled
 from compbench.diffusion.classifier import DiffusionClassifier
-from compbench.diffusion.denoiser import Conditioning, Schedule, Target
+from compbench.diffusion.denoiser import Conditioning, Noising, Target
 from compbench.diffusion.devices import pick_device
 from compbench.diffusion.draws import DrawBank, paper_bank, seeded_bank
 from compbench.diffusion.images import Transform, adm_centre_crop, overlooked, whole_picture
@@ -33,7 +33,7 @@ from compbench.diffusion.vlb import Bound
 from compbench.diffusion.weights import LOADING_ERRORS, load_network
 from compbench.registry import checkpoints, repositories
 from compbench.registry.checkpoints import TRANSFORMER, VAE
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Schedule
 
 __all__ = ["Components", "DiTDenoiser", "classifier", "every_fourth", "fetch_folder", "load"]
 
@@ -67,6 +67,7 @@ class DiTDenoiser:
         dtype: torch.dtype,
         device: torch.device,
         name: str,
+        schedule: Schedule,
     ) -> None:
         self.label_space, self.id2label, self.name = label_space, components.id2label, name
         self.device, self._transform, self._dtype = device, transform, dtype
@@ -75,8 +76,8 @@ class DiTDenoiser:
             self._vae = _placed(components.vae, device, torch.float32)
         self._network: Callable[..., Any] = self._transformer
         alphas_cumprod = (1 - components.betas).cumprod(0)
-        self.schedule = Schedule(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
-        self._alpha, self._sigma = self.schedule.alpha.to(device), self.schedule.sigma.to(device)
+        self.noising = Noising(alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float())
+        self._alpha, self._sigma = self.noising.alpha.to(device), self.noising.sigma.to(device)
         self._bound = Bound.from_betas(components.betas, device)
         config = components.transformer.config
         side = int(config["sample_size"])
@@ -167,8 +168,8 @@ def classifier(
     n_draws: int,
     runtime: Runtime,
     name: str,
+    schedule: Schedule,
     compile_mode: str = "auto",
-    adaptive: Adaptive | None = None,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a DiT, as `protocol` measures."""
     is_published = protocol == "paper"
@@ -190,7 +191,7 @@ def classifier(
         runtime,
         losses=("l2", "l1", "vlb"),
         compile_mode=compile_mode,
-        adaptive=adaptive,
+        schedule=schedule,
     )
 
 

@@ -17,21 +17,21 @@ from torch import Tensor
 
 from compbench.core.errors import DataError
 
-__all__ = ["LOSSES", "TARGETS", "Conditioning", "Denoiser", "ReadsText", "Schedule", "Target", "reduced"]
+__all__ = ["LOSSES", "TARGETS", "Conditioning", "Denoiser", "ReadsText", "Noising", "Target", "reduced"]
 
 Conditioning = Mapping[str, Tensor]  # each [C, ...]
 Target = Literal["eps", "v", "x0"]
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class Noising:
     """alpha and sigma of every timestep, [T] float32 (or halves, where the published script is imitated)."""
 
     alpha: Tensor
     sigma: Tensor
 
     @classmethod
-    def from_alphas_cumprod(cls, alphas_cumprod: Tensor, target: Target) -> Schedule:
+    def from_alphas_cumprod(cls, alphas_cumprod: Tensor, target: Target) -> Noising:
         """Square roots in the dtype that is given: float16 reproduces the published script's rounding."""
         if target == "eps" and not (alphas_cumprod > 0).all():
             raise DataError(
@@ -44,7 +44,7 @@ class Schedule:
 class Denoiser(Protocol):
     """A diffusion model seen only through its training loss."""
 
-    schedule: Schedule  # on the CPU
+    noising: Noising  # on the CPU
     target: Target
     device: torch.device
     latent_shape: tuple[int, int, int]  # c, h, w

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from compbench.core.errors import DataError
 from compbench.diffusion._compiled import Compiled
 from compbench.diffusion.components import Components
-from compbench.diffusion.denoiser import TARGETS, Conditioning, Schedule, Target, reduced
+from compbench.diffusion.denoiser import TARGETS, Conditioning, Noising, Target, reduced
 from compbench.diffusion.engine import on_device
 from compbench.diffusion.images import Transform, overlooked
 from compbench.diffusion.silence import quiet
@@ -64,8 +64,8 @@ class StableDiffusionDenoiser:
         n_positions = int(components.text_encoder.config.max_position_embeddings)
         self.context_length = min(int(components.tokenizer.model_max_length), n_positions)
         alphas_cumprod = _alphas_cumprod(components.scheduler, name).to("cpu", precision.arithmetic)
-        self.schedule = Schedule.from_alphas_cumprod(alphas_cumprod, self.target)
-        self._alpha, self._sigma = self.schedule.alpha.to(device), self.schedule.sigma.to(device)
+        self.noising = Noising.from_alphas_cumprod(alphas_cumprod, self.target)
+        self._alpha, self._sigma = self.noising.alpha.to(device), self.noising.sigma.to(device)
         grain = 2 ** (len(self._vae.config["block_out_channels"]) - 1)
         side = int(self._unet.config["sample_size"]) if size_px is None else size_px // grain
         self.latent_shape = (int(self._unet.config["in_channels"]), side, side)

@@ -5,22 +5,22 @@ import torch
 from compbench.core.errors import DataError
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule, score
-from compbench.diffusion.denoiser import TARGETS, Schedule, mean_square
+from compbench.diffusion.denoiser import TARGETS, Noising, mean_square
 
 
 @pytest.fixture
 def draws():
     """Latents and noise of 6 draws on a schedule from almost no noise to almost only noise."""
     generator = torch.Generator().manual_seed(0)
-    schedule = Schedule.from_alphas_cumprod(torch.linspace(0.99, 0.01, 6), "v")
+    noising = Noising.from_alphas_cumprod(torch.linspace(0.99, 0.01, 6), "v")
     latents, noise, guess = torch.randn((3, 6, 4, 2, 2), generator=generator)
-    return schedule, latents, noise, guess
+    return noising, latents, noise, guess
 
 
 def errors_of(target, draws):
     """[6] errors in `target` of one and the same guess of the noise: each other target's prediction follows from it."""
-    schedule, latents, noise, eps_hat = draws
-    alpha, sigma = (each.view(-1, 1, 1, 1) for each in (schedule.alpha, schedule.sigma))
+    noising, latents, noise, eps_hat = draws
+    alpha, sigma = (each.view(-1, 1, 1, 1) for each in (noising.alpha, noising.sigma))
     x_t = alpha * latents + sigma * noise
     x0_hat = (x_t - sigma * eps_hat) / alpha
     predicted = {"eps": eps_hat, "x0": x0_hat, "v": alpha * eps_hat - sigma * x0_hat}[target]
@@ -52,7 +52,7 @@ def test_the_mean_square_is_over_all_but_the_batch():
 
 def test_alpha_and_sigma_are_float32_roots_and_a_half_schedule_stays_half():
     alphas_cumprod = torch.tensor([0.9991, 0.5, 0.0047])
-    exact, published = (Schedule.from_alphas_cumprod(each, "eps") for each in (alphas_cumprod, alphas_cumprod.half()))
+    exact, published = (Noising.from_alphas_cumprod(each, "eps") for each in (alphas_cumprod, alphas_cumprod.half()))
     assert exact.alpha.dtype == torch.float32
     assert torch.allclose(exact.alpha**2 + exact.sigma**2, torch.ones(3))
     assert published.alpha.dtype == published.sigma.dtype == torch.float16
@@ -61,6 +61,6 @@ def test_alpha_and_sigma_are_float32_roots_and_a_half_schedule_stays_half():
 
 def test_noise_prediction_without_signal_is_refused_and_v_prediction_is_not():
     alphas_cumprod = torch.tensor([0.9, 0.0])
-    assert Schedule.from_alphas_cumprod(alphas_cumprod, "v").sigma[1] == 1
+    assert Noising.from_alphas_cumprod(alphas_cumprod, "v").sigma[1] == 1
     with pytest.raises(DataError, match="zero terminal SNR"):
-        Schedule.from_alphas_cumprod(alphas_cumprod, "eps")
+        Noising.from_alphas_cumprod(alphas_cumprod, "eps")

@@ -409,7 +409,7 @@ def test_the_variance_of_the_shipped_model_is_learned(task: Task) -> None:
     bound = Bound.from_betas(parts.betas, torch.device("cpu"))
     for t in (2, 10, 50):
         timesteps = torch.full((40,), t)
-        alpha, sigma = ours.schedule.alpha[t], ours.schedule.sigma[t]
+        alpha, sigma = ours.noising.alpha[t], ours.noising.sigma[t]
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(t))
         with torch.inference_mode():
             output = parts.transformer.eval()(alpha * latents + sigma * noise, timesteps, labels).sample

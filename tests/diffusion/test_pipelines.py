@@ -72,7 +72,7 @@ def test_the_shipped_model_agrees_with_the_literal_loop_on_all_thousand_draws():
 
 def test_the_published_halves_are_imitated(tiny_eps_pipeline_folder):
     ours = classifier(tiny_eps_pipeline_folder, draws=4, protocol="published-fp16", dtype="float16")
-    alphas_cumprod = ours.denoiser._unet.dtype, ours.denoiser.schedule.alpha.dtype
+    alphas_cumprod = ours.denoiser._unet.dtype, ours.denoiser.noising.alpha.dtype
     assert alphas_cumprod == (torch.float16, torch.float16)
     (result,) = joined(ours.score([example(0)], {}))
     assert np.array_equal(result.errors["l2"], result.errors["l2"].astype(np.float16))
