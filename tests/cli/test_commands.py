@@ -121,6 +121,7 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
+    "python -m tests.benchmarks.overhead": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.clip": "minutes of timing",
 }
 # blocks of Python by their first line of code: what is replaced to shorten them
