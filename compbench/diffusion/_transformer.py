@@ -67,7 +67,6 @@ class DiTDenoiser:
         dtype: torch.dtype,
         device: torch.device,
         name: str,
-        schedule: Schedule,
     ) -> None:
         self.label_space, self.id2label, self.name = label_space, components.id2label, name
         self.device, self._transform, self._dtype = device, transform, dtype

@@ -118,7 +118,7 @@ class Weighted:
         if self.together == 1:
             return weighted, measured
         shape = *errors.shape[:-1], -1, self.together
-        return weighted.reshape(shape).mean(-1), measured.reshape(shape).all(-1)
+        return weighted.reshape(shape).mean(-1), np.all(measured.reshape(shape), axis=-1, keepdims=True)[..., 0]
 
 
 def full_scores(errors: Floats) -> Floats:

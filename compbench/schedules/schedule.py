@@ -66,7 +66,7 @@ def schedule_in(measurement: Mapping[str, Any]) -> Schedule:
     if lacking := [word for word, field in known.items() if field.default is MISSING and word not in entries]:
         raise DataError(f"a stored schedule lacks the entry {lacking[0]!r}")
     given: dict[str, Any] = {
-        _FIELDS.get(word, word): tuple(value) if isinstance(value, list) else value
+        _FIELDS.get(str(word), str(word)): tuple(value) if isinstance(value, list) else value
         for word, value in entries.items()
         if word != "kind"
     }

@@ -33,10 +33,10 @@ from compbench.core.measurements import Measurement
 from compbench.core.metrics import CLASSIFYING
 from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.diffusion.classifier import DiffusionClassifier
-from compbench.diffusion.denoiser import Schedule
+from compbench.diffusion.denoiser import Noising
 from compbench.diffusion.draws import seeded_bank
-from compbench.schedules.adaptive import Adaptive
-from compbench.schedules.staged import SCHEDULES
+from compbench.schedules.schedule import Full, Schedule, entry_of
+from compbench.schedules.staged import PUBLISHED
 from tests.benchmarks.growth import grey, pairs
 
 
@@ -44,7 +44,7 @@ class Cheap:
     """A denoiser of one number a picture: its residual is a hash of picture, caption and timestep, and the noise's."""
 
     target, device, latent_shape = "v", torch.device("cpu"), (1, 1, 1)
-    schedule = Schedule.from_alphas_cumprod(torch.linspace(0.999, 0.005, 1000), "v")
+    noising = Noising.from_alphas_cumprod(torch.linspace(0.999, 0.005, 1000), "v")
 
     def __init__(self) -> None:
         self.n_evaluations = 0  # padding included
@@ -85,18 +85,18 @@ class CheapSpec(ModelSpec):
 
     draws: int = 16
     batch_size: int = 1024
-    adaptive: Adaptive | None = field(default=None, metadata={"option": False})
+    schedule: Schedule = field(default=Full(), metadata={"option": False})
     built: list[Timed] = field(default_factory=list, compare=False, metadata={"option": False})
 
     def identity(self) -> Mapping[str, Json]:
-        return {"kind": "cheap"} | ({} if self.adaptive is None else {"schedule": self.adaptive.to_json()})
+        return {"kind": "cheap"} | entry_of(self.schedule)
 
     def view(self) -> Mapping[str, Json]:
         return {"n_draws": self.draws, "target": "native"}
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         where = Runtime("cpu", self.batch_size, say=runtime.say, advance=runtime.advance)
-        self.built.append(Timed(Cheap(), seeded_bank(0), self.draws, where, adaptive=self.adaptive))  # pyright: ignore
+        self.built.append(Timed(Cheap(), seeded_bank(0), self.draws, where, schedule=self.schedule))  # pyright: ignore
         return self.built[-1]
 
 
@@ -114,9 +114,7 @@ def many_classes(n_classes: int, n_images: int) -> Task:
 def measured(n: int, *, classes: bool) -> dict[str, Any]:
     """One row."""
     if classes:
-        known = SCHEDULES["imagenet"]
-        adaptive = Adaptive("paper", 1000, to_keep=known.to_keep, n_samples=known.n_samples)
-        task, spec = many_classes(1000, n), CheapSpec(draws=1000, adaptive=adaptive)
+        task, spec = many_classes(1000, n), CheapSpec(draws=1000, schedule=PUBLISHED["imagenet"])
     else:
         task, spec = pairs(n), CheapSpec()
     with tempfile.TemporaryDirectory() as folder:

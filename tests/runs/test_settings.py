@@ -81,6 +81,20 @@ def test_an_unknown_entry_of_a_stored_schedule_is_named_with_the_known_ones() ->
         schedule_in({"schedule": {"kind": "racing", "n_draws": 4, "speed": 2}})
 
 
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"kind": "sieve", "n_draws": 4}, "unknown kind 'sieve'; expected one of paper, racing"),
+        ({"kind": "racing"}, "lacks the entry 'n_draws'"),
+        ({"kind": "paper", "n_draws": 1000, "risk": 0.1}, "unknown entry 'risk'; expected some of kind, n_draws"),
+        ({"kind": "racing", "n_draws": 4, "risk": 0.7}, "cannot be: risk must be between 0 and 0.5"),
+    ],
+)
+def test_a_stored_schedule_that_cannot_be_is_refused_with_what_is_known(entries: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        schedule_in({"schedule": entries})
+
+
 def test_a_view_with_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     spec = fakes.GivenSpec(None, {"draws": 8})
     with pytest.raises(UsageError, match="unknown key 'draws'; expected n_draws, target, reduction, unconditional"):
