@@ -57,6 +57,7 @@ def explain(
     task: Task | None = None,
     model: ModelSpec | None = None,
     data: Path | str | None = None,
+    images: Path | str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     is_offline: bool = False,
@@ -71,7 +72,7 @@ def explain(
     from compbench.diffusion.error_map import error_map, seen
 
     rule = _rule(run)
-    asked = _asked(run, task, model, data, is_offline, say)
+    asked = _asked(run, task, model, (data, images), is_offline, say)
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
     if asked.source is not None:
@@ -114,7 +115,7 @@ def _asked(
     run: Run,
     task: Task | None,
     model: ModelSpec | None,
-    data: Path | str | None,
+    folders: tuple[Path | str | None, Path | str | None],  # of its data and of its pictures
     is_offline: bool,
     say: Callable[[str], None],
 ) -> ResolvedRun:
@@ -125,7 +126,9 @@ def _asked(
         task=task or run.key.task,
         model=model or run.key.model,
         options=given,
-        data=data,
+        data=folders[0],
+        images=folders[1],
+        skip_unreadable=True,
         runs=run.path.parents[2],
         is_offline=is_offline,
         keep="scores" if run.keeps_scores else "errors",

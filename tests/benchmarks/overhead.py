@@ -33,18 +33,18 @@ from compbench.core.measurements import Measurement
 from compbench.core.metrics import CLASSIFYING
 from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.diffusion.classifier import DiffusionClassifier
-from compbench.diffusion.denoiser import Noising
+from compbench.diffusion.denoiser import Denoiser, Tabled
 from compbench.diffusion.draws import seeded_bank
 from compbench.schedules.schedule import Full, Schedule, entry_of
 from compbench.schedules.staged import PUBLISHED
 from tests.benchmarks.growth import grey, pairs
 
 
-class Cheap:
+class Cheap(Denoiser):
     """A denoiser of one number a picture: its residual is a hash of picture, caption and timestep, and the noise's."""
 
     target, device, latent_shape = "v", torch.device("cpu"), (1, 1, 1)
-    noising = Noising.from_alphas_cumprod(torch.linspace(0.999, 0.005, 1000), "v")
+    noising = Tabled.from_alphas_cumprod(torch.linspace(0.999, 0.005, 1000), "v")
 
     def __init__(self) -> None:
         self.n_evaluations = 0  # padding included

@@ -294,25 +294,27 @@ class StableDiffusion(ModelSpec):
         )
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
-        from compbench.diffusion import _protocols, components
+        from compbench.diffusion import _protocols, loading
+        from compbench.diffusion.families import sd_unet as network
 
         settled = self.for_task(None)
         if source is None:
-            parts = components.components_of(self.pipeline)
+            parts = network.of_pipeline(self.pipeline, self.name)
         else:
-            folder = components.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
+            opens = checkpoints.stable_diffusion
+            folder = loading.fetch_folder(source, opens, runtime.is_offline, self.name, runtime.say)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
             px = settled.size_px
-            parts = runtime.kept(key, lambda: components.load_components(folder, runtime.say, self.name, size_px=px))
+            parts = runtime.kept(key, lambda: network.load(folder, runtime.say, self.name, size_px=px))
         return _protocols.classifier(
+            network.UNetFamily(),
             parts,
             protocol=settled.protocol,
             seed=settled.seed or 0,
             dtype=settled.dtype,
             n_draws=settled.draws or N_BANK,
             runtime=runtime,
-            name=self.name,
             losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
@@ -325,9 +327,9 @@ class StableDiffusion(ModelSpec):
     def _digest(self) -> str | None:
         if self.pipeline is None or self.weights is not None:
             return self.weights
-        from compbench.diffusion.components import components_of
+        from compbench.diffusion.families import sd_unet as network
 
-        return f"sha256:{components_of(self.pipeline).digest()}"
+        return f"sha256:{network.digest(network.of_pipeline(self.pipeline))}"
 
 
 def from_address(address: str) -> StableDiffusion:
