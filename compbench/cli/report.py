@@ -43,6 +43,11 @@ def report(
     `by` are tag columns, or a Breakdown; `limit` reads the subset that `run(limit=...)` measures; `with_images` forces
     pictures and captions in or out (None: in, unless the data is gated); `tasks` are tasks in memory, `data` a local
     copy of the one task's data, `images` the folder of its pictures where they lie apart, `root` that of the runs.
+
+    >>> import compbench
+    >>> _ = compbench.run("shapes", model="chance", limit=6)
+    >>> report("shapes/chance", "report.html").name
+    'report.html'
     """
     from compbench_analysis.report import Look, write
 

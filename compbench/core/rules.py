@@ -45,6 +45,9 @@ class Rule:
     `unconditional` compares the images of a caption by what the caption brings them: the error without a caption minus
     the error with it. With norm that is DiffusionITM's rule (Krojer et al., "Are Diffusion Models Vision-And-Language
     Reasoners?", NeurIPS 2023), whose text score has the norm too; of squared errors it is our own variant.
+
+    >>> Rule(target="eps", draws=100)
+    Rule(target='eps', draws=100, loss='l2', unconditional=False)
     """
 
     target: str = "native"

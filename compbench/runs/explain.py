@@ -68,6 +68,11 @@ def explain(
     For each image (or `image` alone, numbered from 0): its true caption against the false one that scores best, or the
     two `captions`. Over the first `draws` draws (None: as many as the run is scored on). `task` and `model` are those
     in memory; without them they are found by their names. UsageError where the model or data are no longer the run's.
+
+    >>> import compbench
+    >>> run = compbench.run("shapes", model="tiny-sd", limit=2, draws=4)
+    >>> explain(run, run.ids()[0]).path.suffix
+    '.png'
     """
     from compbench.diffusion.error_map import error_map, seen
 

@@ -58,9 +58,6 @@ class Cheap(Denoiser):
     def encode_captions(self, captions: Sequence[str]) -> Mapping[str, Tensor]:
         return {"number": torch.tensor([float((each or "-1").split()[-1]) for each in captions])}
 
-    def too_long(self, captions: Sequence[str]) -> list[str]:
-        return []
-
     def errors(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Any, losses: Sequence[str]
     ) -> Tensor:

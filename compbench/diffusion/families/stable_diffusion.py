@@ -356,6 +356,12 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
     """A StableDiffusionPipeline in memory, your own fine-tune perhaps, as a model to run; it is left as it is.
 
     Options are those of the built-in models. A run is named by the digest of the weights as they are when it starts.
+
+    >>> import compbench, diffusers
+    >>> folder = Path(compbench.__file__).parent / "tiny" / "tiny-sd"
+    >>> pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    >>> len(compbench.run("shapes", model=from_pipeline(pipeline, "mine", draws=4), limit=2).done())
+    2
     """
     if lacking := [part for part in _COMPONENTS if getattr(pipeline, part, None) is None]:
         raise UsageError(
