@@ -19,6 +19,7 @@ from compbench.core.models import Runtime
 from compbench.core.rules import Rule
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families._sd_rules import schedule_of
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full, Schedule, schedule_in
 from compbench.schedules.staged import PUBLISHED
@@ -129,7 +130,7 @@ def test_what_decides_a_race_is_part_of_its_identity(change: dict[str, Any]) -> 
     race = replace(stable_diffusion.TINY_SD, schedule="racing")
     identity, other = (spec.for_task("shapes").identity() for spec in (race, replace(race, **change)))
     assert identity != other
-    assert schedule_in(identity) == race.for_task("shapes")._schedule()
+    assert schedule_in(identity) == schedule_of(race.for_task("shapes"))
 
 
 @pytest.mark.parametrize(

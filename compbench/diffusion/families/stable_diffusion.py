@@ -19,12 +19,11 @@ from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.core.rules import stored_loss
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
-from compbench.diffusion.families._sd_rules import N_BANK, check_options
+from compbench.diffusion.families._sd_rules import N_BANK, check_options, schedule_of
 from compbench.registry import checkpoints
 from compbench.registry.options import with_options
-from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.racing import Racing
-from compbench.schedules.schedule import Full, Schedule, entry_of
+from compbench.schedules.schedule import entry_of
 from compbench.schedules.staged import Staged, published
 
 if TYPE_CHECKING:
@@ -228,34 +227,13 @@ class StableDiffusion(ModelSpec):
         if self.schedule == "paper":
             n_captions = None if task.classes is None else len(task.classes.of_caption)
             return replace(self, stages=published(task.name, n_captions))
-        race = self._schedule()  # UsageError for settings that do not fit together, before anything is loaded
+        race = schedule_of(self)  # UsageError for settings that do not fit together, before anything is loaded
         if self.pilot is None or not isinstance(race, Racing):
             return self
         from compbench.store.pilots import learned
 
         taught = learned(self.pilot, race, self.identity())
         return replace(self, allocation=taught.shares, taught=taught)
-
-    def _schedule(self) -> Schedule:
-        settled = self.for_task(None)
-        if settled.schedule == "full":
-            return Full()
-        draws = settled.draws or N_BANK
-        if settled.schedule == "paper":
-            stages = settled.stages or published("", N_BANK)  # of a task that is not known yet
-            return replace(stages, draws=draws, target=settled.target, loss=settled.view_loss)
-        return Racing(
-            draws,
-            settled.target,
-            settled.view_loss,
-            risk=settled.risk,
-            bound=settled.bound,
-            max_difference=settled.max_difference,
-            outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
-            seed=settled.seed or 0,
-            allocation=settled.allocation,
-            together=2 if settled.noise == "antithetic" else 1,
-        )
 
     def source(self) -> Source | None:
         if self.pipeline is not None:
@@ -281,7 +259,7 @@ class StableDiffusion(ModelSpec):
             identity["noise"] = _NOISES.get(settled.noise, settled.noise)
         if settled.is_rgb_first:
             identity["rgb"] = "first"
-        identity |= entry_of(settled._schedule())
+        identity |= entry_of(schedule_of(settled))
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
@@ -318,7 +296,7 @@ class StableDiffusion(ModelSpec):
             losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
-            schedule=settled._schedule(),
+            schedule=schedule_of(settled),
             noise=settled.noise,
             size_px=settled.size_px,
             is_rgb_first=settled.is_rgb_first,
