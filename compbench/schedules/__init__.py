@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from compbench.schedules.strata import allocation_from
 
 __all__ = [
+    "Full",
     "OUTCOMES",
     "PUBLISHED",
-    "Full",
     "Policy",
     "Racing",
     "Schedule",
