@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +16,8 @@ from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.core.rules import stored_loss
+from compbench.diffusion.families._citations import LATENT_DIFFUSION
+from compbench.diffusion.families._places import placed
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
 from compbench.diffusion.families._sd_rules import N_BANK, check_options, schedule_of
@@ -48,7 +49,6 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
 _NOISES = {"antithetic": "antithetic-2"}
 _FIXED = {"option": False}
@@ -161,6 +161,11 @@ class StableDiffusion(ModelSpec):
         check_options(self)
 
     @property
+    def has_published_runs(self) -> bool:
+        """Whether the paper's runs on its tasks are of such models."""
+        return not self.is_small
+
+    @property
     def losses(self) -> tuple[str, ...]:
         """What is made of a residual: both, where the absolute error is asked for."""
         return ("l2", "l1") if self.loss == "l1" else ("l2",)
@@ -178,7 +183,7 @@ class StableDiffusion(ModelSpec):
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return DIFFUSION_CLASSIFIER if self.is_small else f"{_LDM_BIBTEX}\n\n{DIFFUSION_CLASSIFIER}"
+        return DIFFUSION_CLASSIFIER if self.is_small else f"{LATENT_DIFFUSION}\n\n{DIFFUSION_CLASSIFIER}"
 
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
@@ -317,17 +322,8 @@ def from_address(address: str) -> StableDiffusion:
     Source(repo='org/name', revision='main', is_local=False)
     """
     name = f"sd:{address}"
-    place = disk.expanded(address)
-    if place.is_dir():
-        return StableDiffusion(name, str(place), is_local=True)
-    if place.is_file():
-        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(place)}")
-    hub_name = _HUB_NAME.fullmatch(address)
-    if hub_name is None or address.startswith((".", "/", "~")):
-        raise UsageError(
-            f"model {name!r}: no folder {address!r}, and it is not a hub name; expected PATH or org/name@revision"
-        )
-    return StableDiffusion(name, hub_name["repo"], hub_name["revision"])
+    repo, revision, is_local = placed(name, address)
+    return StableDiffusion(name, repo, revision, is_local=is_local)
 
 
 def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -> StableDiffusion:
@@ -351,13 +347,6 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
         )
     return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
 
-
-_LDM_BIBTEX = """@inproceedings{rombach2022high,
-  title     = {High-Resolution Image Synthesis with Latent Diffusion Models},
-  author    = {Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and Ommer, Bj{\\"o}rn},
-  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year      = {2022}
-}"""
 
 # the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin
 SD1_4 = StableDiffusion(
