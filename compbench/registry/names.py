@@ -122,7 +122,8 @@ def model(asked: Any, options: Mapping[str, object] | None = None) -> NamedSpec:
     are text, as from a command line, or values.
     """
     if isinstance(asked, str):
-        asked = NamedSpec(asked, _named(asked))
+        spec = _named(asked)
+        asked = NamedSpec(_older_spelling(asked, spec), spec)
     elif not isinstance(asked, NamedSpec):
         spec = spec_of(asked)
         asked = NamedSpec(checked_label(_label(spec)), spec)
@@ -240,6 +241,13 @@ def checked_label(label: str) -> str:
     if printable(label) != label:
         raise UsageError(f"a model's name cannot be {label!r}: it holds control characters; expected plain text")
     return label
+
+
+def _older_spelling(asked: str, spec: ModelSpec) -> str:
+    """`sd:ADDRESS` for the model of `diffusion:ADDRESS` that is read by it: a model has one label, however named."""
+    _, colon, address = asked.partition(":")
+    own = _label(spec)
+    return own if colon and own.endswith(f":{address}") else asked
 
 
 def _label(spec: ModelSpec) -> str:
