@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.models import ModelSpec, Runtime, Scorer, Source
 from compbench_baselines.clip._templates import templates_for, words_of
-from compbench_baselines.training.cache import digest_of
 
 __all__ = ["InMemory", "from_open_clip", "from_transformers", "refuse_open_clip", "refuse_transformers"]
 

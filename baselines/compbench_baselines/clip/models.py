@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
@@ -24,7 +25,6 @@ from compbench.core.models import Runtime, Source
 from compbench_baselines.clip._catalogue import Pretrained, pretrained
 from compbench_baselines.clip._places import place_of_url, weights_file
 from compbench_baselines.clip._templates import templates_for, words_of
-from compbench_baselines.training.cache import digest_of
 
 if TYPE_CHECKING:
     from compbench_baselines.clip._scorer import ClipScorer
