@@ -22,6 +22,7 @@ class TaskInfo:
     is_gated: bool
     description: str = ""
     citation: str = ""
+    origin: str = ""  # the commit that its data were fetched at
     tag_order: Mapping[str, tuple[str, ...]] | None = None
     classes: Classes | None = None  # what the captions of a classification stand for
 
@@ -106,7 +107,7 @@ def _task(words: Mapping[str, Any]) -> TaskInfo:
     if stored is not None:
         labels = None if stored["labels"] is None else tuple(stored["labels"])
         classes = Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
-    told = {name: words[name] for name in ("description", "citation") if name in words}
+    told = {name: words[name] for name in ("description", "citation", "origin") if name in words}
     return TaskInfo(tuple(words["metrics"]), words["is_gated"], tag_order=order, classes=classes, **told)
 
 
