@@ -169,6 +169,16 @@ class ModelSpec(Protocol):
     """What a user asks for after --model: a frozen dataclass whose fields are the options. Torch-free.
 
     A class that inherits from it has to say only `identity` and `build`.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Brightness(ModelSpec):
+    ...     weight: float = 1.0  # an option: -o weight=2
+    ...     def identity(self):
+    ...         return {"scorer": "brightness", "version": 1, "weight": self.weight}
+    ...     def build(self, source, runtime): ...  # a Scorer
+    >>> Brightness(weight=2).identity()
+    {'scorer': 'brightness', 'version': 1, 'weight': 2}
     """
 
     def for_task(self, task: str | None) -> Self:

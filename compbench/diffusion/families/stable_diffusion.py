@@ -293,25 +293,27 @@ class StableDiffusion(ModelSpec):
         )
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
-        from compbench.diffusion import _protocols, components
+        from compbench.diffusion import _protocols, loading
+        from compbench.diffusion.families import sd_unet as network
 
         settled = self.for_task(None)
         if source is None:
-            parts = components.components_of(self.pipeline)
+            parts = network.of_pipeline(self.pipeline, self.name)
         else:
-            folder = components.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
+            opens = checkpoints.stable_diffusion
+            folder = loading.fetch_folder(source, opens, runtime.is_offline, self.name, runtime.say)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
             px = settled.size_px
-            parts = runtime.kept(key, lambda: components.load_components(folder, runtime.say, self.name, size_px=px))
+            parts = runtime.kept(key, lambda: network.load(folder, runtime.say, self.name, size_px=px))
         return _protocols.classifier(
+            network.UNetFamily(),
             parts,
             protocol=settled.protocol,
             seed=settled.seed or 0,
             dtype=settled.dtype,
             n_draws=settled.draws or N_BANK,
             runtime=runtime,
-            name=self.name,
             losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
@@ -324,9 +326,9 @@ class StableDiffusion(ModelSpec):
     def _digest(self) -> str | None:
         if self.pipeline is None or self.weights is not None:
             return self.weights
-        from compbench.diffusion.components import components_of
+        from compbench.diffusion.families import sd_unet as network
 
-        return f"sha256:{components_of(self.pipeline).digest()}"
+        return f"sha256:{network.digest(network.of_pipeline(self.pipeline))}"
 
 
 def from_address(address: str) -> StableDiffusion:
@@ -353,6 +355,12 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
     """A StableDiffusionPipeline in memory, your own fine-tune perhaps, as a model to run; it is left as it is.
 
     Options are those of the built-in models. A run is named by the digest of the weights as they are when it starts.
+
+    >>> import compbench, diffusers
+    >>> folder = Path(compbench.__file__).parent / "tiny" / "tiny-sd"
+    >>> pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    >>> len(compbench.run("shapes", model=from_pipeline(pipeline, "mine", draws=4), limit=2).done())
+    2
     """
     if lacking := [part for part in _COMPONENTS if getattr(pipeline, part, None) is None]:
         raise UsageError(
