@@ -11,7 +11,7 @@ import pandas as pd
 
 from compbench_analysis.frames import tables
 from compbench_analysis.frames._outcomes import Outcomes, Population, judged
-from compbench_analysis.frames._pairing import measured_alike, tested
+from compbench_analysis.frames._pairing import measured_alike, paired
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.leaders import SURE, Standings
 from compbench_analysis.frames.signature import labels
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["all_pairs", "lettered", "standings_of"]
 
-_COLUMNS = ["column", "tag", "metric", "n", "a", "b", "only_a", "only_b", "value_a", "value_b"]
-_COLUMNS += ["difference", "low", "high", "p", "p_holm", "is_sure"]
+_COLUMNS = (
+    *("column", "tag", "metric", "n", "a", "b", "only_a", "only_b", "value_a", "value_b"),
+    *("difference", "low", "high", "p", "p_holm", "is_sure"),
+)
 
 
 def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n_resamples: int = 9999) -> pd.DataFrame:
@@ -44,9 +46,7 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
         {"column": column, "tag": tag, "metric": metric, **row}
         for metric in metrics
         for column, tag, ids in tags
-        for row in _cell(
-            [its[metric] for its in found], names, sorted(done.intersection(ids)), population, n_resamples
-        )
+        for row in _cell([its[metric] for its in found], names, sorted(done.intersection(ids)), population, n_resamples)
     ]
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
@@ -62,23 +62,24 @@ def lettered(rows: pd.DataFrame, models: Sequence[str]) -> dict[str, str]:
 
 def standings_of(rows: pd.DataFrame) -> Standings:
     """The pairs of one metric and tag as each model against the leader."""
-    values = {**dict(zip(rows["b"], rows["value_b"], strict=True)), **dict(zip(rows["a"], rows["value_a"], strict=True))}
-    order = list(dict.fromkeys([*rows["a"], *rows["b"]]))
-    leader = max(order, key=lambda model: values[model])
+    values: dict[str, float] = {}  # in the order of the runs
+    for side in ("a", "b"):
+        values |= dict(zip(map(str, rows[side]), map(float, rows[f"value_{side}"]), strict=True))
+    leader = max(values, key=values.__getitem__)
     of_leader = {frozenset((row["a"], row["b"])): row for row in rows.to_dict("records")}
     same = {name: rows[name].iloc[0] for name in ("column", "tag", "metric")}
     standing: list[dict[str, Any]] = []
-    for model in order:
+    for model, value in values.items():
         row = of_leader.get(frozenset((model, leader)))
         if row is None:
             found = dict.fromkeys(("difference", "low", "high"), 0.0) | dict.fromkeys(("p", "p_holm"), np.nan)
-            standing.append({**same, "model": model, "value": values[model], **found, "is_level": True})
+            standing.append({**same, "model": model, "value": value, **found, "is_level": True})
             continue
         sign = 1 if row["a"] == model else -1
         low, high = sorted((sign * row["low"], sign * row["high"]))
         found = {"difference": sign * row["difference"], "low": low, "high": high, "p": row["p"]}
         found |= {"p_holm": row["p_holm"], "is_level": not row["is_sure"]}
-        standing.append({**same, "model": model, "value": values[model], **found})
+        standing.append({**same, "model": model, "value": value, **found})
     return Standings(pd.DataFrame(standing))
 
 
@@ -91,7 +92,7 @@ def _cell(
     sample = population.sample(outcomes[0].metric, measured)
     right = [each.matrix(measured)[:, 0] for each in outcomes]
     pairs = list(combinations(range(len(names)), 2))
-    found = [tested(right[a], right[b], sample, n_resamples=n_resamples) for a, b in pairs]
+    found = [paired(right[a], right[b], sample, n_resamples=n_resamples) for a, b in pairs]
     corrected = holm([each.p for each in found])
     for (a, b), its, p_holm in zip(pairs, found, corrected, strict=True):
         yield {

@@ -136,7 +136,7 @@ def score(
         formats.percent(row["value"]) + ("*" if is_small else ""),
         float(row["value"]),
         detail,
-        Strip(*map(scale.place, (low, 100 * row["value"], high)), mark, colour),
+        Strip(scale.place(low), scale.place(100 * row["value"]), scale.place(high), mark, colour),
         title="; ".join(filter(None, said)),
     )
 

@@ -156,7 +156,12 @@ def _what(row: Row, rows: Sequence[Row]) -> Cell:
     """Which score of which examples."""
     columns = {each["column"] for each in rows if each["column"]}
     column = f"{row['column']}, " if row["column"] and len(columns) > 1 else ""
-    return Cell(row["tag"], f"{row['metric']} {row['tag']}", f"{metric_heading(row['metric'])}, {column}n {row['n']:,}", kind="name")
+    return Cell(
+        row["tag"],
+        f"{row['metric']} {row['tag']}",
+        f"{metric_heading(row['metric'])}, {column}n {row['n']:,}",
+        kind="name",
+    )
 
 
 def _plain(value: float | None) -> Cell:

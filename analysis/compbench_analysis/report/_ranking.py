@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from compbench_analysis.frames import all_pairs, tables
@@ -26,7 +27,7 @@ def overall_pairs(pairs: pd.DataFrame | None, metric: str) -> pd.DataFrame:
     """The pairs of one metric over all examples; empty where nothing was tested."""
     if pairs is None:
         return pd.DataFrame()
-    return pairs[(pairs["metric"] == metric) & (pairs["tag"] == tables.OVERALL)]
+    return pairs.iloc[np.flatnonzero((pairs["metric"] == metric) & (pairs["tag"] == tables.OVERALL))]
 
 
 def sentences(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None, why_not: str) -> list[str]:
@@ -57,10 +58,7 @@ def ranking(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None) -
             Cell(str(place), float(place), kind="rank"),
             named(label, colour=section.labels.index(label)),
             *([Cell(" ".join(letters[label]), letters[label], kind="letters")] if letters else []),
-            *(
-                score(cells.get((label, name)), section.labels.index(label), n_of[name], scale=scale)
-                for name in shown
-            ),
+            *(score(cells.get((label, name)), section.labels.index(label), n_of[name], scale=scale) for name in shown),
         )
         for place, label in enumerate(labels, 1)
     ]

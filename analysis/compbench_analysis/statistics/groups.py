@@ -26,9 +26,7 @@ def letters(is_told_apart: Bools) -> list[str]:
     return ["".join(_letter(n) for n, group in enumerate(groups) if item in group) for item in range(len(alike))]
 
 
-def _cliques(
-    neighbours: list[set[int]], chosen: set[int], open_to: set[int], left_out: set[int]
-) -> Iterator[set[int]]:
+def _cliques(neighbours: list[set[int]], chosen: set[int], open_to: set[int], left_out: set[int]) -> Iterator[set[int]]:
     """The largest sets of mutual neighbours: Bron & Kerbosch (1973) with a pivot."""
     if not open_to and not left_out:
         yield chosen

@@ -61,7 +61,7 @@ function choose(chooser) {
   const selects = [["metric", "score"], ["tag", "examples"]].map(([name, label]) => {
     const values = options(name);
     if (values.length < 2) return [name, null];
-    const select = make("select", {}, ...values.map((value) => make("option", { value }, value)));
+    const select = make("select", { ariaLabel: label }, ...values.map((value) => make("option", { value }, value)));
     if (values.includes("group")) select.value = "group";
     select.addEventListener("change", show);
     return [name, select, make("label", { className: "field" }, make("span", {}, label), select)];
