@@ -152,7 +152,7 @@ def test_the_caption_is_empty_unless_another_is_asked_for(tiny_pipeline_folder: 
 
 
 def test_all_that_changes_a_score_is_in_the_identity(tiny_pipeline_folder: Path) -> None:
-    plain = _spec(tiny_pipeline_folder).on(colours())
+    plain = _spec(tiny_pipeline_folder).resolve(colours()).spec
     changes: list[dict[str, object]] = [
         {"timestep": 10}, {"caption": "a"}, {"seed": 1}, {"head": "logistic"}, {"epochs": 3},
         {"dtype": "bfloat16"}, {"training": "other"},
@@ -173,8 +173,8 @@ def test_the_diffusion_model_is_loaded_once_for_several_tasks(tiny_pipeline_fold
         return made[key]
 
     for task in (colours(), colours(n_training=7)):
-        spec = _spec(tiny_pipeline_folder).on(task)
-        spec.build(spec.source(), Runtime("cpu", kept=keep))
+        model = _spec(tiny_pipeline_folder).resolve(task)
+        model.build(model.source, Runtime("cpu", kept=keep))
     assert len(made) == 1
 
 

@@ -22,7 +22,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source
 from compbench.core.subsets import subset_per_class
 from compbench.runs import grid, harness
 from compbench.runs.reporter import QuietReporter
@@ -67,10 +67,12 @@ class GridSpec(fakes.Spec):
     built: ClassVar[list[str]] = []
     loaded: ClassVar[list[Hashable]] = []
 
-    def for_task(self, task: str | None) -> GridSpec:
-        if self.how == "usage" and task == self.fails_on:
-            raise UsageError(f"task {task!r} is not for this model")
-        return dataclasses.replace(self, protocol="other" if task == "grid-classes" else "same")
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        name = "" if task is None else task.name
+        if self.how == "usage" and name == self.fails_on:
+            raise UsageError(f"task {name!r} is not for this model")
+        settled = dataclasses.replace(self, protocol="other" if name == "grid-classes" else "same")
+        return ModelSpec.resolve(settled, task)
 
     def identity(self) -> Mapping[str, Json]:
         return {"kind": self.kind, "protocol": self.protocol}
