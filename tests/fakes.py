@@ -165,10 +165,11 @@ class RecordingDenoiser:
     def __init__(self, *, n_timesteps: int = 1000, fits: int = 1_000_000, target: str = "v") -> None:
         import torch
 
-        from compbench.diffusion.denoiser import Schedule
+        from compbench.diffusion.denoiser import Tabled
 
         ramp = torch.linspace(0.999, 0.005, n_timesteps)
-        self.schedule = Schedule.from_alphas_cumprod(ramp, "v")
+        self.noising = Tabled.from_alphas_cumprod(ramp, "v")
+        self.label_space, self.dtype, self.engine, self.overlooked = "", "", "eager", frozenset()
         self.target, self.device, self.latent_shape = target, torch.device("cpu"), (1, 2, 2)
         self.fits = fits
         self.batch_sizes: list[int] = []
@@ -198,6 +199,12 @@ class RecordingDenoiser:
 
     def too_long(self, captions):
         return [caption for caption in captions if len(caption.split()) > 10]
+
+    def alike(self, captions):
+        return []
+
+    def special(self, captions):
+        return []
 
     def errors(self, latents, noise, timesteps, conditioning, losses):
         from compbench.diffusion.denoiser import reduced

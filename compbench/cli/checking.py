@@ -24,7 +24,7 @@ _MOST_TAGS = 5  # of a column
 
 @click.command(short_help="Say what your own pictures and captions are, or all that is wrong with them.")
 @click.argument("place", type=flags.PATH, metavar="FOLDER")
-@flags.images
+@flags.image_limits
 @flags.printed
 def check(place: Path, style: str, output: Path | None) -> int:
     """Read a folder with metadata.jsonl, .csv or .parquet: print what it holds, or every fault with its line.

@@ -30,6 +30,7 @@ __all__ = ["explain"]
 @flags.runs
 @flags.data
 @flags.images
+@flags.image_limits
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.offline
 def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "check_folder",
     "data",
     "device",
+    "image_limits",
     "images",
     "images_per_class",
     "limit",
@@ -148,11 +149,11 @@ def _type_of(kinds: tuple[Any, ...], *, is_count: bool) -> Any:
 
 _NOT_IN_A_GRID = ("--model", "--option", "--config", "--shard", "--dry-run", "--help")
 PATH = _UserPath()
-runs, data, prompts = of_setting("runs"), of_setting("data"), of_setting("prompts")
+runs, data, images, prompts = map(of_setting, ("runs", "data", "images", "prompts"))
 limit, images_per_class, device = of_setting("limit"), of_setting("images_per_class"), of_setting("device")
 offline = of_setting("is_offline", is_eager=True, callback=_hear_offline)
 # of the commands that read images but run nothing; `run` and `reproduce` have them among the settings
-images = _together(
+image_limits = _together(
     of_setting("max_pixels", expose_value=False, callback=_limit_images),
     of_setting("follow_links", expose_value=False, callback=_limit_images),
 )

@@ -64,6 +64,7 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 @click.argument("task")
 @flags.data
 @flags.images
+@flags.image_limits
 @flags.prompts
 @click.option(
     "--n", default=8, show_default=True, type=click.IntRange(1), help="How many examples, spread over the task."
@@ -73,6 +74,7 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
 def show_task(
     task: str,
     data: Path | None,
+    images: Path | None,
     prompts: Sequence[Path],
     n: int,
     is_offline: bool,
@@ -88,7 +90,7 @@ def show_task(
     from compbench.cli import listing
     from compbench.core.subsets import subset
 
-    loaded = registry.task(task, data=data, is_offline=is_offline, prompts=prompts)
+    loaded = registry.task(task, data=data, images=images, is_offline=is_offline, prompts=prompts, skip_unreadable=True)
     chosen = set(subset([example.id for example in loaded.examples], n))
     examples = [example for example in loaded.examples if example.id in chosen]
     if output is not None and output.suffix.lower() in _PICTURES:

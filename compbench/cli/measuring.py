@@ -98,7 +98,7 @@ def run(
 @flags.images_per_class
 @flags.device
 @flags.runs
-@flags.images
+@flags.image_limits
 @flags.offline
 @click.option("--dry-run", is_flag=True, help="Print what each cell would cost, where that can be told.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
@@ -147,6 +147,7 @@ def reproduce(
 @click.option("--task", required=True, metavar="TASK", help="The task that was scored.")
 @click.option("--as", "name", required=True, metavar="NAME", help="The name that the model gets.")
 @flags.data
+@flags.images
 @flags.runs
 @flags.offline
 @flags.by

@@ -149,8 +149,9 @@ def curves(
 @flags.broken_down
 @flags.data
 @flags.images
+@flags.image_limits
 @click.option(
-    "--images/--no-images",
+    "--show-images/--no-images",
     "with_images",
     default=None,
     help="Show images and captions; by default unless the data is gated.",

@@ -34,6 +34,7 @@ def report(
     with_images: bool | None = None,
     tasks: Iterable[Task] = (),
     data: Path | str | None = None,
+    images: Path | str | None = None,
     root: Path | str | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Path:
@@ -41,13 +42,18 @@ def report(
 
     `by` are tag columns, or a Breakdown; `limit` reads the subset that `run(limit=...)` measures; `with_images` forces
     pictures and captions in or out (None: in, unless the data is gated); `tasks` are tasks in memory, `data` a local
-    copy of the one task's data, `root` the folder of the runs.
+    copy of the one task's data, `images` the folder of its pictures where they lie apart, `root` that of the runs.
+
+    >>> import compbench
+    >>> _ = compbench.run("shapes", model="chance", limit=6)
+    >>> report("shapes/chance", "report.html").name
+    'report.html'
     """
     from compbench_analysis.report import Look, write
 
     chosen = [run for each in ([runs] if isinstance(runs, Run | str | Path) else runs) for run in _found(each, root)]
     chosen = chosen if limit is None else [run.limited(limit) for run in chosen]
-    pictures, notes = _pictures(chosen, tasks, data, with_images)
+    pictures, notes = _pictures(chosen, tasks, (data, images), with_images)
     for note in notes.values():
         say(note)
     look = Look(by=by, rule=rule, with_images=with_images, pictures=pictures, notes=notes)
@@ -59,10 +65,14 @@ def _found(reference: Run | str | Path, root: Path | str | None) -> list[Run]:
 
 
 def _pictures(
-    runs: Sequence[Run], tasks: Iterable[Task], data: Path | str | None, with_images: bool | None
+    runs: Sequence[Run],
+    tasks: Iterable[Task],
+    folders: tuple[Path | str | None, Path | str | None],
+    with_images: bool | None,
 ) -> tuple[dict[tuple[str, str], Mapping[str, Sequence[Image]]], dict[str, str]]:
     """The images by example of each task and revision that is at hand, and by task why those of others are not."""
     wanted = _wanted(runs, with_images)
+    data, images = map(disk.given, folders)
     if data is not None and len({task for task, _ in wanted}) > 1:
         raise UsageError("--data is the data of one task, and these runs are of several; write a page for each")
     given = {task.name: task for task in tasks}
@@ -71,7 +81,7 @@ def _pictures(
     for name, revision in wanted:
         try:
             task = given.get(name) or registry.task(
-                name, data=None if data is None else disk.expanded(data), is_offline=True
+                name, data=data, images=images, is_offline=True, skip_unreadable=True
             )
             if task.revision != revision:
                 raise DataError(

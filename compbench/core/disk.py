@@ -22,6 +22,7 @@ __all__ = [
     "TEMPORARY",
     "append_line",
     "expanded",
+    "given",
     "is_file",
     "output",
     "read_at_most",
@@ -49,6 +50,11 @@ def expanded(path: Path | str) -> Path:
     if found.parts[:1] == ("~",):
         raise UsageError(f"{str(path)!r} begins with ~, and this user has no home folder: give the full path")
     return found
+
+
+def given(path: Path | str | None) -> Path | None:
+    """`expanded` for what may be left out."""
+    return None if path is None else expanded(path)
 
 
 def stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:

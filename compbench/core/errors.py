@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DataError", "RunError", "UnreadableImage", "UnreadableImages", "UsageError", "nan_advice"]
+__all__ = [
+    "DataError",
+    "MissingPictures",
+    "RunError",
+    "UnreadableImage",
+    "UnreadableImages",
+    "UsageError",
+    "nan_advice",
+]
 
 _MOST_NAMED = 20
 
@@ -15,6 +23,10 @@ class UsageError(ValueError):
 
 class DataError(ValueError):
     """An input cannot be used: it is missing, damaged, gated or of the wrong form; the command exits with 1."""
+
+
+class MissingPictures(DataError):
+    """The captions of a task are there, and pictures are not that its reader was told to find."""
 
 
 class UnreadableImage(DataError):

@@ -44,6 +44,10 @@ class Image:
     """A picture that is decoded only when asked for.
 
     `source` is a file, encoded bytes, or a function that gives either a PIL image or encoded bytes.
+
+    >>> import PIL.Image
+    >>> Image("red", lambda: PIL.Image.new("RGB", (32, 32), "red")).decode().size
+    (32, 32)
     """
 
     name: str
@@ -104,6 +108,11 @@ class Example:
 
     >>> Example("0", (), ("a", "b"), np.zeros((0, 2), bool)).shape
     (0, 2)
+
+    >>> import PIL.Image
+    >>> red = Image("red", lambda: PIL.Image.new("RGB", (32, 32), "red"))
+    >>> Example("1", (red,), ("a red square", "a blue square"), np.array([[True, False]])).shape
+    (1, 2)
     """
 
     id: str
@@ -172,6 +181,13 @@ class Task:
     """A named set of examples and the metrics that judge them.
 
     `revision` is a digest of ids, captions, matches and images: the same for a hub copy and a local one.
+
+    >>> import PIL.Image
+    >>> from compbench.core.metrics import MATCHING
+    >>> red = Image("red", lambda: PIL.Image.new("RGB", (32, 32), "red"))
+    >>> example = Example("1", (red,), ("a red square", "a blue square"), np.array([[True, False]]))
+    >>> len(Task("one-square", (example,), MATCHING).revision)
+    12
     """
 
     name: str

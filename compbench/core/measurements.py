@@ -94,7 +94,11 @@ def _once(whole: Measurement) -> Measurement:
 
 @dataclass(frozen=True, slots=True)
 class ScoreMatrix:
-    """The scores of one example, [I, C]; higher is a better match."""
+    """The scores of one example, [I, C]; higher is a better match.
+
+    >>> ScoreMatrix("1", np.array([[0.9, 0.2]])).scores.shape
+    (1, 2)
+    """
 
     example_id: str
     scores: Floats

@@ -240,6 +240,16 @@ class ModelSpec:
 
     A class that inherits from it has to say only `identity` and `build`. A model that depends on the task, or of which
     more is to be known, says so in a `resolve` of its own.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Brightness(ModelSpec):
+    ...     weight: float = 1.0  # an option: -o weight=2
+    ...     def identity(self):
+    ...         return {"scorer": "brightness", "version": 1, "weight": self.weight}
+    ...     def build(self, source, runtime): ...  # a Scorer
+    >>> Brightness(weight=2).identity()
+    {'scorer': 'brightness', 'version': 1, 'weight': 2}
     """
 
     name: str = ""  # of an object that is run without one; empty: that of its class

@@ -1,7 +1,8 @@
 """Errors to scores: the one place where the sign flips.
 
-With x_t = alpha x_0 + sigma eps and v = alpha eps - sigma x_0 (Salimans & Ho, 2022), for the same network
-output |eps - eps_hat|^2 = alpha^2 |v - v_hat|^2 and |x_0 - x_0_hat|^2 = sigma^2 |v - v_hat|^2; hence errors
+With x_t = alpha x_0 + sigma eps, a network's eps_hat and x_0_hat are tied by x_t = alpha x_0_hat + sigma eps_hat. So
+the residuals of all targets are one residual e times a number: alpha e in eps, -sigma e in x_0, (alpha^2 + sigma^2) e
+in v = alpha eps - sigma x_0 (Salimans & Ho, 2022), (alpha + sigma) e in a flow's velocity eps - x_0. Hence errors
 stored in one target are errors in every target after a weight per draw.
 """
 
@@ -30,13 +31,14 @@ __all__ = [
     "stored_loss",
 ]
 
-# what multiplies an error in v to give the error in the named target
-_FROM_V: Mapping[str, Callable[[DrawTable], Floats]] = {
-    "v": lambda draws: np.ones_like(draws.alpha, dtype=np.float64),
+# the squared error in each target over the square of what all residuals share
+_SQUARED: Mapping[str, Callable[[DrawTable], Floats]] = {
+    "v": lambda draws: _total(draws) ** 2,
     "eps": lambda draws: draws.alpha.astype(np.float64) ** 2,
     "x0": lambda draws: draws.sigma.astype(np.float64) ** 2,
+    "flow": lambda draws: (draws.alpha.astype(np.float64) + draws.sigma.astype(np.float64)) ** 2,
 }
-TARGETS = ("native", *_FROM_V)
+TARGETS = ("native", *_SQUARED)
 NORM = "norm"  # the square root of a stored squared error: no error of its own is stored
 VIEW_KEYS = ("n_draws", "target", "reduction", "unconditional")  # the words for a rule in run.json
 _STORED = {"l2": "mse"}  # the word for a loss in run.json, in a key and in what a pilot taught; it stays as it is
@@ -55,6 +57,9 @@ class Rule:
     `unconditional` compares the images of a caption by what the caption brings them: the error without a caption minus
     the error with it. With norm that is DiffusionITM's rule (Krojer et al., "Are Diffusion Models Vision-And-Language
     Reasoners?", NeurIPS 2023), whose text score has the norm too; of squared errors it is our own variant.
+
+    >>> Rule(target="eps", draws=100)
+    Rule(target='eps', draws=100, loss='l2', unconditional=False)
     """
 
     target: str = "native"
@@ -93,8 +98,15 @@ class Rule:
         """[D] float64, what each draw's stored error is multiplied by."""
         if self.target == "native":
             return np.ones(len(draws.alpha))
-        squared = _FROM_V[self.target](draws) / _FROM_V[draws.target](draws)
+        squared = _SQUARED[self.target](draws) / _SQUARED[draws.target](draws)
         return np.sqrt(squared) if self.loss in ("l1", NORM) else squared
+
+
+def _total(draws: DrawTable) -> Floats:
+    """[D] alpha^2 + sigma^2: 1 for every model but a flow, whatever the rounding of the stored alpha and sigma says."""
+    if draws.target != "flow":
+        return np.ones_like(draws.alpha, dtype=np.float64)
+    return draws.alpha.astype(np.float64) ** 2 + draws.sigma.astype(np.float64) ** 2
 
 
 def stored_loss(loss: str) -> str:

@@ -8,27 +8,29 @@ from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
     from compbench.diffusion.classifier import DiffusionClassifier
-    from compbench.diffusion.components import Components
     from compbench.diffusion.devices import fitting, pick_device
     from compbench.diffusion.draws import balanced_timesteps
     from compbench.diffusion.error_map import seen
     from compbench.diffusion.families import stable_diffusion
     from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion, from_pipeline
+    from compbench.diffusion.family import Family
     from compbench.diffusion.images import whole_picture
+    from compbench.diffusion.latent import LatentDenoiser
+    from compbench.diffusion.parts import Parts, Precision
     from compbench.diffusion.silence import quiet
-    from compbench.diffusion.unet import Precision, StableDiffusionDenoiser
     from compbench.diffusion.vlb import Bound
     from compbench.diffusion.weights import LOADING_ERRORS, check_finite, check_size, tensors_in
 
 __all__ = [
     "Bound",
-    "Components",
     "DiffusionClassifier",
     "Dtype",
+    "Family",
     "LOADING_ERRORS",
+    "LatentDenoiser",
+    "Parts",
     "Precision",
     "StableDiffusion",
-    "StableDiffusionDenoiser",
     "balanced_timesteps",
     "check_finite",
     "check_size",
@@ -46,15 +48,16 @@ __getattr__ = lazily(
     __name__,
     {
         ".classifier": ["DiffusionClassifier"],
-        ".components": ["Components"],
         ".devices": ["fitting", "pick_device"],
         ".draws": ["balanced_timesteps"],
         ".error_map": ["seen"],
         ".families": ["stable_diffusion"],
         ".families.stable_diffusion": ["Dtype", "StableDiffusion", "from_pipeline"],
+        ".family": ["Family"],
         ".images": ["whole_picture"],
+        ".latent": ["LatentDenoiser"],
+        ".parts": ["Parts", "Precision"],
         ".silence": ["quiet"],
-        ".unet": ["Precision", "StableDiffusionDenoiser"],
         ".vlb": ["Bound"],
         ".weights": ["LOADING_ERRORS", "check_finite", "check_size", "tensors_in"],
     },

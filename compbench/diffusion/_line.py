@@ -109,17 +109,17 @@ class Line:
                 if news is not None:
                     yield news
             if fault is not None:
-                raise _fault(work, fault, self._bank, getattr(self._engine.denoiser, "dtype", None))
+                raise _fault(work, fault, self._bank, self._engine.denoiser.dtype)
             if work.is_finished:
                 self._active.remove(work)
                 self._latents.release(work.example.images)
                 self._states.release(work.captions)
 
 
-def _fault(work: Work, fault: Fault, bank: DrawBank, dtype: object) -> RunError:
+def _fault(work: Work, fault: Fault, bank: DrawBank, dtype: str) -> RunError:
     value, image, caption, draw = fault
     return RunError(
         f"the network gave {value} for example {work.example.id!r}, image {image}, caption {caption} "
-        f"({work.captions[caption]!r}), draw {draw} (timestep {int(bank.timesteps[draw])}); what was measured before "
+        f"({work.captions[caption]!r}), draw {draw} (timestep {bank.timesteps[draw]:g}); what was measured before "
         f"is stored: {nan_advice(dtype)}"
     )

@@ -8,25 +8,26 @@ import torch
 
 from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
-from compbench.diffusion.components import Components
 from compbench.diffusion.devices import pick_device
 from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
+from compbench.diffusion.family import Family, Timesteps
 from compbench.diffusion.images import centre_crop, rgb_centre_crop, whole_picture
-from compbench.diffusion.unet import Precision, StableDiffusionDenoiser
+from compbench.diffusion.latent import LatentDenoiser
+from compbench.diffusion.parts import Parts, Precision
 from compbench.schedules.adaptive import Adaptive
 
 __all__ = ["classifier", "precision"]
 
 
 def classifier(
-    components: Components,
+    family: Family,
+    parts: Parts,
     *,
     protocol: str,
     seed: int,
     dtype: str,
     n_draws: int,
     runtime: Runtime,
-    name: str,
     losses: Sequence[str] = ("l2",),
     unconditional: bool = False,
     compile_mode: str = "auto",
@@ -35,25 +36,18 @@ def classifier(
     size_px: int | None = None,
     is_rgb_first: bool = False,
 ) -> DiffusionClassifier:
-    """The Diffusion Classifier over a pipeline's components, as `protocol` measures.
+    """The Diffusion Classifier over a pipeline's parts, as `protocol` measures.
 
     `is_rgb_first`: the published transform follows a loader that converts to RGB, as those of the data sets do.
     """
     is_ours = protocol == "compbench"
-    device = pick_device(runtime.device)
     published = rgb_centre_crop if is_rgb_first else centre_crop
-    denoiser = StableDiffusionDenoiser(
-        components,
-        transform=whole_picture if is_ours else published,
-        precision=precision(protocol, dtype),
-        device=device,
-        name=name,
-        size_px=size_px,
-    )
-    n_timesteps = len(denoiser.schedule.alpha)
+    transform = whole_picture if is_ours else published
+    device = pick_device(runtime.device)
+    denoiser = LatentDenoiser(family, parts, transform, precision(protocol, dtype), device, size_px=size_px)
     return DiffusionClassifier(
         denoiser,
-        _bank(noise, seed, n_timesteps, is_ours=is_ours),
+        _bank(noise, seed, family.grid(parts), is_ours=is_ours),
         n_draws,
         runtime,
         losses=losses,
@@ -63,21 +57,24 @@ def classifier(
     )
 
 
-def _bank(noise: str, seed: int, n_timesteps: int, *, is_ours: bool) -> DrawBank:
+def _bank(noise: str, seed: int, grid: Timesteps, *, is_ours: bool) -> DrawBank:
+    """A bank over the timesteps of a grid."""
     if noise == "antithetic":
-        return antithetic_bank(seed, n_timesteps)
-    bank = seeded_bank(seed, n_timesteps) if is_ours else paper_bank(seed, n_timesteps)
-    return per_image(bank, seed) if noise == "per-image" else bank
+        bank = antithetic_bank(seed, len(grid))
+    else:
+        bank = seeded_bank(seed, len(grid)) if is_ours else paper_bank(seed, len(grid))
+        bank = per_image(bank, seed) if noise == "per-image" else bank
+    return bank.over(grid)
 
 
 def precision(protocol: str, dtype: str) -> Precision:
-    """compbench: only the U-Net is in `dtype`. paper: every network is. published-fp16: everything is, even the noise.
+    """compbench: only the network is in `dtype`. paper: every network is. published-fp16: all is, even the noise.
 
     The published script halves its noise schedule too, which is off by 7 % in sigma at the first timesteps.
     """
     network = getattr(torch, dtype)
     if protocol == "compbench":
-        return Precision(unet=network, encoders=torch.float32)
+        return Precision(network, encoders=torch.float32)
     if protocol == "paper":
-        return Precision(unet=network, encoders=network)
-    return Precision(unet=network, encoders=network, arithmetic=network)
+        return Precision(network, encoders=network)
+    return Precision(network, encoders=network, arithmetic=network)

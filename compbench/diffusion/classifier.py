@@ -29,7 +29,7 @@ from compbench.diffusion._encoding import FixedBatches
 from compbench.diffusion._line import Line
 from compbench.diffusion._shelf import Shelf
 from compbench.diffusion._work import PolicyOf, Work
-from compbench.diffusion.denoiser import Conditioning, Denoiser, ReadsText
+from compbench.diffusion.denoiser import Conditioning, Denoiser
 from compbench.diffusion.draws import DrawBank
 from compbench.diffusion.engine import ErrorEngine, first_batch_size
 from compbench.schedules.adaptive import Adaptive, Weighted
@@ -88,28 +88,27 @@ class DiffusionClassifier:
                 f"task {task.name!r} compares images with one another, and noise=per-image gives each its own noise: "
                 "their scores scatter more than under shared noise, and image and group scores with them"
             )
-        label_space = getattr(self.denoiser, "label_space", None)
-        if label_space is not None:
-            self._labels = _labels(task, label_space)
+        if self.denoiser.label_space:
+            self._labels = _labels(task, self.denoiser.label_space)
         else:
             self._look_at_captions(task.examples)
         self._encoders = self._encoders_of(task.examples)
 
     def computed_with(self) -> Mapping[str, Json]:
         """The engine and the batch size, which move the last digits of errors."""
-        return {"engine": getattr(self.denoiser, "engine", "eager"), "batch_size": self._batch_size}
+        return {"engine": self.denoiser.engine, "batch_size": self._batch_size}
 
     def overlooked(self) -> frozenset[str]:
         """The traits of an image that its transform ignores."""
-        return getattr(self.denoiser, "overlooked", frozenset())
+        return self.denoiser.overlooked
 
     def draw_table(self) -> DrawTable:
         """The whole bank, so that any number of its draws can be weighed later."""
-        schedule, timesteps = self.denoiser.schedule, torch.from_numpy(self.bank.timesteps)
+        alpha, sigma = self.denoiser.noising(torch.from_numpy(self.bank.timesteps))
         return DrawTable(
             timesteps=self.bank.timesteps.astype(np.float64),
-            alpha=schedule.alpha[timesteps].float().numpy(),
-            sigma=schedule.sigma[timesteps].float().numpy(),
+            alpha=alpha.float().numpy(),
+            sigma=sigma.float().numpy(),
             target=self.denoiser.target,
         )
 
@@ -266,15 +265,14 @@ class DiffusionClassifier:
         texts = dict.fromkeys(text for each in distinct.values() for text in each.captions)
         captions = [text for text in texts if text not in self._told]
         self._told.update(captions)
-        reads = self.denoiser if isinstance(self.denoiser, ReadsText) else None
         if too_long := self.denoiser.too_long(captions):
-            n_alike = len(reads.alike(too_long)) if reads is not None else 0
+            n_alike = len(self.denoiser.alike(too_long))
             alike = f", and {n_alike} of them differ only after that: their errors are the same" if n_alike else ""
             self._runtime.say(
                 f"{len(too_long)} of {len(captions)} distinct captions are longer than the text encoder's context; "
                 f"it sees only their beginning{alike}, e.g. of {too_long[0][:80]!r}"
             )
-        if reads is not None and (special := reads.special(captions)):
+        if special := self.denoiser.special(captions):
             self._runtime.say(
                 f"{len(special)} of {len(captions)} distinct captions spell a special token of the tokenizer, which "
                 f"reads it as that token and not as these letters: {special[0][:80]!r} the first"

@@ -1,37 +1,49 @@
-"""What the engine sees of a diffusion model: its training loss, and nothing else.
+"""What the engine sees of a diffusion or flow model: its training loss, and nothing else.
 
-x_t = alpha x_0 + sigma eps with alpha^2 + sigma^2 = 1 (variance preserving); a model predicts eps, v = alpha eps -
-sigma x_0 (Salimans & Ho, "Progressive Distillation", 2022) or x_0. Errors are kept in the model's own target: the
-other two follow from it by a weight per draw (`compbench.core.rules`).
+x_t = alpha x_0 + sigma eps. A model predicts eps, v = alpha eps - sigma x_0 (Salimans & Ho, "Progressive Distillation",
+2022), x_0, or the flow's velocity u = eps - x_0 (Lipman et al., "Flow Matching", 2023). Errors are kept in the model's
+own target: the others follow from it by a weight per draw (`compbench.core.rules`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import PIL.Image
 import torch
 from torch import Tensor
 
-from compbench.core.errors import DataError
+from compbench.core.errors import DataError, UsageError
 
-__all__ = ["LOSSES", "TARGETS", "Conditioning", "Denoiser", "ReadsText", "Schedule", "Target", "reduced"]
+__all__ = ["LOSSES", "TARGETS", "Conditioning", "Denoiser", "Flow", "Noising", "Tabled", "Target", "reduced"]
 
 Conditioning = Mapping[str, Tensor]  # each [C, ...]
-Target = Literal["eps", "v", "x0"]
+Target = Literal["eps", "v", "x0", "flow"]
+
+
+class Noising(Protocol):
+    """alpha and sigma of a timestep, both float32: x_t = alpha x_0 + sigma eps."""
+
+    def __call__(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """[b] timesteps, as the network is told them -> alpha [b], sigma [b]."""
+        ...
+
+    def on(self, device: torch.device) -> Noising:
+        """The same for timesteps on a device."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """alpha and sigma of every timestep, [T] float32 (or halves, where the published script is imitated)."""
+class Tabled:
+    """alpha and sigma of whole timesteps, [T] float32 (or halves, where the published script is imitated)."""
 
     alpha: Tensor
     sigma: Tensor
 
     @classmethod
-    def from_alphas_cumprod(cls, alphas_cumprod: Tensor, target: Target) -> Schedule:
+    def from_alphas_cumprod(cls, alphas_cumprod: Tensor, target: Target) -> Tabled:
         """Square roots in the dtype that is given: float16 reproduces the published script's rounding."""
         if target == "eps" and not (alphas_cumprod > 0).all():
             raise DataError(
@@ -40,18 +52,34 @@ class Schedule:
             )
         return cls(alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5)
 
+    def __call__(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        return self.alpha[timesteps], self.sigma[timesteps]
+
+    def on(self, device: torch.device) -> Tabled:
+        return Tabled(self.alpha.to(device), self.sigma.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """x_t = (1 - t) x_0 + t eps for any real t from 0 to 1, which the network is told as `scale` t."""
+
+    scale: float = 1000.0
+
+    def __call__(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = timesteps.float() / self.scale
+        return 1 - sigma, sigma
+
+    def on(self, device: torch.device) -> Flow:
+        return self
+
 
 class Denoiser(Protocol):
-    """A diffusion model seen only through its training loss."""
+    """A diffusion model seen only through its training loss. A class that inherits from it may leave the last out."""
 
-    schedule: Schedule  # on the CPU
+    noising: Noising  # of timesteps on the CPU
     target: Target
     device: torch.device
     latent_shape: tuple[int, int, int]  # c, h, w
-
-    def compile(self, mode: str, say: Callable[[str], None]) -> None:
-        """From now on the network is run through torch.compile."""
-        ...
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:
         """What `encode_pixels` takes of a picture, on the CPU; called from several threads."""
@@ -65,28 +93,52 @@ class Denoiser(Protocol):
         """What the network takes with each caption, on the device."""
         ...
 
-    def too_long(self, captions: Sequence[str]) -> list[str]:
-        """The captions of which the text encoder sees only the beginning."""
-        ...
-
     def errors(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, losses: Sequence[str]
     ) -> Tensor:
         """[R, b] float32: each loss of target - prediction, in the model's own target; no host synchronisation."""
         ...
 
+    # what follows has an answer for a denoiser that knows nothing of it
 
-@runtime_checkable
-class ReadsText(Protocol):
-    """A denoiser that can say how its text encoder reads a caption."""
+    @property
+    def label_space(self) -> str:
+        """Whose labels take the captions' place; empty: it reads words."""
+        return ""
+
+    @property
+    def dtype(self) -> str:
+        """Of the network; empty where it is not known."""
+        return ""
+
+    @property
+    def engine(self) -> str:
+        """Whether the network runs compiled, and in which mode, or eagerly."""
+        return "eager"
+
+    @property
+    def overlooked(self) -> frozenset[str]:
+        """The traits of an image that its transform ignores."""
+        return frozenset()
+
+    def compile(self, mode: str, say: Callable[[str], None]) -> None:
+        """From now on the network is run through torch.compile."""
+
+    def too_long(self, captions: Sequence[str]) -> list[str]:
+        """The captions of which a text encoder sees only the beginning."""
+        return []
 
     def alike(self, captions: Sequence[str]) -> list[str]:
-        """The captions that another one equals as far as the text encoder reads them."""
-        ...
+        """The captions that another one equals as far as the text encoders read them."""
+        return []
 
     def special(self, captions: Sequence[str]) -> list[str]:
         """The captions that spell a special token, which is not read as letters."""
-        ...
+        return []
+
+    def residual(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """target - prediction, [b, c, h, w], where a denoiser can show it; UsageError."""
+        raise UsageError("this model shows no residual by position; a denoiser's method `residual` would")
 
 
 def reduced(residual: Tensor, losses: Sequence[str]) -> Tensor:
@@ -119,5 +171,14 @@ def _x0(latents: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     return latents
 
 
+def _flow(latents: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return noise - latents
+
+
 # latents, noise, alpha, sigma -> what the network was trained to predict
-TARGETS: Mapping[Target, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {"eps": _eps, "v": _v, "x0": _x0}
+TARGETS: Mapping[Target, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "eps": _eps,
+    "v": _v,
+    "x0": _x0,
+    "flow": _flow,
+}

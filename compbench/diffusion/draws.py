@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compbench.core.aliases import Ints
+from compbench.core.aliases import Floats, Ints
 
 __all__ = ["DrawBank", "antithetic_bank", "balanced_timesteps", "paper_bank", "per_image", "seeded_bank"]
 
@@ -28,9 +28,13 @@ Noise = Callable[[Iterable[int], tuple[int, ...]], Tensor]
 class DrawBank:
     """Draw d of an image is timestep `timesteps[d]` with noise `noise_of(example_id, image)([d], shape)[0]`."""
 
-    timesteps: Ints  # [D] int64, each of the schedule's once
+    timesteps: Ints | Floats  # [D] each of the grid's once; int64, or float32 as a flow's network is told them
     noise: Noise  # draws, (c, h, w) -> [k, c, h, w] float32 on the CPU: shared by all images
     own: Callable[[str, int], Noise] | None = None  # in its place, that of an example's id and the image's number
+
+    def over(self, grid: Ints | Floats) -> DrawBank:
+        """The same draws where the n-th timestep is the n-th of a grid."""
+        return replace(self, timesteps=grid[self.timesteps.astype(np.int64)])
 
     def noise_of(self, example_id: str, image: int) -> Noise:
         """The noise of one image, all captions of it."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from compbench.core.aliases import Floats
-from compbench.core.errors import UsageError
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.denoiser import Conditioning
 from compbench.diffusion.devices import fitting
@@ -42,16 +41,13 @@ def error_map(
     UsageError for a network that shows no residual by position.
     """
     denoiser, each_error = classifier.denoiser, LOSSES[loss]
-    residual: Callable[..., Tensor] | None = getattr(denoiser, "residual", None)
-    if residual is None:
-        raise UsageError("this model shows no residual by position; only those over Stable Diffusion's U-Net do")
     pixels = denoiser.pixels(picture)[None]
     latents, _ = fitting(lambda size: denoiser.encode_pixels(pixels), 1, denoiser.device, _unheard)
     states, _ = fitting(lambda size: denoiser.encode_captions(list(captions)), 1, denoiser.device, _unheard)
     total = torch.zeros(denoiser.latent_shape[1:], dtype=torch.float64)
     start, size = 0, batch_size or _BATCH_SIZE
     while start < len(weights):
-        batch = partial(_summed, classifier, residual, latents, states, each_error, weights, of, start)
+        batch = partial(_summed, classifier, latents, states, each_error, weights, of, start)
         summed, size = fitting(batch, size, denoiser.device, _unheard)
         total += summed
         start += size
@@ -70,7 +66,6 @@ def _unheard(message: str) -> None: ...
 
 def _summed(
     classifier: DiffusionClassifier,
-    residual: Callable[..., Tensor],
     latents: Tensor,
     states: Conditioning,
     each_error: Callable[[Tensor], Tensor],
@@ -87,7 +82,7 @@ def _summed(
     n = len(draws)
     first, second = (
         each_error(
-            residual(
+            denoiser.residual(
                 latents.expand(n, -1, -1, -1),
                 noise,
                 timesteps,

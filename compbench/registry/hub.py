@@ -33,6 +33,7 @@ __all__ = [
     "present_bytes",
     "resolve",
     "size_of",
+    "stays_offline",
 ]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -52,7 +53,7 @@ def resolve(
         return source, f"sha256:{local_digest(source)}"
     if not is_pinned(source):
         branch = source.revision or "main"
-        if _is_offline(is_offline):
+        if stays_offline(is_offline):
             source = replace(source, revision=_cached_commit(source, branch, files, say))
         else:
             source = replace(source, revision=_newest_commit(source, branch), branch=branch)
@@ -88,7 +89,7 @@ def fetch(
         revision=source.revision,
         allow_patterns=list(allow_patterns),
     )
-    is_offline = _is_offline(is_offline)
+    is_offline = stays_offline(is_offline)
     try:
         if is_offline or _is_whole(source, allow_patterns, repo_type):
             folder = Path(snapshot(local_files_only=True))
@@ -129,7 +130,7 @@ def missing_bytes(source: Source, allow_patterns: Sequence[str], is_offline: boo
     """How many bytes `fetch` would bring; 0 for a local folder, None when that cannot be known."""
     if source.is_local:
         return 0
-    if _is_offline(is_offline):
+    if stays_offline(is_offline):
         return None
     try:
         info = _info(source.repo, "model", source.revision, has_sizes=True)
@@ -180,7 +181,7 @@ def fetch_whole(
 
     The hub is not asked for a commit that is whole in the cache.
     """
-    if not source.is_local and not _is_offline(is_offline):
+    if not source.is_local and not stays_offline(is_offline):
         with suppress(DataError):
             return checked(fetch(source, files, is_offline=True))
     folder = fetch(source, files, is_offline, say=say)
@@ -189,7 +190,7 @@ def fetch_whole(
     return checked(folder)
 
 
-def _is_offline(is_offline: bool) -> bool:
+def stays_offline(is_offline: bool) -> bool:
     """Whether the hub must not be asked: by --offline, or by HF_HUB_OFFLINE as huggingface_hub has read it."""
     if is_offline:
         return True

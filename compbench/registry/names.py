@@ -65,20 +65,23 @@ def task(
     name: str | Path,
     *,
     data: Path | None = None,
+    images: Path | None = None,
     is_offline: bool = False,
     prompts: Sequence[Path | str] = (),
     skip_unreadable: bool = False,
 ) -> Task:
     """The task with this name, or in this folder with a manifest, its examples read.
 
-    UsageError for an unknown name, with the nearest ones. `prompts` are files with the captions of a classification
-    task. With `skip_unreadable` pictures of a manifest that cannot be read are left to whoever measures. A name may say
-    a protocol: "mmvp-vlm+2x2".
+    UsageError for an unknown name, with the nearest ones. `images` is the folder of pictures that lie apart from the
+    data; `prompts` are files with the captions of a classification task. With `skip_unreadable` pictures that are
+    missing or cannot be read are left to whoever measures. A name may say a protocol: "mmvp-vlm+2x2".
     """
     found = find_task(name, data)
     if isinstance(found, OwnSet):
         if prompts:
             raise UsageError(f"task {found.name!r} has captions of its own; leave out --prompts {prompts[0]}")
+        if images is not None:
+            raise UsageError(f"task {found.name!r} has its pictures beside its manifest; leave out --images {images}")
         return found.read(skip_unreadable=skip_unreadable)
     protocol = str(name).removeprefix(found.name).split("+")[1:]
     value = plugins.load(found)
@@ -86,7 +89,14 @@ def task(
         raise UsageError(f"task {found.name!r} has no protocols; leave out {'+' + '+'.join(protocol)!r}")
     if not isinstance(value, Task):
         made = functools.partial(value, protocol=protocol) if protocol else value
-        value = _call(found, made, data, is_offline, [Path(each) for each in prompts])
+        given: dict[str, Any] = {
+            "data": disk.given(data),
+            "images": disk.given(images),
+            "is_offline": is_offline,
+            "prompts": [disk.expanded(file) for file in prompts],
+            "skip_unreadable": skip_unreadable,
+        }
+        value = _call(found, made, given)
     if not isinstance(value, Task):
         raise UsageError(f"task {name!r} of {found.package} gave a {type(value).__name__}; expected a compbench.Task")
     return value
@@ -152,23 +162,29 @@ def _listed(offered: list[Entry], is_checked: bool) -> list[Entry]:
     return plugins.checked(offered) if is_checked else offered
 
 
-def _call(entry: Entry, value: Any, data: Path | None, is_offline: bool, prompts: Sequence[Path]) -> object:
-    """The task that a function or class makes; it is given what it takes of `data`, `is_offline` and `prompts`."""
+# what a task that does not take a setting says of it
+_NOT_TAKEN = {
+    "data": "reads no data from disk; leave out --data",
+    "images": "takes no pictures from elsewhere; leave out --images",
+    "prompts": "has prompts of its own; leave out --prompts",
+}
+
+
+def _call(entry: Entry, value: Any, given: Mapping[str, Any]) -> object:
+    """The task that a function or class makes, called with the settings that it takes."""
     if not callable(value):
         raise UsageError(
             f"task {entry.name!r} of {entry.package} is a {type(value).__name__}; "
             "expected a function (data=None, is_offline=False) that returns a compbench.Task"
         )
-    data, prompts = None if data is None else disk.expanded(data), [disk.expanded(each) for each in prompts]
     parameters = inspect.signature(value).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    given: dict[str, Any] = {"data": data, "is_offline": is_offline, "prompts": prompts}
-    if data is not None and not takes_all and "data" not in parameters:
-        raise UsageError(f"task {entry.name!r} reads no data from disk; leave out --data {data}")
-    if prompts and not takes_all and "prompts" not in parameters:
-        raise UsageError(f"task {entry.name!r} has prompts of its own; leave out --prompts {prompts[0]}")
+    for name, why in _NOT_TAKEN.items():
+        if (value_of := given[name]) and not takes_all and name not in parameters:
+            first = value_of[0] if isinstance(value_of, list) else value_of  # pyright: ignore[reportUnknownVariableType]
+            raise UsageError(f"task {entry.name!r} {why} {first}")
     with plugins.blamed(entry, "while it read its examples"):
-        made = value(**{name: each for name, each in given.items() if takes_all or name in parameters})
+        made = value(**{name: setting for name, setting in given.items() if takes_all or name in parameters})
         return made() if callable(made) else made
 
 

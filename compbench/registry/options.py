@@ -88,7 +88,7 @@ def _name_today(name: str, value: object) -> str:
     return _RETIRED.get(name, "")
 
 
-_TARGETS = ("auto", "native", "eps", "v", "x0")
+_TARGETS = ("auto", "native", "eps", "v", "x0", "flow")
 _RETIRED = {"n_draws": "draws", "limit": "max_difference"}
 
 

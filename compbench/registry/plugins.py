@@ -51,12 +51,24 @@ _registered: dict[tuple[Kind, str], Entry] = {}
 
 
 def model(name: str) -> Callable[[Registered], Registered]:
-    """Decorator: offers a frozen dataclass (a compbench.ModelSpec) as `--model NAME` in this process."""
+    """Decorator: offers a frozen dataclass (a compbench.ModelSpec) as `--model NAME` in this process.
+
+    >>> @model("my-model")
+    ... class MyModel: ...
+    >>> find("model", "my-model").name
+    'my-model'
+    """
     return lambda value: _register("model", name, value)
 
 
 def task(name: str) -> Callable[[Registered], Registered]:
-    """Decorator: offers a function that returns a Task under `name` in this process."""
+    """Decorator: offers a function that returns a Task under `name` in this process.
+
+    >>> @task("my-task")
+    ... def my_task(data=None, is_offline=False): ...
+    >>> find("task", "my-task").name
+    'my-task'
+    """
     return lambda value: _register("task", name, value)
 
 

@@ -46,6 +46,7 @@ def import_scores(
     task: str | Path | Task,
     name: str,
     data: Path | str | None = None,
+    images: Path | str | None = None,
     runs: Path | str | None = None,
     is_offline: bool = False,
 ) -> Run:
@@ -59,7 +60,7 @@ def import_scores(
     """
     path, name = disk.expanded(path), registry.checked_label(name)
     if isinstance(task, str | Path):
-        task = registry.task(task, data=None if data is None else disk.expanded(data), is_offline=is_offline)
+        task = registry.task(task, data=disk.given(data), images=disk.given(images), is_offline=is_offline)
     frame = _read(path, {each.id for each in task.examples})
     form = _form(frame, path)
     _check_ids(frame, task, path)

@@ -69,7 +69,14 @@ def load_model(
     is_offline: bool = False,
     **options: object,
 ) -> LoadedModel:
-    """The model with its weights in memory; options as after `-o`, e.g. `draws=100`."""
+    """The model with its weights in memory; options as after `-o`, e.g. `draws=100`.
+
+    >>> import compbench, PIL.Image
+    >>> model = compbench.load_model("tiny-clip")
+    >>> pictures = [PIL.Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    >>> model.score_pairs(pictures, ["a red square", "a blue square"]).shape
+    (2, 2)
+    """
     say = QuietReporter().say
     label, spec = registry.model(model, options)
     resolved = emulation.settled(label, resolved_model(spec, None), device, say)
@@ -102,6 +109,11 @@ def score_pairs(
     `model` is whatever `run` takes. Images are PIL images, paths, numpy arrays (height, width, channels) or tensors
     (channels, height, width), of 1, 3 or 4 channels: uint8, or floating point from 0 to 1, which becomes 0 to 255,
     rounded. For several calls `load_model` keeps the weights in memory.
+
+    >>> import compbench, PIL.Image
+    >>> pictures = [PIL.Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    >>> compbench.score_pairs("tiny-sd", pictures, ["a red square", "a blue square"], draws=4).shape
+    (2, 2)
     """
     loaded = load_model(model, device=device, batch_size=batch_size, is_offline=is_offline, **options)
     return loaded.score_pairs(images, captions)

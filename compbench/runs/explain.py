@@ -57,6 +57,7 @@ def explain(
     task: Task | None = None,
     model: ModelSpec | None = None,
     data: Path | str | None = None,
+    images: Path | str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     is_offline: bool = False,
@@ -67,11 +68,16 @@ def explain(
     For each image (or `image` alone, numbered from 0): its true caption against the false one that scores best, or the
     two `captions`. Over the first `draws` draws (None: as many as the run is scored on). `task` and `model` are those
     in memory; without them they are found by their names. UsageError where the model or data are no longer the run's.
+
+    >>> import compbench
+    >>> run = compbench.run("shapes", model="tiny-sd", limit=2, draws=4)
+    >>> explain(run, run.ids()[0]).path.suffix
+    '.png'
     """
     from compbench.diffusion.error_map import error_map, seen
 
     rule = _rule(run)
-    asked = _asked(run, task, model, data, is_offline, say)
+    asked = _asked(run, task, model, (data, images), is_offline, say)
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
     source = asked.model.source
@@ -115,7 +121,7 @@ def _asked(
     run: Run,
     task: Task | None,
     model: ModelSpec | None,
-    data: Path | str | None,
+    folders: tuple[Path | str | None, Path | str | None],  # of its data and of its pictures
     is_offline: bool,
     say: Callable[[str], None],
 ) -> ResolvedRun:
@@ -126,7 +132,9 @@ def _asked(
         task=task or run.key.task,
         model=model or run.key.model,
         options=given,
-        data=data,
+        data=folders[0],
+        images=folders[1],
+        skip_unreadable=True,
         runs=run.path.parents[2],
         is_offline=is_offline,
         keep="scores" if run.keeps_scores else "errors",

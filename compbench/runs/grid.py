@@ -310,7 +310,7 @@ def _first_of_each_task(cells: Sequence[Cell]) -> dict[str, Cell]:
 
 
 def _with_task(request: RunRequest, task: Task) -> RunRequest:
-    return replace(request, task=task, data=None, prompts=())
+    return replace(request, task=task, data=None, images=None, prompts=())
 
 
 def _with_imagenet(task: Task, imagenet: Path | None) -> Task:

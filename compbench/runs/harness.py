@@ -68,6 +68,11 @@ def run(
     UnreadableImages names the images that cannot be read once all else is measured and stored; `skip_unreadable` leaves
     their examples out instead, which the signature says. `max_pixels` allows larger images than Pillow's 178,956,970
     pixels; without `follow_links`, links among the data's files are refused.
+
+    >>> import compbench
+    >>> run = compbench.run("shapes", model="chance", limit=6)
+    >>> len(run.done())
+    6
     """
     request = RunRequest.of_keywords(task, model, settings)
     cache = ScorerCache(request, reporter or QuietReporter())
@@ -113,7 +118,13 @@ def finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
 
 
 def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
-    """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for."""
+    """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for.
+
+    >>> import compbench
+    >>> stored = compbench.run("shapes", model="chance", limit=6)
+    >>> compbench.load_run("shapes/chance").path == stored.path
+    True
+    """
     return Store(runs).find(reference)
 
 

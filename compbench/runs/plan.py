@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compbench.core.errors import DataError
+from compbench.core.errors import DataError, MissingPictures
 from compbench.core.examples import Example, Task
 from compbench.core.models import ModelSpec, Preparation, Price, Priced, PricesLearning, ResolvedModel, Scorer
 from compbench.core.rules import Rule, n_known
@@ -66,7 +66,7 @@ def plan(
             if known is None:
                 return unread(request, task, cache)
             _links.tell(known, request.data, cache.reporter.say)
-            request = replace(request, task=known, data=None, prompts=())
+            request = replace(request, task=known, data=None, images=None, prompts=())
         return planned(resolve(request, cache.reporter.say, is_price=True), cache)
 
 
@@ -76,6 +76,8 @@ def task_here(request: RunRequest) -> Task | None:
         return read_task(request)
     try:
         return read_task(replace(request, is_offline=True))
+    except MissingPictures:  # which nothing fetches
+        raise
     except DataError:  # a run fetches them, and says what is wrong if it cannot
         return None
 

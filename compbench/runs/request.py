@@ -40,6 +40,13 @@ class RunRequest:
     data: Path | str | None = field(
         default=None, metadata={"help": "A local copy of the task's data.", "metavar": "PATH"}
     )
+    images: Path | str | None = field(
+        default=None,
+        metadata={
+            "help": "The folder of a task's pictures, where they lie apart from its data: COCO's val2017, say.",
+            "metavar": "DIR",
+        },
+    )
     prompts: Sequence[Path | str] = field(
         default=(),
         metadata={
@@ -130,7 +137,7 @@ class RunRequest:
                 _check_count(named.name, value)
         if isinstance(self.prompts, str | Path):
             raise UsageError(f"prompts cannot be {str(self.prompts)!r}; expected a list of files")
-        for name in ("data", "prompts"):
+        for name in ("data", "images", "prompts"):
             if getattr(self, name) and not isinstance(self.task, str | Path):
                 raise UsageError(f"{name} of a task that is in memory already; leave it out, or give the task's name")
         check_device(self.device)

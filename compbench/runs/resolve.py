@@ -288,11 +288,11 @@ def _selected(task: Task, request: RunRequest, say: Callable[[str], None]) -> tu
 
 def read_task(request: RunRequest) -> Task:
     """The task that a request names, its examples read."""
-    data = None if request.data is None else disk.expanded(request.data)
     named: Any = request.task
     return registry.task(
         named,
-        data=data,
+        data=disk.given(request.data),
+        images=disk.given(request.images),
         is_offline=request.is_offline,
         prompts=request.prompts,
         skip_unreadable=request.skip_unreadable,

@@ -35,6 +35,11 @@ class Run:
     `limit` and `images_per_class` narrow what is read to the same seeded subset that these options of `run` measure,
     and `rule` is how its errors are read (None: by the run's own rule); what is stored stays. A change waits up to
     `wait` seconds for another process that is in the middle of one.
+
+    >>> import compbench
+    >>> run = compbench.run("shapes", model="chance", limit=6)
+    >>> run.to_frame()["id"].tolist() == sorted(run.done(), key=run.ids().index)
+    True
     """
 
     def __init__(

@@ -35,7 +35,13 @@ __all__ = ["Store"]
 
 
 class Store:
-    """The folder of all runs: `root`, else COMPBENCH_RUNS, else ./runs."""
+    """The folder of all runs: `root`, else COMPBENCH_RUNS, else ./runs.
+
+    >>> import compbench
+    >>> _ = compbench.run("shapes", model="chance", limit=6)
+    >>> [(run.key.task, run.key.model) for run in compbench.Store().runs()]
+    [('shapes', 'chance')]
+    """
 
     def __init__(
         self,

@@ -16,8 +16,9 @@ from compbench.core.aliases import Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import Classes, Task
 from compbench.core.models import Runtime
-from compbench.diffusion.components import Components, load_components
+from compbench.diffusion.families import sd_unet
 from compbench.diffusion.families.stable_diffusion import TINY_SD
+from compbench.diffusion.parts import Parts
 from compbench_baselines.generative._generator import Generator
 from compbench_baselines.generative._wanted import Wanted, wanted_pictures
 from compbench_baselines.generative.synthetic import SyntheticSD
@@ -33,11 +34,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny_sd() -> Components:
-    return load_components(Path(TINY_SD.repo))
+def tiny_sd() -> Parts:
+    return sd_unet.load(Path(TINY_SD.repo))
 
 
-def _make(parts: Components, folder: Path, wanted: list[Wanted]) -> dict[Wanted, bytes]:
+def _make(parts: Parts, folder: Path, wanted: list[Wanted]) -> dict[Wanted, bytes]:
     files = Generator(parts, SETTINGS, folder, Runtime("cpu")).make(wanted)
     return {each: file.read_bytes() for each, file in zip(wanted, files, strict=True)}
 
@@ -58,7 +59,7 @@ def _scores(spec: SyntheticSD, task: Task, said: list[str] | None = None) -> Flo
 
 
 class TestPictures:
-    def test_a_picture_is_what_diffusers_makes_of_its_noise(self, tiny_sd: Components, tmp_path: Path) -> None:
+    def test_a_picture_is_what_diffusers_makes_of_its_noise(self, tiny_sd: Parts, tmp_path: Path) -> None:
         (wanted,) = _wanted(RED, 4)
         Generator(tiny_sd, SETTINGS, tmp_path, Runtime("cpu")).make([wanted])
         made = PIL.Image.open(wanted.file(tmp_path))
@@ -78,9 +79,7 @@ class TestPictures:
         difference = np.asarray(made, int) - np.asarray(expected, int)
         assert np.abs(difference).max() <= 1  # another batch size rounds otherwise
 
-    def test_a_killed_process_makes_the_same_pictures_when_it_goes_on(
-        self, tiny_sd: Components, tmp_path: Path
-    ) -> None:
+    def test_a_killed_process_makes_the_same_pictures_when_it_goes_on(self, tiny_sd: Parts, tmp_path: Path) -> None:
         wanted = [*_wanted(RED, 0, 1), *_wanted(BLUE, 0, 1)]
         whole = _make(tiny_sd, tmp_path, wanted)
         times = {each: each.file(tmp_path).stat().st_mtime_ns for each in wanted}
@@ -89,13 +88,13 @@ class TestPictures:
         assert _make(tiny_sd, tmp_path, wanted) == whole
         assert wanted[0].file(tmp_path).stat().st_mtime_ns == times[wanted[0]]
 
-    def test_a_picture_depends_on_its_caption_and_number_alone(self, tiny_sd: Components, tmp_path: Path) -> None:
+    def test_a_picture_depends_on_its_caption_and_number_alone(self, tiny_sd: Parts, tmp_path: Path) -> None:
         few, more = _wanted(RED, 0, 1), [*_wanted(BLUE, 3), *_wanted(RED, 2, 1, 0)]
         one, other = _make(tiny_sd, tmp_path / "few", few), _make(tiny_sd, tmp_path / "more", more)
         assert all(one[each] == other[each] for each in few)
         assert len(set(other.values())) == 4
 
-    def test_a_picture_says_what_it_was_made_from(self, tiny_sd: Components, tmp_path: Path) -> None:
+    def test_a_picture_says_what_it_was_made_from(self, tiny_sd: Parts, tmp_path: Path) -> None:
         (wanted,) = _wanted(RED, 7)
         _make(tiny_sd, tmp_path, [wanted])
         with PIL.Image.open(wanted.file(tmp_path)) as picture:

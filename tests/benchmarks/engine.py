@@ -34,8 +34,7 @@ from compbench.core.metrics import MATCHING
 from compbench.core.models import Runtime
 from compbench.core.rules import Rule, score
 from compbench.diffusion import _protocols
-from compbench.diffusion.components import components_of
-from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families import sd_unet, stable_diffusion
 from compbench.runs._online import OnlineScorer
 from compbench.schedules.adaptive import Adaptive
 from tests import literal
@@ -119,7 +118,7 @@ def measure(subject: Subject, repeats: int, risk: float = 0.05) -> tuple[list[Ro
         "racing": lambda examples: _raced(ours["racing"], race, examples),
     }
     unets = dict.fromkeys(("literal", "diffusers"), subject.pipeline.unet) | {
-        name: each.denoiser._unet for name, each in ours.items()
+        name: each.denoiser.parts.network for name, each in ours.items()
     }
     warm = ours["eager"].price(subject.examples, probe_seconds=0.1)
     loops["compiled"](subject.examples)  # so that compiling is in no timed or counted pass
@@ -218,14 +217,14 @@ def _bare(ours: Any, subject: Subject, n_evaluations: int) -> Loop:
     example = subject.examples[0]
     latents, states = ours._first_pair(example)
     timesteps = torch.arange(size, device=latents.device) % 1000
-    network_input = torch.randn((size, *latents.shape[1:])).to(latents.device, denoiser._precision.unet)
+    network_input = torch.randn((size, *latents.shape[1:])).to(latents.device, denoiser._precision.network)
     states = {name: each.expand(size, *each.shape[1:]) for name, each in states.items()}
 
     @torch.inference_mode()
     def run(examples: Sequence[Example]) -> np.ndarray:
         output = network_input
         for _ in range(-(-n_evaluations // size)):
-            output = denoiser._unet(network_input, timesteps, **states, return_dict=False)[0]
+            output = denoiser.parts.network(network_input, timesteps, **states, return_dict=False)[0]
         return output[:1, :1, :1, :1].float().cpu().numpy()
 
     return run
@@ -233,13 +232,13 @@ def _bare(ours: Any, subject: Subject, n_evaluations: int) -> Loop:
 
 def _classifier(subject: Subject, *, compile_mode: str = "off", **settings: Any) -> Any:
     classifier = _protocols.classifier(
-        components_of(subject.pipeline),
+        sd_unet.UNetFamily(),
+        sd_unet.of_pipeline(subject.pipeline, subject.name),
         protocol="paper",
         seed=42,
         dtype=settings.pop("dtype", subject.dtype),
         n_draws=subject.n_draws,
         runtime=Runtime(subject.device, subject.batch_size, say=lambda message: print(message, file=sys.stderr)),
-        name=subject.name,
         compile_mode=compile_mode,
         **settings,
     )
@@ -265,7 +264,7 @@ def levers(subject: Subject, repeats: int) -> list[Lever]:
         "channels_last": _classifier(plain),
         "torch.compile": _classifier(plain, compile_mode="default"),
     }
-    channels_last = copy.deepcopy(classifiers["channels_last"].denoiser._unet)
+    channels_last = copy.deepcopy(classifiers["channels_last"].denoiser.parts.network)
     classifiers["channels_last"].denoiser._network = channels_last.to(memory_format=torch.channels_last)
     seconds: dict[str, list[float]] = {name: [] for name in classifiers}
     errors: dict[str, np.ndarray] = {}

@@ -1,21 +1,23 @@
-"""What the engine and the store cost beside the network: `python -m tests.benchmarks.growth [--classes] [--json]`.
+"""What a run costs as it grows: `python -m tests.benchmarks.growth [--examples N ...] [--json]`.
 
-A network that costs next to nothing is measured through `compbench.run`, so that all that is left is ours. Without
---classes: 2x2 examples from 10 to 10,000, every draw. With --classes: the published ImageNet schedule, 1,000 classes.
-Each row is a process of its own, for its peak memory; evaluations and bytes are counted.
+Two runs of 2x2 examples and 16 draws are stored by the product's own writer, 25 examples per part, then continued and
+read. Each step has a process of its own, which first does the same to a run of 50 examples: CPU seconds and memory are
+those of the step alone, without what Python and the libraries cost. Wall seconds of `compbench show` are those of the
+command as a user types it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,169 +25,188 @@ import numpy as np
 import PIL.Image
 import rich.console
 import rich.table
-import torch
-from torch import Tensor
 
 import compbench
+from compbench.cli.app import main as command
 from compbench.core.aliases import Json
-from compbench.core.examples import Classes, Example, Image, Task
-from compbench.core.measurements import Measurement
-from compbench.core.metrics import CLASSIFYING, MATCHING
+from compbench.core.examples import Example, Image, Task
+from compbench.core.measurements import DrawTable, Measurement
+from compbench.core.metrics import MATCHING
 from compbench.core.models import ModelSpec, Runtime, Source
-from compbench.diffusion.classifier import DiffusionClassifier
-from compbench.diffusion.denoiser import Schedule
-from compbench.diffusion.draws import seeded_bank
-from compbench.schedules.adaptive import Adaptive
-from compbench.schedules.staged import SCHEDULES
+from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 
-_GREYS = 251
-
-
-class Cheap:
-    """A denoiser of one number a picture: its residual is a hash of picture, caption and timestep, and the noise's."""
-
-    target, device, latent_shape = "v", torch.device("cpu"), (1, 1, 1)
-    schedule = Schedule.from_alphas_cumprod(torch.linspace(0.999, 0.005, 1000), "v")
-
-    def __init__(self) -> None:
-        self.n_evaluations = 0  # padding included
-
-    def pixels(self, image: PIL.Image.Image) -> Tensor:
-        return torch.tensor(float(image.getpixel((0, 0)))).view(1, 1, 1)  # pyright: ignore[reportArgumentType]
-
-    def encode_pixels(self, pixels: Tensor) -> Tensor:
-        return pixels
-
-    def encode_captions(self, captions: Sequence[str]) -> Mapping[str, Tensor]:
-        return {"number": torch.tensor([float((each or "-1").split()[-1]) for each in captions])}
-
-    def too_long(self, captions: Sequence[str]) -> list[str]:
-        return []
-
-    def errors(
-        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Any, losses: Sequence[str]
-    ) -> Tensor:
-        self.n_evaluations += len(latents)
-        phase = latents.flatten() * 12.9898 + conditioning["number"] * 78.233 + timesteps * 0.5
-        return (1.0 + 0.1 * torch.sin(phase) + 0.1 * noise.flatten().abs()).expand(len(losses), -1)
-
-
-class Timed(DiffusionClassifier):
-    """Counts from its first example on: what the harness does to tell a price is not the run."""
-
-    began = 0.0
-
-    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
-        self.denoiser.n_evaluations, self.began = 0, time.perf_counter()  # pyright: ignore
-        yield from super().score(examples, known)
+PER_PART, N_DRAWS, N_WARM = 25, 16, 50
+STEPS = ("append", "continue", "done", "show", "compare", "report")
+_DRAW_IDS, _EVERY = np.arange(N_DRAWS, dtype=np.int32), np.ones((2, 2, N_DRAWS), bool)
 
 
 @dataclass(frozen=True)
-class CheapSpec(ModelSpec):
-    """The model of a Cheap denoiser."""
+class MadeUp(ModelSpec):
+    """A model whose errors are random numbers, which cost nothing."""
 
-    draws: int = 16
-    batch_size: int = 1024
-    adaptive: Adaptive | None = field(default=None, metadata={"option": False})
-    built: list[Timed] = field(default_factory=list, compare=False, metadata={"option": False})
+    seed: int
 
     def identity(self) -> Mapping[str, Json]:
-        return {"kind": "cheap"} | ({} if self.adaptive is None else {"schedule": self.adaptive.to_json()})
+        return {"kind": "made up", "seed": self.seed}
 
     def view(self) -> Mapping[str, Json]:
-        return {"n_draws": self.draws, "target": "native"}
+        return {"n_draws": N_DRAWS, "target": "native"}
 
-    def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
-        where = Runtime("cpu", self.batch_size, say=runtime.say, advance=runtime.advance)
-        self.built.append(Timed(Cheap(), seeded_bank(0), self.draws, where, adaptive=self.adaptive))  # pyright: ignore
-        return self.built[-1]
+    def build(self, source: Source | None, runtime: Runtime) -> MadeUpScorer:
+        return MadeUpScorer(np.random.default_rng(self.seed))
+
+
+@dataclass
+class MadeUpScorer:
+    """Gives random errors."""
+
+    rng: np.random.Generator
+
+    def prepare(self, task: Task) -> None: ...
+
+    def draw_table(self) -> DrawTable:
+        level = np.full(N_DRAWS, np.sqrt(0.5), np.float32)
+        return DrawTable(np.arange(N_DRAWS, dtype=np.float32) * 60, level, level, "v")
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
+        return (self.measured(example.id) for example in examples)
+
+    def measured(self, name: str) -> Measurement:
+        return Measurement(name, _DRAW_IDS, {"l2": self.rng.random(_EVERY.shape, dtype=np.float32)}, _EVERY)
 
 
 def pairs(n: int) -> Task:
     """`n` examples of two pictures and two captions, all different."""
     eye = np.eye(2, dtype=bool)
     examples = [
-        Example(f"{k:06d}", (_grey(2 * k), _grey(2 * k + 1)), (f"caption {2 * k}", f"caption {2 * k + 1}"), eye)
+        Example(f"{k:06d}", (grey(2 * k), grey(2 * k + 1)), (f"caption {2 * k}", f"caption {2 * k + 1}"), eye)
         for k in range(n)
     ]
-    return Task("growth", examples, MATCHING)
+    return Task(f"growth-{n}", examples, MATCHING)
 
 
-def many_classes(n_classes: int, n_images: int) -> Task:
-    """One caption a class, shared by all; images in turn of each class."""
-    names = tuple(f"class {k}" for k in range(n_classes))
-    truths = np.eye(n_classes, dtype=bool)[:, None]
-    examples = [
-        Example(f"{k:06d}", (_grey(k),), names, truths[k % n_classes], {"class": (names[k % n_classes],)})
-        for k in range(n_images)
-    ]
-    return Task("classes", examples, CLASSIFYING, classes=Classes(names, tuple(range(n_classes))))
+def grey(number: int) -> Image:
+    """A picture of one pixel."""
+    return Image(f"{number}.png", lambda: PIL.Image.new("L", (1, 1), number % 251), sha256=f"{number:064d}")
 
 
-def _grey(number: int) -> Image:
-    return Image(f"{number}.png", lambda: PIL.Image.new("L", (1, 1), number % _GREYS), sha256=f"{number:064d}")
-
-
-def measured(n: int, *, classes: bool) -> dict[str, Any]:
-    """One row."""
-    if classes:
-        known = SCHEDULES["imagenet"]
-        adaptive = Adaptive("paper", 1000, to_keep=known.to_keep, n_samples=known.n_samples)
-        task, spec = many_classes(1000, n), CheapSpec(draws=1000, adaptive=adaptive)
+def done_by(step: str, root: Path, n: int) -> None:
+    """Do one step to the runs of `n` examples below `root`."""
+    if step == "append":
+        _append(_run(root, n, 0))
+    elif step == "continue":
+        compbench.run(pairs(n), model=MadeUp(0), runs=root)
+    elif step == "done":
+        _run(root, n, 0).done()
+    elif step == "show":
+        assert command(["show", str(_run(root, n, 0).path)]) == 0
+    elif step == "compare":
+        assert command(["compare", *(str(_run(root, n, seed).path) for seed in (0, 1))]) == 0
     else:
-        task, spec = pairs(n), CheapSpec()
+        words = ["report", str(_run(root, n, 0).path), "--no-images", "--output", str(root / "report.html")]
+        assert command(words) == 0
+
+
+def _run(root: Path, n: int, seed: int) -> Run:
+    """The stored run of a seed."""
+    runs = (Run(path) for path in root.glob(f"growth-{n}/*/*"))
+    return next(run for run in runs if run.key.measurement["seed"] == seed)
+
+
+def _append(run: Run) -> None:
+    """Store all parts that the run lacks but the last."""
+    writer, scorer, done = RunWriter(run), MadeUp(1).build(None, None), run.done()  # pyright: ignore[reportArgumentType]
+    lacking = [name for name in run.ids() if name not in done][:-PER_PART]
+    for start in range(0, len(lacking), PER_PART):
+        writer.append([scorer.measured(name) for name in lacking[start : start + PER_PART]], seconds=1.0)
+
+
+def _begin(root: Path, n: int, seed: int) -> Run:
+    """The first part of a run."""
+    with contextlib.redirect_stderr(io.StringIO()):  # that the examples are limited
+        return compbench.run(pairs(n), model=MadeUp(seed), runs=root, limit=PER_PART)
+
+
+def _whole(root: Path, n: int, seed: int) -> None:
+    """A run with all its parts."""
+    _append(_begin(root, n, seed))
+    compbench.run(pairs(n), model=MadeUp(seed), runs=root)
+
+
+def measured_step(step: str, root: Path, n: int) -> tuple[float, float]:
+    """CPU seconds and MiB of one step in this process."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        warm = Path(folder)
+        _begin(warm, N_WARM, 0)
+        if step not in ("append", "continue"):
+            _whole(warm, N_WARM, 0)
+            _whole(warm, N_WARM, 1)
+        done_by(step, warm, N_WARM)
+        _forget_peak()
+        resident, began = _status("VmRSS"), time.process_time()
+        done_by(step, root, n)
+        return time.process_time() - began, (_status("VmHWM") - resident) / 1024
+
+
+def _forget_peak() -> None:
+    """The peak so far, that of the warm-up among others, counts no more; only Linux can do so."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(name: str) -> int:
+    """A number of KiB that the system knows of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def measured(n: int) -> dict[str, Any]:
+    """CPU seconds and MiB by step, and the wall seconds of `compbench show`."""
     with tempfile.TemporaryDirectory() as folder:
-        run = compbench.run(task, model=spec, runs=folder, batch_size=spec.batch_size)
-        (scorer,) = spec.built
-        seconds, n_evaluations = time.perf_counter() - scorer.began, scorer.denoiser.n_evaluations  # pyright: ignore
-        n_bytes = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-        n_errors = sum(int(str(part["n_errors"])) for part in run.parts())
-    return {
-        "examples": n,
-        "network_evaluations": n_evaluations,
-        "errors_stored": n_errors,
-        "microseconds_per_evaluation": seconds / n_evaluations * 1e6,
-        "seconds": seconds,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "store_bytes": n_bytes,
-    }
+        root = Path(folder)
+        _begin(root, n, 0)
+        found: dict[str, Any] = {}
+        for step in STEPS:
+            if step == "compare":
+                _child("whole", root, n)
+            found[step] = _child(step, root, n)
+        path = str(_run(root, n, 0).path)
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-m", "compbench", "show", path], check=True, stdout=subprocess.DEVNULL)
+        return {**found, "wall seconds of show": time.monotonic() - began}
+
+
+def _child(step: str, root: Path, n: int) -> Any:
+    """The answer of a process that does one step."""
+    words = [sys.executable, "-m", "tests.benchmarks.growth", "--step", step, str(root), str(n)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{words} ended with {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, nargs="+")
-    parser.add_argument("--classes", action="store_true")
+    parser.add_argument("--examples", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--row", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.row is not None:
-        print(json.dumps(measured(arguments.row, classes=arguments.classes)))
+    if arguments.step:
+        step, root, n = arguments.step
+        print(json.dumps(_whole(Path(root), int(n), 1) if step == "whole" else measured_step(step, Path(root), int(n))))
         return
-    sizes = arguments.examples or ([20, 200] if arguments.classes else [10, 100, 1_000, 10_000])
-    flags = ["--classes"] if arguments.classes else []
-    rows = [_in_its_own_process(n, flags) for n in sizes]
-    print(json.dumps(rows, indent=2)) if arguments.json else _print(rows)
-
-
-def _in_its_own_process(n: int, flags: Sequence[str]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.benchmarks.growth", "--row", str(n), *flags]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def _print(rows: Sequence[dict[str, Any]]) -> None:
-    table = rich.table.Table(title="what is ours, beside a network that costs next to nothing")
-    for heading in ("examples", "evaluations", "µs an evaluation", "peak memory", "stored", "bytes an error"):
+    began = time.monotonic()
+    rows = {n: measured(n) for n in arguments.examples}
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = rich.table.Table(title=f"CPU seconds (own MiB); {time.monotonic() - began:.0f} s in all")
+    for heading in ("examples", "parts", *STEPS, "show, wall"):
         table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
-            f"{row['examples']:,}",
-            f"{row['network_evaluations']:,}",
-            f"{row['microseconds_per_evaluation']:.2f}",
-            f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
-            f"{row['store_bytes'] / 2**20:,.1f} MiB",
-            f"{row['store_bytes'] / row['errors_stored']:.1f}",
-        )
-    rich.console.Console().print(table)
+    for n, found in rows.items():
+        cells = (f"{found[step][0]:.2f} ({found[step][1]:,.0f})" for step in STEPS)
+        table.add_row(f"{n:,}", f"{n // PER_PART:,}", *cells, f"{found['wall seconds of show']:.1f} s")
+    rich.console.Console(width=130).print(table)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import pytest
 import compbench
 import small_copies
 import small_sd
+import suites_on_disk
 from compbench import registry
 from compbench.cli.app import group, main
 
@@ -47,6 +48,9 @@ IS_RUN: dict[str, Run] = {
     "compbench run shapes --model tiny-sd -o draws=32": SIX,
     "compbench run shapes -m tiny-sd -o draws=100 --limit 24": Run("-o draws=20 --limit 6"),
     "compbench run --config grid.toml": Run(),
+    "compbench run sugarcrepe --images path/to/coco/val2017 --model openclip-vit-h-14": Run(
+        "--data sugar-crepe", {"path/to/coco/val2017": "sugar-crepe/val2017", "openclip-vit-h-14": "tiny-clip"}
+    ),
     "compbench show shapes/tiny-sd shapes/tiny-clip --by axis --by seen": Run(),
     "compbench show shapes/tiny-sd shapes/chance --by axis": Run(),
     "compbench show shapes/tiny-sd shapes/tiny-clip shapes/chance": Run(),
@@ -107,8 +111,6 @@ IS_NOT_RUN = {
     'pytest -n 2 --dist loadfile -m "not slow"': "the same",
     "python -m venv .venv": "it makes the environment of the tests",
     "compbench run winoground --model sd2 --model clip-vit-l-14 --model openclip-vit-h-14": "gigabytes of a hub",
-    "compbench run sugarcrepe --data DIR --model openclip-vit-h-14": "a hub's weights and COCO's pictures; "
-    "test_suites.py reads small copies of the suites",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
@@ -121,6 +123,7 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
+    "python -m tests.benchmarks.overhead": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.clip": "minutes of timing",
 }
 # blocks of Python by their first line of code: what is replaced to shorten them
@@ -209,6 +212,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv("COMPBENCH_RUNS", raising=False)
         (folder / "grid.toml").write_text('tasks = ["shapes"]\nmodels = ["chance"]\nlimit = 6\n')
         _write_tables(folder)
+        suites_on_disk.write(folder / "sugar-crepe", suites_on_disk.sugarcrepe())
         _write_my_set(folder / "my-set")
         for words in (
             "run shapes -m tiny-sd,tiny-clip,chance --limit 6",

@@ -118,8 +118,9 @@ def test_a_run_that_stays_at_its_commit_records_no_other(
 
 
 def test_a_diffusion_transformer_is_found_offline(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from compbench.diffusion import _transformer
+    from compbench.diffusion import loading
     from compbench.diffusion.families.dit import DIT_256, TINY_DIT
+    from compbench.registry import checkpoints
 
     hub.add("models", DIT_256.repo, contents(Path(TINY_DIT.repo)))
     folders: list[Path] = []
@@ -128,7 +129,7 @@ def test_a_diffusion_transformer_is_found_offline(hub: LoopbackHub, monkeypatch:
         wanted = DIT_256.resolve(None)
         assert wanted.source is not None
         source, _ = our_hub.resolve(wanted.source, is_offline=is_offline, say=lambda message: None, files=wanted.files)
-        folders.append(_transformer.fetch_folder(source, is_offline, "dit-256"))
+        folders.append(loading.fetch_folder(source, checkpoints.dit, is_offline, "dit-256"))
     assert folders[0] == folders[1]
     assert hub.requests == []
 

@@ -5,37 +5,65 @@ import torch
 from compbench.core.errors import DataError
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule, score
-from compbench.diffusion.denoiser import TARGETS, Schedule, mean_square
+from compbench.diffusion.denoiser import TARGETS, Flow, Tabled, mean_square
+
+T = torch.linspace(20, 980, 6)
+VARIANCE_PRESERVING = Tabled.from_alphas_cumprod(torch.linspace(0.99, 0.01, 6), "v")
 
 
-@pytest.fixture
-def draws():
-    """Latents and noise of 6 draws on a schedule from almost no noise to almost only noise."""
+def drawn(noising):
+    """alpha, sigma, latents, noise and a guess of the noise of 6 draws, from almost no noise to almost only noise."""
     generator = torch.Generator().manual_seed(0)
-    schedule = Schedule.from_alphas_cumprod(torch.linspace(0.99, 0.01, 6), "v")
     latents, noise, guess = torch.randn((3, 6, 4, 2, 2), generator=generator)
-    return schedule, latents, noise, guess
+    alpha, sigma = noising(T if isinstance(noising, Flow) else torch.arange(6))
+    return alpha, sigma, latents, noise, guess
 
 
 def errors_of(target, draws):
     """[6] errors in `target` of one and the same guess of the noise: each other target's prediction follows from it."""
-    schedule, latents, noise, eps_hat = draws
-    alpha, sigma = (each.view(-1, 1, 1, 1) for each in (schedule.alpha, schedule.sigma))
+    alpha, sigma, latents, noise, eps_hat = draws
+    alpha, sigma = (each.view(-1, 1, 1, 1) for each in (alpha, sigma))
     x_t = alpha * latents + sigma * noise
     x0_hat = (x_t - sigma * eps_hat) / alpha
-    predicted = {"eps": eps_hat, "x0": x0_hat, "v": alpha * eps_hat - sigma * x0_hat}[target]
+    predicted = {
+        "eps": eps_hat,
+        "x0": x0_hat,
+        "v": alpha * eps_hat - sigma * x0_hat,
+        "flow": eps_hat - x0_hat,
+    }[target]
     return mean_square(TARGETS[target](latents, noise, alpha, sigma) - predicted)
 
 
-@pytest.mark.parametrize("stored", ["eps", "v", "x0"])
-@pytest.mark.parametrize("wanted", ["eps", "v", "x0"])
-def test_errors_in_one_target_give_those_in_every_other(stored, wanted, draws):
-    schedule = draws[0]
-    table = DrawTable(np.arange(6), schedule.alpha.numpy(), schedule.sigma.numpy(), stored)
+@pytest.mark.parametrize("wanted", ["eps", "v", "x0", "flow"])
+@pytest.mark.parametrize(
+    ("noising", "stored"),
+    [*((VARIANCE_PRESERVING, stored) for stored in ("eps", "v", "x0")), (Flow(), "flow")],
+    ids=["eps", "v", "x0", "flow"],
+)
+def test_errors_in_one_target_give_those_in_every_other(noising, stored, wanted):
+    draws = drawn(noising)
+    table = DrawTable(np.arange(6), draws[0].numpy(), draws[1].numpy(), stored)
     errors = errors_of(stored, draws).numpy()[None, None]
     measurement = Measurement("0", np.arange(6), {"l2": errors}, np.ones(errors.shape, bool))
     weighed = score(measurement, table, Rule(wanted)).scores
     assert -weighed.item() == pytest.approx(errors_of(wanted, draws).double().mean().item(), rel=1e-5)
+
+
+def test_a_flow_s_x_t_goes_from_the_picture_to_noise_in_a_straight_line():
+    alpha, sigma = Flow()(torch.tensor([0.0, 250.0, 1000.0]))
+    assert alpha.tolist() == [1, 0.75, 0]
+    assert sigma.tolist() == [0, 0.25, 1]
+    alpha, sigma = Flow(scale=1.0)(torch.tensor([0.25], dtype=torch.bfloat16))
+    assert (alpha.dtype, sigma.item()) == (torch.float32, 0.25)
+
+
+def test_at_equal_signal_to_noise_a_flow_s_x_t_is_a_diffusion_s_times_a_number():
+    """sigma / (1 - sigma) of the flow = sqrt(1 - abar) / sqrt(abar) of the diffusion."""
+    vp_alpha, vp_sigma = VARIANCE_PRESERVING(torch.arange(6))
+    alpha, sigma = Flow()(1000 * vp_sigma / (vp_alpha + vp_sigma))
+    latents, noise = torch.randn((2, 6), generator=torch.Generator().manual_seed(0))
+    scale = 1 / (vp_alpha + vp_sigma)
+    torch.testing.assert_close(alpha * latents + sigma * noise, scale * (vp_alpha * latents + vp_sigma * noise))
 
 
 def test_the_formulas_by_hand():
@@ -43,6 +71,7 @@ def test_the_formulas_by_hand():
     assert TARGETS["eps"](x0, eps, alpha, sigma) == 5
     assert TARGETS["v"](x0, eps, alpha, sigma) == pytest.approx(0.6 * 5 - 0.8 * 2)
     assert TARGETS["x0"](x0, eps, alpha, sigma) == 2
+    assert TARGETS["flow"](x0, eps, alpha, sigma) == 3
 
 
 def test_the_mean_square_is_over_all_but_the_batch():
@@ -52,7 +81,7 @@ def test_the_mean_square_is_over_all_but_the_batch():
 
 def test_alpha_and_sigma_are_float32_roots_and_a_half_schedule_stays_half():
     alphas_cumprod = torch.tensor([0.9991, 0.5, 0.0047])
-    exact, published = (Schedule.from_alphas_cumprod(each, "eps") for each in (alphas_cumprod, alphas_cumprod.half()))
+    exact, published = (Tabled.from_alphas_cumprod(each, "eps") for each in (alphas_cumprod, alphas_cumprod.half()))
     assert exact.alpha.dtype == torch.float32
     assert torch.allclose(exact.alpha**2 + exact.sigma**2, torch.ones(3))
     assert published.alpha.dtype == published.sigma.dtype == torch.float16
@@ -61,6 +90,6 @@ def test_alpha_and_sigma_are_float32_roots_and_a_half_schedule_stays_half():
 
 def test_noise_prediction_without_signal_is_refused_and_v_prediction_is_not():
     alphas_cumprod = torch.tensor([0.9, 0.0])
-    assert Schedule.from_alphas_cumprod(alphas_cumprod, "v").sigma[1] == 1
+    assert Tabled.from_alphas_cumprod(alphas_cumprod, "v").sigma[1] == 1
     with pytest.raises(DataError, match="zero terminal SNR"):
-        Schedule.from_alphas_cumprod(alphas_cumprod, "eps")
+        Tabled.from_alphas_cumprod(alphas_cumprod, "eps")

@@ -256,7 +256,7 @@ def test_the_whole_bank_is_stored_whatever_the_number_of_draws():
     assert len(table.timesteps) == 1000
     assert table.target == "v"
     assert np.allclose(table.alpha**2 + table.sigma**2, 1, atol=1e-6)
-    assert np.array_equal(table.alpha, classifier.denoiser.schedule.alpha[torch.tensor(table.timesteps).long()])
+    assert np.array_equal(table.alpha, classifier.denoiser.noising.alpha[torch.tensor(table.timesteps).long()])
 
 
 def test_more_draws_than_the_bank_has_are_refused():

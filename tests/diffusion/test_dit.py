@@ -26,8 +26,8 @@ from compbench.core.examples import Classes, Task
 from compbench.core.measurements import Measurement, joined
 from compbench.core.models import Runtime, Source
 from compbench.core.rules import Rule
-from compbench.diffusion import _transformer as dit
 from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.families import dit_transformer as dit
 from compbench.diffusion.families.dit import DIT_256, DIT_512, TINY_DIT, DiT
 from compbench.diffusion.images import adm_centre_crop
 from compbench.diffusion.vlb import Bound
@@ -406,13 +406,13 @@ def test_the_variance_of_the_shipped_model_is_learned(task: Task) -> None:
     ours = classifier(TRAINED).denoiser
     latents = ours.encode_pixels(torch.stack([ours.pixels(each) for each in pictures(task, 40)]))
     labels = torch.tensor([int(each.matches[0].argmax()) for each in task.examples[:40]])
-    bound = Bound.from_betas(parts.betas, torch.device("cpu"))
+    bound = Bound.from_betas(dit.betas_of(parts), torch.device("cpu"))
     for t in (2, 10, 50):
         timesteps = torch.full((40,), t)
-        alpha, sigma = ours.schedule.alpha[t], ours.schedule.sigma[t]
+        alpha, sigma = ours.noising.alpha[t], ours.noising.sigma[t]
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(t))
         with torch.inference_mode():
-            output = parts.transformer.eval()(alpha * latents + sigma * noise, timesteps, labels).sample
+            output = parts.network.eval()(alpha * latents + sigma * noise, timesteps, labels).sample
         eps, v = output.chunk(2, dim=1)
         learned, lowest, highest = (
             bound.bits(noise - eps, each, timesteps).mean() for each in (v, -torch.ones_like(v), torch.ones_like(v))

@@ -108,7 +108,7 @@ def test_a_whole_run_in_half_precision_is_found_where_it_could_not_be_measured(
 @on_a_cpu
 def test_a_model_in_memory_falls_back_too(tiny_pipeline_folder: Path) -> None:
     model = compbench.load_model(f"sd:{tiny_pipeline_folder}", draws=1)
-    assert model.scorer.denoiser._unet.dtype == torch.float32  # type: ignore[attr-defined]
+    assert model.scorer.denoiser.parts.network.dtype == torch.float32  # type: ignore[attr-defined]
 
 
 @on_a_cpu

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -18,6 +17,7 @@ from compbench.cli.app import main
 from compbench.core.errors import UsageError
 from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.denoiser import Denoiser
 from compbench.diffusion.draws import seeded_bank
 from compbench.diffusion.error_map import error_map
 from compbench.runs import _overlays as overlays
@@ -82,8 +82,13 @@ def test_a_map_does_not_depend_on_the_batch_size() -> None:
 
 
 def test_a_network_without_a_residual_is_refused() -> None:
+    class Silent(Denoiser):
+        device, latent_shape = _CornerDenoiser.device, _CornerDenoiser.latent_shape
+        pixels, encode_pixels = _CornerDenoiser.pixels, _CornerDenoiser.encode_pixels
+        encode_captions = _CornerDenoiser.encode_captions
+
     with pytest.raises(UsageError, match="no residual by position"):
-        error_map(_corner(SimpleNamespace()), PIL.Image.new("RGB", (4, 4)), ("3", "5"), weights=[1.0])
+        error_map(_corner(Silent()), PIL.Image.new("RGB", (4, 4)), ("3", "5"), weights=[1.0])
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,10 @@ from compbench.core.examples import Example, Image
 from compbench.core.measurements import joined
 from compbench.core.models import Runtime, Source
 from compbench.core.rules import Rule
-from compbench.diffusion import _protocols, components
+from compbench.diffusion import _protocols, loading
 from compbench.diffusion.engine import ErrorEngine
 from compbench.diffusion.families import stable_diffusion
+from compbench.registry import checkpoints
 from counting import HostSyncs
 
 CAPTIONS = ("a red circle to the left of a blue square", "a blue square to the left of a red circle")
@@ -72,8 +73,8 @@ def test_the_shipped_model_agrees_with_the_literal_loop_on_all_thousand_draws():
 
 def test_the_published_halves_are_imitated(tiny_eps_pipeline_folder):
     ours = classifier(tiny_eps_pipeline_folder, draws=4, protocol="published-fp16", dtype="float16")
-    alphas_cumprod = ours.denoiser._unet.dtype, ours.denoiser.schedule.alpha.dtype
-    assert alphas_cumprod == (torch.float16, torch.float16)
+    dtypes = ours.denoiser.parts.network.dtype, ours.denoiser.noising.alpha.dtype
+    assert dtypes == (torch.float16, torch.float16)
     (result,) = joined(ours.score([example(0)], {}))
     assert np.array_equal(result.errors["l2"], result.errors["l2"].astype(np.float16))
     published = literal.literal_errors(
@@ -257,11 +258,11 @@ def test_only_the_network_is_in_half_precision_under_our_protocol():
     ours, paper, published = (
         _protocols.precision(each, "float16") for each in ("compbench", "paper", "published-fp16")
     )
-    assert (ours.unet, ours.encoders, ours.arithmetic) == (torch.float16, torch.float32, torch.float32)
-    assert (paper.unet, paper.encoders, paper.arithmetic) == (torch.float16, torch.float16, torch.float32)
+    assert (ours.network, ours.encoders, ours.arithmetic) == (torch.float16, torch.float32, torch.float32)
+    assert (paper.network, paper.encoders, paper.arithmetic) == (torch.float16, torch.float16, torch.float32)
     assert published.arithmetic == torch.float16
 
 
 def test_a_model_that_is_nowhere_is_told_before_it_is_loaded(tmp_path):
     with pytest.raises(DataError, match="no folder"):
-        components.fetch_folder(Source(str(tmp_path / "none"), is_local=True), True, "mine")
+        loading.fetch_folder(Source(str(tmp_path / "none"), is_local=True), checkpoints.stable_diffusion, True, "mine")

@@ -16,8 +16,7 @@ from compbench.cli.app import main
 from compbench.core.errors import DataError, nan_advice
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime
-from compbench.diffusion import _transformer, unet
-from compbench.diffusion import components as pipelines
+from compbench.diffusion.families import dit_transformer, sd_unet
 from compbench.diffusion.families.dit import TINY_DIT
 from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
 from compbench.diffusion.weights import check_finite
@@ -46,11 +45,11 @@ def change(file, edit):
 def load(folder):
     """What a run loads of a folder."""
     if (folder / "transformer").is_dir():
-        return _transformer.load(folder, "mine", print)
+        return dit_transformer.load(folder, "mine", print)
     if (folder / "open_clip_config.json").is_file():
         _, spec = registry.model(f"open-clip:{folder}")
         return spec.build(spec.source(), Runtime("cpu"))
-    return pipelines.load_components(folder)
+    return sd_unet.load(folder)
 
 
 def refused(folder):
@@ -136,8 +135,8 @@ def test_old_names_and_needless_tensors_of_real_checkpoints_are_no_fault(tmp_pat
             | {f"text_model.{name}": state.pop(name) for name in list(state)}
         ),
     )
-    expected = pipelines.load_components(Path(TINY_SD.repo)).text_encoder.state_dict()
-    loaded = pipelines.load_components(folder).text_encoder.state_dict()
+    expected = sd_unet.load(Path(TINY_SD.repo)).texts[0].encoder.state_dict()
+    loaded = sd_unet.load(folder).texts[0].encoder.state_dict()
     assert all(torch.equal(loaded[name], each) for name, each in expected.items())
 
 
@@ -160,7 +159,7 @@ def test_an_autoencoder_of_old_names_is_loaded(tmp_path):
 
     change(folder / VAE, rename)
     assert any(".proj_attn." in name for name in load_file(folder / VAE))
-    loaded = _transformer.load(folder, "mine", print).vae.state_dict()
+    loaded = dit_transformer.load(folder, "mine", print).vae.state_dict()
     assert all(torch.equal(loaded[name], each) for name, each in vae.state_dict().items())
 
 
@@ -289,14 +288,19 @@ def test_configurations_that_no_run_could_use_are_refused(file, changes, words, 
     assert words in refused(folder)
 
 
+def with_encoder(parts, encoder):
+    return replace(parts, texts=(replace(parts.texts[0], encoder=encoder),))
+
+
 def test_parts_that_do_not_belong_together_are_told_before_a_caption_is_encoded(tmp_path):
-    parts = pipelines.load_components(Path(TINY_SD.repo))
-    wider = type(parts.text_encoder)(type(parts.text_encoder.config)(**TEXT_CONFIG))
+    parts = sd_unet.load(Path(TINY_SD.repo))
+    encoder = parts.texts[0].encoder
+    wider = type(encoder)(type(encoder.config)(**TEXT_CONFIG))
     with pytest.raises(DataError, match="text encoder of width 64 and a U-Net that attends to width 96"):
-        unet._check_is_supported(replace(parts, text_encoder=wider), "mine")
-    fewer = type(parts.text_encoder)(type(parts.text_encoder.config)(**TEXT_CONFIG | {"hidden_size": 96}))
+        sd_unet._check_is_supported(with_encoder(parts, wider))
+    fewer = type(encoder)(type(encoder.config)(**TEXT_CONFIG | {"hidden_size": 96}))
     with pytest.raises(DataError, match="tokenizer of 153 tokens and a text encoder that knows 100"):
-        unet._check_is_supported(replace(parts, text_encoder=fewer), "mine")
+        sd_unet._check_is_supported(with_encoder(parts, fewer))
 
 
 def test_float32_is_no_cure_for_what_is_float32():
@@ -322,10 +326,10 @@ def halved_folder(tmp_path):
 def test_fp16_weights_are_used_where_there_are_no_others_and_that_is_said(tmp_path):
     folder = halved_folder(tmp_path)
     said = []
-    parts = pipelines.load_components(folder, said.append)
+    parts = sd_unet.load(folder, said.append)
     assert "unet, vae, text_encoder from fp16 weights" in said[0]
-    whole = pipelines.load_components(Path(TINY_SD.repo))
-    one, other = (each.unet.state_dict() for each in (parts, whole))
+    whole = sd_unet.load(Path(TINY_SD.repo))
+    one, other = (each.network.state_dict() for each in (parts, whole))
     assert all(torch.equal(one[name], each) for name, each in other.items())  # tiny-sd is float16 on disk
 
 
@@ -339,12 +343,12 @@ def test_fp16_weights_are_not_opened_where_there_are_others(tmp_path):
 
 def test_sharded_weights_are_opened_by_their_index(tmp_path):
     folder = copy(TINY_SD, tmp_path)
-    loaded = pipelines.load_components(folder).unet
+    loaded = sd_unet.load(folder).network
     shutil.rmtree(folder / "unet")
     loaded.save_pretrained(folder / "unet", max_shard_size="4MB")
     opened = checkpoints.stable_diffusion(FileList.of_folder(folder), "mine")
     assert sum("-of-" in name for name in opened) > 1
     assert "unet/diffusion_pytorch_model.safetensors.index.json" in opened
-    one, other = (each.state_dict() for each in (pipelines.load_components(folder).unet, loaded))
+    one, other = (each.state_dict() for each in (sd_unet.load(folder).network, loaded))
     assert all(torch.equal(one[name], each) for name, each in other.items())
     assert from_address(str(folder)).source() is not None

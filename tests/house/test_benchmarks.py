@@ -64,7 +64,7 @@ def test_every_loop_measures_the_same_decisions_and_ours_waits_least() -> None:
 
 @pytest.mark.slow
 def test_work_and_storage_grow_with_the_examples_and_nothing_else_does() -> None:
-    few, many = answer("tests.benchmarks.growth", "--examples", "16", "256")
+    few, many = answer("tests.benchmarks.overhead", "--examples", "16", "256")
     assert few["errors_stored"] * 16 == many["errors_stored"] == 256 * 4 * 16
     assert few["network_evaluations"] == 1024  # one batch
     assert many["network_evaluations"] == 256 * 4 * 16
@@ -73,5 +73,18 @@ def test_work_and_storage_grow_with_the_examples_and_nothing_else_does() -> None
 
 @pytest.mark.slow
 def test_the_published_imagenet_schedule_costs_what_the_paper_says() -> None:
-    (row,) = answer("tests.benchmarks.growth", "--classes", "--examples", "1")
+    (row,) = answer("tests.benchmarks.overhead", "--classes", "--examples", "1")
     assert row["errors_stored"] == 124_500
+
+
+@pytest.mark.slow
+def test_every_step_on_a_run_costs_time_and_memory_linear_in_its_examples() -> None:
+    rows = answer("tests.benchmarks.growth", "--examples", "500", "4000")
+    (few, few_mib), (many, many_mib) = (
+        ({step: row[step][column] for step in row if step != "wall seconds of show"} for column in (0, 1))
+        for row in rows.values()
+    )
+    assert list(few) == ["append", "continue", "done", "show", "compare", "report"]
+    for step in few:  # eight times as many; what is quadratic would cost 64 times as much
+        assert many[step] < 24 * few[step], step
+        assert many_mib[step] < 16 * few_mib[step] + 50, step

@@ -130,3 +130,14 @@ def test_what_is_not_there_is_told() -> None:
     assert not is_there("compbench.core.examples.Taks")
     assert not is_there("compbench.cores")
     assert is_there("compbench.run")
+
+
+def test_each_name_on_the_page_of_python_has_an_example_that_runs() -> None:
+    named = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(named) >= 20
+    assert [name for name in named if ">>>" not in (documented(name).__doc__ or "")] == []
+
+
+def documented(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(import_module(module), attribute)

@@ -28,6 +28,7 @@ _SOURCES = {
     "eps": "Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023; the error in x0 by the SNR",
     "v": "Salimans and Ho, Progressive Distillation, ICLR 2022; the error in x0 by SNR + 1",
     "x0": "Salimans and Ho, Progressive Distillation, ICLR 2022",
+    "flow": "Lipman et al., Flow Matching for Generative Modeling, ICLR 2023; the velocity of a flow, eps - x0",
     "truncated SNR": "Salimans and Ho, Progressive Distillation, ICLR 2022; the error in x0 by max(SNR, 1)",
     "min-SNR-5": "Hang et al., Efficient Diffusion Training via Min-SNR Weighting Strategy, ICCV 2023; the error in x0 "
     "by min(SNR, 5)",
@@ -74,7 +75,7 @@ def _of_squares(draws: DrawTable) -> dict[str, Floats]:
     """[D] by name: what a squared error in the network's target is multiplied by."""
     of_x0, by_snr = Rule("x0").weights(draws), Rule("eps").weights(draws)
     return {
-        **{target: Rule(target).weights(draws) for target in TARGETS},
+        **{target: Rule(target).weights(draws) for target in TARGETS if target != "flow" or draws.target == "flow"},
         "truncated SNR": np.maximum(by_snr, of_x0),
         "min-SNR-5": np.minimum(by_snr, _MIN_SNR * of_x0),
         "exp(-7t)": of_x0 * np.exp(-7 * draws.timesteps.astype(np.float64) / _N_TIMESTEPS),

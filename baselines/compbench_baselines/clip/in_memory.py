@@ -38,6 +38,14 @@ def from_open_clip(
     `preprocess` is the transform for evaluation, the last of the three. `identity` is your own word for a preprocessing
     or a tokenizer whose settings cannot be told, one with a lambda in it say; without it such a model is measured every
     time.
+
+    >>> import compbench, open_clip
+    >>> from pathlib import Path
+    >>> folder = f"local-dir:{Path(compbench.__file__).parent / 'tiny' / 'tiny-clip'}"
+    >>> model, preprocess = open_clip.create_model_from_pretrained(folder)
+    >>> mine = from_open_clip(model, preprocess, open_clip.get_tokenizer(folder), name="mine")
+    >>> len(compbench.run("shapes", model=mine, limit=6).done())
+    6
     """
     lacks = [part for part in ("encode_image", "encode_text", "state_dict") if not hasattr(model, part)]
     if lacks:
@@ -57,6 +65,19 @@ def from_transformers(model: Any, processor: Any, name: str | None = None, *, id
 
     CLIPModel and SiglipModel score by the cosine of their embeddings, BlipForImageTextRetrieval by how much likelier
     its matching head finds a match, in log-odds. `identity`: see `from_open_clip`.
+
+    >>> import compbench, transformers
+    >>> from pathlib import Path
+    >>> folder = Path(compbench.__file__).parent / "tiny" / "tiny-sd" / "tokenizer"
+    >>> tokenizer = transformers.CLIPTokenizer.from_pretrained(folder)
+    >>> small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    >>> ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    >>> text = {**small, **ends, "vocab_size": len(tokenizer)}
+    >>> config = transformers.CLIPConfig(text_config=text, vision_config={**small, "image_size": 32, "patch_size": 16})
+    >>> images = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
+    >>> model, processor = transformers.CLIPModel(config), transformers.CLIPProcessor(images, tokenizer)
+    >>> len(compbench.run("shapes", model=from_transformers(model, processor, "mine"), limit=2).done())
+    2
     """
     names = [kind.__name__ for kind in type(model).__mro__]
     family: Family | None = next((_FAMILIES[name] for name in names if name in _FAMILIES), None)

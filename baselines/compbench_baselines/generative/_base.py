@@ -16,7 +16,7 @@ from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench.registry import hub
 
 if TYPE_CHECKING:
-    from compbench.diffusion.components import Components
+    from compbench.diffusion import Parts
 
 __all__ = ["Sizes", "base_model", "components", "known_word", "settled_dtype", "sizes_of", "source_of", "word_for"]
 
@@ -60,17 +60,20 @@ def settled_dtype(dtype: Dtype, base: StableDiffusion) -> Dtype:
     return "float32" if base.is_small else "bfloat16"
 
 
-def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *, owner: str) -> Components:
+def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *, owner: str) -> Parts:
     """The parts of the pipeline, loaded once a command for all tasks of their owner, who may cast them."""
-    from compbench.diffusion.components import fetch_folder, load_components
+    from compbench.diffusion import loading
+    from compbench.diffusion.families import sd_unet
+    from compbench.registry import checkpoints
 
     if source is None:
         raise UsageError(f"model {base.name!r} has no weights to load; expected a hub repository or a folder")
     weights = source
 
-    def load() -> Components:
-        folder = fetch_folder(weights, runtime.is_offline, base.name, runtime.say)
-        return load_components(folder, runtime.say, base.name)
+    def load() -> Parts:
+        opens = checkpoints.stable_diffusion
+        folder = loading.fetch_folder(weights, opens, runtime.is_offline, base.name, runtime.say)
+        return sd_unet.load(folder, runtime.say, base.name)
 
     return runtime.kept(("components", owner, weights), load)
 

@@ -22,10 +22,11 @@ from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Preparation, Runtime
 from compbench.diffusion import StableDiffusion
-from compbench.diffusion.components import Components
 from compbench.diffusion.devices import fitting, pick_device
+from compbench.diffusion.families.sd_unet import UNetFamily
 from compbench.diffusion.images import whole_picture
-from compbench.diffusion.unet import Precision, StableDiffusionDenoiser
+from compbench.diffusion.latent import LatentDenoiser
+from compbench.diffusion.parts import Parts, Precision
 from compbench_baselines.training import cache
 from compbench_baselines.training.fit import Job, Recipe, fit, one_thread
 from compbench_baselines.training.labels import Labelled, classes_of, for_captions, training_images
@@ -73,11 +74,11 @@ class OfFeatures(Protocol):
 class MidBlock:
     """Latents and features of pictures, made once."""
 
-    def __init__(self, spec: OfFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
+    def __init__(self, spec: OfFeatures, parts: Parts, weights: str, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
-        precision = Precision(unet=getattr(torch, spec.dtype), encoders=torch.float32)
-        self._denoiser = StableDiffusionDenoiser(parts, whole_picture, precision, self.device, spec.model.name)
-        self._spec, self._block, self._runtime = spec, parts.unet.mid_block, runtime
+        precision = Precision(getattr(torch, spec.dtype), encoders=torch.float32)
+        self._denoiser = LatentDenoiser(UNetFamily(), parts, whole_picture, precision, self.device)
+        self._spec, self._block, self._runtime = spec, parts.network.mid_block, runtime
         self._batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(self.device.type, 64)
         self._weights = weights
 
@@ -193,7 +194,7 @@ class FeatureScorer:
 
     uses_network = True
 
-    def __init__(self, spec: OfFeatures, parts: Components, weights: str, runtime: Runtime) -> None:
+    def __init__(self, spec: OfFeatures, parts: Parts, weights: str, runtime: Runtime) -> None:
         self._spec, self._runtime, self._weights = spec, runtime, weights
         self._block = MidBlock(spec, parts, weights, runtime)
         self.device = self._block.device

@@ -20,8 +20,8 @@ from torch import nn
 
 from compbench.core import disk
 from compbench.core.models import Runtime
-from compbench.diffusion.components import Components
 from compbench.diffusion.devices import fitting, pick_device
+from compbench.diffusion.parts import Parts
 from compbench_baselines.generative._wanted import Wanted
 from compbench_baselines.training.cache import writing
 from compbench_baselines.training.fit import one_thread
@@ -35,7 +35,7 @@ _AT_ONCE = 8  # rows of every batch, the last one too: a network's last bits dep
 class Generator:
     """A diffusers pipeline of a model's own components, with the DDIM sampler."""
 
-    def __init__(self, parts: Components, settings: Mapping[str, Any], folder: Path, runtime: Runtime) -> None:
+    def __init__(self, parts: Parts, settings: Mapping[str, Any], folder: Path, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
         self._settings, self.folder, self._runtime = settings, folder, runtime
         self._parts = parts
@@ -105,7 +105,7 @@ class Generator:
         return made.images[: len(wanted)]
 
     def _shape(self) -> tuple[int, int, int]:
-        config: Any = self._parts.unet.config
+        config: Any = self._parts.network.config
         return config.in_channels, config.sample_size, config.sample_size
 
     def _embedding(self, caption: str) -> torch.Tensor:
@@ -120,9 +120,9 @@ class Generator:
             parts = self._parts
             pipeline = StableDiffusionPipeline(
                 vae=parts.vae,
-                text_encoder=parts.text_encoder,
-                tokenizer=parts.tokenizer,
-                unet=parts.unet,
+                text_encoder=parts.texts[0].encoder,
+                tokenizer=parts.texts[0].tokenizer,
+                unet=parts.network,
                 scheduler=DDIMScheduler.from_config(parts.scheduler.config),  # pyright: ignore[reportArgumentType]
                 safety_checker=None,  # pyright: ignore[reportArgumentType]
                 feature_extractor=None,  # pyright: ignore[reportArgumentType]
@@ -130,7 +130,7 @@ class Generator:
             )
             pipeline.set_progress_bar_config(disable=True)
             self._pipeline = pipeline.to(self.device)
-            for part in (parts.unet, parts.vae, parts.text_encoder):
+            for part in (parts.network, parts.vae, parts.texts[0].encoder):
                 # not diffusers' own `to`, which warns of every cast
                 nn.Module.to(part, dtype=getattr(torch, str(self._settings["dtype"])))
         return self._pipeline

@@ -14,8 +14,8 @@ from compbench.core.aliases import Ints, Json
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Preparation, Runtime
-from compbench.diffusion.components import Components
 from compbench.diffusion.devices import pick_device
+from compbench.diffusion.parts import Parts
 from compbench_baselines.classifiers.scorer import logits
 from compbench_baselines.generative._generator import Generator
 from compbench_baselines.generative._wanted import wanted_pictures
@@ -57,7 +57,7 @@ class SyntheticScorer:
 
     uses_network = True
 
-    def __init__(self, spec: OfPictures, parts: Components, weights: str, runtime: Runtime) -> None:
+    def __init__(self, spec: OfPictures, parts: Parts, weights: str, runtime: Runtime) -> None:
         self._spec, self._runtime, self._weights = spec, runtime, weights
         self._pictures_as = spec.pictures_as(weights)
         self.device = pick_device(runtime.device)

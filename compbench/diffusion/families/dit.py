@@ -163,19 +163,20 @@ class DiT(ModelSpec):
         return {"n_draws": settled.draws, "target": "native", "reduction": stored_loss(settled.loss)}
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
-        from compbench.diffusion import _transformer as dit
+        from compbench.diffusion import loading
+        from compbench.diffusion.families import dit_transformer as dit
 
         settled = self.for_task(None)
         assert source is not None  # every DiT has weights
+        folder = loading.fetch_folder(source, checkpoints.dit, runtime.is_offline, self.name, runtime.say)
         return dit.classifier(
-            dit.load(dit.fetch_folder(source, runtime.is_offline, self.name, runtime.say), self.name, runtime.say),
+            dit.load(folder, self.name, runtime.say),
             label_space=self.label_space,
             protocol=settled.protocol,
             seed=settled.seed or 0,
             dtype=settled.dtype,
             n_draws=settled.draws or _N_BANK,
             runtime=runtime,
-            name=self.name,
             compile_mode=settled.compile,
             adaptive=settled.race,
         )

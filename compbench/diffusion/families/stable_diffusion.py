@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compbench.core import disk
 from compbench.core.aliases import Json
-from compbench.core.citations import DIFFUSION_CLASSIFIER
+from compbench.core.citations import DIFFUSION_CLASSIFIER, LATENT_DIFFUSION
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
@@ -169,7 +169,7 @@ class StableDiffusion(ModelSpec):
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return DIFFUSION_CLASSIFIER if self.is_small else f"{_LDM_BIBTEX}\n\n{DIFFUSION_CLASSIFIER}"
+        return DIFFUSION_CLASSIFIER if self.is_small else f"{LATENT_DIFFUSION}\n\n{DIFFUSION_CLASSIFIER}"
 
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
@@ -299,25 +299,27 @@ class StableDiffusion(ModelSpec):
         )
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
-        from compbench.diffusion import _protocols, components
+        from compbench.diffusion import _protocols, loading
+        from compbench.diffusion.families import sd_unet as network
 
         settled = self.for_task(None)
         if source is None:
-            parts = components.components_of(self.pipeline)
+            parts = network.of_pipeline(self.pipeline, self.name)
         else:
-            folder = components.fetch_folder(source, runtime.is_offline, self.name, runtime.say)
+            opens = checkpoints.stable_diffusion
+            folder = loading.fetch_folder(source, opens, runtime.is_offline, self.name, runtime.say)
             # for another task too, where it wants them in the same precision: they are cast in place
             key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
             px = settled.size_px
-            parts = runtime.kept(key, lambda: components.load_components(folder, runtime.say, self.name, size_px=px))
+            parts = runtime.kept(key, lambda: network.load(folder, runtime.say, self.name, size_px=px))
         return _protocols.classifier(
+            network.UNetFamily(),
             parts,
             protocol=settled.protocol,
             seed=settled.seed or 0,
             dtype=settled.dtype,
             n_draws=settled.draws or N_BANK,
             runtime=runtime,
-            name=self.name,
             losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
@@ -330,9 +332,9 @@ class StableDiffusion(ModelSpec):
     def _digest(self) -> str | None:
         if self.pipeline is None or self.weights is not None:
             return self.weights
-        from compbench.diffusion.components import components_of
+        from compbench.diffusion.families import sd_unet as network
 
-        return f"sha256:{components_of(self.pipeline).digest()}"
+        return f"sha256:{network.digest(network.of_pipeline(self.pipeline))}"
 
 
 def from_address(address: str) -> StableDiffusion:
@@ -359,6 +361,12 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
     """A StableDiffusionPipeline in memory, your own fine-tune perhaps, as a model to run; it is left as it is.
 
     Options are those of the built-in models. A run is named by the digest of the weights as they are when it starts.
+
+    >>> import compbench, diffusers
+    >>> folder = Path(compbench.__file__).parent / "tiny" / "tiny-sd"
+    >>> pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    >>> len(compbench.run("shapes", model=from_pipeline(pipeline, "mine", draws=4), limit=2).done())
+    2
     """
     if lacking := [part for part in _COMPONENTS if getattr(pipeline, part, None) is None]:
         raise UsageError(
@@ -370,13 +378,6 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
         )
     return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
 
-
-_LDM_BIBTEX = """@inproceedings{rombach2022high,
-  title     = {High-Resolution Image Synthesis with Latent Diffusion Models},
-  author    = {Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and Ommer, Bj{\\"o}rn},
-  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year      = {2022}
-}"""
 
 # the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin
 SD1_4 = StableDiffusion(

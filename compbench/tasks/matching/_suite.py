@@ -1,7 +1,8 @@
 """A suite is a row of data: where it comes from, how its files name images and captions, and what its paper prints.
 
 `--data DIR` is a copy of the authors' files, pictures inside or in a folder beside them (`picture_folders`); without
-it the pinned revision is fetched, where a hub has one. What is missing is said and counted.
+it a pinned revision is fetched, where one is public. `--images DIR` is the folder of pictures that lie elsewhere, such
+as COCO's. Pictures that are missing are counted and named before anything is measured.
 
 A suite may be judged by several protocols, and figures of two of them cannot be compared. One that is not the
 official one is asked for by name, `mmvp-vlm+2x2`, and stands in the task's name: in a run's key, its signature and
@@ -24,6 +25,7 @@ from compbench.core.metrics import BY_NAME
 from compbench.core.models import Source
 from compbench.core.suggestions import did_you_mean
 from compbench.registry import hub
+from compbench.registry.git_files import GitFiles
 from compbench.tasks._reading.digests import file_stamp, with_digests
 from compbench.tasks._reading.texts import check_text
 from compbench.tasks.matching._suite_pictures import Folders, cropped
@@ -80,17 +82,25 @@ class Suite:
     protocols: Mapping[str, Protocol]
     whose_pictures: str = ""  # "" where they are inside
     picture_folders: tuple[str, ...] = ()  # relative to DIR
-    hub: Source | None = None
+    remote: Source | GitFiles | None = None  # a data set of the hub, or files of a repository
     tag_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
-    def __call__(self, data: Path | None = None, is_offline: bool = False, protocol: Sequence[str] = ()) -> Task:
+    def __call__(
+        self,
+        data: Path | None = None,
+        images: Path | None = None,
+        is_offline: bool = False,
+        protocol: Sequence[str] = (),
+        skip_unreadable: bool = False,
+    ) -> Task:
         chosen = self._chosen(protocol)
+        self._check_images(images)
         found = self._found(data, is_offline)
         rows = chosen.prepare(found.rows)
-        pictures = self._pictures(data, found)
+        pictures = self._pictures(data, images, found, rows)
         examples = tuple(self._example(row, pictures) for row in rows)
         self._check(examples, found)
-        missing = pictures.notes() if isinstance(pictures, Folders) else ()
+        missing = pictures.check(may_lack=skip_unreadable) if isinstance(pictures, Folders) else ()
         stamped = dict.fromkeys([*found.files, *_files_of(pictures)])
         examples = with_digests(examples, [self.name, *protocol, *map(file_stamp, stamped)])
         return Task(
@@ -100,6 +110,7 @@ class Suite:
             description=self.description(chosen),
             citation=self.citation,
             tag_order=self.tag_order,
+            folder=images,
             notes=tuple(f"{self.name}: {note}" for note in (*self._count_note(chosen, examples), *missing)),
         )
 
@@ -122,8 +133,8 @@ class Suite:
         if place is not None and not place.exists():
             raise DataError(f"no file or folder {str(place)!r}; expected {self._wanted()}")
         found = None if place is None else self.reader.read(place)
-        if found is None and self.hub is not None and (place is None or self.whose_pictures):
-            place = hub.fetch(self.hub, self.reader.patterns, is_offline, repo_type="dataset")  # DIR has the pictures
+        if found is None and self.remote is not None and (place is None or self.whose_pictures):
+            place = self._fetched(self.remote, is_offline)  # DIR has the pictures
             found = self.reader.read(place)
         if found is not None:
             return found
@@ -131,17 +142,39 @@ class Suite:
             raise DataError(f"{self.name} is on no hub that compbench reads; give --data DIR with {self._wanted()}")
         raise DataError(f"no data of {self.name} in {str(place)!r}; expected {self._wanted()}")
 
+    def _fetched(self, remote: Source | GitFiles, is_offline: bool) -> Path:
+        if isinstance(remote, GitFiles):
+            return remote.fetch(is_offline)
+        return hub.fetch(remote, self.reader.patterns, is_offline, repo_type="dataset")
+
+    def _check_images(self, images: Path | None) -> None:
+        """UsageError where the task has no use for a folder of pictures, DataError where there is none."""
+        if images is None:
+            return
+        if not self.whose_pictures:
+            raise UsageError(f"task {self.name!r} has its pictures with its data; leave out --images {images}")
+        if not images.is_dir():
+            what = "is a file" if images.exists() else "is not there"
+            raise DataError(f"--images {str(images)!r} {what}; expected the folder with {self.whose_pictures}")
+
     def _wanted(self) -> str:
         pictures = f", and {self.whose_pictures}" if self.whose_pictures else ""
         folders = [name for name in self.picture_folders if name]
         inside = f" in a folder {' or '.join(folders)} of it" if folders else ""
-        return f"{self.reader.expected} from {self.origin}{pictures}{inside}"
+        apart = ", or elsewhere with --images" if self.whose_pictures else ""
+        return f"{self.reader.expected} from {self.origin}{pictures}{inside}{apart}"
 
-    def _pictures(self, data: Path | None, found: Found) -> Any:
+    def _pictures(self, data: Path | None, images: Path | None, found: Found, rows: Sequence[Row]) -> Any:
+        if images is not None:
+            if rows and any(callable(rows[0].get(column)) for column in self.fields.images):
+                raise UsageError(
+                    f"{found.files[0].name} of task {self.name!r} has its pictures inside; leave out --images {images}"
+                )
+            return Folders.below([images], ("", *self.picture_folders), self.whose_pictures)
         if found.archive is not None:
             return found.archive
         places = [] if data is None else [disk.expanded(data)]
-        places += [file.parent for file in found.files[:1]] if self.hub is not None else []
+        places += [file.parent for file in found.files[:1]] if isinstance(self.remote, Source) else []
         return Folders.below(places, (*self.picture_folders, ""), self.whose_pictures)
 
     def _example(self, row: Row, pictures: Any) -> Example:

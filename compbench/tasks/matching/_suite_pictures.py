@@ -10,7 +10,7 @@ from typing import Any
 
 import PIL.Image
 
-from compbench.core.errors import DataError
+from compbench.core.errors import DataError, MissingPictures
 from compbench.core.examples import Image
 
 __all__ = ["Box", "Folders", "cropped"]
@@ -31,7 +31,7 @@ class Folders:
     @classmethod
     def below(cls, places: Sequence[Path], names: Sequence[str], whose: str) -> Folders:
         roots = [place / name for place in places for name in names]
-        return cls([root for root in roots if root.is_dir()], whose)
+        return cls([root for root in dict.fromkeys(roots) if root.is_dir()], whose)
 
     def path(self, name: Any, where: str) -> Path:
         """The file; where there is none, the one that would be expected, which cannot be read."""
@@ -51,22 +51,27 @@ class Folders:
 
     @property
     def _expected(self) -> str:
-        return f"{self.whose or 'those that come with it'}, in the folder that --data names or one within it"
+        if not self.whose:
+            return "those that come with it, in the folder that --data names or one within it"
+        return f"{self.whose}, in the folder that --images names, or --data, or one within it"
 
-    def notes(self) -> tuple[str, ...]:
-        """How many pictures are missing, the first by name; DataError where all are."""
+    def check(self, *, may_lack: bool) -> tuple[str, ...]:
+        """How many pictures are missing, the first by name; MissingPictures where all are, or where none may be."""
         if not self.missing:
             return ()
         names = ", ".join(list(self.missing)[:_SHOWN]) + (", ..." if len(self.missing) > _SHOWN else "")
         searched = " or ".join(repr(str(root)) for root in self.roots) or "any folder"
         if len(self.missing) == len(self.found):
-            raise DataError(
+            raise MissingPictures(
                 f"none of the {len(self.found):,} pictures is in {searched}: {names}; expected {self._expected}"
             )
-        return (
-            f"{len(self.missing):,} of {len(self.found):,} pictures are not in {searched}: {names}; "
-            f"expected {self._expected}",
-        )
+        are = f"{len(self.missing):,} of {len(self.found):,} pictures are not in {searched}: {names}"
+        if not may_lack:
+            raise MissingPictures(
+                f"{are}; expected {self._expected}. --skip-unreadable leaves their examples out, which the signature "
+                "says"
+            )
+        return (are,)
 
 
 def cropped(image: Image, box: Box) -> Image:

@@ -113,7 +113,7 @@ RELATION = Suite(
     },
     whose_pictures="the authors' pictures of Visual Genome (vgr_vga_images.zip)",
     picture_folders=("images",),
-    hub=Source("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d"),
+    remote=Source("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d"),
 )
 ATTRIBUTION = replace(
     RELATION,
@@ -138,7 +138,7 @@ ATTRIBUTION = replace(
         ),
         "mteb": Protocol(_MTEB, ("text",), _whole),
     },
-    hub=Source("mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e"),
+    remote=Source("mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e"),
 )
 _OPTIONS = ("correct_caption", *(f"hard_text_{n}" for n in range(1, 5)))
 COCO_ORDER = Suite(
@@ -151,7 +151,7 @@ COCO_ORDER = Suite(
     reader=ParquetTable("test", ("images",), _OPTIONS),
     fields=Fields(("images",), _OPTIONS),
     protocols={OFFICIAL: Protocol("text is the paper's Precision@1.", ("text",))},
-    hub=Source("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861"),
+    remote=Source("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861"),
 )
 FLICKR_ORDER = replace(
     COCO_ORDER,
@@ -160,5 +160,5 @@ FLICKR_ORDER = replace(
     origin="the hub's frozen copy mteb/ARO-Flickr-Order; shuffles made anew give other scores",
     licence="pictures by Flickr30k's terms; a shuffle may equal its caption, a tie that is wrong",
     n_published=5_000,
-    hub=Source("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf"),
+    remote=Source("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf"),
 )

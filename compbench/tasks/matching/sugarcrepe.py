@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compbench.core.models import Source
+from compbench.registry.git_files import GitFiles
 from compbench.tasks.matching._suite import OFFICIAL, Fields, Protocol, Suite
 from compbench.tasks.matching._suite_rows import SPLIT, JsonFiles, Row
 
@@ -30,6 +31,11 @@ _SIZES = {
 _SIZES_PP = {name: n for name, n in _SIZES.items() if not name.startswith("add")}
 _SAME_WORDS = "word order alone"
 _COCO = "the photos by COCO's terms"
+
+
+def _file_of(split: str) -> str:
+    """The file of a split within the authors' repository."""
+    return f"data/{split.replace('-', '_')}.json"
 
 
 def _with_words(rows: Sequence[Row]) -> Sequence[Row]:
@@ -70,6 +76,7 @@ SUGARCREPE = Suite(
     },
     whose_pictures=COCO_VAL2017,
     picture_folders=COCO_VAL2017_FOLDERS,
+    remote=GitFiles("RAIVNLab/sugar-crepe", "0047054b243992f0fad63d6f64f7544862daf846", tuple(map(_file_of, _SIZES))),
     tag_order={"tag": tuple(_SIZES)},
 )
 SUGARCREPE_PP = replace(
@@ -102,7 +109,7 @@ SUGARCREPE_PP = replace(
             ("text", "macro"),
         )
     },
-    hub=Source("Aman-J/SugarCrepe_pp", "dea2a1b6f9e1069c609f676aa55ec61e9b65fb61"),
+    remote=Source("Aman-J/SugarCrepe_pp", "dea2a1b6f9e1069c609f676aa55ec61e9b65fb61"),
     tag_order={"tag": tuple(_SIZES_PP)},
 )
 
@@ -110,6 +117,7 @@ SUGARCREPE_PP = replace(
 def _split(whole: Suite, split: str, n: int) -> Suite:
     """One split of a suite, as a task of its own."""
     reader = replace(whole.reader, files={split: f"{split.replace('-', '_')}.json"})  # pyright: ignore[reportArgumentType, reportCallIssue]
+    remote = replace(whole.remote, files=(_file_of(split),)) if isinstance(whole.remote, GitFiles) else whole.remote
     official = whole.protocols[OFFICIAL]
     return replace(
         whole,
@@ -117,6 +125,7 @@ def _split(whole: Suite, split: str, n: int) -> Suite:
         about=f"{whole.about.partition(':')[0]}, {split}: {n:,} examples.",
         n_published=n,
         reader=reader,
+        remote=remote,
         protocols={OFFICIAL: replace(official, metrics=("text",))},
         tag_order={},
     )

@@ -7,6 +7,7 @@ from functools import partial
 
 from compbench.core.errors import DataError
 from compbench.core.models import Source
+from compbench.registry.git_files import GitFiles
 from compbench.tasks.matching._suite import MATCHED, OFFICIAL, Fields, Protocol, Suite
 from compbench.tasks.matching._suite_rows import (
     KEY,
@@ -52,7 +53,7 @@ BIVLC = Suite(
             _with_kind,
         )
     },
-    hub=Source("imirandam/BiVLC"),
+    remote=Source("imirandam/BiVLC"),
     tag_order={
         "tag": ("replace-obj", "replace-att", "replace-rel", "swap-obj", "swap-att", "add-obj", "add-att"),
     },
@@ -74,7 +75,7 @@ COLORSWAP = Suite(
     reader=ParquetTable("test", ("image_1", "image_2"), ("id", "caption_1", "caption_2"), ("image_source",)),
     fields=Fields(("image_1", "image_2"), ("caption_1", "caption_2"), id="id", tags={"tag": "image_source"}),
     protocols={OFFICIAL: Protocol("Winoground's metrics.", _EXTRA)},
-    hub=Source("stanfordnlp/colorswap"),
+    remote=Source("stanfordnlp/colorswap"),
 )
 VISMIN = Suite(
     name="vismin",
@@ -94,7 +95,7 @@ VISMIN = Suite(
     reader=ArrowTable("test", ("image_0", "image_1"), ("text_0", "text_1", "category")),
     fields=Fields(("image_0", "image_1"), ("text_0", "text_1"), tags={"tag": "category"}),
     protocols={OFFICIAL: Protocol("Winoground's metrics by category.", _EXTRA)},
-    hub=Source("mair-lab/vismin-bench"),
+    remote=Source("mair-lab/vismin-bench"),
     tag_order={"tag": ("object", "attribute", "relation", "counting")},
 )
 NATURALBENCH = Suite(
@@ -116,7 +117,7 @@ NATURALBENCH = Suite(
     fields=Fields(("image_0", "image_1"), ("caption_0", "caption_1"), id="index"),
     protocols={OFFICIAL: Protocol("Winoground's metrics.", _EXTRA)},
     picture_folders=("NaturalBench-Retrieval/images", "images"),
-    hub=Source("BaiqiL/NaturalBench"),
+    remote=Source("BaiqiL/NaturalBench"),
 )
 
 
@@ -148,6 +149,11 @@ COLA = Suite(
     },
     whose_pictures="Visual Genome, as cs-people.bu.edu/array/data/vg_gqa_images has it",
     picture_folders=("vg_gqa_images", "images", "VG_100K", "vg_images"),
+    remote=GitFiles(
+        "arijitray1993/COLA",
+        "1fa52fba9cff4e6ffb7bfcf3550838748347273b",
+        ("data/COLA_multiobjects_matching_benchmark.json",),
+    ),
 )
 _PREFIX = "a photo of "
 
@@ -206,5 +212,5 @@ MMVP_VLM = Suite(
         "2x2": Protocol("Winoground's metrics, captions as they are.", _EXTRA, partial(_mmvp_pairs, "")),
     },
     picture_folders=("MLLM_VLM Images", "MLLM_VLM_Images"),
-    hub=Source("MMVP/MMVP_VLM"),
+    remote=Source("MMVP/MMVP_VLM"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compbench.core.errors import DataError
+from compbench.registry.git_files import GitFiles
 from compbench.tasks.matching._suite import OFFICIAL, Fields, Protocol, Suite
 from compbench.tasks.matching._suite_rows import PLACE, SPLIT, JsonFiles, Row
 
@@ -85,6 +86,11 @@ VALSE = Suite(
         "images_512",
         "SWiG/images_512",
         "VisualDialog_val2018",
+    ),
+    remote=GitFiles(
+        "Heidelberg-NLP/VALSE",
+        "2152d90d4aecd11f7f74cf03420abcb63efff9c5",
+        tuple(f"data/{name}.json" for name in SIZES),
     ),
     tag_order={"tag": tuple(SIZES)},
 )

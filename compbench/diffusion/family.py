@@ -1,0 +1,66 @@
+"""A family of diffusion models over an autoencoder's latents: what is its own, and nothing that families share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compbench.core.aliases import Floats, Ints
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from compbench.diffusion.denoiser import Conditioning, Noising, Target
+    from compbench.diffusion.parts import Parts
+
+
+__all__ = ["ExtraLoss", "Family", "Timesteps"]
+
+Timesteps = Ints | Floats
+ExtraLoss = Callable[..., "Tensor"]  # residual, what the network gave beside its prediction, timesteps -> [b] float32
+
+
+class Family:
+    """What the network is told of a caption, how pictures are noised, what it was trained to predict.
+
+    Inherit from it and say what differs. Placing, pictures, latents, batches, compiling and the errors themselves are
+    `LatentDenoiser`'s. Import torch inside the methods where the family's options must be listed without it.
+    """
+
+    label_space: str = ""  # whose labels take the captions' place; empty: it reads words
+
+    def check(self, parts: Parts) -> None:
+        """DataError where the parts do not belong together, or are not of this family."""
+
+    def target(self, parts: Parts) -> Target:
+        """What the network was trained to predict."""
+        raise NotImplementedError
+
+    def noising(self, parts: Parts, dtype: torch.dtype) -> Noising:
+        """alpha and sigma of a timestep, for timesteps on the CPU."""
+        raise NotImplementedError
+
+    def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
+        """What the network takes with each caption, under the names by which it takes it; no guidance."""
+        raise NotImplementedError
+
+    def predict(
+        self, network: Callable[..., Any], noised: Tensor, timesteps: Tensor, conditioning: Conditioning
+    ) -> Tensor:
+        """[b, c or more, h, w]; of more channels the first are the prediction, the rest a learned variance."""
+        return network(noised, timestep=timesteps, **conditioning, return_dict=False)[0]
+
+    def grid(self, parts: Parts) -> Timesteps:
+        """[T] the timesteps that draws are of, ascending: int64, or float32 as a flow's network is told them."""
+        return np.arange(len(parts.scheduler.alphas_cumprod))
+
+    def side(self, parts: Parts) -> int:
+        """Of the latents, as the network was configured for."""
+        return int(parts.network.config["sample_size"])
+
+    def extra_losses(self, parts: Parts, device: torch.device) -> Mapping[str, ExtraLoss]:
+        """Losses besides l2 and l1 that one pass of the network gives."""
+        return {}

@@ -1,0 +1,133 @@
+"""Any family's denoiser: pictures to latents, x_t, one pass of the network, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+
+from compbench.diffusion._compiled import Compiled
+from compbench.diffusion.denoiser import LOSSES, TARGETS, Conditioning, Denoiser
+from compbench.diffusion.engine import on_device
+from compbench.diffusion.family import Family
+from compbench.diffusion.images import Transform, overlooked
+from compbench.diffusion.parts import Parts, Precision, dtype_name
+
+__all__ = ["LatentDenoiser"]
+
+_ENCODED_AT_ONCE = 4  # pictures
+
+
+class LatentDenoiser(Denoiser):
+    """A Denoiser over a family's network and its autoencoder."""
+
+    def __init__(
+        self,
+        family: Family,
+        parts: Parts,
+        transform: Transform,
+        precision: Precision,
+        device: torch.device,
+        *,
+        size_px: int | None = None,
+    ) -> None:
+        """`size_px`: the side of the pictures, where it is not what the network was configured for."""
+        family.check(parts)
+        self.target = family.target(parts)
+        self.device, self._transform, self._precision = device, transform, precision
+        self.family, self.parts = family, parts.placed(device, precision)
+        self._network: Callable[..., Any] = self.parts.network
+        self.noising = family.noising(parts, precision.arithmetic)
+        self._noising = self.noising.on(device)
+        side = family.side(parts) if size_px is None else size_px // parts.grain
+        self.latent_shape = (int(parts.vae.config["latent_channels"]), side, side)
+        self.size_px = side * parts.grain
+        self._extra = family.extra_losses(self.parts, device)
+
+    @property
+    def label_space(self) -> str:
+        """Whose labels take the captions' place."""
+        return self.family.label_space
+
+    @property
+    def dtype(self) -> str:
+        """Of the network."""
+        return dtype_name(self._precision.network)
+
+    @property
+    def engine(self) -> str:
+        """Whether the network runs compiled, and in which mode, or eagerly."""
+        return self._network.engine if isinstance(self._network, Compiled) else "eager"
+
+    def compile(self, mode: str, say: Callable[[str], None]) -> None:
+        """From now on the network is run through torch.compile."""
+        self._network = Compiled(self.parts.network, mode, say)
+
+    @property
+    def overlooked(self) -> frozenset[str]:
+        """The traits of an image that its transform ignores."""
+        return overlooked(self._transform)
+
+    def pixels(self, image: PIL.Image.Image) -> Tensor:
+        """[3, side, side] float32 in [-1, 1]."""
+        return self._transform(image, self.size_px)
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """[I, c, h, w]: the mean of the posterior, not a sample, shifted and scaled as trained."""
+        vae = self.parts.vae
+        means = [
+            vae.encode(on_device(some, self.device).to(self._precision.encoders), return_dict=False)[0].mean
+            for some in pixels.split(_ENCODED_AT_ONCE)
+        ]
+        means = torch.cat(means).to(self._precision.arithmetic)
+        return (means - (vae.config.get("shift_factor") or 0.0)) * vae.config["scaling_factor"]
+
+    @torch.inference_mode()
+    def encode_captions(self, captions: Sequence[str]) -> Conditioning:
+        """What the family's network takes with each caption; numbers in its dtype."""
+        encoded = self.family.conditioning(self.parts, captions)
+        dtype = self._precision.network
+        return {
+            name: (each.to(dtype) if each.is_floating_point() else each).to(self.device)
+            for name, each in encoded.items()
+        }
+
+    def too_long(self, captions: Sequence[str]) -> list[str]:
+        return self.parts.too_long(captions)
+
+    def alike(self, captions: Sequence[str]) -> list[str]:
+        return self.parts.alike(captions)
+
+    def special(self, captions: Sequence[str]) -> list[str]:
+        return self.parts.special(captions)
+
+    def errors(
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning, losses: Sequence[str]
+    ) -> Tensor:
+        """[R, b] float32, all of one pass."""
+        residual, rest = self._measured(latents, noise, timesteps, conditioning)
+        reduced = [
+            LOSSES[loss](residual) if loss in LOSSES else self._extra[loss](residual, rest, timesteps)
+            for loss in losses
+        ]
+        return torch.stack(reduced)
+
+    def residual(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """target - prediction, [b, c, h, w] in the dtype of the arithmetic."""
+        return self._measured(latents, noise, timesteps, conditioning)[0]
+
+    def _measured(
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning
+    ) -> tuple[Tensor, Tensor]:
+        """target - prediction, and what the network gave beside its prediction. x_t is cast last."""
+        arithmetic = self._precision.arithmetic
+        alpha, sigma = (each.view(-1, 1, 1, 1) for each in self._noising(timesteps))
+        noise = noise.to(arithmetic)
+        noised = (alpha * latents + sigma * noise).to(self._precision.network)
+        output = self.family.predict(self._network, noised, timesteps, conditioning).to(arithmetic)
+        prediction, rest = output[:, : latents.shape[1]], output[:, latents.shape[1] :]
+        return TARGETS[self.target](latents, noise, alpha, sigma) - prediction, rest

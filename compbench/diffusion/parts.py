@@ -1,0 +1,157 @@
+"""The parts of a diffusion pipeline that an error needs: a network, an autoencoder, what reads captions, a schedule."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeVar
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from compbench.core.errors import DataError
+from compbench.diffusion.silence import quiet
+
+__all__ = ["Parts", "Precision", "Text", "check_vocabulary", "dtype_name"]
+
+_CAPTIONS_AT_ONCE = 64
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The dtype of each stage; what is not named is float32."""
+
+    network: torch.dtype
+    encoders: torch.dtype  # of the autoencoder and the text encoders
+    arithmetic: torch.dtype = torch.float32  # schedule, noise, latents, x_t and errors
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text encoder and its tokenizer."""
+
+    tokenizer: Any
+    encoder: Any  # a network of transformers
+    length: int  # of a padded caption in tokens, start and end among them
+
+    def tokens(self, captions: Sequence[str]) -> Any:
+        """`input_ids` and `attention_mask` [C, length], padded, on the CPU."""
+        return self.tokenizer(
+            list(captions), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+        )
+
+    def encoded(self, ids: Tensor, mask: Tensor | None = None, **options: Any) -> list[Any]:
+        """The encoder's outputs for rows of token ids, at most 64 rows each."""
+        device = next(self.encoder.parameters()).device
+        masks = [None] * len(ids) if mask is None else mask.to(device).split(_CAPTIONS_AT_ONCE)
+        rows = zip(ids.to(device).split(_CAPTIONS_AT_ONCE), masks, strict=False)
+        return [self.encoder(some, **({} if its is None else {"attention_mask": its}), **options) for some, its in rows]
+
+    def read(self, captions: Sequence[str]) -> list[tuple[int, ...]]:
+        """The tokens of each caption that the encoder sees, without padding."""
+        with quiet():
+            ids = self.tokenizer(list(captions), truncation=True, max_length=self.length).input_ids
+        return [tuple(each) for each in ids]
+
+    def is_too_long(self, captions: Sequence[str]) -> list[bool]:
+        """Whether each caption has more tokens than the encoder takes, its start and end tokens included."""
+        with quiet():  # the tokenizer warns of each
+            ids = self.tokenizer(list(captions), truncation=False).input_ids
+        return [len(each) > self.length for each in ids]
+
+    @property
+    def special(self) -> set[str]:
+        """The tokens of a start and an end, as a caption could spell them."""
+        ends: tuple[object, ...] = (self.tokenizer.bos_token, self.tokenizer.eos_token)
+        return {each for each in ends if isinstance(each, str) and each}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an error needs of a pipeline; on the CPU in float32 as they are loaded."""
+
+    name: str  # of the model, for messages
+    network: Any
+    vae: Any
+    texts: tuple[Text, ...] = ()  # none where a label takes the caption's place
+    scheduler: Any = None  # of diffusers: only its configuration and its table are read
+    index: Mapping[str, Any] = field(default_factory=dict[str, Any])  # model_index.json
+    is_borrowed: bool = False  # they belong to the user: moved or cast copies are used, never themselves
+
+    @property
+    def grain(self) -> int:
+        """How many pixels of a side become one latent."""
+        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+    def placed(self, device: torch.device, precision: Precision) -> Self:
+        """In evaluation mode on a device; borrowed ones are copied where they would have to change."""
+
+        def placed(module: Module, dtype: torch.dtype) -> Module:
+            return _placed(module, device, dtype, self.is_borrowed)
+
+        return replace(
+            self,
+            network=placed(self.network, precision.network),
+            vae=placed(self.vae, precision.encoders),
+            texts=tuple(replace(text, encoder=placed(text.encoder, precision.encoders)) for text in self.texts),
+        )
+
+    def read(self, captions: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:
+        """What all text encoders together see of each caption."""
+        return list(zip(*(text.read(captions) for text in self.texts), strict=True))
+
+    def alike(self, captions: Sequence[str]) -> list[str]:
+        """The captions that another one equals as far as the text encoders read them."""
+        if not captions or not self.texts:
+            return []
+        read = self.read(captions)
+        times = Counter(read)
+        return [text for text, tokens in zip(captions, read, strict=True) if times[tokens] > 1]
+
+    def too_long(self, captions: Sequence[str]) -> list[str]:
+        """The captions of which one of the text encoders sees only the beginning."""
+        if not captions or not self.texts:  # which a tokenizer does not take
+            return []
+        cut = zip(*(text.is_too_long(captions) for text in self.texts), strict=True)
+        return [text for text, is_cut in zip(captions, cut, strict=True) if any(is_cut)]
+
+    def special(self, captions: Sequence[str]) -> list[str]:
+        """The captions that spell the token of a start or an end, which is not read as letters."""
+        tokens = {token for text in self.texts for token in text.special}
+        return [text for text in captions if any(token in text for token in tokens)]
+
+
+def check_vocabulary(text: Text, name: str) -> None:
+    """DataError where a tokenizer has tokens that its encoder does not know."""
+    n_tokens, n_known = len(text.tokenizer), int(text.encoder.config.vocab_size)
+    if n_tokens > n_known:
+        raise DataError(
+            f"model {name!r} has a tokenizer of {n_tokens:,} tokens and a text encoder that knows {n_known:,}; they do "
+            "not belong together"
+        )
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """
+    >>> dtype_name(torch.bfloat16)
+    'bfloat16'
+    """
+    return str(dtype).removeprefix("torch.")
+
+
+def _placed(module: Module, device: torch.device, dtype: torch.dtype, is_borrowed: bool) -> Module:
+    """The module in evaluation mode on `device`; a borrowed one is copied where it would have to change."""
+    parameter = next(module.parameters())
+    is_right = not module.training and parameter.dtype == dtype and parameter.device == device
+    if is_borrowed and is_right:
+        return module
+    with quiet():
+        module = (copy.deepcopy(module) if is_borrowed else module).to(device=device, dtype=dtype).eval()
+    if device.type == "cuda" and isinstance(module, UNet2DConditionModel):
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return module.requires_grad_(False)

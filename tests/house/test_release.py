@@ -1,0 +1,49 @@
+"""What a release says of itself agrees with itself."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def citation() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_the_citation_names_the_version_the_licence_and_the_day_of_the_newest_release() -> None:
+    cited = citation()
+    assert cited["version"] == PROJECT["version"]
+    assert cited["license"] == PROJECT["license"]
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (\d+\.\d+\.\d+), (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == PROJECT["version"]
+    assert cited["date-released"] == datetime.date.fromisoformat(newest[2])
+
+
+def test_the_dockerfile_copies_what_exists_and_has_a_python_that_the_tests_ran_on() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = [place for line in re.findall(r"^COPY (.+) \S+$", dockerfile, re.MULTILINE) for place in line.split()]
+    assert copied
+    assert [place for place in copied if not (ROOT / place).exists()] == []
+    (version,) = re.findall(r"^FROM python:(\d+\.\d+)-slim$", dockerfile, re.MULTILINE)
+    assert f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]
+
+
+def test_the_container_gets_every_file_that_the_wheel_is_built_of() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = {place for line in re.findall(r"^COPY (.+) \S+$", dockerfile, re.MULTILINE) for place in line.split()}
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == copied
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    assert {package.split("/")[0] for package in packages["targets"]["wheel"]["packages"]} <= copied
+    assert {PROJECT["readme"], *PROJECT["license-files"]} <= copied
