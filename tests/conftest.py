@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# printed tables fit the terminal: not the one that the tests happen to be started in
+os.environ["COLUMNS"] = "200"
+
 # a shell starts what runs in the background with SIGINT ignored, and the processes that tests start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -42,7 +42,7 @@ def check(place: Path, style: str, output: Path | None) -> int:
         print_result(_problems(found, style), output)
         return FAILED
     n_outside = outside(found)
-    print_result(render([Grid(("what", "found"), tuple(_facts(found)))], style), output)
+    print_result(render([Grid(("what", "found"), tuple(_facts(found)), align="lw")], style), output)
     for note in found.notes:
         say(note)
     if n_outside:
@@ -62,7 +62,7 @@ def _problems(found: Inspection, style: str) -> str:
     n_more = found.n_problems - len(rows)
     what = "1 problem" if found.n_problems == 1 else f"{count(found.n_problems)} problems"
     notes = (f"... and {count(n_more)} more",) if n_more else ()
-    return render([Grid((unit, "column", "problem"), rows, f"{found.file}: {what}", notes, "rll")], style)
+    return render([Grid((unit, "column", "problem"), rows, f"{found.file}: {what}", notes, "rlw")], style)
 
 
 def _facts(found: Inspection) -> Iterable[tuple[str, str]]:

@@ -22,6 +22,7 @@ __all__ = [
     "check_folder",
     "data",
     "device",
+    "full",
     "image_limits",
     "images",
     "images_per_class",
@@ -197,6 +198,7 @@ output = click.option(
     "--output", type=PATH, callback=check_folder, metavar="FILE", help="Write the result to this file; else to stdout."
 )
 printed = _together(_style, output)
+full = click.option("--full", "is_full", is_flag=True, help="Print all there is: cost, ties, signatures, every test.")
 to_run = _together(
     click.option("--model", "-m", "models", multiple=True, help="Name or scheme:ADDRESS; repeat it, or a,b."),
     click.option(

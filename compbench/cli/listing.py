@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compbench.core.printable import screen_width, width, wrapped
 from compbench_analysis.text.render import Grid, count, duration, records, render, size
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def option_list(model: str) -> Grid:
         for each in options(spec).values()
     )
     notes = () if rows else ("It has no options.",)
-    return Grid(("option", "default", "is", "what it does"), rows, title=f"{label}: {first_line}", notes=notes)
+    return Grid(("option", "default", "is", "what it does"), rows, f"{label}: {first_line}", notes, "lwww")
 
 
 def stored(runs: Iterable[Run]) -> Grid:
@@ -122,7 +124,8 @@ def plans(made: Sequence[Plan], style: str) -> str:
 def checks(made: Sequence[Check]) -> Grid:
     """What doctor found, and below it what to do."""
     notes = tuple(f"{each.name}: {each.advice}" for each in made if each.advice)
-    return Grid(("what", "state", "found"), tuple((each.name, each.state, each.found) for each in made), notes=notes)
+    header, rows = ("what", "state", "found"), tuple((each.name, each.state, each.found) for each in made)
+    return Grid(header, rows, notes=notes, align="llw")
 
 
 def examples(chosen: Sequence[Example]) -> Grid:
@@ -134,7 +137,7 @@ def examples(chosen: Sequence[Example]) -> Grid:
             images = ", ".join(str(i) for i in example.matches[:, number].nonzero()[0])
             if images or len(example.captions) <= 10:
                 rows.append((example.id, tags, images or "none", caption))
-    return Grid(("example", "tags", "image", "caption"), tuple(rows))
+    return Grid(("example", "tags", "image", "caption"), tuple(rows), align="lwlw")
 
 
 def where(runs: Sequence[Run], root: Path | None) -> str:
@@ -145,12 +148,36 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
     names = [f"{run.key.task}/{run.key.model}" for run in runs]
     latest = [store.find(name).path == run.path for name, run in zip(names, runs, strict=True)]
     asked = [name if is_latest else run.key.digest for name, is_latest, run in zip(names, latest, runs, strict=True)]
-    command = shlex.join(["compbench", "show", *asked, *_reading(runs), *(["--runs", str(root)] if root else [])])
+    command = ["compbench", "show", *asked, *_reading(runs), *(["--runs", str(root)] if root else [])]
     columns_of = [{column for tags in run.examples()["tags"] for column in tags} for run in runs]
     columns = sorted(set.intersection(*columns_of) - {"tag"})  # one that another task lacks would be refused
-    stored_in = [f"  {run.path}" for run in runs]
-    by = [f"  {command} --by {' --by '.join(columns)}"] if columns else []
-    return "\n".join(["Stored in", *stored_in, "Look at them again, or by other tags", f"  {command}", *by])
+    by = [word for column in columns for word in ("--by", column)]
+    return "\n".join(
+        [
+            "Stored in",
+            *(line for run in runs for line in wrapped(f"  {run.path}", screen_width(), "  ")),
+            f"Look at them again, {'by other tags, ' if by else ''}or at all there is: cost, ties, signatures",
+            *in_lines(command),
+            *(in_lines([*command, *by]) if by else []),
+            *in_lines([*command, "--full"]),
+        ]
+    )
+
+
+def in_lines(words: Sequence[str], indent: str = "  ") -> list[str]:
+    """A command as a shell reads it, on as many lines as the screen needs."""
+    parts: list[str] = []
+    for before, word in pairwise(["", *words]):
+        is_value = before.startswith("-") and not word.startswith("-")
+        parts = [*parts[:-1], f"{parts[-1]} {shlex.quote(word)}"] if is_value else [*parts, shlex.quote(word)]
+    lines, line = list[str](), indent + parts[0]
+    for word in parts[1:]:
+        if width(line) + 1 + width(word) + 2 > screen_width():
+            lines.append(f"{line} \\")
+            line = f"{indent}    {word}"
+        else:
+            line += f" {word}"
+    return [*lines, line]
 
 
 def _reading(runs: Sequence[Run]) -> list[str]:

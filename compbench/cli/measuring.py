@@ -27,6 +27,7 @@ __all__ = ["import_", "reproduce", "run"]
 @click.option("--dry-run", is_flag=True, help="Print what would be done and its price; measure nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
 @flags.by
+@flags.full
 @flags.printed
 def run(
     tasks: Sequence[str],
@@ -36,6 +37,7 @@ def run(
     dry_run: bool,
     quiet: bool,
     by: Sequence[str],
+    is_full: bool,
     style: str,
     output: Path | None,
     **settings: Any,
@@ -65,7 +67,7 @@ def run(
         return FAILED if failures else DONE
     outcome = grids.measure(cells, reporter, lambda task: _check_tags(by, task))
     if outcome.runs and outcome.is_told_here(shard):
-        text = _results(outcome.runs, style, by)
+        text = _results(outcome.runs, style, by, is_full=is_full)
         is_for_reading = style == "table" and output is None
         print_result(f"{text}\n\n{listing.where(outcome.runs, settings['runs'])}" if is_for_reading else text, output)
     elif outcome.runs and not outcome.failures and not quiet:
@@ -167,10 +169,10 @@ def import_(path: Path, by: Sequence[str], style: str, output: Path | None, **se
     print_result(_results([import_scores(path, **settings)], style, by), output)
 
 
-def _results(runs: Sequence[Run], style: str, by: Sequence[str]) -> str:
+def _results(runs: Sequence[Run], style: str, by: Sequence[str], *, is_full: bool = False) -> str:
     from compbench_analysis.text.show import to_text
 
-    return to_text(runs, style, by or None)
+    return to_text(runs, style, by or None, full=is_full)
 
 
 def _check_tags(by: Sequence[str], task: Task) -> None:

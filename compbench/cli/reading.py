@@ -29,6 +29,7 @@ __all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "robust
 @click.option("--published", "with_published", is_flag=True, help="Show published scores of other models beside them.")
 @click.option("--each", "each_seed", is_flag=True, help="Show runs that differ by their seed alone one by one.")
 @click.option("--draws/--no-draws", default=True, help="Show what other draws would change, where errors are stored.")
+@flags.full
 @flags.printed
 def show(
     references: Sequence[str],
@@ -38,6 +39,7 @@ def show(
     by: Sequence[str],
     tags: Path | None,
     is_crossed: bool,
+    is_full: bool,
     style: str,
     output: Path | None,
     **shown: Any,
@@ -53,9 +55,8 @@ def show(
     """
     from compbench_analysis.text.show import to_text
 
-    print_result(
-        to_text(found(references, runs, options, limit), style, _breakdown(by, tags, is_crossed), **shown), output
-    )
+    chosen, by_tags = found(references, runs, options, limit), _breakdown(by, tags, is_crossed)
+    print_result(to_text(chosen, style, by_tags, full=is_full, **shown), output)
 
 
 @click.command(short_help="Test whether stored runs differ.")

@@ -110,7 +110,7 @@ def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Stag
     assert set(frame["metric"]) == {"top1", "mean_per_class"}
     assert frame["draws_se"].notna().all()
     assert not frame["is_unsure"].any()
-    text = " ".join(show.to_text([run]).split())
+    text = " ".join(show.to_text([run], full=True).split())
     assert "±draws" in text
     assert note in text
     assert "the published stages are gone through again" in text
@@ -119,5 +119,6 @@ def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Stag
 
 def test_a_raced_run_has_none_and_says_why(tmp_path: Path) -> None:
     run = compbench.run(classes(), model=NoisySpec(replace(Adaptive("racing", 64))), runs=tmp_path)
-    assert "No ±draws: run " in show.to_text([run])
-    assert "schedule=racing, which leaves out draws" in show.to_text([run])
+    text = " ".join(show.to_text([run], full=True).split())
+    assert "No ±draws: run " in text
+    assert "schedule=racing, which leaves out draws" in text

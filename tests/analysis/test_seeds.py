@@ -45,7 +45,9 @@ def test_a_row_is_the_mean_and_the_standard_deviation_over_seeds(tmp_path: Path)
 
 
 def test_the_table_says_mean_and_spread_and_how_many(tmp_path: Path) -> None:
-    text = show.to_text(_seeds(tmp_path))
+    runs = _seeds(tmp_path)
+    assert "50.0 (sd 10.0)" in show.to_text(runs)
+    text = show.to_text(runs, full=True)
     line = next(line for line in text.splitlines() if line.startswith("sd (3 seeds)"))
     assert line.rstrip().endswith("50.0 ± 10.0")
     assert "mean ± standard deviation over the seeds" in text

@@ -69,7 +69,7 @@ def test_published_counts_give_published_percentages(tmp_path: Path) -> None:
     frame = tables.tidy(_published(tmp_path)).query("metric == 'text'").set_index("tag")
     assert list(frame["n"]) == [141, 233, 26, 400]
     assert list(frame["n_right"]) == [38, 60, 15, 113]
-    text = show.to_text([_published(tmp_path)])
+    text = show.to_text([_published(tmp_path)], full=True)
     row = next(line for line in text.splitlines() if line.startswith("model "))
     assert [cell.split(" [")[0].strip() for cell in row.removeprefix("model").split("]")[:4]] == [
         "27.0",
@@ -126,7 +126,8 @@ def test_an_unfinished_run_is_marked_as_partial_wherever_it_is_printed(tmp_path:
     for style in ("table", "markdown", "latex"):
         text = show.to_text([run], style)
         assert "partial: 7 of 10 examples" in text
-        assert text.count("model (partial)") == 3
+        assert text.count("model (partial)") == 3  # tags
+        assert show.to_text([run], style, full=True).count("model (partial)") == 3  # metrics
     assert "|n:7/10|" in signature(run)
 
 
@@ -142,9 +143,11 @@ def test_an_empty_run_is_said_to_be_empty(tmp_path: Path) -> None:
 def test_models_that_saw_different_examples_get_a_table_of_n(tmp_path: Path) -> None:
     task = _task(["Object"] * 3)
     runs = [_stored(tmp_path, task, [RIGHT] * 3, "whole"), _stored(tmp_path, task, [RIGHT] * 2, "half")]
-    text = show.to_text(runs)
-    assert "half: partial: 2 of 3 examples" in text
-    assert "The models did not see the same examples" in text
+    short, text = show.to_text(runs), show.to_text(runs, full=True)
+    for each in (short, text):
+        assert "half: partial: 2 of 3 examples" in each
+        assert "The models did not see the same examples" in each
+    assert short.startswith("No model is called the better one: cannot compare 'fake/whole'")
     assert ["half (partial)", "2", "2"] in [line.rsplit(maxsplit=2) for line in text.splitlines()]
 
 
@@ -152,7 +155,8 @@ def test_ties_are_wrong_and_counted(tmp_path: Path) -> None:
     run = _stored(tmp_path, _task(["Object"] * 4), [RIGHT, TIED, TIED, WRONG])
     overall = tables.tidy(run).query("tag == 'overall' and metric == 'text'").iloc[0]
     assert (overall["n_right"], overall["ties"]) == (1, 2)
-    assert "ties, text" in show.to_text([run])
+    assert "ties, text" in show.to_text([run], full=True)
+    assert "Ties count as wrong. model has 2 (text score)" in show.to_text([run])
 
 
 def test_ties_are_not_mentioned_when_there_are_none(tmp_path: Path) -> None:
@@ -169,9 +173,13 @@ def test_chance_is_the_closed_form_value(tmp_path: Path) -> None:
     frame = tables.tidy(_stored(tmp_path, _task(["Object"]), [RIGHT])).query("tag == 'overall'")
     assert list(frame["chance"]) == [0.25, 0.25, pytest.approx(1 / 6)]
     chance_rows = [
-        line for line in show.to_text([_published(tmp_path)]).splitlines() if line.startswith("random chance")
+        line
+        for line in show.to_text([_published(tmp_path)], full=True).splitlines()
+        if line.startswith("random chance")
     ]
     assert [line.split()[2:] for line in chance_rows] == [["25.0"] * 4, ["25.0"] * 4, ["16.7"] * 4]
+    (line,) = [line for line in show.to_text([_published(tmp_path)]).splitlines() if line.startswith("random scores")]
+    assert line.split()[2:] == ["25.0", "25.0", "16.7"]  # once
 
 
 def test_an_example_with_two_tags_counts_under_both(tmp_path: Path) -> None:
@@ -200,13 +208,13 @@ def test_many_tags_go_down_the_side(tmp_path: Path) -> None:
 
 def test_tables_of_three_models_fit_a_terminal(tmp_path: Path) -> None:
     runs = [_stored(tmp_path, _task(fakes.TAGS * 40), [RIGHT] * 120, name) for name in ("tiny-sd", "openclip-vit-h-14")]
-    before_signatures = show.to_text(runs).split("Signatures")[0]
+    before_signatures = show.to_text(runs, full=True).split("Signatures")[0]
     assert max(map(len, before_signatures.splitlines())) <= 110
 
 
 def test_tasks_of_different_revisions_are_never_in_one_table(tmp_path: Path) -> None:
     runs = [_stored(tmp_path, _task(["Object"] * n), [RIGHT] * n) for n in (2, 3)]
-    assert show.to_text(runs).count("text score") == 2
+    assert show.to_text(runs).count("text, %") == 2
 
 
 def test_csv_and_json_are_tidy_and_say_the_same(tmp_path: Path) -> None:
@@ -223,8 +231,10 @@ def test_csv_and_json_are_tidy_and_say_the_same(tmp_path: Path) -> None:
 def test_markdown_and_latex_hold_the_same_cells(tmp_path: Path) -> None:
     run = _published(tmp_path)
     assert "| model | 27.0 [20.3, 34.8] |" in show.to_text([run], "markdown")
-    assert r"model & 27.0 [20.3, 34.8] &" in show.to_text([run], "latex")
-    assert r"text score, \% & Object (141)" in show.to_text([run], "latex")
+    full = show.to_text([run], "latex", full=True)
+    assert r"model & 27.0 [20.3, 34.8] &" in full
+    assert r"text score, \% & Object (141)" in full
+    assert r"Object (141) & model & 27.0(79) &" in show.to_text([run], "latex")
 
 
 def test_special_letters_are_escaped() -> None:
@@ -256,5 +266,5 @@ def test_the_cost_is_what_all_parts_took(tmp_path: Path) -> None:
     run = compbench.run(fakes.task(4), model=fakes.Spec("errors", draws=3), runs=tmp_path)
     run = compbench.run(fakes.task(4), model=fakes.Spec("errors", draws=5), runs=tmp_path)
     assert show.cost(run).n_evaluations == 4 * 4 * 5
-    assert "80" in show.to_text([run])
+    assert "80" in show.to_text([run], full=True)
     assert "|draws:5|target:native|" in signature(run)

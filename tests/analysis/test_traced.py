@@ -126,7 +126,7 @@ def test_scores_normalised_by_no_caption_stand_beside_raw_ones(tmp_path: Path) -
         "image_raw": 0,
         "group_raw": 0,
     }
-    text = show.to_text([run])
+    text = show.to_text([run], full=True)
     assert [line.split(" score")[0] for line in text.splitlines() if " score, %" in line] == list(frame["metric"])
 
 
@@ -150,27 +150,27 @@ def test_a_run_that_stopped_where_it_was_sure_is_refused_with_what_to_do(tmp_pat
     for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule, margins):
         with pytest.raises(UsageError, match=expected):
             view(run)
-    assert "No ±draws: run " in show.to_text([run])
+    assert "No ±draws: run " in " ".join(show.to_text([run], full=True).split())
 
 
 def test_the_draws_part_stands_in_a_column_of_its_own_in_every_format(tmp_path: Path) -> None:
     run, scores = _run(tmp_path, 40, 32), _scores(tmp_path / "clip")
     expected = curves.monte_carlo(run, n_resamples=400).query("tag == 'overall' and metric == 'text'").iloc[0]
-    text = show.to_text([run])
+    text = show.to_text([run], full=True)
     header, row = (next(line for line in text.splitlines() if line.startswith(each)) for each in ("text sc", "model "))
     assert header.endswith("±draws")
     assert row.endswith(f"±{100 * expected['draws_se']:.1f}")
     for style in ("markdown", "latex"):
-        assert "±draws" in show.to_text([run], style)
+        assert "±draws" in show.to_text([run], style, full=True)
     rows = json.loads(show.to_text([run], "json"))
     assert rows[-3]["draws_se"] == pytest.approx(expected["draws_se"])
-    assert "±draws" not in show.to_text([scores])
-    assert "±draws" not in show.to_text([run], draws=False)
+    assert "±draws" not in show.to_text([scores], full=True)
+    assert "±draws" not in show.to_text([run], draws=False, full=True)
 
 
 def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path: Path) -> None:
     run = _run(tmp_path, 12, 31)
-    text = show.to_text([run])
+    text = " ".join(show.to_text([run], full=True).split())
     assert "No ±draws for model: from 31 draws the figure could be off by a factor of two" in text
     assert "-o draws=32 is enough" in text
     assert "±draws, points" not in text
@@ -182,4 +182,4 @@ def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path:
 def test_a_run_whose_errors_are_not_whole_says_why_it_has_no_draws_part(tmp_path: Path) -> None:
     run = test_curves._run(tmp_path, test_curves._noisy(4, 6), view=6)
     RunWriter(run).mark("partial", view={"n_draws": 1, "target": "native"})
-    assert "No ±draws: one draw tells nothing of what other draws would give" in show.to_text([run])
+    assert "No ±draws: one draw tells nothing of what other draws would give" in show.to_text([run], full=True)

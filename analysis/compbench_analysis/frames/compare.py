@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from compbench.core.aliases import Bools, Ints
+from compbench.core.aliases import Ints
 from compbench.core.errors import UsageError
 from compbench.core.examples import Metric
 from compbench_analysis.frames import tables
 from compbench_analysis.frames._outcomes import Outcomes, Population, judged
+from compbench_analysis.frames._pairing import measured_alike, paired, where_of
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.signature import labels
 from compbench_analysis.statistics import paired_tests
-from compbench_analysis.statistics.intervals import Sample, effective_n
 from compbench_analysis.statistics.paired_tests import Agreement
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["CELLS", "REST", "Comparison", "compare", "effective"]
+__all__ = ["CELLS", "REST", "Comparison", "compare"]
 
 CELLS = ("both", "only_a", "only_b", "neither")
 REST = "the rest"
@@ -96,7 +96,7 @@ def compare(
     cannot be read. `seed` is that of the random signs of the margin test; nothing else is random.
     """
     runs = tuple({each.path.resolve(): each for each in runs}.values())
-    of_each = _checked(runs, rule)
+    of_each = measured_alike(runs, rule)
     done = set.intersection(*of_each)
     examples, names = runs[0].examples(), labels(runs)
     tags = tables.tag_groups(examples, by, runs[0].info["task"].get("tag_order", {}))
@@ -118,70 +118,6 @@ def compare(
         n_examples=len(done),
         left_out={name: tuple(sorted(its - done)) for name, its in zip(names, of_each, strict=True) if its - done},
     )
-
-
-def effective(a: Bools, b: Bools, sample: Sample) -> Agreement:
-    """The agreement as of so many examples as stand alone and know the difference as well (Rao & Scott, 1992)."""
-    gains = a.astype(float) - b
-    mean = sample.mean(gains)
-    spread = sample.mean((gains - mean) ** 2)
-    n = float(effective_n(gains, sample, spread))
-    return Agreement(*(n * float(sample.mean(cell.astype(float))) for cell in _where(a, b).values()))
-
-
-def _checked(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
-    """What each run has measured, once it is certain that the models are all that differs."""
-    if len(runs) < 2:
-        raise UsageError(f"a comparison needs two different runs, got {len(runs)}; name another one")
-    first = runs[0]
-    for other in runs[1:]:
-        pair = f"{_name(first)} and {_name(other)}"
-        if first.key.task != other.key.task:
-            raise UsageError(f"cannot compare {pair}: they are of different tasks; compare runs of one task")
-        if first.key.task_revision != other.key.task_revision:
-            raise UsageError(
-                f"cannot compare {pair}: they are of different revisions of the data, {first.key.task_revision} and "
-                f"{other.key.task_revision}, so examples or images differ; run both on the same data"
-            )
-    return _measured(runs, rule)
-
-
-def _measured(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
-    """What each run has measured; UsageError where one lacks another's example for no image that it could not read."""
-    first = runs[0]
-    of_each = [set(run.done((rule or run.rule).draws)) for run in runs]
-    lost = [set(run.unreadable().examples) for run in runs]
-    for other, its, its_lost in zip(runs[1:], of_each[1:], lost[1:], strict=True):
-        if not (of_each[0] - its <= its_lost and its - of_each[0] <= lost[0]):
-            raise UsageError(_unmatched(first, other, of_each[0], its))
-    if not of_each[0]:
-        raise UsageError(f"cannot compare {_name(first)}: no example of it is measured; rerun its command")
-    if not set.intersection(*of_each):
-        raise UsageError("cannot compare these runs: the examples that one measured are those another could not read")
-    return of_each
-
-
-def _unmatched(first: Run, other: Run, done: set[str], its: set[str]) -> str:
-    """How many examples the two do not share, and what to do."""
-    only, only_its = sorted(done - its), sorted(its - done)
-    counts = " and ".join(
-        f"{len(ids)} only in {_name(run)} ({ids[0]!r} the first)"
-        for run, ids in ((first, only), (other, only_its))
-        if ids
-    )
-    fewest = min(done, its, key=len)
-    if fewest and set(first.limited(len(fewest)).ids()) == fewest:
-        what_to_do = f"compare with --limit {len(fewest)}, or run both with the same --limit"
-    else:
-        what_to_do = "finish both"
-    return (
-        f"cannot compare {_name(first)} and {_name(other)}: {len(done & its)} examples are in both, "
-        f"{counts}; {what_to_do}"
-    )
-
-
-def _name(run: Run) -> str:
-    return f"{f'{run.key.task}/{run.key.model}'!r} ({run.key.digest[:6]})"
 
 
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None, ids: Sequence[str]) -> Iterator[_Pair]:
@@ -225,31 +161,25 @@ def _outcomes(
         for column, tag, ids in tags:
             rows = outcomes.loc[sorted(set(ids).intersection(outcomes.index))]
             a, b = rows["a"].to_numpy(), rows["b"].to_numpy()
-            cells, sample = Agreement.of(a, b), population.sample(pair.metrics[metric], list(map(str, rows.index)))
-            is_plain = sample.method == "wilson"
-            gains = a.astype(float) - b
-            low, high = paired_tests.interval(cells if is_plain else effective(a, b, sample))
+            sample = population.sample(pair.metrics[metric], list(map(str, rows.index)))
+            found = paired(a, b, sample, n_resamples=n_resamples, seed=seed)
             yield {
                 **pair.names,
                 "metric": metric,
                 "column": column,
                 "tag": tag,
                 "n": len(rows),
-                **asdict(cells),
-                "value_a": float(sample.mean(a.astype(float))),
-                "value_b": float(sample.mean(b.astype(float))),
-                "difference": cells.difference if is_plain else float(sample.mean(gains)),
-                "low": low,
-                "high": high,
+                **asdict(found.cells),
+                "value_a": found.value_a,
+                "value_b": found.value_b,
+                "difference": found.difference,
+                "low": found.low,
+                "high": found.high,
                 "method": sample.method,
-                "is_small": tables.is_small(len(rows), low, high),
-                "p": paired_tests.mcnemar(cells)
-                if is_plain
-                else paired_tests.sign_flips(
-                    gains * sample.weights, sample.clusters, n_resamples=n_resamples, seed=seed
-                ),
-                "detectable": paired_tests.detectable(cells) if is_plain else math.nan,
-                **{f"ids_{cell}": list(rows.index[where]) for cell, where in _where(a, b).items()},
+                "is_small": tables.is_small(len(rows), found.low, found.high),
+                "p": found.p,
+                "detectable": paired_tests.detectable(found.cells) if sample.method == "wilson" else math.nan,
+                **{f"ids_{cell}": list(rows.index[where]) for cell, where in where_of(a, b).items()},
             }
 
 
@@ -329,10 +259,6 @@ def _corrected(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         for row, p_holm in zip(members, corrected, strict=True):
             row |= {"p_holm": p_holm, "family": family, "n_tests": n_tests}
     return pd.DataFrame(list(rows))
-
-
-def _where(a: Bools, b: Bools) -> Mapping[str, Bools]:
-    return {"both": a & b, "only_a": a & ~b, "only_b": ~a & b, "neither": ~a & ~b}
 
 
 def _gains(outcomes: pd.DataFrame) -> Ints:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from scipy import special
@@ -52,13 +52,10 @@ def mcnemar(cells: Agreement) -> float:
     >>> mcnemar(Agreement(both=20, only_a=9, only_b=1, neither=5))
     0.021484375
     """
-    from statsmodels.stats import contingency_tables
-
     if not cells.n:
         return math.nan
-    table = [[cells.both, cells.only_a], [cells.only_b, cells.neither]]
-    tested: Any = contingency_tables.mcnemar(table, exact=True)
-    return min(1.0, float(tested.pvalue))
+    fewer, both = min(cells.only_a, cells.only_b), cells.only_a + cells.only_b
+    return min(1.0, 2 * float(special.bdtr(fewer, int(both), 0.5)))
 
 
 def interval(cells: Agreement) -> tuple[float, float]:
@@ -162,11 +159,9 @@ def holm(p_values: list[float]) -> list[float]:
     >>> holm([0.01, float("nan"), 0.04])
     [0.02, nan, 0.04]
     """
-    from statsmodels.stats.multitest import multipletests
-
-    corrected, is_made = np.array(p_values, dtype=float), ~np.isnan(p_values)
-    if is_made.any():
-        corrected[is_made] = multipletests(corrected[is_made], method="holm")[1]
+    p, corrected = np.array(p_values, dtype=float), np.full(len(p_values), math.nan)
+    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN stands last
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
     return corrected.tolist()
 
 

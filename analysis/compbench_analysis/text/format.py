@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 
-__all__ = ["MISSING", "p_value", "percent", "percent_aligned", "points", "signed", "spread"]
+__all__ = [
+    "MISSING",
+    "farther_end",
+    "metric_heading",
+    "metric_words",
+    "p_in_words",
+    "p_value",
+    "percent",
+    "percent_aligned",
+    "plain_points",
+    "points",
+    "signed",
+    "spread",
+]
 
 MISSING = "–"
+_HEADINGS = {"top1": "top-1", "mean_per_class": "mean per class", "image_raw": "raw image", "group_raw": "raw group"}
+_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class"}
 
 
 def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
@@ -30,6 +46,25 @@ def percent_aligned(value: float | None, low: float | None = None, high: float |
     shown, bracket, interval = percent(value, low, high).partition(" [")
     first, comma, last = interval.partition(", ")
     return f"{shown:>5}{bracket}{first:>4}{comma}{last}" if bracket else f"{shown:>5}"
+
+
+def farther_end(value: float, low: float, high: float) -> str:
+    """The distance in points from a share to the end of its interval that is farther away.
+
+    >>> farther_end(1.0, 0.972, 1.0), farther_end(0.5, 0.4, 0.61)
+    ('2.8', '11.0')
+    """
+    return f"{100 * max(value - low, high - value):.1f}"
+
+
+def plain_points(value: float) -> str:
+    """A difference of fractions in points as it stands in a sentence; no minus before zero.
+
+    >>> plain_points(-0.0234), plain_points(0.009), plain_points(-0.0001)
+    ('−2.3', '0.9', '0.0')
+    """
+    text = f"{100 * value:.1f}"
+    return text.removeprefix("-") if text in ("-0.0",) else text.replace("-", "−")
 
 
 def points(value: float | None, low: float | None = None, high: float | None = None, *, width: int = 0) -> str:
@@ -72,3 +107,33 @@ def p_value(value: float | None) -> str:
     if value is None or math.isnan(value):
         return MISSING
     return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def p_in_words(value: float | None) -> str:
+    """A p as it stands in a sentence.
+
+    >>> p_in_words(0.21312), p_in_words(0.00023), p_in_words(1e-9), p_in_words(None)
+    ('p = 0.21', 'p = 0.0002', 'p < 0.0001', 'p not known')
+    """
+    if value is None or math.isnan(value):
+        return "p not known"
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.{1 if value < 0.01 else 2}g}"
+
+
+def metric_heading(name: str) -> str:
+    """The name of a metric above a column.
+
+    >>> metric_heading("text"), metric_heading("mean_per_class"), metric_heading("text_r5")
+    ('text', 'mean per class', 'text R@5')
+    """
+    return _HEADINGS.get(name) or re.sub(r" r(\d+)$", r" R@\1", name.replace("_", " "))
+
+
+def metric_words(name: str) -> str:
+    """The name of a metric in a sentence.
+
+    >>> metric_words("group"), metric_words("top1"), metric_words("text_r5")
+    ('group score', 'top-1 accuracy', 'text R@5')
+    """
+    heading = metric_heading(name)
+    return _WORDS.get(name) or (heading if "@" in heading else f"{heading} score")

@@ -11,12 +11,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import starmap
 from typing import Any
 
-from compbench.core.printable import UNSAFE, printable, to_cell, width
+from compbench.core.printable import UNSAFE, printable, screen_width, to_cell
+from compbench_analysis.text._fitted import fitted
 
-__all__ = ["FORMATS", "Grid", "count", "duration", "records", "render", "size"]
+__all__ = ["FORMATS", "Grid", "count", "duration", "latex_text", "records", "render", "size"]
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -38,11 +38,15 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
     notes: tuple[str, ...] = ()
-    align: str = ""  # one letter a column, l or r; "" stands for all left
+    align: str = ""  # one letter a column, l, r or w, prose that may be wrapped; "" stands for all left
+    n_names: int = 1  # the first columns, which name a row: a table that is cut into bands repeats them
+    strong: frozenset[tuple[int, int]] = frozenset()  # (row, column) of cells in bold where there is bold
 
 
-def render(grids: Sequence[Grid], style: str) -> str:
+def render(grids: Sequence[Grid], style: str, n_columns: int | None = None) -> str:
     """The grids in the style asked for, one below the other, ending without a newline.
+
+    A table is at most `n_columns` wide (None: as wide as the screen).
 
     >>> print(render([Grid(("model", "n"), (("chance", "400"), ("sd2", "24")), align="lr")], "table"))
     model     n
@@ -52,8 +56,10 @@ def render(grids: Sequence[Grid], style: str) -> str:
     """
     if style in ("csv", "json"):
         return records([_record(grid, row) for grid in grids for row in grid.rows], style)
-    draw = {"table": _table, "markdown": _markdown, "latex": _latex}[style]
-    return "\n\n".join(draw(grid) for grid in grids if grid.rows or grid.title or grid.notes)
+    shown = [grid for grid in grids if grid.rows or grid.title or grid.notes]
+    if style == "table":
+        return "\n\n".join("\n".join(fitted(grid, n_columns or screen_width())) for grid in shown)
+    return "\n\n".join(map(_markdown if style == "markdown" else _latex, shown))
 
 
 def records(rows: Iterable[Mapping[str, Any]], style: str) -> str:
@@ -121,32 +127,16 @@ def _record(grid: Grid, row: Sequence[str]) -> dict[str, str]:
     return dict(zip(grid.header, row, strict=True))
 
 
-def _table(grid: Grid) -> str:
-    lines = [printable(grid.title)] if grid.title else []
-    if grid.rows:
-        cells = [tuple(map(printable, row)) for row in (grid.header, *grid.rows)]
-        widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
-        header, *rows = (_line(row, widths, grid.align) for row in cells)
-        lines += [header, "-" * (sum(widths) + 2 * (len(widths) - 1)), *rows]
-    return "\n".join([*lines, *map(printable, grid.notes)])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], align: str) -> str:
-    sides = align or "l" * len(widths)
-    return "  ".join(starmap(_padded, zip(cells, widths, sides, strict=True))).rstrip()
-
-
-def _padded(cell: str, n_columns: int, side: str) -> str:
-    space = " " * (n_columns - width(cell))
-    return space + cell if side == "r" else cell + space
-
-
 def _markdown(grid: Grid) -> str:
     blocks = [f"**{_markdown_text(grid.title)}**"] if grid.title else []
     if grid.rows:
-        rule = " | ".join({"l": ":--", "r": "--:"}[side] for side in grid.align or "l" * len(grid.header))
-        header, *rows = ("| " + " | ".join(map(_markdown_cell, row)) + " |" for row in (grid.header, *grid.rows))
-        blocks.append("\n".join([header, f"| {rule} |", *rows]))
+        rule = " | ".join("--:" if side == "r" else ":--" for side in grid.align or "l" * len(grid.header))
+        rows = [
+            [f"**{cell}**" if (y, x) in grid.strong else cell for x, cell in enumerate(map(_markdown_cell, row))]
+            for y, row in enumerate(grid.rows)
+        ]
+        table = (f"| {' | '.join(row)} |" for row in (map(_markdown_cell, grid.header), [rule], *rows))
+        blocks.append("\n".join(table))
     if grid.notes:
         blocks.append("\n".join(f"- {_BLOCK.sub(_behind, _markdown_text(note))}" for note in grid.notes))
     return "\n\n".join(blocks)
@@ -168,13 +158,23 @@ def _behind(found: re.Match[str]) -> str:
 def _latex(grid: Grid) -> str:
     lines = [f"% {printable(line)}" for line in (grid.title,) if line]
     if grid.rows:
-        lines += [rf"\begin{{tabular}}{{{grid.align or 'l' * len(grid.header)}}}", r"\toprule", _latex_row(grid.header)]
+        align = (grid.align or "l" * len(grid.header)).replace("w", "l")
+        lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", _latex_row(grid.header)]
         lines += [r"\midrule", *map(_latex_row, grid.rows), r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*lines, *(f"% {printable(note)}" for note in grid.notes)])
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join("".join(_LATEX.get(letter, letter) for letter in _plain(cell)) for cell in cells) + r" \\"
+    return " & ".join(map(latex_text, cells)) + r" \\"
+
+
+def latex_text(text: str) -> str:
+    """The text as LaTeX sets it.
+
+    >>> print(latex_text("x_1 & 50 %"))
+    x\\_1 \\& 50 \\%
+    """
+    return "".join(_LATEX.get(letter, letter) for letter in _plain(text))
 
 
 def _plain(cell: str) -> str:

@@ -1,0 +1,108 @@
+"""Which models lead a table, and which cannot be told from the leader: each held against it on the same examples.
+
+The leader of a cell is the model with the highest value. Every other one is tested against it as `compare` tests two
+runs, with Holm's correction over the models of the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from compbench.core.errors import UsageError
+from compbench_analysis.frames._outcomes import Outcomes, Population, judged
+from compbench_analysis.frames._pairing import measured_alike, paired
+from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_groups
+from compbench_analysis.frames.seeds import SeedGroup
+from compbench_analysis.statistics.paired_tests import holm
+
+if TYPE_CHECKING:
+    from compbench.core.rules import Rule
+
+__all__ = ["SURE", "Standings", "headline", "standings"]
+
+SURE = 0.05  # a difference with a corrected p of at most this is one
+_COLUMNS = ["column", "tag", "metric", "model", "value", "difference", "low", "high", "p", "p_holm", "is_level"]
+
+
+@dataclass(frozen=True)
+class Standings:
+    """A row for each cell and model: what it lacks to the leader, and whether that can be told from nothing.
+
+    `difference` is the model's value less the leader's, with its 95 % interval; of the leader it is 0 and p is NaN.
+    `is_level` holds for the leader and for each model that the test does not tell from it. Where no models can be held
+    against each other there are no rows, and `reason` says why.
+    """
+
+    rows: pd.DataFrame
+    reason: str = ""
+
+
+def headline(metrics: Sequence[str]) -> str:
+    """The metric that a verdict is about: group where there is one, else the first."""
+    return "group" if "group" in metrics else metrics[0]
+
+
+def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = None) -> Standings:
+    """Of models on one task, overall and by the tags of the columns `by` (None: "tag")."""
+    nothing = pd.DataFrame(columns=pd.Index(_COLUMNS))
+    if len(members) < 2:
+        return Standings(nothing)
+    if any(len(each.runs) > 1 for each in members):
+        return Standings(nothing, "models of several seeds are not tested here; compare tests single runs")
+    runs = [each.runs[0] for each in members]
+    try:
+        done = set.intersection(*measured_alike(runs, rule))
+    except UsageError as error:
+        return Standings(nothing, str(error))
+    examples = runs[0].examples()
+    is_by_margin = MARGIN in breakdown(by).names
+    groups = tag_groups(examples, None if is_by_margin else by, runs[0].info["task"].get("tag_order", {}))
+    cells = [(column, tag, done.intersection(ids)) for column, tag, ids in groups if not is_by_margin or tag == OVERALL]
+    found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
+    names = [name for name in found[0] if all(name in its for its in found)]
+    population, labels = Population(examples), [each.label for each in members]
+    rows = [
+        {"column": column, "tag": tag, "metric": name, **row}
+        for column, tag, ids in cells
+        for name in names
+        for row in _cell({label: its[name] for label, its in zip(labels, found, strict=True)}, ids, population)
+    ]
+    return Standings(pd.DataFrame(rows, columns=pd.Index(_COLUMNS)))
+
+
+def _cell(outcomes: Mapping[str, Outcomes], ids: set[str], population: Population) -> Iterator[dict[str, Any]]:
+    """The rows of one metric and tag; none where nothing is measured."""
+    first = next(iter(outcomes.values()))
+    measured = first.measured(sorted(ids))
+    if not measured:
+        return
+    sample = population.sample(first.metric, measured)
+    right = {label: each.matrix(measured)[:, 0] for label, each in outcomes.items()}
+    values = {label: float(sample.mean(each.astype(float))) for label, each in right.items()}
+    leader = max(values, key=lambda label: values[label])
+    others = {label: paired(right[label], right[leader], sample) for label in right if label != leader}
+    corrected = dict(zip(others, holm([each.p for each in others.values()]), strict=True))
+    for label, value in values.items():
+        row: dict[str, Any] = {"model": label, "value": value}
+        if label == leader:
+            yield (
+                row
+                | dict.fromkeys(("difference", "low", "high"), 0.0)
+                | {"p": np.nan, "p_holm": np.nan}
+                | {"is_level": True}
+            )
+        else:
+            its = others[label]
+            yield row | {
+                "difference": its.difference,
+                "low": its.low,
+                "high": its.high,
+                "p": its.p,
+                "p_holm": corrected[label],
+                "is_level": not corrected[label] <= SURE,
+            }

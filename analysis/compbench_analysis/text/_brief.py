@@ -1,0 +1,138 @@
+"""A verdict and one small table of a task's runs, with what has to be known to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from compbench.core.printable import screen_width
+from compbench_analysis.frames import published, tables
+from compbench_analysis.frames.leaders import SURE, Standings, standings
+from compbench_analysis.frames.seeds import SeedGroup
+from compbench_analysis.text import _compact, _notes
+from compbench_analysis.text._latex_scores import latex_scores
+from compbench_analysis.text._look import Look, published_rows, read
+from compbench_analysis.text.format import metric_words
+from compbench_analysis.text.render import Grid, count
+from compbench_analysis.text.verdict import verdict
+
+if TYPE_CHECKING:
+    from compbench.store.run import Run
+
+__all__ = ["brief", "brief_latex"]
+
+_UNBOUNDED = 10_000  # columns of a page: nothing has to give way there
+
+
+def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) -> list[Grid]:
+    """The verdict, the table and its notes."""
+    its = _read(runs, look, "" if style == "markdown" else _compact.BEST)
+    width = (n_columns or screen_width()) if style == "table" else _UNBOUNDED
+    grid, interval = _compact.score_grid(its.scores, _title(runs[0]), width)
+    notes = (
+        *_notes.partials(its.members, look),
+        *_notes.unmatched(runs[0], look.by),
+        *_notes.overlooked(its.members),
+        *_marks(its, interval),
+        *_repeats(its.members),
+        *_ties(its.frame),
+        *_raced(its.members),
+    )
+    said = _verdict(runs[0], its)
+    return [
+        Grid((), (), title=said[0], notes=tuple(said[1:])),
+        grid,
+        Grid((), (), notes=notes),
+        *([Grid((), (), title=published.NOTE, notes=tuple(published.sources(its.published)))] if its.published else []),
+    ]
+
+
+def brief_latex(runs: Sequence[Run], look: Look) -> str:
+    """The table for a paper, with the verdict and the notes as comments."""
+    its = _read(runs, look, "")
+    comments = [
+        *_verdict(runs[0], its),
+        *_notes.partials(its.members, look),
+        *_notes.unmatched(runs[0], look.by),
+        *_notes.overlooked(its.members),
+        *_marks(its, None),
+        *_repeats(its.members),
+        *_ties(its.frame),
+        *_raced(its.members),
+        *([published.NOTE, *published.sources(its.published)] if its.published else []),
+    ]
+    return latex_scores(its.scores, _title(runs[0]), comments)
+
+
+@dataclass(frozen=True)
+class _Read:
+    members: list[SeedGroup]
+    frame: pd.DataFrame  # of the runs alone
+    found: Standings
+    published: list[dict[str, Any]]
+    scores: _compact.Scores  # of both
+
+
+def _read(runs: Sequence[Run], look: Look, mark: str) -> _Read:
+    members, frame, _ = read(runs, look, has_draws=False)
+    found, more = standings(members, look.by, look.rule), published_rows(runs, look)
+    beside = pd.DataFrame([*frame.to_dict("records"), *more]) if more else frame
+    return _Read(members, frame, found, more, _compact.Scores.of(beside, found, mark))
+
+
+def _verdict(run: Run, its: _Read) -> list[str]:
+    return verdict(its.frame, its.found, int(run.info["n_task_examples"]))
+
+
+def _title(run: Run) -> str:
+    n_all = int(run.info["n_task_examples"])
+    return f"{run.key.task}, {count(n_all)} examples"
+
+
+def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
+    """What the signs in the table mean."""
+    frame = its.frame
+    methods = list(dict.fromkeys(str(each) for each in frame["method"]))
+    kind = {1: f" ({methods[0]})".replace("(wilson)", "(Wilson)")}.get(len(methods), "") if methods else ""
+    if interval == "brackets":
+        yield f"In brackets: the 95 % interval{kind}."
+    else:
+        yield f"±: the farther end of the 95 % interval{kind}."
+    yield from _notes.methods(methods)
+    if its.scores.best:
+        is_plain = set(methods) == {"wilson"}
+        test = "exact McNemar test" if is_plain else "McNemar test, or sign flips where examples share a picture"
+        n_models = len(set(its.found.rows["model"]))
+        corrected = ", Holm over the models" if n_models > 2 else ""
+        mark = its.scores.mark or "In bold:"
+        yield f"{mark} the best, or not told apart from it at {SURE:g} ({test}{corrected})."
+    small = [row for row in tables.plain_rows(frame) if row["is_small"] and row["n"]]
+    if small:
+        yield (
+            f"{_compact.SMALL} too small to rank models by: fewer than {tables.FEW} examples, or an interval wider "
+            f"than ±{100 * tables.WIDE:.0f} points."
+        )
+
+
+def _repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
+    if any(len(each.runs) > 1 for each in members):
+        yield "Of several seeds: the mean, and its standard deviation (sd) over them; --each shows them apart."
+
+
+def _ties(frame: pd.DataFrame) -> Iterator[str]:
+    """How many examples are wrong by a tie alone, where there are some."""
+    overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL and row["ties"]]
+    for model in dict.fromkeys(str(row["model"]) for row in overall):
+        counts = ", ".join(
+            f"{row['ties']:,.3g} ({metric_words(row['metric'])})" for row in overall if row["model"] == model
+        )
+        yield f"Ties count as wrong. {model} has {counts}."
+
+
+def _raced(members: Sequence[SeedGroup]) -> Iterator[str]:
+    adaptive = [each.label for each in members if each.runs[0].adaptive is not None]
+    if adaptive:
+        yield f"{', '.join(adaptive)}: draws were saved by a schedule; --full says how many, and at what risk."

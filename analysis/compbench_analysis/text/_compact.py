@@ -1,0 +1,209 @@
+"""The scores of one task as one small table: every metric side by side, the best of each cell marked.
+
+Several metrics stand across, tags and models down. A single metric has models down and tags across, or tags down and
+models across where tags are many. Intervals stand in brackets where these fit, else as ± their farther end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.leaders import Standings
+from compbench_analysis.text import _score_tables
+from compbench_analysis.text._fitted import natural_width
+from compbench_analysis.text.format import MISSING, farther_end, metric_heading, percent, percent_aligned
+from compbench_analysis.text.render import Grid
+
+__all__ = ["AT_RANDOM", "BEST", "SMALL", "Interval", "Row", "Scores", "score_grid"]
+
+AT_RANDOM = "random scores"  # a row that no model called chance can be mistaken for
+BEST = "*"
+SMALL = "†"
+_MOST_TAGS_ACROSS = 5
+Row = Mapping[str, Any]
+Interval = Literal["brackets", "farther end"]
+Cell = tuple[str, bool]  # what it says, and whether it is among the best
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The rows of a tidy frame of one task by tag, model and metric, and which of them are the best of their cell."""
+
+    cells: Mapping[tuple[str, str, str], Row]
+    tags: tuple[str, ...]  # all examples first
+    models: tuple[str, ...]
+    metrics: tuple[str, ...]
+    best: frozenset[tuple[str, str, str]]
+    mark: str = BEST  # "" where the best stand in bold
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, found: Standings, mark: str = BEST) -> Scores:
+        """Of a tidy frame, in its order."""
+        rows = _score_tables.named(tables.plain_rows(frame))
+        plain = tables.plain_rows(frame)
+        name_of = {
+            (row["column"], row["tag"], row["model"]): (shown["tag"], shown["model"])
+            for row, shown in zip(plain, rows, strict=True)
+        }
+        tags = dict.fromkeys(str(row["tag"]) for row in rows)
+        best = {
+            (*name_of[row["column"], row["tag"], row["model"]], row["metric"])
+            for row in tables.plain_rows(found.rows)
+            if row["is_level"] and (row["column"], row["tag"], row["model"]) in name_of
+        }
+        return cls(
+            cells={(row["tag"], row["model"], row["metric"]): row for row in rows},
+            tags=tuple(sorted(tags, key=lambda tag: tag != tables.OVERALL)),
+            models=tuple(dict.fromkeys(str(row["model"]) for row in rows)),
+            metrics=tuple(dict.fromkeys(str(row["metric"]) for row in rows)),
+            best=frozenset(best),
+            mark=mark,
+        )
+
+    @property
+    def is_one_n(self) -> bool:
+        """Whether the models measured equally many examples of each tag."""
+        return all(len({row["n"] for row in self.of_tag(tag)}) <= 1 for tag in self.tags)
+
+    def of_tag(self, tag: str) -> list[Row]:
+        """All rows of a tag; a published one tells no n."""
+        return [row for key, row in self.cells.items() if key[0] == tag and row["n"] is not None]
+
+    def tag_name(self, tag: str) -> str:
+        """'Object (134)', marked where it is too small to rank models by."""
+        rows = self.of_tag(tag)
+        sizes = {int(row["n"]) for row in rows}
+        n = f" ({min(sizes):,})" if len(sizes) == 1 else ""
+        return f"{tag}{n}" + (SMALL if any(row["is_small"] for row in rows) else "")
+
+    def chances(self, tag: str) -> dict[str, float | None]:
+        """What random scores get, by metric."""
+        found: dict[str, float | None] = {}
+        for row in self.of_tag(tag):
+            if row["chance"] is not None:
+                found[row["metric"]] = row["chance"]
+        return found
+
+    @property
+    def is_one_chance(self) -> bool:
+        """Whether random scores get the same under every tag."""
+        known = [self.chances(tag) for tag in self.tags]
+        shown = [{name: percent(value) for name, value in each.items()} for each in known]
+        return all(each == shown[0] for each in shown)
+
+    def cell(self, tag: str, model: str, metric: str, interval: Interval) -> Cell:
+        """A score with its interval, or with the standard deviation over seeds."""
+        row = self.cells.get((tag, model, metric))
+        if row is None:
+            return "", False
+        is_best = (tag, model, metric) in self.best
+        return _score(row, interval) + (self.mark if is_best else ""), is_best
+
+
+def score_grid(scores: Scores, title: str, n_columns: int) -> tuple[Grid, Interval | None]:
+    """The table in the layout that fits, and how its intervals stand (None: none fits, it has to be cut)."""
+    candidates = list(_candidates(scores, title))
+    for grid, interval in candidates:
+        if natural_width(grid) <= n_columns:
+            return grid, interval
+    return candidates[-1]
+
+
+def _candidates(scores: Scores, title: str) -> Iterator[tuple[Grid, Interval]]:
+    if len(scores.metrics) == 1 and len(scores.tags) > 1 and scores.is_one_n:
+        layouts = [_models_down, _tags_down] if len(scores.tags) <= _MOST_TAGS_ACROSS else [_tags_down]
+    else:
+        layouts = []
+    for layout in layouts:
+        for interval in ("brackets", "farther end"):
+            yield layout(scores, title, interval), interval
+    for interval in ("brackets", "farther end"):
+        yield _metrics_across(scores, title, interval), interval
+
+
+def _metrics_across(scores: Scores, title: str, interval: Interval) -> Grid:
+    """Tags and models down; n has a column of its own where models differ in it."""
+    has_tags, has_n = len(scores.tags) > 1, not scores.is_one_n
+    names = [*(["tag (n)"] if has_tags else []), "model", *(["n"] if has_n else [])]
+    header = (*names, *(f"{metric_heading(each)}, %" for each in scores.metrics))
+    body: list[list[Cell]] = []
+    for tag in scores.tags:
+        shown_tag = scores.tag_name(tag)
+        for model in scores.models:
+            if not any((tag, model, metric) in scores.cells for metric in scores.metrics):
+                continue
+            n = {row["n"] for key, row in scores.cells.items() if key[:2] == (tag, model)} - {None}
+            lead = [*([shown_tag] if has_tags else []), model, *([f"{max(n):,}" if n else ""] if has_n else [])]
+            cells = [scores.cell(tag, model, metric, interval) for metric in scores.metrics]
+            body.append([*((text, False) for text in lead), *cells])
+            shown_tag = ""
+        if not scores.is_one_chance:
+            body += _at_random(scores, tag, has_tags=has_tags, has_n=has_n)
+    if scores.is_one_chance:
+        body += _at_random(scores, scores.tags[0], has_tags=has_tags, has_n=has_n, is_whole=True)
+    align = "l" * (len(names) - has_n) + "r" * has_n + "l" * len(scores.metrics)
+    return _grid(header, body, title, align, len(names) - has_n)
+
+
+def _at_random(
+    scores: Scores, tag: str, *, has_tags: bool, has_n: bool, is_whole: bool = False
+) -> Iterator[list[Cell]]:
+    known = scores.chances(tag)
+    if known:
+        lead = [*([AT_RANDOM if is_whole else ""] if has_tags else []), *([] if has_tags and is_whole else [AT_RANDOM])]
+        lead += [""] * (has_tags + 1 + has_n - len(lead))
+        values = [percent_aligned(known[each]) if each in known else "" for each in scores.metrics]
+        yield [(text, False) for text in (*lead, *values)]
+
+
+def _models_down(scores: Scores, title: str, interval: Interval) -> Grid:
+    (metric,) = scores.metrics
+    header = (f"{metric_heading(metric)}, %", *map(scores.tag_name, scores.tags))
+    body = [
+        [(model, False), *(scores.cell(tag, model, metric, interval) for tag in scores.tags)] for model in scores.models
+    ]
+    if any(scores.chances(tag) for tag in scores.tags):
+        chances = [percent_aligned(scores.chances(tag).get(metric)) for tag in scores.tags]
+        body.append([(text, False) for text in (AT_RANDOM, *chances)])
+    return _grid(header, body, title, "l" * len(header), 1)
+
+
+def _tags_down(scores: Scores, title: str, interval: Interval) -> Grid:
+    (metric,) = scores.metrics
+    has_chances = not scores.is_one_chance
+    header = (f"{metric_heading(metric)}, %", *scores.models, *(["at random"] if has_chances else []))
+    body = [
+        [
+            (scores.tag_name(tag), False),
+            *(scores.cell(tag, model, metric, interval) for model in scores.models),
+            *([(percent_aligned(scores.chances(tag).get(metric)), False)] if has_chances else []),
+        ]
+        for tag in scores.tags
+    ]
+    chance = scores.chances(scores.tags[0]).get(metric)
+    if not has_chances and chance is not None:
+        body.append([(AT_RANDOM, False), *[(percent_aligned(chance), False)] * len(scores.models)])
+    return _grid(header, body, title, "l" * len(header), 1)
+
+
+def _grid(header: Sequence[str], body: Sequence[Sequence[Cell]], title: str, align: str, n_names: int) -> Grid:
+    rows = tuple(tuple(text for text, _ in row) for row in body)
+    strong = frozenset((y, x) for y, row in enumerate(body) for x, (_, is_best) in enumerate(row) if is_best)
+    return Grid(tuple(header), rows, title, align=align, n_names=n_names, strong=strong)
+
+
+def _score(row: Row, interval: Interval) -> str:
+    if row["value"] is None:
+        return f"{MISSING:>5}"
+    if row.get("sd") is not None:
+        return f"{percent_aligned(row['value'])} (sd {percent(row['sd'])})"
+    if row["low"] is None:
+        return percent_aligned(row["value"])
+    if interval == "brackets":
+        return percent_aligned(row["value"], row["low"], row["high"])
+    return f"{percent_aligned(row['value'])} ±{farther_end(row['value'], row['low'], row['high'])}"

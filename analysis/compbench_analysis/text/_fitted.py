@@ -1,0 +1,136 @@
+"""A grid as lines of a terminal: as wide as the screen at most, and nothing of it left out.
+
+What is too wide gives way in this order: headings stand in several lines, prose is wrapped, the table is cut into bands
+that each begin with the columns that name its rows, and at last a name stands in several lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from compbench.core.printable import printable, width, wrapped
+
+if TYPE_CHECKING:
+    from compbench_analysis.text.render import Grid
+
+__all__ = ["fitted", "natural_width", "sentences"]
+
+_GAP = 2
+_WIDEST_PROSE = 100  # columns: a longer line is hard to read
+_NARROWEST_PROSE = 20
+_LARGEST_NAMES = 0.55  # of the screen, where the table has to be cut
+Cells = Sequence[tuple[str, ...]]
+
+
+def fitted(grid: Grid, n_columns: int) -> list[str]:
+    """Title, table and notes."""
+    lines = sentences([grid.title] if grid.title else [], n_columns, "")
+    if grid.rows:
+        lines += _table(grid, n_columns)
+    return [*lines, *sentences(grid.notes, n_columns)]
+
+
+def natural_width(grid: Grid) -> int:
+    """The number of columns that the table takes when nothing gives way."""
+    cells = [tuple(map(printable, row)) for row in (grid.header, *grid.rows)]
+    return _total([max(map(width, column)) for column in zip(*cells, strict=True)])
+
+
+def sentences(texts: Sequence[str], n_columns: int, indent: str = "  ") -> list[str]:
+    """Each wrapped, its further lines indented."""
+    lines: list[str] = []
+    for text in texts:
+        most = min(n_columns, _WIDEST_PROSE) if " " in text.strip() else n_columns  # a signature is one long word
+        lines += wrapped(printable(text), most, indent)
+    return lines
+
+
+def _table(grid: Grid, n_columns: int) -> list[str]:
+    cells = [tuple(map(printable, row)) for row in (grid.header, *grid.rows)]
+    columns = list(zip(*cells, strict=True))
+    sides = grid.align or "l" * len(columns)
+    natural = [max(map(width, column)) for column in columns]
+    if _total(natural) <= n_columns:
+        return _lines(columns, natural, sides)
+    wanted = [*natural[: grid.n_names], *(_least_of_heading(column) for column in columns[grid.n_names :])]
+    if (widths := _with_prose_wrapped(wanted, sides, n_columns)) is not None:
+        return _lines(columns, widths, sides)
+    lines: list[str] = []
+    for band, widths in _bands(wanted, sides, grid.n_names, n_columns):
+        lines += [*([""] if lines else []), *_lines([columns[n] for n in band], widths, [sides[n] for n in band])]
+    return lines
+
+
+def _least_of_heading(column: Sequence[str]) -> int:
+    """The width of a column whose heading may stand in several lines."""
+    heading, *rows = column
+    words = heading.split() or [""]
+    return max([*map(width, rows), *map(width, words)])
+
+
+def _with_prose_wrapped(wanted: Sequence[int], sides: str | Sequence[str], n_columns: int) -> list[int] | None:
+    """The widths with those of prose made smaller; None where that is not enough."""
+    widths = list(wanted)
+    prose = [n for n, side in enumerate(sides) if side == "w"]
+    while (n_over := _total(widths) - n_columns) > 0:
+        widest = max(prose, key=lambda n: widths[n], default=None)
+        if widest is None or widths[widest] <= _NARROWEST_PROSE:
+            return None
+        next_widest = max((widths[n] for n in prose if widths[n] < widths[widest]), default=_NARROWEST_PROSE)
+        widths[widest] = max(widths[widest] - n_over, min(next_widest, widths[widest] - 1), _NARROWEST_PROSE)
+    return widths
+
+
+def _bands(
+    wanted: Sequence[int], sides: str | Sequence[str], n_names: int, n_columns: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The columns of each band and their widths; the first `n_names` are part of all."""
+    names = _names(wanted[:n_names], int(n_columns * _LARGEST_NAMES))
+    band, widths = list(range(n_names)), list(names)
+    for n in range(n_names, len(wanted)):
+        if len(band) > n_names and _total([*widths, wanted[n]]) > n_columns:
+            yield band, widths
+            band, widths = list(range(n_names)), list(names)
+        band.append(n)
+        widths.append(min(wanted[n], n_columns - _total(widths) - _GAP))
+    yield band, widths
+
+
+def _names(wanted: Sequence[int], n_columns: int) -> list[int]:
+    """The widths of the columns that name the rows, the widest made smaller until they fit."""
+    widths = list(wanted)
+    while _total(widths) > n_columns and max(widths) > 8:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _lines(columns: Sequence[Sequence[str]], widths: Sequence[int], sides: str | Sequence[str]) -> list[str]:
+    """The heading, a rule and the rows, each in as many lines as its longest cell takes."""
+    header, *rows = (_row(row, widths, sides) for row in zip(*columns, strict=True))
+    return [*header, "-" * _total(widths), *(line for row in rows for line in row)]
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], sides: str | Sequence[str]) -> list[str]:
+    if all(width(cell) <= n for cell, n in zip(cells, widths, strict=True)):
+        return [_line(cells, widths, sides)]
+    parts = [
+        wrapped(cell, n, "" if side == "w" or width(cell) <= n else " ")
+        for cell, n, side in zip(cells, widths, sides, strict=True)
+    ]
+    return [_line(line, widths, sides) for line in zip_longest(*parts, fillvalue="")]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], sides: str | Sequence[str]) -> str:
+    padded = (_padded(cell, n, side) for cell, n, side in zip(cells, widths, sides, strict=True))
+    return (" " * _GAP).join(padded).rstrip()
+
+
+def _padded(cell: str, n_columns: int, side: str) -> str:
+    space = " " * (n_columns - width(cell))
+    return space + cell if side == "r" else cell + space
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * max(len(widths) - 1, 0)

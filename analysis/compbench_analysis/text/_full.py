@@ -1,0 +1,92 @@
+"""Everything that runs of one task have to say: a block for each metric, cost, ties, savings and signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from compbench_analysis.frames import published, tables
+from compbench_analysis.frames.seeds import SeedGroup
+from compbench_analysis.frames.signature import labels, signature
+from compbench_analysis.frames.stored_errors import has_own_noise
+from compbench_analysis.text import _notes, _racing, _score_tables
+from compbench_analysis.text._cost import cost_of
+from compbench_analysis.text._look import Look, published_rows, read
+from compbench_analysis.text.render import Grid, count, duration
+
+if TYPE_CHECKING:
+    from compbench.store.run import Run
+
+__all__ = ["full"]
+
+
+def full(runs: Sequence[Run], look: Look) -> list[Grid]:
+    """A block for each metric, what the runs cost, their ties and their signatures."""
+    members, frame, reasons = read(runs, look)
+    more = published_rows(runs, look)
+    beside = pd.DataFrame([*frame.to_dict("records"), *more]) if more else frame
+    methods = list(dict.fromkeys(frame["method"]))
+    notes = [
+        *_notes.partials(members, look),
+        *_notes.unmatched(runs[0], look.by),
+        *_notes.overlooked(members),
+        *_notes.methods(methods),
+        *_notes.repeats(members),
+        *reasons,
+    ]
+    n_all = count(runs[0].info["n_task_examples"])
+    kind = {0: "Wilson ", 1: f"{(methods or [''])[0]} ".replace("wilson", "Wilson")}.get(len(methods), "")
+    title = f"{runs[0].key.task}, {n_all} examples: percent right [{kind}95 % interval]; n in parentheses"
+    signatures = tuple(signature(run, look.rule) for run in runs)
+    savings = [words for run, label in zip(runs, labels(runs), strict=True) if (words := _racing.saved(run, label))]
+    return [
+        Grid((), (), title=title, notes=tuple(notes)),
+        *_score_tables.grids(beside),
+        Grid((), (), notes=tuple([*_draws(members, frame), *_score_tables.few(tables.plain_rows(beside))])),
+        *([Grid((), (), title=published.NOTE, notes=tuple(published.sources(more)))] if more else []),
+        _costs(members, frame),
+        *([Grid((), (), notes=tuple(savings))] if savings else []),
+        Grid((), (), title="Signature for a paper" if len(runs) == 1 else "Signatures for a paper", notes=signatures),
+    ]
+
+
+def _draws(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
+    """The note on ±draws: its meaning, and whether more examples make it smaller."""
+    shown = set(frame.loc[frame["draws_se"].notna(), "run"])
+    own = {each.label: has_own_noise(each.runs[0]) for each in members if each.digest in shown}
+    if own:
+        told = "one standard deviation over other draws (timesteps and noise), from the stored errors;"
+        yield f"{_score_tables.DRAWS}: {told}"
+    if own and not all(own.values()):
+        yield "  all examples share the draws, so that more examples do not make it smaller."
+    if some := [label for label, is_own in own.items() if is_own]:
+        yield f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the"
+        yield "  interval over examples holds it already."
+    staged = [each.label for each in members if each.label in own and each.runs[0].adaptive is not None]
+    if staged:
+        yield f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that"
+        yield "  was given up early is taken to keep its distance."
+
+
+def _costs(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Grid:
+    """Network evaluations and time of each model, and the ties of each metric where there are any."""
+    overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
+    ties = {(row["run"], row["metric"]): row["ties"] for row in overall}
+    tied = list(dict.fromkeys(row["metric"] for row in overall if row["ties"]))
+    rows: list[tuple[str, ...]] = []
+    notes: list[str] = []
+    for each in members:
+        spent = cost_of(each.runs)
+        n_evaluations = count(spent.n_evaluations) if spent.is_counted else "–"
+        if spent.is_counted and not spent.n_evaluations:
+            notes.append(
+                f"{each.label}: 0 evaluations, since the pictures or features it needs were kept from earlier runs."
+            )
+        n_ties = (f"{ties.get((each.digest, metric)) or 0:,.3g}" for metric in tied)
+        rows.append((each.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
+    header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
+    if tied:
+        notes.append("A tie is wrong: no model is right about two equal scores.")
+    return Grid(header, tuple(rows), notes=tuple(notes), align="lrrl" + "r" * len(tied))

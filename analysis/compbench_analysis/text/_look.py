@@ -1,0 +1,96 @@
+"""How stored runs are read for a table, and the rows that this gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from compbench.core.errors import UsageError
+from compbench_analysis.frames import breakdowns, curves, published, tables
+from compbench_analysis.frames.breakdowns import By
+from compbench_analysis.frames.seeds import SeedGroup, same_but_seed, singles
+from compbench_analysis.frames.stored_errors import has_own_noise
+from compbench_analysis.statistics.resampling import LEAST_UNITS, LEAST_UNITS_OF_OWN_NOISE
+from compbench_analysis.text import _score_tables
+
+if TYPE_CHECKING:
+    from compbench.core.rules import Rule
+    from compbench.store.run import Run
+
+__all__ = ["Look", "published_rows", "read", "too_few_draws", "with_draws"]
+
+_DRAWS = ["draws_se", "draws_low", "draws_high"]
+_N_RESAMPLES = 400  # of the draws: the standard error of a standard deviation is then 4 % of it
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the runs are read."""
+
+    by: By
+    rule: Rule | None
+    is_each: bool
+    has_draws: bool
+    has_published: bool
+
+
+def read(runs: Sequence[Run], look: Look, *, has_draws: bool = True) -> tuple[list[SeedGroup], pd.DataFrame, list[str]]:
+    """The rows of the table, which runs they are of, and why a run has no Monte Carlo part."""
+    if look.is_each:
+        members = singles(runs)
+        frame = tables.tidy(runs, look.by, look.rule).assign(seeds=1, sd=float("nan"))
+    else:
+        members = same_but_seed(runs, look.rule)
+        frame = tables.over_seeds(runs, look.by, look.rule)
+    single = [each.runs[0] for each in members if len(each.runs) == 1 and look.has_draws and has_draws]
+    frame, reasons = with_draws(frame, single, look.by, look.rule)
+    return members, frame, reasons
+
+
+def published_rows(runs: Sequence[Run], look: Look) -> list[dict[str, Any]]:
+    """What others have published of the task, where that is asked for."""
+    names = breakdowns.breakdown(look.by).names
+    return published.rows(runs[0].key.task, names) if look.has_published else []
+
+
+def with_draws(
+    frame: pd.DataFrame, runs: Iterable[Run], by: By = None, rule: Rule | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """A tidy frame with the Monte Carlo columns of `curves.monte_carlo`, and why a run of errors has none.
+
+    They are NaN for runs of scores, and for a row over several seeds, whose `sd` tells of other draws.
+    """
+    measured: dict[tuple[object, ...], list[float]] = {}
+    reasons: list[str] = []
+    for run in runs:
+        if run.losses():
+            try:
+                n_draws, n_units, is_unsure = curves.enough_draws(run, rule)
+                if is_unsure and n_units > 1:  # of a single one no figure could be made at all
+                    reasons.append(too_few_draws(run, n_draws, n_units))
+                    continue
+                found = curves.monte_carlo(run, by, rule, n_resamples=_N_RESAMPLES)
+            except UsageError as error:
+                reasons.append(f"No {_score_tables.DRAWS}: {error}.")
+                continue
+            measured |= {_cell(row): [row[name] for name in _DRAWS] for row in found.to_dict("records")}
+    values = [measured.get(_cell(row), [float("nan")] * len(_DRAWS)) for row in frame.to_dict("records")]
+    return frame.assign(**{name: [its[n] for its in values] for n, name in enumerate(_DRAWS)}), reasons
+
+
+def too_few_draws(run: Run, n_draws: int, n_units: int) -> str:
+    """Why a run of so many draws, so many of which are independent, has no ±draws; see `curves.enough_draws`."""
+    size = round(n_draws / max(n_units, 1))
+    least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
+    what = f"{n_units} antithetic pairs" if size > 1 else f"{n_units} draws"
+    return (
+        f"No {_score_tables.DRAWS} for {run.key.model}: from {what} the figure could be off by a factor of two; "
+        f"-o draws={least * size} is enough."
+    )
+
+
+def _cell(row: dict[Any, Any]) -> tuple[object, ...]:
+    return row["run"], row["column"], row["tag"], row["metric"]

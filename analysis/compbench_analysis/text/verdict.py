@@ -1,0 +1,112 @@
+"""One sentence on a table: who leads and whether that is sure, or what a single run is worth against chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from compbench_analysis.frames import tables
+from compbench_analysis.frames.leaders import Standings, headline
+from compbench_analysis.text.format import metric_words, p_in_words, percent, plain_points
+from compbench_analysis.text.render import count
+
+__all__ = ["verdict"]
+
+Row = Mapping[str, Any]
+_MOST_NAMED = 4  # models, with their scores
+
+
+def verdict(frame: pd.DataFrame, found: Standings, n_examples: int) -> list[str]:
+    """What can be said of the models of a tidy frame, over all examples of their one task.
+
+    No model is called the better one where they did not measure the same examples.
+    """
+    rows = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
+    measured = [row for row in rows if row["value"] is not None]
+    if not measured:
+        return [f"Nothing is measured yet of {count(n_examples)} examples."]
+    metric = headline(list(dict.fromkeys(str(row["metric"]) for row in measured)))
+    of_metric = [row for row in measured if row["metric"] == metric]
+    if len(of_metric) == 1 and not found.reason:
+        return [_alone(of_metric[0])]
+    if found.reason:
+        said = f"No model is called the better one: {found.reason}."
+    else:
+        said = _between(_standing(found, metric), metric)
+    return [said, *_not_above_chance(of_metric)]
+
+
+def _standing(found: Standings, metric: str) -> list[Row]:
+    rows = tables.plain_rows(found.rows)
+    return [row for row in rows if row["tag"] == tables.OVERALL and row["metric"] == metric]
+
+
+def _alone(row: Row) -> str:
+    what, chance = metric_words(row["metric"]), row["chance"]
+    scores = f"{percent(row['value'], row['low'], row['high'])} %"
+    if chance is None:
+        return f"{row['model']} has a {what} of {scores}."
+    if row["low"] > chance:
+        where = "above"
+    elif row["high"] < chance:
+        where = "below"
+    else:
+        return f"{row['model']} cannot be told from random scores on {what}: {scores}, and those get {percent(chance)}."
+    return f"{row['model']} is {where} random scores on {what}: {scores}, and those get {percent(chance)}."
+
+
+def _between(rows: Sequence[Row], metric: str) -> str:
+    ranked = sorted(rows, key=lambda row: -row["value"])
+    level, behind = ([row for row in ranked if row["is_level"] is is_level] for is_level in (True, False))
+    level = [row for row in rows if row in level] if len(level) == 2 else level  # two stand as they were named
+    what, is_corrected = metric_words(metric), len(rows) > 2
+    if len(level) == 1:
+        return _leads(level[0], behind[0], what, n_models=len(rows))
+    rest = _rest(behind)
+    if len(level) == 2:
+        said = f"{_names(level)} cannot be told apart on {what}: {_two(*level, is_corrected=is_corrected)}"
+        return f"{said}{rest}."
+    scores = ", ".join(f"{row['model']} {percent(row['value'])}" for row in level[:_MOST_NAMED])
+    more = f" and {len(level) - _MOST_NAMED} more" if len(level) > _MOST_NAMED else ""
+    return f"{len(level)} models cannot be told from the best on {what}: {scores}{more}{rest}."
+
+
+def _leads(leader: Row, second: Row, what: str, *, n_models: int) -> str:
+    tested = _two(leader, second, is_corrected=n_models > 2)
+    if n_models == 2:
+        return f"{leader['model']} leads {second['model']} on {what}: {tested}."
+    return f"{leader['model']} leads all {n_models} models on {what}, {second['model']} is next: {tested}."
+
+
+def _two(one: Row, other: Row, *, is_corrected: bool) -> str:
+    """'93.2 and 95.5, difference −2.3 [−5.4, 0.9], p = 0.2'."""
+    is_first = one["p"] is None  # the leader, from which the other is told
+    its = other if is_first else one
+    sign = -1 if is_first else 1
+    low, high = sorted((sign * its["low"], sign * its["high"]))
+    between = f"{plain_points(sign * its['difference'])} [{plain_points(low)}, {plain_points(high)}]"
+    p = p_in_words(its["p_holm"]) + (" after Holm" if is_corrected else "")
+    return f"{percent(one['value'])} and {percent(other['value'])}, difference {between}, {p}"
+
+
+def _rest(behind: Sequence[Row]) -> str:
+    if not behind:
+        return ""
+    return f"; {behind[0]['model']} is behind" if len(behind) == 1 else f"; the other {len(behind)} are behind"
+
+
+def _names(rows: Sequence[Row]) -> str:
+    return " and ".join(row["model"] for row in rows)
+
+
+def _not_above_chance(rows: Sequence[Row]) -> Iterator[str]:
+    """The models of several that random scores would equal."""
+    weak = [row for row in rows if row["chance"] is not None and row["low"] <= row["chance"]]
+    if not weak:
+        return
+    names = ", ".join(row["model"] for row in weak[:_MOST_NAMED])
+    more = f" and {len(weak) - _MOST_NAMED} more" if len(weak) > _MOST_NAMED else ""
+    are = "is" if len(weak) == 1 else "are"
+    yield f"{names}{more} {are} not above what random scores get, {percent(weak[0]['chance'])}."
