@@ -202,6 +202,7 @@ _CLASSES = {
 _TASK = {
     "description": (False, _is_text, "a text"),
     "citation": (False, _is_text, "a text"),
+    "origin": (False, _is_text, "a text"),
     "is_gated": (True, _is_bool, "true or false"),
     "tag_order": (False, _mapping_of(_list_of(_is_text)), "lists of tags"),
     "metrics": (True, _list_of(_is_text), "names of metrics"),

@@ -285,6 +285,7 @@ def _told_of(task: Task, key: RunKey) -> dict[str, Json]:
     return {
         "description": task.description,
         "citation": task.citation,
+        **({"origin": task.origin} if task.origin else {}),
         "is_gated": task.is_gated,
         "tag_order": {name: list(values) for name, values in task.tag_order.items()},
         "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
