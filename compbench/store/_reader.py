@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +22,7 @@ from compbench.core.examples import Classes, ErrorTable, ScoreTable
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule
 from compbench.schedules.adaptive import Adaptive
-from compbench.store import _parquet
+from compbench.store import _parquet, _rows
 from compbench.store._measured import Coverage, coverage, measurement_of, scored
 from compbench.store._parquet import DamagedPart
 from compbench.store._parts import Parts
@@ -234,8 +234,8 @@ class Contents:
             scores = np.zeros((len(members), n_images, n_captions + 1))
             measured = np.zeros(scores.shape, bool)
             place_of = {name: place for place, name in enumerate(members)}
-            for part in usable.parts:
-                _parquet.fill_scores(part, place_of, scores, measured, with_no_caption=True)
+            fill = partial(_rows.fill_scores, place_of=place_of, scores=scores, measured=measured, with_no_caption=True)
+            self.parts.read_each(usable, members, fill)
             yield members, scores, measured
 
     def _scores(self, ids: Sequence[str]) -> Iterator[ScoreTable]:
@@ -328,8 +328,14 @@ class Contents:
                 place_of = {name: place for place, name in enumerate(chunk)}
                 measured = np.zeros((len(chunk), *shape), bool)
                 errors = {name: np.zeros(measured.shape, np.float32) for name in columns}
-                for part in usable.holding(chunk):
-                    _parquet.fill_errors(part, place_of, errors, measured, with_no_caption=unconditional)
+                fill = partial(
+                    _rows.fill_errors,
+                    place_of=place_of,
+                    errors=errors,
+                    measured=measured,
+                    with_no_caption=unconditional,
+                )
+                self.parts.read_each(usable, chunk, fill)
                 yield chunk, errors, measured
 
     def _by_shape(self, ids: Iterable[str]) -> list[tuple[Shape, list[str]]]:

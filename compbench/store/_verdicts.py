@@ -113,10 +113,12 @@ class Verdicts:
                 taken |= own
 
     def _rests_on(self, ids: Sequence[str]) -> dict[str, str]:
-        """The digest of the parts that hold something of an example, for each of `ids` that any part holds."""
-        usable = self.usable()
-        names, numbers_of = [part.name for part in usable.parts], usable.numbers_of
-        return {name: _digest(names[n] for n in numbers_of[name]) for name in ids if name in numbers_of}
+        """The digest of the parts that hold something of an example, for each of `ids` that any part holds.
+
+        Parts count as they were written, so that compacting them changes nothing.
+        """
+        written_in = self.usable().written_in
+        return {name: _digest(written_in[name]) for name in ids if name in written_in}
 
     def _stored(self, rests_on: Mapping[str, str]) -> dict[str, Concluded]:
         """What is stored and fits; what is damaged or outdated is said."""
@@ -201,5 +203,5 @@ class Verdicts:
         return hashed.hexdigest()
 
 
-def _digest(names: Iterator[str]) -> str:
+def _digest(names: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

@@ -25,7 +25,7 @@ from compbench.store._retagged import refresh_tags
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, Guard
 from compbench.store.run import Run
-from compbench.store.run_file import FORMAT, DamagedRun
+from compbench.store.run_file import COMPACTED, FORMAT, DamagedRun
 from compbench.store.shards import Shard
 
 if TYPE_CHECKING:
@@ -211,11 +211,18 @@ class Store:
         from compbench.store import _parquet
         from compbench.store._parts import Parts
 
-        records = Parts(path, self._say).records()
+        parts = Parts(path, self._say)
+        records = parts.records()
         lost = [name for name in (run_file.NAME, "examples.parquet") if not (path / name).exists()]
         disk.write(path / "examples.parquet", _parquet.encode(_parquet.examples_table(task.examples)))
         files = {"examples.parquet": _parquet.digest(path / "examples.parquet")}
-        first: dict[str, Json] = {**_first_info(key, task, view, model), **_known(records), "files": files}
+        number = COMPACTED if parts.compacted() else FORMAT
+        first: dict[str, Json] = {
+            **_first_info(key, task, view, model),
+            **_known(records),
+            "format": number,
+            "files": files,
+        }
         with suppress(FileNotFoundError):
             (path / run_file.NAME).rename(path / f"_{run_file.NAME}.damaged")
         run_file.write(path, first)  # last: its presence makes the folder a run
@@ -267,7 +274,6 @@ def _asked_for(task: Task, adaptive: Adaptive | None) -> list[Json]:
 def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:
     now = provenance.now()
     return {
-        "format": FORMAT,
         "key": key.to_json(),
         "status": "running",
         "view": dict(view),

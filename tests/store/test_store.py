@@ -320,8 +320,8 @@ def test_a_second_process_is_refused_with_the_host_and_process_of_the_first(tmp_
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     run = _score_run(tmp_path)
-    (run.path / "run.json").write_text(json.dumps({**run.info, "format": 3}))
-    with pytest.raises(RunError, match=r"newer compbench \(format 3.*upgrade"):
+    (run.path / "run.json").write_text(json.dumps({**run.info, "format": 4}))
+    with pytest.raises(RunError, match=r"newer compbench \(format 4.*upgrade"):
         Run(run.path).table()
     said: list[str] = []
     assert Store(tmp_path, say=said.append).runs() == []
