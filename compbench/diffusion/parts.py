@@ -81,6 +81,7 @@ class Parts:
     texts: tuple[Text, ...] = ()  # none where a label takes the caption's place
     scheduler: Any = None  # of diffusers: only its configuration and its table are read
     index: Mapping[str, Any] = field(default_factory=dict[str, Any])  # model_index.json
+    size_px: int = 0  # the side of the pictures that are measured, once that is known
     is_borrowed: bool = False  # they belong to the user: moved or cast copies are used, never themselves
 
     @property

@@ -122,7 +122,8 @@ def model(asked: Any, options: Mapping[str, object] | None = None) -> NamedSpec:
     are text, as from a command line, or values.
     """
     if isinstance(asked, str):
-        asked = NamedSpec(asked, _named(asked))
+        spec = _named(asked)
+        asked = NamedSpec(_older_spelling(asked, spec), spec)
     elif not isinstance(asked, NamedSpec):
         spec = spec_of(asked)
         asked = NamedSpec(checked_label(spec.name or type(spec).__name__), spec)
@@ -237,6 +238,12 @@ def checked_label(label: str) -> str:
     if printable(label) != label:
         raise UsageError(f"a model's name cannot be {label!r}: it holds control characters; expected plain text")
     return label
+
+
+def _older_spelling(asked: str, spec: ModelSpec) -> str:
+    """`sd:ADDRESS` for the model of `diffusion:ADDRESS` that is read by it: a model has one label, however named."""
+    _, colon, address = asked.partition(":")
+    return spec.name if colon and spec.name.endswith(f":{address}") else asked
 
 
 def _split(text: str, models: Sequence[str]) -> tuple[str | None, str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +16,8 @@ from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
 from compbench.core.rules import stored_loss
+from compbench.diffusion.families._citations import LATENT_DIFFUSION
+from compbench.diffusion.families._places import placed
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
 from compbench.diffusion.families._sd_rules import N_BANK, check_options
@@ -48,7 +49,6 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
 _NOISES = {"antithetic": "antithetic-2"}
 _FIXED = {"option": False}
@@ -160,6 +160,11 @@ class StableDiffusion(ModelSpec):
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def has_published_runs(self) -> bool:
+        """Whether the paper's runs on its tasks are of such models."""
+        return not self.is_small
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -344,17 +349,8 @@ def from_address(address: str) -> StableDiffusion:
     Source(repo='org/name', revision='main', is_local=False)
     """
     name = f"sd:{address}"
-    place = disk.expanded(address)
-    if place.is_dir():
-        return StableDiffusion(name, str(place), is_local=True)
-    if place.is_file():
-        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(place)}")
-    hub_name = _HUB_NAME.fullmatch(address)
-    if hub_name is None or address.startswith((".", "/", "~")):
-        raise UsageError(
-            f"model {name!r}: no folder {address!r}, and it is not a hub name; expected PATH or org/name@revision"
-        )
-    return StableDiffusion(name, hub_name["repo"], hub_name["revision"])
+    repo, revision, is_local = placed(name, address)
+    return StableDiffusion(name, repo, revision, is_local=is_local)
 
 
 def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -> StableDiffusion:
