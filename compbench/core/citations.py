@@ -1,8 +1,8 @@
-"""The papers of the method, to cite for any score made of a diffusion model's errors, and of latent diffusion."""
+"""The paper to cite for any score that is made of a diffusion model's errors, whatever the model."""
 
 from __future__ import annotations
 
-__all__ = ["DIFFUSION_CLASSIFIER", "LATENT_DIFFUSION"]
+__all__ = ["DIFFUSION_CLASSIFIER"]
 
 DIFFUSION_CLASSIFIER = """@inproceedings{li2023diffusion,
   title         = {Your Diffusion Model is Secretly a Zero-Shot Classifier},
@@ -11,11 +11,4 @@ DIFFUSION_CLASSIFIER = """@inproceedings{li2023diffusion,
   year          = {2023},
   eprint        = {2303.16203},
   archiveprefix = {arXiv}
-}"""
-
-LATENT_DIFFUSION = """@inproceedings{rombach2022high,
-  title     = {High-Resolution Image Synthesis with Latent Diffusion Models},
-  author    = {Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and Ommer, Bj{\\"o}rn},
-  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year      = {2022}
 }"""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compbench.core import disk
 from compbench.core.aliases import Json
-from compbench.core.citations import DIFFUSION_CLASSIFIER, LATENT_DIFFUSION
+from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
@@ -172,6 +172,11 @@ class StableDiffusion(ModelSpec):
         return ("l2", "l1") if self.loss == "l1" else ("l2",)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """What is fetched of a hub repository: no safety checker, no second precision, no pickles."""
+        return FILES
+
+    @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
         return DIFFUSION_CLASSIFIER if self.is_small else f"{LATENT_DIFFUSION}\n\n{DIFFUSION_CLASSIFIER}"
@@ -193,7 +198,7 @@ class StableDiffusion(ModelSpec):
         in_float32 = None if always_half else lambda: replace(self, dtype="float32")._resolved(is_asked_for)
         return replace(
             super().resolve(None),
-            files=FILES,
+            files=self.files,
             precision=HalfPrecision(self.dtype, is_asked_for, in_float32),
             taught=self.taught,
             with_files=with_files,
