@@ -16,7 +16,7 @@ from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
 from compbench.core.rules import Rule
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Full, schedule_in
 from compbench.store import _sealed
 from compbench.store.key import RunKey
 
@@ -155,8 +155,8 @@ def _is_measurement(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     try:
-        schedule = Adaptive.of_identity(value)
-        return schedule is None or (_is_count(schedule.draws) and bool(schedule.rule))
+        schedule = schedule_in(value)
+        return isinstance(schedule, Full) or _is_count(schedule.draws)
     except (TypeError, ValueError, AttributeError):
         return False
 

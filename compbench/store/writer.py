@@ -13,6 +13,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
 from compbench.core.rules import Rule
+from compbench.schedules.schedule import Full
 from compbench.store import _compaction, _pairs, _parquet, provenance, run_file
 from compbench.store._anew import anew
 from compbench.store._parquet import DamagedPart
@@ -155,7 +156,7 @@ class RunWriter:
     def _write_verdicts(self) -> None:
         """Store what the schedule concludes, so that no reader has to replay it."""
         contents = self.run.contents
-        if contents.adaptive is not None and contents.has_errors and contents.done(None):
+        if not isinstance(contents.schedule, Full) and contents.has_errors and contents.done(None):
             contents.verdicts.store()
 
     def _write_scores(self, rule: Rule) -> None:

@@ -14,7 +14,8 @@ from compbench.cli.measuring import run as command
 from compbench.core.errors import DataError, UsageError
 from compbench.runs.plan import plan
 from compbench.runs.request import RunRequest
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import entry_of, schedule_in
 
 SETTINGS = {named.name for named in fields(RunRequest)}
 
@@ -69,15 +70,29 @@ def test_a_risk_that_cannot_be_is_refused_before_anything_is_loaded(task: str, m
 
 
 def test_the_largest_difference_keeps_its_word_in_a_run_s_identity() -> None:
-    race = Adaptive("racing", 100, bound="anytime", max_difference=0.5)
-    stored = race.to_json()
-    assert stored == {"kind": "racing", "n_draws": 100, "bound": "anytime", "limit": 0.5}
-    assert Adaptive.of_identity({"schedule": stored}) == race
+    race = Racing(100, bound="anytime", max_difference=0.5)
+    stored = entry_of(race)
+    assert stored == {"schedule": {"kind": "racing", "n_draws": 100, "bound": "anytime", "limit": 0.5}}
+    assert schedule_in(stored) == race
 
 
 def test_an_unknown_entry_of_a_stored_schedule_is_named_with_the_known_ones() -> None:
     with pytest.raises(DataError, match=r"unknown entry 'speed'; expected some of kind, n_draws, target"):
-        Adaptive.of_identity({"schedule": {"kind": "racing", "n_draws": 4, "speed": 2}})
+        schedule_in({"schedule": {"kind": "racing", "n_draws": 4, "speed": 2}})
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"kind": "sieve", "n_draws": 4}, "unknown kind 'sieve'; expected one of paper, racing"),
+        ({"kind": "racing"}, "lacks the entry 'n_draws'"),
+        ({"kind": "paper", "n_draws": 1000, "risk": 0.1}, "unknown entry 'risk'; expected some of kind, n_draws"),
+        ({"kind": "racing", "n_draws": 4, "risk": 0.7}, "cannot be: risk must be between 0 and 0.5"),
+    ],
+)
+def test_a_stored_schedule_that_cannot_be_is_refused_with_what_is_known(entries: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        schedule_in({"schedule": entries})
 
 
 def test_a_view_with_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:

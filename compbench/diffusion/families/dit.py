@@ -17,8 +17,9 @@ from compbench.core.file_list import FileList
 from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
 from compbench.core.rules import stored_loss
 from compbench.registry import checkpoints
-from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.policies import checked_risk
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full, entry_of
 
 if TYPE_CHECKING:
     from compbench.diffusion.classifier import DiffusionClassifier
@@ -141,8 +142,7 @@ class DiT(ModelSpec):
         settled = self.for_task(None)
         identity: dict[str, Json] = {"family": "dit", "protocol": settled.protocol}
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
-        race = settled.race
-        return identity | ({} if race is None else {"schedule": race.to_json()})
+        return identity | entry_of(settled._schedule())
 
     def flops_per_evaluation(self, files: FileList) -> float | None:
         """Counted on the configuration, before the weights are here; imports torch."""
@@ -150,13 +150,10 @@ class DiT(ModelSpec):
 
         return _counted.dit_flops(files)
 
-    @property
-    def race(self) -> Adaptive | None:
-        """What schedule=racing stands for."""
+    def _schedule(self) -> Full | Racing:
         if self.schedule == "full":
-            return None
-        n_draws, loss = self.draws or self.default_draws, self.loss
-        return Adaptive("racing", n_draws, loss=loss, risk=self.risk, seed=self.seed or 0)
+            return Full()
+        return Racing(self.draws or self.default_draws, loss=self.loss, risk=self.risk, seed=self.seed or 0)
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)
@@ -178,7 +175,7 @@ class DiT(ModelSpec):
             n_draws=settled.draws or _N_BANK,
             runtime=runtime,
             compile_mode=settled.compile,
-            adaptive=settled.race,
+            schedule=settled._schedule(),
         )
 
 

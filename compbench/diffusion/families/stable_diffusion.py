@@ -20,12 +20,12 @@ from compbench.diffusion.families._citations import LATENT_DIFFUSION
 from compbench.diffusion.families._places import placed
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
-from compbench.diffusion.families._sd_rules import N_BANK, check_options
+from compbench.diffusion.families._sd_rules import N_BANK, check_options, schedule_of
 from compbench.registry import checkpoints
 from compbench.registry.options import with_options
-from compbench.schedules.adaptive import Adaptive
-from compbench.schedules.pairs import OUTCOMES
-from compbench.schedules.staged import schedule_of
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import entry_of
+from compbench.schedules.staged import Staged, published
 
 if TYPE_CHECKING:
     from compbench.diffusion.classifier import DiffusionClassifier
@@ -74,8 +74,7 @@ class StableDiffusion(ModelSpec):
     is_small: bool = field(default=False, metadata=_FIXED)
     pipeline: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # one in memory, in place of a repo
     weights: str | None = field(default=None, metadata=_FIXED)  # digest of the pipeline in memory
-    to_keep: tuple[int, ...] = field(default=(), metadata=_FIXED)  # of schedule=paper, known with the task
-    n_samples: tuple[int, ...] = field(default=(), metadata=_FIXED)
+    stages: Staged | None = field(default=None, metadata=_FIXED)  # of schedule=paper, known with the task
     allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
     taught: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # a Pilot: with what that cost
     native_px: int | None = field(default=None, metadata=_FIXED)  # what the weights at `repo` are configured for
@@ -242,34 +241,15 @@ class StableDiffusion(ModelSpec):
         if task.classes is not None and self.for_task(task.name).protocol != "compbench" and not self.is_rgb_first:
             return replace(self, is_rgb_first=True).on(task)
         if self.schedule == "paper":
-            stages = schedule_of(task.name, None if task.classes is None else len(task.classes.of_caption))
-            return replace(self, to_keep=stages.to_keep, n_samples=stages.n_samples)
-        if self.schedule != "racing":
-            return self
-        race = self._adaptive()
-        _ = race.race  # UsageError for rules that do not fit together, before anything is loaded
-        if self.pilot is None:
+            n_captions = None if task.classes is None else len(task.classes.of_caption)
+            return replace(self, stages=published(task.name, n_captions))
+        race = schedule_of(self)  # UsageError for settings that do not fit together, before anything is loaded
+        if self.pilot is None or not isinstance(race, Racing):
             return self
         from compbench.store.pilots import learned
 
         taught = learned(self.pilot, race, self.identity())
         return replace(self, allocation=taught.shares, taught=taught)
-
-    def _adaptive(self) -> Adaptive:
-        settled = self.for_task(None)
-        plain = Adaptive(settled.schedule, settled.draws or N_BANK, settled.target, settled.loss)
-        if settled.schedule == "paper":
-            return replace(plain, to_keep=settled.to_keep, n_samples=settled.n_samples)
-        return replace(
-            plain,
-            risk=settled.risk,
-            bound=settled.bound,
-            max_difference=settled.max_difference,
-            outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
-            seed=settled.seed or 0,
-            allocation=settled.allocation,
-            together=2 if settled.noise == "antithetic" else 1,
-        )
 
     def source(self) -> Source | None:
         if self.pipeline is not None:
@@ -295,8 +275,7 @@ class StableDiffusion(ModelSpec):
             identity["noise"] = _NOISES.get(settled.noise, settled.noise)
         if settled.is_rgb_first:
             identity["rgb"] = "first"
-        if settled.schedule != "full":
-            identity["schedule"] = settled._adaptive().to_json()
+        identity |= entry_of(schedule_of(settled))
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
@@ -333,7 +312,7 @@ class StableDiffusion(ModelSpec):
             losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
-            adaptive=None if settled.schedule == "full" else settled._adaptive(),
+            schedule=schedule_of(settled),
             noise=settled.noise,
             size_px=settled.size_px,
             is_rgb_first=settled.is_rgb_first,

@@ -12,7 +12,7 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime, Source
-from compbench.diffusion.families._sd_rules import N_BANK
+from compbench.diffusion.families._sd_rules import N_BANK, schedule_of
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 
@@ -111,7 +111,7 @@ class TextToImage(StableDiffusion):
             losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
-            adaptive=None if settled.schedule == "full" else settled._adaptive(),
+            schedule=schedule_of(settled),
             noise=settled.noise,
             size_px=settled.size_px,
             is_rgb_first=settled.is_rgb_first,
