@@ -165,6 +165,7 @@ def check_is_here(asked: ResolvedRun) -> None:
 def model_spec(request: RunRequest, say: Callable[[str], None]) -> tuple[str, ModelSpec]:
     """The label and the spec with its options; seed and dtype go to models that have them."""
     label, spec = registry.model(request.model, request.options)
+    label = label if request.name is None else registry.checked_label(request.name)
     known = options(spec)
     general = {"seed": request.seed, "dtype": request.dtype}
     asked = {name: value for name, value in general.items() if value is not None}
