@@ -34,6 +34,22 @@ VALSE = (
     "coreference-hard",
     "foil-it",
 )
+SPEC = ("absolute_size", "relative_size", "absolute_spatial", "relative_spatial", "existence", "count")
+IMAGECODE = ("MSR-VTT-videoTrainValVideo_video2044-shot1_0", "open-images-1815_f91d6f546e63f20d")
+CLEVR = (
+    "pair_binding_size",
+    "pair_binding_color",
+    "recognition_color",
+    "recognition_shape",
+    "spatial",
+    "binding_color_shape",
+    "binding_shape_color",
+)
+SELF_BENCH = {
+    "1.5": "stable-diffusion-v1-5",
+    "2.0": "stable-diffusion-2-base",
+    "3-m": "stable-diffusion-3-medium-diffusers",
+}
 PATTERNS = ("Orientation and Direction", "Color and Appearance")
 
 
@@ -317,6 +333,112 @@ def order() -> Files:
     return {"data/test-00000-of-00001.parquet": parquet(rows, ("images",))}
 
 
+def eqben_mini() -> Files:
+    """Pictures by subset, each with the captions of its pair."""
+    subsets = ("eqbensd", "eqbenkubric_cnt", "eqbenkubric_loc", "eqbenag")
+    rows = [
+        {
+            "image0": f"{subset}/{number}_0.png",
+            "image1": f"{subset}/{number}_1.png",
+            "caption0": f"{number} cats",
+            "caption1": f"{number + 1} cats",
+        }
+        for number, subset in enumerate(subsets)
+    ]
+    names = [str(row[side]) for row in rows for side in ("image0", "image1")]
+    return {"all_select.json": as_json(rows)} | {
+        f"images/{name}": encoded(seed) for seed, name in enumerate(dict.fromkeys(names))
+    }
+
+
+def spec() -> Files:
+    """Six subsets with a list of queries each way; options as long as the list, the right one anywhere in it."""
+    files = Files()
+    for number, subset in enumerate(SPEC):
+        n = 2 + number % 3  # as in a subset of counts, more options than in one of existence
+        names = [f"images/{place}.png" for place in range(n)]
+        texts = [f"{place} cats" for place in range(n)]
+        right = n - 1 - number % 2
+        files[f"data/{subset}/image2text.json"] = as_json([{"query": names[right], "keys": texts, "label": right}])
+        files[f"data/{subset}/text2image.json"] = as_json([{"query": texts[right], "keys": names, "label": right}])
+        files |= {f"data/{subset}/{name}": encoded(10 * number + place) for place, name in enumerate(names)}
+    return files
+
+
+def spec_zip() -> Files:
+    """data.zip, as the hub has it."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name, content in spec().items():
+            archive.writestr(name, content)
+    return {"data.zip": sink.getvalue()}
+
+
+def _frames() -> Files:
+    """Ten pictures in each folder; the numbers in their names leave gaps and do not sort as text."""
+    files = Files()
+    for seed, directory in enumerate(IMAGECODE):
+        for place in range(10):
+            files[f"image-sets/{directory}/img{7 * place}.jpg"] = encoded(100 * seed + place, kind="JPEG")
+    return files
+
+
+def imagecode() -> Files:
+    """Captions by the place of their picture."""
+    captions = {IMAGECODE[0]: {"3": "a hat falls. ", "9": "a hat lies there"}, IMAGECODE[1]: {"0": "a deer"}}
+    return {"data/valid_data.json": as_json(captions)} | _frames()
+
+
+def imagecode_simple() -> Files:
+    rows = [
+        {"directory": IMAGECODE[0], "pos_idx": 9, "neg_idx": 2, "caption": "a hat lies there"},
+        {"directory": IMAGECODE[1], "pos_idx": 0, "neg_idx": 1, "caption": "a deer"},
+    ]
+    return {"data/valid_simple.json": as_json(rows)} | _frames()
+
+
+def clevr() -> Files:
+    """By picture two pairs of captions; the file of places has the wrong one first."""
+    names = [f"CLEVR_val{n}_000138.png" for n in (1, 2)]
+    files = Files()
+    for subset in CLEVR:
+        pairs = [[f"{subset}: right {n}", f"{subset}: wrong {n}"] for n in (0, 1)]
+        pairs = [pair[::-1] for pair in pairs] if subset == "spatial" else pairs
+        files[f"data/clevr/captions/{subset}.json"] = as_json(dict.fromkeys(names, pairs))
+    return files | {f"images/{name}": encoded(seed) for seed, name in enumerate(names)}
+
+
+def self_bench(version: str = "2.0") -> Files:
+    """A picture's metadata beside its four samples; the labels are spelled as each version spells them."""
+    model = SELF_BENCH[version]
+    prompts = {
+        "single_object": ["a photo of a cat", "a photo of a dog"],
+        "two_object": ["a photo of a cat and a dog", "a photo of a dog and a cat", "a photo of a cat and a cat"],
+        "counting": {"cat": ["a photo of one cat", "a photo of two cats"]},
+        "colors": {"cat": ["a photo of a red cat", "a photo of a blue cat", "a photo of a green cat"]},
+        "position": {"cat": {"dog": ["a photo of a cat left of a dog", "a photo of a cat above a dog"]}},
+        "color_attr": {"cat": {"dog": ["a photo of a red cat and a blue dog", "a photo of a blue cat and a red dog"]}},
+    }
+    made = [
+        ("single_object", [{"class": "dog", "count": 1}], "a photo of a dog"),
+        ("counting", [{"class": "cat", "count": 2}], "a photo of two cats"),
+        ("position", [{"class": "dog"}, {"class": "cat"}], "a photo of a cat above a dog"),
+        ("color_attr", [{"class": "cat"}, {"class": "dog"}], "a photo of a red cat and a blue dog"),
+    ]
+    files = {"prompts/zero_shot_prompts.json": as_json({"photo": prompts, "sketch": {}})}
+    labels: list[dict[str, Any]] = []
+    for number, (tag, include, prompt) in enumerate(made):
+        folder = f"9.0/{model}/{number:05d}"
+        files[f"{folder}/metadata.jsonl"] = as_json({"tag": tag, "include": include, "prompt": prompt})
+        for sample in range(4):
+            files[f"{folder}/samples/{sample:05d}.png"] = encoded(4 * number + sample)
+            good = ["original_good", "original_good" if sample == 0 else "original_bad"]
+            own = {"human_label": good[1]} if version == "2.0" else {"labels": [{"label": label} for label in good]}
+            path = f"/somewhere/{folder}/samples/{sample:05d}.png"
+            labels.append({"sample_path": path, "tag": tag, "original_prompt": prompt, **own})
+    return files | {f"filter/SD-{version}-CFG=9.json": as_json(labels)}
+
+
 # task -> what a user's folder holds, examples, (images, captions) of each, and how many a paper has
 SUITES: dict[str, tuple[Callable[[], Files], int, tuple[int, int], int | None]] = {
     "sugarcrepe": (sugarcrepe, 20, (1, 2), 7511),
@@ -357,14 +479,32 @@ SUITES: dict[str, tuple[Callable[[], Files], int, tuple[int, int], int | None]] 
     "aro-attribution+mteb": (lambda: aro("attribution"), 31, (1, 2), 28748),
     "aro-coco-order": (order, 4, (1, 5), 25010),
     "aro-flickr-order": (order, 4, (1, 5), 5000),
+    "eqben-mini": (eqben_mini, 4, (2, 2), None),
+    "imagecode": (imagecode, 3, (10, 1), 2302),
+    "imagecode-simple": (imagecode_simple, 2, (2, 1), 2302),
+    "clevr-binding": (clevr, 28, (1, 2), 8036),
 }
+# of several shapes: task -> what a user's folder holds, how many examples of each shape, and how many a paper has
+OF_SEVERAL_SHAPES: dict[str, tuple[Callable[[], Files], dict[tuple[int, int], int], int | None]] = {
+    "spec-i2t": (spec, {(1, 2): 2, (1, 3): 2, (1, 4): 2}, None),
+    "spec-t2i": (spec, {(2, 1): 2, (3, 1): 2, (4, 1): 2}, None),
+    "self-bench-sd1.5": (lambda: self_bench("1.5"), {(1, 2): 16}, 2212),
+    "self-bench-sd2": (self_bench, {(1, 2): 16}, 2212),
+    "self-bench-sd2+correct": (self_bench, {(1, 2): 4}, 829),
+    "self-bench-sd3-m": (lambda: self_bench("3-m"), {(1, 2): 16}, 2212),
+    "self-bench-sd3-m+correct": (lambda: self_bench("3-m"), {(1, 2): 16}, 1529),
+    "self-bench-sd1.5+correct": (lambda: self_bench("1.5"), {(1, 2): 4}, 717),
+}
+
 HUBS: dict[str, tuple[str, str | None, Callable[[], Files]]] = {
     "sugarcrepe-pp": ("Aman-J/SugarCrepe_pp", "dea2a1b6f9e1069c609f676aa55ec61e9b65fb61", sugarcrepe_pp),
     "bivlc": ("imirandam/BiVLC", None, bivlc),
     "colorswap": ("stanfordnlp/colorswap", None, colorswap),
-    "vismin": ("mair-lab/vismin-bench", None, vismin),
-    "naturalbench-retrieval": ("BaiqiL/NaturalBench", None, naturalbench),
-    "mmvp-vlm": ("MMVP/MMVP_VLM", None, mmvp),
+    "vismin": ("mair-lab/vismin-bench", "2f379d5b9a3af7f10d3266f6389b7b351e54c493", vismin),
+    "naturalbench-retrieval": ("BaiqiL/NaturalBench", "b6a84a18ba24544169681d4b15543dd103d4d3bb", naturalbench),
+    "spec-i2t": ("wjpoom/SPEC", "694dfdc74fe72acdc932fd5fc919b6b0268f7a07", spec_zip),
+    "self-bench-sd2": ("eugene6923/Self-Bench", None, self_bench),
+    "mmvp-vlm": ("MMVP/MMVP_VLM", "211372d5357398f914d806d07dc305aea1f257d2", mmvp),
     "aro-relation": ("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d", aro_on_the_hub),
     "aro-attribution+mteb": (
         "mteb/ARO-Visual-Attribution",

@@ -66,7 +66,7 @@ def _stored(run: Run) -> tuple[str, ...]:
     schedule, draws, error = "–", "–", "–"
     if info["view"]:
         rule = run.own_rule
-        schedule = "full" if run.adaptive is None else run.adaptive.kind
+        schedule = run.schedule.name
         draws = "all" if rule.draws is None else str(rule.draws)
         error = f"{rule.target}/{rule.loss}" + (", unconditional" if rule.unconditional else "")
     n_all = int(info["n_task_examples"])

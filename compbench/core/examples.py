@@ -201,6 +201,7 @@ class Task:
     training: Callable[[], Sequence[Example]] | None = None  # its training split, for models that learn from one
     labelled: Task | None = None  # the same pictures with a caption for each label, where a class has several labels
     folder: Path | None = None  # of a user's own pictures: links that lead out of it are said
+    origin: str = ""  # the commit that was read, "hf:org/name@commit", where its data were fetched
     notes: tuple[str, ...] = ()  # what its reader left out or had to guess: said once, wherever the task is read
 
     @cached_property

@@ -9,7 +9,8 @@ may have several prompts; mean_per_class: the same outcome, its number the mean 
 
 Suites. What their papers print beside these:
 - pair, set: text, and an example is right where both of its pair, or all four of its set, are (tags in_pair, in_set)
-- macro: text, its number the mean over the values of the tag in_macro; examples without it are the published exclusions
+- macro, image_macro: text or image, its number the mean over the values of the tag in_macro; examples without it are
+  the published exclusions
 - ipos_2t, ineg_2t, tpos_2i, tneg_2i: one image's captions, or one caption's images, alone (BiVLC)
 - group_match: the true pairs have the highest sum of all assignments of images to captions
 - text_r5, image_r10 ...: a right one is among the first five or ten
@@ -34,6 +35,7 @@ __all__ = [
     "GROUP",
     "GROUP_MATCH",
     "IMAGE",
+    "IMAGE_MACRO",
     "MACRO",
     "MATCHING",
     "MEAN_PER_CLASS",
@@ -79,6 +81,7 @@ MEAN_PER_CLASS = replace(TOP1, name="mean_per_class", is_per_class=True)
 PAIR = replace(TEXT, name="pair", unit="in_pair", unit_size=2, chance=_chances.power(_chances.text, 2))
 SET = replace(TEXT, name="set", unit="in_set", unit_size=4, chance=_chances.power(_chances.text, 4))
 MACRO = replace(TEXT, name="macro", is_per_class=True, column="in_macro")
+IMAGE_MACRO = replace(IMAGE, name="image_macro", is_per_class=True, column="in_macro")
 GROUP_MATCH = _of_shapes(
     "group_match",
     _outcomes.group_match,
@@ -107,7 +110,11 @@ RECALL = {metric.name: metric for metric in _AMONG_FIRST}
 MATCHING = {metric.name: metric for metric in (TEXT, IMAGE, GROUP)}
 CLASSIFYING = {metric.name: metric for metric in (TOP1, MEAN_PER_CLASS)}
 BY_NAME = (
-    MATCHING | CLASSIFYING | {metric.name: metric for metric in (PAIR, SET, MACRO, GROUP_MATCH)} | ONE_SIDED | RECALL
+    MATCHING
+    | CLASSIFYING
+    | {metric.name: metric for metric in (PAIR, SET, MACRO, IMAGE_MACRO, GROUP_MATCH)}
+    | ONE_SIDED
+    | RECALL
 )
 # beside image and group, where those are of scores that are normalised by the score of no caption
 RAW = {

@@ -56,7 +56,7 @@ def run(
 
     `task` is a name, a Task, or a folder with a manifest of your own pictures and captions. `model` is a name, a spec,
     a StableDiffusionPipeline, or a function (images, captions) -> scores, which is measured every time: see
-    `from_function`.
+    `from_function`. `name` is what such an object is called in tables.
     Options of the model are keywords (`draws=100`) or in `options`. Ctrl-C or SIGTERM raises KeyboardInterrupt after
     what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,

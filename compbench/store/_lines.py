@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from compbench.core.aliases import Json
 from compbench.store import _sealed
 
-__all__ = ["NAME", "Lines", "checked", "read"]
+__all__ = ["NAME", "Lines", "checked", "line", "read"]
 
 NAME = "parts.jsonl"
 _PART = re.compile(r"(errors|scores)/\d+-[0-9a-f]{12}\.parquet")
@@ -22,6 +24,7 @@ class Lines:
 
     records: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])  # by part
     discarded: frozenset[str] = frozenset()  # parts that were given up
+    compacted: frozenset[str] = frozenset()  # parts that were put into others
     is_whole: bool = True  # whether every line could be read
 
 
@@ -29,6 +32,7 @@ def read(content: bytes) -> Lines:
     """The lines in the bytes of the file."""
     found: dict[str, dict[str, Json]] = {}
     discarded: set[str] = set()
+    compacted: set[str] = set()
     lines = [line for line in content.split(b"\n") if line.strip()]
     n_good = 0
     for line in lines:
@@ -43,10 +47,20 @@ def read(content: bytes) -> Lines:
             discarded.add(name)
         elif (record := checked(words)) is not None:
             found[name] = record
+            holds = record.get("holds")
+            compacted.update(map(str, holds if isinstance(holds, list) else ()))
         else:
             continue
         n_good += 1
-    return Lines(found, frozenset(discarded), n_good == len(lines) and content[-1:] in (b"", b"\n"))
+    return Lines(
+        found, frozenset(discarded), frozenset(compacted), n_good == len(lines) and content[-1:] in (b"", b"\n")
+    )
+
+
+def line(name: str, content: bytes | memoryview, words: Mapping[str, Json]) -> dict[str, Json]:
+    """The line of the part with this content; `words` say who measured it."""
+    digest = hashlib.sha256(content).hexdigest()
+    return _sealed.sealed({"part": name, "size": len(content), "sha256": digest, **words})
 
 
 def checked(words: dict[str, Any] | None) -> dict[str, Json] | None:
@@ -57,4 +71,5 @@ def checked(words: dict[str, Any] | None) -> dict[str, Json] | None:
     seconds = words.get("seconds", 0)
     is_right = all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts)
     is_right &= isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < math.inf
-    return words if is_right and isinstance(words.get("versions", {}), dict) else None
+    is_right &= isinstance(words.get("versions", {}), dict) and isinstance(words.get("holds", []), list)
+    return words if is_right else None

@@ -12,35 +12,39 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from compbench.core.aliases import Bools, Floats, Json
+from compbench.core.aliases import Bools, Json
 from compbench.core.examples import Example
 from compbench.core.measurements import DrawTable
 
 __all__ = [
     "ERRORS",
+    "ID",
     "NO_CAPTION",
+    "PART",
     "SCORES",
+    "SMALL_BYTES",
     "Checked",
     "DamagedPart",
+    "Member",
+    "batches",
     "checked",
     "column_of",
+    "compacted",
     "digest",
     "draws_table",
     "encode",
     "examples_table",
-    "fill_errors",
-    "fill_scores",
     "loss_in",
     "metadata",
     "name",
@@ -48,6 +52,7 @@ __all__ = [
     "read_draws",
     "read_examples",
     "recorded",
+    "rows_at_once",
 ]
 
 # where all examples share their captions, these stand once in the file's metadata; captions and matches are null
@@ -78,22 +83,14 @@ SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": p
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
 _SHARED = b"captions"
 _RECORD = b"record"
-_ID = "example_id"
+ID = "example_id"
 _PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
-_ROWS_AT_ONCE = 2_048  # with a thousand draws each, 16 MB
-_SCORES_AT_ONCE = 131_072  # a few MB
-_SMALL_BYTES = 1_000_000  # of a part that is read at once
-
-
-class Rows(Protocol):
-    """A part: its file, or all of its rows where they are kept in memory."""
-
-    @property
-    def path(self) -> Path: ...
-
-    @property
-    def rows(self) -> pa.Table | None: ...
+_ERRORS_AT_ONCE = 2_097_152  # 16 MB, with the numbers of their draws
+_ROWS_AT_ONCE = 2_048, 131_072  # at least and at most: a few MB of scores
+SMALL_BYTES = 1_000_000  # of a part that is read at once
+PART = "part"  # the column of a compacted part: which of the parts it was made of holds the row
+_HOLDS, _REPLACED = b"holds", b"replaced"
 
 
 class DamagedPart(ValueError):
@@ -210,6 +207,15 @@ def digest(path: Path) -> str:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A part as it was before it was compacted with others."""
+
+    name: str  # relative to the run's folder
+    words: dict[str, Any]  # its line in parts.jsonl: size, digest, and who measured it
+    ids: tuple[str, ...]  # of its examples
+
+
+@dataclass(frozen=True)
 class Checked:
     """What a part whose bytes are those that were written holds."""
 
@@ -217,6 +223,8 @@ class Checked:
     columns: tuple[str, ...]
     record: dict[str, Any] | None  # who measured it; None where it was written without one
     rows: pa.Table | None  # all of it, where it is small
+    members: tuple[Member, ...] = ()  # the parts that it was made of, as they were written
+    replaced: tuple[str, ...] = ()  # compacted parts that it was made of
 
 
 def checked(path: Path, sha256: str | None = None) -> Checked:
@@ -227,24 +235,69 @@ def checked(path: Path, sha256: str | None = None) -> Checked:
     """
     found = re.fullmatch(r"\d+-([0-9a-f]{12})", path.stem)
     try:
-        content = path.read_bytes() if path.stat().st_size <= _SMALL_BYTES else None
+        content = path.read_bytes() if path.stat().st_size <= SMALL_BYTES else None
         own = digest(path) if content is None else hashlib.sha256(content).hexdigest()
     except IsADirectoryError as error:
         raise DamagedPart("it is a folder") from error
     if found is None or not own.startswith(found[1]) or own != (sha256 or own):
         raise DamagedPart("its bytes are not those that were written")
     try:
-        with pq.ParquetFile(path if content is None else pa.BufferReader(content), read_dictionary=[_ID]) as file:
-            record = (file.schema_arrow.metadata or {}).get(_RECORD)
+        with pq.ParquetFile(path if content is None else pa.BufferReader(content), read_dictionary=[ID]) as file:
+            words = file.schema_arrow.metadata or {}
+            record, holds = words.get(_RECORD), json.loads(words.get(_HOLDS, b"[]"))
+            replaced = tuple(json.loads(words.get(_REPLACED, b"[]")))
             rows = None if content is None else file.read()
-            batches = file.iter_batches(_SCORES_AT_ONCE, columns=[_ID]) if rows is None else rows.to_batches()
-            ids = tuple(dict.fromkeys(name for batch in batches for name in batch.column(_ID).dictionary.to_pylist()))
-            columns = tuple(file.schema_arrow.names)
-        return Checked(ids, columns, None if record is None else json.loads(record), rows)
+            wanted = [ID, PART] if holds else [ID]
+            pieces = file.iter_batches(_ROWS_AT_ONCE[1], columns=wanted) if rows is None else rows.to_batches()
+            ids_of = _ids_by_part(pieces, len(holds))
+            columns = tuple(name for name in file.schema_arrow.names if name != PART)
+        members = tuple(
+            Member(each["part"], {name: value for name, value in each.items() if name != "part"}, ids)
+            for each, ids in zip(holds, ids_of, strict=bool(holds))
+        )
+        every = tuple(dict.fromkeys(name for ids in ids_of for name in ids))
+        return Checked(every, columns, None if record is None else json.loads(record), rows, members, replaced)
     except (PermissionError, FileNotFoundError):
         raise
-    except _DAMAGE as error:
+    except (*_DAMAGE, TypeError) as error:
         raise DamagedPart(str(error)) from error
+
+
+def _ids_by_part(pieces: Iterable[pa.RecordBatch], n_parts: int) -> list[tuple[str, ...]]:
+    """The examples of each of the parts that a compacted part was made of, in order; of all rows where it was not."""
+    found: list[dict[str, None]] = [{} for _ in range(n_parts or 1)]
+    for piece in pieces:
+        names = np.array(piece.column(ID).dictionary.to_pylist(), object)
+        if not n_parts:
+            found[0] |= dict.fromkeys(names.tolist())
+            continue
+        codes, parts = piece.column(ID).indices.to_numpy(), piece.column(PART).to_numpy()
+        changes = np.flatnonzero(np.diff(parts, prepend=-1))
+        for start, end in zip(changes, [*changes[1:], len(parts)], strict=True):
+            own = codes[start:end]
+            first = np.sort(np.unique(own, return_index=True)[1])
+            found[int(parts[start])] |= dict.fromkeys(names[own[first]].tolist())
+    return list(map(tuple, found))
+
+
+def compacted(
+    tables: Sequence[pa.Table], members: Sequence[Sequence[Mapping[str, Json]]], replaced: Sequence[str]
+) -> pa.Table:
+    """The rows of several parts one after the other, each with the part that it was written in.
+
+    `members` are the lines of parts.jsonl for each table: several where it was compacted before, as `replaced` were.
+    """
+    numbered, number = list[pa.Table](), 0
+    for table, lines in zip(tables, members, strict=True):
+        own = table.column(PART).to_numpy() if PART in table.column_names else np.zeros(len(table), np.int32)
+        rest = table.drop_columns([PART]) if PART in table.column_names else table
+        text = rest.column(ID).cast(pa.string())
+        rest = rest.set_column(rest.schema.get_field_index(ID), ID, text)
+        numbered.append(rest.append_column(PART, pa.array((own + number).astype(np.int32))))
+        number += len(lines)
+    whole = pa.concat_tables([table.replace_schema_metadata() for table in numbered])
+    holds = [line for lines in members for line in lines]
+    return whole.replace_schema_metadata({_HOLDS: json.dumps(holds), _REPLACED: json.dumps(list(replaced))})
 
 
 def recorded(table: pa.Table, record: Mapping[str, Json]) -> pa.Table:
@@ -254,8 +307,8 @@ def recorded(table: pa.Table, record: Mapping[str, Json]) -> pa.Table:
 
 def read(path: Path) -> pa.Table:
     """The whole file; DamagedPart when it is not as written."""
-    batches = list(_batches(path, None))
-    return pa.Table.from_batches(batches) if batches else metadata(path).empty_table()
+    pieces = list(batches(path, None))
+    return pa.Table.from_batches(pieces) if pieces else metadata(path).empty_table()
 
 
 def read_draws(path: Path) -> DrawTable:
@@ -275,73 +328,24 @@ def metadata(path: Path) -> pa.Schema:
         raise DamagedPart(str(error)) from error
 
 
-def fill_errors(
-    part: Rows,
-    place_of: Mapping[str, int],
-    errors: Mapping[str, Floats],
-    measured: Bools,
-    *,
-    with_no_caption: bool = False,
-) -> None:
-    """Put what a part knows into arrays [N, I, C, D], one for each column, and the mask; without any, the mask alone.
-
-    `place_of` says at which N an example stands, where it is wanted at all. `with_no_caption`: the last caption of the
-    arrays is no caption at all.
-    """
-    columns = [_ID, "image", "caption", "draws", *errors]
-    n_draws = measured.shape[-1]
-    for batch in _rows_of(part, columns, _ROWS_AT_ONCE):
-        pairs = _pairs(batch, place_of, measured.shape[:3], with_no_caption)  # [rows]
-        lists = batch.column("draws")
-        draws = lists.flatten().to_numpy()  # [rows' draws]
-        pairs = np.repeat(pairs, lists.value_lengths().to_numpy())
-        wanted = (pairs >= 0) & (draws < n_draws)
-        places = pairs[wanted] * n_draws + draws[wanted]
-        measured.reshape(-1)[places] = True
-        for name, into in errors.items():
-            into.reshape(-1)[places] = batch.column(name).flatten().to_numpy()[wanted]
-
-
-def fill_scores(
-    part: Rows, place_of: Mapping[str, int], scores: Floats, measured: Bools, *, with_no_caption: bool = False
-) -> None:
-    """Put what a part knows of examples into arrays [N, I, C], at the place of each."""
-    for batch in _rows_of(part, SCORES.names, _SCORES_AT_ONCE):
-        pairs = _pairs(batch, place_of, measured.shape, with_no_caption)
-        wanted = pairs >= 0
-        measured.reshape(-1)[pairs[wanted]] = True
-        scores.reshape(-1)[pairs[wanted]] = batch.column("score").to_numpy()[wanted]
-
-
-def _rows_of(part: Rows, columns: Sequence[str], n_rows: int) -> Iterator[pa.RecordBatch]:
-    if part.rows is None:
-        yield from _batches(part.path, columns, n_rows)
-    else:
-        yield from part.rows.select(columns).to_batches()
-
-
-def _pairs(
-    batch: pa.RecordBatch, place_of: Mapping[str, int], shape: tuple[int, ...], with_no_caption: bool
-) -> np.ndarray:
-    """[rows] int64: each row's place in an array [N, I, C] in C order, or -1 for a row that is not wanted."""
-    ids = batch.column(_ID)
-    places = np.array([place_of.get(name, -1) for name in ids.dictionary.to_pylist()], np.int64)
-    rows = places[ids.indices.to_numpy()]
-    images, captions = batch.column("image").to_numpy(), batch.column("caption").to_numpy().astype(np.int64)
-    n_captions = shape[2] - with_no_caption
-    captions = np.where(captions == NO_CAPTION, n_captions if with_no_caption else shape[2], captions)
-    is_inside = (rows >= 0) & (images < shape[1]) & (captions < shape[2])
-    return np.where(is_inside, (rows * shape[1] + images) * shape[2] + captions, -1)
-
-
-def _batches(path: Path, columns: Sequence[str] | None, n_rows: int = _ROWS_AT_ONCE) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """Pieces of a file; the ids of examples are read as a dictionary where `columns` are named."""
     try:
         with pq.ParquetFile(
-            path, page_checksum_verification=True, read_dictionary=None if columns is None else [_ID]
+            path, page_checksum_verification=True, read_dictionary=None if columns is None else [ID]
         ) as file:
-            yield from file.iter_batches(n_rows, columns=columns)
+            about = file.metadata
+            groups = [about.row_group(n) for n in range(about.num_row_groups)]
+            chunks = [group.column(n) for group in groups for n in range(group.num_columns)]
+            n_draws = sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.startswith("draws."))
+            yield from file.iter_batches(rows_at_once(about.num_rows, n_draws), columns=columns)
     except (PermissionError, FileNotFoundError):
         raise
     except _DAMAGE as error:
         raise DamagedPart(str(error)) from error
+
+
+def rows_at_once(n_rows: int, n_draws: int) -> int:
+    """How many of the rows of a part are decoded at once; `n_draws` are all that they hold."""
+    least, most = _ROWS_AT_ONCE
+    return min(max(_ERRORS_AT_ONCE * n_rows // max(n_draws, 1), least), most)

@@ -2,17 +2,16 @@
 
 A damaged part is named once and left out, and so is one that parts.jsonl has and the disk has not. Who measured a part
 stands in the part itself, under the digest in its name, and once more in parts.jsonl, a line per part. A small part is
-read once, its bytes checked and its rows kept in memory as far as `bytes_to_keep` allows.
+read once, its bytes checked and its rows kept in memory as far as `bytes_to_keep` allows. A part that was compacted
+(_compaction.py) stands for those it was made of, from the moment it is there, whether they still are or not.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +21,11 @@ from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.store import _lines, _parquet, _sealed
-from compbench.store._parquet import DamagedPart
+from compbench.store._parquet import DamagedPart, Member
 
 __all__ = ["Part", "PartList", "Parts"]
 
+_LOOKS = 3  # at the folder, while parts vanish from it
 _PART_NAME = re.compile(r"^_?(\d+)-")
 
 
@@ -41,6 +41,23 @@ class Part:
     damage: str | None = None
     record: dict[str, Json] | None = None  # who measured it, where the part says so
     rows: Any = None  # a table of all of it, where it is small enough to be kept
+    members: tuple[Member, ...] = ()  # the parts that it was made of, where it was compacted, as they were written
+    replaced: tuple[str, ...] = ()  # compacted parts that it was made of
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.stamp[2]
+
+    @property
+    def as_written(self) -> tuple[Member, ...]:
+        """Itself, or the parts that it was made of."""
+        return self.members or (Member(self.name, self.record or {}, self.ids),)
+
+    @property
+    def stands_for(self) -> tuple[str, ...]:
+        """The names of the files that count no more since it is there."""
+        return (*(member.name for member in self.members), *self.replaced)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +73,16 @@ class PartList:
         for number, part in enumerate(self.parts):
             for example_id in part.ids:
                 found.setdefault(example_id, []).append(number)
+        return found
+
+    @cached_property
+    def written_in(self) -> dict[str, list[str]]:
+        """Example id -> the names of the parts that hold something of it as they were written, oldest first."""
+        found: dict[str, list[str]] = {}
+        for part in self.parts:
+            for member in part.as_written:
+                for example_id in member.ids:
+                    found.setdefault(example_id, []).append(member.name)
         return found
 
     def holding(self, ids: Sequence[str]) -> list[Part]:
@@ -86,49 +113,63 @@ class Parts:
 
     def usable(self) -> PartList:
         """The usable parts as they are now: the same object as before where nothing has changed."""
-        kind = self._kind
-        lines = self._lines()  # before the parts: a part is there before its line is
-        fresh: dict[str, Part] = {}
-        for name, stamp in self._on_disk(kind):
-            known = self._index.get(name)
-            if known is not None and known.stamp == stamp:
-                fresh[name] = known
-            else:
-                with suppress(FileNotFoundError):  # another process has just set it aside
-                    fresh[name] = self._look_at(name, stamp, lines.records)
-        self._lost = tuple(
-            name
-            for name in lines.records
-            if name.startswith(f"{kind}/") and name not in lines.discarded and name not in fresh
-        )
+        before = self._index
+        for _ in range(_LOOKS):
+            known_as_lost = self._lost
+            self._index, self._lost, has_vanished = self._look()
+            if not has_vanished and self._lost == known_as_lost:
+                break  # else they may have been compacted during this look, and the next one sees into what
         for name in self._missing():
             self.say_once(
                 f"part {str(self.folder / name)!r} is missing: its examples are left out; rerun the command to measure "
                 "them again"
             )
-        is_same = len(fresh) == len(self._index) and all(self._index.get(name) is part for name, part in fresh.items())
-        self._index = fresh
-        if not is_same:
-            self._list = PartList(tuple(part for part in fresh.values() if part.damage is None))
+        if self._index.keys() != before.keys() or any(before[name] is not part for name, part in self._index.items()):
+            hidden = self.compacted()
+            whole = (part for part in self._index.values() if part.damage is None and part.name not in hidden)
+            self._list = PartList(tuple(whole))
         return self._list
+
+    def compacted(self) -> frozenset[str]:
+        """The parts that are there, or were, and that a whole part was made of."""
+        return frozenset(name for part in self._index.values() for name in part.stands_for)
+
+    def read_each(self, seen: PartList, ids: Sequence[str], read: Callable[[Part], None]) -> None:
+        """`read` each part in `seen` that holds something of `ids`, oldest first.
+
+        Where one is gone, since another process compacted it, all are read again, as they are now: to no other end,
+        where the later part counts.
+        """
+        for _ in range(_LOOKS):
+            try:
+                for part in seen.holding(ids):
+                    read(part)
+            except FileNotFoundError:
+                seen = self.usable()
+            else:
+                return
+        raise RunError(f"the parts of run {str(self.folder)!r} vanish while they are read: check the disk")
 
     def damaged(self) -> list[str]:
         """The parts that cannot be used, or are no longer there."""
         self.usable()
-        return [part.name for part in self._index.values() if part.damage is not None] + self._missing()
+        hidden = self.compacted()
+        damaged = [part.name for part in self._index.values() if part.damage is not None and part.name not in hidden]
+        return damaged + self._missing()
 
     def records(self) -> list[dict[str, Json]]:
         """The record of each usable part, oldest first; n_examples alone where nothing else is known."""
         lines = self._lines().records
         found: list[dict[str, Json]] = []
         for part in self.usable().parts:
-            words = part.record or lines.get(part.name)
-            if words is None:
-                self.say_once(
-                    f"parts.jsonl of run {str(self.folder)!r} has no line that can be read for part {part.name!r}: its "
-                    "evaluations and its time are not counted"
-                )
-            found.append({"part": part.name, "n_examples": len(part.ids), **(words or {})})
+            for written in part.as_written:
+                told = _told(written.words) or _told(lines.get(written.name, {}))
+                if not told:
+                    self.say_once(
+                        f"parts.jsonl of run {str(self.folder)!r} has no line that can be read for part "
+                        f"{written.name!r}: its evaluations and its time are not counted"
+                    )
+                found.append({"part": written.name, "n_examples": len(written.ids), **told})
         return found
 
     def append(self, table: Any, words: Mapping[str, Json], kind: str) -> Path:
@@ -141,7 +182,7 @@ class Parts:
             path = folder / _parquet.name(number, content)
             disk.write(path, content)
             self._numbered = folder.stat().st_mtime_ns, number
-            disk.append_line(self.folder / _lines.NAME, self._line(self._name(path), content, words))
+            disk.append_line(self.folder / _lines.NAME, _lines.line(f"{kind}/{path.name}", content, words))
         return path
 
     def repair(self) -> None:
@@ -156,6 +197,7 @@ class Parts:
                 if path.exists():
                     path.rename(path.with_name(f"_{path.name}.damaged"))
             self._mend_lines()
+            self.remove_compacted()
             for leftover in self.folder.rglob(f"{disk.TEMPORARY}*"):
                 leftover.unlink()
 
@@ -165,18 +207,54 @@ class Parts:
             self._told.add(message)
             self.say(message)
 
-    def _on_disk(self, kind: str) -> list[tuple[str, tuple[int, ...]]]:
-        """The files of parts, oldest first, each with its stamp."""
+    def line_of(self, part: Part) -> dict[str, Json]:
+        """The line of a part that is there."""
+        words: dict[str, Json] = dict(part.record or {})
+        if part.members:
+            words = {"n_examples": len(part.ids), "holds": list(part.stands_for)}
+        return _lines.line(part.name, part.path.read_bytes(), words)
+
+    def lines_of_members(self, part: Part) -> list[dict[str, Json]]:
+        """The lines of the parts that it was made of, or its own: who measured what it holds."""
+        if part.members:
+            return [{"part": own.name, **own.words} for own in part.members]
+        words = part.record or _told(self._lines().records.get(part.name, {}))
+        return [_lines.line(part.name, part.path.read_bytes(), words)]
+
+    def remove_compacted(self) -> None:
+        """Remove the parts that are in others by now; under the guard."""
+        with disk.writing(self.folder):
+            for name in sorted(self.compacted() & self._index.keys()):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _look(self) -> tuple[dict[str, Part], tuple[str, ...], bool]:
+        """The parts that are there, by name, those that parts.jsonl has beside, and whether one vanished meanwhile."""
+        kind, fresh, has_vanished = self._kind, dict[str, Part](), False
+        lines = self._lines()  # before the parts: a part is there before its line is
+        for name in self._on_disk(kind):
+            try:
+                stamp = disk.stamp(os.stat(self.folder / name))
+                known = self._index.get(name)
+                is_known = known is not None and known.stamp == stamp
+                fresh[name] = known if is_known else self._look_at(name, stamp, lines.records)  # pyright: ignore[reportArgumentType]
+            except FileNotFoundError:  # another process has just set it aside or compacted it
+                has_vanished = True
+        held = lines.compacted.union(name for part in fresh.values() for name in part.stands_for)
+        gone = lines.records.keys() - fresh.keys() - lines.discarded - held
+        return (
+            fresh,
+            tuple(name for name in lines.records if name in gone and name.startswith(f"{kind}/")),
+            has_vanished,
+        )
+
+    def _on_disk(self, kind: str) -> list[str]:
+        """The files of parts, oldest first."""
         try:
             with os.scandir(self.folder / kind) as entries:
-                found = [each for each in entries if each.name.endswith(".parquet") and each.name[0] not in "_."]
+                found = [each.name for each in entries if each.name.endswith(".parquet") and each.name[0] not in "_."]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        stamped: list[tuple[str, tuple[int, ...]]] = []
-        for entry in sorted(found, key=lambda each: each.name):
-            with suppress(FileNotFoundError):
-                stamped.append((f"{kind}/{entry.name}", disk.stamp(os.stat(entry.path))))
-        return stamped
+        return [f"{kind}/{name}" for name in sorted(found)]
 
     def _look_at(self, name: str, stamp: tuple[int, ...], records: Mapping[str, Mapping[str, Json]]) -> Part:
         path = self.folder / name
@@ -196,7 +274,8 @@ class Parts:
         if rows is not None:
             self._n_kept += rows.nbytes
             rows = rows if self._n_kept <= self.bytes_to_keep else None
-        return Part(path, name, stamp, found.ids, found.columns, record=_lines.checked(found.record), rows=rows)
+        record = _lines.checked(found.record)
+        return Part(path, name, stamp, found.ids, found.columns, None, record, rows, found.members, found.replaced)
 
     def _missing(self) -> list[str]:
         """The parts that parts.jsonl has and the disk has not, but for those that were set aside."""
@@ -207,13 +286,6 @@ class Parts:
     @property
     def _kind(self) -> str:
         return "errors" if self.has_errors else "scores"
-
-    def _name(self, path: Path) -> str:
-        return f"{path.parent.name}/{path.name}"
-
-    def _line(self, name: str, content: bytes | memoryview, words: Mapping[str, Json]) -> dict[str, Json]:
-        digest = hashlib.sha256(content).hexdigest()
-        return _sealed.sealed({"part": name, "size": len(content), "sha256": digest, **words})
 
     def _lines(self) -> _lines.Lines:
         """What parts.jsonl says, read again where it has changed."""
@@ -231,10 +303,14 @@ class Parts:
     def _mend_lines(self) -> None:
         """Write parts.jsonl again where a line is damaged, or a part that knows who measured it has none."""
         lines = self._lines()
-        known = {part.name: part for part in self.usable().parts if part.record is not None}
-        if lines.is_whole and known.keys() <= lines.records.keys():
+        made: dict[str, dict[str, Json]] = {}
+        for part in self.usable().parts:
+            if part.record is not None or part.members:
+                made |= {own.name: _sealed.sealed({"part": own.name, **own.words}) for own in part.members}
+                made[part.name] = {}  # only looked at where it lacks a line
+        if lines.is_whole and made.keys() <= lines.records.keys():
             return
-        made = {name: self._line(name, part.path.read_bytes(), part.record or {}) for name, part in known.items()}
+        made |= {part.name: self.line_of(part) for part in self.usable().parts if part.name in made}
         kept = {name: {"part": name, **words} for name, words in lines.records.items() if name not in made}
         gone = [_sealed.sealed({"part": name, "discarded": True}) for name in sorted(lines.discarded)]
         text = "".join(json.dumps(line) + "\n" for line in [*kept.values(), *made.values(), *gone])
@@ -252,3 +328,8 @@ class Parts:
             numbers = [int(found[1]) for name in os.listdir(folder) if (found := _PART_NAME.match(name))]
             number = max(numbers, default=0)
         return number + 1
+
+
+def _told(words: Mapping[str, Json]) -> dict[str, Json]:
+    """What a line says of who measured a part, rather than of its bytes."""
+    return {name: value for name, value in words.items() if name not in ("size", "sha256", "check")}

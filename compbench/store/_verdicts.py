@@ -1,4 +1,4 @@
-"""What an adaptive schedule concludes of examples: read where it is stored and still fits, else derived by a replay.
+"""What a schedule concludes of examples: read where it is stored and still fits, else derived by a replay.
 
 A replay of a policy takes long: of a race among a thousand classes, a second an example. The writer stores what comes
 of it in `verdicts/`, with a digest of all that it rests on; a reader believes it where that fits, and otherwise derives
@@ -22,8 +22,10 @@ from compbench.core import disk
 from compbench.core.aliases import Bools, Floats
 from compbench.core.examples import Classes
 from compbench.core.measurements import DrawTable
-from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.policies import Unfinished, Verdict
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import entry_of
+from compbench.schedules.staged import Staged
 from compbench.store import _parquet, _verdict_files
 from compbench.store._parquet import DamagedPart
 from compbench.store._parts import PartList
@@ -40,10 +42,10 @@ Errors = Iterator[tuple[str, Floats, Bools]]  # example id, errors and mask [I, 
 
 @dataclass
 class Verdicts:
-    """The conclusions of `adaptive` on the examples of a run in `folder`; `errors_of` reads those of some examples."""
+    """The conclusions of `schedule` on the examples of a run in `folder`; `errors_of` reads those of some examples."""
 
     folder: Path
-    adaptive: Adaptive
+    schedule: Staged | Racing
     matches: Mapping[str, Bools]
     draws: DrawTable
     classes: Classes | None
@@ -113,10 +115,12 @@ class Verdicts:
                 taken |= own
 
     def _rests_on(self, ids: Sequence[str]) -> dict[str, str]:
-        """The digest of the parts that hold something of an example, for each of `ids` that any part holds."""
-        usable = self.usable()
-        names, numbers_of = [part.name for part in usable.parts], usable.numbers_of
-        return {name: _digest(names[n] for n in numbers_of[name]) for name in ids if name in numbers_of}
+        """The digest of the parts that hold something of an example, for each of `ids` that any part holds.
+
+        Parts count as they were written, so that compacting them changes nothing.
+        """
+        written_in = self.usable().written_in
+        return {name: _digest(written_in[name]) for name in ids if name in written_in}
 
     def _stored(self, rests_on: Mapping[str, str]) -> dict[str, Concluded]:
         """What is stored and fits; what is damaged or outdated is said."""
@@ -171,7 +175,7 @@ class Verdicts:
 
     def _replayed(self, ids: Sequence[str]) -> Iterator[tuple[str, Concluded | None]]:
         for name, errors, measured in self.errors_of(ids):
-            policy = self.adaptive.policy(name, self.matches[name], self.draws, self.classes)
+            policy = self.schedule.policy(name, self.matches[name], self.draws, self.classes)
             try:
                 yield name, Concluded.of(policy.scores(errors, measured), policy.verdict(errors, measured))
             except Unfinished:
@@ -191,7 +195,7 @@ class Verdicts:
     def _basis(self) -> str:
         """The digest of all that conclusions rest on but for the errors."""
         of_caption = None if self.classes is None else list(self.classes.of_caption)
-        words = {"version": _VERSION, "schedule": self.adaptive.to_json(), "target": self.draws.target}
+        words = {"version": _VERSION, **entry_of(self.schedule), "target": self.draws.target}
         words |= {"of_caption": of_caption}
         hashed = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
         for array in (self.draws.timesteps, self.draws.alpha, self.draws.sigma):
@@ -201,5 +205,5 @@ class Verdicts:
         return hashed.hexdigest()
 
 
-def _digest(names: Iterator[str]) -> str:
+def _digest(names: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

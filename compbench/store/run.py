@@ -14,7 +14,7 @@ from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.printable import say as say_to_stderr
 from compbench.core.rules import Rule
 from compbench.core.subsets import subset, subset_per_class
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Full, Schedule, schedule_in
 from compbench.store import run_file, unreadable
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, holder_elsewhere, is_held
@@ -199,7 +199,7 @@ class Run:
 
     def n_common_draws(self) -> int:
         """How many leading draws of the bank every measured example has; 0 for a run of scores or a raced one."""
-        if self.adaptive is not None:
+        if not isinstance(self.schedule, Full):
             return 0
         seen = self.contents.seen()
         return self.contents.n_common_draws([each for each in self.ids() if each in seen])
@@ -260,16 +260,16 @@ class Run:
         return to_frame(self.tables(rule), self.contents.examples, self.info["task"]["metrics"], self.classes)
 
     @cached_property
-    def adaptive(self) -> Adaptive | None:
-        """The schedule of a run that measures no more than its outcomes need; None where every draw is measured."""
-        return Adaptive.of_identity(self.key.measurement)
+    def schedule(self) -> Schedule:
+        """Which draws are measured."""
+        return schedule_in(self.key.measurement)
 
     def verdicts(self, ids: Sequence[str] | None = None, *, comparisons: bool = True) -> dict[str, Verdict]:
-        """What an adaptive schedule concludes of each example that is done, and how surely; empty for other runs.
+        """What staging or racing concludes of each example that is done, and how surely; empty for a full run.
 
         `comparisons`: with those of each verdict, which are as many as its classes.
         """
-        if self.adaptive is None or not self.contents.has_errors:
+        if isinstance(self.schedule, Full) or not self.contents.has_errors:
             return {}
         done = self.done()
         wanted = [each for each in (self.ids() if ids is None else ids) if each in done]
@@ -333,9 +333,9 @@ class Run:
         """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
         where = f"run {str(self.path)!r} of {self.key.model!r}"
         self.check_errors()
-        if self.adaptive is not None:
+        if not isinstance(self.schedule, Full):
             raise UsageError(
-                f"{where} was measured with schedule={self.adaptive.kind}, which leaves out draws that its outcomes do "
+                f"{where} was measured with schedule={self.schedule.name}, which leaves out draws that its outcomes do "
                 "not need; what asks for every draw (curves, other weightings, resampled draws) needs a run with "
                 "schedule=full"
             )
@@ -361,7 +361,7 @@ class Run:
         """What the folder holds, as arrays; of the room's own."""
         from compbench.store._reader import Contents
 
-        return Contents(self.path, self.say, self.adaptive, self.classes, digest_of=self._digest_of)
+        return Contents(self.path, self.say, self.schedule, self.classes, digest_of=self._digest_of)
 
     def _digest_of(self, name: str) -> str | None:
         return (self.info.get("files") or {}).get(name)

@@ -16,13 +16,14 @@ from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
 from compbench.core.rules import Rule
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Full, schedule_in
 from compbench.store import _sealed
 from compbench.store.key import RunKey
 
-__all__ = ["FORMAT", "NAME", "DamagedRun", "read", "write"]
+__all__ = ["COMPACTED", "FORMAT", "NAME", "DamagedRun", "read", "write"]
 
-FORMAT = 2  # of the files in a run's folder; a reader refuses a newer one
+FORMAT = 2  # of the files in a run's folder
+COMPACTED = 3  # of a run whose small parts were put together; a reader refuses a newer one
 NAME = "run.json"
 STATUSES = ("running", "done", "partial", "interrupted", "failed")
 _DIGEST = re.compile(r"[0-9a-f]{12}")
@@ -53,7 +54,7 @@ def _check(folder: Path, content: bytes) -> None:
     except _sealed.Damaged as error:
         raise DamagedRun(_damage(folder, content, str(error))) from error
     number = info.get("format")
-    if isinstance(number, int) and number > FORMAT:
+    if isinstance(number, int) and number > COMPACTED:
         raise RunError(f"run {str(folder)!r} was {_newer(number)}: upgrade compbench")
     if wrong := _first_wrong(info, _FIELDS):
         raise DamagedRun(_damage(folder, content, wrong))
@@ -72,14 +73,14 @@ def _damage(folder: Path, content: bytes, why: str) -> str:
     """A newer version that seals its files in another way is told from damage by its number alone."""
     found = re.search(rb'"format":\s*(\d{1,9})\b', content)
     number = int(found[1]) if found else 0
-    if number > FORMAT:
+    if number > COMPACTED:
         what = f"run {str(folder)!r} was {_newer(number)}, or its run.json is damaged ({why})"
         return f"{what}: upgrade compbench, or {_CURE}"
     return f"{str(folder / NAME)!r} is damaged ({why}): {_CURE}"
 
 
 def _newer(number: int) -> str:
-    return f"written by a newer compbench (format {number}, this one reads up to {FORMAT})"
+    return f"written by a newer compbench (format {number}, this one reads up to {COMPACTED})"
 
 
 def _check_place(folder: Path, info: Mapping[str, Any], *, is_sealed: bool) -> None:
@@ -154,8 +155,8 @@ def _is_measurement(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     try:
-        schedule = Adaptive.of_identity(value)
-        return schedule is None or (_is_count(schedule.draws) and bool(schedule.rule))
+        schedule = schedule_in(value)
+        return isinstance(schedule, Full) or _is_count(schedule.draws)
     except (TypeError, ValueError, AttributeError):
         return False
 
@@ -202,6 +203,7 @@ _CLASSES = {
 _TASK = {
     "description": (False, _is_text, "a text"),
     "citation": (False, _is_text, "a text"),
+    "origin": (False, _is_text, "a text"),
     "is_gated": (True, _is_bool, "true or false"),
     "tag_order": (False, _mapping_of(_list_of(_is_text)), "lists of tags"),
     "metrics": (True, _list_of(_is_text), "names of metrics"),

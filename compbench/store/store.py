@@ -17,15 +17,16 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import ALL_SCORES, Classes, Task
 from compbench.core.printable import say as say_to_stderr
-from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.pairs import OUTCOMES
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Schedule, schedule_in
 from compbench.store import addresses, provenance, run_file
 from compbench.store._anew import anew
 from compbench.store._retagged import refresh_tags
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, Guard
 from compbench.store.run import Run
-from compbench.store.run_file import FORMAT, DamagedRun
+from compbench.store.run_file import COMPACTED, FORMAT, DamagedRun
 from compbench.store.shards import Shard
 
 if TYPE_CHECKING:
@@ -211,11 +212,18 @@ class Store:
         from compbench.store import _parquet
         from compbench.store._parts import Parts
 
-        records = Parts(path, self._say).records()
+        parts = Parts(path, self._say)
+        records = parts.records()
         lost = [name for name in (run_file.NAME, "examples.parquet") if not (path / name).exists()]
         disk.write(path / "examples.parquet", _parquet.encode(_parquet.examples_table(task.examples)))
         files = {"examples.parquet": _parquet.digest(path / "examples.parquet")}
-        first: dict[str, Json] = {**_first_info(key, task, view, model), **_known(records), "files": files}
+        number = COMPACTED if parts.compacted() else FORMAT
+        first: dict[str, Json] = {
+            **_first_info(key, task, view, model),
+            **_known(records),
+            "format": number,
+            "files": files,
+        }
         with suppress(FileNotFoundError):
             (path / run_file.NAME).rename(path / f"_{run_file.NAME}.damaged")
         run_file.write(path, first)  # last: its presence makes the folder a run
@@ -256,18 +264,17 @@ def _described(classes: Classes) -> dict[str, Json]:
     }
 
 
-def _asked_for(task: Task, adaptive: Adaptive | None) -> list[Json]:
+def _asked_for(task: Task, schedule: Schedule) -> list[Json]:
     """The metrics that the run can tell: a race for text alone leaves the others open."""
-    if adaptive is None or adaptive.kind != "racing":
+    if not isinstance(schedule, Racing):
         return list(task.metrics)
-    is_open = {*OUTCOMES, ALL_SCORES} - set(adaptive.outcomes)
+    is_open = {*OUTCOMES, ALL_SCORES} - set(schedule.outcomes)
     return [name for name, metric in task.metrics.items() if (metric.hangs_on or name) not in is_open]
 
 
 def _first_info(key: RunKey, task: Task, view: Mapping[str, Json], model: Mapping[str, Json]) -> dict[str, Json]:
     now = provenance.now()
     return {
-        "format": FORMAT,
         "key": key.to_json(),
         "status": "running",
         "view": dict(view),
@@ -285,8 +292,9 @@ def _told_of(task: Task, key: RunKey) -> dict[str, Json]:
     return {
         "description": task.description,
         "citation": task.citation,
+        **({"origin": task.origin} if task.origin else {}),
         "is_gated": task.is_gated,
         "tag_order": {name: list(values) for name, values in task.tag_order.items()},
-        "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
+        "metrics": _asked_for(task, schedule_in(key.measurement)),
         "classes": None if task.classes is None else _described(task.classes),
     }

@@ -13,7 +13,8 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
 from compbench.core.rules import Rule
-from compbench.store import _pairs, _parquet, provenance, run_file
+from compbench.schedules.schedule import Full
+from compbench.store import _compaction, _pairs, _parquet, provenance, run_file
 from compbench.store._anew import anew
 from compbench.store._parquet import DamagedPart
 from compbench.store._reader import words_of
@@ -94,9 +95,10 @@ class RunWriter:
                     self.run.say(anew(self.run.path, ["draws.parquet"], "from the model's options"))
 
     def repair(self) -> None:
-        """Set damaged parts aside, so that their examples are measured again."""
+        """Set damaged parts aside, so that their examples are measured again, and compact the small ones."""
         with self.guarded():  # any partial file was left by a crash: who lives writes under the guard
             self.run.contents.parts.repair()
+            self._compact()
 
     def settle(self, limit: int | None, view: Mapping[str, Json] | None = None) -> None:
         """Derive the scores of an error run by its own rule, its verdicts if it has any, and say how far it is.
@@ -113,6 +115,7 @@ class RunWriter:
             files = self._digests(*(["scores/scores.parquet"] if has_errors else []))
             status, limit = ("done", None) if is_whole else ("partial", limit)
             self.mark(status, view=own, limit=limit, files=files, sharded=None)
+            self._compact()
 
     def discard(self) -> None:
         """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
@@ -143,10 +146,17 @@ class RunWriter:
             changed = {**self.run.info, **changes, "status": status, "updated": provenance.now()}
             self._write({name: value for name, value in changed.items() if (name, value) != ("sharded", None)})
 
+    def _compact(self) -> None:
+        """Put small parts together where there are many; under the guard."""
+        parts = self.run.contents.parts
+        if _compaction.is_worthwhile(parts):
+            self._write({**self.run.info, "format": run_file.COMPACTED})  # before an older version finds parts missing
+            _compaction.compact(parts)
+
     def _write_verdicts(self) -> None:
         """Store what the schedule concludes, so that no reader has to replay it."""
         contents = self.run.contents
-        if contents.adaptive is not None and contents.has_errors and contents.done(None):
+        if not isinstance(contents.schedule, Full) and contents.has_errors and contents.done(None):
             contents.verdicts.store()
 
     def _write_scores(self, rule: Rule) -> None:

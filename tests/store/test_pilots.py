@@ -9,6 +9,7 @@ import pytest
 
 import compbench
 from compbench.cli.app import main
+from compbench.schedules.schedule import Full
 from compbench.store.run import Run
 
 Captured = pytest.CaptureFixture[str]
@@ -42,7 +43,7 @@ def test_the_pilot_s_price_and_the_examples_that_it_shares_are_said_and_stored(
     first = capsys.readouterr()
     assert said in first.err
     assert f"Its pilot {pilot.key.folder} took 96 more, on 2 examples, 2 of which were raced as well." in first.out
-    (raced,) = [run for run in compbench.store.store.Store(root).runs() if run.adaptive is not None]
+    (raced,) = [run for run in compbench.store.store.Store(root).runs() if not isinstance(run.schedule, Full)]
     assert raced.info["model"]["pilot"] == {
         "run": str(pilot.key.folder),
         "n_examples": 2,

@@ -126,7 +126,7 @@ def test_what_is_written_anew_is_what_was_lost(run: Run, tmp_path: Path) -> None
 
 
 def test_a_newer_run_is_never_written_anew(run: Run, tmp_path: Path) -> None:
-    newer = _sealed.sealed({"format": 3, "all": "is otherwise"})
+    newer = _sealed.sealed({"format": 4, "all": "is otherwise"})
     (run.path / "run.json").write_text(json.dumps(newer), encoding="utf-8")
     with pytest.raises(RunError, match="newer compbench"):
         _run(tmp_path)

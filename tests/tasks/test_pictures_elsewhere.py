@@ -48,6 +48,8 @@ def test_with_pictures_alone_the_annotations_are_fetched_once_at_their_commit(
         git.requests.clear()
         assert _run("sugarcrepe-swap-obj", tmp_path, "--images", _pictures(tmp_path), "--offline") == 0
         assert not git.requests
+    stored = compbench.load_run("sugarcrepe/chance", runs=tmp_path / "runs")
+    assert stored.info["task"]["origin"] == f"github:RAIVNLab/sugar-crepe@{COMMIT}"
     assert "sugarcrepe-swap-obj" in capsys.readouterr().out
 
 
@@ -60,7 +62,7 @@ def test_a_split_fetches_its_own_file_alone(tmp_path: Path, monkeypatch: pytest.
     assert fetched.revision == registry.task("sugarcrepe-add-att", data=local).revision
 
 
-@pytest.mark.parametrize("name", ["cola", "valse"])
+@pytest.mark.parametrize("name", ["cola", "valse", "imagecode", "imagecode-simple", "clevr-binding"])
 def test_other_repositories_are_fetched_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = disk.SUITES[name][0]()
     place = disk.write(tmp_path / name, files)
@@ -68,8 +70,9 @@ def test_other_repositories_are_fetched_too(name: str, tmp_path: Path, monkeypat
     assert isinstance(remote, GitFiles)
     with loopback_git(monkeypatch) as git:
         git.add(remote.repository, remote.commit, files)
-        fetched = registry.task(name, images=place / "images")
+        fetched = registry.task(name, images=place / ("image-sets" if "imagecode" in name else "images"))
     assert fetched.revision == registry.task(name, data=place).revision
+    assert fetched.origin == f"github:{remote.repository}@{remote.commit}"
 
 
 def test_every_fetched_file_is_one_that_the_reader_reads() -> None:

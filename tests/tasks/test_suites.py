@@ -34,7 +34,10 @@ def _by_id(task: Task) -> dict[str, Example]:
 
 def test_every_suite_on_offer_has_a_small_copy_here() -> None:
     offered = {point.name for point in metadata.entry_points(group="compbench.tasks") if ".matching." in point.value}
-    assert offered - {"winoground"} <= {name.partition("+")[0] for name in disk.SUITES} | _others()
+    assert (
+        offered - {"winoground"}
+        <= {name.partition("+")[0] for name in disk.SUITES | disk.OF_SEVERAL_SHAPES} | _others()
+    )
 
 
 def _others() -> set[str]:
@@ -63,12 +66,15 @@ def test_a_suite_is_fetched_at_its_revision(name: str, tmp_path: Path, monkeypat
     local = disk.write(tmp_path / "local", files() | disk.coco_val2017())
     at_hand = disk.write(tmp_path / "pictures", disk.coco_val2017()) if name == "sugarcrepe-pp" else None
     with loopback_hub() as hub, used_here(hub, tmp_path, monkeypatch):
-        hub.add("datasets", repo, files() | {"README.md": b"# not read"}, commit)
+        main = hub.add("datasets", repo, files() | {"README.md": b"# not read"}, commit).main
         fetched = registry.task(name, data=at_hand)
         assert f"{repo}/README.md" not in hub.fetched()
         hub.forget()
         again = registry.task(name, data=at_hand, is_offline=True)
         assert not hub.requests
+    assert fetched.origin == f"hf:{repo}@{commit or main}"
+    said = [note for note in fetched.notes if "is commit" in note]
+    assert said == ([] if commit else [f"{name}: main of {repo} is commit {main}"])
     assert fetched.revision == again.revision == registry.task(name, data=local, is_offline=True).revision
 
 

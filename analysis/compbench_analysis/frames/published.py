@@ -1,7 +1,8 @@
 """Scores that others have published, as rows that can stand beside a run's (published.csv: one line a number).
 
 Each line holds the percentage as it was printed and the number of examples behind it; both give back the count, and
-the count its interval. The examples themselves are not there, so nothing can be tested in pairs.
+the count its interval. A number that several counts would give, or that is a mean over tags, has no interval. The
+examples themselves are not there, so nothing can be tested in pairs.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from compbench_analysis.statistics.intervals import wilson
 
 __all__ = ["NOTE", "count_of", "lines", "rows", "sources"]
 
-NOTE = "Published rows have no examples behind them: their intervals are of counts, and no paired test is possible."
+NOTE = (
+    "Published rows have no examples behind them: an interval is of the count that was printed, where only one count "
+    "gives that number, and no paired test is possible."
+)
 _MARK = "published"
-_WHOLE = ("winoground", "sugarcrepe")  # tasks of which every tag was printed, and every example has one
+# tasks of which every tag was printed, and every example has one -> how many tags
+_WHOLE = {"winoground": 3, "sugarcrepe": 7, "valse": 11, "mmvp-vlm+2x2": 9, "imagecode": 2}
+_WITH_MACRO = ("sugarcrepe", "valse")  # whose papers print the plain mean of the tags too
 
 
 def rows(task: str, columns: Collection[str] | None = None) -> list[dict[str, Any]]:
@@ -32,30 +38,36 @@ def rows(task: str, columns: Collection[str] | None = None) -> list[dict[str, An
         tasks = ", ".join(dict.fromkeys(line["task"] for line in lines()))
         raise UsageError(f"no published scores on {task!r}; there are some on {tasks}")
     wanted = [line for line in known if line["column"] in (columns or ["tag"])]
-    by_tag = [_row(line, line["tag"], *_counted(line)) for line in wanted]
+    by_tag = [_row(line, line["tag"]) for line in wanted]
     return [*by_tag, *_overall(known)]
 
 
 def lines() -> list[dict[str, str]]:
     """published.csv: task, model, source, protocol, column, tag, n, metric, percent as printed.
 
-    The column is "" for the whole set.
+    The column is "" for the whole set. n is "" where the number is no share of examples, or nobody says of how many.
     """
     text = (resources.files("compbench_analysis") / "published.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
-def count_of(percent: str, n: int) -> int:
-    """The one number of right examples of n that is printed as `percent`; ValueError where there is none, or several.
+def count_of(percent: str, n: int) -> int | None:
+    """The number of right examples of n that is printed as `percent`; None where several are, ValueError where none is.
 
-    >>> count_of("27.0", 141), count_of("57.7", 26)
-    (38, 15)
+    >>> count_of("27.0", 141), count_of("57.7", 26), count_of("27", 400)
+    (38, 15, None)
     """
     n_decimals = len(percent.partition(".")[2])
-    counts = [count for count in range(n + 1) if f"{100 * count / n:.{n_decimals}f}" == percent]
-    if len(counts) != 1:
-        raise ValueError(f"{percent!r} % of {n} examples stands for {len(counts)} counts; expected one")
-    return counts[0]
+    near = round(float(percent) / 100 * n)
+    reach = n // 100 + 2  # counts that one unit of the last place could be of, if no decimal was printed
+    counts = [
+        count
+        for count in range(max(0, near - reach), min(n, near + reach) + 1)
+        if f"{100 * count / n:.{n_decimals}f}" == percent
+    ]
+    if not counts:
+        raise ValueError(f"{percent!r} % of {n} examples stands for no count; expected one")
+    return counts[0] if len(counts) == 1 else None
 
 
 def sources(published: Collection[Mapping[str, Any]]) -> list[str]:
@@ -75,22 +87,32 @@ def _overall(known: Collection[dict[str, str]]) -> Iterator[dict[str, Any]]:
     parts: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for line in known:
         if line["column"] == "":
-            yield _row(line, tables.OVERALL, *_counted(line))
+            yield _row(line, tables.OVERALL)
         elif line["column"] == "tag" and line["task"] in _WHOLE:
             parts.setdefault((line["model"], line["source"], line["metric"]), []).append(line)
-    for its in parts.values():
-        counts = [_counted(line) for line in its]
-        summed = {**its[0], "column": ""}
-        yield _row(summed, tables.OVERALL, sum(right for right, _ in counts), sum(n for _, n in counts))
+    for of_model in parts.values():
+        whole = {**of_model[0], "column": ""}
+        rows = [_row(line, line["tag"]) for line in of_model]
+        if len(rows) < _WHOLE[whole["task"]] or any(row["n_right"] is None for row in rows):
+            continue  # a sum over some of the tags is no score of the whole
+        n = sum(row["n"] for row in rows)
+        yield _made(whole, tables.OVERALL, n, sum(row["n_right"] for row in rows), None)
+        if whole["task"] in _WITH_MACRO:
+            mean = sum(row["value"] for row in rows) / len(rows)
+            yield _made({**whole, "metric": "macro"}, tables.OVERALL, n, None, mean)
 
 
-def _counted(line: Mapping[str, str]) -> tuple[int, int]:
-    n = int(line["n"])
-    return count_of(line["percent"], n), n
+def _row(line: Mapping[str, str], tag: str) -> dict[str, Any]:
+    n = int(line["n"]) if line["n"] else None
+    n_right = None if n is None else count_of(line["percent"], n)
+    return _made(line, tag, n, n_right, float(line["percent"]) / 100)
 
 
-def _row(line: Mapping[str, str], tag: str, n_right: int, n: int) -> dict[str, Any]:
-    low, high = wilson(n_right, n)
+def _made(line: Mapping[str, str], tag: str, n: int | None, n_right: int | None, value: float | None) -> dict[str, Any]:
+    """A row of a count, which has an interval, or of a bare value."""
+    low = high = None
+    if n is not None and n_right is not None:
+        value, (low, high) = n_right / n, wilson(n_right, n)
     return {
         "task": line["task"],
         "model": f"{line['model']} ({_MARK})",
@@ -99,11 +121,11 @@ def _row(line: Mapping[str, str], tag: str, n_right: int, n: int) -> dict[str, A
         "metric": line["metric"],
         "n": n,
         "n_right": n_right,
-        "value": n_right / n,
+        "value": value,
         "low": low,
         "high": high,
-        "method": "wilson",
-        "is_small": tables.is_small(n, low, high),
+        "method": "" if low is None else "wilson",
+        "is_small": n is not None and low is not None and high is not None and tables.is_small(n, low, high),
         "ties": None,
         "chance": None,
         "n_total": n,

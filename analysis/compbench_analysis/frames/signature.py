@@ -17,6 +17,8 @@ def signature(run: Run, rule: Rule | None = None) -> str:
     rule = rule or run.rule
     n_done, n_all = len(run.done(rule.draws)), run.info["n_task_examples"]
     view = {"draws": rule.draws, "target": rule.target} if run.info["view"] else {}
+    # beside the target and the grid of timesteps that the identity names
+    view |= {"weighting": "uniform"} if "predicts" in run.key.measurement else {}
     view |= {"loss": rule.loss} if rule.loss != "l2" else {}
     view |= {"unconditional": "true"} if rule.unconditional else {}
     parts = {

@@ -123,6 +123,8 @@ def score(
     """Percent right with its interval; n where it is not the column's, a star where n is small."""
     if row is None or row["value"] is None:
         return Cell("–", math.nan, title="nothing was measured")
+    if row["low"] is None:  # a published number that stands for no one count
+        return Cell(formats.percent(row["value"]), float(row["value"]))
     n, low, high = int(row["n"]), 100 * row["low"], 100 * row["high"]
     detail = f"{formats.percent(row['low'])} – {formats.percent(row['high'])}" + (
         f", n {count(n)}" if n != n_asked else ""

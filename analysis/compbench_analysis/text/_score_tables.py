@@ -9,7 +9,7 @@ import pandas as pd
 
 from compbench_analysis.frames.pivot import Pivot, pivot
 from compbench_analysis.frames.tables import CHANCE, FEW, WIDE, plain_rows
-from compbench_analysis.text.format import percent, percent_aligned, spread
+from compbench_analysis.text.format import MISSING, percent, percent_aligned, spread
 from compbench_analysis.text.render import Grid
 
 __all__ = ["DRAWS", "SMALL", "few", "grids", "named"]
@@ -45,7 +45,7 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
         blocks.append(_turned(f"{DRAWS}, points", names, draws))
     if is_one_n:
         return blocks
-    counts = pivot((row for row in rows if row["metric"] == metrics[0]), _model, _tag, lambda row: str(row["n"]))
+    counts = pivot((row for row in rows if row["metric"] == metrics[0]), _model, _tag, _n)
     return [*blocks, _turned("n", names, counts)]
 
 
@@ -81,11 +81,11 @@ def _tag_names(rows: Sequence[Row]) -> tuple[dict[str, str], bool]:
     """What stands above each tag, and whether n is part of it: where the models share it."""
     n_of: dict[str, set[int]] = {}
     for row in rows:
-        n_of.setdefault(row["tag"], set()).add(row["n"])
-    is_one_n = all(len(each) == 1 for each in n_of.values())
+        n_of.setdefault(row["tag"], set()).update(() if row["n"] is None else (int(row["n"]),))
+    is_one_n = all(len(each) <= 1 for each in n_of.values())
     small = {row["tag"] for row in rows if row["is_small"]}
     names = {
-        tag: (f"{tag} ({min(each)})" if is_one_n else tag) + (SMALL if tag in small else "")
+        tag: (f"{tag} ({min(each)})" if is_one_n and each else tag) + (SMALL if tag in small else "")
         for tag, each in n_of.items()
     }
     return names, is_one_n
@@ -123,6 +123,10 @@ def _cell(row: Row) -> str:
     if row.get("sd") is not None and row["model"] != CHANCE:
         return f"{percent_aligned(row['value'])} ± {percent(row['sd'])}"
     return percent_aligned(row["value"], row["low"], row["high"])
+
+
+def _n(row: Row) -> str:
+    return MISSING if row["n"] is None else str(int(row["n"]))
 
 
 def _model(row: Row) -> str:

@@ -92,7 +92,10 @@ def _check_is_supported(parts: Parts) -> None:
             f"{vae['latent_channels']}: inpainting, depth and editing models cannot be scored by their captions alone"
         )
     if unet["addition_embed_type"] is not None or unet["class_embed_type"] is not None:
-        raise DataError(f"model {name!r} is conditioned on more than one text encoder's states; SDXL is not supported")
+        raise DataError(
+            f"model {name!r} is conditioned on more than one text encoder's states, as SDXL is; expected a pipeline of "
+            "its own kind (StableDiffusionXLPipeline)"
+        )
     if unet["time_cond_proj_dim"] is not None:
         raise DataError(
             f"model {name!r} is a latent consistency model (LCM), which is not supported: its network takes a guidance "

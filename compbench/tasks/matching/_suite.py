@@ -11,7 +11,7 @@ every table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from compbench.core import disk
+from compbench.core.aliases import Bools
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Image, Task
 from compbench.core.metrics import BY_NAME
@@ -44,14 +45,18 @@ def unchanged(rows: Sequence[Row]) -> Sequence[Row]:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which columns hold what. Of several images each has the caption in its place; of one the first `n_true` are true.
+    """Which columns hold what, a column of several as a list. Of several images each has the caption in its place.
 
-    `tags`: column of tags -> column of the row, or SPLIT. A missing value is no tag.
+    Of one image the first `n_true` captions are true. `tags`: column of tags -> column of the row, or SPLIT. A missing
+    value is no tag.
     """
 
     images: tuple[str, ...]
     captions: tuple[str, ...]
     n_true: int = 1
+    right: str = ""  # a column with the place of the right one, of one image's captions or one caption's images
+    frames: str = ""  # a column with a folder whose pictures, in the order of their numbers, are the images
+    places: str = ""  # a column with the places of those of them that are asked
     id: str = KEY
     group: str = ""  # of examples that are no independent ones; "", or where a row lacks it: those of one picture
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -111,7 +116,11 @@ class Suite:
             citation=self.citation,
             tag_order=self.tag_order,
             folder=images,
-            notes=tuple(f"{self.name}: {note}" for note in (*self._count_note(chosen, examples), *missing)),
+            origin=found.origin,
+            notes=tuple(
+                f"{self.name}: {note}"
+                for note in (*self._commit_note(found), *self._count_note(chosen, examples), *missing)
+            ),
         )
 
     def description(self, chosen: Protocol) -> str:
@@ -134,18 +143,21 @@ class Suite:
             raise DataError(f"no file or folder {str(place)!r}; expected {self._wanted()}")
         found = None if place is None else self.reader.read(place)
         if found is None and self.remote is not None and (place is None or self.whose_pictures):
-            place = self._fetched(self.remote, is_offline)  # DIR has the pictures
-            found = self.reader.read(place)
+            place, origin = self._fetched(self.remote, is_offline)  # DIR has the pictures
+            if (found := self.reader.read(place)) is not None:
+                return replace(found, origin=origin)
         if found is not None:
             return found
         if place is None:
             raise DataError(f"{self.name} is on no hub that compbench reads; give --data DIR with {self._wanted()}")
         raise DataError(f"no data of {self.name} in {str(place)!r}; expected {self._wanted()}")
 
-    def _fetched(self, remote: Source | GitFiles, is_offline: bool) -> Path:
+    def _fetched(self, remote: Source | GitFiles, is_offline: bool) -> tuple[Path, str]:
+        """The folder, and the commit that it is of."""
         if isinstance(remote, GitFiles):
-            return remote.fetch(is_offline)
-        return hub.fetch(remote, self.reader.patterns, is_offline, repo_type="dataset")
+            return remote.fetch(is_offline), f"github:{remote.repository}@{remote.commit}"
+        folder = hub.fetch(remote, self.reader.patterns, is_offline, repo_type="dataset")
+        return folder, f"hf:{remote.repo}@{folder.name}"  # a cache has a folder for each commit
 
     def _check_images(self, images: Path | None) -> None:
         """UsageError where the task has no use for a folder of pictures, DataError where there is none."""
@@ -166,7 +178,7 @@ class Suite:
 
     def _pictures(self, data: Path | None, images: Path | None, found: Found, rows: Sequence[Row]) -> Any:
         if images is not None:
-            if rows and any(callable(rows[0].get(column)) for column in self.fields.images):
+            if found.archive is not None or any(callable(rows[0].get(name)) for name in self.fields.images if rows):
                 raise UsageError(
                     f"{found.files[0].name} of task {self.name!r} has its pictures inside; leave out --images {images}"
                 )
@@ -179,12 +191,10 @@ class Suite:
 
     def _example(self, row: Row, pictures: Any) -> Example:
         own, fields = _id_of(row, self.fields), self.fields
-        images = tuple(_image(row, column, own, pictures) for column in fields.images)
-        captions = tuple(_caption(row, column) for column in fields.captions)
-        if len(images) == 1:
-            matches = (np.arange(len(captions)) < fields.n_true)[None]
-        else:
-            matches = np.eye(len(images), len(captions), dtype=bool)
+        named = _frames(row, fields, pictures) if fields.frames else _several(row, fields.images)
+        images = tuple(_image(cell, row, f"{own}/{column}", pictures) for column, cell in named)
+        captions = tuple(_caption(cell, row, column) for column, cell in _several(row, fields.captions))
+        matches = _matches(row, fields, (len(images), len(captions)))
         tags = {name: _tag(row, column) for name, column in fields.tags.items()}
         group = str(row.get(fields.group) or "") if fields.group else ""
         return Example(own, images, captions, matches, tags, group)
@@ -198,6 +208,12 @@ class Suite:
             if each.id in seen:
                 raise DataError(f"{where} holds the id {each.id!r} twice; copy or fetch it again")
             seen.add(each.id)
+
+    def _commit_note(self, found: Found) -> tuple[str, ...]:
+        """Which commit was read, where the suite is pinned to none."""
+        if not found.origin or not isinstance(self.remote, Source) or hub.is_pinned(self.remote):
+            return ()
+        return (f"main of {self.remote.repo} is commit {found.origin.rpartition('@')[2]}",)
 
     def _count_note(self, chosen: Protocol, examples: Sequence[Example]) -> tuple[str, ...]:
         expected = chosen.n_published or self.n_published
@@ -222,9 +238,42 @@ def _id_of(row: Row, fields: Fields) -> str:
     return f"{row[SPLIT]}/{value}" if row[SPLIT] and fields.tags.get("tag") == SPLIT else str(value)
 
 
-def _image(row: Row, column: str, own: str, pictures: Any) -> Image:
-    value = _cell(row, column)
-    name = f"{own}/{column}" if callable(value) else str(value)
+def _several(row: Row, columns: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Column and cell; each of those of a column that holds a list."""
+    for column in columns:
+        cell = _cell(row, column)
+        if not isinstance(cell, list | tuple):
+            yield column, cell
+            continue
+        if not cell:
+            raise DataError(f"{row[PLACE]} has an empty list {column}; expected at least one")
+        for place, part in enumerate(cell):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            yield f"{column}_{place}", part
+
+
+def _frames(row: Row, fields: Fields, pictures: Any) -> Iterator[tuple[str, Any]]:
+    """The pictures of the row's folder, or those at its places."""
+    names = pictures.numbered(_cell(row, fields.frames), str(row[PLACE]))
+    for place in row[fields.places] if fields.places else range(len(names)):
+        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(names):
+            raise DataError(f"{row[PLACE]} asks for picture {place!r} of {len(names)}; expected 0 to {len(names) - 1}")
+        yield fields.frames, names[place]
+
+
+def _matches(row: Row, fields: Fields, shape: tuple[int, int]) -> Bools:
+    """[I, C]"""
+    n = max(shape)
+    if not fields.right:
+        return (np.arange(n) < fields.n_true)[None] if shape[0] == 1 else np.eye(*shape, dtype=bool)
+    place = row.get(fields.right)
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < n:
+        what = fields.right.strip("\0")
+        raise DataError(f"{row[PLACE]} has the {what} {place!r}; expected the place of the right one, 0 to {n - 1}")
+    return (np.arange(n) == place).reshape(shape)
+
+
+def _image(value: Any, row: Row, own: str, pictures: Any) -> Image:
+    name = own if callable(value) else str(value)
     if callable(value):
         source: Any = value
     elif isinstance(pictures, Folders):
@@ -233,13 +282,12 @@ def _image(row: Row, column: str, own: str, pictures: Any) -> Image:
         source = pictures.reader(value, str(row[PLACE]))
     image = Image(name, source)
     if (box := row.get(BOX)) is not None:
-        return cropped(Image(f"{own}/{name}", source), box)
+        return cropped(Image(f"{own.rpartition('/')[0]}/{name}", source), box)
     return image
 
 
-def _caption(row: Row, column: str) -> str:
+def _caption(caption: Any, row: Row, column: str) -> str:
     """The caption without blanks around it."""
-    caption = _cell(row, column)
     if not isinstance(caption, str) or not caption.strip():
         raise DataError(f"{row[PLACE]} has an empty {column}: {caption!r}; expected a sentence")
     check_text(caption, f"{row[PLACE]}: {column}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ __all__ = ["Box", "Folders", "cropped"]
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 _SHOWN = 3
+_NUMBER = re.compile(r"img(\d{1,9})\.jpe?g", re.IGNORECASE)
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Folders:
     whose: str  # for a message: "COCO val2017"
     found: dict[str, Path] = field(default_factory=dict[str, Path])
     missing: dict[str, None] = field(default_factory=dict[str, None])
+    frames: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])  # by folder
 
     @classmethod
     def below(cls, places: Sequence[Path], names: Sequence[str], whose: str) -> Folders:
@@ -39,15 +42,26 @@ class Folders:
             raise DataError(f"{where} names the picture {name!r}; expected the name of a file")
         if name in self.found:
             return self.found[name]
-        relative = PurePosixPath(name.replace("\\", "/"))
-        if relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
-            raise DataError(f"{where} names the picture {name!r}; expected a name within the folder of pictures")
+        relative = _relative(name, where)
         paths = [root / relative for root in self.roots]
         there = next((path for path in paths if path.is_file()), None)
         if there is None:
             self.missing[name] = None
         self.found[name] = there or (paths[0] if paths else Path(relative))
         return self.found[name]
+
+    def numbered(self, folder: Any, where: str, n_expected: int = 10) -> tuple[str, ...]:
+        """The names img<N>.jpg of a folder's pictures in the order of N; of one that is not there, missing ones."""
+        if not isinstance(folder, str) or not folder.strip():
+            raise DataError(f"{where} names the folder {folder!r}; expected the name of a folder of pictures")
+        if folder not in self.frames:
+            relative = _relative(folder, where)
+            place = next((root / relative for root in self.roots if (root / relative).is_dir()), None)
+            named = {} if place is None else {path.name: _NUMBER.fullmatch(path.name) for path in place.iterdir()}
+            numbers = sorted((int(found[1]), name) for name, found in named.items() if found)
+            names = [name for _, name in numbers] or [f"img{place}.jpg" for place in range(n_expected)]
+            self.frames[folder] = tuple(f"{folder}/{name}" for name in names)
+        return self.frames[folder]
 
     @property
     def _expected(self) -> str:
@@ -72,6 +86,14 @@ class Folders:
                 "says"
             )
         return (are,)
+
+
+def _relative(name: str, where: str) -> PurePosixPath:
+    """A path that stays within whatever folder it is looked for in."""
+    relative = PurePosixPath(name.replace("\\", "/"))
+    if relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
+        raise DataError(f"{where} names the picture {name!r}; expected a name within the folder of pictures")
+    return relative
 
 
 def cropped(image: Image, box: Box) -> Image:

@@ -38,7 +38,14 @@ __all__ = [
 
 Row = Mapping[str, Any]
 KEY, SPLIT = "\0key", "\0split"  # no column is called so
-_SIDES = ("", "data", "annotations", "dataset")  # folders in which copies keep the files of rows
+_SIDES = (
+    "",
+    "data",
+    "annotations",
+    "dataset",
+    "captions",
+    "data/clevr/captions",
+)  # folders in which copies keep the files of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class Found:
     rows: Sequence[Row]
     files: tuple[Path, ...]
     archive: Pictures | None = None
+    origin: str = ""  # the commit that they were fetched at
 
 
 class Reader(Protocol):

@@ -1,4 +1,6 @@
-"""Suites of Winoground's shape, two images and two captions: BiVLC, ColorSwap, VisMin, NaturalBench, COLA, MMVP-VLM."""
+"""Suites of Winoground's shape, two images and two captions: BiVLC, ColorSwap, VisMin, NaturalBench, COLA, EqBen,
+MMVP-VLM.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from compbench.tasks.matching._suite_rows import (
     Row,
 )
 
-__all__ = ["BIVLC", "COLA", "COLORSWAP", "MMVP_VLM", "NATURALBENCH", "VISMIN"]
+__all__ = ["BIVLC", "COLA", "COLORSWAP", "EQBEN_MINI", "MMVP_VLM", "NATURALBENCH", "VISMIN"]
 
 _EXTRA = (*MATCHED, "group_match")
 
@@ -95,7 +97,7 @@ VISMIN = Suite(
     reader=ArrowTable("test", ("image_0", "image_1"), ("text_0", "text_1", "category")),
     fields=Fields(("image_0", "image_1"), ("text_0", "text_1"), tags={"tag": "category"}),
     protocols={OFFICIAL: Protocol("Winoground's metrics by category.", _EXTRA)},
-    remote=Source("mair-lab/vismin-bench"),
+    remote=Source("mair-lab/vismin-bench", "2f379d5b9a3af7f10d3266f6389b7b351e54c493"),
     tag_order={"tag": ("object", "attribute", "relation", "counting")},
 )
 NATURALBENCH = Suite(
@@ -117,7 +119,7 @@ NATURALBENCH = Suite(
     fields=Fields(("image_0", "image_1"), ("caption_0", "caption_1"), id="index"),
     protocols={OFFICIAL: Protocol("Winoground's metrics.", _EXTRA)},
     picture_folders=("NaturalBench-Retrieval/images", "images"),
-    remote=Source("BaiqiL/NaturalBench"),
+    remote=Source("BaiqiL/NaturalBench", "b6a84a18ba24544169681d4b15543dd103d4d3bb"),
 )
 
 
@@ -154,6 +156,44 @@ COLA = Suite(
         "1fa52fba9cff4e6ffb7bfcf3550838748347273b",
         ("data/COLA_multiobjects_matching_benchmark.json",),
     ),
+)
+
+
+def _eqben_rows(rows: Sequence[Row]) -> Sequence[Row]:
+    """A subset is the first part of a picture's path."""
+    return [{**row, "subset": str(row.get("image0", "")).partition("/")[0]} for row in rows]
+
+
+EQBEN_MINI = Suite(
+    name="eqben-mini",
+    about="EqBen-mini: pairs of video frames, renders and generated pictures with one small difference.",
+    citation="""\
+@inproceedings{wang2023eqben,
+  title = {Equivariant Similarity for Vision-Language Foundation Models},
+  author = {Wang, Tan and Lin, Kevin and Li, Linjie and Lin, Chung-Ching and Yang, Zhengyuan and Zhang, Hanwang and
+            Liu, Zicheng and Wang, Lijuan},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year = {2023},
+}
+""",
+    origin="github.com/linzhiqiu/t2v_metrics (read at 6ecb74f; its eqben_vllm.zip is on Google Drive)",
+    licence="Apache-2.0 by EqBen's code; pictures inside",
+    n_published=None,
+    reader=JsonFiles({"": "all_select.json"}, folder="eqben_vllm"),
+    fields=Fields(("image0", "image1"), ("caption0", "caption1"), tags={"tag": "subset"}),
+    protocols={OFFICIAL: Protocol("Winoground's metrics by subset.", _EXTRA, _eqben_rows)},
+    picture_folders=("eqben_vllm/images", "images"),
+    tag_order={
+        "tag": (
+            "eqbensd",
+            "eqbenkubric_cnt",
+            "eqbenkubric_loc",
+            "eqbenkubric_attr",
+            "eqbengebc",
+            "eqbenag",
+            "eqbenyoucook2",
+        )
+    },
 )
 _PREFIX = "a photo of "
 
@@ -212,5 +252,5 @@ MMVP_VLM = Suite(
         "2x2": Protocol("Winoground's metrics, captions as they are.", _EXTRA, partial(_mmvp_pairs, "")),
     },
     picture_folders=("MLLM_VLM Images", "MLLM_VLM_Images"),
-    remote=Source("MMVP/MMVP_VLM"),
+    remote=Source("MMVP/MMVP_VLM", "211372d5357398f914d806d07dc305aea1f257d2"),
 )

@@ -1,0 +1,87 @@
+"""The rows of parts, put into arrays: what `_parquet` reads of a file, or what is kept of it in memory."""
+
+# pyright: reportUnknownParameterType=false
+# pyarrow has no types
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from compbench.core.aliases import Bools, Floats
+from compbench.store._parquet import ID, NO_CAPTION, SCORES, batches
+
+__all__ = ["Rows", "fill_errors", "fill_scores"]
+
+
+class Rows(Protocol):
+    """A part: its file, or all of its rows where they are kept in memory."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def rows(self) -> pa.Table | None: ...
+
+
+def fill_errors(
+    part: Rows,
+    place_of: Mapping[str, int],
+    errors: Mapping[str, Floats],
+    measured: Bools,
+    *,
+    with_no_caption: bool = False,
+) -> None:
+    """Put what a part knows into arrays [N, I, C, D], one for each column, and the mask; without any, the mask alone.
+
+    `place_of` says at which N an example stands, where it is wanted at all. `with_no_caption`: the last caption of the
+    arrays is no caption at all.
+    """
+    columns = [ID, "image", "caption", "draws", *errors]
+    n_draws = measured.shape[-1]
+    for batch in _rows_of(part, columns):
+        pairs = _pairs(batch, place_of, measured.shape[:3], with_no_caption)  # [rows]
+        lists = batch.column("draws")
+        draws = lists.flatten().to_numpy()  # [rows' draws]
+        pairs = np.repeat(pairs, lists.value_lengths().to_numpy())
+        wanted = (pairs >= 0) & (draws < n_draws)
+        places = pairs[wanted] * n_draws + draws[wanted]
+        measured.reshape(-1)[places] = True
+        for name, into in errors.items():
+            into.reshape(-1)[places] = batch.column(name).flatten().to_numpy()[wanted]
+
+
+def fill_scores(
+    part: Rows, place_of: Mapping[str, int], scores: Floats, measured: Bools, *, with_no_caption: bool = False
+) -> None:
+    """Put what a part knows of examples into arrays [N, I, C], at the place of each."""
+    for batch in _rows_of(part, SCORES.names):
+        pairs = _pairs(batch, place_of, measured.shape, with_no_caption)
+        wanted = pairs >= 0
+        measured.reshape(-1)[pairs[wanted]] = True
+        scores.reshape(-1)[pairs[wanted]] = batch.column("score").to_numpy()[wanted]
+
+
+def _rows_of(part: Rows, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    if part.rows is None:
+        yield from batches(part.path, columns)
+    else:
+        yield from part.rows.select(columns).to_batches()
+
+
+def _pairs(
+    batch: pa.RecordBatch, place_of: Mapping[str, int], shape: tuple[int, ...], with_no_caption: bool
+) -> np.ndarray:
+    """[rows] int64: each row's place in an array [N, I, C] in C order, or -1 for a row that is not wanted."""
+    ids = batch.column(ID)
+    places = np.array([place_of.get(name, -1) for name in ids.dictionary.to_pylist()], np.int64)
+    rows = places[ids.indices.to_numpy()]
+    images, captions = batch.column("image").to_numpy(), batch.column("caption").to_numpy().astype(np.int64)
+    n_captions = shape[2] - with_no_caption
+    captions = np.where(captions == NO_CAPTION, n_captions if with_no_caption else shape[2], captions)
+    is_inside = (rows >= 0) & (images < shape[1]) & (captions < shape[2])
+    return np.where(is_inside, (rows * shape[1] + images) * shape[2] + captions, -1)
