@@ -89,14 +89,14 @@ def test_the_next_task_is_not_scored_with_the_templates_of_the_last(tiny_clip_fo
 def test_templates_are_in_the_identity_of_a_classification_task_alone(tiny_clip_folder: Path, file: Path) -> None:
     task = colours()
     auto, chosen = _spec(tiny_clip_folder, "auto"), _spec(tiny_clip_folder, file)
-    assert chosen.on(fakes.task()).identity() == auto.identity()  # runs of other tasks stay what they were
-    assert auto.on(task).identity() == auto.identity()
-    known = chosen.on(task).identity()
+    assert chosen.resolve(fakes.task()).identity == auto.identity()  # runs of other tasks stay what they were
+    assert auto.resolve(task).identity == auto.identity()
+    known = chosen.resolve(task).identity
     assert known != auto.identity()
     renamed = dataclasses.replace(task, classes=Classes(("crimson", "green", "blue"), (0, 0, 1, 1, 2, 2)))
-    assert chosen.on(renamed).identity() != known
+    assert chosen.resolve(renamed).identity != known
     file.write_text("a {}\n")
-    assert chosen.on(task).identity() != known
+    assert chosen.resolve(task).identity != known
 
 
 def test_the_templates_of_imagenet_are_openais_eighty() -> None:
@@ -203,7 +203,7 @@ def test_identities_change_only_where_sentences_have_changed(tiny_clip_folder: P
     task = _published(name)
     assert task.classes is not None
     before = digest_of([templates_for("auto", task), task.classes.names])
-    known = _spec(tiny_clip_folder, "auto").on(task).identity()["templates"]
+    known = _spec(tiny_clip_folder, "auto").resolve(task).identity["templates"]
     assert (known != before) == (name in CHANGED)
 
 

@@ -20,6 +20,7 @@ from compbench_analysis.frames.margins import margins
 from compbench_analysis.report._explanations import explanations
 from compbench_analysis.report._sections import Section
 from compbench_analysis.report._thumbnails import Album
+from compbench_analysis.text.format import metric_heading
 
 __all__ = ["Shown", "browser"]
 
@@ -73,7 +74,8 @@ def browser(section: Section, shown: Shown, by: By = None) -> dict[str, Any]:
     return {
         "task": section.key,
         "models": list(section.labels),
-        "metrics": _judged(results),
+        "metrics": (metrics := _judged(results)),
+        "headings": [metric_heading(name) for name in metrics],
         "columns": list(columns),
         "captions": list(distinct) if shown.has_captions else [],
         "pictures": list(shown.album.uris),
