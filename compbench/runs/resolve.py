@@ -190,7 +190,10 @@ def _in_measurement(label: str, spec: ModelSpec, request: RunRequest, say: Calla
         return spec
     if shard_here(request.shard) is not None:
         raise UsageError(f"{label}: {why}, and shards could not be known to be of one run; expected identity='...'")
-    say(f"{label}: {why}, so it is measured every time and never answered from the store; identity='...' changes that")
+    say(
+        f"{label}: {why}, so it is measured every time and never answered from the store; identity='...' where it is "
+        "made (compbench.from_function and its like) changes that"
+    )
     return spec.in_measurement(uuid.uuid4().hex[:12])
 
 

@@ -24,6 +24,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Image, Task
 from compbench.core.metrics import BY_NAME
 from compbench.core.models import Source
+from compbench.core.sheets import TaskSheet
 from compbench.core.suggestions import did_you_mean
 from compbench.registry import hub
 from compbench.registry.git_files import GitFiles
@@ -129,6 +130,27 @@ class Suite:
         parts += [f"Pictures: {self.whose_pictures}."] if self.whose_pictures else []
         return "\n".join(part for part in parts if part)
 
+    def sheet(self) -> TaskSheet:
+        """How it is judged, and where its parts come from."""
+        remote = "" if self.remote is None else "fetched" + ("" if self._is_pinned else ", at whatever main is")
+        n = "" if self.n_published is None else f"{self.n_published:,}"
+        facts = {
+            "examples": n,
+            "captions": f"{self.origin}; {remote or 'give --data DIR'}",
+            "pictures": f"{self.whose_pictures}; give --images DIR" if self.whose_pictures else "with the captions",
+            "licence": self.licence,
+        }
+        named = {f"{self.name}+{name}" if name != OFFICIAL else self.name: of for name, of in self.protocols.items()}
+        return TaskSheet(
+            self.about,
+            {name: (protocol.metrics, protocol.about) for name, protocol in named.items()},
+            {name: fact for name, fact in facts.items() if fact},
+        )
+
+    @property
+    def _is_pinned(self) -> bool:
+        return isinstance(self.remote, GitFiles) or (self.remote is not None and hub.is_pinned(self.remote))
+
     def _chosen(self, protocol: Sequence[str]) -> Protocol:
         if len(protocol) > 1:
             raise UsageError(f"task {self.name!r} takes one protocol, got {' and '.join(protocol)}")
@@ -211,7 +233,7 @@ class Suite:
 
     def _commit_note(self, found: Found) -> tuple[str, ...]:
         """Which commit was read, where the suite is pinned to none."""
-        if not found.origin or not isinstance(self.remote, Source) or hub.is_pinned(self.remote):
+        if not found.origin or not isinstance(self.remote, Source) or self._is_pinned:
             return ()
         return (f"main of {self.remote.repo} is commit {found.origin.rpartition('@')[2]}",)
 
