@@ -26,6 +26,11 @@ class Chance(ModelSpec):
 
     seed: int = field(default=0, metadata={"help": "another seed draws other scores"})
 
+    @property
+    def embeds_text(self) -> bool:
+        """Whatever is compared."""
+        return True
+
     def identity(self) -> Mapping[str, Json]:
         return {"scorer": "chance", "version": 1, "seed": self.seed}
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DependsOnFiles",
     "DependsOnTask",
+    "EmbedsText",
     "HalfPrecision",
     "Keeps",
     "Learns",
@@ -211,6 +212,14 @@ class HalfPrecision(Protocol):
     def in_float32(self) -> Self | None:
         """The same spec in float32; None where its protocol is half precision by definition."""
         ...
+
+
+@runtime_checkable
+class EmbedsText(Protocol):
+    """A spec that says whether its model can compare a caption with a caption, where that is asked."""
+
+    @property
+    def embeds_text(self) -> bool: ...
 
 
 @runtime_checkable

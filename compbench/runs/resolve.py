@@ -23,7 +23,7 @@ from compbench.registry import hub
 from compbench.registry.options import options
 from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
-from compbench.runs._task_checks import check_task, classes_of, labelled
+from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
 from compbench.runs.request import RunRequest
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS
@@ -125,6 +125,7 @@ def resolve(
     task = _task(request, say)
     if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
         task = labelled(task, label, space)
+    check_written(task, label, spec)
     given = spec
     with blamed(spec, "when asked what it measures"):
         has_all = isinstance(spec, Learns) and getattr(spec, spec.fewer_by) is None  # of what it can learn from

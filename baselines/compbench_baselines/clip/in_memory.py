@@ -132,6 +132,11 @@ class InMemory(ModelSpec):
     told: Any = field(default=None, metadata=_FIXED)  # as the model is when a run starts
     measurement: str | None = field(default=None, metadata=_FIXED)  # the mark of one, where something is not told
 
+    @property
+    def embeds_text(self) -> bool:
+        """By its text tower, where it has one of its own."""
+        return self.family != "blip-itm"
+
     def for_task(self, task: str | None) -> Self:
         from compbench_baselines.clip import _in_memory
 

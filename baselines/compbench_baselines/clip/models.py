@@ -124,6 +124,11 @@ class OpenClip:
             _check_folder(disk.expanded(self.folder))
 
     @property
+    def embeds_text(self) -> bool:
+        """By its text tower."""
+        return True
+
+    @property
     def name(self) -> str:
         """The address of this model."""
         at = f"@{self.revision}" if self.revision else ""
