@@ -169,7 +169,7 @@ class Suite:
         if found is None and self.remote is not None and (place is None or self.whose_pictures):
             place, origin = self._fetched(self.remote, is_offline)  # DIR has the pictures
             if (found := self.reader.read(place)) is not None:
-                return replace(found, origin=origin)
+                return replace(found, origin=origin, root=place)
         if found is not None:
             return found
         if place is None:
@@ -215,7 +215,7 @@ class Suite:
         if found.archive is not None:
             return found.archive
         places = [] if data is None else [disk.expanded(data)]
-        places += [file.parent for file in found.files[:1]] if isinstance(self.remote, Source) else []
+        places += [found.root] if found.root is not None else []
         return Folders.below(places, (*self.picture_folders, ""), self.whose_pictures)
 
     def _example(self, row: Row, pictures: Any, fields: Fields) -> Example:
