@@ -15,7 +15,7 @@ from compbench.diffusion.family import Family, Timesteps
 from compbench.diffusion.images import centre_crop, rgb_centre_crop, whole_picture
 from compbench.diffusion.latent import LatentDenoiser
 from compbench.diffusion.parts import Parts, Precision
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Schedule
 
 __all__ = ["classifier", "precision"]
 
@@ -29,10 +29,10 @@ def classifier(
     dtype: str,
     n_draws: int,
     runtime: Runtime,
+    schedule: Schedule,
     losses: Sequence[str] = ("l2",),
     unconditional: bool = False,
     compile_mode: str = "auto",
-    adaptive: Adaptive | None = None,
     noise: str = "independent",
     size_px: int | None = None,
     is_rgb_first: bool = False,
@@ -58,7 +58,7 @@ def classifier(
         losses=losses,
         unconditional=unconditional,
         compile_mode=compile_mode,
-        adaptive=adaptive,
+        schedule=schedule,
     )
 
 

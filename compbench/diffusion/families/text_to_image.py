@@ -12,7 +12,7 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime, Source
-from compbench.diffusion.families._sd_rules import N_BANK
+from compbench.diffusion.families._sd_rules import N_BANK, schedule_of
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 
@@ -71,12 +71,13 @@ class TextToImage(StableDiffusion):
     def with_files(self, files: Callable[[], FileList]) -> TextToImage:
         """With what the weights' configuration says of the model; the presets' is known without asking a hub."""
         if self.known is not None and self.folder is None:
-            found, grain = self.known, 8
+            found = self.known
         else:
             listed = files()
             _ = self._opened(listed)  # before anything of a grid is measured
-            found, grain = self._family.trained(listed, self.name), self._family.grain(listed)
-        return replace(self, found=found, measured_px=self._other_px(found.size_px, found.size_px, grain))
+            found = self._family.trained(listed, self.name, self.left_out)
+        found = replace(found, without=found.without or self.left_out)
+        return replace(self, found=found, measured_px=self._other_px(found.size_px, found.size_px, found.step_px))
 
     def flops_per_evaluation(self, files: FileList) -> float | None:
         """Not told before the weights are here."""
@@ -91,6 +92,8 @@ class TextToImage(StableDiffusion):
         trained: dict[str, Json] = {}
         if (found := self.found or self.known) is not None:
             trained = {"predicts": found.predicts, "timesteps": found.timesteps}
+            without = found.without or self.left_out
+            trained |= {"without": ", ".join(without)} if without else {}
         return {**super().identity(), "family": self._family.name, **trained}
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
@@ -111,7 +114,7 @@ class TextToImage(StableDiffusion):
             losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
-            adaptive=None if settled.schedule == "full" else settled._adaptive(),
+            schedule=schedule_of(settled),
             noise=settled.noise,
             size_px=settled.size_px,
             is_rgb_first=settled.is_rgb_first,
