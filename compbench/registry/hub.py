@@ -103,7 +103,8 @@ def fetch(
             if stages.tell(f"fetching {source.repo}"):
                 from compbench.registry._fetching import bar_class
 
-                snapshot = partial(snapshot, tqdm_class=bar_class(f"fetching {source.repo}"))
+                bars: Any = bar_class(f"fetching {source.repo}")
+                snapshot = partial(snapshot, tqdm_class=bars)
             with _bars_on_a_terminal():
                 folder = Path(_downloaded(snapshot))
     except Exception as error:

@@ -59,7 +59,7 @@ def _store_errors(task: Task, root: Path) -> None:
     key = RunKey(task.name, task.revision, "sd-of-somebody-with-a-name", None, {"seed": 0, "protocol": "compbench"})
     run = Store(root).open(key, task, view={"n_draws": 40, "target": "native"})
     writer = RunWriter(run)
-    writer.write_draws(DrawTable(np.arange(40) * 20, np.sqrt(1 - ramp**2), ramp, "v"))
+    writer.write_draws(DrawTable(np.arange(40) * 20.0, np.sqrt(1 - ramp**2), ramp, "v"))
     draws, whole = np.arange(40, dtype=np.int32), np.ones((2, 2, 40), bool)
     for each in task.examples:
         errors = rng.random((2, 2, 40), np.float32) + (~each.matches)[..., None].astype(np.float32) * 0.1
