@@ -244,7 +244,9 @@ class _Notes:
     def __init__(
         self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits, counted: _Counted | None
     ) -> None:
-        self._images = {each.id: {image.name for image in each.images} for each in task.examples}
+        shown = {id(example.images): example.images for example in task.examples}  # many may share one tuple
+        names = {place: frozenset(image.name for image in images) for place, images in shown.items()}
+        self._images = {example.id: names[id(example.images)] for example in task.examples}
         self._model, self._traits, self._counted = run.key.model, traits, counted
         with blamed(scorer, "when asked what it overlooks"):
             self._overlooked = scorer.overlooked() if isinstance(scorer, Overlooks) else frozenset[str]()
