@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from compbench.core import image_files
+from compbench.core import image_files, stages
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UnreadableImage, UnreadableImages
 from compbench.core.examples import Example, Image, Task
@@ -76,6 +76,7 @@ def _evaluate(
     device: str | None,
     notes: _Notes,
 ) -> None:
+    stages.tell(f"preparing {run.key.model} for {run.key.task}")
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
