@@ -46,8 +46,8 @@ def _votes(row: Row) -> int:
 
 _METRICS = "text is acc_r, how often the caption scores above its foil; macro is the plain mean of the eleven files"
 _ABSOLUTE = (
-    "For a model whose scores are {}: p_c is how often a caption scores above {}, p_f how often a foil scores below. The "
-    "paper's acc is their mean, and it prints the smaller of them."
+    "For a model whose scores are {}: p_c is how often a caption scores above {}, p_f how often a foil scores below. "
+    "The paper's acc is their mean, and it prints the smaller of them."
 )
 VALSE = Suite(
     name="valse",
