@@ -1,0 +1,182 @@
+"""CLIP's relatives and image-text matchers of transformers, by the class that their config.json names. Torch-free.
+
+`--model transformers:ORG/NAME` or `transformers:PATH`; @REVISION pins a hub revision. CLIPs, MetaCLIPs and SigLIPs
+score by the cosine of their embeddings, BLIP and BLIP-2 by the log-odds of their matching head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from compbench.core import disk
+from compbench.core.aliases import Json
+from compbench.core.errors import DataError
+from compbench.core.examples import Task
+from compbench.core.models import ModelSpec, Runtime, Scorer, Source
+from compbench_baselines.clip._templates import templates_for, words_of
+from compbench_baselines.hub_models import Address, address_of, architecture, source_of
+from compbench_baselines.training.cache import digest_of
+
+__all__ = [
+    "BLIP2_ITM",
+    "BLIP_ITC",
+    "BLIP_ITM",
+    "BLIP_ITM_LARGE",
+    "KINDS",
+    "Kind",
+    "TransformersModel",
+    "from_address",
+    "kind_of",
+]
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Head = Literal["auto", "itc"]
+_FIXED = {"option": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the models of a class are scored."""
+
+    name: str
+    has_matching_head: bool = False
+    is_lower_case: bool = False  # captions, as in training
+    needs_mask: bool = False  # the text tower attends to padding unless it is told not to
+
+
+KINDS: Mapping[str, Kind] = {
+    "CLIPModel": Kind("clip"),
+    "MetaClip2Model": Kind("metaclip2"),
+    "SiglipModel": Kind("siglip", is_lower_case=True),
+    "Siglip2Model": Kind("siglip2", is_lower_case=True),
+    "BlipForImageTextRetrieval": Kind("blip", has_matching_head=True, needs_mask=True),
+    "Blip2ForImageTextRetrieval": Kind("blip-2", has_matching_head=True, needs_mask=True),
+}
+_BLIP = """@inproceedings{li2022blip,
+  title     = {{BLIP}: Bootstrapping Language-Image Pre-training for Unified Vision-Language Understanding and
+               Generation},
+  author    = {Li, Junnan and Li, Dongxu and Xiong, Caiming and Hoi, Steven},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2022}
+}
+"""
+_BLIP2 = """@inproceedings{li2023blip2,
+  title     = {{BLIP-2}: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language
+               Models},
+  author    = {Li, Junnan and Li, Dongxu and Savarese, Silvio and Hoi, Steven},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2023}
+}
+"""
+
+
+def kind_of(config: Mapping[str, Any], name: str) -> Kind:
+    """How the model of a configuration is scored; DataError for a class that is not known here."""
+    given = architecture(config)
+    if given in KINDS:
+        return KINDS[given]
+    what = f"is a {given}" if given else f"names no class (model_type {config.get('model_type')!r})"
+    headless = ", which has no image-text matching head" if str(config.get("model_type")) in ("blip", "blip-2") else ""
+    raise DataError(
+        f"model {name!r} {what}{headless}; expected one of {', '.join(KINDS)}. A function (images, captions) -> scores "
+        "takes any other: compbench.run(TASK, model=FUNCTION)"
+    )
+
+
+@dataclass(frozen=True)
+class TransformersModel(ModelSpec):
+    """A dual or cross encoder in transformers' own layout."""
+
+    repo: str = field(default="", metadata=_FIXED)
+    revision: str | None = field(default=None, metadata=_FIXED)
+    is_local: bool = field(default=False, metadata=_FIXED)
+    head: Head = field(
+        default="auto",
+        metadata={
+            "help": "auto: the image-text matching head where there is one, else the cosine of the embeddings; itc: "
+            "the cosine of a model that has a matching head too"
+        },
+    )
+    dtype: Dtype = field(
+        default="auto",
+        metadata={"help": "dtype of the network; auto is float32, half precision makes ties (scores are float32)"},
+    )
+    templates: str = field(
+        default="auto",
+        metadata={
+            "help": "sentences that a class's name is put into and that are averaged: auto (those published for the "
+            "data set, if any), none (the task's own captions), or a file with a template a line"
+        },
+    )
+    folder: Path | None = field(default=None, metadata={"help": "a local copy in place of the hub's"})
+    classes: str | None = field(default=None, metadata=_FIXED)  # digest of the templates and names of the task
+    citation: str = field(default="", repr=False, metadata=_FIXED)  # BibTeX
+
+    def __post_init__(self) -> None:
+        if self.folder is not None:
+            address_of(str(disk.expanded(self.folder).absolute()), "transformers")
+
+    @property
+    def name(self) -> str:
+        """The address of this model."""
+        return f"transformers:{self._address}"
+
+    @property
+    def _address(self) -> Address:
+        if self.folder is not None:
+            return Address(str(disk.expanded(self.folder).resolve()), is_local=True)
+        return Address(self.repo, self.revision, self.is_local)
+
+    def for_task(self, task: str | None) -> Self:
+        return dataclasses.replace(self, dtype="float32") if self.dtype == "auto" else self
+
+    def in_float32(self) -> Self:
+        return dataclasses.replace(self, dtype="float32")
+
+    def on(self, task: Task) -> Self:
+        chosen = templates_for(self.templates, task)
+        words = words_of(task.classes) if task.classes else ()
+        return dataclasses.replace(self, classes=digest_of([chosen, words]) if chosen else None)
+
+    def source(self) -> Source:
+        return source_of(self._address, self.name, self._check, "transformers")
+
+    def identity(self) -> Mapping[str, Json]:
+        identity: dict[str, Json] = {"scorer": "transformers", "version": 1, "head": self.head}
+        identity["dtype"] = self.for_task(None).dtype
+        return identity | ({"templates": self.classes} if self.classes else {})
+
+    def _check(self, config: Mapping[str, Any], name: str) -> None:
+        kind = kind_of(config, name)
+        if self.head == "itc" and not kind.has_matching_head:
+            raise DataError(
+                f"model {name!r} is a {architecture(config)}, which scores by the cosine alone; leave out head=itc"
+            )
+
+    def build(self, source: Source | None, runtime: Runtime) -> Scorer:
+        from compbench_baselines.clip import _transformers_loading as loading
+
+        assert source is not None
+        dtype = self.for_task(None).dtype
+        loaded = runtime.kept(("transformers", source, dtype), lambda: loading.load(source, self.name, dtype, runtime))
+        return loading.scorer(loaded, self.head, self.templates, runtime)
+
+
+def from_address(address: str) -> TransformersModel:
+    """The model of `transformers:ADDRESS`.
+
+    >>> from_address("openai/clip-vit-base-patch32").name
+    'transformers:openai/clip-vit-base-patch32'
+    """
+    found = address_of(address, "transformers")
+    return TransformersModel(found.repo, found.revision, found.is_local)
+
+
+BLIP_ITM = TransformersModel("Salesforce/blip-itm-base-coco", citation=_BLIP)
+BLIP_ITM_LARGE = TransformersModel("Salesforce/blip-itm-large-coco", citation=_BLIP)
+BLIP_ITC = TransformersModel("Salesforce/blip-itm-base-coco", head="itc", citation=_BLIP)
+BLIP2_ITM = TransformersModel("Salesforce/blip2-itm-vit-g", citation=_BLIP2)
