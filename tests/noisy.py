@@ -16,7 +16,7 @@ from compbench.core.metrics import CLASSIFYING, MATCHING
 from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.draws import seeded_bank
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Full, Schedule, entry_of
 from fakes import RecordingDenoiser
 
 N_BANK = 64
@@ -35,11 +35,11 @@ class Noisy(RecordingDenoiser):
 
 @dataclass(frozen=True)
 class NoisySpec(ModelSpec):
-    adaptive: Adaptive | None = dataclasses.field(default=None, metadata={"option": False})
+    schedule: Schedule = dataclasses.field(default=Full(), metadata={"option": False})
     built: list[Noisy] = dataclasses.field(default_factory=list, compare=False, metadata={"option": False})
 
     def identity(self) -> Mapping[str, Json]:
-        return {"kind": "noisy"} | ({} if self.adaptive is None else {"schedule": self.adaptive.to_json()})
+        return {"kind": "noisy"} | entry_of(self.schedule)
 
     def view(self) -> Mapping[str, Json]:
         return {"n_draws": N_BANK, "target": "native"}
@@ -47,7 +47,7 @@ class NoisySpec(ModelSpec):
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         self.built.append(Noisy())
         where = Runtime("cpu", 8, say=runtime.say, advance=runtime.advance)
-        return DiffusionClassifier(self.built[-1], seeded_bank(0), N_BANK, where, adaptive=self.adaptive)
+        return DiffusionClassifier(self.built[-1], seeded_bank(0), N_BANK, where, schedule=self.schedule)
 
 
 def grey(value: int) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +15,7 @@ from compbench.diffusion.family import Family, Timesteps
 from compbench.diffusion.images import centre_crop, rgb_centre_crop, whole_picture
 from compbench.diffusion.latent import LatentDenoiser
 from compbench.diffusion.parts import Parts, Precision
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Schedule
 
 __all__ = ["classifier", "precision"]
 
@@ -28,23 +29,27 @@ def classifier(
     dtype: str,
     n_draws: int,
     runtime: Runtime,
+    schedule: Schedule,
     losses: Sequence[str] = ("l2",),
     unconditional: bool = False,
     compile_mode: str = "auto",
-    adaptive: Adaptive | None = None,
     noise: str = "independent",
     size_px: int | None = None,
     is_rgb_first: bool = False,
+    keeps_encoders: bool = False,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a pipeline's parts, as `protocol` measures.
 
     `is_rgb_first`: the published transform follows a loader that converts to RGB, as those of the data sets do.
+    `keeps_encoders`: they stay in float32 under every protocol.
     """
     is_ours = protocol == "compbench"
     published = rgb_centre_crop if is_rgb_first else centre_crop
     transform = whole_picture if is_ours else published
     device = pick_device(runtime.device)
-    denoiser = LatentDenoiser(family, parts, transform, precision(protocol, dtype), device, size_px=size_px)
+    stages = precision(protocol, dtype)
+    stages = replace(stages, encoders=torch.float32) if keeps_encoders else stages
+    denoiser = LatentDenoiser(family, parts, transform, stages, device, size_px=size_px)
     return DiffusionClassifier(
         denoiser,
         _bank(noise, seed, family.grid(parts), is_ours=is_ours),
@@ -53,7 +58,7 @@ def classifier(
         losses=losses,
         unconditional=unconditional,
         compile_mode=compile_mode,
-        adaptive=adaptive,
+        schedule=schedule,
     )
 
 

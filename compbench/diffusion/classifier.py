@@ -32,7 +32,10 @@ from compbench.diffusion._work import PolicyOf, Work
 from compbench.diffusion.denoiser import Conditioning, Denoiser
 from compbench.diffusion.draws import DrawBank
 from compbench.diffusion.engine import ErrorEngine, first_batch_size
-from compbench.schedules.adaptive import Adaptive, Weighted
+from compbench.schedules.policies import Policy
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full, Schedule
+from compbench.schedules.staged import Staged
 
 __all__ = ["DiffusionClassifier"]
 
@@ -42,6 +45,7 @@ _PICTURES_AT_ONCE = 4  # encoded, at most
 _CAPTIONS_AT_ONCE = 64
 _JOBS_WORTH_COMPILING = 20_000  # compiling takes a minute or two
 _NO_CAPTION = ""
+_FULL = Full()
 
 
 class DiffusionClassifier:
@@ -56,11 +60,11 @@ class DiffusionClassifier:
         *,
         losses: Sequence[str] = ("l2",),
         unconditional: bool = False,
-        adaptive: Adaptive | None = None,
+        schedule: Schedule = _FULL,
         policy_of: PolicyOf | None = None,
         compile_mode: str = "off",
     ) -> None:
-        """`adaptive` or `policy_of` give the policy of an example; None: every draw of every pair.
+        """`policy_of` gives the policy of an example in place of the schedule's.
 
         `compile_mode` is off, auto (on a CUDA device where it pays), or a mode of torch.compile.
         """
@@ -68,7 +72,7 @@ class DiffusionClassifier:
             raise DataError(f"{n_draws} draws were asked for; the bank of this model has {len(bank.timesteps)}")
         self.denoiser, self.bank, self.n_draws = denoiser, bank, n_draws
         self.losses, self.unconditional = tuple(losses), unconditional
-        self._adaptive, self._policy_of = adaptive, policy_of
+        self._schedule, self._policy_of = schedule, policy_of
         self._compile_mode, self._runtime = compile_mode, runtime
         self._batch_size = runtime.batch_size
         self._told: set[str] = set()
@@ -81,8 +85,8 @@ class DiffusionClassifier:
 
     def prepare(self, task: Task) -> None:
         """Its captions are looked at before the first evaluation; a class-conditional model needs its labels."""
-        if self._adaptive is not None:
-            self._policy_of = partial(_policy, self._adaptive, self.draw_table(), task.classes)
+        if not isinstance(self._schedule, Full):
+            self._policy_of = partial(_policy, self._schedule, self.draw_table(), task.classes)
         if self.bank.own is not None and any(len(each.images) > 1 for each in task.examples):
             self._runtime.say(
                 f"task {task.name!r} compares images with one another, and noise=per-image gives each its own noise: "
@@ -161,7 +165,7 @@ class DiffusionClassifier:
 
     def _work(self, example: Example, known: Measurement | None) -> Work:
         policy = None if self._policy_of is None else self._policy_of(example)
-        rule = Rule() if self._adaptive is None else self._adaptive.rule
+        rule = Rule() if isinstance(self._schedule, Full) else self._schedule.rule
         return Work(example, self._captions(example), self.losses, self.n_draws, policy, known, rule)
 
     def _encoders_of(self, examples: Sequence[Example]) -> tuple[FixedBatches[Tensor], FixedBatches[str]]:
@@ -290,8 +294,8 @@ def _first_readable(examples: Sequence[Example]) -> Example:
     return examples[0]
 
 
-def _policy(adaptive: Adaptive, draws: DrawTable, classes: Classes | None, example: Example) -> Weighted:
-    return adaptive.policy(example.id, example.matches, draws, classes)
+def _policy(schedule: Staged | Racing, draws: DrawTable, classes: Classes | None, example: Example) -> Policy:
+    return schedule.policy(example.id, example.matches, draws, classes)
 
 
 def _labels(task: Task, label_space: str) -> tuple[str, ...]:

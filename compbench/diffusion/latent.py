@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import PIL.Image
@@ -38,13 +39,13 @@ class LatentDenoiser(Denoiser):
         family.check(parts)
         self.target = family.target(parts)
         self.device, self._transform, self._precision = device, transform, precision
-        self.family, self.parts = family, parts.placed(device, precision)
-        self._network: Callable[..., Any] = self.parts.network
-        self.noising = family.noising(parts, precision.arithmetic)
-        self._noising = self.noising.on(device)
         side = family.side(parts) if size_px is None else size_px // parts.grain
         self.latent_shape = (int(parts.vae.config["latent_channels"]), side, side)
         self.size_px = side * parts.grain
+        self.family, self.parts = family, replace(parts.placed(device, precision), size_px=self.size_px)
+        self._network: Callable[..., Any] = self.parts.network
+        self.noising = family.noising(parts, precision.arithmetic)
+        self._noising = self.noising.on(device)
         self._extra = family.extra_losses(self.parts, device)
 
     @property

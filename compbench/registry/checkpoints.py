@@ -21,12 +21,18 @@ __all__ = [
     "TEXT_ENCODER",
     "TRANSFORMER",
     "UNET",
+    "MERGE_A_LORA",
     "VAE",
     "Part",
     "Weights",
+    "check_components",
+    "class_name",
+    "config_of",
     "dit",
     "no_pipeline",
     "no_pipeline_file",
+    "present",
+    "tokenizer_files",
     "sizes_px",
     "stable_diffusion",
     "weights_of",
@@ -66,10 +72,11 @@ UNET = Part("unet", "diffusion_pytorch_model", ("UNet2DConditionModel",))
 VAE = Part("vae", "diffusion_pytorch_model", ("AutoencoderKL",))
 TEXT_ENCODER = Part("text_encoder", "model", ("CLIPTextModel",), prefers_shards=False)
 TRANSFORMER = Part("transformer", "diffusion_pytorch_model", ("DiTTransformer2DModel", "Transformer2DModel"))
-_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+_CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
 _TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
+    "spiece.model",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -99,6 +106,8 @@ _FAMILIES = {
     "AltDiffusion": "AltDiffusion",
 }
 
+_RUN = ("SDXL", "PixArt")  # the families of `compbench.diffusion.families`
+
 
 def stable_diffusion(files: FileList, name: str) -> tuple[str, ...]:
     """The files that a Stable Diffusion 1 or 2 is loaded from; DataError says what the repository is instead."""
@@ -107,19 +116,19 @@ def stable_diffusion(files: FileList, name: str) -> tuple[str, ...]:
         if not any(each.startswith(f"{part}/") for each in files.names):
             if part == "unet" and (other := no_pipeline(files)):
                 raise DataError(f"model {name!r}: {other}")
-            kind = f"is a {_class_name(index)} and " if index and "unet" not in index else ""
+            kind = f"is a {class_name(index)} and " if index and "unet" not in index else ""
             raise DataError(
                 f"model {name!r} {kind}has no {part}/ in {files.where!r}; expected the diffusers layout of Stable "
                 "Diffusion (unet, vae, text_encoder, tokenizer, scheduler)"
             )
     parts = (UNET, VAE, TEXT_ENCODER)
-    _check_components(index, {part.name: part.classes for part in parts} | {"tokenizer": _TOKENIZERS}, files, name)
-    configs = {part.name: _config(files, part, name) for part in parts}
+    check_components(index, {part.name: part.classes for part in parts} | {"tokenizer": _CLIP_TOKENIZERS}, files, name)
+    configs = {part.name: config_of(files, part, name) for part in parts}
     _check_unet(configs["unet"], configs["vae"], files, name)
     if "text_encoder/adapter_config.json" in files.names:
-        raise DataError(f"model {name!r} has a LoRA beside its text encoder in {files.where!r}; {_MERGE}")
-    tokenizer = [f"tokenizer/{each}" for each in _TOKENIZER_FILES if f"tokenizer/{each}" in files.names]
-    others = _present(files, name, "scheduler/scheduler_config.json")
+        raise DataError(f"model {name!r} has a LoRA beside its text encoder in {files.where!r}; {MERGE_A_LORA}")
+    tokenizer = tokenizer_files(files, "tokenizer")
+    others = present(files, name, "scheduler/scheduler_config.json")
     weights = [each for part in parts for each in weights_of(files, part, name).names]
     optional = [_INDEX] if _INDEX in files.names else []
     return (*optional, *(f"{part.name}/config.json" for part in parts), *weights, *tokenizer, *others)
@@ -131,7 +140,7 @@ def dit(files: FileList, name: str) -> tuple[str, ...]:
     needed = (*(f"{part.name}/config.json" for part in parts), "scheduler/scheduler_config.json", _INDEX)
     if _INDEX in files.names:
         index = _pipeline(files, name, "DiT", "a class-conditional DiT (DiTPipeline)")
-        _check_components(index, {part.name: part.classes for part in parts}, files, name)
+        check_components(index, {part.name: part.classes for part in parts}, files, name)
     lacking = [each for each in needed if each not in files.names]
     weights: list[str] = []
     for part in parts:
@@ -147,7 +156,7 @@ def dit(files: FileList, name: str) -> tuple[str, ...]:
             "DiTPipeline: fetch or copy it again"
         )
     for part in parts:
-        _config(files, part, name)
+        config_of(files, part, name)
     return (*needed, *weights)
 
 
@@ -171,8 +180,13 @@ def weights_of(files: FileList, part: Part, name: str, *, takes_pickles: bool = 
     raise DataError(
         f"model {name!r} has {named(rest, 4) or 'no weights'} in {part.name}/ but no whole {part.stem}.safetensors; "
         "compbench reads safetensors alone, since other files can run code: load the pipeline with diffusers yourself, "
-        "`pipeline.save_pretrained(PATH, safe_serialization=True)`, then --model sd:PATH"
+        "`pipeline.save_pretrained(PATH, safe_serialization=True)`, then --model diffusion:PATH"
     )
+
+
+def tokenizer_files(files: FileList, folder: str) -> list[str]:
+    """The files of a folder that a tokenizer is made of."""
+    return [f"{folder}/{name}" for name in _TOKENIZER_FILES if f"{folder}/{name}" in files.names]
 
 
 def sizes_px(files: FileList, name: str) -> tuple[int, int, int]:
@@ -200,7 +214,7 @@ def no_pipeline(files: FileList) -> str | None:
     single = [each for each in roots if each.endswith((".safetensors", ".ckpt"))]
     loras += [each for each in single if each not in loras and _is_lora(Path(files.where) / each)]
     if loras:
-        return f"{files.where!r} holds a LoRA ({named(loras)}); {_MERGE}"
+        return f"{files.where!r} holds a LoRA ({named(loras)}); {MERGE_A_LORA}"
     if single and "config.json" not in roots:
         return f"{files.where!r} holds a single-file checkpoint ({named(single)}), and compbench {_CONVERT}"
     return None
@@ -209,7 +223,7 @@ def no_pipeline(files: FileList) -> str | None:
 def no_pipeline_file(path: Path) -> str:
     """A sentence on a file that was given in place of a folder, and what to do with it."""
     if _is_lora(path) or "lora" in path.name.lower():
-        return f"{str(path)!r} is a LoRA; {_MERGE}"
+        return f"{str(path)!r} is a LoRA; {MERGE_A_LORA}"
     return f"{str(path)!r} is a single-file checkpoint, and compbench {_CONVERT}"
 
 
@@ -221,7 +235,7 @@ _LCM = (
     "is a latent consistency model (LCM), which is not supported: its network takes a guidance scale and is distilled "
     "to jump, so its error does not say how well a caption fits; expected the model it was distilled from"
 )
-_MERGE = (
+MERGE_A_LORA = (
     "a LoRA is a change to another model, not a model: load that model with diffusers, "
     "`pipeline.load_lora_weights(PATH)`, `pipeline.fuse_lora()`, `pipeline.unload_lora_weights()`, "
     "`pipeline.save_pretrained(MERGED)`, then --model sd:MERGED"
@@ -233,7 +247,7 @@ def _pipeline(files: FileList, name: str, prefix: str, expected: str) -> Mapping
     if _INDEX not in files.names:
         return {}
     index = files.json(_INDEX)
-    given = _class_name(index)
+    given = class_name(index)
     if given.startswith("LatentConsistencyModel"):
         raise DataError(f"model {name!r} in {files.where!r} {_LCM}")
     family = next((words for start, words in _FAMILIES.items() if given.startswith(start)), None)
@@ -242,9 +256,8 @@ def _pipeline(files: FileList, name: str, prefix: str, expected: str) -> Mapping
             "a DiT here (see dit-256 -o folder=PATH)" if prefix != "DiT" else "a Stable Diffusion here (see sd:PATH)"
         )
     if family is not None:
-        raise DataError(
-            f"model {name!r} in {files.where!r} is a {given}: {family} is not supported; expected {expected}"
-        )
+        runs = f", which --model diffusion:{files.where} runs" if family in _RUN else " is not supported"
+        raise DataError(f"model {name!r} in {files.where!r} is a {given}: {family}{runs}; expected {expected}")
     return index
 
 
@@ -259,16 +272,16 @@ def _is_lora(path: Path) -> bool:
     return any("lora_" in name or ".lora" in name for name in names)
 
 
-def _class_name(index: Mapping[str, Any]) -> str:
+def class_name(index: Mapping[str, Any]) -> str:
     given: Any = index.get("_class_name")
     return str(given[-1] if isinstance(given, list) and given else given or "")  # pyright: ignore
 
 
-def _check_components(
+def check_components(
     index: Mapping[str, Any], expected: Mapping[str, Sequence[str]], files: FileList, name: str
 ) -> None:
     """DataError where model_index.json names other classes than those loaded, or a further network."""
-    pipeline = _class_name(index) or "a pipeline"
+    pipeline = class_name(index) or "a pipeline"
     for part, classes in expected.items():
         given = index.get(part)
         if isinstance(given, list) and given and given[-1] not in classes:  # pyright: ignore
@@ -285,8 +298,8 @@ def _check_components(
             )
 
 
-def _config(files: FileList, part: Part, name: str) -> Mapping[str, Any]:
-    (path,) = _present(files, name, f"{part.name}/config.json")
+def config_of(files: FileList, part: Part, name: str) -> Mapping[str, Any]:
+    (path,) = present(files, name, f"{part.name}/config.json")
     config = files.json(path)
     given = config.get("_class_name")
     if given is not None and given not in part.classes:
@@ -300,7 +313,10 @@ def _check_unet(config: Mapping[str, Any], vae: Mapping[str, Any], files: FileLi
     if config.get("time_cond_proj_dim") is not None:
         raise DataError(f"model {name!r} in {files.where!r} {_LCM}")
     if config.get("addition_embed_type") is not None or config.get("class_embed_type") is not None:
-        raise DataError(f"model {name!r} is conditioned on more than one text encoder's states; SDXL is not supported")
+        raise DataError(
+            f"model {name!r} is conditioned on more than one text encoder's states, as SDXL is; expected a pipeline of "
+            "its own kind (StableDiffusionXLPipeline), which --model diffusion:PATH runs"
+        )
     n_in, n_latents = config.get("in_channels", 4), vae.get("latent_channels", 4)
     if n_in != n_latents:
         raise DataError(
@@ -327,7 +343,7 @@ def _shards(index: Mapping[str, Any], folder: str) -> tuple[str, ...]:
     return () if any("/" in each or "\\" in each for each in names) else tuple(f"{folder}/{each}" for each in names)
 
 
-def _present(files: FileList, name: str, *paths: str) -> Iterable[str]:
+def present(files: FileList, name: str, *paths: str) -> Iterable[str]:
     if lacking := [each for each in paths if each not in files.names]:
         raise DataError(f"model {name!r} has no {', '.join(lacking)} in {files.where!r}; fetch or copy it again")
     return paths

@@ -194,7 +194,7 @@ def _online(run: Run, task: Task, draws: DrawTable | None) -> OnlineScorer | Non
     """What makes scores of errors as they come, where a run keeps no more than those."""
     if "kept" not in run.key.measurement or draws is None:
         return None
-    return OnlineScorer(run.rule, run.adaptive, draws, task)
+    return OnlineScorer(run.rule, run.schedule, draws, task)
 
 
 def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:

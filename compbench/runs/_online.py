@@ -12,7 +12,7 @@ from compbench.core.aliases import Bools, Floats
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
 from compbench.core.rules import Rule
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Full, Schedule
 
 __all__ = ["OnlineScorer"]
 
@@ -22,7 +22,7 @@ class OnlineScorer:
     """The scores of examples under one rule; what is unfinished waits in memory, and is lost with the process."""
 
     rule: Rule
-    adaptive: Adaptive | None
+    schedule: Schedule
     draws: DrawTable
     task: Task
     n_evaluations: int = 0  # in the results so far
@@ -42,10 +42,10 @@ class OnlineScorer:
                 yield self._scored(whole, examples[result.example_id])
 
     def _scored(self, whole: Measurement, example: Example) -> ScoreMatrix:
-        if self.adaptive is None:
+        if isinstance(self.schedule, Full):
             return rules.score(_in_order(whole), self.draws, self.rule)
-        policy = self.adaptive.policy(example.id, example.matches, self.draws, self.task.classes)
-        return ScoreMatrix(example.id, policy.scores(*_dense(whole, self.rule, self.adaptive.draws)))
+        policy = self.schedule.policy(example.id, example.matches, self.draws, self.task.classes)
+        return ScoreMatrix(example.id, policy.scores(*_dense(whole, self.rule, self.schedule.draws)))
 
 
 def _dense(whole: Measurement, rule: Rule, n_draws: int) -> tuple[Floats, Bools]:

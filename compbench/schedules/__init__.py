@@ -7,33 +7,38 @@ from typing import TYPE_CHECKING
 from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
-    from compbench.schedules.adaptive import Adaptive, Weighted
     from compbench.schedules.pairs import OUTCOMES
     from compbench.schedules.policies import Policy, Verdict, allowed_changed, expected_changed
-    from compbench.schedules.staged import SCHEDULES, Schedule, schedule_of
+    from compbench.schedules.racing import Racing
+    from compbench.schedules.schedule import Full, Schedule, entry_of, schedule_in
+    from compbench.schedules.staged import PUBLISHED, Staged, published
     from compbench.schedules.strata import allocation_from
 
 __all__ = [
-    "Adaptive",
+    "Full",
     "OUTCOMES",
+    "PUBLISHED",
     "Policy",
-    "SCHEDULES",
+    "Racing",
     "Schedule",
+    "Staged",
     "Verdict",
-    "Weighted",
     "allocation_from",
     "allowed_changed",
+    "entry_of",
     "expected_changed",
-    "schedule_of",
+    "published",
+    "schedule_in",
 ]
 
 __getattr__ = lazily(
     __name__,
     {
-        ".adaptive": ["Adaptive", "Weighted"],
         ".pairs": ["OUTCOMES"],
         ".policies": ["Policy", "Verdict", "allowed_changed", "expected_changed"],
-        ".staged": ["SCHEDULES", "Schedule", "schedule_of"],
+        ".racing": ["Racing"],
+        ".schedule": ["Full", "Schedule", "entry_of", "schedule_in"],
+        ".staged": ["PUBLISHED", "Staged", "published"],
         ".strata": ["allocation_from"],
     },
 )

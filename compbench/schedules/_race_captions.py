@@ -27,7 +27,7 @@ from compbench.schedules.policies import (
     raced_scores,
 )
 
-__all__ = ["Racing"]
+__all__ = ["CaptionRace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class _Race:
 
 
 @dataclass(frozen=True, eq=False)
-class Racing:
+class CaptionRace:
     """Each outcome differs from the full bank's with probability `risk` at most, as far as the bound keeps its levels.
 
     `Anytime` does with a true limit; `Asymptotic` about does where the differences have no rare, large, one-sided part,

@@ -8,7 +8,7 @@ is minus their plain mean over D. `measured` [I, C, D] says which are there; mor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "Policy",
     "Unfinished",
     "Verdict",
+    "Weighted",
     "allowed_changed",
     "checked_risk",
     "expected_changed",
@@ -91,6 +92,33 @@ class Policy(Protocol):
     def scores(self, errors: Floats, measured: Bools) -> Floats:
         """[I, C] float64, from which the metrics read exactly the verdict; Unfinished while anything is wanted."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """A policy that is given errors as they are stored, [I, C, D]; `together` neighbouring draws are one of its own."""
+
+    policy: Policy
+    weights: Floats  # [D]
+    together: int = 1
+
+    def wanted(self, errors: Floats, measured: Bools) -> Bools:
+        return np.repeat(self.policy.wanted(*self._units(errors, measured)), self.together, axis=-1)
+
+    def scores(self, errors: Floats, measured: Bools) -> Floats:
+        return self.policy.scores(*self._units(errors, measured))
+
+    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        found, size = self.policy.verdict(*self._units(errors, measured)), self.together
+        compared = tuple(each._replace(n_draws=each.n_draws * size) for each in found.comparisons)
+        return replace(found, n_draws=found.n_draws * size, n_bank=found.n_bank * size, comparisons=compared)
+
+    def _units(self, errors: Floats, measured: Bools) -> tuple[Floats, Bools]:
+        weighted = errors * self.weights
+        if self.together == 1:
+            return weighted, measured
+        shape = *errors.shape[:-1], -1, self.together
+        return weighted.reshape(shape).mean(-1), np.all(measured.reshape(shape), axis=-1, keepdims=True)[..., 0]
 
 
 def full_scores(errors: Floats) -> Floats:

@@ -8,28 +8,34 @@ that survives has been measured on more than the stage's own number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.errors import UsageError
-from compbench.schedules.policies import Unfinished, Verdict, nested_scores
+from compbench.core.examples import Classes
+from compbench.core.measurements import DrawTable
+from compbench.core.rules import Rule
+from compbench.schedules.policies import Unfinished, Verdict, Weighted, nested_scores
 
-__all__ = ["SCHEDULES", "Schedule", "Staged", "default_schedule", "schedule_of"]
+__all__ = ["PUBLISHED", "Pruning", "Staged", "published"]
 
 _N_TIMESTEPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """How many captions each stage keeps, how many timesteps it spreads over the noise schedule, and in which error."""
+class Staged:
+    """How many captions each stage keeps, and how many timesteps it spreads over the grid, in errors of some loss."""
 
+    draws: int = field(default=_N_TIMESTEPS, kw_only=True)
+    target: str = field(default="native", kw_only=True)
+    loss: str = field(default="l2", kw_only=True)
     to_keep: tuple[int, ...]
     n_samples: tuple[int, ...]
-    loss: Literal["l2", "l1"] = "l2"
+
+    name = "paper"
 
     def __post_init__(self) -> None:
         if len(self.to_keep) != len(self.n_samples) or not self.to_keep or min(*self.to_keep, *self.n_samples) < 1:
@@ -39,11 +45,21 @@ class Schedule:
             )
         if max(self.n_samples) > _N_TIMESTEPS:
             raise UsageError(f"a stage of {max(self.n_samples)} timesteps; the noise schedule has {_N_TIMESTEPS}")
+        _ = self.rule
+
+    @property
+    def rule(self) -> Rule:
+        """The one way in which the errors can be read."""
+        return Rule(self.target, self.draws, self.loss)
+
+    def policy(self, example_id: str, matches: Bools, draws: DrawTable, classes: Classes | None) -> Weighted:
+        """The policy of any example: it is the same for all."""
+        return Weighted(Pruning(draws.timesteps[: self.draws], self), self.rule.weights(draws)[: self.draws])
 
     def stages(self) -> tuple[tuple[int, ...], ...]:
         """The timesteps that each stage adds, ascending.
 
-        >>> [len(added) for added in Schedule((20, 10, 5, 1), (20, 50, 100, 500)).stages()]
+        >>> [len(added) for added in Staged((20, 10, 5, 1), (20, 50, 100, 500)).stages()]
         [20, 50, 80, 350]
         """
         step = _N_TIMESTEPS // max(self.n_samples)
@@ -58,48 +74,43 @@ class Schedule:
 
 
 _FOUR_STAGES = (20, 10, 5, 1), (20, 50, 100, 500)
-SCHEDULES: Mapping[str, Schedule] = {
-    "food101": Schedule(*_FOUR_STAGES, "l2"),
-    "cifar10": Schedule((5, 1), (50, 500), "l1"),
-    "fgvc-aircraft": Schedule(*_FOUR_STAGES, "l2"),
-    "pets": Schedule((5, 1), (25, 250), "l1"),
-    "flowers102": Schedule(*_FOUR_STAGES, "l1"),
-    "stl10": Schedule((5, 1), (100, 500), "l1"),
-    "imagenet": Schedule((500, 50, 10, 1), (50, 100, 500, 1000), "l2"),
-    "objectnet": Schedule((25, 10, 5, 1), (50, 100, 500, 1000), "l2"),
+PUBLISHED: Mapping[str, Staged] = {
+    "food101": Staged(*_FOUR_STAGES),
+    "cifar10": Staged((5, 1), (50, 500), loss="l1"),
+    "fgvc-aircraft": Staged(*_FOUR_STAGES),
+    "pets": Staged((5, 1), (25, 250), loss="l1"),
+    "flowers102": Staged(*_FOUR_STAGES, loss="l1"),
+    "stl10": Staged((5, 1), (100, 500), loss="l1"),
+    "imagenet": Staged((500, 50, 10, 1), (50, 100, 500, 1000)),
+    "objectnet": Staged((25, 10, 5, 1), (50, 100, 500, 1000)),
 }
 
 
-def default_schedule(n_captions: int) -> Schedule:
-    """For a task without a published one: that of the published task with the next larger number of captions.
+def published(task: str, n_captions: int | None) -> Staged:
+    """The published stages of a task; of another classification task those of the next larger number of captions.
 
-    >>> default_schedule(12).n_samples, default_schedule(100).n_samples, default_schedule(600).to_keep
+    >>> published("mine", 12).n_samples, published("mine", 100).n_samples, published("mine", 600).to_keep
     ((25, 250), (20, 50, 100, 500), (300, 50, 10, 1))
     """
-    for most, name in ((10, "cifar10"), (37, "pets"), (102, "food101"), (113, "objectnet")):
-        if n_captions <= most:
-            return Schedule(SCHEDULES[name].to_keep, SCHEDULES[name].n_samples)
-    return Schedule((n_captions // 2, 50, 10, 1), SCHEDULES["imagenet"].n_samples)
-
-
-def schedule_of(task: str, n_captions: int | None) -> Schedule:
-    """The published schedule of a task, or of another classification task that of the nearest number of captions."""
-    if task in SCHEDULES:
-        return SCHEDULES[task]
+    if task in PUBLISHED:
+        return PUBLISHED[task]
     if n_captions is None:
         raise UsageError(f"task {task!r} has no published schedule: schedule=paper is for classification")
-    return default_schedule(n_captions)
+    for most, name in ((10, "cifar10"), (37, "pets"), (102, "food101"), (113, "objectnet")):
+        if n_captions <= most:
+            return replace(PUBLISHED[name], loss="l2")
+    return replace(PUBLISHED["imagenet"], to_keep=(n_captions // 2, 50, 10, 1))
 
 
 @dataclass(frozen=True, eq=False)
-class Staged:
+class Pruning:
     """Each image's captions through the stages of a schedule; the bank holds every timestep, in any order.
 
     Of captions with equal means the earlier ones are kept. It bounds no risk: what was dropped may have been best.
     """
 
     timesteps: Floats | Ints  # [D] of the bank
-    schedule: Schedule
+    schedule: Staged
 
     def wanted(self, errors: Floats, measured: Bools) -> Bools:
         _, stages = self._run(errors, measured)

@@ -21,7 +21,9 @@ from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import Classes, ErrorTable, ScoreTable
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full, Schedule
+from compbench.schedules.staged import Staged
 from compbench.store import _parquet, _rows
 from compbench.store._measured import Coverage, coverage, measurement_of, scored
 from compbench.store._parquet import DamagedPart
@@ -39,7 +41,7 @@ class Contents:
 
     folder: Path
     say: Callable[[str], None]
-    adaptive: Adaptive | None = None  # the schedule of a run that does not measure every draw
+    schedule: Schedule
     classes: Classes | None = None
     bytes_at_once: int = 64_000_000  # of errors and their mask in memory, whatever the size of the run
     digest_of: Callable[[str], str | None] = lambda name: None  # of a file in the folder, where run.json has it
@@ -159,7 +161,8 @@ class Contents:
 
     def has_derived(self, rule: Rule) -> bool:
         """Whether all that the writer derives under `rule` is stored, and still what was derived."""
-        if self.adaptive is not None and (done := self.done(rule.draws)) and not self.verdicts.are_stored(list(done)):
+        done = frozenset[str]() if isinstance(self.schedule, Full) else self.done(rule.draws)
+        if done and not self.verdicts.are_stored(list(done)):
             return False
         try:
             self.check_digest(self.derived)
@@ -190,7 +193,7 @@ class Contents:
         n_asked = n_draws or self._bank_size()
         if not 0 < n_asked <= self._bank_size():  # also where the bank is damaged: then all must be asked again
             return
-        if self.adaptive is not None:
+        if not isinstance(self.schedule, Full):
             yield from self.verdicts.concluded(list(self.matches))
         elif n_draws is not None:
             yield from self.whole(n_draws, unconditional)
@@ -244,8 +247,8 @@ class Contents:
             yield self._table(members, scores[:, :, :-1], without)
 
     def _scores_by_rule(self, rule: Rule, ids: Sequence[str]) -> Iterator[ScoreTable]:
-        if self.adaptive is not None:
-            self._check(rule, self.adaptive)
+        if not isinstance(self.schedule, Full):
+            self._check(rule, self.schedule)
             concluded = self.verdicts.concluded(ids)
             for _, members in self._by_shape(ids):
                 yield self._table(members, np.stack([concluded[name].scores for name in members]))
@@ -272,7 +275,7 @@ class Contents:
         """The conclusions of the schedule; only of a run that has one."""
         return Verdicts(
             self.folder,
-            cast(Adaptive, self.adaptive),
+            cast(Staged | Racing, self.schedule),
             self.matches,
             self.draws(),
             self.classes,
@@ -283,16 +286,16 @@ class Contents:
 
     def _to_replay(self, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools]]:
         """Each example's errors and mask [I, C, D], as its policy reads them."""
-        adaptive = cast(Adaptive, self.adaptive)
-        for chunk, errors, measured in self._errors(ids, adaptive.draws, self._columns_of(adaptive.rule)):
+        schedule = cast(Staged | Racing, self.schedule)
+        for chunk, errors, measured in self._errors(ids, schedule.draws, self._columns_of(schedule.rule)):
             for n, name in enumerate(chunk):
-                yield name, adaptive.rule.of_stored([own[n] for own in errors.values()]), measured[n]
+                yield name, schedule.rule.of_stored([own[n] for own in errors.values()]), measured[n]
 
-    def _check(self, rule: Rule, adaptive: Adaptive) -> None:
-        if rule != adaptive.rule:
+    def _check(self, rule: Rule, schedule: Staged | Racing) -> None:
+        if rule != schedule.rule:
             raise UsageError(
-                f"run {str(self.folder)!r} stopped measuring where its own rule ({adaptive.rule.target}, "
-                f"{adaptive.rule.draws} draws) had decided and cannot be read by another; run it with schedule=full"
+                f"run {str(self.folder)!r} stopped measuring where its own rule ({schedule.rule.target}, "
+                f"{schedule.rule.draws} draws) had decided and cannot be read by another; run it with schedule=full"
             )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:

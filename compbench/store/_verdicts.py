@@ -1,4 +1,4 @@
-"""What an adaptive schedule concludes of examples: read where it is stored and still fits, else derived by a replay.
+"""What a schedule concludes of examples: read where it is stored and still fits, else derived by a replay.
 
 A replay of a policy takes long: of a race among a thousand classes, a second an example. The writer stores what comes
 of it in `verdicts/`, with a digest of all that it rests on; a reader believes it where that fits, and otherwise derives
@@ -8,7 +8,6 @@ it and keeps it in memory.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,10 +19,13 @@ import numpy as np
 
 from compbench.core import disk
 from compbench.core.aliases import Bools, Floats
+from compbench.core.digests import sha256_of
 from compbench.core.examples import Classes
 from compbench.core.measurements import DrawTable
-from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.policies import Unfinished, Verdict
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import entry_of
+from compbench.schedules.staged import Staged
 from compbench.store import _parquet, _verdict_files
 from compbench.store._parquet import DamagedPart
 from compbench.store._parts import PartList
@@ -40,10 +42,10 @@ Errors = Iterator[tuple[str, Floats, Bools]]  # example id, errors and mask [I, 
 
 @dataclass
 class Verdicts:
-    """The conclusions of `adaptive` on the examples of a run in `folder`; `errors_of` reads those of some examples."""
+    """The conclusions of `schedule` on the examples of a run in `folder`; `errors_of` reads those of some examples."""
 
     folder: Path
-    adaptive: Adaptive
+    schedule: Staged | Racing
     matches: Mapping[str, Bools]
     draws: DrawTable
     classes: Classes | None
@@ -173,7 +175,7 @@ class Verdicts:
 
     def _replayed(self, ids: Sequence[str]) -> Iterator[tuple[str, Concluded | None]]:
         for name, errors, measured in self.errors_of(ids):
-            policy = self.adaptive.policy(name, self.matches[name], self.draws, self.classes)
+            policy = self.schedule.policy(name, self.matches[name], self.draws, self.classes)
             try:
                 yield name, Concluded.of(policy.scores(errors, measured), policy.verdict(errors, measured))
             except Unfinished:
@@ -193,9 +195,9 @@ class Verdicts:
     def _basis(self) -> str:
         """The digest of all that conclusions rest on but for the errors."""
         of_caption = None if self.classes is None else list(self.classes.of_caption)
-        words = {"version": _VERSION, "schedule": self.adaptive.to_json(), "target": self.draws.target}
+        words = {"version": _VERSION, **entry_of(self.schedule), "target": self.draws.target}
         words |= {"of_caption": of_caption}
-        hashed = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+        hashed = sha256_of(words)
         for array in (self.draws.timesteps, self.draws.alpha, self.draws.sigma):
             hashed.update(np.ascontiguousarray(array).tobytes())
         for name, matches in self.matches.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,13 @@ import numpy as np
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.printable import say
 from compbench.core.rules import stored_loss
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full
 from compbench.schedules.strata import allocation_from, strata
 from compbench.store import _sealed, run_file
 from compbench.store.run import Run
@@ -61,7 +62,7 @@ class Pilot:
         }
 
 
-def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
+def learned(pilot: Path, race: Racing, identity: Mapping[str, Any]) -> Pilot:
     """Learn from the errors of a full run on the same bank; UsageError where `pilot` is another kind of run.
 
     It is kept in the pilot's folder, so that it stays what it was when the pilot is measured further.
@@ -80,8 +81,7 @@ def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
         "n_strata": race.n_strata,
     }
     what |= {"outcomes": list(race.outcomes), "together": race.together}
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
-    kept = run.path / f"shares-{digest}.json"
+    kept = run.path / f"shares-{digest_of(what)}.json"
     if (stored := _stored(kept, what)) is None:
         if kept.exists():
             say(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now")
@@ -102,9 +102,9 @@ def learned(pilot: Path, race: Adaptive, identity: Mapping[str, Any]) -> Pilot:
 
 def _check(run: Run, identity: Mapping[str, Any]) -> None:
     """UsageError for a run that this race cannot learn from."""
-    if run.adaptive is not None:
+    if not isinstance(run.schedule, Full):
         raise UsageError(
-            f"the pilot {str(run.path)!r} was itself measured with schedule={run.adaptive.kind}, so it lacks draws; "
+            f"the pilot {str(run.path)!r} was itself measured with schedule={run.schedule.name}, so it lacks draws; "
             "expected a run with schedule=full"
         )
     run.check_errors()
@@ -133,7 +133,7 @@ def _stored(path: Path, what: Mapping[str, Any]) -> tuple[tuple[float, ...], tup
     return tuple(float(each) for each in shares), tuple(map(str, examples))
 
 
-def _learned(run: Run, race: Adaptive) -> tuple[float, ...]:
+def _learned(run: Run, race: Racing) -> tuple[float, ...]:
     draws = run.draws()
     units = draws.timesteps[: race.draws].reshape(-1, race.together).mean(-1)
     of_unit = strata(units, seed=0, example_id="", n_strata=race.n_strata).of_draw

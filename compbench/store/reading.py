@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from compbench.core.errors import UsageError
 from compbench.core.rules import Rule
 from compbench.core.suggestions import unknown
+from compbench.schedules.schedule import Full
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
@@ -34,7 +35,7 @@ def answerable(run: Run, given: Mapping[str, object]) -> Rule | None:
             "without --keep scores"
         )
     run.check_errors()
-    if run.adaptive is not None:
+    if not isinstance(run.schedule, Full):
         raise UsageError(
             f"{where} stopped measuring where its own rule ({_said(run.own_rule)}) had decided and cannot be read with "
             f"{_said(asked)}; run it with schedule=full"

@@ -17,8 +17,9 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import ALL_SCORES, Classes, Task
 from compbench.core.printable import say as say_to_stderr
-from compbench.schedules.adaptive import Adaptive
 from compbench.schedules.pairs import OUTCOMES
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Schedule, schedule_in
 from compbench.store import addresses, provenance, run_file
 from compbench.store._anew import anew
 from compbench.store._retagged import refresh_tags
@@ -179,7 +180,7 @@ class Store:
         for path in self._folders() if folders is None else folders:
             run = self.run_in(path)
             try:
-                found.append(((run.key.task, run.key.model, str(run.info["updated"])), run))
+                found.append(((run.key.task, run.key.model, run.info.updated), run))
             except RunError as error:
                 unreadable[path] = error
                 self.say_once(str(error))
@@ -263,11 +264,11 @@ def _described(classes: Classes) -> dict[str, Json]:
     }
 
 
-def _asked_for(task: Task, adaptive: Adaptive | None) -> list[Json]:
+def _asked_for(task: Task, schedule: Schedule) -> list[Json]:
     """The metrics that the run can tell: a race for text alone leaves the others open."""
-    if adaptive is None or adaptive.kind != "racing":
+    if not isinstance(schedule, Racing):
         return list(task.metrics)
-    is_open = {*OUTCOMES, ALL_SCORES} - set(adaptive.outcomes)
+    is_open = {*OUTCOMES, ALL_SCORES} - set(schedule.outcomes)
     return [name for name, metric in task.metrics.items() if (metric.hangs_on or name) not in is_open]
 
 
@@ -294,6 +295,6 @@ def _told_of(task: Task, key: RunKey) -> dict[str, Json]:
         **({"origin": task.origin} if task.origin else {}),
         "is_gated": task.is_gated,
         "tag_order": {name: list(values) for name, values in task.tag_order.items()},
-        "metrics": _asked_for(task, Adaptive.of_identity(key.measurement)),
+        "metrics": _asked_for(task, schedule_in(key.measurement)),
         "classes": None if task.classes is None else _described(task.classes),
     }

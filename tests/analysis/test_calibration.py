@@ -19,7 +19,9 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.metrics import CLASSIFYING
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Schedule, entry_of
+from compbench.schedules.staged import Staged
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
@@ -240,7 +242,7 @@ BANK = 200
 TIMES = np.arange(2, 1000, 5)
 
 
-def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]:
+def scheduled(root: Path, schedule: Schedule, n: int = 12) -> tuple[Run, Floats]:
     """A run of a schedule, its policy followed to the end, and the full scores [N, C] that it did not measure.
 
     Every third picture looks like another class than its own.
@@ -250,8 +252,8 @@ def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]
     task = task_of(labels)
     ramp = np.linspace(0.1, 0.9, BANK, dtype=np.float32)
     bank = DrawTable(TIMES.astype(np.float32), np.sqrt(1 - ramp**2), ramp, "v")
-    key = RunKey("beasts", task.revision, "model", None, {"schedule": adaptive.to_json()})
-    run = Store(root).open(key, task, view={"n_draws": adaptive.draws, "target": "native"})
+    key = RunKey("beasts", task.revision, "model", None, entry_of(schedule))
+    run = Store(root).open(key, task, view={"n_draws": schedule.draws, "target": "native"})
     RunWriter(run).write_draws(bank)
     rng, full = np.random.default_rng(0), []
     for example, looks in zip(task.examples, shown, strict=True):
@@ -259,7 +261,7 @@ def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]
         shared = rng.normal(size=BANK)
         errors = 1 + far[:, None] + shared + 0.1 * rng.normal(size=(5, BANK))
         errors = errors.astype(np.float32)[None]  # [1, C, D]
-        policy = adaptive.policy(example.id, example.matches, bank, task.classes)
+        policy = schedule.policy(example.id, example.matches, bank, task.classes)
         measured = np.zeros(errors.shape, bool)
         while (wanted := policy.wanted(np.where(measured, errors, 0.0), measured)).any():
             measured |= wanted
@@ -271,15 +273,15 @@ def scheduled(root: Path, adaptive: Adaptive, n: int = 12) -> tuple[Run, Floats]
     return run, np.stack(full)
 
 
-RACING = Adaptive("racing", BANK)
-PAPER = Adaptive("paper", BANK, to_keep=(3, 1), n_samples=(20, 200))
+RACING = Racing(BANK)
+PAPER = Staged((3, 1), (20, 200), draws=BANK)
 
 
-@pytest.mark.parametrize("adaptive", [RACING, PAPER], ids=["racing", "paper"])
+@pytest.mark.parametrize("schedule", [RACING, PAPER], ids=["racing", "paper"])
 def test_a_class_that_a_schedule_gave_up_has_a_bound_that_holds_what_it_would_have_been(
-    tmp_path: Path, adaptive: Adaptive
+    tmp_path: Path, schedule: Schedule
 ) -> None:
-    run, full = scheduled(tmp_path, adaptive)
+    run, full = scheduled(tmp_path, schedule)
     assert run.done() == {f"{n:04d}" for n in range(12)}
     found = class_scores(run)
     whole = np.stack([full[:, 0], full[:, 1:3].max(-1), full[:, 3], full[:, 4]], axis=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,20 @@ import compbench
 from compbench.core.models import Runtime, Source
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.draws import per_image
-from compbench.schedules.adaptive import Adaptive
-from compbench.schedules.staged import Schedule, Staged
+from compbench.schedules.racing import Racing
+from compbench.schedules.staged import Pruning, Staged
 from compbench_analysis.frames import curves
 from compbench_analysis.frames._restaged import Stage, stages_again, stages_of
 from compbench_analysis.text import show
 from noisy import Noisy, NoisySpec, classes
 
 TIMESTEPS = np.arange(1000)
-SHORT = Schedule((4, 1), (20, 100))
+SHORT = Staged((4, 1), (20, 100))
 
 
-def _measured(errors: np.ndarray, schedule: Schedule) -> tuple[np.ndarray, int]:
+def _measured(errors: np.ndarray, schedule: Staged) -> tuple[np.ndarray, int]:
     """What the published loop measures of one image's errors [C, D], and what it predicts."""
-    policy, measured = Staged(TIMESTEPS, schedule), np.zeros((1, *errors.shape), bool)
+    policy, measured = Pruning(TIMESTEPS, schedule), np.zeros((1, *errors.shape), bool)
     while (wanted := policy.wanted(errors[None], measured) & ~measured).any():
         measured |= wanted
     return measured[0], policy.verdict(errors[None], measured).predictions[0]
@@ -93,7 +92,7 @@ class _Staged(NoisySpec):
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         scorer = super().build(source, runtime)
         bank = per_image(scorer.bank, 0) if self.noise == "per-image" else scorer.bank
-        return DiffusionClassifier(Noisy(), bank, 1000, Runtime("cpu", 64), adaptive=self.adaptive)
+        return DiffusionClassifier(Noisy(), bank, 1000, Runtime("cpu", 64), schedule=self.schedule)
 
 
 class _OwnNoise(_Staged):
@@ -104,8 +103,7 @@ class _OwnNoise(_Staged):
     ("spec", "note"), [(_Staged, "all examples share"), (_OwnNoise, "each image has noise of its")]
 )
 def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Staged], note: str, tmp_path: Path) -> None:
-    staged = Adaptive("paper", 1000, to_keep=SHORT.to_keep, n_samples=SHORT.n_samples)
-    run = compbench.run(classes(), model=spec(staged), runs=tmp_path)
+    run = compbench.run(classes(), model=spec(SHORT), runs=tmp_path)
     frame = curves.monte_carlo(run)
     assert set(frame["metric"]) == {"top1", "mean_per_class"}
     assert frame["draws_se"].notna().all()
@@ -118,7 +116,7 @@ def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Stag
 
 
 def test_a_raced_run_has_none_and_says_why(tmp_path: Path) -> None:
-    run = compbench.run(classes(), model=NoisySpec(replace(Adaptive("racing", 64))), runs=tmp_path)
+    run = compbench.run(classes(), model=NoisySpec(Racing(64)), runs=tmp_path)
     text = " ".join(show.to_text([run], full=True).split())
     assert "No ±draws: run " in text
     assert "schedule=racing, which leaves out draws" in text

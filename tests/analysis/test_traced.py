@@ -15,7 +15,8 @@ from compbench.core.examples import Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.metrics import MATCHING
 from compbench.core.rules import Rule
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import entry_of
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
@@ -138,7 +139,7 @@ def test_a_run_of_scores_is_refused_by_the_command(tmp_path: Path, capsys: Captu
 
 def test_a_run_that_stopped_where_it_was_sure_is_refused_with_what_to_do(tmp_path: Path) -> None:
     task = Task("fake", test_curves.fakes.task(3).examples, MATCHING)
-    key = RunKey("fake", task.revision, "model", None, {"schedule": Adaptive("racing", 4).to_json()})
+    key = RunKey("fake", task.revision, "model", None, entry_of(Racing(4)))
     run = Store(tmp_path).open(key, task, view={"n_draws": 4})
     RunWriter(run).write_draws(test_curves._bank(4))
     mask = np.ones((2, 2, 4), bool)

@@ -11,7 +11,8 @@ import fakes
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.metrics import BY_NAME
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import entry_of
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
@@ -135,8 +136,8 @@ def test_a_race_tells_only_the_metrics_that_its_outcomes_decide(
     names = ["text", "image", "pair", "macro", "ipos_2t", "group_match", "text_r5"]
     plain = _task()
     task = Task("sets", plain.examples, {name: BY_NAME[name] for name in names})
-    schedule = {"schedule": Adaptive("racing", 16, outcomes=tuple(outcomes)).to_json()}
+    schedule = entry_of(Racing(16, outcomes=tuple(outcomes)))
     raced = Store(tmp_path).open(RunKey(task.name, task.revision, "raced", None, schedule), task)
     whole = Store(tmp_path).open(RunKey(task.name, task.revision, "whole", None, {}), task)
-    assert raced.info["task"]["metrics"] == told
-    assert whole.info["task"]["metrics"] == names
+    assert list(raced.info.task.metrics) == told
+    assert list(whole.info.task.metrics) == names

@@ -36,7 +36,7 @@ from compbench.core.rules import Rule, score
 from compbench.diffusion import _protocols
 from compbench.diffusion.families import sd_unet, stable_diffusion
 from compbench.runs._online import OnlineScorer
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
 from tests import literal
 from tests.counting import HostSyncs
 
@@ -102,12 +102,12 @@ def main() -> None:
 
 def measure(subject: Subject, repeats: int, risk: float = 0.05) -> tuple[list[Row], dict[str, Any]]:
     """The rows, and where they were measured: model, device, ceiling."""
-    race = Adaptive("racing", subject.n_draws, target="eps", risk=risk)
+    race = Racing(subject.n_draws, target="eps", risk=risk)
     is_cuda = subject.device == "cuda"
     ours = {
         "eager": _classifier(subject),
         "compiled": _classifier(subject, compile_mode="default"),
-        "racing": _classifier(subject, compile_mode="default" if is_cuda else "off", adaptive=race),
+        "racing": _classifier(subject, compile_mode="default" if is_cuda else "off", schedule=race),
     }
     bank = ours["eager"].bank
     loops: dict[str, Loop] = {
@@ -205,7 +205,7 @@ def _full(ours: Any, examples: Sequence[Example]) -> np.ndarray:
     return np.stack([-score(each, draws, Rule("eps")).scores for each in joined(ours.score(examples, {}))])
 
 
-def _raced(ours: Any, race: Adaptive, examples: Sequence[Example]) -> np.ndarray:
+def _raced(ours: Any, race: Racing, examples: Sequence[Example]) -> np.ndarray:
     reduction = OnlineScorer(race.rule, race, ours.draw_table(), Task("benchmark", examples, MATCHING))
     found = {each.example_id: -each.scores for each in reduction.scores(ours.score(examples, {}))}
     return np.stack([found[example.id] for example in examples])

@@ -35,8 +35,8 @@ from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.denoiser import Denoiser, Tabled
 from compbench.diffusion.draws import seeded_bank
-from compbench.schedules.adaptive import Adaptive
-from compbench.schedules.staged import SCHEDULES
+from compbench.schedules.schedule import Full, Schedule, entry_of
+from compbench.schedules.staged import PUBLISHED
 from tests.benchmarks.growth import grey, pairs
 
 
@@ -82,18 +82,18 @@ class CheapSpec(ModelSpec):
 
     draws: int = 16
     batch_size: int = 1024
-    adaptive: Adaptive | None = field(default=None, metadata={"option": False})
+    schedule: Schedule = field(default=Full(), metadata={"option": False})
     built: list[Timed] = field(default_factory=list, compare=False, metadata={"option": False})
 
     def identity(self) -> Mapping[str, Json]:
-        return {"kind": "cheap"} | ({} if self.adaptive is None else {"schedule": self.adaptive.to_json()})
+        return {"kind": "cheap"} | entry_of(self.schedule)
 
     def view(self) -> Mapping[str, Json]:
         return {"n_draws": self.draws, "target": "native"}
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         where = Runtime("cpu", self.batch_size, say=runtime.say, advance=runtime.advance)
-        self.built.append(Timed(Cheap(), seeded_bank(0), self.draws, where, adaptive=self.adaptive))  # pyright: ignore
+        self.built.append(Timed(Cheap(), seeded_bank(0), self.draws, where, schedule=self.schedule))  # pyright: ignore
         return self.built[-1]
 
 
@@ -111,9 +111,7 @@ def many_classes(n_classes: int, n_images: int) -> Task:
 def measured(n: int, *, classes: bool) -> dict[str, Any]:
     """One row."""
     if classes:
-        known = SCHEDULES["imagenet"]
-        adaptive = Adaptive("paper", 1000, to_keep=known.to_keep, n_samples=known.n_samples)
-        task, spec = many_classes(1000, n), CheapSpec(draws=1000, adaptive=adaptive)
+        task, spec = many_classes(1000, n), CheapSpec(draws=1000, schedule=PUBLISHED["imagenet"])
     else:
         task, spec = pairs(n), CheapSpec()
     with tempfile.TemporaryDirectory() as folder:

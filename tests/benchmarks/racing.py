@@ -20,7 +20,7 @@ import rich.table
 import compbench
 from compbench.core.aliases import Bools, Floats
 from compbench.schedules._bounds import Anytime, Asymptotic, Bound
-from compbench.schedules._race_captions import Racing
+from compbench.schedules._race_captions import CaptionRace
 from compbench.schedules.pairs import OUTCOMES, Comparisons
 from compbench.schedules.policies import Verdict, expected_changed, full_scores
 from compbench.schedules.strata import N_STRATA, allocation_from, strata
@@ -102,7 +102,7 @@ def measure(pilot: Budget, rest: Budget, n_strata: int, n_seeds: int) -> Iterato
         for way in WAYS:
             for risk in RISKS:
                 verdicts = [
-                    Racing(matches, bound(way, example_id, seed), risk, asked).verdict(
+                    CaptionRace(matches, bound(way, example_id, seed), risk, asked).verdict(
                         errors, np.ones(errors.shape, bool)
                     )
                     for seed in range(n_seeds)

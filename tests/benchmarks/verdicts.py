@@ -19,8 +19,9 @@ import numpy as np
 
 from compbench.core.examples import Task
 from compbench.core.measurements import DrawTable, Measurement
-from compbench.schedules.adaptive import Adaptive
-from compbench.schedules.staged import default_schedule
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Schedule, entry_of
+from compbench.schedules.staged import Staged, published
 from compbench.store.key import RunKey
 from compbench.store.store import Store
 from tests.benchmarks.classes import task as task_of_classes
@@ -28,20 +29,19 @@ from tests.benchmarks.classes import task as task_of_classes
 _MARGIN = 0.5  # of the true class, in standard deviations of an error
 
 
-def _adaptive(kind: str, n_classes: int) -> Adaptive:
+def _schedule(kind: str, n_classes: int) -> Staged | Racing:
     if kind == "raced":
-        return Adaptive("racing", 256)
-    schedule = default_schedule(n_classes)
-    return Adaptive("paper", 1000, to_keep=schedule.to_keep, n_samples=schedule.n_samples)
+        return Racing(256)
+    return published("", n_classes)
 
 
-def _measured(task: Task, adaptive: Adaptive, draws: DrawTable) -> Iterator[Measurement]:
+def _measured(task: Task, schedule: Schedule, draws: DrawTable) -> Iterator[Measurement]:
     """What the schedule wants of each example, until it wants nothing more."""
-    rng, numbers = np.random.default_rng(0), np.arange(adaptive.draws, dtype=np.int32)
+    rng, numbers = np.random.default_rng(0), np.arange(schedule.draws, dtype=np.int32)
     for example in task.examples:
-        errors = rng.normal(10, 1, (*example.shape, adaptive.draws)).astype(np.float32)
+        errors = rng.normal(10, 1, (*example.shape, schedule.draws)).astype(np.float32)
         errors[example.matches] -= _MARGIN
-        policy, measured = adaptive.policy(example.id, example.matches, draws, task.classes), errors > np.inf
+        policy, measured = schedule.policy(example.id, example.matches, draws, task.classes), errors > np.inf
         while (wanted := policy.wanted(errors, measured) & ~measured).any():
             measured |= wanted
         yield Measurement(example.id, numbers, {"l2": errors}, measured)
@@ -60,16 +60,16 @@ def main() -> None:
     arguments = parser.parse_args()
     task = task_of_classes(arguments.classes, arguments.images)
     for kind in ("staged", "raced"):
-        adaptive, level = _adaptive(kind, arguments.classes), np.sqrt(0.5)
-        levels = np.full(adaptive.draws, level, np.float32)
-        timesteps = np.random.default_rng(0).permutation(1000)[: adaptive.draws].astype(np.float32)
+        schedule, level = _schedule(kind, arguments.classes), np.sqrt(0.5)
+        levels = np.full(schedule.draws, level, np.float32)
+        timesteps = np.random.default_rng(0).permutation(1000)[: schedule.draws].astype(np.float32)
         draws = DrawTable(timesteps, levels, levels, "eps")
-        key = RunKey(task.name, task.revision, kind, None, {"schedule": adaptive.to_json()})
+        key = RunKey(task.name, task.revision, kind, None, entry_of(schedule))
         with tempfile.TemporaryDirectory() as folder:
-            view = {"n_draws": adaptive.draws, "target": "native"}
+            view = {"n_draws": schedule.draws, "target": "native"}
             with Store(folder).writer(key, task, view=view) as writer:
                 writer.write_draws(draws)
-                for one in _measured(task, adaptive, draws):
+                for one in _measured(task, schedule, draws):
                     writer.append([one])
                 began = time.perf_counter()
                 writer.settle(None)

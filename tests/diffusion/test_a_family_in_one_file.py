@@ -117,7 +117,7 @@ def test_it_runs_through_the_store_to_a_table(tmp_path: Path, capsys: pytest.Cap
     assert main(command) == 0
     assert "letters" in capsys.readouterr().out
     assert main(command) == 0  # from the store
-    assert main(["show", "shapes/letters", "--runs", str(tmp_path), "-o", "target=eps", "-o", "draws=2"]) == 0
+    assert main(["show", "shapes/letters", "--runs", str(tmp_path), "-o", "target=eps", "-o", "draws=2", "--full"]) == 0
     out = capsys.readouterr().out
     assert "target:eps" in out
     assert "draws:2" in out

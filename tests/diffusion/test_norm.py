@@ -16,7 +16,7 @@ from compbench.core.errors import UsageError
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule
 from compbench.diffusion.families import stable_diffusion
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
 from compbench.store.run import Run
 from compbench_analysis.frames import curves
 from compbench_analysis.text import show
@@ -148,7 +148,7 @@ class _ByNorm(NoisySpec):
 
 
 def test_a_race_by_the_norm_ends_where_all_its_draws_would(tmp_path: Path) -> None:
-    race = Adaptive("racing", N_BANK, loss="norm", risk=0.0)
+    race = Racing(N_BANK, loss="norm", risk=0.0)
     raced = compbench.run(pairs(), model=_ByNorm(race), runs=tmp_path)
     whole = compbench.run(pairs(), model=NoisySpec(), runs=tmp_path)
     by_norm = whole.to_frame(Rule("native", N_BANK, "norm")).set_index("id")

@@ -71,11 +71,11 @@ def test_the_files_of_stable_diffusion_are_those_that_are_opened():
 @pytest.mark.parametrize(
     ("pipeline", "words"),
     [
-        ("StableDiffusionXLPipeline", "is a StableDiffusionXLPipeline: SDXL is not supported"),
-        ("StableDiffusionXLImg2ImgPipeline", "SDXL is not supported"),
+        ("StableDiffusionXLPipeline", "is a StableDiffusionXLPipeline: SDXL, which --model diffusion:org/name runs"),
+        ("StableDiffusionXLImg2ImgPipeline", "SDXL, which"),
         ("StableDiffusion3Pipeline", "Stable Diffusion 3 is not supported"),
         ("FluxPipeline", "FLUX is not supported"),
-        ("PixArtSigmaPipeline", "PixArt is not supported"),
+        ("PixArtSigmaPipeline", "PixArt, which --model diffusion:org/name runs"),
         ("IFPipeline", "DeepFloyd IF is not supported"),
         ("DiTPipeline", "a DiT here"),
         (["latent_consistency_txt2img", "LatentConsistencyModelPipeline"], "latent consistency model"),
@@ -96,7 +96,7 @@ def test_a_family_that_nobody_has_heard_of_is_called_by_its_pipeline():
 def test_sdxl_in_the_clothes_of_stable_diffusion_is_told_by_its_second_text_encoder():
     index = {"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}
     assert "has a text_encoder_2" in refused(sd_like(index))
-    assert "SDXL is not supported" in refused(sd_like(unet={"addition_embed_type": "text_time"}))
+    assert "as SDXL is; expected" in refused(sd_like(unet={"addition_embed_type": "text_time"}))
 
 
 def test_networks_that_take_more_than_a_caption_are_told_by_their_configuration():

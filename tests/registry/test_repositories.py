@@ -115,7 +115,7 @@ def test_sdxl_is_named_before_a_weight_is_fetched(hub, is_dry, tmp_path, capsys)
     sdxl(hub)
     arguments = ["run", "shapes", "-m", f"sd:org/sdxl@{COMMIT}", "--limit", "1", "--runs", str(tmp_path / "runs")]
     assert main([*arguments, *(["--dry-run"] if is_dry else [])]) == 1
-    assert "is a StableDiffusionXLPipeline: SDXL is not supported" in capsys.readouterr().err
+    assert "is a StableDiffusionXLPipeline: SDXL, which --model diffusion:" in capsys.readouterr().err
     assert not any(name.endswith(WEIGHTS) for name in hub.fetched)
 
 
@@ -125,7 +125,7 @@ def test_a_model_that_cannot_be_run_does_not_hide_what_the_others_cost(hub, tmp_
     assert main(["run", "shapes", *models, "--limit", "2", "--runs", str(tmp_path / "runs"), "--dry-run"]) == 1
     printed = capsys.readouterr()
     assert "chance" in printed.out
-    assert "SDXL is not supported" in printed.err.splitlines()[-1]
+    assert "SDXL, which" in printed.err.splitlines()[-1]
 
 
 def test_pickles_alone_are_refused_before_they_are_fetched(hub, tmp_path, capsys):

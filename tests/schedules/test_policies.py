@@ -15,7 +15,7 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import ScoreTable
 from compbench.core.metrics import GROUP, IMAGE, TEXT
 from compbench.schedules._bounds import Anytime, Asymptotic
-from compbench.schedules._race_captions import Racing
+from compbench.schedules._race_captions import CaptionRace
 from compbench.schedules._race_classes import TOP_1, Elimination
 from compbench.schedules.pairs import Comparisons
 from compbench.schedules.policies import (
@@ -103,7 +103,7 @@ def read(scores: np.ndarray, matches: np.ndarray) -> dict[str, bool]:
 def test_at_risk_zero_a_race_is_the_full_budget(matches: np.ndarray, name: str) -> None:
     for seed in range(3):
         errors = errors_of(matches.shape, 60, seed, margin=5)
-        policy, full = Racing(matches, bound_of(60, name=name), risk=0), Full(matches)
+        policy, full = CaptionRace(matches, bound_of(60, name=name), risk=0), Full(matches)
         measured = run(policy, errors)
         everything = np.ones(errors.shape, bool)
         truth = full.verdict(errors, everything)
@@ -121,7 +121,7 @@ def test_the_metrics_read_the_verdict_from_the_scores(matches: np.ndarray, name:
     n_saved = 0
     for seed in range(8):
         errors = errors_of(matches.shape, 100, seed, margin=4)
-        policy = Racing(matches, bound_of(100, str(seed), name, limit=0.15), risk=0.2)
+        policy = CaptionRace(matches, bound_of(100, str(seed), name, limit=0.15), risk=0.2)
         measured = run(policy, errors)
         n_saved += (~measured).sum()
         verdict = policy.verdict(errors, measured)
@@ -139,7 +139,7 @@ def test_a_race_differs_from_the_full_budget_no_more_often_than_asked(shape: str
     changed, verdicts = dict.fromkeys(names, 0), []
     for seed in range(n):
         errors = errors_of(matches.shape, 100, seed, margin=0.5)
-        policy = Racing(matches, bound_of(100, str(seed)), risk=risk)
+        policy = CaptionRace(matches, bound_of(100, str(seed)), risk=risk)
         verdicts.append(policy.verdict(errors, np.ones(errors.shape, bool)))
         truth = read(-errors.mean(-1), matches)
         for name in names:
@@ -156,7 +156,7 @@ def test_a_race_differs_from_the_full_budget_no_more_often_than_asked(shape: str
 def test_however_the_draws_come_in_the_same_are_measured(seed: int, shape: str, name: str) -> None:
     matches, rng = SHAPES[shape], np.random.default_rng(seed)
     errors = errors_of(matches.shape, 48, seed, margin=6)
-    policy = Racing(matches, bound_of(48, str(seed), name, limit=0.15), risk=0.1)
+    policy = CaptionRace(matches, bound_of(48, str(seed), name, limit=0.15), risk=0.1)
     at_once = run(policy, errors)
     np.testing.assert_array_equal(run(policy, errors, rng), at_once)
     # more than was wanted, e.g. from an earlier and larger run, changes no answer
@@ -169,11 +169,11 @@ def test_however_the_draws_come_in_the_same_are_measured(seed: int, shape: str, 
 @given(st.integers(0, 10_000))
 def test_relabelling_an_example_changes_no_outcome_and_no_draw(seed: int) -> None:
     errors = errors_of((2, 2), 64, seed, margin=4)
-    policy = Racing(TWO, bound_of(64), risk=0.1)
+    policy = CaptionRace(TWO, bound_of(64), risk=0.1)
     measured = run(policy, errors)
     for images, captions in itertools.product(([0, 1], [1, 0]), repeat=2):
         turned = np.ix_(images, captions)
-        other = Racing(TWO[turned], bound_of(64), risk=0.1)
+        other = CaptionRace(TWO[turned], bound_of(64), risk=0.1)
         np.testing.assert_array_equal(run(other, errors[turned]), measured[turned])
         ours, theirs = policy.verdict(errors, measured), other.verdict(errors[turned], measured[turned])
         assert [its.is_right for its in ours.outcomes.values()] == [its.is_right for its in theirs.outcomes.values()]
@@ -185,7 +185,7 @@ def test_relabelling_an_example_changes_no_outcome_and_no_draw(seed: int) -> Non
 def test_one_caption_that_certainly_loses_settles_text_and_its_image_is_left_alone() -> None:
     errors = errors_of((2, 2), 100, 0, margin=0)
     errors[0, 0] += 0.1  # the right caption of the first image is by far the worse
-    policy = Racing(TWO, bound_of(100), asked=["text"])
+    policy = CaptionRace(TWO, bound_of(100), asked=["text"])
     measured = run(policy, errors)
     assert measured.sum(-1).tolist() == [[16, 16], [16, 16]]
     verdict = policy.verdict(errors, measured)
@@ -197,7 +197,7 @@ def test_a_pair_is_measured_on_only_while_it_takes_part_in_something_undecided()
     errors = errors_of((2, 2), 100, 1, margin=0)
     errors[0, 1] += 0.1  # the first image is told at once, the second never
     errors[1, 0], errors[1, 1] = errors[1, 1], errors[1, 1] + errors_of((), 100, 2)[None] * 1e-3
-    policy = Racing(TWO, bound_of(100), asked=["text"])
+    policy = CaptionRace(TWO, bound_of(100), asked=["text"])
     measured = run(policy, errors)
     assert measured[0].sum(-1).tolist() == [16, 16]
 
@@ -206,7 +206,7 @@ def test_a_tie_is_wrong_and_takes_the_full_budget() -> None:
     errors = errors_of((2, 2), 100, 3)
     errors[0, 1] = errors[0, 0]
     errors[1, 1] -= 0.1
-    policy = Racing(TWO, bound_of(100), risk=0.5, asked=["text"])
+    policy = CaptionRace(TWO, bound_of(100), risk=0.5, asked=["text"])
     measured = run(policy, errors)
     assert measured[0].all()
     verdict = policy.verdict(errors, measured)
@@ -217,14 +217,14 @@ def test_a_tie_is_wrong_and_takes_the_full_budget() -> None:
 
 def test_a_difference_that_does_not_vary_is_never_certain_before_the_end() -> None:
     errors = np.broadcast_to(np.array([[0.1, 0.2], [0.2, 0.1]])[..., None], (2, 2, 40))
-    assert run(Racing(TWO, bound_of(40), risk=0.5), errors).all()
+    assert run(CaptionRace(TWO, bound_of(40), risk=0.5), errors).all()
 
 
 def test_a_draw_beyond_the_stated_limit_takes_the_example_to_the_full_budget() -> None:
     errors = errors_of((2, 2), 100, 5, margin=0)
     errors[0, 1], errors[1, 0] = errors[0, 1] + 0.05, errors[1, 0] + 0.05
     bound = bound_of(100, name="anytime", limit=0.2)
-    policy = Racing(TWO, bound)
+    policy = CaptionRace(TWO, bound)
     assert not run(policy, errors).all()
     errors[1, 0, bound.strata.order[10]] += 0.3
     measured = run(policy, errors)
@@ -244,7 +244,7 @@ def test_what_the_scores_contradict_is_measured_to_the_end() -> None:
     errors = np.stack([[base, base + 0.01], [base + 0.1, base - 5]]) + rng.normal(0, 1e-3, (2, 2, 100))
     errors[1, 0, bound.strata.order] += 0.3 * (-1) ** np.arange(100)
     errors[1, 0, late] -= (errors[1, 0] - errors[0, 0]).mean() * 100 / 84 - 1e-3
-    policy = Racing(TWO, bound)
+    policy = CaptionRace(TWO, bound)
     assert is_contradicted(errors, policy)
     measured = run(policy, errors)
     assert measured.sum(-1).tolist() == [[100, 100], [100, 16]]
@@ -254,7 +254,7 @@ def test_what_the_scores_contradict_is_measured_to_the_end() -> None:
     assert outcomes == {"text": True, "image": True, "group": True}
 
 
-def is_contradicted(errors: np.ndarray, policy: Racing) -> bool:
+def is_contradicted(errors: np.ndarray, policy: CaptionRace) -> bool:
     """Whether, of what a race decides comparison by comparison, the scores on those draws would say otherwise."""
     its, pairs = policy.bound.strata, Comparisons.of(policy.matches)
     flat = errors.reshape(-1, errors.shape[-1])
@@ -295,8 +295,8 @@ def test_only_what_is_asked_for_is_raced() -> None:
     errors = errors_of((2, 2), 400, 7, margin=3)
     errors[0] += 0.1 * np.abs(errors_of((), 400, 8))  # an image that is harder for all captions settles no image score
     everything = np.ones(errors.shape, bool)
-    fewer = Racing(TWO, bound_of(400), asked=["image"]).verdict(errors, everything).n_draws
-    assert fewer.sum() < Racing(TWO, bound_of(400)).verdict(errors, everything).n_draws.sum()
+    fewer = CaptionRace(TWO, bound_of(400), asked=["image"]).verdict(errors, everything).n_draws
+    assert fewer.sum() < CaptionRace(TWO, bound_of(400)).verdict(errors, everything).n_draws.sum()
     with pytest.raises(UsageError, match="no outcome named 'top-1'"):
         Comparisons.of(TWO, ["top-1"])
 
@@ -304,7 +304,7 @@ def test_only_what_is_asked_for_is_raced() -> None:
 @pytest.mark.parametrize("n_draws", [1, 2, 3, 5])
 def test_a_tiny_bank_is_measured_in_full(n_draws: int) -> None:
     errors = errors_of((2, 2), n_draws, 8)
-    policy = Racing(TWO, bound_of(n_draws))
+    policy = CaptionRace(TWO, bound_of(n_draws))
     measured = run(policy, errors)
     assert measured.all()
     assert policy.verdict(errors, measured).outcomes["group"].is_exact
@@ -326,7 +326,7 @@ def test_the_full_policy_wants_all_and_says_what_the_metrics_say() -> None:
 def test_an_unfinished_race_gives_no_answer() -> None:
     errors = errors_of((2, 2), 40, 10)
     none = np.zeros(errors.shape, bool)
-    policies = Racing(TWO, bound_of(40)), Elimination(TWO[:1], np.arange(2), bound_of(40))
+    policies = CaptionRace(TWO, bound_of(40)), Elimination(TWO[:1], np.arange(2), bound_of(40))
     for policy, its in zip(policies, (errors, errors[:1]), strict=True):
         for answer in (policy.verdict, policy.scores):
             with pytest.raises(Unfinished, match="more errors are wanted"):
@@ -336,7 +336,7 @@ def test_an_unfinished_race_gives_no_answer() -> None:
 @pytest.mark.parametrize("risk", [-0.1, 0.6, float("nan")])
 def test_a_risk_that_is_none_is_told(risk: float) -> None:
     with pytest.raises(UsageError, match="risk must be between 0 and"):
-        Racing(TWO, bound_of(40), risk=risk)
+        CaptionRace(TWO, bound_of(40), risk=risk)
     with pytest.raises(UsageError, match="risk must be between 0 and"):
         Elimination(TWO[:1], np.arange(2), bound_of(40), risk=risk)
 

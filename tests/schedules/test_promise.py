@@ -13,8 +13,8 @@ from scipy import stats
 import compbench
 from compbench.diffusion.families import dit, stable_diffusion
 from compbench.schedules._bounds import Anytime, Asymptotic, Bound
-from compbench.schedules._race_captions import Racing
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules._race_captions import CaptionRace
+from compbench.schedules.racing import Racing
 from compbench.schedules.strata import N_STRATA, strata
 from compbench_analysis.text import _racing, show
 from noisy import N_BANK, NoisySpec, pairs
@@ -41,7 +41,7 @@ def _changed(bound: str, n: int = 60) -> int:
             np.arange(N_BANK_UNKIND), seed=0, example_id=str(number), n_strata=1 if bound == "anytime" else N_STRATA
         )
         test: Bound = Anytime(its, float(np.abs(errors).max())) if bound == "anytime" else Asymptotic(its)
-        verdict = Racing(ONE_IMAGE, test, RISK, ["text"]).verdict(errors, np.ones(errors.shape, bool))
+        verdict = CaptionRace(ONE_IMAGE, test, RISK, ["text"]).verdict(errors, np.ones(errors.shape, bool))
         is_right = bool(errors[0, 0].mean() < errors[0, 1].mean())
         assert is_right  # 2 % of the draws carry the whole difference
         changed += verdict.outcomes["text"].is_right != is_right
@@ -56,7 +56,7 @@ def test_rare_large_one_sided_differences_deceive_the_asymptotic_bound_and_not_t
 
 @pytest.mark.parametrize("bound", ["asymptotic", "anytime"])
 def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_path: Path) -> None:
-    race = Adaptive("racing", N_BANK, bound=bound, max_difference=3.5 if bound == "anytime" else None)
+    race = Racing(N_BANK, bound=bound, max_difference=3.5 if bound == "anytime" else None)
     run = compbench.run(pairs(4), model=NoisySpec(race), runs=tmp_path)
     text = " ".join(show.to_text([run]).split())
     assert not re.search(r"at most|≤|never|guarantee", _racing.saved(run, "noisy"))
@@ -68,7 +68,7 @@ def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_
 
 
 def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:
-    run = compbench.run(pairs(4), model=NoisySpec(Adaptive("racing", N_BANK, risk=0.0)), runs=tmp_path)
+    run = compbench.run(pairs(4), model=NoisySpec(Racing(N_BANK, risk=0.0)), runs=tmp_path)
     assert _racing.saved(run, "noisy").endswith("At risk 0 no outcome differs.")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import fakes
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.racing import Racing
 from compbench.store import _compaction
 from compbench.store.key import RunKey
 from compbench.store.run import Run
@@ -250,7 +250,7 @@ def test_runs_of_older_versions_are_compacted_and_read_alike(tmp_path: Path, kin
 def test_what_a_schedule_concluded_is_not_derived_again(tmp_path: Path) -> None:
     import compbench
 
-    run = compbench.run(classes(), model=NoisySpec(Adaptive("racing", N_BANK)), runs=tmp_path)
+    run = compbench.run(classes(), model=NoisySpec(Racing(N_BANK)), runs=tmp_path)
     RunWriter(run).append(list(run.measurements().values())[:1])
     RunWriter(run).settle(None)
     verdicts = [path.read_bytes() for path in sorted((run.path / "verdicts").iterdir())]
@@ -263,9 +263,9 @@ def test_what_a_schedule_concluded_is_not_derived_again(tmp_path: Path) -> None:
 
 
 def test_an_older_version_refuses_a_compacted_run_instead_of_missing_its_parts(run: Run) -> None:
-    assert run.info["format"] == 2
+    assert run.info.format == 2
     RunWriter(run).repair()
-    assert run.info["format"] == 3
+    assert run.info.format == 3
 
 
 def test_a_damaged_compacted_part_is_named_and_its_examples_are_measured_again(tmp_path: Path) -> None:

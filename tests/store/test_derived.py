@@ -1,4 +1,4 @@
-"""What an adaptive schedule concludes is derived once, by the writer; no reader replays it or believes damage."""
+"""What a schedule concludes is derived once, by the writer; no reader replays it or believes damage."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from compbench.cli.app import main
 from compbench.core.examples import Classes, Example, Task
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.metrics import CLASSIFYING
-from compbench.schedules.adaptive import Adaptive, Weighted
-from compbench.schedules.policies import Verdict
+from compbench.schedules.policies import Verdict, Weighted
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full, Schedule, entry_of
+from compbench.schedules.staged import Staged
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
 from compbench.store.writer import RunWriter
 from noisy import N_BANK, NoisySpec, classes, grey, pairs
 
-RACE = Adaptive("racing", N_BANK)
-STAGES = Adaptive("paper", 1000, to_keep=(4, 2, 1), n_samples=(10, 50, 100))
+RACE = Racing(N_BANK)
+STAGES = Staged((4, 2, 1), (10, 50, 100))
 N_REPLAYED: list[str] = []
 
 
@@ -42,8 +44,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     N_REPLAYED.clear()
 
 
-def raced(root: Path, task: Task | None = None, adaptive: Adaptive = RACE, **settings: Any) -> Run:
-    found = compbench.run(task or classes(), model=NoisySpec(adaptive), runs=root, **settings)
+def raced(root: Path, task: Task | None = None, schedule: Schedule = RACE, **settings: Any) -> Run:
+    found = compbench.run(task or classes(), model=NoisySpec(schedule), runs=root, **settings)
     N_REPLAYED.clear()
     return found
 
@@ -51,7 +53,7 @@ def raced(root: Path, task: Task | None = None, adaptive: Adaptive = RACE, **set
 def staged(root: Path) -> Run:
     """Eight pictures of nine classes, measured in full, which the stages need not be."""
     task, level = classes(), np.full(1000, np.sqrt(0.5), np.float32)
-    key = RunKey(task.name, task.revision, "staged", None, {"kind": "fake", "schedule": STAGES.to_json()})
+    key = RunKey(task.name, task.revision, "staged", None, {"kind": "fake", **entry_of(STAGES)})
     rng, draws = np.random.default_rng(0), np.arange(1000, dtype=np.int32)
     with Store(root).writer(key, task, view={"n_draws": 1000, "target": "native"}) as writer:
         writer.write_draws(DrawTable(rng.permutation(1000).astype(np.float32), level, level, "eps"))
@@ -65,16 +67,16 @@ def staged(root: Path) -> Run:
 
 def replayed(run: Run) -> tuple[dict[str, np.ndarray], dict[str, Verdict]]:
     """Scores and verdicts straight from the policies, asked with the errors that are stored."""
-    adaptive, draws = run.adaptive, run.draws()
-    assert adaptive is not None
+    schedule, draws = run.schedule, run.draws()
+    assert not isinstance(schedule, Full)
     scores: dict[str, np.ndarray] = {}
     verdicts: dict[str, Verdict] = {}
     matches = dict(zip(run.examples()["id"], run.examples()["matches"], strict=True))
     for name, one in run.measurements().items():
-        errors = np.zeros((*one.shape, adaptive.draws), np.float32)
+        errors = np.zeros((*one.shape, schedule.draws), np.float32)
         measured = np.zeros(errors.shape, bool)
         errors[..., one.draw_ids], measured[..., one.draw_ids] = one.errors["l2"], one.measured
-        policy = adaptive.policy(name, matches[name], draws, run.classes)
+        policy = schedule.policy(name, matches[name], draws, run.classes)
         scores[name], verdicts[name] = policy.scores(errors, measured), policy.verdict(errors, measured)
     return scores, verdicts
 
@@ -107,10 +109,10 @@ ADAPTIVE = [
 ]
 
 
-@pytest.mark.parametrize("adaptive", ADAPTIVE, ids=["raced", "together", "anytime", "exact"])
+@pytest.mark.parametrize("schedule", ADAPTIVE, ids=["raced", "together", "anytime", "exact"])
 @pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])
-def test_what_is_stored_is_the_replay_bit_for_bit(tmp_path: Path, task: Task, adaptive: Adaptive) -> None:
-    assert_is_the_replay(raced(tmp_path, task, adaptive))
+def test_what_is_stored_is_the_replay_bit_for_bit(tmp_path: Path, task: Task, schedule: Schedule) -> None:
+    assert_is_the_replay(raced(tmp_path, task, schedule))
 
 
 def test_what_is_stored_of_stages_is_the_replay_bit_for_bit(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_another_schedule_bank_or_task_outdates_everything(tmp_path: Path) -> No
     assert own.are_stored(ids)
     bank, told = own.draws, list[str]()
     for changed in (
-        {"adaptive": replace(RACE, risk=0.2)},
+        {"schedule": replace(RACE, risk=0.2)},
         {"draws": DrawTable(bank.timesteps, bank.alpha, bank.sigma[::-1], bank.target)},
         {"matches": {name: each[:, ::-1] for name, each in own.matches.items()}},
         {"classes": None},

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import test_adaptive
+import test_scheduled
 
 import compbench
 import fakes
@@ -52,8 +52,8 @@ def _kept(root: Path, limit: int | None = None) -> Run:
 
 
 def _raced(root: Path, limit: int | None = None) -> Run:
-    spec = test_adaptive.NoisySpec(test_adaptive.RACE)
-    return harness.run(test_adaptive.pairs(3), model=spec, runs=root, limit=limit)
+    spec = test_scheduled.NoisySpec(test_scheduled.RACE)
+    return harness.run(test_scheduled.pairs(3), model=spec, runs=root, limit=limit)
 
 
 @functools.cache
@@ -199,15 +199,15 @@ def test_damage_is_never_a_traceback_nor_another_number_without_a_word(
 
 @pytest.mark.slow
 def test_a_damaged_pilot_teaches_the_same_shares_again(tmp_path: Path, capsys: Captured) -> None:
-    pilot = compbench.run(test_adaptive.pairs(4), model=test_adaptive.NoisySpec(), runs=tmp_path)
-    taught = pilots.learned(pilot.path, test_adaptive.RACE, {}).shares
+    pilot = compbench.run(test_scheduled.pairs(4), model=test_scheduled.NoisySpec(), runs=tmp_path)
+    taught = pilots.learned(pilot.path, test_scheduled.RACE, {}).shares
     (kept,) = pilot.path.glob("shares-*.json")
     content, dice = kept.read_bytes(), random.Random(SEED)
     capsys.readouterr()
     for number in range(60):
         damaged = dice.choice(MUTATIONS)(content, dice)
         kept.unlink() if damaged is None else kept.write_bytes(damaged)
-        assert pilots.learned(pilot.path, test_adaptive.RACE, {}).shares == taught, number
+        assert pilots.learned(pilot.path, test_scheduled.RACE, {}).shares == taught, number
         kept.write_bytes(content)
 
 

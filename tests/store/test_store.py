@@ -22,7 +22,7 @@ from compbench.core.examples import Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.rules import Rule
 from compbench.core.subsets import subset
-from compbench.store import _parquet
+from compbench.store import _parquet, run_file
 from compbench.store._reader import Contents
 from compbench.store.key import RunKey
 from compbench.store.run import Run
@@ -160,7 +160,7 @@ def test_how_draws_are_spread_over_parts_changes_no_bit_of_a_score(data: st.Data
         rule = Rule(
             data.draw(st.sampled_from(["native", "eps", "x0"])), data.draw(st.sampled_from([1, 7, N_BANK, None]))
         )
-        contents = Contents(run.path, print, bytes_at_once=data.draw(st.sampled_from([1, 500, 10_000])))
+        contents = Contents(run.path, print, run.schedule, bytes_at_once=data.draw(st.sampled_from([1, 500, 10_000])))
         ids = [f"{n:04d}" for n in range(6)]
         expected = [rules.score(_measured(n, range(N_BANK)), BANK, rule).scores for n in range(6)]
         np.testing.assert_array_equal(contents.tables(rule, ids)[2, 2].scores, expected)
@@ -320,7 +320,7 @@ def test_a_second_process_is_refused_with_the_host_and_process_of_the_first(tmp_
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     run = _score_run(tmp_path)
-    (run.path / "run.json").write_text(json.dumps({**run.info, "format": 4}))
+    (run.path / "run.json").write_text(json.dumps({**run_file.words(run.path), "format": 4}))
     with pytest.raises(RunError, match=r"newer compbench \(format 4.*upgrade"):
         Run(run.path).table()
     said: list[str] = []

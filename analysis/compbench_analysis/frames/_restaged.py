@@ -17,7 +17,7 @@ import numpy as np
 from compbench.core import rules
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.errors import UsageError
-from compbench.schedules.staged import Schedule
+from compbench.schedules.staged import Staged
 from compbench_analysis.frames._outcomes import Outcomes, metrics_of
 from compbench_analysis.frames.stored_errors import units_of
 from compbench_analysis.statistics.resampling import contrasts
@@ -42,13 +42,12 @@ class Stage:
 
 def outcomes(run: Run, n_resamples: int, seed: int) -> dict[str, Outcomes]:
     """Each metric's outcomes of a run with schedule=paper, R = n_resamples; UsageError for another run."""
-    adaptive, classes = run.adaptive, run.classes
-    if adaptive is None or adaptive.kind != "paper" or classes is None:
+    schedule, classes = run.schedule, run.classes
+    if not isinstance(schedule, Staged) or classes is None:
         raise UsageError(f"run {str(run.path)!r} was not pruned in stages; expected one with schedule=paper")
     done = run.done()
     ids = [each for each in run.ids() if each in done]
     draws = run.draws()
-    schedule = Schedule(adaptive.to_keep, adaptive.n_samples)
     stages = stages_of(draws.timesteps, schedule, n_resamples, seed, units_of(run, np.arange(len(draws.timesteps))))
     of_caption = np.array(classes.of_caption)
     examples = run.examples()
@@ -60,11 +59,11 @@ def outcomes(run: Run, n_resamples: int, seed: int) -> dict[str, Outcomes]:
     for row, (name, errors, measured, winner) in enumerate(_examples(run, ids)):
         is_right[row] = of_caption[stages_again(errors, measured, winner, stages)] == truths[name]
     rows = {each: row for row, each in enumerate(ids)}
-    return {metric.name: Outcomes(metric, rows, is_right) for metric in metrics_of(run, adaptive.rule)}
+    return {metric.name: Outcomes(metric, rows, is_right) for metric in metrics_of(run, schedule.rule)}
 
 
 def stages_of(
-    timesteps: Floats | Ints, schedule: Schedule, n_resamples: int, seed: int, units: Ints | None = None
+    timesteps: Floats | Ints, schedule: Staged, n_resamples: int, seed: int, units: Ints | None = None
 ) -> list[Stage]:
     """The stages of `schedule` in a bank with these `timesteps` [D], which may hold antithetic `units` [D]."""
     rng = np.random.default_rng(seed)
@@ -117,16 +116,16 @@ def _means(errors: Floats, left: Ints, winner: int, n_stages: Ints, stages: Sequ
 
 def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools, int]]:
     """Each example's weighted errors [C, D], what of them is measured, and the caption predicted."""
-    adaptive, draws = run.adaptive, run.draws()
-    assert adaptive is not None  # the caller has looked
-    weights = adaptive.rule.weights(draws)
+    schedule, draws = run.schedule, run.draws()
+    assert isinstance(schedule, Staged)  # the caller has looked
+    weights = schedule.rule.weights(draws)
     for start in range(0, len(ids), _AT_ONCE):
         chunk = list(ids[start : start + _AT_ONCE])
         known, verdicts = run.measurements(chunk), run.verdicts(chunk, comparisons=False)
         for each in chunk:
             one = known[each]
             errors = np.zeros((one.shape[1], len(weights)))
-            errors[:, one.draw_ids] = rules.errors_of(one, adaptive.rule)[0] * weights[one.draw_ids]
+            errors[:, one.draw_ids] = rules.errors_of(one, schedule.rule)[0] * weights[one.draw_ids]
             measured = np.zeros(errors.shape, bool)
             measured[:, one.draw_ids] = one.measured[0]
             yield each, errors, measured, verdicts[each].predictions[0]

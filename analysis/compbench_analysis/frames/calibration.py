@@ -26,6 +26,8 @@ from compbench.core import rules
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.errors import UsageError
 from compbench.core.measurements import Measurement
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full
 from compbench.store.frames import predicted
 from compbench_analysis.frames.stored_errors import units_of
 from compbench_analysis.statistics.intervals import wilson
@@ -131,7 +133,7 @@ def class_scores(run: Run, rule: Rule | None = None) -> ClassScores:
         raise UsageError(f"run {str(run.path)!r} has no measured example yet: rerun its command")
     of_caption = np.array(classes.of_caption)
     low = high = _best_of_class(table.scores[:, 0], of_caption)
-    if run.adaptive is not None:
+    if not isinstance(run.schedule, Full):
         run.check_errors()  # how far off a class may be that was given up early
         low, high = map(np.stack, zip(*_intervals(run, table.ids, of_caption), strict=True))
     group_of = run.examples().set_index("id")["group"]
@@ -296,7 +298,7 @@ def _of_captions(run: Run, measurement: Measurement, verdict: Verdict, of_captio
         is_exact = n_draws == n_draws[winner]
     is_own = of_caption == of_caption[winner]
     n_given_up = max(1, int((~is_own & ~is_exact).sum()))
-    n_units = n_draws // (1 if run.adaptive is None else run.adaptive.together)  # an antithetic pair is one
+    n_units = n_draws // (run.schedule.together if isinstance(run.schedule, Racing) else 1)  # an antithetic pair is one
     quantile = scipy.stats.t.ppf(1 - (1 - _LEVEL) / 2 / n_given_up, np.maximum(n_units - 1, 1))
     half = np.where(is_exact, 0.0, np.where(np.isnan(errors), np.inf, quantile * errors))
     # another prompt of the predicted class says nothing of it: the predicted one is its best
@@ -320,10 +322,10 @@ def _of_shared_draws(run: Run, measurement: Measurement, winner: int) -> tuple[F
     A stage takes evenly spaced timesteps, so that neighbours tell the variance; antithetic pairs are units where a
     stage has both draws of one.
     """
-    adaptive, draws = run.adaptive, run.draws()
-    assert adaptive is not None  # or there would be no verdict
-    weights = adaptive.rule.weights(draws)[measurement.draw_ids]
-    weighted = rules.errors_of(measurement, adaptive.rule)[0] * weights  # [C, D]
+    schedule, draws = run.schedule, run.draws()
+    assert not isinstance(schedule, Full)  # or there would be no verdict
+    weights = schedule.rule.weights(draws)[measurement.draw_ids]
+    weighted = rules.errors_of(measurement, schedule.rule)[0] * weights  # [C, D]
     shared = measurement.measured[0] & measurement.measured[0, winner]
     differences = weighted - weighted[winner]
     timesteps = draws.timesteps[measurement.draw_ids]

@@ -18,7 +18,7 @@ from compbench.core.aliases import Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import ErrorTable
 from compbench.core.rules import NORM
-from compbench.schedules.staged import Schedule
+from compbench.schedules.staged import Staged
 from compbench_analysis.frames import _restaged, tables
 from compbench_analysis.frames._outcomes import Outcomes, Population
 from compbench_analysis.frames.breakdowns import By
@@ -97,8 +97,8 @@ def monte_carlo(
 def enough_draws(run: Run, rule: Rule | None = None) -> tuple[int, int, bool]:
     """How many draws are read, how many independent ones they are, and whether these are too few for `monte_carlo`."""
     least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
-    if run.adaptive is not None and run.adaptive.kind == "paper":
-        n_draws = n_units = sum(map(len, Schedule(run.adaptive.to_keep, run.adaptive.n_samples).stages()))
+    if isinstance(run.schedule, Staged):
+        n_draws = n_units = sum(map(len, run.schedule.stages()))
     else:
         stored = Stored(run, rule)
         n_draws, n_units = stored.n_draws, stored.n_units
@@ -190,7 +190,7 @@ def _monte_carlo(
 ) -> Iterator[dict[str, Any]]:
     is_own = has_own_noise(run)
     n_draws, n_units, is_unsure = enough_draws(run, rule)
-    if run.adaptive is not None and run.adaptive.kind == "paper":
+    if isinstance(run.schedule, Staged):
         rows = _cells(run, label, by, rule, _restaged.outcomes(run, min(n_resamples, _MOST_STAGED), seed))
     else:
         stored = Stored(run, rule)
@@ -239,7 +239,7 @@ def _frames(rows: Iterable[Iterable[dict[str, Any]]]) -> pd.DataFrame:
 
 
 def _groups(run: Run, by: By) -> list[tuple[str, str, list[str]]]:
-    return tables.tag_groups(run.examples(), by, run.info["task"].get("tag_order", {}))
+    return tables.tag_groups(run.examples(), by, run.info.task.order_of())
 
 
 @dataclass(frozen=True)

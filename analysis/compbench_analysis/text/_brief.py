@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from compbench.core.printable import screen_width
+from compbench.schedules.schedule import Full
 from compbench_analysis.frames import published, tables
 from compbench_analysis.frames.leaders import SURE, Standings, standings
 from compbench_analysis.frames.seeds import SeedGroup
@@ -84,11 +85,11 @@ def _read(runs: Sequence[Run], look: Look, mark: str) -> _Read:
 
 
 def _verdict(run: Run, its: _Read) -> list[str]:
-    return verdict(its.frame, its.found, int(run.info["n_task_examples"]))
+    return verdict(its.frame, its.found, run.info.n_task_examples)
 
 
 def _title(run: Run) -> str:
-    n_all = int(run.info["n_task_examples"])
+    n_all = run.info.n_task_examples
     return f"{run.key.task}, {count(n_all)} examples"
 
 
@@ -133,6 +134,6 @@ def _ties(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _raced(members: Sequence[SeedGroup]) -> Iterator[str]:
-    adaptive = [each.label for each in members if each.runs[0].adaptive is not None]
-    if adaptive:
-        yield f"{', '.join(adaptive)}: draws were saved by a schedule; --full says how many, and at what risk."
+    saving = [each.label for each in members if not isinstance(each.runs[0].schedule, Full)]
+    if saving:
+        yield f"{', '.join(saving)}: draws were saved by a schedule; --full says how many, and at what risk."

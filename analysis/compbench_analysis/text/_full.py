@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from compbench.schedules.schedule import Full
 from compbench_analysis.frames import published, tables
 from compbench_analysis.frames.seeds import SeedGroup
 from compbench_analysis.frames.signature import labels, signature
@@ -36,7 +37,7 @@ def full(runs: Sequence[Run], look: Look) -> list[Grid]:
         *_notes.repeats(members),
         *reasons,
     ]
-    n_all = count(runs[0].info["n_task_examples"])
+    n_all = count(runs[0].info.n_task_examples)
     kind = {0: "Wilson ", 1: f"{(methods or [''])[0]} ".replace("wilson", "Wilson")}.get(len(methods), "")
     title = f"{runs[0].key.task}, {n_all} examples: percent right [{kind}95 % interval]; n in parentheses"
     signatures = tuple(signature(run, look.rule) for run in runs)
@@ -64,7 +65,7 @@ def _draws(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
     if some := [label for label, is_own in own.items() if is_own]:
         yield f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the"
         yield "  interval over examples holds it already."
-    staged = [each.label for each in members if each.label in own and each.runs[0].adaptive is not None]
+    staged = [each.label for each in members if each.label in own and not isinstance(each.runs[0].schedule, Full)]
     if staged:
         yield f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that"
         yield "  was given up early is taken to keep its distance."

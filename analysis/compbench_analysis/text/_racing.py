@@ -1,15 +1,16 @@
-"""What an adaptive schedule saved, and how many outcomes may differ from the full budget's because of it."""
+"""What a schedule saved, and how many outcomes may differ from the full budget's because of it."""
 
 from __future__ import annotations
 
 from compbench.schedules.policies import Verdict, allowed_changed, expected_changed
+from compbench.schedules.racing import Racing
 from compbench.store.run import Run
 
 __all__ = ["saved"]
 
 
 def saved(run: Run, label: str) -> str:
-    """One sentence about a run with an adaptive schedule; '' for another, or where nothing is done."""
+    """One sentence about a run whose schedule leaves draws out; '' for another, or where nothing is done."""
     verdicts = list(run.verdicts(comparisons=False).values())
     if not verdicts:
         return ""
@@ -37,7 +38,7 @@ def _assumption(run: Run, verdict: Verdict) -> str:
     if verdict.risk == 0:
         return "At risk 0 no outcome differs."
     if verdict.bound == "anytime":
-        limit = None if run.adaptive is None else run.adaptive.max_difference
+        limit = run.schedule.max_difference if isinstance(run.schedule, Racing) else None
         return (
             f"The risk is kept if no two errors of an example differ by more than {limit:g} under one draw; "
             "the estimate takes the differences to be about normal."
@@ -51,8 +52,8 @@ def _assumption(run: Run, verdict: Verdict) -> str:
 
 def _of_pilot(run: Run) -> str:
     """A sentence on the cost of the pilot; '' without one, or where it is not stored."""
-    pilot = run.info["model"].get("pilot")
+    pilot = run.info.model.pilot
     if pilot is None:
         return ""
-    own = f", {pilot['n_raced']} of which were raced as well" if pilot["n_raced"] else ""
-    return f" Its pilot {pilot['run']} took {pilot['n_evaluations']:,} more, on {pilot['n_examples']} examples{own}."
+    own = f", {pilot.n_raced} of which were raced as well" if pilot.n_raced else ""
+    return f" Its pilot {pilot.run} took {pilot.n_evaluations:,} more, on {pilot.n_examples} examples{own}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from compbench.diffusion.families._sd_rules import N_BANK
-from compbench.schedules.staged import SCHEDULES
+from compbench.schedules.staged import PUBLISHED
 
 if TYPE_CHECKING:
     from compbench.diffusion.families.stable_diffusion import Dtype, Protocol, StableDiffusion
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 __all__ = ["settled_options"]
 
 _PAPER_SEED = 42
-_PAPER_TASKS = ("winoground", *SCHEDULES, "imagenet-v2", "imagenet-a")
+_PAPER_TASKS = ("winoground", *PUBLISHED, "imagenet-v2", "imagenet-a")
 _STAGED_TASKS = _PAPER_TASKS[1:]
 
 
 def settled_options(spec: StableDiffusion, task: str | None) -> dict[str, Any]:
     """The options that may be `auto` or None, each with the value it has on a task."""
-    has_its_own = spec.is_small or spec.noise == "antithetic"  # which no published run has
-    is_published = spec.protocol == "auto" and task in _PAPER_TASKS and not has_its_own
+    has_published = spec.has_published_runs and spec.noise != "antithetic"
+    is_published = spec.protocol == "auto" and task in _PAPER_TASKS and has_published
     protocol = spec.protocol if spec.protocol != "auto" else "paper" if is_published else "compbench"
     is_ours = protocol == "compbench"
-    is_staged = spec.schedule == "auto" and task in _STAGED_TASKS and not spec.is_small and not spec.unconditional
+    is_staged = spec.schedule == "auto" and task in _STAGED_TASKS and spec.has_published_runs and not spec.unconditional
     schedule = "paper" if is_staged else "full" if spec.schedule == "auto" else spec.schedule
-    published = SCHEDULES.get(task or "") if schedule == "paper" else None
+    published = PUBLISHED.get(task or "") if schedule == "paper" else None
     n_bank = N_BANK if not is_ours or schedule == "paper" else 16 if spec.is_small else 100
     return {
         "protocol": protocol,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compbench.core import disk
 from compbench.core.errors import UsageError
 from compbench.registry import checkpoints
+from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.policies import checked_risk
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full, Schedule
+from compbench.schedules.staged import published
 
 if TYPE_CHECKING:
     from compbench.diffusion.families.stable_diffusion import StableDiffusion
 
-__all__ = ["N_BANK", "check_options"]
+__all__ = ["N_BANK", "check_options", "schedule_of"]
 
 N_BANK = 1000  # draws
 
@@ -23,6 +28,29 @@ def check_options(spec: StableDiffusion) -> None:
     _check_schedule(spec)
     if spec.folder is not None and not disk.expanded(spec.folder).is_dir():
         raise UsageError(f"model {spec.name!r}: no folder {str(spec.folder)!r}; expected one in the diffusers layout")
+
+
+def schedule_of(spec: StableDiffusion) -> Schedule:
+    """The schedule that its options stand for; UsageError for options that do not fit together."""
+    settled = spec.for_task(None)
+    draws = settled.draws or N_BANK
+    if settled.schedule == "full":
+        return Full()
+    if settled.schedule == "paper":
+        stages = settled.stages or published("", N_BANK)  # of a task that is not known yet
+        return replace(stages, draws=draws, target=settled.target, loss=settled.loss)
+    return Racing(
+        draws,
+        settled.target,
+        settled.loss,
+        risk=settled.risk,
+        bound=settled.bound,
+        max_difference=settled.max_difference,
+        outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
+        seed=settled.seed or 0,
+        allocation=settled.allocation,
+        together=2 if settled.noise == "antithetic" else 1,
+    )
 
 
 def _check_values(spec: StableDiffusion) -> None:

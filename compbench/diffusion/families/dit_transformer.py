@@ -32,7 +32,7 @@ from compbench.diffusion.vlb import Bound
 from compbench.diffusion.weights import LOADING_ERRORS
 from compbench.registry import checkpoints
 from compbench.registry.checkpoints import TRANSFORMER, VAE
-from compbench.schedules.adaptive import Adaptive
+from compbench.schedules.schedule import Schedule
 
 __all__ = ["DiTFamily", "betas_of", "classifier", "every_fourth", "load"]
 
@@ -82,8 +82,8 @@ def classifier(
     dtype: str,
     n_draws: int,
     runtime: Runtime,
+    schedule: Schedule,
     compile_mode: str = "auto",
-    adaptive: Adaptive | None = None,
 ) -> DiffusionClassifier:
     """The Diffusion Classifier over a DiT, as `protocol` measures."""
     is_published = protocol == "paper"
@@ -101,7 +101,7 @@ def classifier(
         runtime,
         losses=("l2", "l1", "vlb"),
         compile_mode=compile_mode,
-        adaptive=adaptive,
+        schedule=schedule,
     )
 
 

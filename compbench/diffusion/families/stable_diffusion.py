@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,16 +14,18 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
 from compbench.core.rules import stored_loss
+from compbench.diffusion.families._citations import LATENT_DIFFUSION
+from compbench.diffusion.families._places import placed
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
-from compbench.diffusion.families._sd_rules import N_BANK, check_options
+from compbench.diffusion.families._sd_rules import N_BANK, check_options, schedule_of
 from compbench.registry import checkpoints
 from compbench.registry.options import with_options
-from compbench.schedules.adaptive import Adaptive
-from compbench.schedules.pairs import OUTCOMES
-from compbench.schedules.staged import schedule_of
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import entry_of
+from compbench.schedules.staged import Staged, published
 
 if TYPE_CHECKING:
     from compbench.diffusion.classifier import DiffusionClassifier
@@ -48,7 +49,6 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
 _NOISES = {"antithetic": "antithetic-2"}
 _FIXED = {"option": False}
@@ -74,8 +74,7 @@ class StableDiffusion(ModelSpec):
     is_small: bool = field(default=False, metadata=_FIXED)
     pipeline: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # one in memory, in place of a repo
     weights: str | None = field(default=None, metadata=_FIXED)  # digest of the pipeline in memory
-    to_keep: tuple[int, ...] = field(default=(), metadata=_FIXED)  # of schedule=paper, known with the task
-    n_samples: tuple[int, ...] = field(default=(), metadata=_FIXED)
+    stages: Staged | None = field(default=None, metadata=_FIXED)  # of schedule=paper, known with the task
     allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
     taught: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # a Pilot: with what that cost
     native_px: int | None = field(default=None, metadata=_FIXED)  # what the weights at `repo` are configured for
@@ -162,14 +161,14 @@ class StableDiffusion(ModelSpec):
         check_options(self)
 
     @property
+    def has_published_runs(self) -> bool:
+        """Whether the paper's runs on its tasks are of such models."""
+        return not self.is_small
+
+    @property
     def losses(self) -> tuple[str, ...]:
         """What is made of a residual: both, where the absolute error is asked for."""
         return ("l2", "l1") if self.loss == "l1" else ("l2",)
-
-    @property
-    def view_loss(self) -> str:
-        """The one that scores are made of."""
-        return "l2" if self.loss == "auto" else self.loss
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -179,15 +178,31 @@ class StableDiffusion(ModelSpec):
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return DIFFUSION_CLASSIFIER if self.is_small else f"{_LDM_BIBTEX}\n\n{DIFFUSION_CLASSIFIER}"
+        return DIFFUSION_CLASSIFIER if self.is_small else f"{LATENT_DIFFUSION}\n\n{DIFFUSION_CLASSIFIER}"
 
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
         px = self.measured_px if self.pipeline is None else self._px_in_memory()
         return replace(self, **settled_options(self, task), weights=self._digest(), measured_px=px)
 
-    def in_float32(self) -> StableDiffusion | None:
-        return None if self.protocol == "published-fp16" else replace(self, dtype="float32")
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = self.for_task(None if task is None else task.name)
+        return (settled if task is None else settled.on(task))._resolved(self.dtype == settled.dtype)
+
+    def _resolved(self, is_asked_for: bool) -> ResolvedModel:
+        def with_files(files: Callable[[], FileList]) -> ResolvedModel:
+            return self.with_files(files)._resolved(is_asked_for)
+
+        always_half = self.protocol == "published-fp16"
+        in_float32 = None if always_half else lambda: replace(self, dtype="float32")._resolved(is_asked_for)
+        return replace(
+            super().resolve(None),
+            files=self.files,
+            precision=HalfPrecision(self.dtype, is_asked_for, in_float32),
+            taught=self.taught,
+            with_files=with_files,
+            flops_per_evaluation=self.flops_per_evaluation,
+        )
 
     def with_files(self, files: Callable[[], FileList]) -> StableDiffusion:
         """With the size of the pictures, where that is not what the weights' configuration says."""
@@ -226,34 +241,15 @@ class StableDiffusion(ModelSpec):
         if task.classes is not None and self.for_task(task.name).protocol != "compbench" and not self.is_rgb_first:
             return replace(self, is_rgb_first=True).on(task)
         if self.schedule == "paper":
-            stages = schedule_of(task.name, None if task.classes is None else len(task.classes.of_caption))
-            return replace(self, to_keep=stages.to_keep, n_samples=stages.n_samples)
-        if self.schedule != "racing":
-            return self
-        race = self._adaptive()
-        _ = race.race  # UsageError for rules that do not fit together, before anything is loaded
-        if self.pilot is None:
+            n_captions = None if task.classes is None else len(task.classes.of_caption)
+            return replace(self, stages=published(task.name, n_captions))
+        race = schedule_of(self)  # UsageError for settings that do not fit together, before anything is loaded
+        if self.pilot is None or not isinstance(race, Racing):
             return self
         from compbench.store.pilots import learned
 
         taught = learned(self.pilot, race, self.identity())
         return replace(self, allocation=taught.shares, taught=taught)
-
-    def _adaptive(self) -> Adaptive:
-        settled = self.for_task(None)
-        plain = Adaptive(settled.schedule, settled.draws or N_BANK, settled.target, settled.view_loss)
-        if settled.schedule == "paper":
-            return replace(plain, to_keep=settled.to_keep, n_samples=settled.n_samples)
-        return replace(
-            plain,
-            risk=settled.risk,
-            bound=settled.bound,
-            max_difference=settled.max_difference,
-            outcomes=OUTCOMES if settled.outcomes == "all" else ("text",),
-            seed=settled.seed or 0,
-            allocation=settled.allocation,
-            together=2 if settled.noise == "antithetic" else 1,
-        )
 
     def source(self) -> Source | None:
         if self.pipeline is not None:
@@ -279,8 +275,7 @@ class StableDiffusion(ModelSpec):
             identity["noise"] = _NOISES.get(settled.noise, settled.noise)
         if settled.is_rgb_first:
             identity["rgb"] = "first"
-        if settled.schedule != "full":
-            identity["schedule"] = settled._adaptive().to_json()
+        identity |= entry_of(schedule_of(settled))
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
@@ -288,7 +283,7 @@ class StableDiffusion(ModelSpec):
         view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.target}
         return (
             view
-            | ({"reduction": stored_loss(settled.view_loss)} if settled.view_loss != "l2" else {})
+            | ({"reduction": stored_loss(settled.loss)} if settled.loss != "l2" else {})
             | ({"unconditional": True} if settled.unconditional else {})
         )
 
@@ -317,7 +312,7 @@ class StableDiffusion(ModelSpec):
             losses=settled.losses,
             unconditional=settled.unconditional,
             compile_mode=settled.compile,
-            adaptive=None if settled.schedule == "full" else settled._adaptive(),
+            schedule=schedule_of(settled),
             noise=settled.noise,
             size_px=settled.size_px,
             is_rgb_first=settled.is_rgb_first,
@@ -338,17 +333,8 @@ def from_address(address: str) -> StableDiffusion:
     Source(repo='org/name', revision='main', is_local=False)
     """
     name = f"sd:{address}"
-    place = disk.expanded(address)
-    if place.is_dir():
-        return StableDiffusion(name, str(place), is_local=True)
-    if place.is_file():
-        raise UsageError(f"model {name!r}: {checkpoints.no_pipeline_file(place)}")
-    hub_name = _HUB_NAME.fullmatch(address)
-    if hub_name is None or address.startswith((".", "/", "~")):
-        raise UsageError(
-            f"model {name!r}: no folder {address!r}, and it is not a hub name; expected PATH or org/name@revision"
-        )
-    return StableDiffusion(name, hub_name["repo"], hub_name["revision"])
+    repo, revision, is_local = placed(name, address)
+    return StableDiffusion(name, repo, revision, is_local=is_local)
 
 
 def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -> StableDiffusion:
@@ -372,13 +358,6 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
         )
     return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
 
-
-_LDM_BIBTEX = """@inproceedings{rombach2022high,
-  title     = {High-Resolution Image Synthesis with Latent Diffusion Models},
-  author    = {Rombach, Robin and Blattmann, Andreas and Lorenz, Dominik and Esser, Patrick and Ommer, Bj{\\"o}rn},
-  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year      = {2022}
-}"""
 
 # the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin
 SD1_4 = StableDiffusion(

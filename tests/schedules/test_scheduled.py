@@ -1,4 +1,4 @@
-"""Runs with an adaptive schedule: stored, continued, read and refused; the published stages on a real model."""
+"""Staged and raced runs: stored, continued, read and refused; the published stages on a real model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from compbench.core.models import Runtime
 from compbench.core.rules import Rule
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.families import stable_diffusion
-from compbench.schedules.adaptive import Adaptive
-from compbench.schedules.staged import SCHEDULES
+from compbench.diffusion.families._sd_rules import schedule_of
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full, Schedule, schedule_in
+from compbench.schedules.staged import PUBLISHED
 from compbench.store.run import Run
 from literal import by_the_paper, encode_caption, encode_image, load, pair_errors, published_noise
 from noisy import N_BANK, NoisySpec, classes, pairs
 
-RACE = Adaptive("racing", N_BANK)
+RACE = Racing(N_BANK)
 
 
 def stored(run: Run) -> dict[str, tuple[Any, ...]]:
@@ -56,7 +58,7 @@ def test_draws_that_are_raced_together_are_measured_together(tmp_path: Path) -> 
         dense[..., measurement.draw_ids] = measurement.measured
         assert np.array_equal(dense[..., ::2], dense[..., 1::2])
     with pytest.raises(UsageError, match="expected an even number of draws"):
-        _ = Adaptive("racing", 15, together=2).race
+        Racing(15, together=2)
 
 
 @pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])
@@ -128,7 +130,7 @@ def test_what_decides_a_race_is_part_of_its_identity(change: dict[str, Any]) -> 
     race = replace(stable_diffusion.TINY_SD, schedule="racing")
     identity, other = (spec.for_task("shapes").identity() for spec in (race, replace(race, **change)))
     assert identity != other
-    assert Adaptive.of_identity(identity) == race.for_task("shapes")._adaptive()
+    assert schedule_in(identity) == schedule_of(race.for_task("shapes"))
 
 
 @pytest.mark.parametrize(
@@ -146,10 +148,10 @@ def test_a_schedule_that_cannot_be_is_refused(change: dict[str, Any], message: s
 
 
 def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
-    for task, known in SCHEDULES.items():
+    for task, known in PUBLISHED.items():
         spec = stable_diffusion.SD2.for_task(task)
         assert (spec.schedule, spec.protocol, spec.target, spec.draws) == ("paper", "paper", "eps", 1000)
-        assert spec.view_loss == known.loss
+        assert spec.loss == known.loss
     assert stable_diffusion.SD2.for_task("winoground").schedule == "full"
 
 
@@ -157,17 +159,17 @@ def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
 @pytest.mark.parametrize("name", ["pets", "stl10"])
 def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, tmp_path: Path) -> None:
     """Every class, timestep by timestep, as published; one image, the first captions of shape-classes."""
-    known, folder = SCHEDULES[name], Path(stable_diffusion.TINY_SD.repo)
+    known, folder = PUBLISHED[name], Path(stable_diffusion.TINY_SD.repo)
     whole = registry.task("shape-classes")
     captions = whole.examples[0].captions[:7]
     picture = whole.examples[37].images[0]
     example = Example("one", (picture,), captions, np.eye(1, 7, dtype=bool))
     task = Task("one", [example], CLASSIFYING, classes=Classes(captions, tuple(range(7))))
-    staged = Adaptive("paper", 1000, "eps", "l1", to_keep=known.to_keep, n_samples=known.n_samples)
+    staged = replace(known, target="eps", loss="l1")
     spec = replace(stable_diffusion.TINY_SD, protocol="paper", target="eps", loss="l1")
     scorer = spec.build(spec.for_task(None).source(), Runtime("cpu"))
     scorer = DiffusionClassifier(
-        scorer.denoiser, scorer.bank, 1000, Runtime("cpu"), losses=("l2", "l1"), adaptive=staged
+        scorer.denoiser, scorer.bank, 1000, Runtime("cpu"), losses=("l2", "l1"), schedule=staged
     )
     scorer.prepare(task)
     (found,) = joined(scorer.score(task.examples, {}))
@@ -195,13 +197,13 @@ def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, 
     assert policy.verdict(dense, measured).predictions == (predicted,)
 
 
-@pytest.mark.parametrize("adaptive", [None, RACE], ids=["full", "raced"])
+@pytest.mark.parametrize("schedule", [Full(), RACE], ids=["full", "raced"])
 @pytest.mark.parametrize("task", [pairs(6), classes()], ids=["pairs", "classes"])
 def test_a_run_that_keeps_scores_alone_has_the_same_scores_and_no_errors(
-    task: Task, adaptive: Adaptive | None, tmp_path: Path
+    task: Task, schedule: Schedule, tmp_path: Path
 ) -> None:
-    whole = compbench.run(task, model=NoisySpec(adaptive), runs=tmp_path)
-    small = compbench.run(task, model=NoisySpec(adaptive), runs=tmp_path, keep="scores")
+    whole = compbench.run(task, model=NoisySpec(schedule), runs=tmp_path)
+    small = compbench.run(task, model=NoisySpec(schedule), runs=tmp_path, keep="scores")
     assert small.path != whole.path
     assert not (small.path / "errors").exists()
     assert np.array_equal(small.table().scores, whole.table().scores)

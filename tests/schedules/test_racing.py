@@ -6,23 +6,27 @@ import numpy as np
 import pytest
 
 from compbench.core.errors import UsageError
-from compbench.schedules._race import Race
-from compbench.schedules._race_captions import Racing
+from compbench.core.examples import Classes
+from compbench.core.measurements import DrawTable
+from compbench.schedules._race_captions import CaptionRace
 from compbench.schedules._race_classes import Elimination
+from compbench.schedules.racing import Racing
 
 TWO = np.eye(2, dtype=bool)
+DRAWS = DrawTable(np.arange(100.0), np.full(100, 0.6), np.full(100, 0.8), "eps")
 
 
 def test_matching_is_raced_by_comparisons_and_classes_by_elimination() -> None:
-    race = Race(risk=0.1, asked=("text",))
-    assert isinstance(race.policy("a", TWO, np.arange(100)), Racing)
-    assert isinstance(race.policy("a", TWO[:1], np.arange(100), of_caption=(0, 1)), Elimination)
+    race = Racing(100, risk=0.1, outcomes=("text",))
+    assert isinstance(race.policy("a", TWO, DRAWS, None).policy, CaptionRace)
+    classes = Classes(("cat", "dog"), (0, 1))
+    assert isinstance(race.policy("a", TWO[:1], DRAWS, classes).policy, Elimination)
 
 
 def test_equal_rules_give_equal_policies_and_the_example_its_order() -> None:
     wanted = [
-        Race(seed=seed)
-        .policy(example_id, TWO, np.arange(100))
+        Racing(100, seed=seed)
+        .policy(example_id, TWO, DRAWS, None)
         .wanted(np.zeros((2, 2, 100)), np.zeros((2, 2, 100), bool))
         for seed, example_id in ((0, "a"), (0, "a"), (0, "b"), (1, "a"))
     ]
@@ -33,8 +37,8 @@ def test_equal_rules_give_equal_policies_and_the_example_its_order() -> None:
 
 
 def test_the_anytime_bound_goes_through_the_bank_at_random() -> None:
-    policy = Race(bound="anytime", max_difference=0.5).policy("a", TWO, np.arange(100))
-    assert isinstance(policy, Racing)
+    policy = Racing(100, bound="anytime", max_difference=0.5).policy("a", TWO, DRAWS, None).policy
+    assert isinstance(policy, CaptionRace)
     assert policy.bound.strata.shares == (1.0,)
 
 
@@ -51,4 +55,4 @@ def test_the_anytime_bound_goes_through_the_bank_at_random() -> None:
 )
 def test_rules_that_do_not_fit_together_are_told(options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Race(**options)
+        Racing(100, **options)

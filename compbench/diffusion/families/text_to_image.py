@@ -1,0 +1,122 @@
+"""A text-to-image model of any family that is stored as a pipeline of diffusers. No torch until `build`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from compbench.core import disk
+from compbench.core.aliases import Json
+from compbench.core.citations import DIFFUSION_CLASSIFIER
+from compbench.core.errors import UsageError
+from compbench.core.file_list import FileList
+from compbench.core.models import Runtime, Source
+from compbench.diffusion.families._sd_rules import N_BANK, schedule_of
+from compbench.diffusion.families.stable_diffusion import StableDiffusion
+from compbench.diffusion.pipeline import PipelineFamily, Trained
+
+if TYPE_CHECKING:
+    from compbench.diffusion.classifier import DiffusionClassifier
+
+__all__ = ["TextToImage"]
+
+_FIXED = {"option": False}
+
+
+@dataclass(frozen=True)
+class TextToImage(StableDiffusion):
+    """A text-to-image diffusion or flow model of a later family, scored by the Diffusion Classifier.
+
+    Options are those of Stable Diffusion. No published run is imitated, so protocol=auto is compbench's own on every
+    task; protocol=paper gives it the draws and the crop of the paper's runs, but no precision other than that of its
+    network: the encoders stay in float32.
+    """
+
+    family: Any = field(default=None, repr=False, metadata=_FIXED)  # a PipelineFamily
+    known: Trained | None = field(default=None, repr=False, metadata=_FIXED)  # of the weights at `repo`
+    found: Trained | None = field(default=None, repr=False, metadata=_FIXED)  # of the weights that are measured
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.protocol == "published-fp16":
+            raise UsageError(
+                f"model {self.name!r}: protocol=published-fp16 is that of Stable Diffusion's published runs; expected "
+                "compbench or paper"
+            )
+
+    @property
+    def has_published_runs(self) -> bool:
+        return False
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The text encoders that are not to be used."""
+        return ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is fetched of a hub repository."""
+        return self._family.layout.patterns
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the model and of the method that scores with it."""
+        return f"{self._family.bibtex}\n\n{DIFFUSION_CLASSIFIER}"
+
+    @property
+    def _family(self) -> PipelineFamily:
+        return self.family
+
+    def with_files(self, files: Callable[[], FileList]) -> TextToImage:
+        """With what the weights' configuration says of the model; the presets' is known without asking a hub."""
+        if self.known is not None and self.folder is None:
+            found, grain = self.known, 8
+        else:
+            listed = files()
+            _ = self._opened(listed)  # before anything of a grid is measured
+            found, grain = self._family.trained(listed, self.name), self._family.grain(listed)
+        return replace(self, found=found, measured_px=self._other_px(found.size_px, found.size_px, grain))
+
+    def flops_per_evaluation(self, files: FileList) -> float | None:
+        """Not told before the weights are here."""
+        return None
+
+    def source(self) -> Source | None:
+        if self.folder is not None or self.is_local:
+            return Source(str(disk.expanded(self.folder or self.repo)), is_local=True, opened=self._opened)
+        return Source(self.repo, self.revision, instead="a local copy with -o folder=PATH", opened=self._opened)
+
+    def identity(self) -> Mapping[str, Json]:
+        trained: dict[str, Json] = {}
+        if (found := self.found or self.known) is not None:
+            trained = {"predicts": found.predicts, "timesteps": found.timesteps}
+        return {**super().identity(), "family": self._family.name, **trained}
+
+    def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
+        from compbench.diffusion import _protocols, loading
+
+        assert source is not None  # all have weights
+        settled, family = self.for_task(None), self._family
+        folder = loading.fetch_folder(source, family.layout.opened, runtime.is_offline, self.name, runtime.say)
+        key = (family.name, str(folder), settled.dtype, self.left_out)
+        return _protocols.classifier(
+            family,
+            runtime.kept(key, lambda: family.load(folder, self.name, runtime.say, self.left_out)),
+            protocol=settled.protocol,
+            seed=settled.seed or 0,
+            dtype=settled.dtype,
+            n_draws=settled.draws or N_BANK,
+            runtime=runtime,
+            losses=settled.losses,
+            unconditional=settled.unconditional,
+            compile_mode=settled.compile,
+            schedule=schedule_of(settled),
+            noise=settled.noise,
+            size_px=settled.size_px,
+            is_rgb_first=settled.is_rgb_first,
+            keeps_encoders=True,
+        )
+
+    def _opened(self, files: FileList) -> tuple[str, ...]:
+        return self._family.layout.opened(files, self.name, self.left_out)

@@ -1,0 +1,141 @@
+"""A family that is stored as a pipeline of diffusers: loaded by its layout, noised as its scheduler was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from compbench.core.errors import DataError
+from compbench.core.file_list import FileList
+from compbench.diffusion.family import Family, Timesteps
+from compbench.registry.layouts import Layout
+
+if TYPE_CHECKING:
+    import torch
+
+    from compbench.diffusion.denoiser import Noising, Target
+    from compbench.diffusion.parts import Parts
+
+__all__ = ["FlowFamily", "PipelineFamily", "Trained"]
+
+_SCHEDULER = "scheduler/scheduler_config.json"
+_TARGETS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a model's configuration says that every result names."""
+
+    size_px: int  # the side of the pictures
+    predicts: str  # eps, v, x0 or flow
+    timesteps: str  # the grid that draws are taken from, all alike
+
+
+class PipelineFamily(Family):
+    """A family whose noising preserves variance, over a table of whole timesteps."""
+
+    name: ClassVar[str]  # in a run's identity
+    layout: ClassVar[Layout]
+    bibtex: ClassVar[str]
+
+    def load(self, folder: Path, name: str, say: Callable[[str], None], left_out: Collection[str] = ()) -> Parts:
+        """The parts of a folder, in float32 on the CPU; DataError for what does not fit. `say` hears what is odd."""
+        from compbench.diffusion import loading
+        from compbench.diffusion.parts import Parts
+        from compbench.diffusion.silence import quiet
+
+        files = FileList.of_folder(folder)
+        _ = self.layout.opened(files, name, left_out)
+        weights = loading.weights_of(files, self.layout.parts_in(files, left_out), name, say)
+        network, vae = self.layout.network, self.layout.vae
+        with quiet():
+            texts = tuple(
+                loading.load_text(text, folder, weights[text.encoder.name], say)
+                for text in self.layout.texts_in(files, left_out)
+            )
+            return Parts(
+                name,
+                loading.load_part(network, folder, weights[network.name], say),
+                loading.load_part(vae, folder, weights[vae.name], say),
+                texts,
+                loading.load_scheduler(folder, files),
+                files.json("model_index.json"),
+            )
+
+    def trained(self, files: FileList, name: str) -> Trained:
+        """What the configurations of a folder or repository say, before any weight."""
+        scheduler = files.json(_SCHEDULER)
+        given = scheduler.get("prediction_type", "epsilon")
+        if given not in _TARGETS:
+            raise DataError(f"model {name!r} predicts {given!r} ({_SCHEDULER}); expected one of {', '.join(_TARGETS)}")
+        n_timesteps = scheduler.get("num_train_timesteps", 1000)
+        return Trained(self.size_px(files, name), _TARGETS[given], f"0-{n_timesteps - 1}")
+
+    def grain(self, files: FileList) -> int:
+        """How many pixels of a side become one latent."""
+        return 2 ** max(len(files.json(f"{self.layout.vae.name}/config.json").get("block_out_channels") or ()) - 1, 0)
+
+    def size_px(self, files: FileList, name: str) -> int:
+        """The side of the pictures that the network was trained on last."""
+        path = f"{self.layout.network.name}/config.json"
+        side = files.json(path).get("sample_size", 128)
+        if not isinstance(side, int) or isinstance(side, bool) or not 0 < side <= 512:
+            raise DataError(
+                f"model {name!r} has sample_size {side!r} in {path} of {files.where!r}; expected a number of latents, "
+                "at most 512"
+            )
+        return side * self.grain(files)
+
+    def target(self, parts: Parts) -> Target:
+        from compbench.diffusion import loading
+
+        return loading.target_of(parts.scheduler, parts.name)
+
+    def noising(self, parts: Parts, dtype: torch.dtype) -> Noising:
+        from compbench.diffusion import loading
+        from compbench.diffusion.denoiser import Tabled
+
+        alphas_cumprod = loading.alphas_cumprod_of(parts.scheduler, parts.name).to("cpu", dtype)
+        return Tabled.from_alphas_cumprod(alphas_cumprod, self.target(parts))
+
+
+class FlowFamily(PipelineFamily):
+    """A family trained by flow matching: x_t = (1 - t) x_0 + t eps, and the network is told 1000 t.
+
+    Draws are of the timesteps of the scheduler's own table, shifted as its configuration says: each as often as the
+    others, so that t itself is not spread evenly where there is a shift.
+    """
+
+    def trained(self, files: FileList, name: str) -> Trained:
+        scheduler = files.json(_SCHEDULER)
+        _check_flow(scheduler, name)
+        n_timesteps, shift = scheduler.get("num_train_timesteps", 1000), float(scheduler.get("shift", 1.0))
+        return Trained(self.size_px(files, name), "flow", f"shift {shift:g} of 1-{n_timesteps}")
+
+    def target(self, parts: Parts) -> Target:
+        return "flow"
+
+    def noising(self, parts: Parts, dtype: torch.dtype) -> Noising:
+        from compbench.diffusion.denoiser import Flow
+
+        _check_flow(parts.scheduler.config, parts.name)
+        return Flow(float(parts.scheduler.config["num_train_timesteps"]))
+
+    def grid(self, parts: Parts) -> Timesteps:
+        return np.sort(parts.scheduler.timesteps.float().numpy())
+
+
+def _check_flow(config: Mapping[str, Any], name: str) -> None:
+    """DataError for a schedule that is none of a straight flow, or whose grid depends on what is sampled."""
+    if (given := config.get("_class_name")) not in (None, "FlowMatchEulerDiscreteScheduler"):
+        raise DataError(
+            f"model {name!r} has a {given} ({_SCHEDULER}); expected the FlowMatchEulerDiscreteScheduler that it was "
+            "trained with"
+        )
+    others = ("use_dynamic_shifting", "invert_sigmas", "shift_terminal", "use_karras_sigmas", "use_exponential_sigmas")
+    if odd := [key for key in (*others, "use_beta_sigmas") if config.get(key)]:
+        raise DataError(f"model {name!r} has {odd[0]} in {_SCHEDULER}; expected a fixed grid of timesteps")

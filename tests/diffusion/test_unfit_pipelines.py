@@ -1,0 +1,156 @@
+"""A pipeline that cannot be measured says what it is and what to do, whatever its family."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import tiny_pipelines
+from compbench import registry
+from compbench.cli.app import main
+from compbench.core.errors import DataError, UsageError
+from compbench.core.models import Runtime
+from loopback_hub import LoopbackHub, loopback_hub, used_here
+
+NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer"}
+FILE = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    root = tmp_path_factory.mktemp("made")
+
+    def folder(family: str) -> Path:
+        place = root / family
+        return place if place.exists() else tiny_pipelines.MADE[family](place)
+
+    return folder
+
+
+@pytest.fixture(params=NETWORK)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def copied(family: str, made: Callable[[str], Path], tmp_path: Path) -> Path:
+    return shutil.copytree(made(family), tmp_path / "model")
+
+
+def build(folder: Path) -> Any:
+    _, spec = registry.model(f"diffusion:{folder}", {"dtype": "float32"})
+    return spec.build(spec.source(), Runtime("cpu", 2))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises((DataError, UsageError)) as caught:
+        build(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def change(file: Path, how: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    state = load_file(file)
+    how(state)
+    save_file(state, file)
+
+
+def test_a_folder_that_is_no_pipeline_is_told(tmp_path: Path) -> None:
+    assert "has no model_index.json; expected" in refused(tmp_path)
+    (tmp_path / "dreamshaper.safetensors").touch()
+    assert "single-file checkpoint" in refused(tmp_path)
+
+
+def test_a_pipeline_of_no_family_here_is_named_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "WuerstchenPriorPipeline"}')
+    message = refused(tmp_path)
+    assert "is a WuerstchenPriorPipeline, which is not supported; expected StableDiffusionPipeline" in message
+    assert "StableDiffusionXLPipeline" in message
+    (tmp_path / "model_index.json").write_text("{}")
+    assert "names no pipeline" in refused(tmp_path)
+
+
+def test_neither_a_folder_nor_a_name_of_the_hub_is_told() -> None:
+    with pytest.raises(UsageError, match="expected PATH or org/name@revision"):
+        registry.model("diffusion:./nowhere")
+
+
+@pytest.mark.parametrize("part", ["vae", "scheduler", "tokenizer", "text_encoder"])
+def test_a_missing_component_is_named(copied: Path, part: str) -> None:
+    shutil.rmtree(copied / part)
+    assert f"has no {part}/ in" in refused(copied)
+
+
+def test_tensors_that_lack_or_exceed_are_named(copied: Path, family: str) -> None:
+    file = copied / NETWORK[family] / FILE
+    change(file, lambda state: state.pop(sorted(state)[-1]))
+    assert f"{FILE}' does not hold the network" in refused(copied)
+    assert "1 missing" in refused(copied)
+    change(file, lambda state: state.update(foo=torch.zeros(3)))
+    assert "1 unknown (foo)" in refused(copied)
+
+
+def test_pickled_weights_are_refused_with_the_way_to_convert_them(copied: Path, family: str) -> None:
+    file = copied / NETWORK[family] / FILE
+    file.rename(file.with_suffix(".bin"))
+    message = refused(copied)
+    assert f"diffusion_pytorch_model.bin in {NETWORK[family]}/" in message
+    assert "safe_serialization=True" in message
+
+
+def test_a_wrong_number_of_channels_is_told(copied: Path) -> None:
+    edit(copied / "vae" / "config.json", latent_channels=5)
+    assert "5" in refused(copied)
+
+
+def test_another_network_under_the_family_s_name_is_told(copied: Path, family: str) -> None:
+    edit(copied / "model_index.json", **{NETWORK[family]: ["diffusers", "MyNetwork"]})
+    assert f"names 'MyNetwork' as {NETWORK[family]}" in refused(copied)
+
+
+def test_a_size_that_the_autoencoder_cannot_shrink_is_told(copied: Path, tmp_path: Path, capsys: Any) -> None:
+    options = ["-o", "size_px=30", "-o", "draws=1", "--limit", "1", "--runs", str(tmp_path / "runs")]
+    assert main(["run", "shapes", "-m", f"diffusion:{copied}", *options]) == 2
+    assert "expected a multiple of" in capsys.readouterr().err
+
+
+# the hub's own file sets
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    with loopback_hub() as hub, used_here(hub, tmp_path, monkeypatch):
+        yield hub
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+
+
+def test_sharded_files_of_the_fp16_variant_are_fetched_and_loaded(
+    hub: LoopbackHub, family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_pipelines.MADE[family](tmp_path / "saved", sharded="60KB", variant="fp16")
+    files = contents(folder)
+    assert sum(".fp16-0000" in name for name in files) > 2
+    files["README.md"] = files["unused.safetensors"] = b"not to be fetched"
+    hub.add("models", "org/tiny", files)
+    options = ["-o", "draws=1", "--limit", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
+    command = ["run", "shapes", "-m", "diffusion:org/tiny", *options]
+    assert main(command) == 0
+    assert "from fp16 weights" in capsys.readouterr().err
+    assert not any("unused" in name or "README" in name for name in hub.fetched())
+    hub.forget()
+    assert main([*command, "--offline"]) == 0  # answered from the store
+    assert hub.requests == []

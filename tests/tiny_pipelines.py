@@ -1,0 +1,188 @@
+# pyright: reportArgumentType=false
+"""Untrained pipelines of each family, made of its real classes and saved in the hub's own file set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+from compbench.tasks.scenes import COLOURS, SHAPES
+from compbench.tiny.tokenizer import make_tokenizer
+
+__all__ = ["MADE", "pixart", "sdxl", "t5_pieces", "t5_tokenizer"]
+
+_GRAIN = 4  # pixels a latent: smaller than the hub's, which is 8
+
+
+def sdxl(folder: Path, prediction_type: str = "epsilon", **saved: Any) -> Path:
+    """32 px pictures, 8x8x4 latents; two CLIPs of width 16 and 24."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(16, 32),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            transformer_layers_per_block=(1, 2),
+            attention_head_dim=(2, 4),
+            cross_attention_dim=40,
+            use_linear_projection=True,
+            norm_num_groups=4,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=24 + 6 * 8,
+        )
+        pipeline = StableDiffusionXLPipeline(
+            vae=vae(4, 0.13025),
+            text_encoder=clip(CLIPTextModel, 16),
+            text_encoder_2=clip(CLIPTextModelWithProjection, 24),
+            tokenizer=make_tokenizer(),
+            tokenizer_2=make_tokenizer(),
+            unet=unet,
+            scheduler=diffusion_scheduler(prediction_type),
+            add_watermarker=False,
+        )
+    return _saved(pipeline, folder, **saved)
+
+
+def pixart(folder: Path, pipeline: Any, *, is_told_sizes: bool = False, **saved: Any) -> Path:
+    """32 px pictures, 8x8x4 latents, twice as many channels out; a T5 of width 16."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformer = PixArtTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=4,
+            out_channels=8,
+            num_layers=2,
+            cross_attention_dim=24,
+            sample_size=8,
+            caption_channels=16,
+            use_additional_conditions=is_told_sizes,
+        )
+        for parameter in transformer.parameters():  # those that a training begins at zero
+            torch.nn.init.normal_(parameter, std=0.2)
+        made = pipeline(
+            vae=vae(4, 0.18215),
+            text_encoder=t5(16),
+            tokenizer=t5_tokenizer(),
+            transformer=transformer,
+            scheduler=DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear"),
+        )
+    return _saved(made, folder, **saved)
+
+
+def t5(width: int) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(t5_tokenizer()),
+            d_model=width,
+            d_kv=8,
+            d_ff=32,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+
+
+@cache
+def t5_pieces() -> list[tuple[str, float]]:
+    """A vocabulary trained on the captions of drawn scenes: pieces and their scores, in the order of their ids."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
+    captions = [f"a {one} {shape} to the {side} of a {other}" for one in COLOURS for other in SHAPES
+                for shape in SHAPES for side in ("left", "right")]  # fmt: skip
+    tokenizer.train_from_iterator(captions, trainer)
+    return [(str(piece), float(score)) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    extra = [(f"<extra_id_{number}>", 0.0) for number in range(99, -1, -1)]
+    return T5Tokenizer(vocab=[*t5_pieces(), *extra], model_max_length=512)
+
+
+def vae(latent_channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=latent_channels,
+        norm_num_groups=2,
+        mid_block_add_attention=False,
+        sample_size=32,
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+    )
+
+
+def clip(kind: Any, width: int) -> Any:
+    tokenizer = make_tokenizer()
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            max_position_embeddings=tokenizer.model_max_length,
+            projection_dim=width,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def diffusion_scheduler(prediction_type: str) -> Any:
+    """As SDXL is published; its velocity is another scheduler's."""
+    settings: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    if prediction_type != "epsilon":
+        return DDIMScheduler(prediction_type=prediction_type, clip_sample=False, **settings)
+    return EulerDiscreteScheduler(timestep_spacing="leading", steps_offset=1, **settings)
+
+
+def _saved(pipeline: Any, folder: Path, *, sharded: str = "", variant: str | None = None) -> Path:
+    """`sharded`: the largest file of weights; `variant`: a part of their names, such as fp16."""
+    options: dict[str, Any] = {"variant": variant} | ({"max_shard_size": sharded} if sharded else {})
+    pipeline.save_pretrained(folder, **options)
+    return folder
+
+
+MADE: dict[str, Callable[..., Path]] = {
+    "sdxl": sdxl,
+    "pixart-alpha": partial(pixart, pipeline=PixArtAlphaPipeline, is_told_sizes=True),
+    "pixart-sigma": partial(pixart, pipeline=PixArtSigmaPipeline),
+    "sdxl-v": partial(sdxl, prediction_type="v_prediction"),
+}
