@@ -26,9 +26,8 @@ def save(folder: Path, family: str) -> Path:
         torch.manual_seed(0)
         network, processor = _MADE[family]()
     with torch.no_grad():  # so large that pictures and captions tell
-        for name, weights in network.named_parameters():
-            is_looking = "crossattention" in name or "patch_embedding" in name or "itm_head" in name
-            weights.mul_(100 if is_looking else 10 if weights.ndim > 1 else 1)
+        for weights in network.parameters():
+            weights.mul_(10 if weights.ndim > 1 else 1)
     with quiet():
         network.save_pretrained(folder)
         processor.save_pretrained(folder)
@@ -111,7 +110,7 @@ def _blip2() -> tuple[Any, Any]:
 
 
 def _vision() -> dict[str, Any]:
-    return {**_SHAPE, "image_size": SIDE, "patch_size": 8}
+    return {**_SHAPE, "image_size": SIDE, "patch_size": 8, "initializer_range": 0.02}  # a BLIP's default is 1e-10
 
 
 def _text(tokenizer: Any) -> dict[str, Any]:

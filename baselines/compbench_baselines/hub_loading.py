@@ -55,20 +55,12 @@ def load_network(kind: Any, folder: Path, dtype: str, say: Callable[[str], None]
 
 def tokenizer(folder: Path) -> Any:
     """The tokenizer beside the weights."""
-    with quiet():
-        return _read(
-            lambda: transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True), "tokenizer", folder
-        )
+    return _read(transformers.AutoTokenizer, "tokenizer", folder)
 
 
 def image_processor(folder: Path) -> Any:
     """The image processor beside the weights."""
-    with quiet():
-        return _read(
-            lambda: transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True),
-            "image processor",
-            folder,
-        )
+    return _read(transformers.AutoImageProcessor, "image processor", folder)
 
 
 def _from_config(kind: Any, folder: Path) -> nn.Module:
@@ -76,9 +68,10 @@ def _from_config(kind: Any, folder: Path) -> nn.Module:
     return kind.from_config(config) if hasattr(kind, "from_config") else kind(config)  # an Auto class, or a network
 
 
-def _read(read: Callable[[], Any], what: str, folder: Path) -> Any:
+def _read(kind: Any, what: str, folder: Path) -> Any:
     try:
-        return read()
+        with quiet():
+            return kind.from_pretrained(folder, local_files_only=True)
     except LOADING_ERRORS as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(

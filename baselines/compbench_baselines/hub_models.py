@@ -124,5 +124,5 @@ def _opened(files: FileList, name: str, check: Callable[[Mapping[str, Any], str]
     if not any(vocabulary in files.names for vocabulary in _VOCABULARIES):
         raise DataError(f"model {name!r} has no tokenizer in {files.where!r}; expected {_VOCABULARIES[0]}")
     weights = weight_files(files, name)
-    index = (_INDEX,) if len(weights) > 1 or weights[0] not in (_SAFE, _PICKLE) else ()
+    index = () if set(weights) <= {_SAFE, _PICKLE} else (_INDEX,)
     return (CONFIG, *weights, *index, *(file for file in _BESIDE if file in files.names))

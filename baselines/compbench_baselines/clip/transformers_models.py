@@ -14,12 +14,12 @@ from typing import Any, Literal, Self
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError
 from compbench.core.examples import Task
-from compbench.core.models import ModelSpec, Runtime, Scorer, Source
+from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.clip._templates import templates_for, words_of
 from compbench_baselines.hub_models import Address, address_of, architecture, source_of
-from compbench_baselines.training.cache import digest_of
 
 __all__ = [
     "BLIP2_ITM",
@@ -114,14 +114,14 @@ class TransformersModel(ModelSpec):
     )
     folder: Path | None = field(default=None, metadata={"help": "a local copy in place of the hub's"})
     classes: str | None = field(default=None, metadata=_FIXED)  # digest of the templates and names of the task
-    citation: str = field(default="", repr=False, metadata=_FIXED)  # BibTeX
+    paper: str = field(default="", repr=False, metadata=_FIXED)  # BibTeX
 
     def __post_init__(self) -> None:
         if self.folder is not None:
             address_of(str(disk.expanded(self.folder).absolute()), "transformers")
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The address of this model."""
         return f"transformers:{self._address}"
 
@@ -131,13 +131,22 @@ class TransformersModel(ModelSpec):
             return Address(str(disk.expanded(self.folder).resolve()), is_local=True)
         return Address(self.repo, self.revision, self.is_local)
 
-    def for_task(self, task: str | None) -> Self:
-        return dataclasses.replace(self, dtype="float32") if self.dtype == "auto" else self
+    @property
+    def citation(self) -> str:
+        """BibTeX of the weights where they have a name here."""
+        return self.paper
 
-    def in_float32(self) -> Self:
-        return dataclasses.replace(self, dtype="float32")
+    @property
+    def _dtype(self) -> Dtype:
+        return "float32" if self.dtype == "auto" else self.dtype
 
-    def on(self, task: Task) -> Self:
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = dataclasses.replace(self if task is None else self._on(task), dtype=self._dtype)
+        in_float32 = dataclasses.replace(settled, dtype="float32")
+        precision = HalfPrecision(self._dtype, self.dtype == self._dtype, lambda: in_float32.resolve(task))
+        return dataclasses.replace(ModelSpec.resolve(settled, task), precision=precision)
+
+    def _on(self, task: Task) -> Self:
         chosen = templates_for(self.templates, task)
         words = words_of(task.classes) if task.classes else ()
         return dataclasses.replace(self, classes=digest_of([chosen, words]) if chosen else None)
@@ -147,7 +156,7 @@ class TransformersModel(ModelSpec):
 
     def identity(self) -> Mapping[str, Json]:
         identity: dict[str, Json] = {"scorer": "transformers", "version": 1, "head": self.head}
-        identity["dtype"] = self.for_task(None).dtype
+        identity["dtype"] = self._dtype
         return identity | ({"templates": self.classes} if self.classes else {})
 
     def _check(self, config: Mapping[str, Any], name: str) -> None:
@@ -161,7 +170,7 @@ class TransformersModel(ModelSpec):
         from compbench_baselines.clip import _transformers_loading as loading
 
         assert source is not None
-        dtype = self.for_task(None).dtype
+        dtype = self._dtype
         loaded = runtime.kept(("transformers", source, dtype), lambda: loading.load(source, self.name, dtype, runtime))
         return loading.scorer(loaded, self.head, self.templates, runtime)
 
@@ -176,7 +185,7 @@ def from_address(address: str) -> TransformersModel:
     return TransformersModel(found.repo, found.revision, found.is_local)
 
 
-BLIP_ITM = TransformersModel("Salesforce/blip-itm-base-coco", citation=_BLIP)
-BLIP_ITM_LARGE = TransformersModel("Salesforce/blip-itm-large-coco", citation=_BLIP)
-BLIP_ITC = TransformersModel("Salesforce/blip-itm-base-coco", head="itc", citation=_BLIP)
-BLIP2_ITM = TransformersModel("Salesforce/blip2-itm-vit-g", citation=_BLIP2)
+BLIP_ITM = TransformersModel("Salesforce/blip-itm-base-coco", paper=_BLIP)
+BLIP_ITM_LARGE = TransformersModel("Salesforce/blip-itm-large-coco", paper=_BLIP)
+BLIP_ITC = TransformersModel("Salesforce/blip-itm-base-coco", head="itc", paper=_BLIP)
+BLIP2_ITM = TransformersModel("Salesforce/blip2-itm-vit-g", paper=_BLIP2)
