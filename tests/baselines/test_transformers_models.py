@@ -24,7 +24,8 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Task
 from compbench.core.metrics import MATCHING
 from compbench.core.models import Runtime
-from compbench_baselines.clip.transformers_models import KINDS
+from compbench_baselines.clip._kinds import KINDS
+from compbench_baselines.clip.models import OpenClip
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
 COSINES = ["clip", "metaclip2", "siglip", "siglip2"]
@@ -279,6 +280,17 @@ class TestFromAHub:
         assert hub.requests == []
         assert offline.key == run.key
 
+    def test_a_name_is_the_repository_at_the_commit_that_main_is(
+        self, hub: LoopbackHub, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        files = {each.name: each.read_bytes() for each in folders["blip"].iterdir()}
+        hub.add("models", "Salesforce/blip-itm-base-coco", files, "c" * 40)
+        matched = self.run("blip-itm", tmp_path / "runs")
+        assert f"Salesforce/blip-itm-base-coco: main is commit {'c' * 40}" in capsys.readouterr().err
+        contrasted = self.run("blip-itc", tmp_path / "runs")
+        assert matched.key.weights == contrasted.key.weights
+        assert np.abs(matched.table().scores - contrasted.table().scores).min() > 1e-3
+
     def test_a_repository_of_another_class_is_refused_before_its_weights_are_fetched(
         self, hub: LoopbackHub, tmp_path: Path
     ) -> None:
@@ -287,6 +299,16 @@ class TestFromAHub:
         with pytest.raises(DataError, match="model 'transformers:org/bert' is a BertModel; expected one of"):
             self.run("transformers:org/bert", tmp_path / "runs")
         assert not any("safetensors" in each for each in hub.fetched())
+
+
+def test_dual_encoders_by_name_are_weights_that_open_clip_lists() -> None:
+    asked = [
+        entry.name for entry in registry.models() if entry.name.startswith(("siglip", "mobile", "eva", "meta", "dfn"))
+    ]
+    specs = [registry.model(name).spec for name in asked]
+    assert len(asked) == 11
+    assert all(spec.weights().hub for spec in specs if isinstance(spec, OpenClip))
+    assert len({spec.citation for spec in specs}) == 7
 
 
 def test_the_classes_are_those_of_the_installed_library() -> None:

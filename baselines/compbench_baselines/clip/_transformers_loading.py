@@ -12,9 +12,9 @@ from compbench.core.models import Runtime, Scorer, Source
 from compbench.diffusion.devices import pick_device
 from compbench_baselines import hub_loading
 from compbench_baselines.clip import _transformers
+from compbench_baselines.clip._kinds import Head, Kind, kind_of
 from compbench_baselines.clip._quick_gelu import check_activation
 from compbench_baselines.clip._scorer import ClipScorer, default_batch_size
-from compbench_baselines.clip.transformers_models import Head, Kind, kind_of
 from compbench_baselines.hub_models import architecture
 
 __all__ = ["Loaded", "load", "scorer"]

@@ -18,6 +18,7 @@ from compbench.core.digests import digest_of
 from compbench.core.errors import DataError
 from compbench.core.examples import Task
 from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Scorer, Source
+from compbench_baselines.clip._kinds import Head, kind_of
 from compbench_baselines.clip._templates import templates_for, words_of
 from compbench_baselines.hub_models import Address, address_of, architecture, source_of
 
@@ -26,36 +27,14 @@ __all__ = [
     "BLIP_ITC",
     "BLIP_ITM",
     "BLIP_ITM_LARGE",
-    "KINDS",
-    "Kind",
     "TransformersModel",
     "from_address",
-    "kind_of",
 ]
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Head = Literal["auto", "itc"]
 _FIXED = {"option": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How the models of a class are scored."""
-
-    name: str
-    has_matching_head: bool = False
-    is_lower_case: bool = False  # captions, as in training
-    needs_mask: bool = False  # the text tower attends to padding unless it is told not to
-
-
-KINDS: Mapping[str, Kind] = {
-    "CLIPModel": Kind("clip"),
-    "MetaClip2Model": Kind("metaclip2"),
-    "SiglipModel": Kind("siglip", is_lower_case=True),
-    "Siglip2Model": Kind("siglip2", is_lower_case=True),
-    "BlipForImageTextRetrieval": Kind("blip", has_matching_head=True, needs_mask=True),
-    "Blip2ForImageTextRetrieval": Kind("blip-2", has_matching_head=True, needs_mask=True),
-}
 _BLIP = """@inproceedings{li2022blip,
   title     = {{BLIP}: Bootstrapping Language-Image Pre-training for Unified Vision-Language Understanding and
                Generation},
@@ -72,19 +51,6 @@ _BLIP2 = """@inproceedings{li2023blip2,
   year      = {2023}
 }
 """
-
-
-def kind_of(config: Mapping[str, Any], name: str) -> Kind:
-    """How the model of a configuration is scored; DataError for a class that is not known here."""
-    given = architecture(config)
-    if given in KINDS:
-        return KINDS[given]
-    what = f"is a {given}" if given else f"names no class (model_type {config.get('model_type')!r})"
-    headless = ", which has no image-text matching head" if str(config.get("model_type")) in ("blip", "blip-2") else ""
-    raise DataError(
-        f"model {name!r} {what}{headless}; expected one of {', '.join(KINDS)}. A function (images, captions) -> scores "
-        "takes any other: compbench.run(TASK, model=FUNCTION)"
-    )
 
 
 @dataclass(frozen=True)
