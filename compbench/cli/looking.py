@@ -58,7 +58,7 @@ def list_(
 
     \b
     compbench list models
-    compbench list models sd2
+    compbench list models sd2 --task winoground
     compbench list tasks mmvp-vlm
     """
     from compbench.cli import listing, offers
