@@ -9,12 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from compbench.core import image_files
+from compbench.core import image_files, stages
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UnreadableImage, UnreadableImages
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
-from compbench.core.models import MeasuresErrors, Overlooks, PricesLearning, Scorer, TellsEngine, TellsLesson
+from compbench.core.models import (
+    MeasuresErrors,
+    Overlooks,
+    PricesLearning,
+    Scorer,
+    TellsEngine,
+    TellsLesson,
+    TellsScale,
+)
 from compbench.core.rules import Rule, n_known
 from compbench.registry.plugins import blamed, each_of
 from compbench.runs._online import OnlineScorer
@@ -76,6 +84,7 @@ def _evaluate(
     device: str | None,
     notes: _Notes,
 ) -> None:
+    stages.tell(f"preparing {run.key.model} for {run.key.task}")
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
@@ -243,7 +252,9 @@ class _Notes:
     def __init__(
         self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits, counted: _Counted | None
     ) -> None:
-        self._images = {each.id: {image.name for image in each.images} for each in task.examples}
+        shown = {id(example.images): example.images for example in task.examples}  # many may share one tuple
+        names = {place: frozenset(image.name for image in images) for place, images in shown.items()}
+        self._images = {example.id: names[id(example.images)] for example in task.examples}
         self._model, self._traits, self._counted = run.key.model, traits, counted
         with blamed(scorer, "when asked what it overlooks"):
             self._overlooked = scorer.overlooked() if isinstance(scorer, Overlooks) else frozenset[str]()
@@ -317,6 +328,7 @@ class _Parts:
                 **self._notes.record(self._results),
                 **self._engine(),
                 **self._lesson(),
+                **self._scale(),
                 **provenance.here(self._device),
             )
             self._results, self._flushed = [], time.monotonic()
@@ -338,6 +350,10 @@ class _Parts:
     def _lesson(self) -> dict[str, Json]:
         """What the model of this part learned from."""
         return {"learned_from": self._scorer.learned_from()} if isinstance(self._scorer, TellsLesson) else {}
+
+    def _scale(self) -> dict[str, float]:
+        """By what the scores of this part become probabilities."""
+        return dict(self._scorer.scale()) if isinstance(self._scorer, TellsScale) else {}
 
     def _evaluations(self) -> dict[str, int]:
         """How many errors the scores of this part are made of, which are not there to be counted."""
