@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compbench.core.errors import UsageError
 from compbench.core.printable import screen_width, width, wrapped
 from compbench_analysis.text.render import Grid, count, duration, records, render, size
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from compbench.runs.plan import Plan
     from compbench.store.run import Run
 
-__all__ = ["checks", "examples", "offered", "option_list", "plans", "stored", "where"]
+__all__ = ["checks", "examples", "offered", "option_list", "plans", "stored", "task_sheet", "where"]
 
 _DAY = 86_400
 
@@ -52,6 +53,22 @@ def option_list(model: str) -> Grid:
     return Grid(("option", "default", "is", "what it does"), rows, f"{label}: {first_line}", notes, "lwww")
 
 
+def task_sheet(name: str) -> list[Grid]:
+    """How a suite can be judged, and where its captions and pictures come from; UsageError for any other task."""
+    from compbench.core.sheets import HasSheet
+    from compbench.registry import plugins
+
+    suite = plugins.load(plugins.find("task", name.partition("+")[0]))
+    if not isinstance(suite, HasSheet):
+        raise UsageError(f"nothing more to list of {name!r}; see compbench show-task {name}")
+    sheet = suite.sheet()
+    rows = tuple((task, ", ".join(metrics), about) for task, (metrics, about) in sheet.protocols.items())
+    return [
+        Grid(("task", "scores", "how it is judged"), rows, sheet.about, align="lww"),
+        Grid(("what", "is"), tuple(sheet.facts.items()), align="lw"),
+    ]
+
+
 def stored(runs: Iterable[Run]) -> Grid:
     """Runs, the latest of a model last, with what tells runs of one model apart."""
     header = ("run", "digest", "schedule", "draws", "seed", "noise", "target/loss", "protocol", "status", "examples")
@@ -64,13 +81,13 @@ def _stored(run: Run) -> tuple[str, ...]:
     info, measurement = run.info, run.key.measurement
     told = {name: str(measurement.get(name, "–")) for name in ("seed", "noise", "protocol")}
     schedule, draws, error = "–", "–", "–"
-    if info["view"]:
+    if info.has_rule:
         rule = run.own_rule
         schedule = run.schedule.name
         draws = "all" if rule.draws is None else str(rule.draws)
         error = f"{rule.target}/{rule.loss}" + (", unconditional" if rule.unconditional else "")
-    n_all = int(info["n_task_examples"])
-    n_done = n_all if info["status"] == "done" else len(run.done())
+    n_all = info.n_task_examples
+    n_done = n_all if info.status == "done" else len(run.done())
     return (
         f"{run.key.task}/{run.key.model}",
         run.key.digest,
@@ -82,7 +99,7 @@ def _stored(run: Run) -> tuple[str, ...]:
         told["protocol"],
         "whole" if n_done == n_all and run.status == "done" else run.state,
         f"{n_done} of {n_all}",
-        str(info["updated"])[:16].replace("T", " "),
+        info.updated[:16].replace("T", " "),
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from compbench.core.captions import caption_fault
 from compbench.core.errors import DataError, UsageError
-from compbench.core.examples import Example, Task
+from compbench.core.examples import Example, Task, Written
 from compbench.core.plain_text import half_character
 
-__all__ = ["check_task", "classes_of", "labelled"]
+__all__ = ["check_task", "check_written", "classes_of", "labelled"]
 
 
 def check_task(task: Task) -> None:
@@ -52,6 +52,17 @@ def classes_of(task: Task) -> dict[str, tuple[str, ...]]:
             "tag 'class'); use limit"
         )
     return class_of
+
+
+def check_written(task: Task, label: str, *, embeds_text: bool) -> None:
+    """UsageError where captions are compared with captions and the model looks at pictures alone."""
+    images = task.examples[0].images if task.examples else ()
+    is_written = any(isinstance(image.source, Written) for image in images)
+    if is_written and not embeds_text:
+        raise UsageError(
+            f"task {task.name!r} compares captions with captions, and {label} scores pictures: choose a model that "
+            "embeds captions alone, such as a CLIP"
+        )
 
 
 def labelled(task: Task, label: str, space: str) -> Task:

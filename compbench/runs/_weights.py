@@ -85,9 +85,9 @@ def alike(store: Store, key: RunKey, source: Source | None) -> Run | None:
         for run in store.of_model(key)
         if str(run.key.weights).startswith(f"hf:{source.repo}@")
         and _without_size(dataclasses.replace(run.key, weights=None)) == _without_size(key)
-        and (run.info["model"].get("source") or {}).get("revision") == source.revision
+        and run.info.model.revision == source.revision
     ]
-    return max(siblings, key=lambda run: str(run.info["updated"]), default=None)
+    return max(siblings, key=lambda run: run.info.updated, default=None)
 
 
 def _without_size(key: RunKey) -> RunKey:

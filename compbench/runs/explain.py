@@ -126,7 +126,7 @@ def _asked(
     say: Callable[[str], None],
 ) -> ResolvedRun:
     """What was asked when the run was made; UsageError where the same words now mean something else."""
-    stored = {name: value for name, value in (run.info["model"].get("options") or {}).items() if value is not None}
+    stored = {name: value for name, value in run.info.model.options.items() if value is not None}
     given = {} if model is not None else of_today(stored, options(registry.model(run.key.model).spec))
     request = RunRequest(
         task=task or run.key.task,

@@ -17,6 +17,7 @@ import fakes
 from colours import colours
 from compbench import registry
 from compbench.core.aliases import Floats
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Classes, Task
 from compbench.core.models import Runtime
@@ -24,7 +25,6 @@ from compbench.tasks.classification import _prompt_files
 from compbench.tasks.classification._data_sets import chosen_prompts
 from compbench_baselines.clip._templates import class_embeddings, named, templates_for, words_of
 from compbench_baselines.clip.models import OpenClip
-from compbench_baselines.training.labels import digest_of
 
 TEMPLATES = ("a {} circle", "the {} thing")
 

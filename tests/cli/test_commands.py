@@ -70,6 +70,7 @@ IS_RUN: dict[str, Run] = {
     "compbench show-task shapes --n 12 --output shapes.png": Run(),
     "compbench list models": Run(),
     "compbench list models sd2": Run(),
+    "compbench list tasks mmvp-vlm": Run(),
     "compbench calibrate RUN": Run(words={"RUN": "shape-classes/tiny-clip"}),
     "compbench calibrate shape-classes/tiny-sd shape-classes/tiny-clip": Run(),
     "compbench calibrate shape-classes/tiny-sd --output reliability.png": Run(),

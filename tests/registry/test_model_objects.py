@@ -68,8 +68,8 @@ def test_what_a_spec_says_on_a_task_decides_its_run(tmp_path: Path) -> None:
 
     runs = [compbench.run(fakes.task(2, name), model=Settling(), runs=tmp_path) for name in ("two", "three")]
     assert [run.rule.draws for run in runs] == [2, 3]
-    assert [run.info["model"]["options"]["draws"] for run in runs] == [2, 3]
-    assert runs[0].info["model"]["citation"] == "@misc{settling}"
+    assert [run.info.model.options["draws"] for run in runs] == [2, 3]
+    assert runs[0].info.model.citation == "@misc{settling}"
 
 
 def test_a_spec_that_resolves_to_something_else_is_refused(tmp_path: Path) -> None:

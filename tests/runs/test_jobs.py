@@ -303,7 +303,7 @@ def test_images_per_class_are_measured_said_and_read_the_same_for_every_model(ca
     runs = [Store().find(f"grid-classes/{model}") for model in ("grid-model", "chance")]
     few = runs[0].table().ids
     assert few == runs[1].table().ids
-    assert runs[0].info["limit"] == 6
+    assert runs[0].info.limit == 6
     larger = harness.run("grid-classes", model="grid-model", images_per_class=4)
     assert len(larger.table().ids) == 12
     assert set(few) < set(larger.table().ids)
@@ -320,7 +320,7 @@ def test_a_limit_cuts_what_images_per_class_leave() -> None:
 
 def test_more_images_per_class_than_there_are_is_all_of_them() -> None:
     run = harness.run("grid-classes", model="grid-model", images_per_class=5)
-    assert (run.status, run.info["limit"], len(run.table().ids)) == ("done", None, 13)
+    assert (run.status, run.info.limit, len(run.table().ids)) == ("done", None, 13)
 
 
 def test_a_dry_run_of_a_grid_builds_no_model_twice() -> None:

@@ -38,7 +38,7 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
     """
     done = set.intersection(*measured_alike(runs, rule))
     examples, names = runs[0].examples(), labels(runs)
-    tags = tables.tag_groups(examples, by, runs[0].info["task"].get("tag_order", {}))
+    tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
     found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
     metrics = [name for name in found[0] if all(name in its for its in found)]
     population = Population(examples)

@@ -117,7 +117,7 @@ def _of_runs(
 ) -> Chart:
     """A chart of the runs that support it, in their own labels, and why the others do not."""
     frames: list[pd.DataFrame] = []
-    of_scores = [label for run, label in zip(section.runs, section.labels, strict=True) if not run.info["view"]]
+    of_scores = [label for run, label in zip(section.runs, section.labels, strict=True) if not run.info.has_rule]
     store = "stores" if len(of_scores) == 1 else "store"
     reasons = [f"{', '.join(of_scores)} {store} scores and no errors per draw."] if of_scores else []
     for run, label in zip(section.runs, section.labels, strict=True):

@@ -91,14 +91,14 @@ def _own_columns(examples: pd.DataFrame, section: Section, by: By) -> dict[str, 
         for name, values in tags.items():
             columns.setdefault(name, {})[str(example_id)] = list(values)
     known = set(columns)
-    for name, tag, ids in tables.tag_groups(examples, by, section.described.get("tag_order", {})):
+    for name, tag, ids in tables.tag_groups(examples, by, section.described.order_of()):
         for each in ids if name and name not in known else ():
             columns.setdefault(name, {}).setdefault(each, []).append(tag)
     return columns
 
 
 def _known(section: Section) -> list[str]:
-    return [metric.name for metric in named(section.described["metrics"], unconditional=True)]
+    return [metric.name for metric in named(section.described.metrics, unconditional=True)]
 
 
 def _judged(results: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[str]:

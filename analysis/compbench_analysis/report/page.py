@@ -127,9 +127,9 @@ def _view(section: Section, look: Look) -> dict[str, Any]:
         "browser": browser(section, shown, by),
         "shown": shown,
         "runs": _method.run_views(section),
-        "description": str(section.described["description"]).strip(),
+        "description": section.described.description.strip(),
         "bibtex": _method.bibtex(section),
-        "is_gated": bool(section.described["is_gated"]),
+        "is_gated": section.described.is_gated,
     }
 
 
@@ -172,7 +172,7 @@ def _columns(section: Section) -> list[str]:
 
 def _shown(section: Section, look: Look) -> Shown:
     """Pictures and captions, as far as the licence and what is at hand allow."""
-    is_gated = bool(section.described["is_gated"])
+    is_gated = section.described.is_gated
     is_wanted = look.with_images if look.with_images is not None else not is_gated
     if not is_wanted:
         return Shown({}, Album((), (), {}), has_captions=not is_gated, why_not=_GATED if is_gated else "")

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.clip._templates import templates_for, words_of
-from compbench_baselines.training.cache import digest_of
 
 __all__ = ["InMemory", "from_open_clip", "from_transformers", "refuse_open_clip", "refuse_transformers"]
 
@@ -139,7 +139,8 @@ class InMemory(ModelSpec):
             settled = replace(settled, classes=digest_of([chosen, words]) if chosen else None)
         unknown = settled.told.unknown
         why = f"the settings of {unknown} cannot be told" if unknown and self.identity_given is None else ""
-        return replace(ModelSpec.resolve(settled, task), why_anew=why)
+        has_text_tower = self.family != "blip-itm"
+        return replace(ModelSpec.resolve(settled, task), why_anew=why, embeds_text=has_text_tower)
 
     def _told(self) -> Self:
         from compbench_baselines.clip import _in_memory

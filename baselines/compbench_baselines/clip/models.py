@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
@@ -24,7 +25,6 @@ from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runti
 from compbench_baselines.clip._catalogue import Pretrained, pretrained
 from compbench_baselines.clip._places import place_of_url, weights_file
 from compbench_baselines.clip._templates import templates_for, words_of
-from compbench_baselines.training.cache import digest_of
 
 if TYPE_CHECKING:
     from compbench_baselines.clip._scorer import ClipScorer
@@ -145,6 +145,7 @@ class OpenClip(ModelSpec):
                 dtype, self.dtype == dtype, lambda: dataclasses.replace(settled, dtype="float32").resolve(task)
             ),
             bytes_to_fetch=self.bytes_to_fetch,
+            embeds_text=True,
         )
 
     def _on(self, task: Task) -> Self:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Classes, Example, Task
 from compbench.core.models import HalfPrecision, Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source
@@ -21,7 +22,6 @@ from compbench_baselines.classifiers.trained import VERSION
 from compbench_baselines.generative._base import base_model, known_word, settled_dtype, sizes_of, source_of
 from compbench_baselines.generative._wanted import wanted_pictures
 from compbench_baselines.training import cache
-from compbench_baselines.training.cache import digest_of
 from compbench_baselines.training.labels import classes_of
 from compbench_baselines.training.preparations import is_trained
 

@@ -56,6 +56,7 @@ class Found:
     files: tuple[Path, ...]
     archive: Pictures | None = None
     origin: str = ""  # the commit that they were fetched at
+    root: Path | None = None  # the folder that was fetched
 
 
 class Reader(Protocol):
