@@ -249,9 +249,12 @@ def _revision(examples: Sequence[Example], classes: Classes | None) -> str:
         shared = examples[0].captions
         asked = [list(shared), list(classes.of_caption), classes.label_space, classes.labels]
         digest.update(json.dumps(asked).encode() + b"\x1e")
+    images, identities = None, list[str]()
     for example in sorted(examples, key=lambda each: each.id):
         own = () if example.captions is shared or example.captions == shared else example.captions
-        parts = [example.id, *own, *(image.identity() for image in example.images)]
+        if example.images is not images:  # a thousand pictures that examples share are looked at once
+            images, identities = example.images, [image.identity() for image in example.images]
+        parts = [example.id, *own, *identities]
         digest.update(
             "\x1f".join(parts).encode(errors="surrogatepass") + np.packbits(example.matches).tobytes() + b"\x1e"
         )

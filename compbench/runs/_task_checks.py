@@ -16,9 +16,12 @@ def check_task(task: Task) -> None:
     if not task.examples:
         raise DataError(f"task {task.name!r} has no examples")
     shared = task.examples[0].captions
+    images = None
     for example in task.examples:
         what = f"example {example.id!r} of task {task.name!r}"
-        for name in (example.id, *(image.name for image in example.images)):
+        own = () if example.images is images else example.images  # those that examples share are looked at once
+        images = example.images
+        for name in (example.id, *(image.name for image in own)):
             if half_character(name):
                 raise DataError(
                     f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "

@@ -55,6 +55,7 @@ IS_RUN: dict[str, Run] = {
     "compbench show shapes/tiny-sd shapes/chance --by axis": Run(),
     "compbench show shapes/tiny-sd shapes/tiny-clip shapes/chance": Run(),
     "compbench show shapes/tiny-sd shapes/tiny-clip shapes/chance --by axis --by seen --by unseen": Run(),
+    "compbench show shapes/tiny-sd shapes/tiny-clip shapes/chance --full": Run(),
     "compbench compare shapes/tiny-sd shapes/tiny-clip": Run(),
     "compbench compare shapes/tiny-sd shapes/tiny-clip --format json --ids": Run(),
     "compbench curves shapes/tiny-sd": Run(),
