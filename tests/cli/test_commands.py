@@ -61,6 +61,9 @@ IS_RUN: dict[str, Run] = {
     "compbench curves shapes/tiny-sd": Run(),
     "compbench curves shapes/tiny-sd --view rules --output rules.png": Run(),
     "compbench report shapes/tiny-sd shapes/tiny-clip --output report.html": Run(),
+    "compbench site --output site": Run(),
+    "compbench results --output results.parquet": Run(),
+    "compbench results --output results.csv": Run(),
     "compbench explain shapes/tiny-sd both-303": Run("--draws 4"),
     "compbench explain shapes/tiny-sd object-001": Run("--draws 4"),
     "compbench show shapes/tiny-sd -o draws=8": Run(),
@@ -129,6 +132,7 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.overhead": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.clip": "minutes of timing",
+    "python -m tests.benchmarks.loading": "minutes of timing; test_benchmarks.py runs it small",
 }
 # blocks of Python by their first line of code: what is replaced to shorten them
 PYTHON: dict[str, Mapping[str, str]] = {
