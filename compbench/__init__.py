@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from compbench.cli.report import report
     from compbench.core.examples import Example, Image, Task
     from compbench.core.measurements import ScoreMatrix
-    from compbench.core.models import ModelSpec
+    from compbench.core.models import ModelSpec, ResolvedModel
     from compbench.core.rules import Rule
     from compbench.diffusion.families.stable_diffusion import from_pipeline
     from compbench.registry.plugins import model, task
@@ -28,6 +28,7 @@ __all__ = [
     "Example",
     "Image",
     "ModelSpec",
+    "ResolvedModel",
     "Rule",
     "Run",
     "ScoreMatrix",
@@ -53,7 +54,7 @@ __getattr__ = lazily(
         ".cli.report": ["report"],
         ".core.examples": ["Example", "Image", "Task"],
         ".core.measurements": ["ScoreMatrix"],
-        ".core.models": ["ModelSpec"],
+        ".core.models": ["ModelSpec", "ResolvedModel"],
         ".core.rules": ["Rule"],
         ".diffusion.families.stable_diffusion": ["from_pipeline"],
         ".registry.plugins": ["model", "task"],

@@ -77,6 +77,14 @@ def page_of_400(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return pages.of_400(tmp_path_factory.mktemp("report"))
 
 
+@pytest.fixture(scope="session")
+def page_of_eight(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report of eight runs on 60 examples."""
+    import pages
+
+    return pages.of_eight(tmp_path_factory.mktemp("eight"))
+
+
 def _save_pipeline(folder: Path, prediction_type: str) -> Path:
     import torch
     from diffusers import DDIMScheduler

@@ -14,7 +14,7 @@ from compbench.core.aliases import Json
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.metrics import MATCHING
-from compbench.core.models import Runtime, Source
+from compbench.core.models import ModelSpec, Runtime, Source
 
 TAGS = ("Object", "Relation", "Both")
 
@@ -74,17 +74,11 @@ class ErrorScorer:
 
 
 @dataclass(frozen=True)
-class Spec:
+class Spec(ModelSpec):
     """A ModelSpec around one of the scorers above."""
 
     kind: str = "perfect"
     draws: int | None = None
-
-    def for_task(self, task: str | None) -> Spec:
-        return self
-
-    def source(self) -> Source | None:
-        return None
 
     def identity(self) -> Mapping[str, Json]:
         return {"kind": self.kind}
@@ -122,17 +116,11 @@ class HashScorer:
 
 
 @dataclass(frozen=True)
-class HashSpec:
+class HashSpec(ModelSpec):
     """The model of a HashScorer; its pace is no part of its identity."""
 
     draws: int = 8
     seconds: float = 0.0
-
-    def for_task(self, task: str | None) -> HashSpec:
-        return self
-
-    def source(self) -> Source | None:
-        return None
 
     def identity(self) -> Mapping[str, Json]:
         return {"bank": 16}
@@ -145,15 +133,12 @@ class HashSpec:
 
 
 @dataclass(frozen=True)
-class GivenSpec:
+class GivenSpec(ModelSpec):
     """The model of a scorer that the test holds in its hands, or of none: then building it fails the test."""
 
     scorer: Any = field(default=None, metadata={"option": False})
     view_of: Mapping[str, Json] = field(default_factory=dict[str, Json], metadata={"option": False})
     weights: Source | None = field(default=None, metadata={"option": False})
-
-    def for_task(self, task: str | None) -> GivenSpec:
-        return self
 
     def source(self) -> Source | None:
         return self.weights

@@ -93,7 +93,7 @@ class Written:
     """A page on disk and what it is of."""
 
     task: Task
-    runs: tuple[Run, Run]
+    runs: tuple[Run, ...]
     path: Path
     text: str
 
@@ -110,3 +110,26 @@ def of_400(root: Path) -> Written:
     )
     path = write(runs, root / "page.html", Look(pictures=pictures(asked), n_resamples=99))
     return Written(asked, runs, path, path.read_text(encoding="utf-8"))
+
+
+def of_eight(root: Path) -> Written:
+    """Eight runs on 60 examples, the first right on nearly all of them, each next one on fewer; three store errors."""
+    asked, n = task(60), 60
+    runs: list[Run] = []
+    for number, share in enumerate((0.95, 0.92, 0.9, 0.75, 0.72, 0.5, 0.45, 0.15)):
+        right = np.random.default_rng(number).permutation(n) < share * n
+
+        def is_right(i: int, right: np.ndarray = right) -> bool:
+            return bool(right[i])
+
+        def scores(i: int, right: np.ndarray = right) -> np.ndarray:
+            return RIGHT if right[i] else WRONG
+
+        name = f"model-{number + 1}"
+        runs.append(
+            measured(root / "runs", asked, name, is_right)
+            if number % 3 == 0
+            else scored(root / "runs", asked, name, scores)
+        )
+    path = write(runs, root / "page.html", Look(pictures=pictures(asked), n_resamples=99))
+    return Written(asked, tuple(runs), path, path.read_text(encoding="utf-8"))

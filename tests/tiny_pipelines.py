@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,28 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
+from compbench.tasks.scenes import COLOURS, SHAPES
 from compbench.tiny.tokenizer import make_tokenizer
 
-__all__ = ["MADE", "sdxl"]
+__all__ = ["MADE", "pixart", "sdxl", "t5_pieces", "t5_tokenizer"]
 
 _GRAIN = 4  # pixels a latent: smaller than the hub's, which is 8
 
@@ -57,6 +71,65 @@ def sdxl(folder: Path, prediction_type: str = "epsilon", **saved: Any) -> Path:
             add_watermarker=False,
         )
     return _saved(pipeline, folder, **saved)
+
+
+def pixart(folder: Path, pipeline: Any, *, is_told_sizes: bool = False, **saved: Any) -> Path:
+    """32 px pictures, 8x8x4 latents, twice as many channels out; a T5 of width 16."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformer = PixArtTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=4,
+            out_channels=8,
+            num_layers=2,
+            cross_attention_dim=24,
+            sample_size=8,
+            caption_channels=16,
+            use_additional_conditions=is_told_sizes,
+        )
+        for parameter in transformer.parameters():  # those that a training begins at zero
+            torch.nn.init.normal_(parameter, std=0.2)
+        made = pipeline(
+            vae=vae(4, 0.18215),
+            text_encoder=t5(16),
+            tokenizer=t5_tokenizer(),
+            transformer=transformer,
+            scheduler=DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear"),
+        )
+    return _saved(made, folder, **saved)
+
+
+def t5(width: int) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(t5_tokenizer()),
+            d_model=width,
+            d_kv=8,
+            d_ff=32,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+
+
+@cache
+def t5_pieces() -> list[tuple[str, float]]:
+    """A vocabulary trained on the captions of drawn scenes: pieces and their scores, in the order of their ids."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
+    captions = [f"a {one} {shape} to the {side} of a {other}" for one in COLOURS for other in SHAPES
+                for shape in SHAPES for side in ("left", "right")]  # fmt: skip
+    tokenizer.train_from_iterator(captions, trainer)
+    return [(str(piece), float(score)) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    extra = [(f"<extra_id_{number}>", 0.0) for number in range(99, -1, -1)]
+    return T5Tokenizer(vocab=[*t5_pieces(), *extra], model_max_length=512)
 
 
 def vae(latent_channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
@@ -109,5 +182,7 @@ def _saved(pipeline: Any, folder: Path, *, sharded: str = "", variant: str | Non
 
 MADE: dict[str, Callable[..., Path]] = {
     "sdxl": sdxl,
+    "pixart-alpha": partial(pixart, pipeline=PixArtAlphaPipeline, is_told_sizes=True),
+    "pixart-sigma": partial(pixart, pipeline=PixArtSigmaPipeline),
     "sdxl-v": partial(sdxl, prediction_type="v_prediction"),
 }

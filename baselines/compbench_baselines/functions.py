@@ -20,7 +20,7 @@ from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.image_transforms import on_white, upright
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source
 
 __all__ = ["Function", "from_function"]
 
@@ -51,19 +51,14 @@ class Function(ModelSpec):
     name: str = field(metadata=_FIXED)
     function: Callable[..., Any] = field(repr=False, metadata=_FIXED)
     identity_given: str | None = field(default=None, metadata=_FIXED)
-    measurement: str | None = field(default=None, metadata=_FIXED)  # the mark of one, where no identity is given
 
-    def why_anew(self) -> str:
-        return "" if self.identity_given is not None else "a function without an identity may have changed"
-
-    def in_measurement(self, mark: str) -> Function:
-        return replace(self, measurement=mark)
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        why = "" if self.identity_given is not None else "a function without an identity may have changed"
+        return replace(super().resolve(task), why_anew=why)
 
     def identity(self) -> Mapping[str, Json]:
         identity: dict[str, Json] = {"scorer": "function", "version": 1}
-        if self.identity_given is not None:
-            return identity | {"identity": self.identity_given}
-        return identity | ({"measurement": self.measurement} if self.measurement else {})
+        return identity | ({} if self.identity_given is None else {"identity": self.identity_given})
 
     def build(self, source: Source | None, runtime: Runtime) -> FunctionScorer:
         given = {"batch_size": runtime.batch_size}

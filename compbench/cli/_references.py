@@ -37,7 +37,7 @@ def read(runs: Sequence[Run], options: Sequence[str], limit: int | None) -> list
     from compbench.store.reading import Settings, settings_of
 
     settings = settings_of(options)
-    has_errors = [bool(run.info["view"]) for run in runs]
+    has_errors = [run.info.has_rule for run in runs]
     if settings and not any(has_errors):
         runs[0].check_errors()
     chosen: list[Run] = []

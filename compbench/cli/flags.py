@@ -220,7 +220,7 @@ to_run = _together(
     ),
     *(
         offline if name == "is_offline" else of_setting(name)
-        for name in RunRequest.__dataclass_fields__
-        if name not in ("task", "model", "options")
+        for name, field in RunRequest.__dataclass_fields__.items()
+        if name not in ("task", "model", "options") and "in_python" not in field.metadata
     ),
 )

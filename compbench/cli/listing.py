@@ -64,13 +64,13 @@ def _stored(run: Run) -> tuple[str, ...]:
     info, measurement = run.info, run.key.measurement
     told = {name: str(measurement.get(name, "–")) for name in ("seed", "noise", "protocol")}
     schedule, draws, error = "–", "–", "–"
-    if info["view"]:
+    if info.has_rule:
         rule = run.own_rule
         schedule = run.schedule.name
         draws = "all" if rule.draws is None else str(rule.draws)
         error = f"{rule.target}/{rule.loss}" + (", unconditional" if rule.unconditional else "")
-    n_all = int(info["n_task_examples"])
-    n_done = n_all if info["status"] == "done" else len(run.done())
+    n_all = info.n_task_examples
+    n_done = n_all if info.status == "done" else len(run.done())
     return (
         f"{run.key.task}/{run.key.model}",
         run.key.digest,
@@ -82,7 +82,7 @@ def _stored(run: Run) -> tuple[str, ...]:
         told["protocol"],
         "whole" if n_done == n_all and run.status == "done" else run.state,
         f"{n_done} of {n_all}",
-        str(info["updated"])[:16].replace("T", " "),
+        info.updated[:16].replace("T", " "),
     )
 
 

@@ -170,7 +170,7 @@ def report(
     is_opened: bool,
     **look: Any,
 ) -> None:
-    """Write one HTML file: who wins and is it real, where, why (all examples), how it was measured.
+    """Write one HTML file: who leads and whether that is sure, where, all examples, how it was measured.
 
     RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
     letters.

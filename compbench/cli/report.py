@@ -99,7 +99,7 @@ def _wanted(runs: Sequence[Run], with_images: bool | None) -> list[tuple[str, st
     found: dict[tuple[str, str], None] = {}
     for run in runs:
         try:
-            is_gated = bool(run.info["task"]["is_gated"])
+            is_gated = run.info.task.is_gated
         except RunError:  # the page says so
             continue
         if with_images or (with_images is None and not is_gated):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from compbench.core.errors import DataError, RunError, UnreadableImage, UnreadableImages, UsageError
     from compbench.core.examples import Classes, ErrorTable, Example, Image, Metric, ScoreTable, Task
     from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
-    from compbench.core.models import ModelSpec, Runtime, Scorer, Source
+    from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
     from compbench.core.rules import Rule
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Measurement",
     "Metric",
     "ModelSpec",
+    "ResolvedModel",
     "Rule",
     "RunError",
     "Runtime",
@@ -48,7 +49,7 @@ __getattr__ = lazily(
         ".errors": ["DataError", "RunError", "UnreadableImage", "UnreadableImages", "UsageError"],
         ".examples": ["Classes", "ErrorTable", "Example", "Image", "Metric", "ScoreTable", "Task"],
         ".measurements": ["DrawTable", "Measurement", "ScoreMatrix"],
-        ".models": ["ModelSpec", "Runtime", "Scorer", "Source"],
+        ".models": ["ModelSpec", "ResolvedModel", "Runtime", "Scorer", "Source"],
         ".rules": ["Rule"],
     },
 )

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from compbench.core.aliases import Json
+from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.file_list import FileList
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
-
-if TYPE_CHECKING:
-    pass
+from compbench.core.rules import Rule
 
 __all__ = [
-    "DependsOnFiles",
-    "DependsOnTask",
     "HalfPrecision",
     "Keeps",
-    "Learns",
-    "MeasuredAnew",
+    "Learning",
     "MeasuresErrors",
     "ModelSpec",
     "Overlooks",
@@ -28,9 +24,12 @@ __all__ = [
     "Price",
     "Priced",
     "PricesLearning",
+    "ResolvedModel",
     "Runtime",
     "Scorer",
     "Source",
+    "Taught",
+    "TellsDevice",
     "TellsEngine",
     "TellsLesson",
 ]
@@ -62,6 +61,14 @@ class MeasuresErrors(Protocol):
     """A scorer that yields Measurements; its draws are stored once a run."""
 
     def draw_table(self) -> DrawTable: ...
+
+
+@runtime_checkable
+class TellsDevice(Protocol):
+    """A scorer that computes on a device of its own choice, or that it was given."""
+
+    @property
+    def device(self) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +172,74 @@ class Source:
     opened: Callable[[FileList], Sequence[str]] | None = field(default=None, compare=False, repr=False)
 
 
-class ModelSpec(Protocol):
+@dataclass(frozen=True, slots=True)
+class HalfPrecision:
+    """The dtype of a network that may run in half precision, and what it falls back to."""
+
+    dtype: str
+    is_asked_for: bool  # False: it was left to the model
+    # the same model in float32; None where its protocol is half precision by definition
+    in_float32: Callable[[], ResolvedModel] | None = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """That a model makes pictures or features, or is trained, before it scores; the cache folder keeps them."""
+
+    fewer_by: str  # the option that narrows what is learned from
+    is_narrowed: bool  # whether it does
+    has_split: bool  # whether it learns from the task's training split, which is then a part of its identity
+    # what is still to be made for scoring examples; counted without weights, and without decoding a picture
+    preparation: Callable[[Task, Sequence[Example], Source | None], Preparation] = field(compare=False)
+
+
+class Taught(Protocol):
+    """What an earlier run taught a schedule."""
+
+    def said(self, task: Task, ids: Sequence[str]) -> str:
+        """What that cost, and whether it holds examples that are asked for here."""
+        ...
+
+    def to_json(self, task: Task, ids: Sequence[str]) -> dict[str, Json]:
+        """The same for run.json."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedModel:
+    """A model with nothing left open: all that may be known about it before it is built. Torch-free."""
+
+    spec: ModelSpec  # with every option that was left to the task filled in
+    identity: Mapping[str, Json]  # all that changes a measurement, apart from the weights: a run's key is made of it
+    build: Callable[[Source | None, Runtime], Scorer]  # see ModelSpec
+    view: Mapping[str, Json] = field(default_factory=dict[str, Json])  # see ModelSpec
+    source: Source | None = None  # of the weights; None for a model that has none
+    files: tuple[str, ...] = ()  # patterns of what is fetched of a hub repository; empty where that is not known
+    bytes_to_fetch: Callable[[], int | None] | None = None  # of weights that have no source; None: none are fetched
+    citation: str = ""  # BibTeX
+    label_space: str = ""  # whose labels it knows, where it does not read captions: "imagenet", "digits"
+    precision: HalfPrecision | None = None  # where the network may run in half precision
+    learning: Learning | None = None  # where something is made or trained before it scores
+    taught: Taught | None = None  # where an earlier run decides what is measured
+    # why no stored run can be known to be of the same model, as the beginning of a sentence; empty where one can
+    why_anew: str = ""
+    # the same model with what its weights' configuration decides, the size of its pictures for one; it is given how to
+    # list the repository, which may ask a hub
+    with_files: Callable[[Callable[[], FileList]], ResolvedModel] | None = None
+    # of one evaluation, by the configuration of weights that are not here; None where that cannot be told
+    flops_per_evaluation: Callable[[FileList], float | None] | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that the view stands for."""
+        return Rule.of_view(self.view)
+
+
+class ModelSpec:
     """What a user asks for after --model: a frozen dataclass whose fields are the options. Torch-free.
 
-    A class that inherits from it has to say only `identity` and `build`.
+    A class that inherits from it has to say only `identity` and `build`. A model that depends on the task, or of which
+    more is to be known, says so in a `resolve` of its own.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -181,75 +252,39 @@ class ModelSpec(Protocol):
     {'scorer': 'brightness', 'version': 1, 'weight': 2}
     """
 
-    def for_task(self, task: str | None) -> Self:
-        """The same spec with every default that depends on the task filled in."""
-        return self
+    name: str = ""  # of an object that is run without one; empty: that of its class
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the model and of its method."""
+        return ""
+
+    def identity(self) -> Mapping[str, Json]:
+        """All that changes a measurement, apart from the weights: a run's key is made of it."""
+        raise UsageError(f"model {type(self).__name__!r} has no identity(); expected one that says what it measures")
+
+    def build(self, source: Source | None, runtime: Runtime) -> Scorer:
+        """The scorer, weights loaded from `source` at a commit; the first place torch is imported."""
+        raise UsageError(f"model {type(self).__name__!r} has no build(); expected one that gives a scorer")
 
     def source(self) -> Source | None:
         """Where the weights come from; None for a model that has none."""
         return None
 
-    def identity(self) -> Mapping[str, Json]:
-        """All that changes a measurement, apart from the weights: a run's key is made of it."""
-        ...
-
     def view(self) -> Mapping[str, Json]:
-        """Options that only choose how a stored measurement is read: draws, rule. Empty for most."""
+        """How stored errors are read, in the words of run.json: n_draws, target, reduction, unconditional.
+
+        Empty for a model that gives scores.
+        """
         return {}
 
-    def build(self, source: Source | None, runtime: Runtime) -> Scorer:
-        """The scorer, weights loaded from the resolved `source`; the first place torch is imported."""
-        ...
-
-
-@runtime_checkable
-class HalfPrecision(Protocol):
-    """A spec whose network may run in half precision: `dtype` names it once the task is known."""
-
-    @property
-    def dtype(self) -> str: ...
-    def in_float32(self) -> Self | None:
-        """The same spec in float32; None where its protocol is half precision by definition."""
-        ...
-
-
-@runtime_checkable
-class DependsOnTask(Protocol):
-    """A spec that depends on more of a task than its name: its training split, what its captions stand for."""
-
-    def on(self, task: Task) -> ModelSpec:
-        """The same spec with that in its identity; UsageError where it cannot score the task."""
-        ...
-
-
-@runtime_checkable
-class Learns(Protocol):
-    """A spec whose model makes pictures or features, or is trained, before it scores; the cache folder keeps them."""
-
-    fewer_by: str  # the option that narrows what is learned from
-
-    def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
-        """What is still to be made for scoring `examples`; counted without weights, and without decoding a picture."""
-        ...
-
-
-@runtime_checkable
-class MeasuredAnew(Protocol):
-    """A spec of an object in memory, of which it may not be known whether a stored run is of the same."""
-
-    def why_anew(self) -> str:
-        """What about it is not known, as the beginning of a sentence; empty where it has a whole identity."""
-        ...
-
-    def in_measurement(self, mark: str) -> ModelSpec:
-        """The same spec with the mark of one measurement in its identity, which no other run has."""
-        ...
-
-
-@runtime_checkable
-class DependsOnFiles(Protocol):
-    """A spec whose measurements depend on what its weights' configuration says, the size of its pictures for one."""
-
-    def with_files(self, files: Callable[[], FileList]) -> ModelSpec:
-        """The same spec with that in its identity; `files` lists the repository, which may ask a hub."""
-        ...
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        """The model on a task, or on pictures of one's own (None); UsageError where it cannot score them."""
+        return ResolvedModel(
+            spec=self,
+            identity=self.identity(),
+            build=self.build,
+            view=self.view(),
+            source=self.source(),
+            citation=self.citation,
+        )

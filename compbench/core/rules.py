@@ -18,7 +18,18 @@ from compbench.core.aliases import Floats
 from compbench.core.errors import UsageError
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 
-__all__ = ["NORM", "TARGETS", "Rule", "errors_of", "loss_of", "n_known", "score", "scores_under", "stored_loss"]
+__all__ = [
+    "NORM",
+    "TARGETS",
+    "VIEW_KEYS",
+    "Rule",
+    "errors_of",
+    "loss_of",
+    "n_known",
+    "score",
+    "scores_under",
+    "stored_loss",
+]
 
 # the squared error in each target over the square of what all residuals share
 _SQUARED: Mapping[str, Callable[[DrawTable], Floats]] = {
@@ -29,6 +40,7 @@ _SQUARED: Mapping[str, Callable[[DrawTable], Floats]] = {
 }
 TARGETS = ("native", *_SQUARED)
 NORM = "norm"  # the square root of a stored squared error: no error of its own is stored
+VIEW_KEYS = ("n_draws", "target", "reduction", "unconditional")  # the words for a rule in run.json
 _STORED = {"l2": "mse"}  # the word for a loss in run.json, in a key and in what a pilot taught; it stays as it is
 _READ = {stored: loss for loss, stored in _STORED.items()}
 

@@ -1,4 +1,4 @@
-"""The tokenizer of a Stable Diffusion folder, padding with the token that its publisher padded with.
+"""The tokenizers of a pipeline's folder: CLIP's, padding with the token that its publisher padded with, and T5's.
 
 Stable Diffusion 2 names two: "<|endoftext|>" in tokenizer_config.json, and "!" (id 0), which its text encoder was
 trained with, in special_tokens_map.json. transformers takes the second for folders as old as that, and calls it a
@@ -11,11 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, T5Tokenizer
 
 from compbench.core.errors import DataError
+from compbench.diffusion import _sentencepiece
 
-__all__ = ["load_tokenizer", "padding_with", "published_pad_token"]
+__all__ = ["load_t5_tokenizer", "load_tokenizer", "padding_with", "published_pad_token"]
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -23,6 +24,24 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
     tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     token = published_pad_token(folder)
     return tokenizer if token is None else padding_with(tokenizer, token, str(folder))
+
+
+def load_t5_tokenizer(folder: Path) -> T5Tokenizer:
+    """The tokenizer in `folder`, of tokenizer.json, or of the sentencepiece model that most repositories have alone."""
+    if (folder / "tokenizer.json").is_file():
+        return T5Tokenizer.from_pretrained(folder, local_files_only=True)
+    if not (folder / "spiece.model").is_file():
+        raise DataError(f"{str(folder)!r} has neither tokenizer.json nor spiece.model; fetch or copy it again")
+    config = _json(folder / "tokenizer_config.json")
+    pieces, charsmap = _sentencepiece.read(folder / "spiece.model")
+    n_extra = int(config.get("extra_ids", 100))
+    extra = [(f"<extra_id_{number}>", 0.0) for number in range(n_extra - 1, -1, -1)]
+    return T5Tokenizer(
+        vocab=[*pieces, *extra],
+        _spm_precompiled_charsmap=charsmap,
+        extra_ids=n_extra,
+        model_max_length=config.get("model_max_length", 512),
+    )
 
 
 def published_pad_token(folder: Path) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compbench.core.errors import UsageError
-from compbench.core.models import HalfPrecision
+from compbench.core.models import ResolvedModel
 
 if TYPE_CHECKING:
     import torch
@@ -27,36 +27,35 @@ _LEAST_SHARE = 0.5  # of float32's speed: native half precision is as fast or fa
 _PROBE_SECONDS = 0.02
 
 
-def settled(label: str, spec: HalfPrecision, given: HalfPrecision, device: str, say: Callable[[str], None]) -> object:
-    """`spec` as it can be computed on the device called `device`; `given` is the spec as the user wrote it.
+def settled(label: str, model: ResolvedModel, device: str, say: Callable[[str], None]) -> ResolvedModel:
+    """`model` as it can be computed on the device called `device`.
 
     A dtype that nobody asked for becomes float32 on a CPU, and on a GPU that emulates it. One that was asked for is
     refused where it is emulated, unless the device was named too: UsageError.
     """
-    dtype, in_float32 = spec.dtype, spec.in_float32()
-    is_asked_for = given.dtype == dtype
-    if dtype == "float32":
-        return spec
+    if model.precision is None or model.precision.dtype == "float32":
+        return model
+    dtype, is_asked_for, in_float32 = model.precision.dtype, model.precision.is_asked_for, model.precision.in_float32
     if is_asked_for and not device.startswith("auto"):
         if reason := why_slow(dtype, device):
             say(f"{label}: {reason}; it runs in {dtype} all the same, since dtype and device were both named")
-        return spec
+        return model
     if not is_asked_for and in_float32 is not None and kind_of(device) == "cpu":
         say(
             f"{label}: on a CPU the network runs in float32 in place of {dtype}; that is a run of its own (dtype: "
             f"float32). To run {dtype} here, name both: --dtype {dtype} --device cpu (`compbench doctor` says how fast "
             "it is)"
         )
-        return in_float32
+        return in_float32()
     reason = why_slow(dtype, device)
     if reason is None:
-        return spec
+        return model
     if not is_asked_for and in_float32 is not None:
         say(
             f"{label}: {reason}, so the network runs in float32 in place of {dtype}, which is slower. That is a run "
             "of its own (dtype: float32)"
         )
-        return in_float32
+        return in_float32()
     raise UsageError(
         f"{label} cannot run in {dtype}: {reason}. Take a device that has {dtype}"
         + (", or protocol=paper, which takes any dtype" if in_float32 is None else ", or --dtype float32")

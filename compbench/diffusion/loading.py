@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.core.models import Source
-from compbench.diffusion._tokenizers import load_tokenizer
+from compbench.diffusion._tokenizers import load_t5_tokenizer, load_tokenizer
 from compbench.diffusion.denoiser import Target
 from compbench.diffusion.parts import Text
 from compbench.diffusion.silence import quiet
 from compbench.diffusion.weights import LOADING_ERRORS, load_network, load_whole
 from compbench.registry import checkpoints, repositories
 from compbench.registry.checkpoints import Part, Weights
+from compbench.registry.layouts import TextPart
 from compbench.registry.tensors import read_headers
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "fetch_folder",
     "load_part",
     "load_scheduler",
+    "load_text",
     "load_text_encoder",
     "load_tokenizer_of",
     "target_of",
@@ -77,11 +79,18 @@ def load_part(part: Part, folder: Path, weights: Weights, say: Callable[[str], N
     return load_network(getattr(diffusers, part.classes[0]), folder, part.name, weights, say)
 
 
-def text_of(encoder: Any, tokenizer: Any, length: int | None = None) -> Text:
-    """A text encoder as it reads captions: of `length` tokens, or of as many as both take."""
-    if length is None:
-        length = min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings))
-    return Text(tokenizer, encoder, length)
+def text_of(encoder: Any, tokenizer: Any) -> Text:
+    """A CLIP as it reads captions: of as many tokens as both take."""
+    return Text(tokenizer, encoder, min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings)))
+
+
+def load_text(text: TextPart, folder: Path, weights: Weights, say: Callable[[str], None]) -> Text:
+    """A text encoder and its tokenizer, as the pipeline reads captions."""
+    encoder = load_text_encoder(text.encoder, folder, weights, say)
+    if text.length is None:
+        return text_of(encoder, load_tokenizer_of(folder, text.tokenizer))
+    tokenizer = load_tokenizer_of(folder, text.tokenizer, load_t5_tokenizer)
+    return Text(tokenizer, encoder, text.length, is_large=True, spelled=_lowered if text.is_lowered else str)
 
 
 def load_text_encoder(part: Part, folder: Path, weights: Weights, say: Callable[[str], None]) -> Any:
@@ -155,6 +164,10 @@ def alphas_cumprod_of(scheduler: Any, name: str) -> Tensor:
             "expected the variance-preserving schedule of Stable Diffusion"
         )
     return alphas_cumprod.detach().float()
+
+
+def _lowered(caption: str) -> str:
+    return caption.lower().strip()
 
 
 def _lacks_prefix(own: Iterable[str], stored: Iterable[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
@@ -38,11 +38,17 @@ class Text:
     tokenizer: Any
     encoder: Any  # a network of transformers
     length: int  # of a padded caption in tokens, start and end among them
+    is_large: bool = False  # a T5: in half precision where the network is
+    spelled: Callable[[str], str] = str  # a caption as the tokenizer is given it
 
     def tokens(self, captions: Sequence[str]) -> Any:
         """`input_ids` and `attention_mask` [C, length], padded, on the CPU."""
         return self.tokenizer(
-            list(captions), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+            self._spelled(captions),
+            padding="max_length",
+            truncation=True,
+            max_length=self.length,
+            return_tensors="pt",
         )
 
     def encoded(self, ids: Tensor, mask: Tensor | None = None, **options: Any) -> list[Any]:
@@ -55,14 +61,23 @@ class Text:
     def read(self, captions: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of each caption that the encoder sees, without padding."""
         with quiet():
-            ids = self.tokenizer(list(captions), truncation=True, max_length=self.length).input_ids
+            ids = self.tokenizer(self._spelled(captions), truncation=True, max_length=self.length).input_ids
         return [tuple(each) for each in ids]
 
     def is_too_long(self, captions: Sequence[str]) -> list[bool]:
         """Whether each caption has more tokens than the encoder takes, its start and end tokens included."""
         with quiet():  # the tokenizer warns of each
-            ids = self.tokenizer(list(captions), truncation=False).input_ids
+            ids = self.tokenizer(self._spelled(captions), truncation=False).input_ids
         return [len(each) > self.length for each in ids]
+
+    def dtype(self, precision: Precision) -> torch.dtype:
+        """Half precision is bfloat16 for a T5, whose numbers are too large for float16."""
+        if not self.is_large or precision.network == torch.float32:
+            return precision.encoders
+        return torch.bfloat16
+
+    def _spelled(self, captions: Sequence[str]) -> list[str]:
+        return [self.spelled(caption) for caption in captions]
 
     @property
     def special(self) -> set[str]:
@@ -99,7 +114,7 @@ class Parts:
             self,
             network=placed(self.network, precision.network),
             vae=placed(self.vae, precision.encoders),
-            texts=tuple(replace(text, encoder=placed(text.encoder, precision.encoders)) for text in self.texts),
+            texts=tuple(replace(text, encoder=placed(text.encoder, text.dtype(precision))) for text in self.texts),
         )
 
     def read(self, captions: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:

@@ -41,7 +41,6 @@ class PipelineFamily(Family):
     name: ClassVar[str]  # in a run's identity
     layout: ClassVar[Layout]
     bibtex: ClassVar[str]
-    text_lengths: ClassVar[Mapping[str, int]] = {}  # tokens by text encoder, where it is not what the encoder takes
 
     def load(self, folder: Path, name: str, say: Callable[[str], None], left_out: Collection[str] = ()) -> Parts:
         """The parts of a folder, in float32 on the CPU; DataError for what does not fit. `say` hears what is odd."""
@@ -55,11 +54,7 @@ class PipelineFamily(Family):
         network, vae = self.layout.network, self.layout.vae
         with quiet():
             texts = tuple(
-                loading.text_of(
-                    loading.load_text_encoder(text.encoder, folder, weights[text.encoder.name], say),
-                    loading.load_tokenizer_of(folder, text.tokenizer),
-                    self.text_lengths.get(text.encoder.name),
-                )
+                loading.load_text(text, folder, weights[text.encoder.name], say)
                 for text in self.layout.texts_in(files, left_out)
             )
             return Parts(

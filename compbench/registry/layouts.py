@@ -29,6 +29,8 @@ class TextPart:
     encoder: Part
     tokenizer: str  # its folder
     tokenizer_classes: tuple[str, ...]
+    length: int | None = None  # of a padded caption in tokens, for a T5; a CLIP says itself how many it takes
+    is_lowered: bool = False  # whether the pipeline gives it captions in lower case, without space around them
     may_lack: bool = False  # whether the pipeline runs without it too
 
 

@@ -17,7 +17,7 @@ from compbench.core.models import ModelSpec
 from compbench.core.printable import printable
 from compbench.core.suggestions import did_you_mean, unknown
 from compbench.registry import plugins
-from compbench.registry.objects import lacking, spec_of
+from compbench.registry.objects import SPEC, fault, spec_of
 from compbench.registry.options import Option, options, retired, with_options
 from compbench.registry.own_sets import MANIFESTS, OwnSet, own_set
 from compbench.registry.plugins import Entry
@@ -126,7 +126,7 @@ def model(asked: Any, options: Mapping[str, object] | None = None) -> NamedSpec:
         asked = NamedSpec(_older_spelling(asked, spec), spec)
     elif not isinstance(asked, NamedSpec):
         spec = spec_of(asked)
-        asked = NamedSpec(checked_label(_label(spec)), spec)
+        asked = NamedSpec(checked_label(spec.name or type(spec).__name__), spec)
     return NamedSpec(asked.label, with_options(asked.spec, options, model=asked.label)) if options else asked
 
 
@@ -226,11 +226,8 @@ def _spec(entry: Entry) -> ModelSpec:
 
 
 def _checked_spec(entry: Entry, spec: object) -> ModelSpec:
-    if what := lacking(spec):
-        raise UsageError(
-            f"model {entry.name!r} of {entry.package} ({type(spec).__name__}) {what}; "
-            "expected a frozen dataclass with the methods of compbench.ModelSpec"
-        )
+    if what := fault(spec):
+        raise UsageError(f"model {entry.name!r} of {entry.package} ({type(spec).__name__}) {what}; {SPEC}")
     return cast(ModelSpec, spec)
 
 
@@ -246,13 +243,7 @@ def checked_label(label: str) -> str:
 def _older_spelling(asked: str, spec: ModelSpec) -> str:
     """`sd:ADDRESS` for the model of `diffusion:ADDRESS` that is read by it: a model has one label, however named."""
     _, colon, address = asked.partition(":")
-    own = _label(spec)
-    return own if colon and own.endswith(f":{address}") else asked
-
-
-def _label(spec: ModelSpec) -> str:
-    """A spec's own `name` where it has one, else its class's."""
-    return str(getattr(spec, "name", "") or type(spec).__name__)
+    return spec.name if colon and spec.name.endswith(f":{address}") else asked
 
 
 def _split(text: str, models: Sequence[str]) -> tuple[str | None, str, str]:

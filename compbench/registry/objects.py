@@ -8,50 +8,61 @@ is imported to find out.
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from compbench.core.errors import UsageError
 from compbench.core.models import ModelSpec
 from compbench.registry import plugins
 from compbench.registry.plugins import Entry
 
-__all__ = ["lacking", "spec_of"]
+__all__ = ["SPEC", "fault", "spec_of"]
 
-_SPEC_METHODS = ("for_task", "source", "identity", "view", "build")
+# methods of former versions, which a `resolve` has taken the place of
+_FORMER = {"for_task", "in_float32", "in_measurement", "label_space", "on", "preparation", "why_anew", "with_files"}
+SPEC = "expected a frozen dataclass that inherits from compbench.ModelSpec"
 _EXPECTED = (
     "expected a model's name, a compbench.ModelSpec, a function (images, captions) -> scores, or what "
     "compbench.from_open_clip, from_transformers or from_pipeline give"
 )
 
 
+@runtime_checkable
+class _Half(Protocol):
+    """What was meant as a spec."""
+
+    def identity(self) -> object: ...
+    def build(self, source: Any, runtime: Any) -> object: ...
+
+
 def spec_of(given: object) -> ModelSpec:
     """The spec that an object is, or that can be made of it; UsageError where there is none."""
     if isinstance(given, type):
         raise UsageError(f"model cannot be the class {given.__name__!r}; expected one of its objects, or a name")
-    if not (what := lacking(given)):
+    if not (what := fault(given)):
         return cast(ModelSpec, given)
-    if callable(getattr(given, "identity", None)) and callable(getattr(given, "build", None)):
-        raise UsageError(
-            f"model {type(given).__name__!r} {what}; expected a frozen dataclass with the methods of "
-            "compbench.ModelSpec"
-        )
+    if isinstance(given, ModelSpec | _Half):
+        raise UsageError(f"model {type(given).__name__!r} {what}; {SPEC}")
     entry = _taker(given)
     if entry is None:
         raise UsageError(f"model cannot be {_shown(given)}; {_EXPECTED}")
     make = plugins.load(entry)
     with plugins.blamed(entry, "when given the object"):
         made = make(given)
-    if what := lacking(made):
+    if what := fault(made):
         raise UsageError(f"{plugins.owner(entry)} gave a {type(made).__name__}, which {what}; expected a spec")
     return cast(ModelSpec, made)
 
 
-def lacking(spec: object) -> str:
+def fault(spec: object) -> str:
     """What keeps an object from being a spec; empty for a spec."""
-    lacks = [method for method in _SPEC_METHODS if not callable(getattr(spec, method, None))]
-    if lacks:
-        return f"lacks {', '.join(lacks)}"
-    return "" if dataclasses.is_dataclass(spec) else "is not a dataclass"
+    if not isinstance(spec, ModelSpec):
+        return "does not inherit from compbench.ModelSpec"
+    if not dataclasses.is_dataclass(spec):
+        return "is not a dataclass"
+    kind = type(spec)
+    if kind.resolve is ModelSpec.resolve and (former := sorted(_FORMER.intersection(dir(kind)))):
+        return f"has {former[0]}, which nothing asks any more: its resolve(task) has to say that"
+    return ""
 
 
 def _taker(given: object) -> Entry | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from compbench import registry
 from compbench.core import rules
-from compbench.core.aliases import Floats, Json
+from compbench.core.aliases import Floats
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix, joined
-from compbench.core.models import HalfPrecision, MeasuresErrors, ModelSpec, Runtime, Scorer
+from compbench.core.models import MeasuresErrors, ModelSpec, Runtime, Scorer
 from compbench.core.rules import Rule
 from compbench.diffusion import emulation
 from compbench.registry import hub
@@ -22,6 +22,7 @@ from compbench.registry.plugins import blamed
 from compbench.runs._pictures import Picture, pictures
 from compbench.runs._result_checks import check_result
 from compbench.runs.reporter import QuietReporter
+from compbench.runs.resolve import resolved_model
 
 __all__ = ["LoadedModel", "load_model", "score_pairs"]
 
@@ -32,7 +33,7 @@ class LoadedModel:
 
     label: str
     scorer: Scorer
-    view: Mapping[str, Json]
+    rule: Rule  # how its errors are read, where it gives errors
 
     def score_pairs(self, images: Sequence[Picture], captions: Sequence[str]) -> Floats:
         """[I, C] float64, the score of every caption for every image; higher is a better match.
@@ -57,8 +58,7 @@ class LoadedModel:
         if isinstance(results[0], ScoreMatrix):
             return results[0].scores.astype(np.float64)
         (result,) = joined(each for each in results if isinstance(each, Measurement))
-        rule = Rule.of_view(self.view)
-        return rules.score(result, cast(MeasuresErrors, self.scorer).draw_table(), rule).scores
+        return rules.score(result, cast(MeasuresErrors, self.scorer).draw_table(), self.rule).scores
 
 
 def load_model(
@@ -79,22 +79,19 @@ def load_model(
     """
     say = QuietReporter().say
     label, spec = registry.model(model, options)
-    given, spec = spec, spec.for_task(None)
-    if isinstance(spec, HalfPrecision) and isinstance(given, HalfPrecision):
-        spec = cast(ModelSpec, emulation.settled(label, spec, given, device, say))
-    if "schedule" in spec.identity():
+    resolved = emulation.settled(label, resolved_model(spec, None), device, say)
+    if "schedule" in resolved.identity:
         raise UsageError(
             f"model {label!r}: score_pairs measures every draw, for it does not know which captions are true; leave "
             "schedule out"
         )
-    source = spec.source()
+    source = resolved.source
     if source is not None:
-        files: Sequence[str] = getattr(spec, "files", ())
-        source, _ = hub.resolve(source, is_offline=is_offline, say=say, files=files)
-        say(hub.loading(label, source, files))
-    with blamed(spec, "while it was built"):
-        scorer = spec.build(source, Runtime(device, batch_size, is_offline, say))
-    return LoadedModel(label, scorer, spec.view())
+        source, _ = hub.resolve(source, is_offline=is_offline, say=say, files=resolved.files)
+        say(hub.loading(label, source, resolved.files))
+    with blamed(resolved.spec, "while it was built"):
+        scorer = resolved.build(source, Runtime(device, batch_size, is_offline, say))
+    return LoadedModel(label, scorer, resolved.rule)
 
 
 def score_pairs(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
-from compbench.core.models import ModelSpec, Runtime, Scorer, Source
+from compbench.core.models import ModelSpec, Runtime, Scorer, Source, TellsDevice
 from compbench.registry import hub
 from compbench.registry.plugins import blamed
 from compbench.runs.reporter import Reporter
@@ -43,18 +43,21 @@ class ScorerCache:
 
     def scorer(self, asked: ResolvedRun) -> Scorer:
         """The scorer of what is asked, its weights loaded."""
-        if self._last is None or self._last[:2] != (asked.spec, asked.source):
+        model = asked.model
+        if self._last is None or self._last[:2] != (model.spec, model.source):
             self._last = None  # before the next is loaded: two may not fit
             if self.is_offline:
                 check_is_here(asked)
             self._say_what_is_loaded(asked)
-            with blamed(asked.spec, "while it was built"):
-                self._last = asked.spec, asked.source, asked.spec.build(asked.source, self._runtime)
+            with blamed(model.spec, "while it was built"):
+                self._last = model.spec, model.source, model.build(model.source, self._runtime)
         return self._last[2]
 
     def device_of(self, scorer: Scorer) -> str:
         """Where it computes, in words."""
-        return str(getattr(scorer, "device", "cpu" if self._device == "auto" else self._device))
+        if isinstance(scorer, TellsDevice):
+            return str(scorer.device)
+        return "cpu" if self._device == "auto" else self._device
 
     def forget(self) -> None:
         """Free the memory for another model."""
@@ -72,10 +75,10 @@ class ScorerCache:
 
     def _say_what_is_loaded(self, asked: ResolvedRun) -> None:
         """Once for all tasks of a model: it takes a minute and more where the weights are large."""
-        if asked.source is None or asked.label in self._said:
+        if asked.model.source is None or asked.label in self._said:
             return
         self._said.add(asked.label)
-        self.reporter.say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
+        self.reporter.say(hub.loading(asked.label, asked.model.source, asked.model.files))
 
     def _keep(self, key: Hashable, make: Callable[[], Made]) -> Made:
         if key not in self._kept:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from compbench.core.errors import DataError
-from compbench.core.models import DependsOnFiles, ModelSpec, Source
+from compbench.core.models import ResolvedModel, Source
 from compbench.registry import hub, model_files, repositories
 from compbench.runs.request import RunRequest
 from compbench.store import run_file
@@ -38,13 +37,15 @@ def at_commit(
     return dataclasses.replace(source, revision=commit, branch=branch), weights
 
 
-def with_files(spec: DependsOnFiles, source: Source, request: RunRequest, *, is_stored: bool) -> ModelSpec:
-    """The spec with what its weights' configuration decides; a stored run is found without the weights too."""
+def with_files(model: ResolvedModel, source: Source, request: RunRequest, *, is_stored: bool) -> ResolvedModel:
+    """The model with what its weights' configuration decides; a stored run is found without the weights too."""
+    if model.with_files is None:
+        return model
     try:
-        return spec.with_files(lambda: repositories.file_list(source, request.is_offline))
+        return model.with_files(lambda: repositories.file_list(source, request.is_offline))
     except DataError:
         if is_stored and not source.is_local:
-            return cast(ModelSpec, spec)
+            return model
         raise
 
 
@@ -84,9 +85,9 @@ def alike(store: Store, key: RunKey, source: Source | None) -> Run | None:
         for run in store.of_model(key)
         if str(run.key.weights).startswith(f"hf:{source.repo}@")
         and _without_size(dataclasses.replace(run.key, weights=None)) == _without_size(key)
-        and (run.info["model"].get("source") or {}).get("revision") == source.revision
+        and run.info.model.revision == source.revision
     ]
-    return max(siblings, key=lambda run: str(run.info["updated"]), default=None)
+    return max(siblings, key=lambda run: run.info.updated, default=None)
 
 
 def _without_size(key: RunKey) -> RunKey:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -17,7 +17,7 @@ from compbench.core import disk
 from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
-from compbench.core.models import HalfPrecision, ModelSpec, Runtime
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime
 from compbench.diffusion import emulation
 from compbench.registry import hub
 from compbench.registry.options import of_today, options
@@ -80,9 +80,10 @@ def explain(
     asked = _asked(run, task, model, (data, images), is_offline, say)
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
-    if asked.source is not None:
-        say(hub.loading(asked.label, asked.source, getattr(asked.spec, "files", ())))
-    scorer: Any = _computable(asked, device, say).build(asked.source, Runtime(device, batch_size, is_offline, say))
+    source = asked.model.source
+    if source is not None:
+        say(hub.loading(asked.label, source, asked.model.files))
+    scorer: Any = _computable(asked, device, say).build(source, Runtime(device, batch_size, is_offline, say))
     classifier: DiffusionClassifier = scorer
     bank = classifier.draw_table() if run.keeps_scores else run.draws()
     n_draws = draws or rule.draws or max(1, run.n_common_draws())
@@ -125,7 +126,7 @@ def _asked(
     say: Callable[[str], None],
 ) -> ResolvedRun:
     """What was asked when the run was made; UsageError where the same words now mean something else."""
-    stored = {name: value for name, value in (run.info["model"].get("options") or {}).items() if value is not None}
+    stored = {name: value for name, value in run.info.model.options.items() if value is not None}
     given = {} if model is not None else of_today(stored, options(registry.model(run.key.model).spec))
     request = RunRequest(
         task=task or run.key.task,
@@ -148,17 +149,16 @@ def _asked(
     return asked
 
 
-def _computable(asked: ResolvedRun, device: str, say: Callable[[str], None]) -> ModelSpec:
+def _computable(asked: ResolvedRun, device: str, say: Callable[[str], None]) -> ResolvedModel:
     """The model in float32 where the device emulates the dtype of the run, and that is said."""
-    spec = asked.spec
-    reason = emulation.why_slow(spec.dtype, device) if isinstance(spec, HalfPrecision) else None
-    if not isinstance(spec, HalfPrecision) or reason is None:
-        return spec
-    in_float32 = spec.in_float32()
-    if in_float32 is None:
-        raise UsageError(f"{asked.label}: {reason}; this run is {spec.dtype} throughout: explain it on a GPU")
+    precision = asked.model.precision
+    reason = None if precision is None else emulation.why_slow(precision.dtype, device)
+    if precision is None or reason is None:
+        return asked.model
+    if precision.in_float32 is None:
+        raise UsageError(f"{asked.label}: {reason}; this run is {precision.dtype} throughout: explain it on a GPU")
     say(f"{asked.label}: {reason}; the map is made in float32, and may differ from the run's errors by rounding")
-    return cast(ModelSpec, in_float32)
+    return precision.in_float32()
 
 
 def _example(task: Task, example_id: str) -> Example:

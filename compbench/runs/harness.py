@@ -56,7 +56,7 @@ def run(
 
     `task` is a name, a Task, or a folder with a manifest of your own pictures and captions. `model` is a name, a spec,
     a StableDiffusionPipeline, or a function (images, captions) -> scores, which is measured every time: see
-    `from_function`.
+    `from_function`. `name` is what such an object is called in tables.
     Options of the model are keywords (`draws=100`) or in `options`. Ctrl-C or SIGTERM raises KeyboardInterrupt after
     what was measured is stored; the same call goes on from there. `refresh` takes the newest commit of a model that
     is not pinned to one. `shard` "k/n" measures every n-th example only, and so does a process that torchrun,
@@ -132,7 +132,7 @@ def _measure(asked: ResolvedRun, writer: RunWriter, cache: ScorerCache) -> tuple
     """Whether this process was the last to be needed, and what it could not read; the caller has entered `writer`."""
     stored = writer.run
     interrupts, error = Interrupts(), None
-    was_whole = stored.info["status"] == "done"  # by its own rule, and so it stays when this command is not
+    was_whole = stored.info.status == "done"  # by its own rule, and so it stays when this command is not
     with interrupts.watched():
         try:
             if not _begin(asked, writer, cache.reporter.say):
@@ -207,7 +207,7 @@ def _begin(asked: ResolvedRun, writer: RunWriter, say: Callable[[str], None]) ->
 
 def _n_asked(asked: ResolvedRun, stored: Run) -> int | None:
     """How many examples this command or those before it asked for; None for all of the task's."""
-    before = stored.info.get("limit") if stored.parts() else 0
+    before = stored.info.limit if stored.parts() else 0
     return None if before is None or asked.n_asked is None else max(before, asked.n_asked)
 
 
@@ -216,7 +216,7 @@ def _sharded(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> dic
     if asked.shard is None:
         return None
     words: dict[str, Json] = json.loads(json.dumps({"count": asked.shard.count, **asked.shared_words}))
-    before = stored.info.get("sharded") or words
+    before = stored.info.sharded or words
     if unlike := [name for name in words if before.get(name) != words[name]]:
         then, now = (", ".join(f"{name}={each.get(name)}" for name in unlike) for each in (before, words))
         say(
@@ -235,5 +235,5 @@ def _end(asked: ResolvedRun, writer: RunWriter) -> bool:
             return False
         if asked.shard is not None and asked.is_settled(stored):
             return False
-        writer.settle(stored.info.get("limit"), asked.view)
+        writer.settle(stored.info.limit, asked.view)
     return True

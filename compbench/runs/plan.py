@@ -9,8 +9,7 @@ from typing import Any
 
 from compbench.core.errors import DataError, MissingPictures
 from compbench.core.examples import Example, Task
-from compbench.core.file_list import FileList
-from compbench.core.models import Learns, ModelSpec, Preparation, Price, Priced, PricesLearning, Scorer, Source
+from compbench.core.models import ModelSpec, Preparation, Price, Priced, PricesLearning, ResolvedModel, Scorer
 from compbench.core.rules import Rule, n_known
 from compbench.registry import hub, repositories
 from compbench.registry.plugins import blamed
@@ -18,7 +17,7 @@ from compbench.runs import _links
 from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs.reporter import QuietReporter, Reporter
 from compbench.runs.request import RunRequest, takes_settings
-from compbench.runs.resolve import ResolvedRun, model_spec, read_task, resolve
+from compbench.runs.resolve import ResolvedRun, model_spec, read_task, resolve, resolved_model
 from compbench.store.run import Run
 from compbench.store.run_file import DamagedRun
 
@@ -86,10 +85,11 @@ def task_here(request: RunRequest) -> Task | None:
 def unread(request: RunRequest, task: str | Path, cache: ScorerCache) -> Plan:
     """The plan without the data: the bytes to fetch of the model, and errors if it cannot be run at all."""
     label, spec = model_spec(request, cache.reporter.say)
-    source = spec.for_task(str(task)).source()
-    if source is not None:
-        source, _ = hub.resolve(source, is_offline=request.is_offline, say=cache.reporter.say)
-    fetch_bytes = _fetch_bytes(spec, source, cache.is_offline)
+    model = resolved_model(spec, None)
+    if model.source is not None:
+        source, _ = hub.resolve(model.source, is_offline=request.is_offline, say=cache.reporter.say)
+        model = replace(model, source=source)
+    fetch_bytes = _fetch_bytes(model, cache.is_offline)
     return Plan(str(task), label, None, None, None, None, None, fetch_bytes, None, None, False)
 
 
@@ -101,14 +101,15 @@ def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
         cache.reporter.say(f"{error}; until then the price is that of the whole run")
         stored = None
     missing = asked.missing(stored)
-    fetch_bytes = _fetch_bytes(asked.spec, asked.source, cache.is_offline) if missing else 0
+    fetch_bytes = _fetch_bytes(asked.model, cache.is_offline) if missing else 0
     price = scorer = None
     if missing and (fetch_bytes == 0 or cache.is_offline):
         scorer = cache.scorer(asked)
         price = _price(scorer, missing) if isinstance(scorer, Priced) else None
     flops = None if price is not None or not missing else _flops(asked, cache.is_offline)
     made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
-    made = replace(made, fewer_by=asked.spec.fewer_by) if isinstance(asked.spec, Learns) else made
+    learning = asked.model.learning
+    made = made if learning is None else replace(made, fewer_by=learning.fewer_by)
     return _with_preparation(made, _preparation(asked, missing, scorer))
 
 
@@ -138,10 +139,10 @@ def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
 
 def _preparation(asked: ResolvedRun, missing: Sequence[Example], scorer: Scorer | None) -> Preparation | None:
     """What a model that learns still has to make, with its operations and time where its weights are here."""
-    if not missing or not isinstance(asked.spec, Learns):
+    if not missing or asked.model.learning is None:
         return None
-    with blamed(asked.spec, "when asked what it has to make"):
-        lacking = asked.spec.preparation(asked.task, missing, asked.source)
+    with blamed(asked.model.spec, "when asked what it has to make"):
+        lacking = asked.model.learning.preparation(asked.task, missing, asked.model.source)
         return scorer.priced(asked.task, lacking) if isinstance(scorer, PricesLearning) else lacking
 
 
@@ -194,29 +195,26 @@ def _planned(
     )
 
 
-def _fetch_bytes(spec: ModelSpec, source: Source | None, is_offline: bool) -> int | None:
-    """0 without weights to fetch; None when the hub does not tell, or the spec not which files it needs.
+def _fetch_bytes(model: ResolvedModel, is_offline: bool) -> int | None:
+    """0 without weights to fetch; None when the hub does not tell, or the model not which files it needs.
 
     DataError where the repository holds another kind of model, which its file list and configurations tell.
     """
+    source = model.source
     if source is None:
-        own: Callable[[], int | None] | None = getattr(
-            spec, "bytes_to_fetch", None
-        )  # of a model whose library fetches its weights
-        return 0 if own is None else own()
+        return 0 if model.bytes_to_fetch is None else model.bytes_to_fetch()
     if source.is_local or source.opened is not None:
         return repositories.missing_bytes(source, is_offline)
-    patterns = getattr(spec, "files", None)
-    return None if patterns is None else hub.missing_bytes(source, patterns, is_offline)
+    return hub.missing_bytes(source, model.files, is_offline) if model.files else None
 
 
 def _flops(asked: ResolvedRun, is_offline: bool) -> float | None:
     """Of one evaluation, from the configuration of weights that are not here; None where that cannot be told."""
-    count: Callable[[FileList], float | None] | None = getattr(asked.spec, "flops_per_evaluation", None)
-    if count is None or asked.source is None:
+    model = asked.model
+    if model.flops_per_evaluation is None or model.source is None:
         return None
     try:
-        return count(repositories.file_list(asked.source, is_offline))
+        return model.flops_per_evaluation(repositories.file_list(model.source, is_offline))
     except DataError:
         return None
 

@@ -37,6 +37,13 @@ class RunRequest:
     task: "str | Path | Task"
     model: "str | ModelSpec | NamedSpec | Any"  # or an object of which the registry makes a spec
     options: Mapping[str, object] = field(default_factory=dict[str, object])  # of the model
+    name: str | None = field(
+        default=None,
+        metadata={
+            "help": "What a model of your own is called in tables; one on offer has its name.",
+            "in_python": True,
+        },
+    )
     data: Path | str | None = field(
         default=None, metadata={"help": "A local copy of the task's data.", "metavar": "PATH"}
     )
@@ -140,6 +147,7 @@ class RunRequest:
         for name in ("data", "images", "prompts"):
             if getattr(self, name) and not isinstance(self.task, str | Path):
                 raise UsageError(f"{name} of a task that is in memory already; leave it out, or give the task's name")
+        _check_name(self.name, self.model)
         check_device(self.device)
         if self.keep not in ("errors", "scores"):
             raise UsageError(f"keep cannot be {self.keep!r}; expected errors or scores")
@@ -185,6 +193,15 @@ def check_device(device: object) -> None:
 
 def _default(of: Field[Any]) -> object:
     return of.default if of.default_factory is MISSING else of.default_factory()
+
+
+def _check_name(name: object, model: object) -> None:
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise UsageError(f"name cannot be {name!r}; expected what the model is called in tables")
+    if isinstance(model, str):
+        raise UsageError(f"name is for a model of your own; {model!r} has its name, leave out {name!r}")
 
 
 def _check_count(name: str, value: object) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from compbench import registry
 from compbench.core import disk, image_files
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task, unread
-from compbench.core.models import DependsOnFiles, DependsOnTask, HalfPrecision, Learns, MeasuredAnew, ModelSpec, Source
-from compbench.core.rules import Rule
+from compbench.core.models import ModelSpec, ResolvedModel, Source
+from compbench.core.rules import VIEW_KEYS, Rule
 from compbench.core.subsets import subset, subset_per_class
 from compbench.diffusion import emulation
 from compbench.registry import hub
@@ -27,14 +27,11 @@ from compbench.runs._task_checks import check_task, classes_of, labelled
 from compbench.runs.request import RunRequest
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS
-from compbench.store.pilots import Pilot
 from compbench.store.run import Run
 from compbench.store.shards import Shard, shard_here
 from compbench.store.store import Store
 
-__all__ = ["ResolvedRun", "check_is_here", "model_spec", "read_task", "resolve"]
-
-_VIEW = ("n_draws", "target", "reduction", "unconditional")  # as a run stores how it is read
+__all__ = ["ResolvedRun", "check_is_here", "model_spec", "read_task", "resolve", "resolved_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +40,7 @@ class ResolvedRun:
 
     task: Task
     label: str
-    spec: ModelSpec
-    source: Source | None  # at a commit
+    model: ResolvedModel  # its source at a commit
     key: RunKey
     limit: int | None  # None where it leaves nothing out
     images_per_class: int | None  # likewise
@@ -58,12 +54,12 @@ class ResolvedRun:
     @property
     def view(self) -> dict[str, Json]:
         """How the run is to be read."""
-        return dict(self.spec.view())
+        return dict(self.model.view)
 
     @property
     def rule(self) -> Rule:
         """The rule that the view stands for."""
-        return Rule.of_view(self.view)
+        return self.model.rule
 
     @property
     def n_asked(self) -> int | None:
@@ -123,34 +119,29 @@ def resolve(
     """
     label, spec = model_spec(request, say)
     task = _task(request, say)
-    if space := str(getattr(spec, "label_space", "")):  # a model that knows labels, not words
-        task = labelled(task, label, space)
-    given = spec
-    with blamed(spec, "when asked what it measures"):
-        has_all = isinstance(spec, Learns) and getattr(spec, spec.fewer_by) is None  # of what it can learn from
-        spec = spec.for_task(task.name)
-        store = Store(request.runs, say=say, wait=WAIT_SECONDS if request.wait is None else float(request.wait))
-        is_read = not is_price or not hasattr(spec, "training") or store.has_runs(task.name, label)
-        task = task if is_read else unread(task)
-        spec = spec.on(task) if isinstance(spec, DependsOnTask) else spec
-        spec = _in_measurement(label, spec, request, say)
-    spec, source, key = _keyed(task, label, spec, store, request, say)
+    store = Store(request.runs, say=say, wait=WAIT_SECONDS if request.wait is None else float(request.wait))
+    is_read = not is_price or store.has_runs(task.name, label)
+    model = resolved_model(spec, task if is_read else unread(task))
+    learning = model.learning
+    is_read = is_read or learning is None or not learning.has_split
+    task = task if is_read else unread(task)
+    if model.label_space:
+        task = labelled(task, label, model.label_space)
+    address = _Address(task, label, store, request, say, _mark(label, model, request, say))
+    model, key, described = address.of(model)
     limit, images_per_class, ids = _selected(task, request, say)
-    if len(ids) < len(task.examples) and isinstance(spec, Learns) and has_all:
+    if len(ids) < len(task.examples) and learning is not None and not learning.is_narrowed:
         say(
             f"{label}: --limit and --images-per-class narrow what is scored, not what it learns from; "
-            f"-o {label}.{spec.fewer_by}=N lets it learn from N pictures per class"
+            f"-o {label}.{learning.fewer_by}=N lets it learn from N pictures per class"
         )
-    described = _described(label, spec, spec.source())
-    pilot: Pilot | None = getattr(spec, "taught", None)
-    if pilot is not None:
-        say(f"{task.name} · {label}: {pilot.said(task, ids)}")
-        described["pilot"] = pilot.to_json(task, ids)
+    if model.taught is not None:
+        say(f"{task.name} · {label}: {model.taught.said(task, ids)}")
+        described["pilot"] = model.taught.to_json(task, ids)
     resolved = ResolvedRun(
         task,
         label,
-        spec,
-        source,
+        model,
         key,
         limit,
         images_per_class,
@@ -161,19 +152,20 @@ def resolve(
         request.skip_unreadable,
         is_read,
     )
-    return _computable(resolved, given, request, say) if is_computed else resolved
+    return _computable(resolved, address) if is_computed else resolved
 
 
 def check_is_here(asked: ResolvedRun) -> None:
     """DataError, without importing torch, where the hub must not be asked and the weights are not in its cache."""
-    files = getattr(asked.spec, "files", None)
-    if asked.source is not None and not asked.source.is_local and files is not None:
-        hub.fetch(asked.source, files, is_offline=True)
+    model = asked.model
+    if model.source is not None and not model.source.is_local and model.files:
+        hub.fetch(model.source, model.files, is_offline=True)
 
 
 def model_spec(request: RunRequest, say: Callable[[str], None]) -> tuple[str, ModelSpec]:
     """The label and the spec with its options; seed and dtype go to models that have them."""
     label, spec = registry.model(request.model, request.options)
+    label = label if request.name is None else registry.checked_label(request.name)
     known = options(spec)
     general = {"seed": request.seed, "dtype": request.dtype}
     asked = {name: value for name, value in general.items() if value is not None}
@@ -183,58 +175,88 @@ def model_spec(request: RunRequest, say: Callable[[str], None]) -> tuple[str, Mo
     return label, spec
 
 
-def _in_measurement(label: str, spec: ModelSpec, request: RunRequest, say: Callable[[str], None]) -> ModelSpec:
-    """The spec, marked as that of this one run where no stored run can be known to be of the same model."""
-    if not isinstance(spec, MeasuredAnew) or not (why := spec.why_anew()):
-        return spec
+def resolved_model(spec: ModelSpec, task: Task | None) -> ResolvedModel:
+    """The model on a task, looked through; what its `resolve` raises or gives is blamed on who offers it."""
+    with blamed(spec, "when asked what it measures"):
+        model = spec.resolve(task)
+    return _checked(spec, model)
+
+
+def _checked(spec: ModelSpec, model: ResolvedModel) -> ResolvedModel:
+    if not isinstance(model, ResolvedModel):  # pyright: ignore[reportUnnecessaryIsInstance]  # of a plugin
+        raise UsageError(
+            f"{owner(spec)} gave a {type(model).__name__} of resolve(); expected a compbench.ResolvedModel"
+        )
+    view, identity = _as_json(spec, "a view", model.view), _as_json(spec, "an identity", model.identity)
+    if unknown := sorted(view.keys() - set(VIEW_KEYS)):
+        raise UsageError(
+            f"{owner(spec)} gave a view with the unknown key {unknown[0]!r}; expected {', '.join(VIEW_KEYS)}"
+        )
+    return dataclasses.replace(model, view=view, identity=identity)
+
+
+def _mark(label: str, model: ResolvedModel, request: RunRequest, say: Callable[[str], None]) -> dict[str, Json]:
+    """The mark of this one measurement, which no other run has, where no stored run can be known to be of the model."""
+    if not (why := model.why_anew):
+        return {}
     if shard_here(request.shard) is not None:
         raise UsageError(f"{label}: {why}, and shards could not be known to be of one run; expected identity='...'")
     say(f"{label}: {why}, so it is measured every time and never answered from the store; identity='...' changes that")
-    return spec.in_measurement(uuid.uuid4().hex[:12])
+    return {"measurement": uuid.uuid4().hex[:12]}
 
 
-def _keyed(
-    task: Task, label: str, spec: ModelSpec, store: Store, request: RunRequest, say: Callable[[str], None]
-) -> tuple[ModelSpec, Source | None, RunKey]:
-    """The spec with what its weights' files say, the source at a commit, and the key of the run."""
-    with blamed(spec, "when asked what it measures"):
-        identity, view, wanted = spec.identity(), spec.view(), spec.source()
-    if unknown := sorted(set(_as_json(spec, "a view", view)) - set(_VIEW)):
-        raise UsageError(f"{owner(spec)} gave a view with the unknown key {unknown[0]!r}; expected {', '.join(_VIEW)}")
-    identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
-    unpinned = RunKey(task.name, task.revision, label, None, identity)
-    files: Sequence[str] = getattr(spec, "files", ())
-    source, weights = _weights.at_commit(wanted, _weights.alike(store, unpinned, wanted), request, say, files)
-    key = dataclasses.replace(unpinned, weights=weights)
-    if source is not None and isinstance(spec, DependsOnFiles):
-        with blamed(spec, "when asked what it measures"):
-            spec = _weights.with_files(spec, source, request, is_stored=store.has(key))
-            identity = spec.identity()
-        identity = _as_json(spec, "an identity", identity) | _kept(request, spec)
-        key = dataclasses.replace(key, measurement=identity)
-    return spec, source, _weights.recognised(store, key, source, say)
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """What decides, beside the model, where its run is stored."""
+
+    task: Task
+    label: str
+    store: Store
+    request: RunRequest
+    say: Callable[[str], None]
+    mark: Mapping[str, Json]
+
+    def of(self, model: ResolvedModel) -> tuple[ResolvedModel, RunKey, dict[str, Json]]:
+        """The model, its source at a commit and asked what its files say; the run's key; what run.json says of it."""
+        wanted, request = model.source, self.request
+        unpinned = RunKey(self.task.name, self.task.revision, self.label, None, self._measurement(model))
+        alike = _weights.alike(self.store, unpinned, wanted)
+        source, weights = _weights.at_commit(wanted, alike, request, self.say, model.files)
+        key = dataclasses.replace(unpinned, weights=weights)
+        if source is not None and model.with_files is not None:
+            with blamed(model.spec, "when asked what it measures"):
+                model = _weights.with_files(model, source, request, is_stored=self.store.has(key))
+            model = _checked(model.spec, model)
+            key = dataclasses.replace(key, measurement=self._measurement(model))
+        key = _weights.recognised(self.store, key, source, self.say)
+        return dataclasses.replace(model, source=source), key, _described(self.label, model, wanted)
+
+    def _measurement(self, model: ResolvedModel) -> dict[str, Json]:
+        """With scores alone a run cannot be read another way, so how it was read is part of what it is."""
+        kept = {"kept": dict(model.view)} if self.request.keep == "scores" and model.view else {}
+        return {**model.identity, **self.mark, **kept}
 
 
-def _computable(asked: ResolvedRun, given: ModelSpec, request: RunRequest, say: Callable[[str], None]) -> ResolvedRun:
+def _computable(asked: ResolvedRun, address: _Address) -> ResolvedRun:
     """In a dtype that the device does not emulate; as it is where all of it is stored, since nothing is computed."""
-    spec = asked.spec
-    if not isinstance(spec, HalfPrecision) or not isinstance(given, HalfPrecision):
+    if asked.model.precision is None:
         return asked
     stored = asked.store.known(asked.key)
     if stored is not None and asked.is_complete(stored):
         return asked
-    placed = cast(ModelSpec, emulation.settled(asked.label, spec, given, request.device, say))
-    if placed is spec:
+    device = address.request.device
+    placed = emulation.settled(asked.label, asked.model, device, address.say)
+    if placed is asked.model:
         return asked
     if stored is not None:
-        say(
-            f"{str(stored.path)!r} holds a part of this in {spec.dtype}: resume it with --dtype {spec.dtype} --device "
-            f"{emulation.kind_of(request.device)}"
+        dtype = asked.model.precision.dtype
+        address.say(
+            f"{str(stored.path)!r} holds a part of this in {dtype}: resume it with --dtype {dtype} --device "
+            f"{emulation.kind_of(device)}"
         )
-    placed, source, key = _keyed(asked.task, asked.label, placed, asked.store, request, say)
-    described = _described(asked.label, placed, placed.source())
+    model, key, described = address.of(_checked(placed.spec, placed))
     described |= {name: value for name, value in asked.described.items() if name == "pilot"}
-    return dataclasses.replace(asked, spec=placed, source=source, key=key, described=described)
+    return dataclasses.replace(asked, model=model, key=key, described=described)
 
 
 def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
@@ -249,12 +271,6 @@ def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
     if not isinstance(given, Mapping):
         raise UsageError(f"{owner(spec)} gave {what} that is a {type(given).__name__}; expected a dict")
     return json.loads(text)
-
-
-def _kept(request: RunRequest, spec: ModelSpec) -> dict[str, Json]:
-    """With scores alone a run cannot be read another way, so how it was read is part of what it is."""
-    view = dict(spec.view())
-    return {"kept": view} if request.keep == "scores" and view else {}
 
 
 def _selected(task: Task, request: RunRequest, say: Callable[[str], None]) -> tuple[int | None, int | None, list[str]]:
@@ -295,9 +311,9 @@ def _task(request: RunRequest, say: Callable[[str], None]) -> Task:
     return task
 
 
-def _described(label: str, spec: ModelSpec, source: Source | None) -> dict[str, Json]:
-    defaults = {name: _plain(option.default) for name, option in options(spec).items()}
-    described: dict[str, Json] = {"label": label, "options": defaults, "citation": str(getattr(spec, "citation", ""))}
+def _described(label: str, model: ResolvedModel, source: Source | None) -> dict[str, Json]:
+    given = {name: _plain(option.default) for name, option in options(model.spec).items()}
+    described: dict[str, Json] = {"label": label, "options": given, "citation": model.citation}
     if source is not None:
         described["source"] = {"repo": source.repo, "revision": source.revision, "is_local": source.is_local}
     return described

@@ -26,12 +26,12 @@ def refresh_tags(run: Run, task: Task, described: Mapping[str, Json], say: Calla
 
     `described` is what run.json says of the task.
     """
-    from compbench.store import _parquet
+    from compbench.store import _parquet, run_file
     from compbench.store.writer import RunWriter
 
     table = _parquet.read(run.path / "examples.parquet")
     new, n_changed = _retagged(table, {each.id: each for each in task.examples})
-    stored: Mapping[str, Any] = run.info["task"]
+    stored: Mapping[str, Any] = run_file.words(run.path)["task"]
     changed = {name: described[name] for name in _DESCRIBING if stored.get(name) != described[name]}
     if not n_changed and not changed:
         return  # most often: then nothing is locked or written

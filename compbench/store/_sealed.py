@@ -6,12 +6,12 @@ object without one was written before there were any, and is taken as it is.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 
 __all__ = ["Damaged", "is_sealed", "opened", "sealed", "unchecked"]
 
@@ -69,7 +69,6 @@ def _parsed(content: bytes | str) -> dict[str, Any]:
 def _check_of(content: Mapping[str, Json]) -> str:
     plain = {name: value for name, value in content.items() if name != _CHECK}
     try:
-        canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        return digest_of(plain, 16, is_compact=True)
     except (ValueError, RecursionError) as error:
         raise Damaged(str(error)) from error
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

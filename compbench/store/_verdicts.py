@@ -8,7 +8,6 @@ it and keeps it in memory.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ import numpy as np
 
 from compbench.core import disk
 from compbench.core.aliases import Bools, Floats
+from compbench.core.digests import sha256_of
 from compbench.core.examples import Classes
 from compbench.core.measurements import DrawTable
 from compbench.schedules.policies import Unfinished, Verdict
@@ -197,7 +197,7 @@ class Verdicts:
         of_caption = None if self.classes is None else list(self.classes.of_caption)
         words = {"version": _VERSION, **entry_of(self.schedule), "target": self.draws.target}
         words |= {"of_caption": of_caption}
-        hashed = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+        hashed = sha256_of(words)
         for array in (self.draws.timesteps, self.draws.alpha, self.draws.sigma):
             hashed.update(np.ascontiguousarray(array).tobytes())
         for name, matches in self.matches.items():

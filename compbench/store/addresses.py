@@ -92,7 +92,7 @@ def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:
     if len(runs) == 1:
         return runs[0]
     whole = [run for run in runs if _is_whole(run)]
-    taken = max(whole or runs, key=lambda run: str(run.info["updated"]))
+    taken = max(whole or runs, key=lambda run: run.info.updated)
     described = dict(zip((run.path for run in runs), _described(runs, whole), strict=True))
     others = "; ".join(described[run.path] for run in runs if run.path != taken.path)
     name = f"{taken.key.task}/{taken.key.model}"

@@ -20,9 +20,9 @@ def to_manifest(run: Run) -> bytes:
     scores: a list for each image with a number for each caption; absent where the example is not measured. UsageError
     for a task whose captions may not be passed on, and for choices, of which scores would say more than is known.
     """
-    if run.info["model"].get("form", ["score"])[-1] != "score":
+    if run.info.model.form[-1] != "score":
         raise UsageError(f"run {str(run.path)!r} holds choices, not scores; pass on the file it was imported from")
-    if run.info["task"]["is_gated"]:
+    if run.info.task.is_gated:
         raise UsageError(
             f"the captions of {run.key.task!r} may not be passed on: its data is gated; export .csv or .parquet, which "
             "hold ids and scores"

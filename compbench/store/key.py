@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.disk import slug
 
 __all__ = ["MEASUREMENT_VERSION", "RunKey"]
@@ -29,13 +28,8 @@ class RunKey:
     @property
     def digest(self) -> str:
         """Twelve hex digits."""
-        canonical = json.dumps(
-            {"measurement_version": MEASUREMENT_VERSION, **self.to_json()},
-            sort_keys=True,
-            separators=(",", ":"),
-            allow_nan=False,
-        )
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        words = {"measurement_version": MEASUREMENT_VERSION, **self.to_json()}
+        return digest_of(words, is_compact=True, allow_nan=False)
 
     @property
     def folder(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.printable import say
@@ -81,8 +81,7 @@ def learned(pilot: Path, race: Racing, identity: Mapping[str, Any]) -> Pilot:
         "n_strata": race.n_strata,
     }
     what |= {"outcomes": list(race.outcomes), "together": race.together}
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
-    kept = run.path / f"shares-{digest}.json"
+    kept = run.path / f"shares-{digest_of(what)}.json"
     if (stored := _stored(kept, what)) is None:
         if kept.exists():
             say(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
@@ -18,6 +18,7 @@ from compbench.schedules.schedule import Full, Schedule, schedule_in
 from compbench.store import run_file, unreadable
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, holder_elsewhere, is_held
+from compbench.store.run_info import RunInfo
 from compbench.store.unreadable import Unreadable
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     @property
-    def info(self) -> dict[str, Any]:
-        """run.json as it is now; RunError when it is damaged, of a newer format or of another folder."""
+    def info(self) -> RunInfo:
+        """What run.json says now; RunError when it is damaged, of a newer format or of another folder."""
         return run_file.read(self.path)
 
     @cached_property
     def key(self) -> RunKey:
         """What was measured."""
-        return RunKey(**self.info["key"])
+        return self.info.key
 
     @property
     def rule(self) -> Rule:
@@ -79,7 +80,7 @@ class Run:
 
         Where another command's rule can read more examples than the first one's, it is that rule.
         """
-        return Rule.of_view(self.info["view"])
+        return self.info.rule
 
     @property
     def keeps_scores(self) -> bool:
@@ -89,7 +90,7 @@ class Run:
     @property
     def status(self) -> str:
         """done, partial, running, interrupted or failed; a run whose process died reads as interrupted."""
-        status = str(self.info["status"])
+        status = self.info.status
         return "interrupted" if status == "running" and not is_held(self.path) else status
 
     @property
@@ -102,7 +103,7 @@ class Run:
     @property
     def is_partial(self) -> bool:
         """Whether some of the task's examples are missing from what is read."""
-        return len(self.done()) < int(self.info["n_task_examples"])
+        return len(self.done()) < self.info.n_task_examples
 
     def limited(self, limit: int | None, images_per_class: int | None = None) -> Run:
         """The same run, of which only the subset is read."""
@@ -211,7 +212,7 @@ class Run:
         where = f"run {str(self.path)!r} of {self.key.model!r}"
         if self.keeps_scores:
             raise UsageError(f"{where} keeps scores alone and no errors per draw; run it without --keep scores")
-        if not self.info["view"]:
+        if not self.info.has_rule:
             raise UsageError(
                 f"{where} stores scores and no errors per draw: only a run of a diffusion model such as 'tiny-sd' does"
             )
@@ -257,7 +258,7 @@ class Run:
         """One row an example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
         from compbench.store.frames import to_frame
 
-        return to_frame(self.tables(rule), self.contents.examples, self.info["task"]["metrics"], self.classes)
+        return to_frame(self.tables(rule), self.contents.examples, self.info.task.metrics, self.classes)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -278,11 +279,7 @@ class Run:
     @property
     def classes(self) -> Classes | None:
         """What the captions of a classification task stand for; None for another task."""
-        stored = self.info["task"].get("classes")
-        if stored is None:
-            return None
-        labels = None if stored["labels"] is None else tuple(stored["labels"])
-        return Classes(tuple(stored["names"]), tuple(stored["of_caption"]), stored["label_space"], labels)
+        return self.info.task.classes
 
     def unreadable(self) -> Unreadable:
         """The images that could not be read; that the list of them is damaged is said once."""
@@ -306,7 +303,7 @@ class Run:
     def is_settled(self, view: Mapping[str, Json]) -> bool:
         """Whether the files already say all that a command which reads the run by this view would make them say."""
         info = self.info
-        is_said = info["status"] in ("done", "partial") and self.fullest(view)[0] == info["view"]
+        is_said = info.status in ("done", "partial") and self.fullest(view)[0] == info.view
         is_derived = not self.contents.has_errors or self.contents.has_derived(self.own_rule)
         return is_said and is_derived and not self.contents.parts.damaged()
 
@@ -315,7 +312,7 @@ class Run:
 
         The earlier of these where they read equally many.
         """
-        own: dict[str, Json] = dict(self.info["view"])
+        own: dict[str, Json] = dict(self.info.view)
         asked = own if view is None else dict(view)
         counts = own.get("n_draws"), asked.get("n_draws")
         most = max(n for n in counts if isinstance(n, int)) if all(isinstance(n, int) for n in counts) else counts[0]
@@ -325,7 +322,7 @@ class Run:
         for candidate in candidates:
             rule = Rule.of_view(candidate)
             found.append((candidate, len(self.contents.done(rule.draws, rule.unconditional))))
-            if found[-1][1] == self.info["n_task_examples"]:  # no other can read more
+            if found[-1][1] == self.info.n_task_examples:  # no other can read more
                 break
         return max(found, key=lambda each: each[1])
 
@@ -364,4 +361,4 @@ class Run:
         return Contents(self.path, self.say, self.schedule, self.classes, digest_of=self._digest_of)
 
     def _digest_of(self, name: str) -> str | None:
-        return (self.info.get("files") or {}).get(name)
+        return self.info.files.get(name)

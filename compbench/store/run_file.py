@@ -19,8 +19,9 @@ from compbench.core.rules import Rule
 from compbench.schedules.schedule import Full, schedule_in
 from compbench.store import _sealed
 from compbench.store.key import RunKey
+from compbench.store.run_info import RunInfo
 
-__all__ = ["COMPACTED", "FORMAT", "NAME", "DamagedRun", "read", "write"]
+__all__ = ["COMPACTED", "FORMAT", "NAME", "DamagedRun", "read", "words", "write"]
 
 FORMAT = 2  # of the files in a run's folder
 COMPACTED = 3  # of a run whose small parts were put together; a reader refuses a newer one
@@ -33,21 +34,30 @@ class DamagedRun(RunError):
     """A run.json that cannot be believed; the command that made the run writes it anew, the parts stay."""
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """run.json of the run in `folder`; RunError when it is damaged, of a newer format or of another folder."""
+def read(folder: Path) -> RunInfo:
+    """What run.json in `folder` says; RunError when it is damaged, of a newer format or of another folder."""
+    return _checked(folder, _content(folder))
+
+
+def words(folder: Path) -> dict[str, Any]:
+    """What run.json holds, for whoever writes it anew with other words; checked as `read` checks it."""
+    content = _content(folder)
+    _checked(folder, content)
+    return _sealed.unchecked(content)
+
+
+def _content(folder: Path) -> bytes:
     path = folder / NAME
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise DamagedRun(f"{str(path)!r} is missing: {_CURE}") from error
     except OSError as error:
         raise RunError(f"{str(path)!r} cannot be read ({error.strerror or error}): make it readable") from error
-    _check(folder, content)
-    return _sealed.unchecked(content)
 
 
 @lru_cache(32)  # a run is asked for its rule and its status again and again
-def _check(folder: Path, content: bytes) -> None:
+def _checked(folder: Path, content: bytes) -> RunInfo:
     """RunError where the bytes are not a run.json that can be believed."""
     try:
         info = _sealed.opened(content)
@@ -59,6 +69,7 @@ def _check(folder: Path, content: bytes) -> None:
     if wrong := _first_wrong(info, _FIELDS):
         raise DamagedRun(_damage(folder, content, wrong))
     _check_place(folder, info, is_sealed=_sealed.is_sealed(content))
+    return RunInfo.of(info)
 
 
 def write(folder: Path, info: Mapping[str, Json]) -> None:
@@ -209,6 +220,19 @@ _TASK = {
     "metrics": (True, _list_of(_is_text), "names of metrics"),
     "classes": (False, _maybe(_all_of(_CLASSES)), "classes, or null"),
 }
+_PILOT = {
+    "run": (True, _is_text, "a run"),
+    "n_examples": (True, _is_index, "a whole number"),
+    "n_evaluations": (True, _is_index, "a whole number"),
+    "n_raced": (True, _is_index, "a whole number"),
+}
+_MODEL = {
+    "options": (False, _is_mapping, "options"),
+    "citation": (False, _is_text, "a text"),
+    "source": (False, _maybe(_is_mapping), "where its weights are from, or null"),
+    "pilot": (False, _maybe(_all_of(_PILOT)), "a pilot, or null"),
+    "form": (False, _list_of(_is_text), "names of columns"),
+}
 _FIELDS = {
     "format": (True, _is_count, "a whole number, at least 1"),
     "key": (True, _is_key, "a run's key"),
@@ -220,7 +244,7 @@ _FIELDS = {
     "updated": (True, _is_time, "a time with its zone"),
     "compbench": (True, _is_text, "a version"),
     "task": (True, _all_of(_TASK), "a task"),
-    "model": (True, _is_mapping, "a model"),
+    "model": (True, _all_of(_MODEL), "a model"),
     "files": (False, _mapping_of(_is_text), "digests by file"),
     "sharded": (False, _maybe(_is_mapping), "what shards were asked for, or null"),
 }

@@ -180,7 +180,7 @@ class Store:
         for path in self._folders() if folders is None else folders:
             run = self.run_in(path)
             try:
-                found.append(((run.key.task, run.key.model, str(run.info["updated"])), run))
+                found.append(((run.key.task, run.key.model, run.info.updated), run))
             except RunError as error:
                 unreadable[path] = error
                 self.say_once(str(error))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from compbench.core import disk
+from compbench.core.digests import digest_of
 from compbench.store import _sealed
 
 __all__ = ["Unreadable", "read", "write"]
@@ -28,8 +27,7 @@ class Unreadable:
     @property
     def digest(self) -> str:
         """Eight hex digits of the names and contents."""
-        words = json.dumps({"images": dict(sorted(self.images.items()))}, sort_keys=True)
-        return hashlib.sha256(words.encode()).hexdigest()[:8]
+        return digest_of({"images": dict(self.images)}, 8)
 
 
 def read(folder: Path, say: Callable[[str], None] = lambda message: None) -> Unreadable:

@@ -69,7 +69,7 @@ class RunWriter:
         """Replace the file of the examples by another one of the same ids; `task` is what run.json says otherwise."""
         with self.guarded(), disk.writing(self.run.path):
             disk.write(self.run.path / "examples.parquet", content)
-            info = self.run.info
+            info = run_file.words(self.run.path)
             self._write({**info, "task": {**info["task"], **task}, "files": self._digests("examples.parquet")})
         self.run.__dict__.pop("contents", None)  # what it had read of the old one
 
@@ -90,7 +90,7 @@ class RunWriter:
             if stored is None:
                 with disk.writing(self.run.path):
                     disk.write(path, _parquet.encode(table))
-                self._write({**self.run.info, "files": self._digests("draws.parquet")})
+                self._write({**run_file.words(self.run.path), "files": self._digests("draws.parquet")})
                 if self.run.contents.parts.usable().parts:  # errors of these draws
                     self.run.say(anew(self.run.path, ["draws.parquet"], "from the model's options"))
 
@@ -108,7 +108,7 @@ class RunWriter:
         with self.guarded():
             self._write_verdicts()
             own, n_done = self.run.fullest(view)
-            is_whole = n_done == self.run.info["n_task_examples"]
+            is_whole = n_done == self.run.info.n_task_examples
             has_errors = self.run.contents.has_errors
             if has_errors:
                 self._write_scores(Rule.of_view(own))
@@ -136,21 +136,23 @@ class RunWriter:
         """A shard ends while others lack examples: the last to leave says that the run is not whole."""
         with self.guarded():
             info = self.run.info
-            if not is_shared(self.run.path, self._shard) and info["status"] == "running":
-                is_whole = self.run.fullest(None)[1] == info["n_task_examples"]
+            if not is_shared(self.run.path, self._shard) and info.status == "running":
+                is_whole = self.run.fullest(None)[1] == info.n_task_examples
                 self.mark("done" if is_whole else "partial")
 
     def mark(self, status: str, **changes: Json) -> None:
         """Write the status, and other lines of run.json."""
         with self.guarded():
-            changed = {**self.run.info, **changes, "status": status, "updated": provenance.now()}
+            changed = {**run_file.words(self.run.path), **changes, "status": status, "updated": provenance.now()}
             self._write({name: value for name, value in changed.items() if (name, value) != ("sharded", None)})
 
     def _compact(self) -> None:
         """Put small parts together where there are many; under the guard."""
         parts = self.run.contents.parts
         if _compaction.is_worthwhile(parts):
-            self._write({**self.run.info, "format": run_file.COMPACTED})  # before an older version finds parts missing
+            self._write(
+                {**run_file.words(self.run.path), "format": run_file.COMPACTED}
+            )  # before an older version finds parts missing
             _compaction.compact(parts)
 
     def _write_verdicts(self) -> None:
@@ -177,6 +179,6 @@ class RunWriter:
     def _digests(self, *written: str) -> dict[str, Json]:
         """Digests of the files beside the parts: of those just `written`, and of all where a run has none yet."""
         path = self.run.path
-        known = dict(self.run.info.get("files") or {})
+        known: dict[str, Json] = dict(self.run.info.files)
         wanted = [*written, *(name for name in ("examples.parquet", "draws.parquet") if name not in known)]
         return known | {name: _parquet.digest(path / name) for name in wanted if (path / name).is_file()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -24,7 +26,7 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 _N = 400
-_ON_A_PAGE = 20
+_ON_A_PAGE = 6
 
 pytestmark = [
     pytest.mark.slow,
@@ -87,19 +89,19 @@ def test_400_examples_make_no_more_rows_than_a_page_of_them(page: Page) -> None:
     assert page.evaluate("document.querySelectorAll('*').length") < 5000
     page.get_by_role("button", name="next →").click()
     assert page.locator(".card").count() == _ON_A_PAGE
-    assert page.locator(".card").first.get_attribute("data-id") == "0020"
+    assert page.locator(".card").first.get_attribute("data-id") == "0006"
     assert page.locator(".card img").count() == 2 * _ON_A_PAGE
 
 
 def test_tables_sort(page: Page) -> None:
-    heading = page.locator("table.sortable").first.locator("thead button").nth(1)
-    assert [text.split("\n")[0] for text in _column(page, 0, 1)] == ["errors", "scores", "random chance"]
+    heading = page.locator("table.sortable").first.locator("thead button").nth(2)
+    assert [text.split("\n")[0] for text in _column(page, 0, 2)] == ["scores", "errors", "random chance"]
     heading.click()
-    values = [float(text.split()[0]) for text in _column(page, 0, 2)]
+    values = [float(text.split()[0]) for text in _column(page, 0, 3)]
     assert values == sorted(values, reverse=True)
     assert values[0] == 74.8  # 299 of 400, the tie is wrong
     heading.click()
-    assert [float(text.split()[0]) for text in _column(page, 0, 2)] == values[::-1]
+    assert [float(text.split()[0]) for text in _column(page, 0, 3)] == values[::-1]
     assert page.locator("table.sortable").first.locator("th[aria-sort=ascending]").count() == 1
 
 
@@ -131,7 +133,7 @@ def test_margins_filter_and_order(page: Page) -> None:
 
 
 def test_an_agreement_count_leads_to_its_examples(page: Page) -> None:
-    row = page.locator(".pair table").first.locator("tbody tr", has_text="group, n 400")
+    row = page.locator("section[id$=who] table", has_text="only A").first.locator("tbody tr", has_text="group, n 400")
     count = row.locator("a.count").nth(1)  # only A
     n = count.inner_text()
     count.click()
@@ -152,8 +154,8 @@ def test_keys_move(page: Page) -> None:
     assert chosen() == "0002"
     for _ in range(_ON_A_PAGE):
         page.keyboard.press("j")
-    assert chosen() == "0022"  # over the end of a page
-    assert page.locator(".pager span").inner_text() == "page 2 of 20"
+    assert chosen() == "0008"  # over the end of a page
+    assert page.locator(".pager span").inner_text() == "page 2 of 67"
     page.keyboard.press("/")
     page.keyboard.type("dog 399")
     assert _shown(page) == "1 of 400 examples"
@@ -212,3 +214,39 @@ def test_it_prints_with_everything_unfolded(page: Page) -> None:
     assert page.locator(".card").count() == _ON_A_PAGE
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("main details:not([open])").count() > 2
+
+
+def test_one_table_of_several_is_shown_and_chosen(page_of_eight: Written, chromium: Browser) -> None:
+    page = chromium.new_page()
+    page.goto(page_of_eight.path.as_uri())
+    squares = page.locator("section[id$=who] .choice")
+    assert squares.count() == 12  # three metrics, overall and three tags
+    assert [squares.nth(n).is_visible() for n in range(12)].count(True) == 1
+    page.get_by_label("score", exact=True).first.select_option("text")
+    page.get_by_label("examples", exact=True).first.select_option("Relation")
+    shown = page.locator("section[id$=who] .choice:visible")
+    assert [shown.get_attribute("data-metric"), shown.get_attribute("data-tag")] == ["text", "Relation"]
+    count = shown.locator("a.count").first
+    n = int(re.search(r"; (\d+) examples", count.locator("..").get_attribute("title") or "")[1])  # pyright: ignore[reportOptionalSubscript]
+    count.click()
+    assert _shown(page) == f"{n} of 60 examples"
+    page.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("n_models", [2, 8])
+def test_axe_finds_nothing(
+    page_of_400: Written, page_of_eight: Written, chromium: Browser, n_models: int, theme: Literal["light", "dark"]
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python", reason="pip install axe-playwright-python")
+    context = chromium.new_context(color_scheme=theme, viewport={"width": 1280, "height": 900}, bypass_csp=True)
+    page = context.new_page()
+    page.goto((page_of_400 if n_models == 2 else page_of_eight).path.as_uri())
+    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    for is_open in (False, True):
+        page.evaluate(
+            "open => document.querySelectorAll('main details').forEach((each) => (each.open = open))", is_open
+        )
+        found = page.evaluate("axe.run()")["violations"]
+        assert [(rule["id"], node["target"], node["failureSummary"]) for rule in found for node in rule["nodes"]] == []
+    context.close()

@@ -56,6 +56,6 @@ def test_several_runs_cite_each_entry_once(tmp_path: Path) -> None:
 )
 def test_the_models_on_offer_bring_their_own_entries(tmp_path: Path, model: str, expected: set[str]) -> None:
     _, spec = registry.model(model)
-    run = _run(tmp_path, model, view=bool(spec.view()), citation=str(getattr(spec, "citation", "")))
+    run = _run(tmp_path, model, view=bool(spec.view()), citation=spec.citation)
     assert expected <= set(citations(run))
     assert all(entry.count("{") == entry.count("}") for entry in citations(run).values())

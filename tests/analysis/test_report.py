@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -34,9 +35,12 @@ from compbench.store.run import Run
 from compbench.store.writer import RunWriter
 from compbench_analysis import report
 from compbench_analysis.frames import tables
+from compbench_analysis.frames.all_pairs import all_pairs, lettered
 from compbench_analysis.frames.breakdowns import Breakdown, read_tags
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.report import Look, _thumbnails, render, write
+from compbench_analysis.report._cells import signed
+from compbench_analysis.text.format import p_value
 from pages import Written
 
 _VOID = {"meta", "link", "img", "line", "br"}
@@ -116,7 +120,7 @@ def _outcomes(data: Mapping[str, Any], model: int, metric: str) -> dict[str, int
 
 def test_the_page_answers_in_its_order(many: tuple[Task, tuple[Run, Run], str]) -> None:
     page = Page(many[2])
-    questions = ("Who wins, and is it real?", "Where?", "Why? Example by example", "How was it measured?")
+    questions = ("Who leads, and is it sure?", "Where?", "Why? Example by example", "How was it measured?")
     places = [page.said.index(question) for question in questions]
     assert places == sorted(places)
     assert len(set(page.ids)) == len(page.ids)
@@ -129,15 +133,23 @@ def test_the_tables_hold_the_numbers_of_the_tidy_frame(many: tuple[Task, tuple[R
         assert f"{100 * row['low']:.1f} – {100 * row['high']:.1f}" in said
 
 
-def test_the_first_sentence_tells_whether_the_difference_is_real(many: tuple[Task, tuple[Run, Run], str]) -> None:
+def test_the_first_sentence_tells_whether_the_difference_is_sure(many: tuple[Task, tuple[Run, Run], str]) -> None:
     row = compare(many[1], n_resamples=99).outcomes.set_index(["metric", "tag"]).loc[("group", tables.OVERALL)]
+    assert row["p"] <= 0.05
+    difference = f"{100 * abs(row['difference']):.1f}"
+    assert f"scores leads errors on group score: 74.8 and 66.5, difference {difference} [" in Page(many[2]).said
+
+
+def test_each_score_over_all_examples_stands_once(many: tuple[Task, tuple[Run, Run], str]) -> None:
     said = Page(many[2]).said
-    verdict = (
-        "That is more than chance explains"
-        if row["p_holm"] <= 0.05
-        else "The difference is not statistically significant"
-    )
-    assert f"{verdict}: +{100 * abs(row['difference']):.1f} points" in said
+    for row in tables.tidy(many[1]).to_dict("records"):
+        interval = f"{100 * row['low']:.1f} – {100 * row['high']:.1f}"
+        same = [
+            other
+            for other in tables.tidy(many[1], ["tag", "parity"]).to_dict("records")
+            if f"{100 * other['low']:.1f} – {100 * other['high']:.1f}" == interval
+        ]
+        assert said.count(interval) == len(same)
 
 
 def test_outcomes_ties_scores_and_margins_reach_the_browser(many: tuple[Task, tuple[Run, Run], str]) -> None:
@@ -178,9 +190,8 @@ def test_curves_are_drawn_from_stored_errors_and_their_absence_is_explained(
     many: tuple[Task, tuple[Run, Run], str],
 ) -> None:
     said = Page(many[2]).said
-    assert Page(many[2]).counts["img"] == 5  # bars, by draws, by timestep, by rule, margins
-    assert "scores: run" in said
-    assert said.count("stores scores and no errors per draw") == 1
+    assert Page(many[2]).counts["img"] == 4  # by draws, by timestep, by rule, margins
+    assert said.count("scores stores scores and no errors per draw.") == 1
     assert str(many[1][0].path.parents[2]) not in many[2]  # where the runs lay is nobody's business
 
 
@@ -199,6 +210,37 @@ def test_nothing_is_loaded_from_anywhere(many: tuple[Task, tuple[Run, Run], str]
     assert [each for each in page.links if not each.startswith("#")] == []
     assert "@import" not in many[2]
     assert [kind for kind, _ in page.scripts] == ["application/json", ""]
+
+
+def test_eight_models_are_one_list_one_square_and_every_pair(page_of_eight: Written) -> None:
+    page, runs = Page(page_of_eight.text), page_of_eight.runs
+    overall = tables.tidy(runs).query("tag == 'overall' and metric == 'group'").set_index("model")["value"]
+    ranked = overall.sort_values(ascending=False, kind="stable")
+    places = [page.said.index(f" {place} {model} ") for place, model in enumerate(ranked.index, 1)]
+    assert places == sorted(places)
+    found = all_pairs(runs).query("tag == 'overall' and metric == 'group'")
+    assert len(found) == 28
+    letters = lettered(found, list(ranked.index))
+    assert all(f"{model} {' '.join(letters[model])} " in page.said for model in ranked.index)
+    for row in found.to_dict("records"):
+        assert bool(set(letters[row["a"]]) & set(letters[row["b"]])) != row["is_sure"]
+        for sign in (1, -1):
+            assert f"{signed(100 * sign * row['difference'])} p {p_value(row['p_holm'])}" in page.said
+
+
+def test_only_corrected_p_values_are_emphasised(
+    page_of_eight: Written, many: tuple[Task, tuple[Run, Run], str]
+) -> None:
+    found = all_pairs(page_of_eight.runs)
+    assert page_of_eight.text.count('class="number sure ') == 2 * int(found["is_sure"].sum())
+    comparison = compare(many[1], n_resamples=99)
+    corrected = pd.concat([comparison.outcomes, comparison.margins, comparison.interactions])["p_holm"]
+    assert many[2].count('class="number small-p"') == int((corrected <= 0.05).sum())
+
+
+def test_a_page_has_no_identifier_and_no_minus_before_nothing(page_of_eight: Written) -> None:
+    said = Page(page_of_eight.text).said
+    assert not re.search(r"mean_per_class|n_draws|[−-]0\.0+(?![0-9])", said)
 
 
 def _bytes_of(uri: str) -> Any:
@@ -238,7 +280,7 @@ def test_captions_names_and_tags_are_text_whatever_they_hold(
     assert data["columns"] == list(dict.fromkeys(["tag", value]))
     assert [kind for kind, _ in page.scripts] == ["application/json", ""]
     assert page.scripts[-1][1] == _SCRIPT.read_text(encoding="utf-8")  # the only one that runs
-    assert (page.counts["script"], page.counts["img"], page.counts["b"]) == (2, 1, 0)
+    assert (page.counts["script"], page.counts["img"], page.counts["b"]) == (2, 0, 0)
     assert not re.search(r"<!--|[\u2028\u2029]|</script", page.scripts[0][1])
 
 
@@ -285,7 +327,7 @@ def test_pictures_shrink_as_they_grow_in_number_and_the_last_resort_is_fewer() -
 
 def test_an_empty_run_is_said(tmp_path: Path) -> None:
     page = _page(_small(tmp_path, n=0))
-    assert "Nothing is measured yet on the 12 examples of photos." in page.said
+    assert "Nothing is measured yet of 12 examples." in page.said
     assert "one: nothing is measured yet" in page.said
 
 
@@ -358,7 +400,9 @@ def test_different_tasks_have_a_section_each_and_different_examples_are_not_test
     ]
     page = _page(*runs)
     assert [each["task"] for each in page.data] == ["photos", "others"]
-    assert "8 examples are in both, 4 only in 'photos/one'" in page.said
+    assert page.said.count("8 examples are in both, 4 only in 'photos/one'") == 1
+    assert "No model is called the better one" in page.said
+    assert "8 to 12 of 12 examples measured" in page.said
     assert "One run has nothing to be tested against" in page.said
     assert page.data[0]["examples"][9]["r"][1] is None  # not measured by the second
 
@@ -395,7 +439,8 @@ def test_a_classification_shows_the_captions_that_matter(tmp_path: Path) -> None
     assert [_outcomes(data, m, "top1")["0000"] for m in (0, 1)] == [0, 1]
     margin = rising[0, 7] - rising[0, 39]
     assert data["examples"][0]["r"][0]["d"]["top1"][0] == pytest.approx(margin, rel=1e-5)
-    assert "two has 100.0 % right (top1 score), one 0.0 %" in page.said
+    assert "one and two cannot be told apart on top-1 accuracy: 0.0 and 100.0" in page.said  # of four pictures
+    assert "top1" not in page.said
 
 
 def test_tags_of_ones_own_divide_the_tables_and_can_be_filtered_by(tmp_path: Path) -> None:
@@ -409,7 +454,8 @@ def test_tags_of_ones_own_divide_the_tables_and_can_be_filtered_by(tmp_path: Pat
     (data,) = page.data
     assert data["columns"] == ["tag", "parity", "looks"]
     assert [each["t"][2] for each in data["examples"]] == [["old"]] * 5 + [["new"]] * 7
-    assert "n 5" in page.said
+    assert "old 5" in page.said
+    assert "new 7" in page.said
 
 
 def test_the_page_says_how_each_run_was_measured_and_what_to_cite(many: tuple[Task, tuple[Run, Run], str]) -> None:

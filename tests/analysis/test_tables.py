@@ -249,7 +249,7 @@ def test_a_signature_is_one_word_that_names_everything(tmp_path: Path) -> None:
     assert " " not in said
     assert said == (
         f"task:fake@{run.key.task_revision}|n:1|model:sd2@hf:org/name@0123456789ab|protocol:paper|seed:42"
-        f"|run:{run.key.digest}|compbench:{run.info['compbench']}"
+        f"|run:{run.key.digest}|compbench:{run.info.compbench}"
     )
 
 

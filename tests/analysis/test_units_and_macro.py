@@ -139,5 +139,5 @@ def test_a_race_tells_only_the_metrics_that_its_outcomes_decide(
     schedule = entry_of(Racing(16, outcomes=tuple(outcomes)))
     raced = Store(tmp_path).open(RunKey(task.name, task.revision, "raced", None, schedule), task)
     whole = Store(tmp_path).open(RunKey(task.name, task.revision, "whole", None, {}), task)
-    assert raced.info["task"]["metrics"] == told
-    assert whole.info["task"]["metrics"] == names
+    assert list(raced.info.task.metrics) == told
+    assert list(whole.info.task.metrics) == names

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 import fakes
 from compbench.core.examples import Example, Metric, ScoreTable
-from compbench.core.metrics import GROUP, IMAGE, TEXT
+from compbench.core.metrics import BY_NAME, ONE_SIDED
 from compbench.core.models import Runtime
 from compbench_baselines.chance import Chance
 
@@ -40,7 +40,15 @@ def _examples(n: int, shape: tuple[int, int] = (2, 2)) -> list[Example]:
 
 @pytest.mark.parametrize(
     ("metric", "shape"),
-    [(TEXT, (2, 2)), (IMAGE, (2, 2)), (GROUP, (2, 2)), (TEXT, (1, 5)), (IMAGE, (4, 1)), (GROUP, (3, 3))],
+    [
+        *((BY_NAME[name], (2, 2)) for name in ("text", "image", "group", "group_match")),
+        *((metric, (2, 2)) for metric in ONE_SIDED.values()),
+        *((BY_NAME["text"], (1, n_captions)) for n_captions in (2, 4, 5, 80)),
+        *((BY_NAME["image"], (n_images, 1)) for n_images in (2, 4, 10)),
+        *((BY_NAME[name], (3, 3)) for name in ("group", "group_match")),
+        *((BY_NAME[name], (1, 30)) for name in ("top1", "text_r5", "text_r10")),
+        *((BY_NAME[name], (30, 1)) for name in ("image_r5", "image_r10")),
+    ],
 )
 def test_simulated_chance_agrees_with_the_closed_form(metric: Metric, shape: tuple[int, int]) -> None:
     examples = _examples(N_MANY, shape)

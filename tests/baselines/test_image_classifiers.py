@@ -156,7 +156,7 @@ def test_another_label_space_is_refused_before_anything_is_loaded() -> None:
         (dataclasses.replace(_task(), classes=None), "expected a classification task"),
     ):
         with pytest.raises(UsageError, match=words):
-            RESNET18.on(task)
+            RESNET18.resolve(task)
 
 
 def test_a_label_outside_of_imagenet_is_a_data_error() -> None:

@@ -19,8 +19,9 @@ from compbench.core.aliases import Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import Image, Task
 from compbench.core.models import Runtime
-from compbench.diffusion import components as pipelines
+from compbench.diffusion.families import sd_unet
 from compbench.diffusion.images import whole_picture
+from compbench.diffusion.parts import Parts
 from compbench_baselines.generative._features_scorer import FeatureScorer, MidBlock
 from compbench_baselines.generative.features import SDFeatures
 
@@ -36,7 +37,7 @@ def _spec(folder: Path, **options: object) -> SDFeatures:
 
 
 def _block(spec: SDFeatures, batch_size: int | None = None) -> MidBlock:
-    return MidBlock(spec, pipelines.load_components(Path(spec.base)), "weights", Runtime("cpu", batch_size))
+    return MidBlock(spec, sd_unet.load(Path(spec.base)), "weights", Runtime("cpu", batch_size))
 
 
 def _scorer(spec: SDFeatures, said: list[str] | None = None) -> FeatureScorer:
@@ -74,7 +75,7 @@ def test_features_are_what_diffusers_computes_in_the_middle(tiny_pipeline_folder
     vae = AutoencoderKL.from_pretrained(tiny_pipeline_folder, subfolder="vae").eval()
     text = CLIPTextModel.from_pretrained(tiny_pipeline_folder / "text_encoder").float().eval()
     tokenizer = CLIPTokenizer.from_pretrained(tiny_pipeline_folder / "tokenizer")
-    scheduler = pipelines.load_components(tiny_pipeline_folder).scheduler
+    scheduler = sd_unet.load(tiny_pipeline_folder).scheduler
     with torch.inference_mode():
         latents = vae.encode(whole_picture(image.decode(), 64)[None]).latent_dist.mean * vae.config.scaling_factor
         noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(5))[None]
@@ -152,7 +153,7 @@ def test_the_caption_is_empty_unless_another_is_asked_for(tiny_pipeline_folder: 
 
 
 def test_all_that_changes_a_score_is_in_the_identity(tiny_pipeline_folder: Path) -> None:
-    plain = _spec(tiny_pipeline_folder).on(colours())
+    plain = _spec(tiny_pipeline_folder).resolve(colours()).spec
     changes: list[dict[str, object]] = [
         {"timestep": 10}, {"caption": "a"}, {"seed": 1}, {"head": "logistic"}, {"epochs": 3},
         {"dtype": "bfloat16"}, {"training": "other"},
@@ -173,8 +174,8 @@ def test_the_diffusion_model_is_loaded_once_for_several_tasks(tiny_pipeline_fold
         return made[key]
 
     for task in (colours(), colours(n_training=7)):
-        spec = _spec(tiny_pipeline_folder).on(task)
-        spec.build(spec.source(), Runtime("cpu", kept=keep))
+        model = _spec(tiny_pipeline_folder).resolve(task)
+        model.build(model.source, Runtime("cpu", kept=keep))
     assert len(made) == 1
 
 
@@ -192,5 +193,5 @@ def test_bad_options_are_told(options: dict[str, object], words: str) -> None:
         SDFeatures(**options)  # pyright: ignore
 
 
-def _parts(spec: SDFeatures) -> pipelines.Components:
-    return pipelines.load_components(Path(spec.base))
+def _parts(spec: SDFeatures) -> Parts:
+    return sd_unet.load(Path(spec.base))

@@ -152,7 +152,7 @@ class TestScorer:
 
     def test_an_architecture_of_timm_learns_from_random_parts(self, tiny_pipeline_folder: Path) -> None:
         spec = _spec(tiny_pipeline_folder, architecture="resnet10t", size_px=32, epochs=1)
-        assert spec.for_task(None).augment == "true"
+        assert spec.settled().augment == "true"
         assert np.isfinite(_scores(spec, colours(n=1))).all()
 
     def test_no_guidance_is_half_the_evaluations(self, tiny_pipeline_folder: Path) -> None:
@@ -163,7 +163,7 @@ class TestScorer:
 
 class TestSpec:
     def test_all_that_changes_a_score_is_in_the_identity(self, tiny_pipeline_folder: Path) -> None:
-        plain = _spec(tiny_pipeline_folder).on(colours())
+        plain = _spec(tiny_pipeline_folder).resolve(colours()).spec
         changes: list[dict[str, object]] = [
             {"n_per_class": 4}, {"steps": 3}, {"guidance_scale": 1.0}, {"seed": 1}, {"architecture": "resnet50"},
             {"size_px": 16}, {"epochs": 3}, {"augment": "true"}, {"dtype": "bfloat16"}, {"asked": "others"},
@@ -172,13 +172,13 @@ class TestSpec:
         assert all(each != plain.identity() for each in changed)
 
     def test_defaults_follow_the_base(self) -> None:
-        large, small = SyntheticSD().for_task(None), SyntheticSD(base="tiny-sd").for_task(None)
+        large, small = SyntheticSD().settled(), SyntheticSD(base="tiny-sd").settled()
         assert (large.architecture, large.size_px, large.dtype) == ("resnet50", 224, "bfloat16")
         assert (small.architecture, small.size_px, small.dtype) == ("small-resnet", 32, "float32")
 
     def test_other_captions_are_another_identity(self) -> None:
         spec = SyntheticSD(base="tiny-sd")
-        assert spec.on(colours()).identity() != spec.on(colours(names=("red", "blue"))).identity()
+        assert spec.resolve(colours()).identity != spec.resolve(colours(names=("red", "blue"))).identity
 
     @pytest.mark.parametrize("options", [{"n_per_class": 1}, {"steps": 0}, {"size_px": 4}, {"epochs": 0}])
     def test_bad_options_are_told(self, options: dict[str, int]) -> None:
@@ -187,4 +187,4 @@ class TestSpec:
 
     def test_a_task_without_classes_is_refused(self) -> None:
         with pytest.raises(UsageError, match="expected a classification task"):
-            SyntheticSD().on(dataclasses.replace(colours(), classes=None))
+            SyntheticSD().resolve(dataclasses.replace(colours(), classes=None))

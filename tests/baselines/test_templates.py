@@ -17,6 +17,7 @@ import fakes
 from colours import colours
 from compbench import registry
 from compbench.core.aliases import Floats
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Classes, Task
 from compbench.core.models import Runtime
@@ -24,7 +25,6 @@ from compbench.tasks.classification import _prompt_files
 from compbench.tasks.classification._data_sets import chosen_prompts
 from compbench_baselines.clip._templates import class_embeddings, named, templates_for, words_of
 from compbench_baselines.clip.models import OpenClip
-from compbench_baselines.training.labels import digest_of
 
 TEMPLATES = ("a {} circle", "the {} thing")
 
@@ -89,14 +89,14 @@ def test_the_next_task_is_not_scored_with_the_templates_of_the_last(tiny_clip_fo
 def test_templates_are_in_the_identity_of_a_classification_task_alone(tiny_clip_folder: Path, file: Path) -> None:
     task = colours()
     auto, chosen = _spec(tiny_clip_folder, "auto"), _spec(tiny_clip_folder, file)
-    assert chosen.on(fakes.task()).identity() == auto.identity()  # runs of other tasks stay what they were
-    assert auto.on(task).identity() == auto.identity()
-    known = chosen.on(task).identity()
+    assert chosen.resolve(fakes.task()).identity == auto.identity()  # runs of other tasks stay what they were
+    assert auto.resolve(task).identity == auto.identity()
+    known = chosen.resolve(task).identity
     assert known != auto.identity()
     renamed = dataclasses.replace(task, classes=Classes(("crimson", "green", "blue"), (0, 0, 1, 1, 2, 2)))
-    assert chosen.on(renamed).identity() != known
+    assert chosen.resolve(renamed).identity != known
     file.write_text("a {}\n")
-    assert chosen.on(task).identity() != known
+    assert chosen.resolve(task).identity != known
 
 
 def test_the_templates_of_imagenet_are_openais_eighty() -> None:
@@ -203,7 +203,7 @@ def test_identities_change_only_where_sentences_have_changed(tiny_clip_folder: P
     task = _published(name)
     assert task.classes is not None
     before = digest_of([templates_for("auto", task), task.classes.names])
-    known = _spec(tiny_clip_folder, "auto").on(task).identity()["templates"]
+    known = _spec(tiny_clip_folder, "auto").resolve(task).identity["templates"]
     assert (known != before) == (name in CHANGED)
 
 

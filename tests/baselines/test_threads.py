@@ -38,8 +38,8 @@ def n_threads() -> Iterator[None]:
 
 
 def _scores(spec: Any, task: Task) -> Floats:
-    spec = spec.for_task(task.name).on(task)
-    scorer = spec.build(spec.source(), Runtime("cpu"))
+    model = spec.resolve(task)
+    scorer = model.build(model.source, Runtime("cpu"))
     scorer.prepare(task)
     return np.concatenate([matrix.scores for matrix in scorer.score(task.examples, {})])
 

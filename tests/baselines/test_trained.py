@@ -69,9 +69,9 @@ class TestBoth:
         assert len(list(cache.iterdir())) == 1
 
     def test_the_training_split_is_part_of_the_identity(self, spec: ModelSpec) -> None:
-        plain, more = (spec.on(task).identity() for task in (colours(), colours(n_training=7)))  # pyright: ignore
+        plain, more = (spec.resolve(task).identity for task in (colours(), colours(n_training=7)))
         assert plain != more
-        assert plain == spec.on(colours()).identity()  # pyright: ignore
+        assert plain == spec.resolve(colours()).identity
 
     def test_a_test_picture_is_never_learned_from(self, spec: ModelSpec) -> None:
         task = colours()
@@ -82,9 +82,9 @@ class TestBoth:
 
     def test_a_task_without_classes_or_training_split_is_refused(self, spec: ModelSpec) -> None:
         with pytest.raises(UsageError, match="expected a classification task"):
-            spec.on(dataclasses.replace(colours(), classes=None))  # pyright: ignore
+            spec.resolve(dataclasses.replace(colours(), classes=None))
         with pytest.raises(UsageError, match="task 'colours' has none; expected a task that comes with one"):
-            spec.on(dataclasses.replace(colours(), training=None))  # pyright: ignore
+            spec.resolve(dataclasses.replace(colours(), training=None))
 
 
 def test_a_class_without_training_pictures_is_named() -> None:

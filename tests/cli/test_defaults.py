@@ -125,7 +125,7 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     spec = replace(stable_diffusion.SD2, folder=small, dtype="float32")
     request = RunRequest(task="cifar10", model=spec, data=data / "cifar10", runs=runs, limit=2, is_offline=True)
     asked = resolve(request, print, is_computed=False)
-    scorer = asked.spec.build(asked.source, Runtime("cpu"))
+    scorer = asked.model.build(asked.model.source, Runtime("cpu"))
     run = asked.open()
     for reader in (["curves", str(run.path)], ["explain", str(run.path), "test/0"]):
         assert main(reader) == 2

@@ -113,7 +113,7 @@ def test_the_name_of_a_file_is_the_same_text_under_every_locale(tmp_path: Path) 
 def test_a_name_that_utf_8_cannot_hold_is_stored_and_read_again(tmp_path: Path) -> None:
     task = Task("fake", fakes.task(2).examples, fakes.task(2).metrics, description="caf\udce9")
     run = harness.run(task, model=fakes.Spec(), runs=tmp_path)
-    assert run.info["task"]["description"] == "caf\udce9"
+    assert run.info.task.description == "caf\udce9"
 
 
 def _calls(path: Path) -> Iterator[ast.Call]:

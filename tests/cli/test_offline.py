@@ -126,9 +126,9 @@ def test_a_diffusion_transformer_is_found_offline(hub: LoopbackHub, monkeypatch:
     folders: list[Path] = []
     for is_offline in (False, True):
         hub.forget()
-        wanted = DIT_256.source()
-        assert wanted is not None
-        source, _ = our_hub.resolve(wanted, is_offline=is_offline, say=lambda message: None, files=DIT_256.files)
+        wanted = DIT_256.resolve(None)
+        assert wanted.source is not None
+        source, _ = our_hub.resolve(wanted.source, is_offline=is_offline, say=lambda message: None, files=wanted.files)
         folders.append(loading.fetch_folder(source, checkpoints.dit, is_offline, "dit-256"))
     assert folders[0] == folders[1]
     assert hub.requests == []

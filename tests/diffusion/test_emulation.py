@@ -14,7 +14,7 @@ import compbench
 import fakes
 from compbench.cli.doctor import examine
 from compbench.core.errors import UsageError
-from compbench.core.models import HalfPrecision
+from compbench.core.models import ModelSpec
 from compbench.diffusion import emulation
 from compbench.diffusion.families import stable_diffusion
 from compbench.runs import explain, harness
@@ -83,7 +83,7 @@ def test_the_published_halves_are_refused_with_the_reason_and_run_when_asked_for
     [stable_diffusion.SD2, TINY_CLIP, compbench.diffusion.families.stable_diffusion.TINY_SD],
     ids=lambda each: each.name[:9],
 )
-def test_a_dtype_that_is_emulated_is_refused_whatever_the_model(spec: HalfPrecision, tmp_path: Path) -> None:
+def test_a_dtype_that_is_emulated_is_refused_whatever_the_model(spec: ModelSpec, tmp_path: Path) -> None:
     asked = replace(spec, dtype="float16")  # type: ignore[type-var]
     with pytest.raises(UsageError, match=r"cannot run in float16: this CPU emulates.*name both: -o dtype=float16"):
         harness.run(WINOGROUND, model=asked, runs=tmp_path)  # before any weights are looked for

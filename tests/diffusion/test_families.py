@@ -93,7 +93,27 @@ def _velocity(scheduler: Any, latents: Tensor, noise: Tensor, timestep: Tensor) 
     return scheduler.get_velocity(latents, noise, timestep)
 
 
-ERRORS = {"StableDiffusionXLPipeline": sdxl_error}
+def pixart_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: float) -> float:
+    states, mask, _, _ = pipeline.encode_prompt(caption, do_classifier_free_guidance=False)
+    timestep = torch.tensor([int(t)])
+    pipeline.scheduler.set_timesteps(1000)
+    noised = pipeline.scheduler.add_noise(latents, noise, timestep)
+    sizes = {"resolution": torch.tensor([[32.0, 32.0]]), "aspect_ratio": torch.tensor([[1.0]])}
+    output = pipeline.transformer(
+        noised,
+        encoder_hidden_states=states,
+        encoder_attention_mask=mask,
+        timestep=timestep,
+        added_cond_kwargs=sizes if pipeline.transformer.use_additional_conditions else {},
+    )[0]
+    return float((noise - output.chunk(2, dim=1)[0]).square().mean())
+
+
+ERRORS = {
+    "StableDiffusionXLPipeline": sdxl_error,
+    "PixArtAlphaPipeline": pixart_error,
+    "PixArtSigmaPipeline": pixart_error,
+}
 
 
 # diffusers' schedulers ask of torch's arrays what numpy no longer promises

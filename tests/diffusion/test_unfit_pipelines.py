@@ -19,7 +19,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.models import Runtime
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
-NETWORK = {"sdxl": "unet"}
+NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer"}
 FILE = "diffusion_pytorch_model.safetensors"
 
 

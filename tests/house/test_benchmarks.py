@@ -78,6 +78,15 @@ def test_the_published_imagenet_schedule_costs_what_the_paper_says() -> None:
 
 
 @pytest.mark.slow
+def test_pictures_are_decoded_ahead_of_the_network_and_a_manifest_is_listed_in_little_memory() -> None:
+    found = answer("tests.benchmarks.loading", "--pictures", "40", "--listed", "2000")
+    assert [row["model"] for row in found["runs"]] == ["tiny-clip", "tiny-sd"]
+    assert all(0 <= row["share"] < 1 for row in found["runs"])
+    assert found["runs"][1]["share"] < 0.5  # its network takes longer than the pictures
+    assert found["listed"]["bytes_per_example"] < 4_000
+
+
+@pytest.mark.slow
 def test_every_step_on_a_run_costs_time_and_memory_linear_in_its_examples() -> None:
     rows = answer("tests.benchmarks.growth", "--examples", "500", "4000")
     (few, few_mib), (many, many_mib) = (

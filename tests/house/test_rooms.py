@@ -45,6 +45,20 @@ def test_no_two_files_lean_on_each_other() -> None:
     assert import_graph.circles() == []
 
 
+def test_what_is_known_of_a_model_is_a_field_and_not_looked_for() -> None:
+    """`ResolvedModel` holds it, and a scorer's further faces are protocols."""
+    looked_for = {
+        f"{module}: {ast.unparse(call)}"
+        for module in modules()
+        if room(module) in ("compbench.runs", "compbench.registry", "compbench.cli")
+        for call in ast.walk(import_graph.tree(module))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("getattr", "hasattr")
+        if isinstance(call.args[1], ast.Constant)
+        if ast.unparse(call.args[0]).rpartition(".")[2] in ("asked", "made", "model", "resolved", "scorer", "spec")
+    }
+    assert looked_for == set()
+
+
 def test_an_import_within_a_function_or_through_a_face_is_seen() -> None:
     readers = {module for module in modules() if "compbench.tasks.gallery" in import_graph.imported(module)}
     assert any(module.startswith("compbench.cli.") for module in readers)  # within the function of `show-task`

@@ -75,7 +75,7 @@ def test_the_files_of_stable_diffusion_are_those_that_are_opened():
         ("StableDiffusionXLImg2ImgPipeline", "SDXL, which"),
         ("StableDiffusion3Pipeline", "Stable Diffusion 3 is not supported"),
         ("FluxPipeline", "FLUX is not supported"),
-        ("PixArtSigmaPipeline", "PixArt is not supported"),
+        ("PixArtSigmaPipeline", "PixArt, which --model diffusion:org/name runs"),
         ("IFPipeline", "DeepFloyd IF is not supported"),
         ("DiTPipeline", "a DiT here"),
         (["latent_consistency_txt2img", "LatentConsistencyModelPipeline"], "latent consistency model"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ import compbench
 import fakes
 from compbench import registry
 from compbench.core.errors import UsageError
-from compbench.core.models import ModelSpec
+from compbench.core.examples import Task
+from compbench.core.models import ModelSpec, ResolvedModel
 from compbench.tiny import __file__ as tiny_file
 
 TINY = Path(tiny_file).parent
@@ -35,7 +37,9 @@ def test_half_a_spec_is_told_what_it_lacks() -> None:
         def identity(self) -> Any: ...
         def build(self, source: Any, runtime: Any) -> Any: ...
 
-    with pytest.raises(UsageError, match="'Half' lacks for_task, source, view"):
+    with pytest.raises(
+        UsageError, match=r"'Half' does not inherit from compbench\.ModelSpec; expected a frozen dataclass that"
+    ):
         registry.model(Half())
 
     class Plain(ModelSpec):
@@ -44,6 +48,48 @@ def test_half_a_spec_is_told_what_it_lacks() -> None:
 
     with pytest.raises(UsageError, match="'Plain' is not a dataclass"):
         registry.model(Plain())
+
+
+@pytest.mark.parametrize("former", ["for_task", "on", "why_anew", "preparation"])
+def test_a_spec_that_says_something_nobody_asks_any_more_is_refused(former: str) -> None:
+    stale = dataclass(frozen=True)(type("Stale", (ModelSpec,), {former: lambda self, task: self}))
+    with pytest.raises(UsageError, match=rf"'Stale' has {former}, which nothing asks any more: its resolve\(task\)"):
+        registry.model(stale())
+
+
+def test_what_a_spec_says_on_a_task_decides_its_run(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Settling(fakes.Spec):
+        draws: int | None = None
+
+        def resolve(self, task: Task | None) -> ResolvedModel:
+            settled = replace(self, draws=3 if task is not None and task.name == "three" else 2, kind="errors")
+            return replace(ModelSpec.resolve(settled, task), citation="@misc{settling}")
+
+    runs = [compbench.run(fakes.task(2, name), model=Settling(), runs=tmp_path) for name in ("two", "three")]
+    assert [run.rule.draws for run in runs] == [2, 3]
+    assert [run.info.model.options["draws"] for run in runs] == [2, 3]
+    assert runs[0].info.model.citation == "@misc{settling}"
+
+
+def test_a_spec_that_resolves_to_something_else_is_refused(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Odd(fakes.Spec):
+        def resolve(self, task: Task | None) -> Any:
+            return self
+
+    with pytest.raises(UsageError, match=r"'.*Odd' .* gave a Odd of resolve\(\); expected a compbench\.ResolvedModel"):
+        compbench.run(fakes.task(1), model=Odd(), runs=tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lacking", ["identity", "build"])
+def test_a_spec_without_a_method_that_it_must_have_is_told_which(lacking: str, tmp_path: Path) -> None:
+    methods = {"identity": lambda self: {}, "build": lambda self, source, runtime: fakes.PerfectScorer()}
+    del methods[lacking]
+    spec = dataclass(frozen=True)(type("Lacking", (ModelSpec,), methods))
+    with pytest.raises(UsageError, match=rf"model 'Lacking' has no {lacking}\(\)"):
+        compbench.run(fakes.task(1), model=spec(), runs=tmp_path)
 
 
 def test_a_module_of_ones_own_is_a_function(tmp_path: Path) -> None:

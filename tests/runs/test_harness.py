@@ -131,7 +131,7 @@ def test_a_limit_is_the_same_nested_subset_for_every_model(tmp_path: Path) -> No
     other = harness.run(task, model=fakes.Spec("errors"), limit=3, runs=tmp_path)
     assert notebook.said == ["fake: 12 → 3 examples, the same for every model"]
     assert small.table().ids == other.table().ids
-    assert (small.status, small.info["limit"], small.is_partial) == ("partial", 3, True)
+    assert (small.status, small.info.limit, small.is_partial) == ("partial", 3, True)
     scorer = fakes.PerfectScorer()
     larger = Run(small.path)
     with RunWriter(larger) as writer:
@@ -150,7 +150,7 @@ def test_a_limit_on_a_whole_run_measures_nothing_and_hides_nothing(tmp_path: Pat
 
 def test_a_limit_as_large_as_the_task_is_none(tmp_path: Path) -> None:
     run = harness.run(fakes.task(3), model=fakes.Spec("perfect"), limit=3, runs=tmp_path)
-    assert (run.status, run.info["limit"], run.is_partial) == ("done", None, False)
+    assert (run.status, run.info.limit, run.is_partial) == ("done", None, False)
 
 
 def test_progress_counts_what_is_left(tmp_path: Path) -> None:
@@ -222,8 +222,8 @@ def test_misuse_is_told_before_anything_is_measured(tmp_path: Path) -> None:
 
 def test_options_are_keywords_or_a_mapping(tmp_path: Path) -> None:
     run = harness.run(fakes.task(2), model=fakes.HashSpec(), options={"draws": "3"}, seconds=0, runs=tmp_path)
-    assert run.info["view"]["n_draws"] == 3
-    assert run.info["model"]["options"] == {"draws": 3, "seconds": 0.0}
+    assert run.info.view["n_draws"] == 3
+    assert run.info.model.options == {"draws": 3, "seconds": 0.0}
 
 
 def test_a_seed_goes_to_models_that_have_one_and_is_said_to_change_nothing_for_others(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source
 from compbench.core.subsets import subset_per_class
 from compbench.runs import grid, harness
 from compbench.runs.reporter import QuietReporter
@@ -67,10 +67,12 @@ class GridSpec(fakes.Spec):
     built: ClassVar[list[str]] = []
     loaded: ClassVar[list[Hashable]] = []
 
-    def for_task(self, task: str | None) -> GridSpec:
-        if self.how == "usage" and task == self.fails_on:
-            raise UsageError(f"task {task!r} is not for this model")
-        return dataclasses.replace(self, protocol="other" if task == "grid-classes" else "same")
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        name = "" if task is None else task.name
+        if self.how == "usage" and name == self.fails_on:
+            raise UsageError(f"task {name!r} is not for this model")
+        settled = dataclasses.replace(self, protocol="other" if name == "grid-classes" else "same")
+        return ModelSpec.resolve(settled, task)
 
     def identity(self) -> Mapping[str, Json]:
         return {"kind": self.kind, "protocol": self.protocol}
@@ -111,7 +113,7 @@ def test_a_model_is_built_once_for_all_tasks_that_want_it_the_same(capsys: Captu
     assert main(["run", "grid-one", "grid-two", "-m", "grid-model", "-m", "grid-other", "-q"]) == 0
     assert GridSpec.built == ["same", "same"]  # one a model, not one a cell
     assert len(GridSpec.loaded) == 2
-    assert capsys.readouterr().out.startswith("grid-one, 6 examples")
+    assert "grid-one, 6 examples" in capsys.readouterr().out
     assert [(run.key.task, run.key.model, run.status) for run in Store().runs()] == [
         ("grid-one", "grid-model", "done"),
         ("grid-one", "grid-other", "done"),
@@ -301,7 +303,7 @@ def test_images_per_class_are_measured_said_and_read_the_same_for_every_model(ca
     runs = [Store().find(f"grid-classes/{model}") for model in ("grid-model", "chance")]
     few = runs[0].table().ids
     assert few == runs[1].table().ids
-    assert runs[0].info["limit"] == 6
+    assert runs[0].info.limit == 6
     larger = harness.run("grid-classes", model="grid-model", images_per_class=4)
     assert len(larger.table().ids) == 12
     assert set(few) < set(larger.table().ids)
@@ -318,7 +320,7 @@ def test_a_limit_cuts_what_images_per_class_leave() -> None:
 
 def test_more_images_per_class_than_there_are_is_all_of_them() -> None:
     run = harness.run("grid-classes", model="grid-model", images_per_class=5)
-    assert (run.status, run.info["limit"], len(run.table().ids)) == ("done", None, 13)
+    assert (run.status, run.info.limit, len(run.table().ids)) == ("done", None, 13)
 
 
 def test_a_dry_run_of_a_grid_builds_no_model_twice() -> None:

@@ -88,7 +88,7 @@ def test_a_breakdown_by_margin_is_by_the_margin_of_its_own_score(normalised: Run
 
 
 def test_raw_image_scores_are_compared_by_their_margins_too(normalised: Run, tmp_path: Path) -> None:
-    other = Store(tmp_path).open(RunKey("fake", TASK.revision, "other", None, {}), TASK, view=normalised.info["view"])
+    other = Store(tmp_path).open(RunKey("fake", TASK.revision, "other", None, {}), TASK, view=normalised.info.view)
     RunWriter(other).write_draws(test_curves._bank(N_DRAWS))
     RunWriter(other).append(list(normalised.measurements().values()))
     RunWriter(other).settle(None)

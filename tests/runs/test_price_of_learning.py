@@ -75,7 +75,7 @@ class TestFeatures:
         spec = features(tiny_pipeline_folder)
         assert TASK.training is not None
         shown = [example.images[0] for example in TASK.training()]
-        scorer = spec.on(TASK).build(spec.source(), Runtime("cpu"))
+        scorer = spec.resolve(TASK).build(spec.source(), Runtime("cpu"))
         scorer._block.make(shown[:4])  # pyright: ignore[reportPrivateUsage]
         half = planned(spec, tmp_path)
         assert half.evaluations == N_TRAINING + N_TEST - 4
@@ -251,8 +251,8 @@ def _kept_bytes(cache: Path) -> int:
 
 
 def test_the_block_that_is_probed_is_the_one_that_is_run(tiny_pipeline_folder: Path) -> None:
-    spec = features(tiny_pipeline_folder).on(TASK)
-    block: MidBlock = spec.build(spec.source(), Runtime("cpu"))._block  # pyright: ignore[reportPrivateUsage]
+    model = features(tiny_pipeline_folder).resolve(TASK)
+    block: MidBlock = model.build(model.source, Runtime("cpu"))._block  # pyright: ignore[reportPrivateUsage]
     probe, shape = block.probe()
     image = TASK.examples[0].images[0]
     block.make([image])

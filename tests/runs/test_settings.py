@@ -16,6 +16,7 @@ from compbench.runs.plan import plan
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import entry_of, schedule_in
+from compbench_analysis.frames.signature import signature
 
 SETTINGS = {named.name for named in fields(RunRequest)}
 
@@ -29,7 +30,38 @@ def test_a_notebook_shows_every_setting_as_a_keyword(function: object) -> None:
 
 
 def test_the_command_has_an_option_for_every_setting() -> None:
-    assert {parameter.name for parameter in command.params} >= SETTINGS - {"task", "model", "options"}
+    assert {parameter.name for parameter in command.params} >= SETTINGS - {"task", "model", "options", "name"}
+    assert "name" not in {parameter.name for parameter in command.params}  # its models have names
+
+
+def test_an_object_gets_the_name_that_it_is_given(tmp_path: Path) -> None:
+    def bright(images: object, captions: list[str]) -> object:
+        return [[float(len(caption)) for caption in captions]] * 2
+
+    for number, model in enumerate((bright, fakes.Spec())):
+        run = compbench.run("shapes", model=model, name="mine", limit=3, runs=tmp_path / str(number))
+        assert run.key.model == "mine"
+        assert run.path.parent.name == "mine"
+        assert signature(run).split("|")[2].startswith("model:mine")
+    plain = compbench.run(fakes.task(), model=fakes.Spec(), runs=tmp_path)
+    assert (
+        plain.key.measurement
+        == compbench.run(fakes.task(), model=fakes.Spec(), name="x", runs=tmp_path).key.measurement
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "said"),
+    [
+        ("chance", "mine", "name is for a model of your own; 'chance' has its name, leave out 'mine'"),
+        (fakes.Spec(), " ", "a model's name cannot be empty"),
+        (fakes.Spec(), "a\x1bb", "it holds control characters; expected plain text"),
+        (fakes.Spec(), 3, "name cannot be 3; expected what the model is called in tables"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(model: object, name: object, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        compbench.run("shapes", model=model, name=name, runs=tmp_path)  # pyright: ignore[reportArgumentType]
 
 
 def test_prompts_can_be_given_in_python_as_on_the_command_line() -> None:

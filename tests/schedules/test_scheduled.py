@@ -151,7 +151,7 @@ def test_the_published_data_sets_have_the_published_schedule_and_loss() -> None:
     for task, known in PUBLISHED.items():
         spec = stable_diffusion.SD2.for_task(task)
         assert (spec.schedule, spec.protocol, spec.target, spec.draws) == ("paper", "paper", "eps", 1000)
-        assert spec.view_loss == known.loss
+        assert spec.loss == known.loss
     assert stable_diffusion.SD2.for_task("winoground").schedule == "full"
 
 

@@ -263,9 +263,9 @@ def test_what_a_schedule_concluded_is_not_derived_again(tmp_path: Path) -> None:
 
 
 def test_an_older_version_refuses_a_compacted_run_instead_of_missing_its_parts(run: Run) -> None:
-    assert run.info["format"] == 2
+    assert run.info.format == 2
     RunWriter(run).repair()
-    assert run.info["format"] == 3
+    assert run.info.format == 3
 
 
 def test_a_damaged_compacted_part_is_named_and_its_examples_are_measured_again(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def _assert_equal(one: Run, other: Run) -> None:
     assert one.table().ids == other.table().ids
     np.testing.assert_array_equal(one.table().scores, other.table().scores)
     assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))
-    assert one.info["status"] == other.info["status"] == "done"
+    assert one.info.status == other.info.status == "done"
 
 
 @contextmanager

@@ -167,7 +167,7 @@ def test_shards_that_work_at_one_time_on_different_terms_are_refused(tmp_path: P
         draws, limit = terms.get("draws", 4), terms.get("limit")
         with pytest.raises(RunError, match=r"give all shards of a run the same options and limits"):
             harness.run(task, model=fakes.HashSpec(draws), runs=tmp_path, shard="2/2", limit=limit)
-    assert run.info["view"]["n_draws"] == 4
+    assert run.info.view["n_draws"] == 4
     other.kill()
     other.communicate()
     assert harness.run(task, model=fakes.HashSpec(4), runs=tmp_path, shard="2/2").status == "done"
@@ -181,7 +181,7 @@ def test_shards_that_follow_each_other_on_different_terms_are_told(tmp_path: Pat
     (told,) = [each for each in said if "shards before it" in each]
     assert "is asked for n_draws=4, and the shards before it were for n_draws=8" in told
     run = harness.run(task, model=fakes.HashSpec(8), runs=tmp_path)
-    assert (run.status, "sharded" in run.info) == ("done", False)
+    assert (run.status, run.info.sharded is not None) == ("done", False)
     said.clear()
     harness.run(task, model=fakes.HashSpec(9), runs=tmp_path, shard="1/2", reporter=_Hearing(said))
     assert said == []  # the shards before had done what they were asked for

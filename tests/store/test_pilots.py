@@ -11,6 +11,7 @@ import compbench
 from compbench.cli.app import main
 from compbench.schedules.schedule import Full
 from compbench.store.run import Run
+from compbench.store.run_info import PilotInfo
 
 Captured = pytest.CaptureFixture[str]
 RACED = ["run", "shapes", "-m", "tiny-sd", "-o", "draws=12", "-o", "schedule=racing"]
@@ -42,14 +43,11 @@ def test_the_pilot_s_price_and_the_examples_that_it_shares_are_said_and_stored(
     assert main(command(pilot, root)) == 0
     first = capsys.readouterr()
     assert said in first.err
-    assert f"Its pilot {pilot.key.folder} took 96 more, on 2 examples, 2 of which were raced as well." in first.out
     (raced,) = [run for run in compbench.store.store.Store(root).runs() if not isinstance(run.schedule, Full)]
-    assert raced.info["model"]["pilot"] == {
-        "run": str(pilot.key.folder),
-        "n_examples": 2,
-        "n_evaluations": 96,
-        "n_raced": 2,
-    }
+    assert raced.info.model.pilot == PilotInfo(str(pilot.key.folder), n_examples=2, n_evaluations=96, n_raced=2)
+    assert main(["show", str(raced.path), "--full"]) == 0
+    words = f"Its pilot {pilot.key.folder} took 96 more, on 2 examples, 2 of which were raced as well."
+    assert words in capsys.readouterr().out
     compbench.run("shapes", model="tiny-sd", draws=12, limit=4, runs=root)  # the pilot grows
     capsys.readouterr()
     assert main(command(pilot, root)) == 0

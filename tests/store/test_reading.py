@@ -65,7 +65,7 @@ def test_the_first_target_stays_the_runs_own(tmp_path: Path) -> None:
 def test_a_smaller_limit_does_not_shrink_what_was_asked_for(tmp_path: Path) -> None:
     _run(tmp_path, limit=6)
     plain = _plain(_run(tmp_path, limit=3))
-    assert (plain.info["limit"], len(plain.done()), plain.status) == (6, 6, "partial")
+    assert (plain.info.limit, len(plain.done()), plain.status) == (6, 6, "partial")
 
 
 def test_a_command_that_fails_leaves_a_whole_run_whole(tmp_path: Path) -> None:

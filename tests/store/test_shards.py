@@ -21,6 +21,7 @@ from compbench.cli.app import main
 from compbench.core.errors import RunError, UsageError
 from compbench.core.measurements import ScoreMatrix
 from compbench.runs import harness
+from compbench.store import run_file
 from compbench.store.lock import Guard
 from compbench.store.run import Run
 from compbench.store.shards import Shard, device_here, shard_here
@@ -62,6 +63,7 @@ for n in range(int(sys.argv[3])):
 CHANGE = """
 import sys, time
 from pathlib import Path
+from compbench.store import run_file
 from compbench.store.lock import Guard
 folder = Path(sys.argv[1])
 with Guard(folder)():
@@ -235,7 +237,8 @@ def test_processes_that_write_at_once_lose_and_mix_nothing(tmp_path: Path) -> No
     assert sorted(path.name for path in (run.path / "scores").glob("*.parquet")) == sorted(map(_file_name, stored))
     numbers = [int(_file_name(part).split("-")[0]) for part in stored]
     assert sorted(numbers) == list(range(1, 52))
-    assert (run.info["count-0"], run.info["count-1"]) == (24, 24)
+    words = run_file.words(run.path)
+    assert (words["count-0"], words["count-1"]) == (24, 24)
     assert len(Run(run.path).table().ids) == 50
 
 
@@ -387,4 +390,4 @@ def _assert_equal(one: Run, other: Run) -> None:
     assert one.table().ids == other.table().ids
     np.testing.assert_array_equal(one.table().scores, other.table().scores)
     assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))
-    assert one.info["status"] == other.info["status"] == "done"
+    assert one.info.status == other.info.status == "done"

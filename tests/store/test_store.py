@@ -22,7 +22,7 @@ from compbench.core.examples import Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.rules import Rule
 from compbench.core.subsets import subset
-from compbench.store import _parquet
+from compbench.store import _parquet, run_file
 from compbench.store._reader import Contents
 from compbench.store.key import RunKey
 from compbench.store.run import Run
@@ -320,7 +320,7 @@ def test_a_second_process_is_refused_with_the_host_and_process_of_the_first(tmp_
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     run = _score_run(tmp_path)
-    (run.path / "run.json").write_text(json.dumps({**run.info, "format": 4}))
+    (run.path / "run.json").write_text(json.dumps({**run_file.words(run.path), "format": 4}))
     with pytest.raises(RunError, match=r"newer compbench \(format 4.*upgrade"):
         Run(run.path).table()
     said: list[str] = []

@@ -20,6 +20,7 @@ import pytest
 import layouts_on_disk as layouts
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
+from compbench.core.models import ResolvedModel
 from compbench.tasks._reading.names import same_name
 from compbench.tasks.classification import _prompt_files, catalogue
 from compbench.tasks.classification.catalogue import flower_aliases
@@ -403,7 +404,8 @@ class TestObjectNet:
 
         @dataclasses.dataclass(frozen=True)
         class Labelled(fakes.GivenSpec):
-            label_space: str = "imagenet"
+            def resolve(self, task: Task | None) -> ResolvedModel:
+                return dataclasses.replace(super().resolve(task), label_space="imagenet")
 
         task = catalogue.objectnet(objectnet_copy)
         requests = [RunRequest(task=task, model=model, runs=tmp_path) for model in (fakes.GivenSpec(), Labelled())]

@@ -49,7 +49,7 @@ def test_with_pictures_alone_the_annotations_are_fetched_once_at_their_commit(
         assert _run("sugarcrepe-swap-obj", tmp_path, "--images", _pictures(tmp_path), "--offline") == 0
         assert not git.requests
     stored = compbench.load_run("sugarcrepe/chance", runs=tmp_path / "runs")
-    assert stored.info["task"]["origin"] == f"github:RAIVNLab/sugar-crepe@{COMMIT}"
+    assert stored.info.task.origin == f"github:RAIVNLab/sugar-crepe@{COMMIT}"
     assert "sugarcrepe-swap-obj" in capsys.readouterr().out
 
 

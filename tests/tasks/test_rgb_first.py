@@ -10,7 +10,7 @@ import pytest
 
 from compbench import registry
 from compbench.core.models import Source
-from compbench.diffusion.families.stable_diffusion import SD2, TINY_SD
+from compbench.diffusion.families.stable_diffusion import SD2, TINY_SD, StableDiffusion
 from compbench.diffusion.images import centre_crop, rgb_centre_crop, whole_picture
 
 PAPER = dataclasses.replace(TINY_SD, protocol="paper", draws=1)
@@ -22,10 +22,10 @@ def palette() -> PIL.Image.Image:
     return PIL.Image.fromarray(pixels).quantize(8)
 
 
-def transform_of(task: str, spec: object = PAPER) -> object:
+def transform_of(task: str, spec: StableDiffusion = PAPER) -> object:
     from compbench.core.models import Runtime
 
-    asked = spec.for_task(task).on(registry.task(task))  # pyright: ignore[reportAttributeAccessIssue]
+    asked = spec.resolve(registry.task(task))
     scorer = asked.build(Source(TINY_SD.repo, is_local=True), Runtime("cpu"))
     return scorer.denoiser._transform
 
@@ -38,9 +38,9 @@ def test_the_transform_depends_on_the_task_and_the_protocol() -> None:
 
 def test_the_order_is_part_of_the_identity_only_where_it_is_new() -> None:
     classes, pairs = registry.task("shape-classes"), registry.task("shapes")
-    assert PAPER.for_task("shape-classes").on(classes).identity()["rgb"] == "first"
+    assert PAPER.resolve(classes).identity["rgb"] == "first"
     for spec, task in ((PAPER, pairs), (TINY_SD, classes)):
-        assert "rgb" not in spec.for_task(task.name).on(task).identity()
+        assert "rgb" not in spec.resolve(task).identity
     assert "rgb" not in SD2.for_task("winoground").identity()
 
 

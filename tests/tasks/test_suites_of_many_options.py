@@ -228,7 +228,7 @@ def test_a_run_comes_to_its_official_metrics_and_their_chance(name: str, tmp_pat
 def test_tiny_clip_scores_many_options(name: str, tmp_path: Path) -> None:
     place = disk.write(tmp_path / "data", _files(name))
     stored = run(name, model="tiny-clip", data=place, runs=tmp_path / "runs", is_offline=True, device="cpu")
-    assert len(stored.done()) == stored.info["n_task_examples"]
+    assert len(stored.done()) == stored.info.n_task_examples
     assert all(np.isfinite(table.scores).all() for table in stored.tables().values())
 
 

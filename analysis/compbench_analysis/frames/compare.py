@@ -99,7 +99,7 @@ def compare(
     of_each = measured_alike(runs, rule)
     done = set.intersection(*of_each)
     examples, names = runs[0].examples(), labels(runs)
-    tags = tables.tag_groups(examples, by, runs[0].info["task"].get("tag_order", {}))
+    tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
     tags = [(column, tag, [each for each in ids if each in done]) for column, tag, ids in tags]
     population = Population(examples)
     pairs = list(_pairs(runs, names, rule, sorted(done)))

@@ -239,7 +239,7 @@ def _frames(rows: Iterable[Iterable[dict[str, Any]]]) -> pd.DataFrame:
 
 
 def _groups(run: Run, by: By) -> list[tuple[str, str, list[str]]]:
-    return tables.tag_groups(run.examples(), by, run.info["task"].get("tag_order", {}))
+    return tables.tag_groups(run.examples(), by, run.info.task.order_of())
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = N
         return Standings(nothing, str(error))
     examples = runs[0].examples()
     is_by_margin = MARGIN in breakdown(by).names
-    groups = tag_groups(examples, None if is_by_margin else by, runs[0].info["task"].get("tag_order", {}))
+    groups = tag_groups(examples, None if is_by_margin else by, runs[0].info.task.order_of())
     cells = [(column, tag, done.intersection(ids)) for column, tag, ids in groups if not is_by_margin or tag == OVERALL]
     found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
     names = [name for name in found[0] if all(name in its for its in found)]

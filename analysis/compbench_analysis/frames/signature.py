@@ -15,8 +15,8 @@ __all__ = ["labels", "partial", "signature"]
 def signature(run: Run, rule: Rule | None = None) -> str:
     """Task and revision, n, model and weights, all that identifies the measurement, its view, run and version."""
     rule = rule or run.rule
-    n_done, n_all = len(run.done(rule.draws)), run.info["n_task_examples"]
-    view = {"draws": rule.draws, "target": rule.target} if run.info["view"] else {}
+    n_done, n_all = len(run.done(rule.draws)), run.info.n_task_examples
+    view = {"draws": rule.draws, "target": rule.target} if run.info.has_rule else {}
     # beside the target and the grid of timesteps that the identity names
     view |= {"weighting": "uniform"} if "predicts" in run.key.measurement else {}
     view |= {"loss": rule.loss} if rule.loss != "l2" else {}
@@ -29,14 +29,14 @@ def signature(run: Run, rule: Rule | None = None) -> str:
         **_flat(view),
         **_skipped(run),
         "run": run.key.digest,
-        "compbench": run.info["compbench"],
+        "compbench": run.info.compbench,
     }
     return "|".join(f"{name}:{value}" for name, value in parts.items())
 
 
 def partial(run: Run, rule: Rule | None = None) -> str:
     """'partial: 24 of 400 examples', and why where it is known; '' for a whole run."""
-    n_done, n_all = len(run.done((rule or run.rule).draws)), run.info["n_task_examples"]
+    n_done, n_all = len(run.done((rule or run.rule).draws)), run.info.n_task_examples
     if n_done == n_all:
         return ""
     lost = run.unreadable()

@@ -144,7 +144,7 @@ def _groups(group: SeedGroup, metric: Metric, examples: pd.DataFrame, by: By, ru
     """Those of the breakdown, which may be by the metric's own margin."""
     if MARGIN in breakdown(by).names:
         examples = with_margin(examples, group.margins(metric.name, rule))
-    order = group.runs[0].info["task"].get("tag_order", {})
+    order = group.runs[0].info.task.order_of()
     return {(column, tag): ids for column, tag, ids in tag_groups(examples, by, order)}
 
 

@@ -19,11 +19,12 @@ from compbench.store.run import Run
 from compbench_analysis.figures import plots
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.breakdowns import By
+from compbench_analysis.frames.leaders import headline
 from compbench_analysis.frames.margins import margins
 from compbench_analysis.report._sections import Section
 from compbench_analysis.report._thumbnails import data_uri
 
-__all__ = ["Chart", "bars", "by_draws", "by_rule", "by_timestep", "margin_chart", "without_repeats"]
+__all__ = ["Chart", "by_draws", "by_rule", "by_timestep", "margin_chart", "without_repeats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,6 @@ class Chart:
     reasons: tuple[str, ...] = ()
 
 
-def bars(frame: pd.DataFrame, section: Section) -> Chart:
-    """Scores by tag."""
-    measured = frame.iloc[np.flatnonzero(frame["n"] > 0)]
-    if measured.empty:
-        return Chart("Scores by tag", "", reasons=("nothing is measured yet",))
-    about = "Bars are shares of right answers with 95 % intervals; the dashed line is random chance."
-    return _drawn("Scores by tag", about, lambda: plots.per_tag_bars(measured, models=section.labels))
-
-
 def by_draws(section: Section, by: By) -> Chart:
     """Accuracy against the number of draws."""
     about = (
@@ -55,7 +47,7 @@ def by_draws(section: Section, by: By) -> Chart:
     return _of_runs(
         section,
         ("How many draws are enough", about),
-        lambda run: curves.by_draws(run, by, section.rule),
+        lambda run: _headline_of(curves.by_draws(run, by, section.rule)),
         lambda frame: plots.accuracy_by_draws(frame, models=section.labels),
     )
 
@@ -80,7 +72,7 @@ def by_rule(section: Section) -> Chart:
 
     def overall(run: Run) -> pd.DataFrame:
         frame = curves.by_rule(run, None, n_draws=(section.rule or run.rule).draws)
-        return frame.iloc[np.flatnonzero(frame["tag"] == tables.OVERALL)]
+        return _headline_of(frame.iloc[np.flatnonzero(frame["tag"] == tables.OVERALL)])
 
     return _of_runs(
         section,
@@ -112,6 +104,11 @@ def without_repeats(charts: Sequence[Chart]) -> list[Chart]:
     ]
 
 
+def _headline_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the metric that the page is about."""
+    return frame.iloc[np.flatnonzero(frame["metric"] == headline(list(dict.fromkeys(frame["metric"]))))]
+
+
 def _of_runs(
     section: Section,
     said: tuple[str, str],
@@ -120,8 +117,12 @@ def _of_runs(
 ) -> Chart:
     """A chart of the runs that support it, in their own labels, and why the others do not."""
     frames: list[pd.DataFrame] = []
-    reasons: list[str] = []
+    of_scores = [label for run, label in zip(section.runs, section.labels, strict=True) if not run.info.has_rule]
+    store = "stores" if len(of_scores) == 1 else "store"
+    reasons = [f"{', '.join(of_scores)} {store} scores and no errors per draw."] if of_scores else []
     for run, label in zip(section.runs, section.labels, strict=True):
+        if label in of_scores:
+            continue
         try:
             frames.append(measure(run).assign(model=label))
         except UsageError as error:

@@ -20,6 +20,7 @@ from compbench_analysis.frames.margins import margins
 from compbench_analysis.report._explanations import explanations
 from compbench_analysis.report._sections import Section
 from compbench_analysis.report._thumbnails import Album
+from compbench_analysis.text.format import metric_heading
 
 __all__ = ["Shown", "browser"]
 
@@ -73,7 +74,8 @@ def browser(section: Section, shown: Shown, by: By = None) -> dict[str, Any]:
     return {
         "task": section.key,
         "models": list(section.labels),
-        "metrics": _judged(results),
+        "metrics": (metrics := _judged(results)),
+        "headings": [metric_heading(name) for name in metrics],
         "columns": list(columns),
         "captions": list(distinct) if shown.has_captions else [],
         "pictures": list(shown.album.uris),
@@ -89,14 +91,14 @@ def _own_columns(examples: pd.DataFrame, section: Section, by: By) -> dict[str, 
         for name, values in tags.items():
             columns.setdefault(name, {})[str(example_id)] = list(values)
     known = set(columns)
-    for name, tag, ids in tables.tag_groups(examples, by, section.described.get("tag_order", {})):
+    for name, tag, ids in tables.tag_groups(examples, by, section.described.order_of()):
         for each in ids if name and name not in known else ():
             columns.setdefault(name, {}).setdefault(each, []).append(tag)
     return columns
 
 
 def _known(section: Section) -> list[str]:
-    return [metric.name for metric in named(section.described["metrics"], unconditional=True)]
+    return [metric.name for metric in named(section.described.metrics, unconditional=True)]
 
 
 def _judged(results: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[str]:

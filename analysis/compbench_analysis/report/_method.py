@@ -50,20 +50,20 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "task": f"{run.key.task} at revision {run.key.task_revision}",
         "model": f"{run.key.model}, weights {run.key.weights or 'none'}",
         "measured as": _listed(run.key.measurement) or "no options",
-        "options": _listed(_without_folders(info["model"].get("options") or {})) or "none",
+        "options": _listed(_without_folders(info.model.options)) or "none",
     }
-    if info["view"]:
+    if info.has_rule:
         facts["scored by"] = f"rule {rule.target}, {rule.draws or 'all measured'} draws"
         facts["bank"] = (
             f"{count(_n_bank(run))} draws shared by all pairs; every example on the first {run.n_common_draws()}"
         )
-    if info["view"] or spent.is_counted:
+    if info.has_rule or spent.is_counted:
         facts["evaluations"] = count(spent.n_evaluations)
     facts |= {
         "time spent": duration(spent.seconds) + (f" on {spent.device}" if spent.device else ""),
-        "created": str(info["created"]),
-        "last written": str(info["updated"]),
-        "run": f"{run.key.folder.as_posix()}, format {info['format']}, compbench {info['compbench']}",
+        "created": info.created,
+        "last written": info.updated,
+        "run": f"{run.key.folder.as_posix()}, format {info.format}, compbench {info.compbench}",
     }
     return facts
 

@@ -1,4 +1,4 @@
-"""Is it real: every pair of runs on the same examples, with the examples behind each count one click away."""
+"""Is it sure: two runs on the same examples, with the examples behind each count one click away."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import CELLS, Comparison
+from compbench_analysis.frames.leaders import headline
 from compbench_analysis.report._cells import (
     Cell,
     Heading,
     Table,
+    corrected_p,
     link,
     named,
     p_value,
     percent,
     points,
     reach_of,
+    signed,
 )
 from compbench_analysis.report._sections import Section
 from compbench_analysis.text import compare
-from compbench_analysis.text.format import MISSING, signed
+from compbench_analysis.text.format import MISSING, metric_heading
 
-__all__ = ["PairView", "pair_views", "tested"]
+__all__ = ["PairView", "pair_view", "tested"]
 
 Row = dict[str, Any]
 _STATES = {
@@ -43,28 +44,24 @@ class PairView:
 
     a: str
     b: str
-    colours: tuple[int, int]
     outcomes: Table
     margins: Table | None
     interactions: Table | None
 
 
-def pair_views(comparison: Comparison, section: Section) -> list[PairView]:
-    """A view for each pair, in the order of the runs."""
+def pair_view(comparison: Comparison, section: Section) -> PairView:
+    """The two models of a comparison."""
+    a, b = section.labels
     outcomes, margins, interactions = (
-        _by_pair(frame) for frame in (comparison.outcomes, comparison.margins, comparison.interactions)
+        tables.plain_rows(frame) for frame in (comparison.outcomes, comparison.margins, comparison.interactions)
     )
-    return [
-        PairView(
-            a,
-            b,
-            (section.labels.index(a), section.labels.index(b)),
-            _outcomes(rows, section),
-            _margins(margins[a, b]) if (a, b) in margins else None,
-            _interactions(interactions[a, b]) if (a, b) in interactions else None,
-        )
-        for (a, b), rows in outcomes.items()
-    ]
+    return PairView(
+        a,
+        b,
+        _outcomes(outcomes, section),
+        _margins(margins) if margins else None,
+        _interactions(interactions) if interactions else None,
+    )
 
 
 def tested(comparison: Comparison) -> list[str]:
@@ -72,20 +69,11 @@ def tested(comparison: Comparison) -> list[str]:
     return [*compare.marks(comparison), *compare.notes(comparison)]
 
 
-def _by_pair(frame: pd.DataFrame) -> dict[tuple[str, str], list[Row]]:
-    pairs: dict[tuple[str, str], list[Row]] = {}
-    for row in tables.plain_rows(frame):
-        pairs.setdefault((row["a"], row["b"]), []).append(row)
-    return pairs
-
-
 def _outcomes(rows: Sequence[Row], section: Section) -> Table:
     reach = reach_of(rows)
     headings = (
         Heading("score", is_number=False),
         Heading("A − B", "points"),
-        Heading("A", "%"),
-        Heading("B", "%"),
         *(Heading(_SAYS[cell], "right", title="click a count to see its examples") for cell in CELLS),
         Heading("p"),
         Heading("p, Holm"),
@@ -95,11 +83,9 @@ def _outcomes(rows: Sequence[Row], section: Section) -> Table:
         (
             _what(row, rows),
             points(row, reach),
-            percent(row["value_a"]),
-            percent(row["value_b"]),
             *(_agreement(row, cell, section) for cell in CELLS),
             p_value(row["p"]),
-            p_value(row["p_holm"]),
+            corrected_p(row["p_holm"]),
             percent(row["detectable"]),
         )
         for row in _whole_first(rows)
@@ -130,7 +116,7 @@ def _margins(rows: Sequence[Row]) -> Table:
             _what(row, rows),
             _plain(row["difference"]),
             p_value(row["p"]),
-            p_value(row["p_holm"]),
+            corrected_p(row["p_holm"]),
         )
         for row in _whole_first(rows)
     )
@@ -152,7 +138,7 @@ def _interactions(rows: Sequence[Row]) -> Table:
             named(row["other_tag"], detail=f"n {row['other_n']:,}"),
             points(row, reach),
             p_value(row["p"]),
-            p_value(row["p_holm"]),
+            corrected_p(row["p_holm"]),
         )
         for row in rows
     )
@@ -160,8 +146,9 @@ def _interactions(rows: Sequence[Row]) -> Table:
 
 
 def _whole_first(rows: Sequence[Row]) -> list[Row]:
-    """Each metric's overall row before its tags."""
-    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    """The metric of the headline first, and each metric's overall row before its tags."""
+    names = list(dict.fromkeys(row["metric"] for row in rows))
+    metrics = list(dict.fromkeys([headline(names), *names]))
     return sorted(rows, key=lambda row: (metrics.index(row["metric"]), row["tag"] != tables.OVERALL))
 
 
@@ -169,7 +156,12 @@ def _what(row: Row, rows: Sequence[Row]) -> Cell:
     """Which score of which examples."""
     columns = {each["column"] for each in rows if each["column"]}
     column = f"{row['column']}, " if row["column"] and len(columns) > 1 else ""
-    return Cell(row["tag"], f"{row['metric']} {row['tag']}", f"{row['metric']}, {column}n {row['n']:,}", kind="name")
+    return Cell(
+        row["tag"],
+        f"{row['metric']} {row['tag']}",
+        f"{metric_heading(row['metric'])}, {column}n {row['n']:,}",
+        kind="name",
+    )
 
 
 def _plain(value: float | None) -> Cell:

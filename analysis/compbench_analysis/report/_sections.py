@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from compbench.core.errors import RunError
 from compbench.core.rules import Rule
 from compbench.store.run import Run
+from compbench.store.run_info import TaskInfo
 from compbench_analysis.frames.signature import labels, partial
 
 __all__ = ["Section", "sections"]
@@ -29,13 +29,13 @@ class Section:
         return self.runs[0].key.task
 
     @property
-    def described(self) -> dict[str, Any]:
-        """The task, as run.json holds it."""
-        return dict(self.runs[0].info["task"])
+    def described(self) -> TaskInfo:
+        """The task, as its runs tell of it."""
+        return self.runs[0].info.task
 
     @property
     def n_examples(self) -> int:
-        return int(self.runs[0].info["n_task_examples"])
+        return self.runs[0].info.n_task_examples
 
     def n_done(self, run: Run) -> int:
         """Examples that can be read."""
@@ -57,7 +57,7 @@ class Section:
             if not self.n_done(run):
                 yield f"{label}: nothing is measured yet; rerun its command"
             elif what:
-                limit = run.limit or run.info.get("limit")
+                limit = run.limit or run.info.limit
                 why = f", the subset of --limit {limit}" if limit and limit == self.n_done(run) else ""
                 yield f"{label}: {what}{why}"
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import PIL.Image
@@ -18,7 +22,9 @@ __all__ = ["Album", "album", "data_uri"]
 
 _BUDGET_BYTES = 9_000_000  # of all pictures; a third more as text
 _FEWEST_BYTES = 600  # of a picture that still shows something
-# the longer side in pixels and the WebP quality, tried in this order until a picture is small enough
+_SAMPLE = 48  # pictures that tell how large all of them will be
+_AT_ONCE = 64  # pictures in the hands of the threads
+# the longer side in pixels and the WebP quality, tried in this order until pictures are small enough
 _RUNGS = ((160, 78), (160, 55), (128, 45), (96, 38), (72, 32), (48, 28), (32, 15), (24, 1))
 _LARGEST = _RUNGS[0][0]
 
@@ -34,31 +40,27 @@ class Album:
 
 
 def album(images: Iterable[Image], budget_bytes: int = _BUDGET_BYTES) -> Album:
-    """Thumbnails that take `budget_bytes` together at most: the more pictures, the smaller each.
+    """Thumbnails that take about `budget_bytes` together at most: the more pictures, the smaller each.
 
-    Beyond what is left to see of them, the first ones are kept; what is left out or cannot be read is noted.
+    A sample tells how small they have to be, so that each is decoded and encoded once. Beyond what is left to see of
+    them, the first ones are kept; what is left out or cannot be read is noted.
     """
     distinct = list(dict.fromkeys(images))
     kept = distinct[: budget_bytes // _FEWEST_BYTES]
-    allowance = budget_bytes // max(1, len(kept))
+    rung = _rung(kept[:: max(1, len(kept) // _SAMPLE)], budget_bytes // max(1, len(kept)))
     place: dict[Image, int] = {}
     row_of: dict[bytes, int] = {}  # digest of what is seen -> its row
     uris: list[str] = []
     sizes: list[tuple[int, int]] = []
     unreadable: list[str] = []
-    rung = 0
-    for image in kept:
-        try:
-            flat = _flat(image.decode())
-        except DataError as error:
-            unreadable.append(str(error))
+    for image, made in zip(kept, _in_threads(lambda image: _thumbnail(image, rung), kept), strict=True):
+        if isinstance(made, str):
+            unreadable.append(made)
             continue
-        seen = hashlib.sha256(repr(flat.size).encode() + flat.tobytes()).digest()
-        place[image] = row_of.setdefault(seen, len(uris))
+        place[image] = row_of.setdefault(made.digest, len(uris))
         if place[image] == len(uris):
-            encoded, size, rung = _encoded(flat, allowance, rung)
-            uris.append(data_uri(encoded, "image/webp"))
-            sizes.append(size)
+            uris.append(data_uri(made.encoded, "image/webp"))
+            sizes.append(made.size)
     return Album(tuple(uris), tuple(sizes), place, tuple(_notes(len(distinct), len(kept), unreadable)))
 
 
@@ -67,23 +69,59 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _encoded(flat: PIL.Image.Image, allowance: int, first: int) -> tuple[bytes, tuple[int, int], int]:
-    """WebP of at most `allowance` bytes, or as small as the last rung makes it; its size; the rung for the next one.
+@dataclass(frozen=True, slots=True)
+class _Thumbnail:
+    digest: bytes  # of the picture's pixels
+    encoded: bytes
+    size: tuple[int, int]
 
-    Pictures of a task are alike: each begins at the rung of the one before, or one above if that left much room.
-    Small drawings stay without loss.
-    """
-    if _fits(flat) and len(exact := _webp(flat, lossless=True)) <= allowance:
-        return exact, flat.size, first
-    encoded, size, rung = b"", flat.size, first
-    for rung in range(first, len(_RUNGS)):
-        side, quality = _RUNGS[rung]
-        small = flat.copy()
-        small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
-        encoded, size = _webp(small, quality=quality), small.size
-        if len(encoded) <= allowance:
-            break
-    return encoded, size, max(0, rung - 1) if 2 * len(encoded) < allowance else rung
+
+def _rung(sample: Sequence[Image], allowance: int) -> int:
+    """The first rung on which the pictures of a sample take no more than their allowance on average; -1: lossless."""
+    flats: list[PIL.Image.Image] = []
+    for image in sample:
+        with suppress(DataError):  # noted when all are read
+            flats.append(_flat(image.decode()))
+    if not flats:
+        return 0
+    if all(map(_fits, flats)) and sum(len(_webp(flat, lossless=True)) for flat in flats) <= allowance * len(flats):
+        return -1  # drawings stay without loss
+    for rung in range(len(_RUNGS) - 1):
+        if sum(len(_encoded(flat, rung)[0]) for flat in flats) <= allowance * len(flats):
+            return rung
+    return len(_RUNGS) - 1
+
+
+def _thumbnail(image: Image, rung: int) -> _Thumbnail | str:
+    """The picture, or why it cannot be read."""
+    try:
+        flat = _flat(image.decode())
+    except DataError as error:
+        return str(error)
+    digest = hashlib.sha256(repr(flat.size).encode() + flat.tobytes()).digest()
+    return _Thumbnail(digest, *_encoded(flat, rung))
+
+
+def _encoded(flat: PIL.Image.Image, rung: int) -> tuple[bytes, tuple[int, int]]:
+    """The picture as WebP on a rung, and its size."""
+    if rung < 0 and _fits(flat):
+        return _webp(flat, lossless=True), flat.size
+    side, quality = _RUNGS[max(0, rung)]
+    small = flat.copy()
+    small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
+    return _webp(small, quality=quality, method=1), small.size
+
+
+def _in_threads(make: Callable[[Image], _Thumbnail | str], images: Sequence[Image]) -> Iterator[_Thumbnail | str]:
+    """In order, a few at a time, so that no more than these are in memory as pixels."""
+    with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
+        waiting: deque[Future[_Thumbnail | str]] = deque()
+        for image in images:
+            waiting.append(pool.submit(make, image))
+            if len(waiting) >= _AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _flat(picture: PIL.Image.Image) -> PIL.Image.Image:

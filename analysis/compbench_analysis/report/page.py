@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 from compbench.core import disk
@@ -27,15 +28,15 @@ from compbench.core.rules import Rule
 from compbench.store import provenance
 from compbench.store.run import Run
 from compbench_analysis.figures.plots import model_colours
-from compbench_analysis.frames import curves, tables
+from compbench_analysis.frames import all_pairs, tables
 from compbench_analysis.frames.breakdowns import By, breakdown
 from compbench_analysis.frames.compare import Comparison, compare
-from compbench_analysis.report import _charts, _method, _pairs, _scores
-from compbench_analysis.report._cells import Cell, Heading, Table, named
+from compbench_analysis.report import _charts, _draws, _matrix, _method, _pairs, _ranking, _scores
+from compbench_analysis.report._cells import Table
 from compbench_analysis.report._examples import Shown, browser
 from compbench_analysis.report._sections import Section, sections
 from compbench_analysis.report._thumbnails import Album, album
-from compbench_analysis.text.show import cost, too_few_draws
+from compbench_analysis.text.render import count
 
 __all__ = ["Look", "render", "write"]
 
@@ -100,76 +101,64 @@ def _view(section: Section, look: Look) -> dict[str, Any]:
     """All that the template shows of one task."""
     by = look.by if breakdown(look.by).names else None
     frame = tables.tidy(section.runs, by, look.rule)
-    comparison, why_not = _comparison(section, look)
+    pairs, why_not = _pairs_of(section, look)
+    comparison = _comparison(section, look) if pairs is not None and len(section.runs) == 2 else None
+    ranked = _ranking.ranking(frame, section, pairs)
     shown = _shown(section, look)
     drawn = [_charts.by_draws(section, by), _charts.by_timestep(section, by), _charts.by_rule(section)]
-    *curved, margins = _charts.without_repeats([*drawn, _charts.margin_chart(section)])
+    squares, too_many = _squares(pairs, section, ranked) if pairs is not None and comparison is None else ([], "")
     return {
         "section": section,
+        "measured": _measured(section),
         "notes": section.notes(),
-        "sentences": _scores.sentences(frame, section, comparison),
-        "score_tables": _scores.score_tables(frame, section),
+        "sentences": _ranking.sentences(frame, section, pairs, why_not),
+        "ranking": ranked,
         "methods": _scores.methods(frame),
         "seeds": _scores.seeds_table(section, by),
-        "ties": _scores.ties_table(frame, section),
         "published": _scores.published_table(section),
-        "draws": _draws(section, by),
-        "pairs": _pairs.pair_views(comparison, section) if comparison else [],
+        "draws": _draws.draws(section, by),
+        "pair": _pairs.pair_view(comparison, section) if comparison else None,
+        "squares": squares,
+        "too_many": too_many,
         "why_no_pairs": why_not,
-        "tested": _pairs.tested(comparison) if comparison else [],
-        "bars": _charts.bars(frame, section),
+        "tested": _pairs.tested(comparison) if comparison else _matrix.TESTED if squares else [],
         "breakdown": _scores.breakdown(tables.tidy(section.runs, by or _columns(section), look.rule), section),
-        "charts": curved,
-        "margins": margins,
+        "charts": _charts.without_repeats([*drawn, _charts.margin_chart(section)]),
         "browser": browser(section, shown, by),
         "shown": shown,
         "runs": _method.run_views(section),
-        "description": str(section.described["description"]).strip(),
+        "description": section.described.description.strip(),
         "bibtex": _method.bibtex(section),
-        "is_gated": bool(section.described["is_gated"]),
-        "cost": [cost(run) for run in section.runs],
+        "is_gated": section.described.is_gated,
     }
 
 
-def _comparison(section: Section, look: Look) -> tuple[Comparison | None, str]:
-    """The paired tests, or why there are none."""
+def _measured(section: Section) -> str:
+    """How many examples were measured, of how many."""
+    counts, n_all = sorted({section.n_done(run) for run in section.runs}), section.n_examples
+    if counts == [n_all]:
+        return f"{count(n_all)} examples measured"
+    return f"{' to '.join(map(count, counts[:: max(1, len(counts) - 1)]))} of {count(n_all)} examples measured"
+
+
+def _pairs_of(section: Section, look: Look) -> tuple[pd.DataFrame | None, str]:
+    """Every pair of models tested, or why not."""
     if len(section.runs) < 2:
         return None, "One run has nothing to be tested against; name two or more runs of this task."
     try:
-        found = compare(section.runs, look.by, look.rule, n_resamples=look.n_resamples)
+        return all_pairs.all_pairs(section.runs, look.by, look.rule, n_resamples=look.n_resamples), ""
     except UsageError as error:
         return None, section.without_paths(str(error))
-    return found, ""
 
 
-def _draws(section: Section, by: By) -> Table | None:
-    """How far the scores would move under other draws, for the runs that store their errors."""
-    rows: list[tuple[Any, ...]] = []
-    names: list[str] = []
-    too_few: list[str] = []
-    for number, (run, label) in enumerate(zip(section.runs, section.labels, strict=True)):
-        try:
-            n_draws, n_units, is_unsure = curves.enough_draws(run, section.rule)
-            frame = (tables.tidy if is_unsure and n_units > 1 else curves.monte_carlo)(run, by, section.rule)
-        except UsageError:  # the charts say why
-            continue
-        overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
-        names = _scores.metrics_of(overall)
-        too_few += [too_few_draws(run, n_draws, n_units)] if is_unsure else []
-        spreads = (None if is_unsure else _scores.spread(row) for row in overall)
-        rows.append((named(label, colour=number), *(each or Cell("–") for each in spreads)))
-    if not rows:
-        return None
-    return Table(
-        (Heading("model", is_number=False), *(Heading(name, "±, points") for name in names)),
-        tuple(rows),
-        "What other draws would change",
-        (
-            "One standard deviation of the score over resamples of the draws. Where all examples share their draws, "
-            "this does not shrink with more examples, and the intervals above are of the examples alone.",
-            *too_few,
-        ),
-    )
+def _comparison(section: Section, look: Look) -> Comparison:
+    """Two models in full."""
+    return compare(section.runs, look.by, look.rule, n_resamples=look.n_resamples)
+
+
+def _squares(pairs: pd.DataFrame, section: Section, ranked: Table | None) -> tuple[list[_scores.Chosen], str]:
+    order = section.labels if ranked is None else [row[1].text for row in ranked.rows if row[1].text in section.labels]
+    return _matrix.squares(pairs, section, order)
 
 
 def _columns(section: Section) -> list[str]:
@@ -183,7 +172,7 @@ def _columns(section: Section) -> list[str]:
 
 def _shown(section: Section, look: Look) -> Shown:
     """Pictures and captions, as far as the licence and what is at hand allow."""
-    is_gated = bool(section.described["is_gated"])
+    is_gated = section.described.is_gated
     is_wanted = look.with_images if look.with_images is not None else not is_gated
     if not is_wanted:
         return Shown({}, Album((), (), {}), has_captions=not is_gated, why_not=_GATED if is_gated else "")

@@ -85,11 +85,11 @@ def _read(runs: Sequence[Run], look: Look, mark: str) -> _Read:
 
 
 def _verdict(run: Run, its: _Read) -> list[str]:
-    return verdict(its.frame, its.found, int(run.info["n_task_examples"]))
+    return verdict(its.frame, its.found, run.info.n_task_examples)
 
 
 def _title(run: Run) -> str:
-    n_all = int(run.info["n_task_examples"])
+    n_all = run.info.n_task_examples
     return f"{run.key.task}, {count(n_all)} examples"
 
 

@@ -37,7 +37,7 @@ def full(runs: Sequence[Run], look: Look) -> list[Grid]:
         *_notes.repeats(members),
         *reasons,
     ]
-    n_all = count(runs[0].info["n_task_examples"])
+    n_all = count(runs[0].info.n_task_examples)
     kind = {0: "Wilson ", 1: f"{(methods or [''])[0]} ".replace("wilson", "Wilson")}.get(len(methods), "")
     title = f"{runs[0].key.task}, {n_all} examples: percent right [{kind}95 % interval]; n in parentheses"
     signatures = tuple(signature(run, look.rule) for run in runs)

@@ -52,8 +52,8 @@ def _assumption(run: Run, verdict: Verdict) -> str:
 
 def _of_pilot(run: Run) -> str:
     """A sentence on the cost of the pilot; '' without one, or where it is not stored."""
-    pilot = run.info["model"].get("pilot")
+    pilot = run.info.model.pilot
     if pilot is None:
         return ""
-    own = f", {pilot['n_raced']} of which were raced as well" if pilot["n_raced"] else ""
-    return f" Its pilot {pilot['run']} took {pilot['n_evaluations']:,} more, on {pilot['n_examples']} examples{own}."
+    own = f", {pilot.n_raced} of which were raced as well" if pilot.n_raced else ""
+    return f" Its pilot {pilot.run} took {pilot.n_evaluations:,} more, on {pilot.n_examples} examples{own}."

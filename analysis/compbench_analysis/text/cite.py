@@ -26,11 +26,11 @@ _ENTRY = re.compile(r"^@\w+\{\s*([^,\s]+)", re.MULTILINE)  # its key
 
 def citations(run: Run) -> dict[str, str]:
     """The BibTeX entries of a run by key: of its task, its model, the method where errors were measured, compbench."""
-    described = [str(run.info[each].get("citation") or "") for each in ("task", "model")]
-    method = DIFFUSION_CLASSIFIER if run.info["view"] else ""
+    described = (run.info.task.citation, run.info.model.citation)
+    method = DIFFUSION_CLASSIFIER if run.info.has_rule else ""
     has_its_rule = run.rule.loss == NORM or run.rule.unconditional
     found: dict[str, str] = {}
-    for text in (*described, method, _DIFFUSION_ITM if has_its_rule else "", _compbench(str(run.info["compbench"]))):
+    for text in (*described, method, _DIFFUSION_ITM if has_its_rule else "", _compbench(run.info.compbench)):
         for key, entry in _entries(text).items():
             found.setdefault(key, entry)
     return found

@@ -151,7 +151,7 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
     """What was chosen differently in runs that can choose it."""
     chosen = [
         {str(name): str(value) for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
-        | (_rule_words(run.rule) if run.info["view"] else {})
+        | (_rule_words(run.rule) if run.info.has_rule else {})
         for run in comparison.runs
     ]
     for name in dict.fromkeys(name for each in chosen if "protocol" in each for name in each):

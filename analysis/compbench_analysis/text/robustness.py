@@ -29,7 +29,7 @@ _NOTES = (
 
 def read(runs: Sequence[Run], plain: str, fitted: Sequence[str], metric: str | None = None) -> pd.DataFrame:
     """`effective_robustness` of runs, one for each model and task; `metric` None: the first of the tasks' own."""
-    metric = metric or str(runs[0].info["task"]["metrics"][0])
+    metric = metric or runs[0].info.task.metrics[0]
     return effective_robustness(tables.tidy(runs), plain, fitted, metric=metric)
 
 

@@ -7,9 +7,9 @@ ImageNet-A right, and those pictures were chosen because a ResNet-50 of that tra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from compbench.core import disk
 from compbench.core.aliases import Ints, Json
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Task
-from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source
 from compbench_baselines.training.labels import classes_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "labels_of",
 ]
 
+_IMAGENET = "imagenet"
 N_IMAGENET = 1000
 _FIXED = {"option": False}
 _TORCHVISION = """@software{torchvision2016,
@@ -70,7 +71,6 @@ class ImageClassifier(ModelSpec):
     builder: str = field(default="", metadata=_FIXED)  # of torchvision.models
     pinned: str = field(default="", metadata=_FIXED)  # the weights by torchvision's name
     file: str = field(default="", metadata=_FIXED)  # their file, named after the first digits of its SHA-256
-    label_space: str = field(default="imagenet", metadata=_FIXED)
 
     weights: Path | None = field(
         default=None, metadata={"help": "a file with a state dict of the same architecture, in place of torchvision's"}
@@ -87,9 +87,10 @@ class ImageClassifier(ModelSpec):
         """BibTeX of the architecture and of the library that trained it."""
         return (_VIT if self.builder.startswith("vit") else _RESNET) + _TORCHVISION
 
-    def on(self, task: Task) -> Self:
-        labels_of(task, self.name)  # tells before torch is imported what cannot be scored
-        return self
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        if task is not None:
+            labels_of(task.labelled or task, self.name)  # tells before torch is imported what cannot be scored
+        return replace(super().resolve(task), label_space=_IMAGENET, bytes_to_fetch=self.bytes_to_fetch)
 
     def source(self) -> Source | None:
         """A file of the user's; torchvision fetches its own."""
@@ -122,7 +123,7 @@ class ImageClassifier(ModelSpec):
 def labels_of(task: Task, model: str) -> Ints:
     """[C]: each caption's ImageNet label; several captions may share a class, each with a label of its own."""
     classes = classes_of(task, model)
-    if classes.label_space != "imagenet" or classes.labels is None:
+    if classes.label_space != _IMAGENET or classes.labels is None:
         known = f"are those of {classes.label_space!r}" if classes.label_space else "have no number in any data set"
         raise UsageError(
             f"model {model!r} knows the classes of ImageNet alone, and the classes of task {task.name!r} {known}; "

@@ -6,15 +6,14 @@ with. A trained one is kept under the digest of what it learned from, so the shi
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
-from compbench.core.models import ModelSpec, Preparation, Runtime, Source
+from compbench.core.models import Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source
 from compbench_baselines.training.labels import classes_of
 from compbench_baselines.training.preparations import is_trained, lesson
 
@@ -51,8 +50,6 @@ _TIMM = """@software{wightman2019timm,
 class SmallResNet(ModelSpec):
     """A ResNet of some 80,000 weights, trained on the task's training split."""
 
-    fewer_by = "train_per_class"
-
     size_px: int = field(default=32, metadata={"help": "side of the pictures that it sees"})
     epochs: int = field(default=20, metadata={"help": "how often it sees the training split"})
     seed: int = field(default=0, metadata={"help": "seed for its first weights and the order of the pictures"})
@@ -72,8 +69,10 @@ class SmallResNet(ModelSpec):
         """BibTeX of the library that its layers come from."""
         return _TIMM
 
-    def on(self, task: Task) -> Self:
-        return dataclasses.replace(self, training=training_digest(task, "small-resnet"))
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = self if task is None else replace(self, training=training_digest(task, "small-resnet"))
+        learning = Learning("train_per_class", self.train_per_class is not None, True, self.preparation)
+        return replace(ModelSpec.resolve(settled, task), learning=learning)
 
     def identity(self) -> Mapping[str, Json]:
         return {
@@ -107,8 +106,6 @@ class SmallResNet(ModelSpec):
 class LogisticRegression(ModelSpec):
     """scikit-learn's logistic regression on the pixels, fitted to the task's training split."""
 
-    fewer_by = "train_per_class"
-
     size_px: int = field(default=16, metadata={"help": "side of the pictures that it sees"})
     c: float = field(default=0.1, metadata={"help": "the inverse of the L2 penalty, scikit-learn's C"})
     train_per_class: int | None = field(
@@ -127,8 +124,10 @@ class LogisticRegression(ModelSpec):
         """BibTeX of the library that fits it."""
         return _SKLEARN
 
-    def on(self, task: Task) -> Self:
-        return dataclasses.replace(self, training=training_digest(task, "logistic-regression"))
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = self if task is None else replace(self, training=training_digest(task, "logistic-regression"))
+        learning = Learning("train_per_class", self.train_per_class is not None, True, self.preparation)
+        return replace(ModelSpec.resolve(settled, task), learning=learning)
 
     def identity(self) -> Mapping[str, Json]:
         return {

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.examples import Task
 from compbench.core.models import Runtime, Scorer
 from compbench_baselines.clip._borrowed import Borrowed
 from compbench_baselines.clip._scorer import ClipScorer, default_batch_size
 from compbench_baselines.clip._settings import Untold, settings, weights_digest
-from compbench_baselines.training.cache import digest_of
 
 __all__ = ["Lent", "Told", "scorer", "told"]
 

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from compbench.core.aliases import Json
+from compbench.core.digests import sha256_of
 
 __all__ = ["Untold", "settings", "structure", "weights_digest"]
 
@@ -49,7 +50,7 @@ def structure(model: nn.Module) -> Json:
 
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 of the structure and of all weights: their names, dtypes, shapes and bytes, by name."""
-    digest = hashlib.sha256(json.dumps(structure(model), sort_keys=True).encode())
+    digest = sha256_of(structure(model))
     for name, weights in sorted(model.state_dict().items()):
         if not isinstance(weights, torch.Tensor):  # a module's own extra state
             digest.update(f"{name} {json.dumps(settings(weights), sort_keys=True)}".encode())

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
-from compbench.core.models import ModelSpec, Runtime, Scorer, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.clip._templates import templates_for, words_of
-from compbench_baselines.training.cache import digest_of
 
 __all__ = ["InMemory", "from_open_clip", "from_transformers", "refuse_open_clip", "refuse_transformers"]
 
@@ -130,32 +130,25 @@ class InMemory(ModelSpec):
     )
     classes: str | None = field(default=None, metadata=_FIXED)  # digest of the templates and names of the task
     told: Any = field(default=None, metadata=_FIXED)  # as the model is when a run starts
-    measurement: str | None = field(default=None, metadata=_FIXED)  # the mark of one, where something is not told
 
-    def for_task(self, task: str | None) -> Self:
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = self._told()
+        if task is not None:
+            chosen = templates_for(self.templates, task) if self.family != "blip-itm" else None
+            words = words_of(task.classes) if task.classes else ()
+            settled = replace(settled, classes=digest_of([chosen, words]) if chosen else None)
+        unknown = settled.told.unknown
+        why = f"the settings of {unknown} cannot be told" if unknown and self.identity_given is None else ""
+        return replace(ModelSpec.resolve(settled, task), why_anew=why)
+
+    def _told(self) -> Self:
         from compbench_baselines.clip import _in_memory
 
         return self if self.told else replace(self, told=_in_memory.told(self.model, self.preprocess, self.tokenizer))
 
-    def on(self, task: Task) -> Self:
-        chosen = templates_for(self.templates, task) if self.family != "blip-itm" else None
-        words = words_of(task.classes) if task.classes else ()
-        return replace(self, classes=digest_of([chosen, words]) if chosen else None)
-
-    def why_anew(self) -> str:
-        unknown = self.for_task(None).told.unknown
-        return f"the settings of {unknown} cannot be told" if unknown and self.identity_given is None else ""
-
-    def in_measurement(self, mark: str) -> Self:
-        return replace(self, measurement=mark)
-
     def identity(self) -> Mapping[str, Json]:
-        identity: dict[str, Json] = {"scorer": self._scorer, "version": 1, **self.for_task(None).told.to_json()}
-        for word, value in (
-            ("identity", self.identity_given),
-            ("measurement", self.measurement),
-            ("templates", self.classes),
-        ):
+        identity: dict[str, Json] = {"scorer": self._scorer, "version": 1, **self._told().told.to_json()}
+        for word, value in (("identity", self.identity_given), ("templates", self.classes)):
             identity |= {word: value} if value else {}
         return identity
 

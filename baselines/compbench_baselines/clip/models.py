@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import Runtime, Source
+from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
 from compbench_baselines.clip._catalogue import Pretrained, pretrained
 from compbench_baselines.clip._places import place_of_url, weights_file
 from compbench_baselines.clip._templates import templates_for, words_of
-from compbench_baselines.training.cache import digest_of
 
 if TYPE_CHECKING:
     from compbench_baselines.clip._scorer import ClipScorer
@@ -92,7 +92,7 @@ def _no_option(default: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class OpenClip:
+class OpenClip(ModelSpec):
     """An open_clip model scored by cosine similarity: an architecture and tag, or a repository that names its own."""
 
     architecture: str = _no_option("")  # empty: `repo` holds an open_clip_config.json
@@ -124,7 +124,7 @@ class OpenClip:
             _check_folder(disk.expanded(self.folder))
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The address of this model."""
         at = f"@{self.revision}" if self.revision else ""
         if self.architecture:
@@ -136,16 +136,25 @@ class OpenClip:
         """BibTeX: of CLIP, and of OpenCLIP and its scaling study for weights that are not OpenAI's."""
         return _CLIP if self.tag == "openai" else _CLIP + _OPENCLIP
 
-    def for_task(self, task: str | None) -> Self:
-        return dataclasses.replace(self, dtype="float32") if self.dtype == "auto" else self
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = self if task is None else self._on(task)
+        dtype = self._dtype
+        return dataclasses.replace(
+            ModelSpec.resolve(dataclasses.replace(settled, dtype=dtype), task),
+            precision=HalfPrecision(
+                dtype, self.dtype == dtype, lambda: dataclasses.replace(settled, dtype="float32").resolve(task)
+            ),
+            bytes_to_fetch=self.bytes_to_fetch,
+        )
 
-    def in_float32(self) -> Self:
-        return dataclasses.replace(self, dtype="float32")
-
-    def on(self, task: Task) -> Self:
+    def _on(self, task: Task) -> Self:
         chosen = templates_for(self.templates, task)
         words = words_of(task.classes) if task.classes else ()
         return dataclasses.replace(self, classes=digest_of([chosen, words]) if chosen else None)
+
+    @property
+    def _dtype(self) -> Dtype:
+        return "float32" if self.dtype == "auto" else self.dtype
 
     def source(self) -> Source | None:
         """The hub repository or folder; None for a tag that has only a url, which open_clip fetches itself."""
@@ -168,21 +177,18 @@ class OpenClip:
         return pretrained(self.architecture, self.tag)[1]
 
     def identity(self) -> Mapping[str, Json]:
-        identity: dict[str, Json] = {"scorer": "open-clip", "version": 1, "dtype": self.for_task(None).dtype}
+        identity: dict[str, Json] = {"scorer": "open-clip", "version": 1, "dtype": self._dtype}
         if self.architecture and self.folder is None:  # a folder says itself which architecture it holds
             identity |= {"architecture": self.architecture, "tag": self.tag}
             if not self.weights().hub:
                 identity["url"] = self.weights().url
         return identity | ({"templates": self.classes} if self.classes else {})
 
-    def view(self) -> Mapping[str, Json]:
-        return {}
-
     def build(self, source: Source | None, runtime: Runtime) -> ClipScorer:
         from compbench_baselines.clip import _weights as clip_weights
         from compbench_baselines.clip._scorer import ClipScorer
 
-        dtype = self.for_task(None).dtype
+        dtype = self._dtype
 
         def load() -> clip_weights.Loaded:
             if source is not None and (source.is_local or not self.architecture):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 import PIL.Image
@@ -66,7 +66,6 @@ class OfFeatures(Protocol):
     def epochs(self) -> int: ...
     @property
     def train_per_class(self) -> int | None: ...
-    def for_task(self, task: str | None) -> Self: ...
     def latents_as(self, weights: str) -> Mapping[str, Json]: ...
     def features_as(self, weights: str) -> Mapping[str, Json]: ...
     def trained_as(self, weights: str, pictures: str) -> Mapping[str, Json]: ...
@@ -77,7 +76,7 @@ class MidBlock:
 
     def __init__(self, spec: OfFeatures, parts: Parts, weights: str, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
-        precision = Precision(getattr(torch, spec.for_task(None).dtype), encoders=torch.float32)
+        precision = Precision(getattr(torch, spec.dtype), encoders=torch.float32)
         self._denoiser = LatentDenoiser(UNetFamily(), parts, whole_picture, precision, self.device)
         self._spec, self._block, self._runtime = spec, parts.network.mid_block, runtime
         self._batch_size = runtime.batch_size or _FIRST_BATCH_SIZE.get(self.device.type, 64)

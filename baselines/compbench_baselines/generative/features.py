@@ -8,16 +8,15 @@ the whole training split; the block, the timestep, the small ResNet and its trai
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.file_list import FileList
-from compbench.core.models import ModelSpec, Preparation, Runtime, Source
+from compbench.core.models import HalfPrecision, Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source
 from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench_baselines.classifiers.trained import VERSION, check_per_class, few, training_digest
 from compbench_baselines.generative._base import base_model, known_word, settled_dtype, sizes_of, source_of
@@ -34,8 +33,6 @@ _NAME = "sd-features"
 @dataclass(frozen=True)
 class SDFeatures(ModelSpec):
     """Features of a Stable Diffusion's middle block and a classifier of them, trained on the task's training split."""
-
-    fewer_by = "train_per_class"
 
     base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
     timestep: int = field(default=100, metadata={"help": "how much noise the picture gets, 0 to 999"})
@@ -84,29 +81,37 @@ class SDFeatures(ModelSpec):
         return self.pooled == "true" or (self.pooled == "auto" and self.head == "logistic")
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """What is fetched of a hub repository."""
-        return self.model.files
-
-    @property
     def citation(self) -> str:
         """BibTeX of the diffusion model and of the paper that has this baseline."""
         return self.model.citation
 
-    def for_task(self, task: str | None) -> Self:
-        return dataclasses.replace(self, dtype=settled_dtype(self.dtype, self.model))
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = replace(self, dtype=settled_dtype(self.dtype, self.model))
+        if task is not None:
+            settled = replace(settled, training=training_digest(task, _NAME))
+        return settled._resolved(self.dtype == settled.dtype)
 
-    def in_float32(self) -> Self:
-        return dataclasses.replace(self, dtype="float32")
+    def _resolved(self, is_dtype_asked_for: bool) -> ResolvedModel:
+        def with_files(files: Callable[[], FileList]) -> ResolvedModel:
+            return self.with_files(files)._resolved(is_dtype_asked_for)
 
-    def on(self, task: Task) -> Self:
-        return dataclasses.replace(self, training=training_digest(task, _NAME))
+        return replace(
+            super().resolve(None),
+            files=self.model.resolve(None).files,
+            precision=HalfPrecision(
+                self.dtype,
+                is_dtype_asked_for,
+                lambda: replace(self, dtype="float32")._resolved(is_dtype_asked_for),
+            ),
+            learning=Learning("train_per_class", self.train_per_class is not None, True, self.preparation),
+            with_files=with_files,
+        )
 
     def source(self) -> Source | None:
         return source_of(self.model)
 
     def with_files(self, files: Callable[[], FileList]) -> Self:
-        return dataclasses.replace(self, measured_px=self.model.with_files(files).measured_px)
+        return replace(self, measured_px=self.model.with_files(files).measured_px)
 
     def measured(self) -> Mapping[str, Json]:
         """All that decides the features of a picture, apart from the weights."""
@@ -171,4 +176,5 @@ class SDFeatures(ModelSpec):
 
         parts = components(self.model, source, runtime, owner=_NAME)
         assert source is not None  # or there would be no components
-        return FeatureScorer(self, parts, word_for(source), runtime)
+        settled = replace(self, dtype=settled_dtype(self.dtype, self.model))
+        return FeatureScorer(settled, parts, word_for(source), runtime)

@@ -8,21 +8,20 @@ not known to be the paper's; optimiser, schedule, epochs and augmentation are ou
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Classes, Example, Task
-from compbench.core.models import ModelSpec, Preparation, Runtime, Source
+from compbench.core.models import HalfPrecision, Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source
 from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench_baselines.classifiers.trained import VERSION
 from compbench_baselines.generative._base import base_model, known_word, settled_dtype, sizes_of, source_of
 from compbench_baselines.generative._wanted import wanted_pictures
 from compbench_baselines.training import cache
-from compbench_baselines.training.cache import digest_of
 from compbench_baselines.training.labels import classes_of
 from compbench_baselines.training.preparations import is_trained
 
@@ -37,8 +36,6 @@ _NAME = "synthetic-sd"
 @dataclass(frozen=True)
 class SyntheticSD(ModelSpec):
     """Pictures made by Stable Diffusion from the task's captions, and a ResNet trained on them. None: by the base."""
-
-    fewer_by = "n_per_class"
 
     base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
     n_per_class: int | None = field(
@@ -82,16 +79,24 @@ class SyntheticSD(ModelSpec):
         return base_model(self.base, _NAME)
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """What is fetched of a hub repository."""
-        return self.model.files
-
-    @property
     def citation(self) -> str:
         """BibTeX of the diffusion model and of the paper that has this baseline."""
         return self.model.citation
 
-    def for_task(self, task: str | None) -> Self:
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = self.settled()
+        if task is not None:
+            asked = digest_of([*task.examples[0].captions, *classes_of(task, _NAME).of_caption])
+            settled = replace(settled, asked=asked)
+        in_float32 = replace(self, dtype="float32")
+        return replace(
+            ModelSpec.resolve(settled, task),
+            files=self.model.resolve(None).files,
+            precision=HalfPrecision(settled.dtype, self.dtype == settled.dtype, lambda: in_float32.resolve(task)),
+            learning=Learning("n_per_class", self.n_per_class is not None, False, self.preparation),
+        )
+
+    def settled(self) -> Self:
         """Every `auto` and None filled in."""
         is_small = self.model.is_small
         architecture = self.architecture
@@ -99,7 +104,7 @@ class SyntheticSD(ModelSpec):
             architecture = "small-resnet" if is_small else "resnet50"
         is_small_resnet = architecture == "small-resnet"
         augment = self.augment if self.augment != "auto" else "false" if is_small_resnet else "true"
-        return dataclasses.replace(
+        return replace(
             self,
             n_per_class=self.n_per_class or (16 if is_small else 500),
             steps=self.steps or (10 if is_small else 25),
@@ -111,20 +116,12 @@ class SyntheticSD(ModelSpec):
             dtype=settled_dtype(self.dtype, self.model),
         )
 
-    def in_float32(self) -> Self:
-        return dataclasses.replace(self, dtype="float32")
-
-    def on(self, task: Task) -> Self:
-        classes = classes_of(task, _NAME)
-        captions = task.examples[0].captions
-        return dataclasses.replace(self, asked=digest_of([*captions, *classes.of_caption]))
-
     def source(self) -> Source | None:
         return source_of(self.model)
 
     def generated(self) -> Mapping[str, Json]:
         """All that decides a picture beside its caption and its number, apart from the weights."""
-        settled = self.for_task(None)
+        settled = self.settled()
         return {
             "sampler": "ddim",
             "steps": settled.steps,
@@ -135,7 +132,7 @@ class SyntheticSD(ModelSpec):
 
     def learned(self) -> Mapping[str, Json]:
         """All that decides the classifier, apart from the pictures."""
-        settled = self.for_task(None)
+        settled = self.settled()
         names = ("n_per_class", "architecture", "size_px", "epochs", "augment", "seed")
         return {name: getattr(settled, name) for name in names}
 
@@ -150,7 +147,7 @@ class SyntheticSD(ModelSpec):
 
     def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
         """Pictures that are not made yet, `steps` evaluations each and twice as many when guided, and the training."""
-        settled, classes = self.for_task(None), classes_of(task, _NAME)
+        settled, classes = self.settled(), classes_of(task, _NAME)
         captions, weights = task.examples[0].captions, known_word(source)
         wanted, _, is_held_out = wanted_pictures(captions, classes, settled.n_per_class or 0)
         n_lacking, is_known = len(wanted), False
@@ -174,7 +171,7 @@ class SyntheticSD(ModelSpec):
         from compbench_baselines.generative._base import components, word_for
         from compbench_baselines.generative._synthetic_scorer import SyntheticScorer
 
-        settled = self.for_task(None)
+        settled = self.settled()
         parts = components(settled.model, source, runtime, owner=_NAME)
         assert source is not None  # or there would be no components
         return SyntheticScorer(settled, parts, word_for(source), runtime)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import errno
 import hashlib
-import json
 import shutil
 import tempfile
 import time
@@ -26,12 +25,13 @@ from safetensors.numpy import save
 
 from compbench.core import disk
 from compbench.core.aliases import Json
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, RunError
 from compbench.core.exclusion import Exclusion
 from compbench.core.printable import say as say_to_stderr
 from compbench.core.remembered import cache_folder
 
-__all__ = ["Arrays", "digest_of", "folder", "locked", "place", "writing"]
+__all__ = ["Arrays", "folder", "locked", "place", "writing"]
 
 _SECONDS_BETWEEN_PARTS = 15.0
 _POLL_SECONDS = 0.2
@@ -95,15 +95,6 @@ def locked(path: Path, say: Callable[[str], None]) -> Generator[None]:
 def writing(path: Path) -> AbstractContextManager[None]:
     """`disk.writing` for a folder of these."""
     return disk.writing(path, "XDG_CACHE_HOME")
-
-
-def digest_of(what: Mapping[str, Json] | Sequence[Json]) -> str:
-    """Twelve hex digits that stand for plain values.
-
-    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Arrays:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from compbench.core.aliases import Bools, Floats, Ints
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.subsets import subset_per_class
 from compbench_baselines.training._near_copies import copies_of
-from compbench_baselines.training.cache import digest_of
 
 __all__ = ["Labelled", "chosen", "classes_of", "for_captions", "training_images"]
 

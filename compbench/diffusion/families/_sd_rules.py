@@ -38,11 +38,11 @@ def schedule_of(spec: StableDiffusion) -> Schedule:
         return Full()
     if settled.schedule == "paper":
         stages = settled.stages or published("", N_BANK)  # of a task that is not known yet
-        return replace(stages, draws=draws, target=settled.target, loss=settled.view_loss)
+        return replace(stages, draws=draws, target=settled.target, loss=settled.loss)
     return Racing(
         draws,
         settled.target,
-        settled.view_loss,
+        settled.loss,
         risk=settled.risk,
         bound=settled.bound,
         max_difference=settled.max_difference,

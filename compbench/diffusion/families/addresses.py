@@ -18,7 +18,7 @@ from compbench.registry.layouts import pipeline_of
 
 __all__ = ["FAMILIES", "from_address"]
 
-FAMILIES = ("sdxl",)  # the files beside this one that hold a FAMILY
+FAMILIES = ("sdxl", "pixart")  # the files beside this one that say what they read
 _STABLE_DIFFUSION = "StableDiffusionPipeline"
 
 

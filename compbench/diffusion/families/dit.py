@@ -12,8 +12,9 @@ from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
+from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
 from compbench.core.rules import stored_loss
 from compbench.registry import checkpoints
 from compbench.schedules.policies import checked_risk
@@ -28,6 +29,17 @@ __all__ = ["DIT_256", "DIT_512", "TINY_DIT", "DiT"]
 _N_BANK = 250  # timesteps 2, 6, ..., 998
 _SEED_OF = {"paper": 42, "compbench": 0}
 _FIXED = {"option": False}
+# what is fetched of a hub repository; the published ones hold pickles, which are read as weights alone
+_FILES = (
+    *(f"{part}/config.json" for part in ("transformer", "vae")),
+    *(
+        f"{part}/diffusion_pytorch_model{suffix}"
+        for part in ("transformer", "vae")
+        for suffix in (".safetensors", ".bin")
+    ),
+    "scheduler/scheduler_config.json",
+    "model_index.json",
+)
 
 
 @dataclass(frozen=True)
@@ -89,17 +101,6 @@ class DiT(ModelSpec):
             )
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """What is fetched of a hub repository; the published ones hold pickles, which are read as weights alone."""
-        stem = "diffusion_pytorch_model"
-        return (
-            *(f"{part}/config.json" for part in ("transformer", "vae")),
-            *(f"{part}/{stem}{suffix}" for part in ("transformer", "vae") for suffix in (".safetensors", ".bin")),
-            "scheduler/scheduler_config.json",
-            "model_index.json",
-        )
-
-    @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
         return f"{_DIT_BIBTEX}\n\n{DIFFUSION_CLASSIFIER}"
@@ -109,8 +110,16 @@ class DiT(ModelSpec):
         seed = self.seed if self.seed is not None else _SEED_OF[self.protocol]
         return replace(self, draws=self.draws or self.default_draws, seed=seed)
 
-    def in_float32(self) -> DiT:
-        return replace(self, dtype="float32")
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = self.for_task(None)  # nothing depends on the task
+        return replace(
+            ModelSpec.resolve(settled, task),
+            files=_FILES,
+            label_space=self.label_space,
+            # no dtype is left to the model
+            precision=HalfPrecision(self.dtype, True, lambda: replace(settled, dtype="float32").resolve(task)),
+            flops_per_evaluation=self.flops_per_evaluation,
+        )
 
     def source(self) -> Source | None:
         if self.folder is None and not self.is_local:

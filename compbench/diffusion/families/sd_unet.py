@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from compbench.core.digests import sha256_of
 from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.diffusion import loading
@@ -76,7 +75,7 @@ def of_pipeline(pipeline: Any, name: str = "my-pipeline") -> Parts:
 def digest(parts: Parts) -> str:
     """SHA-256 of all weights and of the schedule: what names a pipeline that has no commit."""
     config = {key: repr(value) for key, value in dict(parts.scheduler.config).items() if not key.startswith("_")}
-    made = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    made = sha256_of(config)
     for module in (parts.network, parts.vae, *(text.encoder for text in parts.texts)):
         for key, weights in sorted(module.state_dict().items()):
             made.update(f"{key} {weights.dtype} {tuple(weights.shape)}".encode())

@@ -14,7 +14,7 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
 from compbench.core.rules import stored_loss
 from compbench.diffusion.families._citations import LATENT_DIFFUSION
 from compbench.diffusion.families._places import placed
@@ -171,11 +171,6 @@ class StableDiffusion(ModelSpec):
         return ("l2", "l1") if self.loss == "l1" else ("l2",)
 
     @property
-    def view_loss(self) -> str:
-        """The one that scores are made of."""
-        return "l2" if self.loss == "auto" else self.loss
-
-    @property
     def files(self) -> tuple[str, ...]:
         """What is fetched of a hub repository: no safety checker, no second precision, no pickles."""
         return FILES
@@ -190,8 +185,24 @@ class StableDiffusion(ModelSpec):
         px = self.measured_px if self.pipeline is None else self._px_in_memory()
         return replace(self, **settled_options(self, task), weights=self._digest(), measured_px=px)
 
-    def in_float32(self) -> StableDiffusion | None:
-        return None if self.protocol == "published-fp16" else replace(self, dtype="float32")
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = self.for_task(None if task is None else task.name)
+        return (settled if task is None else settled.on(task))._resolved(self.dtype == settled.dtype)
+
+    def _resolved(self, is_asked_for: bool) -> ResolvedModel:
+        def with_files(files: Callable[[], FileList]) -> ResolvedModel:
+            return self.with_files(files)._resolved(is_asked_for)
+
+        always_half = self.protocol == "published-fp16"
+        in_float32 = None if always_half else lambda: replace(self, dtype="float32")._resolved(is_asked_for)
+        return replace(
+            super().resolve(None),
+            files=self.files,
+            precision=HalfPrecision(self.dtype, is_asked_for, in_float32),
+            taught=self.taught,
+            with_files=with_files,
+            flops_per_evaluation=self.flops_per_evaluation,
+        )
 
     def with_files(self, files: Callable[[], FileList]) -> StableDiffusion:
         """With the size of the pictures, where that is not what the weights' configuration says."""
@@ -272,7 +283,7 @@ class StableDiffusion(ModelSpec):
         view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.target}
         return (
             view
-            | ({"reduction": stored_loss(settled.view_loss)} if settled.view_loss != "l2" else {})
+            | ({"reduction": stored_loss(settled.loss)} if settled.loss != "l2" else {})
             | ({"unconditional": True} if settled.unconditional else {})
         )
 

@@ -2,7 +2,8 @@
 // The page works without this script but for sorting and the browser of examples. Text enters the page as text:
 // nothing here writes HTML.
 
-const PAGE_SIZE = 20;
+const PAGE_SIZE = 6;
+const MOST_SIDE_BY_SIDE = 3; // models whose scores stand on a card at once
 
 function make(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
@@ -47,27 +48,55 @@ function sortBy(table, column) {
   table.tBodies[0].append(...rows);
 }
 
+/* ---- one of several tables, by its metric and tag -------------------------------------------------------------- */
+
+function choose(chooser) {
+  const choices = [...chooser.querySelectorAll(":scope > .choice")];
+  if (choices.length < 2) return;
+  const options = (name) => [...new Set(choices.map((choice) => choice.dataset[name]))].filter(Boolean);
+  const show = () => {
+    for (const choice of choices)
+      choice.hidden = selects.some(([name, select]) => select && choice.dataset[name] !== select.value);
+  };
+  const selects = [["metric", "score"], ["tag", "examples"]].map(([name, label]) => {
+    const values = options(name);
+    if (values.length < 2) return [name, null];
+    const select = make("select", { ariaLabel: label }, ...values.map((value) => make("option", { value }, value)));
+    if (values.includes("group")) select.value = "group";
+    select.addEventListener("change", show);
+    return [name, select, make("label", { className: "field" }, make("span", {}, label), select)];
+  });
+  chooser.prepend(make("div", { className: "filter-row choose" }, ...selects.map(([, , field]) => field || null)));
+  chooser.classList.add("is-live");
+  show();
+}
+
 /* ---- one example ---------------------------------------------------------------------------------------------- */
 
 const letter = (position) => String.fromCharCode(97 + (position % 26));
 const MARK = { 1: "✓", 0: "✗", "-1": "=" };
 const WORD = { 1: "right", 0: "wrong", "-1": "tied" };
 
-function written(value) {
-  if (value === null || value === undefined) return "–";
-  if (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-4)) return value.toExponential(2).replace("-", "−");
-  const digits = Math.max(0, Math.min(6, 4 - Math.ceil(Math.log10(Math.abs(value) || 1))));
-  return value.toFixed(digits).replace("-", "−");
+// as many decimals for all scores and margins of a model: four digits of a usual margin
+function decimalsOf(data, model) {
+  data.decimals ??= data.models.map((_, n) => {
+    const sizes = data.examples.flatMap((example) => (example.r[n] ? Object.values(example.r[n].d).map((found) => Math.abs(found[0])) : []));
+    const usual = sizes.filter((size) => size > 0).sort((a, b) => a - b)[Math.floor(sizes.length / 2)] || 1;
+    return Math.max(0, Math.min(12, 3 - Math.floor(Math.log10(usual))));
+  });
+  return data.decimals[model];
 }
 
-const signed = (value) => (value > 0 ? "+" : "") + written(value);
+function written(value, digits) {
+  if (value === null || value === undefined) return "–";
+  const text = value.toFixed(digits);
+  const shown = Number(text) === 0 ? (value === 0 ? text.replace("-", "") : value.toExponential(0)) : text;
+  return shown.replaceAll("-", "−");
+}
 
-// a margin to the digits that its standard error leaves standing
-function marginText(margin, error) {
-  if (error === null || error === undefined) return signed(margin);
-  if (!(error > 0)) return `${signed(margin)} ± ${written(error)}`;
-  const digits = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(error))));
-  return `${margin > 0 ? "+" : ""}${margin.toFixed(digits).replace("-", "−")} ± ${error.toFixed(digits)}`;
+function marginText(margin, error, digits) {
+  const text = (margin > 0 ? "+" : "") + written(margin, digits);
+  return error === null || error === undefined ? text : `${text} ± ${written(error, digits)}`;
 }
 
 function picture(data, example, position) {
@@ -89,25 +118,16 @@ function caption(data, example, position) {
   return make("li", {}, make("span", { className: "letter" }, letter(position)), make("span", {}, shown));
 }
 
-// as many decimals as tell the two closest scores apart
-function decimals(values) {
-  const sorted = [...new Set(values)].sort((a, b) => a - b);
-  const gaps = sorted.slice(1).map((value, n) => value - sorted[n]);
-  const gap = gaps.length ? Math.min(...gaps) : 0.01;
-  return Math.max(2, Math.min(6, Math.ceil(-Math.log10(gap))));
-}
-
-function matrix(data, example, result) {
+function matrix(data, example, result, digits) {
   const values = result.s.flat().filter((value) => value !== null);
-  const digits = decimals(values);
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const head = make("tr", {}, make("th", {}, ""), ...example.p.map((_, i) => make("th", { scope: "col" }, String(i + 1))));
+  const head = make("tr", {}, make("td", {}), ...example.p.map((_, i) => make("th", { scope: "col" }, String(i + 1))));
   const rows = example.c.map((_, c) => {
     const cells = result.s.map((scores, i) => {
       const share = high > low ? (scores[c] - low) / (high - low) : 0;
-      const cell = make("td", { className: example.m[i][c] ? "is-true" : "" }, scores[c] === null ? "–" : scores[c].toFixed(digits).replace("-", "−"));
+      const cell = make("td", { className: example.m[i][c] ? "is-true" : "" }, written(scores[c], digits));
       cell.title = String(scores[c]);
-      cell.style.setProperty("--share", `${(6 + 54 * share).toFixed(0)}%`);
+      cell.style.setProperty("--share", share.toFixed(2));
       return cell;
     });
     return make("tr", {}, make("th", { scope: "row" }, letter(c)), ...cells);
@@ -116,31 +136,42 @@ function matrix(data, example, result) {
   return make("div", { className: "scroll" }, table);
 }
 
-function badge(result, metric) {
+const headingOf = (data, metric) => data.headings[data.metrics.indexOf(metric)];
+
+function badge(data, result, metric, digits) {
+  const name = headingOf(data, metric);
   const outcome = result.o[metric];
   if (outcome === undefined) return [];
   const [margin, error, flip] = result.d[metric] || [];
-  const said = [`${metric} is ${WORD[outcome]}`];
+  const said = [`${name} is ${WORD[outcome]}`];
   if (error !== null && error !== undefined) said.push("margin ± its standard error over draws");
   if (flip !== null && flip !== undefined) said.push(`another set of draws decides otherwise with probability ${flip.toFixed(3)}`);
   const title = said.join("; ");
   return [
-    make("dt", { className: `is-${WORD[outcome]}`, title }, `${MARK[outcome]} ${metric}`),
-    make("dd", { title }, margin === undefined ? "" : marginText(margin, error)),
+    make("dt", { className: `is-${WORD[outcome]}`, title }, `${MARK[outcome]} ${name}`),
+    make("dd", { title }, margin === undefined ? "" : marginText(margin, error, digits)),
   ];
 }
 
 function resultOf(data, example, model) {
   const result = example.r[model];
-  const heading = make("h5", { className: `model-${model}` }, make("span", { className: "swatch" }), data.models[model]);
+  const heading = make("h4", { className: `model-${model}` }, make("span", { className: "swatch" }), data.models[model]);
   if (!result) return make("section", { className: "result" }, heading, make("p", { className: "note" }, "not measured"));
-  const badges = data.metrics.flatMap((metric) => badge(result, metric));
+  const digits = decimalsOf(data, model);
+  const badges = data.metrics.flatMap((metric) => badge(data, result, metric, digits));
   return make(
     "section",
     { className: `result model-${model}` },
     make("div", {}, heading, make("dl", { className: "badges" }, ...badges)),
-    matrix(data, example, result),
+    data.models.length > MOST_SIDE_BY_SIDE ? folded(data, example, result, digits) : matrix(data, example, result, digits),
   );
+}
+
+// the scores, made when they are first looked at
+function folded(data, example, result, digits) {
+  const details = make("details", { className: "folded" }, make("summary", {}, "scores"));
+  details.addEventListener("toggle", () => details.querySelector("table") || details.append(matrix(data, example, result, digits)), { once: true });
+  return details;
 }
 
 function maps(example) {
@@ -164,7 +195,7 @@ function card(data, example) {
   const node = make(
     "article",
     { className: "card", tabIndex: -1 },
-    make("header", {}, make("a", { className: "card-id", href: `#${address}`, title: "link to this example" }, example.id), ...tags),
+    make("header", {}, make("h3", {}, make("a", { className: "card-id", href: `#${address}`, title: "link to this example" }, example.id)), ...tags),
     make(
       "div",
       { className: "asked" },
@@ -201,7 +232,7 @@ class Browser {
     };
     this.search = make("input", { type: "search", placeholder: "search captions, ids, tags", ariaLabel: "search" });
     this.search.addEventListener("input", () => this.changed());
-    this.metric = select("which score decides right and wrong", data.metrics.map((name) => [name, `${name} score`]));
+    this.metric = select("which score decides right and wrong", data.metrics.map((name) => [name, `${headingOf(data, name)} score`]));
     if (data.metrics.includes("group")) this.metric.value = "group";
     const states = [["", "any"], ["right", "right"], ["wrong", "wrong"], ["tied", "tied"]];
     this.models = data.models.map((name) => select(`outcome of ${name}`, states));
@@ -433,6 +464,7 @@ class Browser {
 
 /* ---- the page ------------------------------------------------------------------------------------------------- */
 
+for (const chooser of document.querySelectorAll(".chooser")) choose(chooser);
 const browsers = [...document.querySelectorAll("[data-browser]")].map((root) => {
   const data = JSON.parse(document.getElementById(root.dataset.browser).textContent);
   return new Browser(root, data);
