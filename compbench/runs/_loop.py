@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,6 +17,7 @@ from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.models import MeasuresErrors, Overlooks, PricesLearning, Scorer, TellsEngine, TellsLesson
 from compbench.core.rules import Rule, n_known
 from compbench.registry.plugins import blamed, each_of
+from compbench.runs import _wave
 from compbench.runs._online import OnlineScorer
 from compbench.runs._result_checks import check_result
 from compbench.runs.interrupts import Interrupts
@@ -44,6 +45,7 @@ def evaluate(
     device: str | None = None,
     rule: Rule | None = None,
     spent: Callable[[], int] | None = None,
+    left_out: Collection[str] = (),
 ) -> None:
     """Measure what the run lacks of the examples `ids`, storing results as they come; the caller has entered `writer`.
 
@@ -51,6 +53,7 @@ def evaluate(
 
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
     UnreadableImages names the images that could not be read, once all other examples are measured.
+    A race with a first wave begins with that, but for the examples `left_out`, which cannot be read.
     `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
     learn above all, is recorded with its parts.
     """
@@ -58,8 +61,13 @@ def evaluate(
     run = writer.run if rule is None else writer.run.under(rule)
     with image_files.noticing() as traits:
         notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
+
+        def measure(some: Sequence[str]) -> None:
+            _evaluate(task, scorer, run, writer, some, reporter, interrupts, device, notes)
+
         try:
-            _evaluate(task, scorer, run, writer, ids, reporter, interrupts, device, notes)
+            _wave.measure_first(task, writer, measure, reporter.say, left_out)
+            measure(ids)
         finally:
             for note in notes.said():
                 reporter.say(note)
@@ -76,6 +84,7 @@ def _evaluate(
     device: str | None,
     notes: _Notes,
 ) -> None:
+    _wave.tell(scorer, writer.run.schedule)
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None

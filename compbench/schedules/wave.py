@@ -54,6 +54,17 @@ class Wave:
 
     ids: frozenset[str]
     lesson: Lesson | None = None
+    digest: str = ""  # of the errors it was learned from
+
+    def to_json(self) -> dict[str, Json]:
+        lesson = None if self.lesson is None else self.lesson.to_json()
+        return {"ids": sorted(self.ids), "lesson": lesson, "digest": self.digest}
+
+    @classmethod
+    def of_json(cls, stored: Mapping[str, Any]) -> Wave:
+        """ValueError, TypeError or KeyError for what is none."""
+        lesson = None if stored["lesson"] is None else Lesson.of_json(stored["lesson"])
+        return cls(frozenset(map(str, stored["ids"])), lesson, str(stored["digest"]))
 
 
 def wave_ids(ids: Iterable[str], n: int, seed: int) -> tuple[str, ...]:
