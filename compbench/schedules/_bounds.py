@@ -25,6 +25,7 @@ from compbench.schedules.strata import Strata
 
 __all__ = ["Anytime", "Asymptotic", "Bound", "Estimate", "Guaranteed", "Pooled", "boundary", "estimate", "log_wealth"]
 
+BEYOND = "beyond"
 _BLOCK = 32_768  # differences looked at at once
 _GRID = 401  # points of the numerical integration
 _LOWEST = -7.0  # standard deviations below which no path matters
@@ -47,6 +48,11 @@ class Bound(Protocol):
         """
         ...
 
+    @property
+    def when_unsound(self) -> str:
+        """The name for an example that was measured to the end because it contradicts what the bound rests on."""
+        ...
+
     def n_sound(self, differences: Floats) -> Ints:
         """[m], the draws before the first that contradicts what the bound rests on; n where none does."""
         ...
@@ -61,6 +67,7 @@ class Asymptotic:
 
     strata: Strata
     name: str = "asymptotic"
+    when_unsound: str = "asymptotic"
 
     def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
         looks = _looks(self.strata, differences, since)
@@ -98,6 +105,7 @@ class Pooled(Asymptotic):
 
     limits: tuple[float, ...] = ()  # [H], of the strata but for the draws of certainty
     name: str = "pooled"
+    when_unsound: str = BEYOND
 
     def n_sound(self, differences: Floats) -> Ints:
         return _n_within(differences, np.append(self.limits, np.inf)[self.strata.in_order])
@@ -114,6 +122,7 @@ class Anytime:
     strata: Strata
     limit: float
     name: str = "anytime"
+    when_unsound: str = "anytime"
 
     def __post_init__(self) -> None:
         if len(self.strata.shares) != 1:
@@ -146,6 +155,7 @@ class Guaranteed:
     limit: float
     decisive: int
     name: str = "guaranteed"
+    when_unsound: str = BEYOND
 
     def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
         looks, n_certain = _looks(self.strata, differences, since), self.strata.n_certain

@@ -16,16 +16,21 @@ from compbench.core.rules import Rule
 from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.policies import Unfinished, Weighted, checked_risk
 from compbench.schedules.strata import N_STRATA, strata
-from compbench.schedules.wave import Lesson, Wave, compared, learned
+from compbench.schedules.wave import N_WAVE, Lesson, Wave, compared, learned
 
 if TYPE_CHECKING:
     from compbench.schedules._bounds import Bound
 
-__all__ = ["BOUNDS", "N_DECISIVE", "Racing"]
+__all__ = ["BOUNDS", "N_DECISIVE", "Racing", "n_wave"]
 
 BOUNDS = ("asymptotic", "anytime", "pooled", "guaranteed")
 _LEARNED = ("pooled", "guaranteed")  # from a first wave
 N_DECISIVE = 10
+
+
+def n_wave(bound: str) -> int:
+    """How many examples a bound learns from; 0 where it does not."""
+    return N_WAVE if bound in _LEARNED else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from compbench.core.aliases import Floats
 from compbench.core.measurements import DrawTable
 from compbench.schedules.policies import full_scores
 from compbench.schedules.racing import Racing
-from compbench.schedules.wave import N_WAVE, Wave
+from compbench.schedules.wave import N_WAVE, Lesson, Wave
 from compbench_analysis.statistics.intervals import wilson
 
 __all__ = ["FORMS", "POPULATIONS", "Outcome", "Population", "bounds", "raced"]
@@ -113,28 +113,39 @@ class Outcome:
         return self.n_changed / self.n, *wilson(self.n_changed, self.n)
 
 
-def raced(population: Population, form: str, race: Racing, n: int, seed: int = 0, banks: int = 4) -> Iterator[Outcome]:
-    """At each margin: `n` examples over some banks, each with a first wave of its own where the race has one."""
+def raced(
+    population: Population,
+    form: str,
+    race: Racing,
+    n: int,
+    *,
+    seed: int = 0,
+    banks: int = 4,
+    taught: Callable[[Lesson], Lesson] = lambda lesson: lesson,
+) -> Iterator[Outcome]:
+    """At each margin: `n` examples over some banks, each with a first wave of its own where the race has one.
+
+    `taught` may change what a wave taught, to see that a wrong lesson is noticed.
+    """
     level = np.full(population.n_draws, np.sqrt(0.5))
     table = DrawTable(np.arange(population.n_draws) * 1000.0 / population.n_draws, level, level, "eps")
     for margin in population.margins:
         n_changed, used, full = 0, 0.0, 0
         for bank in range(banks):
-            rng = np.random.default_rng([seed, bank])
-            found = population.differences(rng, N_WAVE + n // banks, form, margin)
+            found = population.differences(np.random.default_rng([seed, bank]), N_WAVE + n // banks, form, margin)
             errors = np.stack([np.zeros(found.shape), found], axis=1)[:, None]  # [N, 1, 2, D]
             own = replace(race, draws=population.n_draws, seed=bank)
             if own.n_wave:
                 wave = {f"wave {number}": errors[number] for number in range(N_WAVE)}
-                own = replace(
-                    own, wave=Wave(frozenset(wave), own.lesson(wave, dict.fromkeys(wave, MATCHES), table, None))
-                )
+                lesson = taught(own.lesson(wave, dict.fromkeys(wave, MATCHES), table, None))
+                own = replace(own, wave=Wave(frozenset(wave), lesson))
             for number in range(N_WAVE, len(errors)):
-                policy = own.policy(str(number), MATCHES, table, None)
-                verdict = policy.verdict(errors[number], np.ones(errors[number].shape, bool))
+                verdict = own.policy(str(number), MATCHES, table, None).verdict(
+                    errors[number], np.ones(errors[number].shape, bool)
+                )
                 scores = full_scores(errors[number])[0]
-                n_changed += verdict.outcomes["text"].is_right != (scores[0] > scores[1])
+                n_changed += int(verdict.outcomes["text"].is_right != (scores[0] > scores[1]))
                 used += float(verdict.n_draws.mean()) / verdict.n_bank
                 full += verdict.is_full
         total = banks * (n // banks)
-        yield Outcome(population.name, form, race.bound, margin, total, int(n_changed), used / total, full / total)
+        yield Outcome(population.name, form, race.bound, margin, total, n_changed, used / total, full / total)
