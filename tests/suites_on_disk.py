@@ -439,6 +439,25 @@ def self_bench(version: str = "2.0") -> Files:
     return files | {f"filter/SD-{version}-CFG=9.json": as_json(labels)}
 
 
+def karpathy(source: str = "flickr", n: int = 12) -> Files:
+    """A csv file whose cells are lists, and a zip; of COCO a few pictures have six captions, or seven."""
+    file, folder = (
+        ("test_1k_flickr.csv", "images_flickr_1k_test")
+        if source == "flickr"
+        else ("test_5k_mscoco_2014.csv", "images_mscoco_2014_5k_test")
+    )
+    sink, packed = io.StringIO(newline=""), io.BytesIO()
+    writer = csv.writer(sink)
+    writer.writerow(["raw", "sentids", "split", "filename", "img_id"])
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(n):
+            n_captions = 5 + (number % 3 if source == "coco" else 0)
+            raw = json.dumps([f"hat {number}, seen by {who}" for who in range(n_captions)])
+            writer.writerow([raw, json.dumps(list(range(n_captions))), "test", f"{1000 + number}.jpg", number])
+            archive.writestr(f"{folder}/{1000 + number}.jpg", encoded(number, kind="JPEG"))
+    return {file: sink.getvalue().encode(), f"{folder}.zip": packed.getvalue()}
+
+
 # task -> what a user's folder holds, examples, (images, captions) of each, and how many a paper has
 SUITES: dict[str, tuple[Callable[[], Files], int, tuple[int, int], int | None]] = {
     "sugarcrepe": (sugarcrepe, 20, (1, 2), 7511),
@@ -496,6 +515,13 @@ OF_SEVERAL_SHAPES: dict[str, tuple[Callable[[], Files], dict[tuple[int, int], in
     "self-bench-sd1.5+correct": (lambda: self_bench("1.5"), {(1, 2): 4}, 717),
 }
 
+# task -> what a user's folder holds, examples, (images, captions) of each
+RETRIEVAL: dict[str, tuple[Callable[[], Files], int, tuple[int, int]]] = {
+    "flickr30k-i2t": (karpathy, 12, (1, 60)),
+    "flickr30k-t2i": (karpathy, 60, (12, 1)),
+    "coco-karpathy-i2t": (lambda: karpathy("coco"), 12, (1, 72)),
+    "coco-karpathy-i2t+first-five": (lambda: karpathy("coco"), 12, (1, 60)),
+}
 HUBS: dict[str, tuple[str, str | None, Callable[[], Files]]] = {
     "sugarcrepe-pp": ("Aman-J/SugarCrepe_pp", "dea2a1b6f9e1069c609f676aa55ec61e9b65fb61", sugarcrepe_pp),
     "bivlc": ("imirandam/BiVLC", None, bivlc),
@@ -504,6 +530,16 @@ HUBS: dict[str, tuple[str, str | None, Callable[[], Files]]] = {
     "naturalbench-retrieval": ("BaiqiL/NaturalBench", "b6a84a18ba24544169681d4b15543dd103d4d3bb", naturalbench),
     "spec-i2t": ("wjpoom/SPEC", "694dfdc74fe72acdc932fd5fc919b6b0268f7a07", spec_zip),
     "self-bench-sd2": ("eugene6923/Self-Bench", None, self_bench),
+    "flickr30k-t2i": (
+        "nlphuji/flickr_1k_test_image_text_retrieval",
+        "c4a4cdc67b77fce148b45484a067957bf75ec4c3",
+        karpathy,
+    ),
+    "coco-karpathy-i2t": (
+        "nlphuji/mscoco_2014_5k_test_image_text_retrieval",
+        "551c4f7667f06fa82b4ef0a07617bfc4cf324ac3",
+        lambda: karpathy("coco"),
+    ),
     "mmvp-vlm": ("MMVP/MMVP_VLM", "211372d5357398f914d806d07dc305aea1f257d2", mmvp),
     "aro-relation": ("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d", aro_on_the_hub),
     "aro-attribution+mteb": (

@@ -15,9 +15,12 @@ from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -34,7 +37,7 @@ from transformers import (
 from compbench.tasks.scenes import COLOURS, SHAPES
 from compbench.tiny.tokenizer import make_tokenizer
 
-__all__ = ["MADE", "pixart", "sdxl", "t5_pieces", "t5_tokenizer"]
+__all__ = ["MADE", "pixart", "sd3", "sdxl", "t5_pieces", "t5_tokenizer"]
 
 _GRAIN = 4  # pixels a latent: smaller than the hub's, which is 8
 
@@ -98,6 +101,38 @@ def pixart(folder: Path, pipeline: Any, *, is_told_sizes: bool = False, **saved:
             scheduler=DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear"),
         )
     return _saved(made, folder, **saved)
+
+
+def sd3(folder: Path, *, has_t5: bool = True, is_later: bool = False, **saved: Any) -> Path:
+    """32 px pictures, 8x8x16 latents; two CLIPs of width 16 and 24, a T5 of width 48. `is_later`: as 3.5 is built."""
+    later: dict[str, Any] = {"dual_attention_layers": (0,), "qk_norm": "rms_norm"} if is_later else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipeline = StableDiffusion3Pipeline(
+            transformer=SD3Transformer2DModel(
+                sample_size=8,
+                patch_size=2,
+                in_channels=16,
+                num_layers=2,
+                attention_head_dim=8,
+                num_attention_heads=2,
+                joint_attention_dim=48,
+                caption_projection_dim=16,
+                pooled_projection_dim=40,
+                out_channels=16,
+                pos_embed_max_size=8,
+                **later,
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+            vae=vae(16, 1.5305, 0.0609),
+            text_encoder=clip(CLIPTextModelWithProjection, 16),
+            tokenizer=make_tokenizer(),
+            text_encoder_2=clip(CLIPTextModelWithProjection, 24),
+            tokenizer_2=make_tokenizer(),
+            text_encoder_3=t5(48) if has_t5 else None,
+            tokenizer_3=t5_tokenizer() if has_t5 else None,
+        )
+    return _saved(pipeline, folder, **saved)
 
 
 def t5(width: int) -> T5EncoderModel:
@@ -184,5 +219,8 @@ MADE: dict[str, Callable[..., Path]] = {
     "sdxl": sdxl,
     "pixart-alpha": partial(pixart, pipeline=PixArtAlphaPipeline, is_told_sizes=True),
     "pixart-sigma": partial(pixart, pipeline=PixArtSigmaPipeline),
+    "sd3": sd3,
+    "sd3.5": partial(sd3, is_later=True),
+    "sd3-no-t5": partial(sd3, has_t5=False),
     "sdxl-v": partial(sdxl, prediction_type="v_prediction"),
 }

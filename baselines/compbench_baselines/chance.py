@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from compbench.core.aliases import Json
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import ModelSpec, Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source
 
 __all__ = ["Chance"]
 
@@ -25,6 +25,9 @@ class Chance(ModelSpec):
     """Independent uniform scores; spec and scorer in one."""
 
     seed: int = field(default=0, metadata={"help": "another seed draws other scores"})
+
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        return replace(ModelSpec.resolve(self, task), embeds_text=True)  # whatever is compared
 
     def identity(self) -> Mapping[str, Json]:
         return {"scorer": "chance", "version": 1, "seed": self.seed}

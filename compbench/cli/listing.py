@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compbench.core.errors import UsageError
 from compbench.core.printable import screen_width, width, wrapped
 from compbench_analysis.text.render import Grid, count, duration, records, render, size
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from compbench.runs.plan import Plan
     from compbench.store.run import Run
 
-__all__ = ["checks", "examples", "offered", "option_list", "plans", "stored", "where"]
+__all__ = ["checks", "examples", "offered", "option_list", "plans", "stored", "task_sheet", "where"]
 
 _DAY = 86_400
 
@@ -50,6 +51,22 @@ def option_list(model: str) -> Grid:
     )
     notes = () if rows else ("It has no options.",)
     return Grid(("option", "default", "is", "what it does"), rows, f"{label}: {first_line}", notes, "lwww")
+
+
+def task_sheet(name: str) -> list[Grid]:
+    """How a suite can be judged, and where its captions and pictures come from; UsageError for any other task."""
+    from compbench.core.sheets import HasSheet
+    from compbench.registry import plugins
+
+    suite = plugins.load(plugins.find("task", name.partition("+")[0]))
+    if not isinstance(suite, HasSheet):
+        raise UsageError(f"nothing more to list of {name!r}; see compbench show-task {name}")
+    sheet = suite.sheet()
+    rows = tuple((task, ", ".join(metrics), about) for task, (metrics, about) in sheet.protocols.items())
+    return [
+        Grid(("task", "scores", "how it is judged"), rows, sheet.about, align="lww"),
+        Grid(("what", "is"), tuple(sheet.facts.items()), align="lw"),
+    ]
 
 
 def stored(runs: Iterable[Run]) -> Grid:

@@ -32,17 +32,18 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 @flags.runs
 @flags.printed
 def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, style: str, output: Path | None) -> None:
-    """List what can be asked for, or what is stored; with a model's name, its options.
+    """List what can be asked for, or what is stored; with a model's name its options, with a suite's its protocols.
 
     \b
     compbench list models
     compbench list models sd2
+    compbench list tasks mmvp-vlm
     """
     from compbench.cli import listing
     from compbench.registry import plugins
 
     if name is not None:
-        print_result(render([_described(kind, name)], style), output)
+        print_result(render(_described(kind, name), style), output)
     elif kind == "runs":
         from compbench.store.store import Store
 
@@ -123,12 +124,14 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
     return FAILED if any(check.state == "problem" for check in checks) else DONE
 
 
-def _described(kind: str | None, name: str) -> Grid:
+def _described(kind: str | None, name: str) -> list[Grid]:
     from compbench.cli import listing
 
     if kind == "models":
-        return listing.option_list(name)
-    raise UsageError(f"nothing more to list of {name!r}; see compbench {'show-task' if kind == 'tasks' else 'show'}")
+        return [listing.option_list(name)]
+    if kind == "tasks":
+        return listing.task_sheet(name)
+    raise UsageError(f"nothing more to list of {name!r}; see compbench show {name}")
 
 
 def _draw(examples: Sequence[Example], picture: Path) -> None:

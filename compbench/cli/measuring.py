@@ -11,11 +11,14 @@ import click
 from compbench.cli import flags
 from compbench.cli._exit_codes import DONE, FAILED
 from compbench.cli._output import print_result
+from compbench.core import stages
 from compbench.core.printable import say
 
 if TYPE_CHECKING:
     from compbench.core.examples import Task
+    from compbench.runs.grid import Failure
     from compbench.runs.grid_file import GridFile
+    from compbench.runs.plan import Plan
     from compbench.store.run import Run
 
 __all__ = ["import_", "reproduce", "run"]
@@ -53,21 +56,25 @@ def run(
     compbench run --config grid.toml
     """
     from compbench.cli import listing, progress
-    from compbench.runs import grid as grids
     from compbench.store.shards import shard_here
 
     shard = shard_here(settings["shard"])
     reporter = progress.for_stderr(is_quiet=quiet, shard=shard)
-    cells = grids.cells(tasks, models, options, settings, reporter.say, grid)
-    if dry_run:
-        plans, failures = grids.planned(cells, reporter)
-        print_result(listing.plans(plans, style), output)
-        for failure in failures:
-            click.echo(f"error: {failure}", err=True)
-        return FAILED if failures else DONE
-    outcome = grids.measure(cells, reporter, lambda task: _check_tags(by, task))
-    if outcome.runs and outcome.is_told_here(shard):
-        text = _results(outcome.runs, style, by, is_full=is_full)
+    with progress.shown(reporter):
+        stages.tell("importing")
+        from compbench.runs import grid as grids
+
+        cells = grids.cells(tasks, models, options, settings, reporter.say, grid)
+        stages.tell("reading the task" if len(cells) == 1 else "reading the tasks")
+        if dry_run:
+            plans, failures = grids.planned(cells, reporter)
+            reporter.close()
+            return _tell_plans(plans, failures, style, output)
+        outcome = grids.measure(cells, reporter, lambda task: _check_tags(by, task))
+        is_told = bool(outcome.runs) and outcome.is_told_here(shard)
+        stages.tell("making the table")
+        text = _results(outcome.runs, style, by, is_full=is_full) if is_told else ""
+    if is_told:
         is_for_reading = style == "table" and output is None
         print_result(f"{text}\n\n{listing.where(outcome.runs, settings['runs'])}" if is_for_reading else text, output)
     elif outcome.runs and not outcome.failures and not quiet:
@@ -126,22 +133,31 @@ def reproduce(
     compbench reproduce table2
     compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data
     """
-    from compbench.cli import listing, progress
+    from compbench.cli import progress
     from compbench.cli import reproduce as paper
     from compbench_analysis.text.paper import to_text
 
     reporter = progress.for_stderr(is_quiet=quiet)
     root, folders = paper.data_folders(data)
-    asked = paper.asked_for(table, models, tasks, options, settings, reporter, paper.DataFolders(root, folders))
-    if dry_run:
-        plans, failures = paper.planned(asked, reporter)
-        print_result(listing.plans(plans, style), output)
-        for failure in failures:
-            say(f"cannot be planned: {failure}")
-        return FAILED if failures else DONE
-    outcome, reasons = paper.reproduce(asked, reporter)
+    with progress.shown(reporter):
+        stages.tell("importing")
+        asked = paper.asked_for(table, models, tasks, options, settings, reporter, paper.DataFolders(root, folders))
+        if dry_run:
+            plans, failures = paper.planned(asked, reporter)
+            reporter.close()
+            return _tell_plans(plans, failures, style, output)
+        outcome, reasons = paper.reproduce(asked, reporter)
     print_result(to_text(table, outcome.runs, style, reasons), output)
     return FAILED if outcome.failures else DONE
+
+
+def _tell_plans(plans: Sequence[Plan], failures: Sequence[Failure], style: str, output: Path | None) -> int:
+    from compbench.cli import listing
+
+    print_result(listing.plans(plans, style), output)
+    for failure in failures:
+        say(f"error: {failure}")
+    return FAILED if failures else DONE
 
 
 @click.command("import", short_help="Store scores of a model that cannot be run here.")

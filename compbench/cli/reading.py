@@ -65,6 +65,7 @@ def show(
 @flags.read
 @flags.broken_down
 @click.option("--ids", "with_ids", is_flag=True, help="With csv and json: the examples that only A has right, ...")
+@flags.full
 @flags.printed
 def compare(
     references: Sequence[str],
@@ -75,6 +76,7 @@ def compare(
     tags: Path | None,
     is_crossed: bool,
     with_ids: bool,
+    is_full: bool,
     style: str,
     output: Path | None,
 ) -> None:
@@ -93,7 +95,7 @@ def compare(
     if style in ("csv", "json"):  # whose rows have no room for it
         for sentence in compared.left_out(comparison):
             say(sentence)
-    print_result(compared.to_text(comparison, style, with_ids=with_ids), output)
+    print_result(compared.to_text(comparison, style, with_ids=with_ids, full=is_full), output)
 
 
 @click.command(short_help="Say what a run's stored errors tell.")
@@ -109,6 +111,7 @@ def compare(
 @click.option(
     "--window", "windows", multiple=True, metavar="FIRST-LAST", help="A window of timesteps (repeatable); else thirds."
 )
+@flags.full
 @flags.printed
 def curves(
     references: Sequence[str],
@@ -120,6 +123,7 @@ def curves(
     is_crossed: bool,
     view: str | None,
     windows: Sequence[str],
+    is_full: bool,
     style: str,
     output: Path | None,
 ) -> None:
@@ -139,7 +143,7 @@ def curves(
     if output is not None and output.suffix.lower() in traced.PICTURES:
         write_picture(traced.picture(chosen, view or "draws", asked), output)
     else:
-        print_result(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style), output)
+        print_result(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style, full=is_full), output)
 
 
 @click.command(short_help="Write one page to read, share and keep.")
@@ -221,7 +225,8 @@ def robustness(
     picture.
 
     \b
-    compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression
+    compbench robustness digits digits-noise --plain digits \\
+        --fitted small-resnet --fitted logistic-regression
     """
     from compbench_analysis.text import robustness as shifted
     from compbench_analysis.text.curves import PICTURES

@@ -9,7 +9,19 @@ from math import comb, factorial, prod
 
 from compbench.core.aliases import Bools
 
-__all__ = ["Chance", "among_first", "group", "group_match", "image", "of_caption", "of_image", "power", "text", "top1"]
+__all__ = [
+    "Chance",
+    "among_first",
+    "group",
+    "group_match",
+    "image",
+    "of_caption",
+    "of_image",
+    "power",
+    "text",
+    "top1",
+    "tot",
+]
 
 Chance = Callable[[Bools], float | None]
 
@@ -29,6 +41,11 @@ def of_image(place: int) -> Chance:
 
 def of_caption(place: int) -> Chance:
     return lambda matches: image(matches[:, place : place + 1])
+
+
+def tot(matches: Bools) -> float:
+    """One of three scores is the highest."""
+    return float(Fraction(1, int(matches.shape[1] + matches.shape[0] - 1)))
 
 
 def top1(matches: Bools) -> float:

@@ -25,6 +25,7 @@ __all__ = [
     "recalled_text",
     "text",
     "top1",
+    "tot",
 ]
 
 
@@ -81,6 +82,11 @@ def of_caption(place: int) -> Outcome:
         return _wins(scores[:, row], matches[:, row], or_ties=or_ties)
 
     return outcome
+
+
+def tot(table: ScoreTable, *, or_ties: bool = False) -> Bools:
+    """[N]: the first true pair beats its image with the other caption, and its caption with the other image."""
+    return of_image(0)(table, or_ties=or_ties) & of_caption(0)(table, or_ties=or_ties)
 
 
 def top1(table: ScoreTable, *, or_ties: bool = False) -> Bools:

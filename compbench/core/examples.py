@@ -32,11 +32,19 @@ __all__ = [
     "ScoreTable",
     "Task",
     "UNREADABLE",
+    "Written",
     "unread",
 ]
 
 ALL_SCORES = "all scores"  # what a metric hangs on that text, image and group do not decide
 UNREADABLE = hashlib.sha256(b"unreadable").hexdigest()  # in place of the digest of what cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A caption in a picture's place, where captions are compared with captions."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Image:
     """
 
     name: str
-    source: Path | bytes | Callable[[], PIL.Image.Image | bytes]
+    source: Path | bytes | Callable[[], PIL.Image.Image | bytes] | Written
     sha256: str | None = None  # what `identity` gives, where it is known without reading the image
 
     def decode(self) -> PIL.Image.Image:
@@ -69,6 +77,8 @@ class Image:
         """
         if self.sha256 is not None:
             return self.sha256
+        if isinstance(self.source, Written):
+            return hashlib.sha256(b"written\x1f" + self.source.text.encode()).hexdigest()
         source = self._content()
         if isinstance(source, bytes):
             return image_files.digest_of_bytes(source)
@@ -87,6 +97,10 @@ class Image:
             return UNREADABLE
 
     def _content(self) -> Path | PIL.Image.Image | bytes:
+        if isinstance(self.source, Written):
+            raise UnreadableImage(
+                self.name, f"image {self.name!r} is a caption in a picture's place: {self.source.text!r}"
+            )
         if not callable(self.source):
             return self.source
         try:
@@ -235,9 +249,12 @@ def _revision(examples: Sequence[Example], classes: Classes | None) -> str:
         shared = examples[0].captions
         asked = [list(shared), list(classes.of_caption), classes.label_space, classes.labels]
         digest.update(json.dumps(asked).encode() + b"\x1e")
+    images, identities = None, list[str]()
     for example in sorted(examples, key=lambda each: each.id):
         own = () if example.captions is shared or example.captions == shared else example.captions
-        parts = [example.id, *own, *(image.identity() for image in example.images)]
+        if example.images is not images:  # a thousand pictures that examples share are looked at once
+            images, identities = example.images, [image.identity() for image in example.images]
+        parts = [example.id, *own, *identities]
         digest.update(
             "\x1f".join(parts).encode(errors="surrogatepass") + np.packbits(example.matches).tobytes() + b"\x1e"
         )

@@ -12,6 +12,7 @@ Suites. What their papers print beside these:
 - macro, image_macro: text or image, its number the mean over the values of the tag in_macro; examples without it are
   the published exclusions
 - ipos_2t, ineg_2t, tpos_2i, tneg_2i: one image's captions, or one caption's images, alone (BiVLC)
+- tot: the first image with its caption above either of them with the other (SugarCrepe++, of captions alone)
 - group_match: the true pairs have the highest sum of all assignments of images to captions
 - text_r5, image_r10 ...: a right one is among the first five or ten
 """
@@ -46,6 +47,7 @@ __all__ = [
     "SET",
     "TEXT",
     "TOP1",
+    "TOT",
     "column_of",
     "image_scores",
     "named",
@@ -100,6 +102,7 @@ ONE_SIDED = {
     name: _of_shapes(name, outcome, chance, lambda shape: shape == (2, 2), ALL_SCORES)
     for name, (outcome, chance) in _OF_ONE.items()
 }
+TOT = _of_shapes("tot", _outcomes.tot, _chances.tot, lambda shape: shape == (2, 2), ALL_SCORES)
 _AMONG_FIRST = [
     _metric(f"text_r{k}", _outcomes.recalled_text(k), _chances.among_first(k), 1, k + 1, ALL_SCORES) for k in (5, 10)
 ] + [
@@ -112,7 +115,7 @@ CLASSIFYING = {metric.name: metric for metric in (TOP1, MEAN_PER_CLASS)}
 BY_NAME = (
     MATCHING
     | CLASSIFYING
-    | {metric.name: metric for metric in (PAIR, SET, MACRO, IMAGE_MACRO, GROUP_MATCH)}
+    | {metric.name: metric for metric in (PAIR, SET, MACRO, IMAGE_MACRO, GROUP_MATCH, TOT)}
     | ONE_SIDED
     | RECALL
 )

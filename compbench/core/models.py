@@ -218,6 +218,7 @@ class ResolvedModel:
     bytes_to_fetch: Callable[[], int | None] | None = None  # of weights that have no source; None: none are fetched
     citation: str = ""  # BibTeX
     label_space: str = ""  # whose labels it knows, where it does not read captions: "imagenet", "digits"
+    embeds_text: bool = False  # whether it can compare a caption with a caption
     precision: HalfPrecision | None = None  # where the network may run in half precision
     learning: Learning | None = None  # where something is made or trained before it scores
     taught: Taught | None = None  # where an earlier run decides what is measured

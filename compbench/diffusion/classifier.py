@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from compbench.core import stages
 from compbench.core.aliases import Json
 from compbench.core.errors import DataError, UnreadableImage, UsageError
 from compbench.core.examples import Classes, Example, Task
@@ -131,6 +132,7 @@ class DiffusionClassifier:
         first = next((work for work in works if work.n_left), None)
         if first is None:
             return
+        stages.tell("encoding")
         engine = self._engine(self._n_jobs(examples, known), first.example, self._runtime.advance)
         images = Counter(image for each in examples for image in each.images)
         captions = Counter(text for each in examples for text in self._captions(each))
@@ -139,6 +141,7 @@ class DiffusionClassifier:
             latents = Shelf(images, lambda some: encode_pixels(ahead.take(some)))
             states = Shelf(captions, encode_captions)
             size = engine.batch_size
+            stages.tell("first batch")
             for piece in Line(engine, latents, states, self.bank).measured(first, works):
                 if engine.batch_size < size:  # memory ran out: the next call begins there
                     self._batch_size = size = engine.batch_size

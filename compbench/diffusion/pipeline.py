@@ -33,6 +33,8 @@ class Trained:
     size_px: int  # the side of the pictures
     predicts: str  # eps, v, x0 or flow
     timesteps: str  # the grid that draws are taken from, all alike
+    step_px: int = 8  # what a side of a picture is a multiple of
+    without: tuple[str, ...] = ()  # text encoders that the family could have and the model has not, or is not to use
 
 
 class PipelineFamily(Family):
@@ -57,6 +59,13 @@ class PipelineFamily(Family):
                 loading.load_text(text, folder, weights[text.encoder.name], say)
                 for text in self.layout.texts_in(files, left_out)
             )
+            lacking = [text for text in self.layout.texts if text not in self.layout.texts_in(files, left_out)]
+            for text in lacking:
+                say(
+                    f"{name}: its {text.encoder.name} ({text.encoder.classes[0]}) is not "
+                    + ("used" if text.encoder.name in left_out else "there")
+                    + ": captions are read without it, and such a run is one of its own"
+                )
             return Parts(
                 name,
                 loading.load_part(network, folder, weights[network.name], say),
@@ -66,14 +75,22 @@ class PipelineFamily(Family):
                 files.json("model_index.json"),
             )
 
-    def trained(self, files: FileList, name: str) -> Trained:
+    def trained(self, files: FileList, name: str, left_out: Collection[str] = ()) -> Trained:
         """What the configurations of a folder or repository say, before any weight."""
-        scheduler = files.json(_SCHEDULER)
+        network = files.json(f"{self.layout.network.name}/config.json")
+        step_px = self.grain(files) * int(network.get("patch_size") or 1)
+        there = self.layout.texts_in(files, left_out)
+        without = tuple(text.encoder.name for text in self.layout.texts if text not in there)
+        predicts, timesteps = self.noised(files.json(_SCHEDULER), name)
+        return Trained(self.size_px(files, name), predicts, timesteps, step_px, without)
+
+    def noised(self, scheduler: Mapping[str, Any], name: str) -> tuple[str, str]:
+        """What the network predicts and the grid of timesteps, by the scheduler's configuration."""
         given = scheduler.get("prediction_type", "epsilon")
         if given not in _TARGETS:
             raise DataError(f"model {name!r} predicts {given!r} ({_SCHEDULER}); expected one of {', '.join(_TARGETS)}")
         n_timesteps = scheduler.get("num_train_timesteps", 1000)
-        return Trained(self.size_px(files, name), _TARGETS[given], f"0-{n_timesteps - 1}")
+        return _TARGETS[given], f"0-{n_timesteps - 1}"
 
     def grain(self, files: FileList) -> int:
         """How many pixels of a side become one latent."""
@@ -110,11 +127,10 @@ class FlowFamily(PipelineFamily):
     others, so that t itself is not spread evenly where there is a shift.
     """
 
-    def trained(self, files: FileList, name: str) -> Trained:
-        scheduler = files.json(_SCHEDULER)
+    def noised(self, scheduler: Mapping[str, Any], name: str) -> tuple[str, str]:
         _check_flow(scheduler, name)
         n_timesteps, shift = scheduler.get("num_train_timesteps", 1000), float(scheduler.get("shift", 1.0))
-        return Trained(self.size_px(files, name), "flow", f"shift {shift:g} of 1-{n_timesteps}")
+        return "flow", f"shift {shift:g} of 1-{n_timesteps}"
 
     def target(self, parts: Parts) -> Target:
         return "flow"

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compbench.core import disk
+from compbench.core import disk, stages
 from compbench.core.errors import DataError
 from compbench.core.models import Source
 from compbench.registry._hub_errors import NotAHub, RepoType, explain, is_broken_off
@@ -100,6 +100,11 @@ def fetch(
                 return _cache_of(source.repo, repo_type) / "snapshots" / str(info.sha or source.revision)
             if say is not None:
                 _say_what_is_fetched(info, source, allow_patterns, repo_type, say)
+            if stages.tell(f"fetching {source.repo}"):
+                from compbench.registry._fetching import bar_class
+
+                bars: Any = bar_class(f"fetching {source.repo}")
+                snapshot = partial(snapshot, tqdm_class=bars)
             with _bars_on_a_terminal():
                 folder = Path(_downloaded(snapshot))
     except Exception as error:

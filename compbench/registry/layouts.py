@@ -31,7 +31,7 @@ class TextPart:
     tokenizer_classes: tuple[str, ...]
     length: int | None = None  # of a padded caption in tokens, for a T5; a CLIP says itself how many it takes
     is_lowered: bool = False  # whether the pipeline gives it captions in lower case, without space around them
-    may_lack: bool = False  # whether the pipeline runs without it too
+    left_out_by: str = ""  # the option that does without it, where the pipeline runs without it too
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Layout:
 
         def is_there(text: TextPart) -> bool:
             given: Any = index.get(text.encoder.name)
-            return not text.may_lack or (isinstance(given, list) and given[-1:] != [None])
+            return not text.left_out_by or (isinstance(given, list) and given[-1:] != [None])
 
         return tuple(text for text in self.texts if text.encoder.name not in left_out and is_there(text))
 
@@ -67,7 +67,7 @@ class Layout:
                 f"({' or '.join(self.pipelines)}): --model diffusion:{files.where} finds out what runs it"
             )
         texts, parts = self.texts_in(files, left_out), self.parts_in(files, left_out)
-        self._check_folders(files, name, parts, [text.tokenizer for text in texts])
+        self._check_folders(files, name, parts, texts)
         expected = {part.name: part.classes for part in (self.network, self.vae)}
         expected |= {text.encoder.name: text.encoder.classes for text in self.texts}
         expected |= {text.tokenizer: text.tokenizer_classes for text in self.texts}
@@ -91,13 +91,15 @@ class Layout:
             "scheduler/scheduler_config.json",
         )
 
-    def _check_folders(self, files: FileList, name: str, parts: Collection[Part], tokenizers: Collection[str]) -> None:
-        needed = [*(part.name for part in parts), *tokenizers, "scheduler"]
+    def _check_folders(self, files: FileList, name: str, parts: Collection[Part], texts: Collection[TextPart]) -> None:
+        needed = [*(part.name for part in parts), *(text.tokenizer for text in texts), "scheduler"]
         lacking = [folder for folder in needed if not any(file.startswith(f"{folder}/") for file in files.names)]
         if lacking:
+            spare = [text for text in texts if text.left_out_by and {text.encoder.name, text.tokenizer} >= {*lacking}]
+            hint = f", or do without {spare[0].encoder.name}: -o {spare[0].left_out_by}" if spare else ""
             raise DataError(
                 f"model {name!r} is {self.words} and has no {', '.join(f'{folder}/' for folder in lacking)} in "
-                f"{files.where!r}; expected {', '.join(needed)}: fetch or copy it again"
+                f"{files.where!r}; expected {', '.join(needed)}: fetch or copy it again{hint}"
             )
         if loras := [part.name for part in parts if f"{part.name}/adapter_config.json" in files.names]:
             raise DataError(

@@ -201,14 +201,17 @@ def _clash(claimed: Sequence[Entry]) -> str:
 
 
 def _installed(kind: Kind) -> list[Entry]:
-    return [
-        Entry(point.name, kind, _package(point), point.value, None, point.load)
-        for point in metadata.entry_points(group=_GROUPS[kind])
-    ]
+    points = metadata.entry_points(group=_GROUPS[kind])
+    packages = {id(point.dist): point.dist for point in points}  # each reads its metadata whenever it is asked
+    names = {number: _package(package) for number, package in packages.items()}
+    return [Entry(point.name, kind, names[id(point.dist)], point.value, None, point.load) for point in points]
 
 
-def _package(point: metadata.EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed package"
+def _package(package: metadata.Distribution | None) -> str:
+    if package is None:
+        return "an unnamed package"
+    words = package.metadata
+    return f"{words['Name']} {words['Version']}"
 
 
 def _register(kind: Kind, name: str, value: Registered) -> Registered:

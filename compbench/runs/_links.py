@@ -25,4 +25,5 @@ def tell(task: Task, data: Path | str | None, say: Callable[[str], None]) -> Non
 
 
 def _files(task: Task) -> list[Path]:
-    return [image.source for each in task.examples for image in each.images if isinstance(image.source, Path)]
+    shown = {id(example.images): example.images for example in task.examples}
+    return [image.source for images in shown.values() for image in images if isinstance(image.source, Path)]

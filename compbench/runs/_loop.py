@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from compbench.core import image_files
+from compbench.core import image_files, stages
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UnreadableImage, UnreadableImages
 from compbench.core.examples import Example, Image, Task
@@ -85,6 +85,7 @@ def _evaluate(
     notes: _Notes,
 ) -> None:
     _wave.tell(scorer, writer.run.schedule)
+    stages.tell(f"preparing {run.key.model} for {run.key.task}")
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
         draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
@@ -252,7 +253,9 @@ class _Notes:
     def __init__(
         self, task: Task, run: Run, scorer: Scorer, traits: image_files.Traits, counted: _Counted | None
     ) -> None:
-        self._images = {each.id: {image.name for image in each.images} for each in task.examples}
+        shown = {id(example.images): example.images for example in task.examples}  # many may share one tuple
+        names = {place: frozenset(image.name for image in images) for place, images in shown.items()}
+        self._images = {example.id: names[id(example.images)] for example in task.examples}
         self._model, self._traits, self._counted = run.key.model, traits, counted
         with blamed(scorer, "when asked what it overlooks"):
             self._overlooked = scorer.overlooked() if isinstance(scorer, Overlooks) else frozenset[str]()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
+from compbench.core import stages
 from compbench.core.models import ModelSpec, Runtime, Scorer, Source, TellsDevice
 from compbench.registry import hub
 from compbench.registry.plugins import blamed
@@ -48,6 +49,7 @@ class ScorerCache:
             self._last = None  # before the next is loaded: two may not fit
             if self.is_offline:
                 check_is_here(asked)
+            stages.tell(f"importing what {asked.label} needs")
             self._say_what_is_loaded(asked)
             with blamed(model.spec, "while it was built"):
                 self._last = model.spec, model.source, model.build(model.source, self._runtime)
@@ -78,7 +80,9 @@ class ScorerCache:
         if asked.model.source is None or asked.label in self._said:
             return
         self._said.add(asked.label)
-        self.reporter.say(hub.loading(asked.label, asked.model.source, asked.model.files))
+        loading = hub.loading(asked.label, asked.model.source, asked.model.files)
+        if not stages.tell(loading.removesuffix(" ...")):
+            self.reporter.say(loading)
 
     def _keep(self, key: Hashable, make: Callable[[], Made]) -> Made:
         if key not in self._kept:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from compbench.core.captions import caption_fault
 from compbench.core.errors import DataError, UsageError
-from compbench.core.examples import Example, Task
+from compbench.core.examples import Example, Task, Written
 from compbench.core.plain_text import half_character
 
-__all__ = ["check_task", "classes_of", "labelled"]
+__all__ = ["check_task", "check_written", "classes_of", "labelled"]
 
 
 def check_task(task: Task) -> None:
@@ -16,9 +16,12 @@ def check_task(task: Task) -> None:
     if not task.examples:
         raise DataError(f"task {task.name!r} has no examples")
     shared = task.examples[0].captions
+    images = None
     for example in task.examples:
         what = f"example {example.id!r} of task {task.name!r}"
-        for name in (example.id, *(image.name for image in example.images)):
+        own = () if example.images is images else example.images  # those that examples share are looked at once
+        images = example.images
+        for name in (example.id, *(image.name for image in own)):
             if half_character(name):
                 raise DataError(
                     f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "
@@ -52,6 +55,17 @@ def classes_of(task: Task) -> dict[str, tuple[str, ...]]:
             "tag 'class'); use limit"
         )
     return class_of
+
+
+def check_written(task: Task, label: str, *, embeds_text: bool) -> None:
+    """UsageError where captions are compared with captions and the model looks at pictures alone."""
+    images = task.examples[0].images if task.examples else ()
+    is_written = any(isinstance(image.source, Written) for image in images)
+    if is_written and not embeds_text:
+        raise UsageError(
+            f"task {task.name!r} compares captions with captions, and {label} scores pictures: choose a model that "
+            "embeds captions alone, such as a CLIP"
+        )
 
 
 def labelled(task: Task, label: str, space: str) -> Task:

@@ -23,7 +23,7 @@ from compbench.registry import hub
 from compbench.registry.options import options
 from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
-from compbench.runs._task_checks import check_task, classes_of, labelled
+from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import schedule_in
@@ -129,6 +129,7 @@ def resolve(
     task = task if is_read else unread(task)
     if model.label_space:
         task = labelled(task, label, model.label_space)
+    check_written(task, label, embeds_text=model.embeds_text)
     address = _Address(task, label, store, request, say, _mark(label, model, request, say))
     model, key, described = address.of(model)
     limit, images_per_class, ids = _selected(task, request, say)
@@ -203,7 +204,10 @@ def _mark(label: str, model: ResolvedModel, request: RunRequest, say: Callable[[
         return {}
     if shard_here(request.shard) is not None:
         raise UsageError(f"{label}: {why}, and shards could not be known to be of one run; expected identity='...'")
-    say(f"{label}: {why}, so it is measured every time and never answered from the store; identity='...' changes that")
+    say(
+        f"{label}: {why}, so it is measured every time and never answered from the store; identity='...' where it is "
+        "made (compbench.from_function and its like) changes that"
+    )
     return {"measurement": uuid.uuid4().hex[:12]}
 
 

@@ -77,6 +77,9 @@ SIZES_OF_SUITES = {
     **{("eqben-mini", f"eqbenkubric_{kind}"): 20 for kind in ("attr", "loc", "cnt")},
     ("imagecode", "video"): 1872,
     ("imagecode", "static"): 430,
+    ("flickr30k-i2t", "overall"): 1000,
+    ("flickr30k-t2i", "overall"): 5000,
+    ("coco-karpathy-i2t", "overall"): 5000,
     **{("clevr-binding", kind): 1148 for kind in ("pair_binding_color", "recognition_shape", "spatial")},
 }
 

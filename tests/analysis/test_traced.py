@@ -45,7 +45,7 @@ def _scores(root: Path) -> Run:
 
 @pytest.mark.parametrize("style", FORMATS)
 def test_every_view_is_told_in_every_format(style: str, tmp_path: Path) -> None:
-    text = traced.to_text([_run(tmp_path)], style=style)
+    text = traced.to_text([_run(tmp_path)], style=style, full=True)
     assert "nan" not in text.lower()
     assert "truncated SNR" in text
     if style == "json":

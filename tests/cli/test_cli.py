@@ -116,7 +116,7 @@ def test_a_run_prints_its_table_where_it_is_and_what_to_do_next(capsys: Captured
     (folder,) = runs.glob("shapes/chance/*")
     assert str(folder) in said.out
     assert "compbench show shapes/chance" in said.out
-    assert "400/400 examples" in said.err
+    assert "400 of 400 examples in" in said.err
 
     assert main(["show", "shapes/chance"]) == 0
     assert capsys.readouterr().out.strip() == said.out.split("\nStored in")[0].strip()
@@ -129,7 +129,7 @@ def test_given_again_nothing_is_measured(capsys: Captured, runs: Path) -> None:
     again = capsys.readouterr()
     assert again.out == first
     assert _files(runs) == before
-    assert "pairs" not in again.err
+    assert "examples in" not in again.err
 
 
 def test_a_limit_marks_the_table_as_partial(capsys: Captured) -> None:

@@ -147,7 +147,7 @@ def test_what_fits_together_runs_to_the_table_and_is_found_again(
     asked = command(row, small, folder)
     assert main(asked) == 0, capsys.readouterr().err
     first = capsys.readouterr()
-    assert ("text score, %" if row["task"] == "shapes" else "top1 score, %") in first.out
+    assert ("text, %" if row["task"] == "shapes" else "top-1, %") in first.out
     (run,) = Store(tmp_path / "runs").runs()
     assert len(run.done()) == 2
     before = _files(run)

@@ -89,7 +89,7 @@ def test_the_default_of_a_task_runs_to_the_table_and_is_found_again(
     first = capsys.readouterr().out
     run = stored(runs)
     assert len(run.done()) == 2
-    score = "text score, %" if task in ("winoground", "shapes") else "top1 score, %"
+    score = "text, %" if task in ("winoground", "shapes") else "top-1, %"
     assert score in first
     assert re.search(r"^sd2( \(partial\))? .*\d\.\d \[", first, re.MULTILINE)
     said, n_evaluations = PUBLISHED.get(task, ("protocol:compbench|seed:0", None))

@@ -93,7 +93,7 @@ def hub(
 def run(runs: Path, *more: str) -> int:
     """The command in this process; what --offline sets in the environment is taken back."""
     try:
-        return main([*COMMAND, *REDUCED, "--runs", str(runs), *more])
+        return main([*COMMAND, *REDUCED, "--full", "--runs", str(runs), *more])
     finally:
         os.environ.pop("HF_HUB_OFFLINE", None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,16 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
+import compbench
 import tiny_pipelines
 from compbench import registry
 from compbench.cli.app import main
-from compbench.core.errors import UsageError
+from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Image
+from compbench.core.file_list import FileList
 from compbench.core.measurements import joined
 from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
@@ -109,7 +112,20 @@ def pixart_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t:
     return float((noise - output.chunk(2, dim=1)[0]).square().mean())
 
 
+def sd3_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: float) -> float:
+    states, _, pooled, _ = pipeline.encode_prompt(caption, None, None, do_classifier_free_guidance=False)
+    timestep = torch.tensor([t], dtype=torch.float32)
+    predicted = pipeline.transformer(
+        hidden_states=pipeline.scheduler.scale_noise(latents, timestep, noise),
+        timestep=timestep,
+        encoder_hidden_states=states,
+        pooled_projections=pooled,
+    )[0]
+    return float((noise - latents - predicted).square().mean())
+
+
 ERRORS = {
+    "StableDiffusion3Pipeline": sd3_error,
     "StableDiffusionXLPipeline": sdxl_error,
     "PixArtAlphaPipeline": pixart_error,
     "PixArtSigmaPipeline": pixart_error,
@@ -122,7 +138,8 @@ ERRORS = {
 def test_errors_are_those_of_a_loop_written_from_the_family_s_own_pipeline(folder: Path) -> None:
     ours = classifier(folder)
     (result,) = joined(ours.score([example(0)], {}))
-    pipeline: Any = DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+    without = {"text_encoder_3": None, "tokenizer_3": None} if folder.name == "sd3-no-t5" else {}
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False, **without)
     error = ERRORS[type(pipeline).__name__]
     noise = ours.bank.noise(range(N_DRAWS), ours.denoiser.latent_shape)
     timesteps = ours.draw_table().timesteps
@@ -228,16 +245,82 @@ def test_stable_diffusion_has_one_label_and_one_identity_by_either_spelling() ->
     assert named.label == f"sd:{TINY_SD.repo}"
 
 
-def test_a_preset_says_what_its_configuration_would() -> None:
+@pytest.mark.parametrize(
+    ("name", "family", "predicts", "timesteps", "cited"),
+    [
+        ("sdxl", "sdxl", "eps", "0-999", "podell2024sdxl"),
+        ("pixart-alpha", "pixart-alpha", "eps", "0-999", "chen2024pixart,"),
+        ("pixart-sigma", "pixart-sigma", "eps", "0-999", "chen2024pixartsigma"),
+        ("sd3-medium", "sd3", "flow", "shift 3 of 1-1000", "esser2024scaling"),
+        ("sd3.5-medium", "sd3", "flow", "shift 3 of 1-1000", "esser2024scaling"),
+    ],
+)
+def test_a_preset_says_what_its_configuration_would(
+    name: str, family: str, predicts: str, timesteps: str, cited: str
+) -> None:
     """Known without asking a hub, so that a stored run is found offline."""
-    spec = registry.model("sdxl").spec.for_task("winoground")
-    told = {"predicts": "eps", "timesteps": "0-999"}
-    plain = {"family": "sdxl", "protocol": "compbench", "seed": 0, "dtype": "bfloat16"}
-    assert spec.identity() == plain | told
+    spec = registry.model(name).spec.for_task("winoground")
+    plain = {"family": family, "protocol": "compbench", "seed": 0, "dtype": "bfloat16"}
+    assert spec.identity() == plain | {"predicts": predicts, "timesteps": timesteps}
+    assert spec.with_files(pytest.fail).identity() == spec.identity()
     assert len(spec.source().revision) == 40
-    assert "podell2024sdxl" in spec.citation
+    assert cited in spec.citation
 
 
 def test_a_protocol_of_stable_diffusion_s_own_precision_is_refused() -> None:
     with pytest.raises(UsageError, match="expected compbench or paper"):
         registry.model("sdxl", {"protocol": "published-fp16"})
+
+
+# what is SD3's alone
+
+
+def test_sd3_without_its_t5_says_so_and_is_a_run_of_its_own(folders: Callable[[str], Path]) -> None:
+    said: list[str] = []
+    identities: list[dict[str, Any]] = []
+    for family, options in (("sd3", {}), ("sd3", {"t5": "off"}), ("sd3-no-t5", {})):
+        _, spec = registry.model(f"diffusion:{folders(family)}", {"dtype": "float32", **options})
+        listed = FileList.of_folder(folders(family))
+        spec = spec.with_files(lambda listed=listed: listed)  # type: ignore[attr-defined]
+        identities.append(dict(spec.identity()))
+        spec.build(spec.source(), Runtime("cpu", 2, say=said.append))
+    whole, off, lacking = identities
+    assert off == lacking == {**whole, "without": "text_encoder_3"}
+    assert ["is not used" in line for line in said] == [True, False]
+    assert ["is not there" in line for line in said] == [False, True]
+
+
+def test_sd3_s_t5_is_not_opened_where_it_is_left_out(folders: Callable[[str], Path]) -> None:
+    files = FileList.of_folder(folders("sd3"))
+    _, spec = registry.model(f"diffusion:{folders('sd3')}", {"t5": "off"})
+    opened = spec.source().opened(files)
+    assert not any("_3/" in name for name in opened)
+    assert any("text_encoder_2/" in name for name in opened)
+
+
+def test_sd3_s_draws_are_of_the_timesteps_of_its_shifted_table(folders: Callable[[str], Path]) -> None:
+    ours = classifier(folders("sd3"))
+    table = FlowMatchEulerDiscreteScheduler(shift=3.0).timesteps.numpy()
+    assert set(ours.bank.timesteps.tolist()) == set(table.tolist())
+    draws = ours.draw_table()
+    np.testing.assert_allclose(draws.sigma, draws.timesteps / 1000, rtol=1e-6)
+    np.testing.assert_allclose(draws.alpha + draws.sigma, 1, rtol=1e-6)
+    assert np.median(draws.timesteps[:N_DRAWS]) > 600  # not 500: each timestep of the table as often as the others
+    plain = np.sort(draws.timesteps / (3000 - 2 * draws.timesteps) * 1000)  # the shift undone
+    np.testing.assert_allclose(plain, np.arange(1, 1001), rtol=1e-3)
+
+
+def test_a_schedule_whose_grid_depends_on_what_is_sampled_is_refused(
+    folders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    place = shutil.copytree(folders("sd3"), tmp_path / "model")
+    file = place / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_dynamic_shifting": True}))
+    with pytest.raises(DataError, match="use_dynamic_shifting"):
+        classifier(place)
+
+
+def test_racing_runs_on_a_flow(folders: Callable[[str], Path], tmp_path: Path) -> None:
+    options = {"draws": 40, "schedule": "racing", "risk": 0.3}
+    run = compbench.run("shapes", model=f"diffusion:{folders('sd3')}", limit=2, runs=tmp_path, device="cpu", **options)
+    assert run.done() == set(run.ids())

@@ -19,7 +19,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.models import Runtime
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
-NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer"}
+NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer", "sd3": "transformer"}
 FILE = "diffusion_pytorch_model.safetensors"
 
 
@@ -90,6 +90,16 @@ def test_neither_a_folder_nor_a_name_of_the_hub_is_told() -> None:
 def test_a_missing_component_is_named(copied: Path, part: str) -> None:
     shutil.rmtree(copied / part)
     assert f"has no {part}/ in" in refused(copied)
+
+
+def test_an_sd3_without_the_files_of_its_t5_is_told_how_to_do_without(
+    made: Callable[[str], Path], tmp_path: Path
+) -> None:
+    copied = shutil.copytree(made("sd3"), tmp_path / "model")
+    shutil.rmtree(copied / "text_encoder_3")
+    assert "or do without text_encoder_3: -o t5=off" in refused(copied)
+    _, spec = registry.model(f"diffusion:{copied}", {"dtype": "float32", "t5": "off"})
+    assert spec.build(spec.source(), Runtime("cpu", 2))
 
 
 def test_tensors_that_lack_or_exceed_are_named(copied: Path, family: str) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,13 @@ def test_importing_the_harness_or_a_spec_imports_no_deep_learning_library() -> N
 def test_listing_names_loads_neither_a_network_nor_a_table(what: str) -> None:
     step = f"from compbench.cli import main; assert main(['list', {what!r}]) == 0"
     assert loaded_after([step], (*DEEP, *TABLES)) == {step: []}
+
+
+def test_a_run_is_shown_and_answered_from_the_store_without_a_deep_learning_library(tmp_path: Path) -> None:
+    golden, runs = str(ROOT / "tests" / "golden" / "errors"), ["--runs", str(tmp_path)]
+    commands = [["show", golden], *[["run", "shapes", "-m", "chance", *runs, *more] for more in ([], ["-q"])]]
+    steps = [f"from compbench.cli import main; assert main({command!r}) == 0" for command in commands]
+    assert loaded_after(steps, DEEP) == {step: [] for step in steps}
 
 
 def test_every_public_name_exists() -> None:

@@ -73,7 +73,7 @@ def test_the_files_of_stable_diffusion_are_those_that_are_opened():
     [
         ("StableDiffusionXLPipeline", "is a StableDiffusionXLPipeline: SDXL, which --model diffusion:org/name runs"),
         ("StableDiffusionXLImg2ImgPipeline", "SDXL, which"),
-        ("StableDiffusion3Pipeline", "Stable Diffusion 3 is not supported"),
+        ("StableDiffusion3Pipeline", "Stable Diffusion 3, which --model diffusion:org/name runs"),
         ("FluxPipeline", "FLUX is not supported"),
         ("PixArtSigmaPipeline", "PixArt, which --model diffusion:org/name runs"),
         ("IFPipeline", "DeepFloyd IF is not supported"),

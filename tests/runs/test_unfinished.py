@@ -107,14 +107,14 @@ SAID: dict[str, tuple[Callable[[Path], None], tuple[int, str], tuple[int, str], 
     "interrupted": (
         _interrupted,
         (0, "partial: 5 of 9 examples (interrupted)"),
-        (0, "model (partial), text score"),
+        (0, "model (partial) (5)"),
         (2, "5 examples are in both, 4 only in 'fake/whole'"),
         (0, "5 examples written"),
     ),
     "partial": (
         _partial,
         (0, "partial: 5 of 9 examples"),
-        (0, "model (partial), text score"),
+        (0, "model (partial) (5)"),
         (2, "5 examples are in both, 4 only in"),
         (0, "5 examples written"),
     ),
@@ -128,7 +128,7 @@ SAID: dict[str, tuple[Callable[[Path], None], tuple[int, str], tuple[int, str], 
     "lacking a part": (
         _lacking_a_part,
         (0, "partial: 5 of 9 examples"),
-        (0, "model (partial), text score"),
+        (0, "model (partial) (5)"),
         (2, "5 examples are in both"),
         (0, "5 examples written"),
     ),
@@ -175,7 +175,7 @@ def test_every_command_says_what_is_not_whole(state: str, tmp_path: Path, capsys
 def test_draws_that_are_missing_are_said_beside_the_scores_that_are_there(tmp_path: Path) -> None:
     run = _open(tmp_path, "model")
     _measure(run, N)
-    text = results.to_text([run], rule=Rule(draws=1))
+    text = results.to_text([run], rule=Rule(draws=1), full=True)
     assert "No ±draws: one draw tells nothing" in text
     assert "overall (9)" in text
 
@@ -201,7 +201,7 @@ def test_classification_has_top1_and_the_mean_per_class_each_with_its_own_interv
     assert rows.loc["mean_per_class", ["low", "high"]].tolist() == pytest.approx([float(low), float(high)])
     text = results.to_text([run])
     assert "Wilson at the effective sample size, within classes" in text
-    assert "mean_per_class score, %" in text
+    assert "mean per class, %" in text
 
 
 def test_means_per_class_are_compared_by_weighted_gains(tmp_path: Path) -> None:

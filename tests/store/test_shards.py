@@ -270,10 +270,10 @@ def test_one_of_several_processes_prints_the_table(tmp_path: Path, capfd: pytest
     ]
     assert [each.wait() for each in processes] == [0, 0]
     said = capfd.readouterr()
-    assert said.out.count("text score") == 1
+    assert said.out.count("text, %") == 1
     assert len(re.findall(r"^shard [12]/2 done; what remains is with the others$", said.err, re.MULTILINE)) == 1
     for number in (1, 2):
-        assert f"shard {number}/2: shapes · chance: 6/6 examples, 24/24 pairs" in said.err
+        assert f"shard {number}/2: shapes · chance: 6 of 6 examples in" in said.err
     assert said.err.count("400 → 12 examples") == 1  # what is the same for all is said by one
 
     sharded = Run(_only_run(tmp_path).path)
@@ -293,9 +293,9 @@ def test_given_again_the_first_shard_prints_and_nothing_is_measured(
     for shard, has_table in (("1/2", True), ("2/2", False)):
         assert main([*command, shard]) == 0
         said = capsys.readouterr()
-        assert ("text score" in said.out) is has_table
+        assert ("text, %" in said.out) is has_table
         assert ("what remains is with the others" in said.err) is not has_table
-        assert "pairs" not in said.err
+        assert "examples in" not in said.err
 
 
 def test_a_dry_run_prices_the_shard_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,7 +326,7 @@ def test_torchrun_works_as_it_is(tmp_path: Path) -> None:
         [*launcher, *command], env=_environment(tmp_path), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("text score") == 1
+    assert done.stdout.count("text, %") == 1
     assert len(_only_run(tmp_path).limited(9).table().ids) == 9
     assert {part["n_examples"] for part in _only_run(tmp_path).parts()} == {4, 5}
 

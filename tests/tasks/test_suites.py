@@ -36,7 +36,7 @@ def test_every_suite_on_offer_has_a_small_copy_here() -> None:
     offered = {point.name for point in metadata.entry_points(group="compbench.tasks") if ".matching." in point.value}
     assert (
         offered - {"winoground"}
-        <= {name.partition("+")[0] for name in disk.SUITES | disk.OF_SEVERAL_SHAPES} | _others()
+        <= {name.partition("+")[0] for name in disk.SUITES | disk.OF_SEVERAL_SHAPES | disk.RETRIEVAL} | _others()
     )
 
 

@@ -122,6 +122,17 @@ def test_two_protocols_are_two_runs_that_are_never_compared(tmp_path: Path) -> N
         compare([official, other])
 
 
+def test_a_suite_says_how_it_can_be_judged_before_its_data_are_there(capsys: Captured) -> None:
+    assert main(["list", "tasks", "mmvp-vlm", "--format", "csv"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("mmvp-vlm,image,", "mmvp-vlm+text-side,text,", "mmvp-vlm+2x2,"))
+    assert "MMVP/MMVP_VLM (read at 211372d); fetched" in said
+    assert main(["list", "tasks", "whatsup-a+labels-corrected"]) == 0
+    assert "give --data DIR" in capsys.readouterr().out
+    assert main(["list", "tasks", "shapes"]) == 2
+    assert "nothing more to list of 'shapes'; see compbench show-task shapes" in capsys.readouterr().err
+
+
 def test_the_command_runs_a_protocol_and_shows_it_by_its_name(tmp_path: Path, capsys: Captured) -> None:
     place, runs = str(_place("mmvp-vlm+2x2", tmp_path)), str(tmp_path / "runs")
     assert main(["run", "mmvp-vlm+2x2", "--model", "chance", "--data", place, "--runs", runs]) == 0
@@ -142,5 +153,5 @@ def test_examples_whose_pictures_are_missing_are_skipped_only_when_that_is_chose
     assert main(command) == 1
     assert "1 of 3 pictures are not in" in capsys.readouterr().err
     assert main([*command, "--skip-unreadable"]) == 0
-    assert main(["show", "sugarcrepe-swap-att/tiny-clip", "--runs", runs]) == 0
+    assert main(["show", "sugarcrepe-swap-att/tiny-clip", "--runs", runs, "--full"]) == 0
     assert "skipped:1@" in capsys.readouterr().out

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from scipy import special
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench_analysis.statistics.intervals import wilson
@@ -54,6 +53,8 @@ def mcnemar(cells: Agreement) -> float:
     """
     if not cells.n:
         return math.nan
+    from scipy import special  # a tenth of a second, which a table of one model should not wait for
+
     fewer, both = min(cells.only_a, cells.only_b), cells.only_a + cells.only_b
     return min(1.0, 2 * float(special.bdtr(fewer, int(both), 0.5)))
 
@@ -181,6 +182,8 @@ def _hypotenuse(one: float, other: float, correlation: float) -> float:
 
 def _log_choose(n: int, k: Ints) -> Floats:
     """The logarithm of n over k; minus infinity where k is not between 0 and n."""
+    from scipy import special
+
     inside = np.clip(k, 0, n)
     ways = special.gammaln(n + 1) - special.gammaln(inside + 1) - special.gammaln(n - inside + 1)
     return np.where(inside == k, ways, -np.inf)

@@ -105,7 +105,9 @@ def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
     yield from _notes.methods(methods)
     if its.scores.best:
         is_plain = set(methods) == {"wilson"}
-        test = "exact McNemar test" if is_plain else "McNemar test, or sign flips where examples share a picture"
+        test = (
+            "exact McNemar test" if is_plain else "exact McNemar test, or sign flips where examples do not stand alone"
+        )
         n_models = len(set(its.found.rows["model"]))
         corrected = ", Holm over the models" if n_models > 2 else ""
         mark = its.scores.mark or "In bold:"

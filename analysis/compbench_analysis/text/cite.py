@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -39,7 +40,14 @@ def citations(run: Run) -> dict[str, str]:
 def to_bibtex(runs: Iterable[Run]) -> str:
     """The entries of several runs, each once."""
     found = {key: entry for run in runs for key, entry in citations(run).items()}
-    return "\n\n".join(found.values())
+    return "\n\n".join("\n".join(map(_folded, entry.splitlines())) for entry in found.values())
+
+
+def _folded(line: str) -> str:
+    """The line in as many as a narrow screen needs; BibTeX reads a break within a value as a space."""
+    return textwrap.fill(
+        line, 80, subsequent_indent=" " * 15, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
 
 
 def _entries(text: str) -> dict[str, str]:

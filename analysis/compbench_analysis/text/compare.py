@@ -11,9 +11,12 @@ from compbench.core.errors import UsageError
 from compbench.core.rules import Rule
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import CELLS, Comparison
+from compbench_analysis.frames.leaders import SURE, standings
+from compbench_analysis.frames.seeds import singles
 from compbench_analysis.frames.signature import partial, signature
-from compbench_analysis.text.format import MISSING, p_value, percent, points
+from compbench_analysis.text.format import MISSING, metric_heading, p_value, percent, points
 from compbench_analysis.text.render import Grid, count, records, render
+from compbench_analysis.text.verdict import verdict
 
 __all__ = ["left_out", "marks", "notes", "to_text"]
 
@@ -22,8 +25,15 @@ _N_NAMED = 3  # of the examples that are left out
 _NO_PROTOCOL = {"seed", "weights"}
 
 
-def to_text(comparison: Comparison, style: str = "table", *, with_ids: bool = False) -> str:
-    """The comparison in one of render.FORMATS.
+def to_text(
+    comparison: Comparison,
+    style: str = "table",
+    *,
+    with_ids: bool = False,
+    full: bool = False,
+    n_columns: int | None = None,
+) -> str:
+    """The comparison in one of render.FORMATS: who leads, then each pair; `full` has every test and how it was made.
 
     csv and json hold the rows of all frames, each with its `test`; with_ids adds the ids in each cell of the agreement.
     """
@@ -31,7 +41,7 @@ def to_text(comparison: Comparison, style: str = "table", *, with_ids: bool = Fa
         return records(_rows(comparison, style, with_ids), style)
     if with_ids:
         raise UsageError(f"ids are not part of the format {style!r}; expected csv or json beside --ids")
-    return render(list(_grids(comparison)), style)
+    return render(list(_full(comparison) if full else _brief(comparison)), style, n_columns)
 
 
 def marks(comparison: Comparison) -> list[str]:
@@ -66,7 +76,49 @@ def _rows(comparison: Comparison, style: str, with_ids: bool) -> Iterator[Row]:
             yield row
 
 
-def _grids(comparison: Comparison) -> Iterator[Grid]:
+def _brief(comparison: Comparison) -> Iterator[Grid]:
+    """The verdict and the outcomes of each pair."""
+    members = singles(comparison.runs)
+    found = standings(members, rule=None)
+    frame = tables.tidy(comparison.runs)
+    said = verdict(frame, found, comparison.n_examples)
+    yield Grid((), (), title=said[0], notes=(*said[1:], *marks(comparison)))
+    n_all = count(comparison.n_examples)
+    for (a, b), rows in _by_pair(comparison.outcomes).items():
+        title = f"{comparison.runs[0].key.task}, {n_all} examples: A = {a}, B = {b}"
+        yield _outcomes_in_brief(title, rows)
+    yield Grid((), (), notes=tuple(_brief_notes(comparison)))
+
+
+def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:
+    header = ("score", "tag (n)", "A, %", "B, %", "A - B [95 %]", "p, Holm")
+    tags = [tables.OVERALL, *(row["tag"] for row in rows)]
+    first = sorted(rows, key=lambda row: tags.index(row["tag"]) > 0)  # all examples of each score, then by tag
+    cells = tuple(
+        (
+            metric_heading(row["metric"]),
+            _tag(row["tag"], row["n"], row, rows),
+            percent(row["value_a"]),
+            percent(row["value_b"]),
+            _difference(row),
+            p_value(row["p_holm"]),
+        )
+        for row in first
+    )
+    is_sure = [row["p_holm"] is not None and row["p_holm"] <= SURE for row in first]
+    strong = frozenset((n, 5) for n, each in enumerate(is_sure) if each)
+    return Grid(header, cells, title=title, align="llrrrr", n_names=2, strong=strong)
+
+
+def _brief_notes(comparison: Comparison) -> Iterator[str]:
+    how = "sign flips of whole groups" if comparison.n_shared_groups else "the exact McNemar test"
+    yield f"p: {how}, corrected over all pairs and scores of the whole set, or of the tags of a column (Holm)."
+    if min(comparison.outcomes["n"]) < tables.FEW:
+        yield f"*: fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
+    yield "--full has who is right where, margins, interactions of tags, detectable differences and signatures."
+
+
+def _full(comparison: Comparison) -> Iterator[Grid]:
     task = comparison.runs[0].key.task
     title = f"{task}, {count(comparison.n_examples)} examples that all have measured"
     yield Grid((), (), title=title, notes=tuple(marks(comparison)))
@@ -111,6 +163,7 @@ def _outcomes(title: str, rows: Sequence[Row]) -> Grid:
         ),
         title=title,
         align="llrrrrrrrrrr",
+        n_names=2,
     )
 
 
@@ -125,7 +178,7 @@ def _margins(title: str, rows: Sequence[Row]) -> Grid:
         )
         for row in rows
     )
-    return Grid(("margin", "tag (n)", "mean", "p", "Holm"), cells, title=title, align="llrrr")
+    return Grid(("margin", "tag (n)", "mean", "p", "Holm"), cells, title=title, align="llrrr", n_names=2)
 
 
 def _interactions(title: str, rows: Sequence[Row]) -> Grid:
@@ -139,7 +192,7 @@ def _interactions(title: str, rows: Sequence[Row]) -> Grid:
         )
         for row in rows
     )
-    return Grid(("score", "gains", "difference", "p", "Holm"), cells, title=title, align="llrrr")
+    return Grid(("score", "gains", "difference", "p", "Holm"), cells, title=title, align="llrrr", n_names=2)
 
 
 def _partials(comparison: Comparison) -> Iterator[str]:

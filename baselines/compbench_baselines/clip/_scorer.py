@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from compbench.core.aliases import Floats
 from compbench.core.errors import DataError, RunError, nan_advice
-from compbench.core.examples import Example, Image, Task
+from compbench.core.examples import Example, Image, Task, Written
 from compbench.core.image_transforms import opaque, trimmed
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime
@@ -110,11 +110,14 @@ class ClipScorer:
         self._captions.update(self._ensembles)
         self._n_long, self._cut, self._special = 0, Counter(), []
         with decoders() as pool:
-            images = _Embeddings([each.images for each in examples], lambda keys: self._embed_images(keys, pool))
-            captions = _Embeddings([each.captions for each in examples], self._embed_captions, self._captions)
-            for example in examples:
-                scores = _cosines(example, images.of(example.images), captions.of(example.captions), self.dtype)
-                yield ScoreMatrix(example.id, scores)
+            written = [_written(example) for example in examples]
+            pictures = [example.images for example, texts in zip(examples, written, strict=True) if not texts]
+            images = _Embeddings(pictures, lambda keys: self._embed_images(keys, pool))
+            texts_of = [*(example.captions for example in examples), *filter(None, written)]
+            captions = _Embeddings(texts_of, self._embed_captions, self._captions)
+            for example, texts in zip(examples, written, strict=True):
+                left = captions.of(texts) if texts else images.of(example.images)
+                yield ScoreMatrix(example.id, _cosines(example, left, captions.of(example.captions), self.dtype))
         self._say_what_was_read(captions.n_new)
 
     def _say_what_was_read(self, n_captions: int) -> None:
@@ -271,6 +274,11 @@ def _cosines(example: Example, images: Floats, captions: Floats, dtype: torch.dt
             f"{nan_advice(str(dtype).removeprefix('torch.'))}"
         )
     return scores
+
+
+def _written(example: Example) -> tuple[str, ...]:
+    """The captions that stand in its pictures' place."""
+    return tuple(image.source.text for image in example.images if isinstance(image.source, Written))
 
 
 def _refuse_empty_captions(examples: Iterable[Example]) -> None:

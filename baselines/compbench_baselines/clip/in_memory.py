@@ -139,7 +139,8 @@ class InMemory(ModelSpec):
             settled = replace(settled, classes=digest_of([chosen, words]) if chosen else None)
         unknown = settled.told.unknown
         why = f"the settings of {unknown} cannot be told" if unknown and self.identity_given is None else ""
-        return replace(ModelSpec.resolve(settled, task), why_anew=why)
+        has_text_tower = self.family != "blip-itm"
+        return replace(ModelSpec.resolve(settled, task), why_anew=why, embeds_text=has_text_tower)
 
     def _told(self) -> Self:
         from compbench_baselines.clip import _in_memory

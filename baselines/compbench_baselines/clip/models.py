@@ -145,6 +145,7 @@ class OpenClip(ModelSpec):
                 dtype, self.dtype == dtype, lambda: dataclasses.replace(settled, dtype="float32").resolve(task)
             ),
             bytes_to_fetch=self.bytes_to_fetch,
+            embeds_text=True,
         )
 
     def _on(self, task: Task) -> Self:

@@ -17,6 +17,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from compbench.core import stages
 from compbench.core.aliases import Floats, Ints, Json
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
@@ -33,7 +34,6 @@ from compbench_baselines.training.labels import Labelled, classes_of, for_captio
 from compbench_baselines.training.logistic import fit_logistic, line_bytes
 from compbench_baselines.training.networks import small_resnet
 from compbench_baselines.training.probes import Probe, of_passes, with_training
-from compbench_baselines.training.progress import Paced
 
 __all__ = ["FeatureScorer", "MidBlock"]
 
@@ -98,7 +98,7 @@ class MidBlock:
         """Latents and features of all pictures are kept afterwards; what is kept already is not made again."""
         by_name = dict(zip(self.names(images), images, strict=True))
         lacking = self._features.lacking(list(by_name))
-        paced = Paced(self._runtime.say, f"{_NAME}: features", len(lacking))
+        told = partial(stages.tell, f"{_NAME}: reading features", n_all=len(lacking), unit="pictures")
         start = 0
         try:
             while start < len(lacking):
@@ -108,7 +108,7 @@ class MidBlock:
                 self._features.add(some, features)
                 self._runtime.advance(len(some))
                 start += len(some)
-                paced.note(start)
+                told(n_done=start)
         finally:  # also when the user stops it
             self._latents.flush()
             self._features.flush()

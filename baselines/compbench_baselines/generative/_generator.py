@@ -18,14 +18,13 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import nn
 
-from compbench.core import disk
+from compbench.core import disk, stages
 from compbench.core.models import Runtime
 from compbench.diffusion.devices import fitting, pick_device
 from compbench.diffusion.parts import Parts
 from compbench_baselines.generative._wanted import Wanted
 from compbench_baselines.training.cache import writing
 from compbench_baselines.training.fit import one_thread
-from compbench_baselines.training.progress import Paced
 
 __all__ = ["Generator"]
 
@@ -53,7 +52,7 @@ class Generator:
                 f"synthetic-sd: {len(lacking):,} of {len(wanted):,} pictures are to be made, "
                 f"{len(lacking) * n_each:,} network evaluations"
             )
-        paced = Paced(self._runtime.say, "synthetic-sd: pictures", len(lacking))
+        told = partial(stages.tell, "synthetic-sd: making pictures", n_all=len(lacking), unit="pictures")
         start = 0
         while start < len(lacking):
             batch = partial(self._pictures, lacking[start:])
@@ -63,7 +62,7 @@ class Generator:
                 self._write(each, picture)
             self._runtime.advance(len(pictures) * n_each)
             start += len(pictures)
-            paced.note(start)
+            told(n_done=start)
         return files
 
     @torch.inference_mode()

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from compbench.core import disk
+from compbench.core import disk, stages
 from compbench.core.aliases import Ints
 from compbench.core.errors import DataError
 from compbench_baselines.training.cache import writing
@@ -26,7 +26,6 @@ from compbench_baselines.training.cache import writing
 __all__ = ["Inputs", "Job", "Recipe", "fit", "one_thread"]
 
 _FINISHED, _CHECKPOINT = "model.safetensors", "checkpoint.pt"
-_SECONDS_BETWEEN_NOTES = 20.0
 
 
 class Inputs(Protocol):
@@ -75,7 +74,6 @@ class _State:
     best: dict[str, Tensor] | None = None
     best_accuracy: float = -1.0
     began: float = field(default_factory=time.monotonic)
-    noted: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
 
 
@@ -127,7 +125,7 @@ def _epoch(state: _State, job: Job, epoch: int, n_done: int) -> None:
         state.optimizer.step()
         state.schedule.step()
         state.step += 1
-        _note(state, job, epoch)
+        _tell(state, job, len(chunks) * job.recipe.n_epochs)
         is_last = state.step % len(chunks) == 0  # then validation comes first
         if not is_last and time.monotonic() - state.saved >= job.seconds_between_checkpoints:
             _save(state, job)
@@ -188,11 +186,8 @@ def _restore(state: _State, job: Job) -> None:
     job.say(f"{job.name}: going on with the training at step {state.step}")
 
 
-def _note(state: _State, job: Job, epoch: int) -> None:
-    now = time.monotonic()
-    if now - state.noted >= _SECONDS_BETWEEN_NOTES:
-        state.noted = now
-        job.say(f"{job.name}: training, epoch {epoch + 1} of {job.recipe.n_epochs}{_so_well(state)}")
+def _tell(state: _State, job: Job, n_steps: int) -> None:
+    stages.tell(f"{job.name}: training{_so_well(state)}", state.step, n_steps, "steps")
 
 
 def _so_well(state: _State) -> str:

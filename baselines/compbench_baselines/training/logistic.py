@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from compbench.core import disk
+from compbench.core import disk, stages
 from compbench.core.aliases import Floats, Ints
 from compbench.core.errors import DataError
 from compbench_baselines.training.cache import writing
@@ -67,6 +67,7 @@ def fit_logistic(
         first = int(kept["n_rounds"])
         say(f"{name}: going on with the fit after {first * _ITERATIONS_A_ROUND} iterations")
     for n_rounds in range(first + 1, _MAX_ROUNDS + 1):
+        stages.tell(f"{name}: fitting to {len(labels):,} pictures, round {n_rounds}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a round is seldom enough
             warnings.filterwarnings("ignore", "The number of unique classes")  # labels are classes, however few

@@ -67,7 +67,7 @@ def _check_values(spec: StableDiffusion) -> None:
     if spec.size_px is not None and not 0 < spec.size_px <= checkpoints.MAX_PX:
         raise UsageError(
             f"model {spec.name!r} cannot take size_px={spec.size_px}; expected at most {checkpoints.MAX_PX}, and a "
-            "multiple of what its autoencoder shrinks by (8 for Stable Diffusion)"
+            "multiple of what its networks shrink a picture by (8 for Stable Diffusion)"
         )
 
 

@@ -18,7 +18,7 @@ from compbench.registry.layouts import pipeline_of
 
 __all__ = ["FAMILIES", "from_address"]
 
-FAMILIES = ("sdxl", "pixart")  # the files beside this one that say what they read
+FAMILIES = ("sdxl", "pixart", "sd3")  # the files beside this one that say what they read
 _STABLE_DIFFUSION = "StableDiffusionPipeline"
 
 

@@ -108,12 +108,12 @@ PIXART_ALPHA = TextToImage(
     "PixArt-alpha/PixArt-XL-2-1024-MS",
     "b89adadeccd9ead2adcb9fa2825d3fabec48d404",
     family=PixArtAlpha(),
-    known=Trained(1024, "eps", "0-999"),
+    known=Trained(1024, "eps", "0-999", step_px=16),
 )
 PIXART_SIGMA = TextToImage(
     "pixart-sigma",
     "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
     "e102b3591cc82e97071b8b4cb90d834d0c487207",
     family=PixArtSigma(),
-    known=Trained(1024, "eps", "0-999"),
+    known=Trained(1024, "eps", "0-999", step_px=16),
 )

@@ -85,7 +85,7 @@ class StableDiffusion(ModelSpec):
     draws: int | None = field(
         default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 1000; more can be added later"}
     )
-    target: Literal["auto", "native", "eps", "v", "x0"] = field(
+    target: Literal["auto", "native", "eps", "v", "x0", "flow"] = field(
         default="auto", metadata={"help": "the target whose squared error is averaged"}
     )
     protocol: Protocol = field(
@@ -223,8 +223,8 @@ class StableDiffusion(ModelSpec):
         px = self.size_px or corrected
         if px % grain:
             raise UsageError(
-                f"model {self.name!r} cannot take size_px={px}; expected a multiple of {grain}, which its autoencoder "
-                f"shrinks by, such as {max(px // grain, 1) * grain}"
+                f"model {self.name!r} cannot take size_px={px}; expected a multiple of {grain}, by which its "
+                f"networks shrink a picture, such as {max(px // grain, 1) * grain}"
             )
         return None if px == configured else px
 

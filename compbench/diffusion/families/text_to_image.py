@@ -71,12 +71,13 @@ class TextToImage(StableDiffusion):
     def with_files(self, files: Callable[[], FileList]) -> TextToImage:
         """With what the weights' configuration says of the model; the presets' is known without asking a hub."""
         if self.known is not None and self.folder is None:
-            found, grain = self.known, 8
+            found = self.known
         else:
             listed = files()
             _ = self._opened(listed)  # before anything of a grid is measured
-            found, grain = self._family.trained(listed, self.name), self._family.grain(listed)
-        return replace(self, found=found, measured_px=self._other_px(found.size_px, found.size_px, grain))
+            found = self._family.trained(listed, self.name, self.left_out)
+        found = replace(found, without=found.without or self.left_out)
+        return replace(self, found=found, measured_px=self._other_px(found.size_px, found.size_px, found.step_px))
 
     def flops_per_evaluation(self, files: FileList) -> float | None:
         """Not told before the weights are here."""
@@ -91,6 +92,8 @@ class TextToImage(StableDiffusion):
         trained: dict[str, Json] = {}
         if (found := self.found or self.known) is not None:
             trained = {"predicts": found.predicts, "timesteps": found.timesteps}
+            without = found.without or self.left_out
+            trained |= {"without": ", ".join(without)} if without else {}
         return {**super().identity(), "family": self._family.name, **trained}
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:

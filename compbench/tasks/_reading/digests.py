@@ -27,18 +27,19 @@ def with_digests(examples: Sequence[Example], origin: Sequence[str]) -> tuple[Ex
     """
     key = hashlib.sha256("\n".join(["2", *origin]).encode(errors="surrogatepass")).hexdigest()[:32]
     memory = f"images/{key}.json"
-    names = [image.name for example in examples for image in example.images]
+    shown = {id(example.images): example.images for example in examples}  # a tuple that examples share counts once
+    names = [image.name for images in shown.values() for image in images]
     known = {name: digest for name, digest in recalled(memory).items() if isinstance(digest, str)}
     if not known.keys() >= set(names):
-        known = {image.name: image.identity() for example in examples for image in example.images}
+        known = {image.name: image.identity() for images in shown.values() for image in images}
         if set(known.values()) == {UNREADABLE}:  # no single image is damaged, the data set is
             examples[0].images[0].digest()
         if UNREADABLE not in known.values():  # what cannot be read now may be readable at the next start
             remember(memory, known)
-    return tuple(
-        replace(example, images=tuple(replace(image, sha256=known[image.name]) for image in example.images))
-        for example in examples
-    )
+    stamped = {
+        place: tuple(replace(image, sha256=known[image.name]) for image in images) for place, images in shown.items()
+    }
+    return tuple(replace(example, images=stamped[id(example.images)]) for example in examples)
 
 
 def file_stamp(path: Path) -> str:

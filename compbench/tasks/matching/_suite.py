@@ -21,9 +21,10 @@ import numpy as np
 from compbench.core import disk
 from compbench.core.aliases import Bools
 from compbench.core.errors import DataError, UsageError
-from compbench.core.examples import Example, Image, Task
+from compbench.core.examples import Example, Image, Task, Written
 from compbench.core.metrics import BY_NAME
 from compbench.core.models import Source
+from compbench.core.sheets import TaskSheet
 from compbench.core.suggestions import did_you_mean
 from compbench.registry import hub
 from compbench.registry.git_files import GitFiles
@@ -70,6 +71,7 @@ class Protocol:
     metrics: tuple[str, ...]
     prepare: Callable[[Sequence[Row]], Sequence[Row]] = unchanged
     n_published: int | None = None  # where it asks other examples than the official one
+    fields: Fields | None = None  # where it asks other columns
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,9 @@ class Suite:
         self._check_images(images)
         found = self._found(data, is_offline)
         rows = chosen.prepare(found.rows)
-        pictures = self._pictures(data, images, found, rows)
-        examples = tuple(self._example(row, pictures) for row in rows)
+        fields = chosen.fields or self.fields
+        pictures = self._pictures(data, images, found, rows, fields)
+        examples = tuple(self._example(row, pictures, fields) for row in rows)
         self._check(examples, found)
         missing = pictures.check(may_lack=skip_unreadable) if isinstance(pictures, Folders) else ()
         stamped = dict.fromkeys([*found.files, *_files_of(pictures)])
@@ -129,6 +132,27 @@ class Suite:
         parts += [f"Pictures: {self.whose_pictures}."] if self.whose_pictures else []
         return "\n".join(part for part in parts if part)
 
+    def sheet(self) -> TaskSheet:
+        """How it is judged, and where its parts come from."""
+        remote = "" if self.remote is None else "fetched" + ("" if self._is_pinned else ", at whatever main is")
+        n = "" if self.n_published is None else f"{self.n_published:,}"
+        facts = {
+            "examples": n,
+            "captions": f"{self.origin}; {remote or 'give --data DIR'}",
+            "pictures": f"{self.whose_pictures}; give --images DIR" if self.whose_pictures else "with the captions",
+            "licence": self.licence,
+        }
+        named = {f"{self.name}+{name}" if name != OFFICIAL else self.name: of for name, of in self.protocols.items()}
+        return TaskSheet(
+            self.about,
+            {name: (protocol.metrics, protocol.about) for name, protocol in named.items()},
+            {name: fact for name, fact in facts.items() if fact},
+        )
+
+    @property
+    def _is_pinned(self) -> bool:
+        return isinstance(self.remote, GitFiles) or (self.remote is not None and hub.is_pinned(self.remote))
+
     def _chosen(self, protocol: Sequence[str]) -> Protocol:
         if len(protocol) > 1:
             raise UsageError(f"task {self.name!r} takes one protocol, got {' and '.join(protocol)}")
@@ -145,7 +169,7 @@ class Suite:
         if found is None and self.remote is not None and (place is None or self.whose_pictures):
             place, origin = self._fetched(self.remote, is_offline)  # DIR has the pictures
             if (found := self.reader.read(place)) is not None:
-                return replace(found, origin=origin)
+                return replace(found, origin=origin, root=place)
         if found is not None:
             return found
         if place is None:
@@ -176,9 +200,14 @@ class Suite:
         apart = ", or elsewhere with --images" if self.whose_pictures else ""
         return f"{self.reader.expected} from {self.origin}{pictures}{inside}{apart}"
 
-    def _pictures(self, data: Path | None, images: Path | None, found: Found, rows: Sequence[Row]) -> Any:
+    def _pictures(
+        self, data: Path | None, images: Path | None, found: Found, rows: Sequence[Row], fields: Fields
+    ) -> Any:
         if images is not None:
-            if found.archive is not None or any(callable(rows[0].get(name)) for name in self.fields.images if rows):
+            cells = [rows[0].get(name) for name in fields.images if rows]
+            if any(isinstance(cell, Written) for cell in cells):
+                raise UsageError(f"this protocol of {self.name!r} looks at captions alone; leave out --images {images}")
+            if found.archive is not None or any(map(callable, cells)):
                 raise UsageError(
                     f"{found.files[0].name} of task {self.name!r} has its pictures inside; leave out --images {images}"
                 )
@@ -186,11 +215,11 @@ class Suite:
         if found.archive is not None:
             return found.archive
         places = [] if data is None else [disk.expanded(data)]
-        places += [file.parent for file in found.files[:1]] if isinstance(self.remote, Source) else []
+        places += [found.root] if found.root is not None else []
         return Folders.below(places, (*self.picture_folders, ""), self.whose_pictures)
 
-    def _example(self, row: Row, pictures: Any) -> Example:
-        own, fields = _id_of(row, self.fields), self.fields
+    def _example(self, row: Row, pictures: Any, fields: Fields) -> Example:
+        own = _id_of(row, fields)
         named = _frames(row, fields, pictures) if fields.frames else _several(row, fields.images)
         images = tuple(_image(cell, row, f"{own}/{column}", pictures) for column, cell in named)
         captions = tuple(_caption(cell, row, column) for column, cell in _several(row, fields.captions))
@@ -211,7 +240,7 @@ class Suite:
 
     def _commit_note(self, found: Found) -> tuple[str, ...]:
         """Which commit was read, where the suite is pinned to none."""
-        if not found.origin or not isinstance(self.remote, Source) or hub.is_pinned(self.remote):
+        if not found.origin or not isinstance(self.remote, Source) or self._is_pinned:
             return ()
         return (f"main of {self.remote.repo} is commit {found.origin.rpartition('@')[2]}",)
 
@@ -273,8 +302,8 @@ def _matches(row: Row, fields: Fields, shape: tuple[int, int]) -> Bools:
 
 
 def _image(value: Any, row: Row, own: str, pictures: Any) -> Image:
-    name = own if callable(value) else str(value)
-    if callable(value):
+    name = own if callable(value) or isinstance(value, Written) else str(value)
+    if callable(value) or isinstance(value, Written):
         source: Any = value
     elif isinstance(pictures, Folders):
         source = pictures.path(value, str(row[PLACE]))

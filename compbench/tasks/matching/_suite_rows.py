@@ -56,6 +56,7 @@ class Found:
     files: tuple[Path, ...]
     archive: Pictures | None = None
     origin: str = ""  # the commit that they were fetched at
+    root: Path | None = None  # the folder that was fetched
 
 
 class Reader(Protocol):
@@ -123,19 +124,20 @@ class JsonFiles:
 
 @dataclass(frozen=True, slots=True)
 class QuestionFile:
-    """A CSV file with a header."""
+    """A CSV file with a header, perhaps beside a zip with its pictures."""
 
     name: str
     columns: tuple[str, ...]
     further: tuple[str, ...] = ()
+    archive: str = ""
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        return (self.name, *self.further)
+        return (self.name, *self.further, *([self.archive] if self.archive else []))
 
     @property
     def expected(self) -> str:
-        return self.name
+        return self.name + (f" and {self.archive}, packed or unpacked," if self.archive else "")
 
     def read(self, place: Path) -> Found | None:
         path = place / self.name
@@ -150,7 +152,8 @@ class QuestionFile:
             if len(line) != len(header):
                 raise DataError(f"{where} has {len(line)} cells; expected {len(header)}: {', '.join(header)}")
             rows.append({**dict(zip(header, line, strict=True)), **_own(number, "", where)})
-        return Found(rows, (path,))
+        packed = place / self.archive
+        return Found(rows, (path,), open_archive(packed) if self.archive and packed.is_file() else None)
 
 
 @dataclass(frozen=True, slots=True)

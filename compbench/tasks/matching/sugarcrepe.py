@@ -1,7 +1,8 @@
 """SugarCrepe and SugarCrepe++: a COCO photo, its caption and a fluent caption that differs in one thing.
 
-SugarCrepe++ has a second true caption in other words, and both must score above the false one. Its text-only part
-compares captions with each other, which no scorer here is asked to do, and is left out.
+SugarCrepe++ has a second true caption in other words, and both must score above the false one. Its text-only part,
+`sugarcrepe-pp+tot`, compares the captions with each other: the two true ones must be closer to one another than either
+is to the false one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from compbench.core.errors import DataError
+from compbench.core.examples import Written
 from compbench.core.models import Source
 from compbench.registry.git_files import GitFiles
 from compbench.tasks.matching._suite import OFFICIAL, Fields, Protocol, Suite
-from compbench.tasks.matching._suite_rows import SPLIT, JsonFiles, Row
+from compbench.tasks.matching._suite_rows import PLACE, SPLIT, JsonFiles, Row
 
 __all__ = ["COCO_VAL2017", "COCO_VAL2017_FOLDERS", "SPLITS", "SPLITS_PP", "SUGARCREPE", "SUGARCREPE_PP"]
 
@@ -79,6 +82,29 @@ SUGARCREPE = Suite(
     remote=GitFiles("RAIVNLab/sugar-crepe", "0047054b243992f0fad63d6f64f7544862daf846", tuple(map(_file_of, _SIZES))),
     tag_order={"tag": tuple(_SIZES)},
 )
+
+
+def _captions_alone(rows: Sequence[Row]) -> Sequence[Row]:
+    """The first true caption and the false one in the pictures' place, the second true one and the false one beside."""
+    return [
+        {**row, **{f"{name}_alone": _written(row, name) for name in ("caption", "negative_caption")}} for row in rows
+    ]
+
+
+def _written(row: Row, name: str) -> Written:
+    text = row.get(name)
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{row[PLACE]} has an empty {name}: {text!r}; expected a sentence")
+    return Written(text.strip())
+
+
+_TOT = Protocol(
+    "tot is the paper's text-only score: the two captions are closer to one another than either is to the foil, for a "
+    "model that embeds captions alone (chance 1/3).",
+    ("tot",),
+    _captions_alone,
+    fields=Fields(("caption_alone", "negative_caption_alone"), ("caption2", "negative_caption"), tags={"tag": SPLIT}),
+)
 SUGARCREPE_PP = replace(
     SUGARCREPE,
     name="sugarcrepe-pp",
@@ -107,7 +133,8 @@ SUGARCREPE_PP = replace(
             "text is the paper's ITT: both captions score above the foil (chance 1/3); macro is the plain mean of the "
             "splits.",
             ("text", "macro"),
-        )
+        ),
+        "tot": _TOT,
     },
     remote=Source("Aman-J/SugarCrepe_pp", "dea2a1b6f9e1069c609f676aa55ec61e9b65fb61"),
     tag_order={"tag": tuple(_SIZES_PP)},
@@ -126,7 +153,7 @@ def _split(whole: Suite, split: str, n: int) -> Suite:
         n_published=n,
         reader=reader,
         remote=remote,
-        protocols={OFFICIAL: replace(official, metrics=("text",))},
+        protocols={**whole.protocols, OFFICIAL: replace(official, metrics=("text",))},
         tag_order={},
     )
 

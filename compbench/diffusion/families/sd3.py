@@ -1,0 +1,131 @@
+"""Stable Diffusion 3 and 3.5: a transformer over latents and captions together, trained by flow matching.
+
+Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", ICML 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from compbench.core.errors import DataError
+from compbench.diffusion.families.text_to_image import TextToImage
+from compbench.diffusion.pipeline import FlowFamily, Trained
+from compbench.registry.checkpoints import Part
+from compbench.registry.layouts import CLIP, T5, Layout, TextPart
+
+if TYPE_CHECKING:
+    from compbench.diffusion.denoiser import Conditioning
+    from compbench.diffusion.parts import Parts, Text
+
+__all__ = ["READS", "SD3_5_MEDIUM", "SD3_MEDIUM", "StableDiffusion3"]
+
+_NETWORK = Part("transformer", "diffusion_pytorch_model", ("SD3Transformer2DModel",))
+_WITH_PROJECTION = ("CLIPTextModelWithProjection",)
+_FIRST = Part("text_encoder", "model", _WITH_PROJECTION, prefers_shards=False)
+_SECOND = Part("text_encoder_2", "model", _WITH_PROJECTION, prefers_shards=False)
+_T5 = Part("text_encoder_3", "model", ("T5EncoderModel",), prefers_shards=False)
+_T5_TOKENS = 256
+
+
+class SD3Family(FlowFamily):
+    """It predicts the velocity eps - x_0."""
+
+    name = "sd3"
+    layout = Layout(
+        ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"),
+        "Stable Diffusion 3",
+        _NETWORK,
+        (
+            TextPart(_FIRST, "tokenizer", CLIP),
+            TextPart(_SECOND, "tokenizer_2", CLIP),
+            TextPart(_T5, "tokenizer_3", T5, _T5_TOKENS, left_out_by="t5=off"),
+        ),
+    )
+    bibtex = """@inproceedings{esser2024scaling,
+  title     = {Scaling Rectified Flow Transformers for High-Resolution Image Synthesis},
+  author    = {Esser, Patrick and Kulal, Sumith and Blattmann, Andreas and Entezari, Rahim and M{\\"u}ller, Jonas and
+               Saini, Harry and Levi, Yam and Lorenz, Dominik and Sauer, Axel and Boesel, Frederic and others},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2024}
+}"""
+
+    def check(self, parts: Parts) -> None:
+        from compbench.diffusion.parts import check_vocabulary
+
+        name, network, n_latents = parts.name, parts.network.config, parts.vae.config["latent_channels"]
+        if (network["in_channels"], network["out_channels"]) != (n_latents, n_latents):
+            raise DataError(
+                f"model {name!r} has a transformer of {network['in_channels']} input and {network['out_channels']} "
+                f"output channels on latents of {n_latents}; expected as many: editing models cannot be scored by "
+                "their captions alone"
+            )
+        first, second, *rest = (text.encoder.config for text in parts.texts)
+        given = {
+            "caption": max(first.hidden_size + second.hidden_size, *(t5.d_model for t5 in rest), 0),
+            "pooled": first.projection_dim + second.projection_dim,
+        }
+        takes = {"caption": network["joint_attention_dim"], "pooled": network["pooled_projection_dim"]}
+        fits = given["caption"] == takes["caption"] if rest else given["caption"] <= takes["caption"]
+        if not fits or given["pooled"] != takes["pooled"]:
+            raise DataError(
+                f"model {name!r} has text encoders of width {given['caption']}, pooled {given['pooled']}, and a "
+                f"transformer that takes {takes['caption']}, pooled {takes['pooled']}; they do not belong together"
+            )
+        for text in parts.texts:
+            check_vocabulary(text, name)
+
+    def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
+        """The last hidden states but one of both CLIPs side by side, then the T5's, zeros without it; both pooled."""
+        import torch
+
+        def encoded(text: Text, **options: Any) -> list[Any]:
+            return text.encoded(text.tokens(captions).input_ids, **options)
+
+        first, second, *rest = parts.texts
+        clips = [encoded(text, output_hidden_states=True) for text in (first, second)]
+        states = torch.cat([torch.cat([some.hidden_states[-2] for some in clip]) for clip in clips], dim=-1)
+        pooled = torch.cat([torch.cat([some[0] for some in clip]) for clip in clips], dim=-1)
+        width = int(parts.network.config["joint_attention_dim"])
+        of_t5 = [torch.cat([some[0] for some in encoded(text)]).to(states) for text in rest]
+        of_t5 = of_t5 or [states.new_zeros(len(captions), _T5_TOKENS, width)]
+        padded = torch.nn.functional.pad(states, (0, width - states.shape[-1]))
+        return {"encoder_hidden_states": torch.cat([padded, *of_t5], dim=1), "pooled_projections": pooled}
+
+
+@dataclass(frozen=True)
+class StableDiffusion3(TextToImage):
+    """Stable Diffusion 3 or 3.5, scored by the Diffusion Classifier; `t5` says whether its largest encoder is used.
+
+    Options are those of Stable Diffusion, as for every later family.
+    """
+
+    t5: Literal["auto", "off"] = field(
+        default="auto",
+        metadata={
+            "help": "off: captions are read by the two CLIPs alone, and the T5 is not fetched; such a run is one of "
+            "its own. auto: used where the model has one"
+        },
+    )
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        return (_T5.name,) if self.t5 == "off" else ()
+
+
+READS = ((StableDiffusion3, SD3Family()),)  # what makes the model of an address
+SD3_MEDIUM = StableDiffusion3(
+    "sd3-medium",
+    "stabilityai/stable-diffusion-3-medium-diffusers",
+    "ea42f8cef0f178587cf766dc8129abd379c90671",
+    family=SD3Family(),
+    known=Trained(1024, "flow", "shift 3 of 1-1000", step_px=16),
+)
+SD3_5_MEDIUM = StableDiffusion3(
+    "sd3.5-medium",
+    "stabilityai/stable-diffusion-3.5-medium",
+    "b940f670f0eda2d07fbb75229e779da1ad11eb80",
+    family=SD3Family(),
+    known=Trained(1024, "flow", "shift 3 of 1-1000", step_px=16),
+)
