@@ -37,7 +37,7 @@ class Population:
 
     def differences(self, rng: np.random.Generator, n: int, form: str, margin: float) -> Floats:
         """[n, D], of n examples."""
-        steps = np.arange(self.n_draws)
+        steps = np.arange(float(self.n_draws))
         shared = self.sizes(rng, steps)
         found = np.empty((n, self.n_draws))
         for example in range(n):

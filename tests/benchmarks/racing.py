@@ -64,15 +64,10 @@ def main() -> None:
     parser.add_argument("--rule", default="native", choices=["native", "eps", "v", "x0"])
     parser.add_argument("--orders", type=int, default=1, help="random orders and waves a RUN is raced in")
     parser.add_argument("--harder", type=float, nargs="+", default=[1.0], help="by what margins are divided")
-    parser.add_argument(
-        "--together", type=int, default=1, help="neighbouring draws raced as one: 2 for antithetic noise"
-    )
+    parser.add_argument("--together", type=int, default=1, help="draws raced as one: 2 for antithetic noise")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if arguments.runs:
-        rows = list(_of_runs(arguments))
-    else:
-        rows = list(_of_populations(arguments.examples, arguments.risk))
+    rows = list(_of_runs(arguments) if arguments.runs else _of_populations(arguments.examples, arguments.risk))
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
