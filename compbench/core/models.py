@@ -32,6 +32,7 @@ __all__ = [
     "TellsDevice",
     "TellsEngine",
     "TellsLesson",
+    "TellsScale",
 ]
 
 
@@ -130,6 +131,15 @@ class TellsLesson(Protocol):
 
     def learned_from(self) -> str:
         """A digest of the pictures and their classes, once it is prepared."""
+        ...
+
+
+@runtime_checkable
+class TellsScale(Protocol):
+    """A scorer whose scores are read as probabilities by numbers that were learned: stored with every part of a run."""
+
+    def scale(self) -> Mapping[str, float]:
+        """`logit_scale` and, of a sigmoid loss, `logit_bias`: sigmoid(scale · score + bias). Empty where unknown."""
         ...
 
 

@@ -27,7 +27,7 @@ def classifier(
     protocol: str,
     seed: int,
     dtype: str,
-    n_draws: int,
+    draws: int,
     runtime: Runtime,
     schedule: Schedule,
     losses: Sequence[str] = ("l2",),
@@ -53,7 +53,7 @@ def classifier(
     return DiffusionClassifier(
         denoiser,
         _bank(noise, seed, family.grid(parts), is_ours=is_ours),
-        n_draws,
+        draws,
         runtime,
         losses=losses,
         unconditional=unconditional,

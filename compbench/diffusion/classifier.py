@@ -50,13 +50,13 @@ _FULL = Full()
 
 
 class DiffusionClassifier:
-    """A Scorer whose measurements are a denoiser's errors over the first `n_draws` draws of a bank."""
+    """A Scorer whose measurements are a denoiser's errors over the first `draws` draws of a bank."""
 
     def __init__(
         self,
         denoiser: Denoiser,
         bank: DrawBank,
-        n_draws: int,
+        draws: int,
         runtime: Runtime,
         *,
         losses: Sequence[str] = ("l2",),
@@ -69,9 +69,9 @@ class DiffusionClassifier:
 
         `compile_mode` is off, auto (on a CUDA device where it pays), or a mode of torch.compile.
         """
-        if n_draws > len(bank.timesteps):
-            raise DataError(f"{n_draws} draws were asked for; the bank of this model has {len(bank.timesteps)}")
-        self.denoiser, self.bank, self.n_draws = denoiser, bank, n_draws
+        if draws > len(bank.timesteps):
+            raise DataError(f"{draws} draws were asked for; the bank of this model has {len(bank.timesteps)}")
+        self.denoiser, self.bank, self.draws = denoiser, bank, draws
         self.losses, self.unconditional = tuple(losses), unconditional
         self._schedule, self._policy_of = schedule, policy_of
         self._compile_mode, self._runtime = compile_mode, runtime
@@ -150,11 +150,11 @@ class DiffusionClassifier:
     def price(self, examples: Sequence[Example], *, probe_seconds: float = 2.0) -> Price:
         """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""
         example = _first_readable(examples)
-        n_jobs = self.n_draws * sum(len(each.images) * len(each.captions) for each in examples)
+        n_jobs = self.draws * sum(len(each.images) * len(each.captions) for each in examples)
         engine = self._engine(n_jobs, example, lambda evaluations: None, will_run=False)
         latents, states = self._first_pair(example)
         jobs = np.zeros((engine.batch_size, 3), dtype=np.int64)
-        jobs[:, 2] = np.arange(engine.batch_size) % self.n_draws
+        jobs[:, 2] = np.arange(engine.batch_size) % self.draws
         n_batches, began = 0, time.perf_counter()
         engine.errors(latents, states, jobs)
         seconds = time.perf_counter() - began
@@ -164,16 +164,16 @@ class DiffusionClassifier:
                 engine.errors(latents, states, jobs)
                 n_batches += 1
         return Price(
-            evaluations_per_pair=self.n_draws,
+            evaluations_per_pair=self.draws,
             flops_per_evaluation=self._flops(engine, latents, states),
             seconds_per_evaluation=seconds / (max(n_batches, 1) * engine.batch_size),
-            bytes_per_pair=self.n_draws * _BYTES_PER_ERROR,
+            bytes_per_pair=self.draws * _BYTES_PER_ERROR,
         )
 
     def _work(self, example: Example, known: Measurement | None) -> Work:
         policy = None if self._policy_of is None else self._policy_of(example)
         rule = Rule() if isinstance(self._schedule, Full) else self._schedule.rule
-        return Work(example, self._captions(example), self.losses, self.n_draws, policy, known, rule)
+        return Work(example, self._captions(example), self.losses, self.draws, policy, known, rule)
 
     def _encoders_of(self, examples: Sequence[Example]) -> tuple[FixedBatches[Tensor], FixedBatches[str]]:
         """Encoders of pictures and of captions, with batches as large as the largest example of a task needs."""
@@ -198,14 +198,14 @@ class DiffusionClassifier:
 
     def _n_jobs(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int:
         """At most so many."""
-        n_all = self.n_draws * sum(len(each.images) * len(self._captions(each)) for each in examples)
-        rule = Rule(draws=self.n_draws, unconditional=self.unconditional)
+        n_all = self.draws * sum(len(each.images) * len(self._captions(each)) for each in examples)
+        rule = Rule(draws=self.draws, unconditional=self.unconditional)
         return n_all - sum(n_known(measurement, rule) for measurement in known.values())
 
     def _engine(
         self, n_jobs: int, example: Example, advance: Callable[[int], None], *, will_run: bool = True
     ) -> ErrorEngine:
-        timesteps = torch.from_numpy(self.bank.timesteps[: self.n_draws]).to(self.device)
+        timesteps = torch.from_numpy(self.bank.timesteps[: self.draws]).to(self.device)
         engine = ErrorEngine(
             self.denoiser,
             self._noise,
@@ -234,8 +234,8 @@ class DiffusionClassifier:
     def _noise(self) -> Tensor:
         """[D, c, h, w] float32, made on the CPU so that every device sees the same."""
         if self.bank.own is not None:  # comes with the jobs; what is timed and tried out has one for all
-            return self.bank.noise([0], self.denoiser.latent_shape).to(self.device).expand(self.n_draws, -1, -1, -1)
-        noise = self.bank.noise(range(self.n_draws), self.denoiser.latent_shape)
+            return self.bank.noise([0], self.denoiser.latent_shape).to(self.device).expand(self.draws, -1, -1, -1)
+        noise = self.bank.noise(range(self.draws), self.denoiser.latent_shape)
         if self.device.type == "cuda" and noise.nbytes > _NOISE_SHARE * torch.cuda.mem_get_info(self.device)[0]:
             return noise
         return noise.to(self.device)

@@ -14,7 +14,15 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UnreadableImage, UnreadableImages
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
-from compbench.core.models import MeasuresErrors, Overlooks, PricesLearning, Scorer, TellsEngine, TellsLesson
+from compbench.core.models import (
+    MeasuresErrors,
+    Overlooks,
+    PricesLearning,
+    Scorer,
+    TellsEngine,
+    TellsLesson,
+    TellsScale,
+)
 from compbench.core.rules import Rule, n_known
 from compbench.registry.plugins import blamed, each_of
 from compbench.runs import _wave
@@ -329,6 +337,7 @@ class _Parts:
                 **self._notes.record(self._results),
                 **self._engine(),
                 **self._lesson(),
+                **self._scale(),
                 **provenance.here(self._device),
             )
             self._results, self._flushed = [], time.monotonic()
@@ -350,6 +359,10 @@ class _Parts:
     def _lesson(self) -> dict[str, Json]:
         """What the model of this part learned from."""
         return {"learned_from": self._scorer.learned_from()} if isinstance(self._scorer, TellsLesson) else {}
+
+    def _scale(self) -> dict[str, float]:
+        """By what the scores of this part become probabilities."""
+        return dict(self._scorer.scale()) if isinstance(self._scorer, TellsScale) else {}
 
     def _evaluations(self) -> dict[str, int]:
         """How many errors the scores of this part are made of, which are not there to be counted."""

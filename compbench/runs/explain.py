@@ -43,7 +43,7 @@ class Explanation:
     example_id: str
     choices: tuple[Choice, ...]  # a row a map
     maps: Floats  # [k, h, w] float32: the error under the other caption less that under the caption
-    n_draws: int
+    draws: int
     path: Path  # of the picture; the numbers lie beside it as .npz
 
 
@@ -221,16 +221,16 @@ def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Ima
         for picture, each, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
     ]
     about = (
-        f"where the error tells two captions apart, mean of {made.n_draws} draws; purple speaks for the caption named "
+        f"where the error tells two captions apart, mean of {made.draws} draws; purple speaks for the caption named "
         "first, orange for the other"
     )
     picture, numbers = io.BytesIO(), io.BytesIO()
-    overlays(shown, f"{run.key.model}, example {example.id}, {made.n_draws} draws").savefig(picture, dpi=150)
+    overlays(shown, f"{run.key.model}, example {example.id}, {made.draws} draws").savefig(picture, dpi=150)
     np.savez_compressed(
         numbers,
         maps=made.maps,
         choices=np.array(made.choices),
-        n_draws=made.n_draws,
+        n_draws=made.draws,
         example=example.id,
         about=about,
     )

@@ -171,14 +171,14 @@ class Run:
         """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
         return self.contents.examples.copy()
 
-    def done(self, n_draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
-        """The examples that are measured, on at least `n_draws` draws of an error run (None: as many as its view).
+    def done(self, draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
+        """The examples that are measured, on at least `draws` draws of an error run (None: as many as its view).
 
         `unconditional`: also without a caption (None: if its view asks for that).
         """
         rule = self.rule
         without = rule.unconditional if unconditional is None else unconditional
-        done = self.contents.done(n_draws or rule.draws, without)
+        done = self.contents.done(draws or rule.draws, without)
         is_all = self.limit is None and self.images_per_class is None
         return set(done) if is_all else set(done).intersection(self.ids())
 
@@ -186,16 +186,16 @@ class Run:
         """The stored errors by example, in memory all at once; empty for a run of scores."""
         return self.contents.measurements(self.ids() if ids is None else ids)
 
-    def error_tables(self, n_draws: int | None = None, rule: Rule | None = None) -> Iterator[ErrorTable]:
+    def error_tables(self, draws: int | None = None, rule: Rule | None = None) -> Iterator[ErrorTable]:
         """The stored errors of every example that was measured, in pieces that fit in memory whatever the run's size.
 
-        On the first `n_draws` draws (None: as many as all of them have), those that `rule` reads (None: the run's
+        On the first `draws` draws (None: as many as all of them have), those that `rule` reads (None: the run's
         view). UsageError for a run of scores, and where an example lacks one of the draws: a mean over other draws
         than its neighbours' is no comparison.
         """
         rule = rule or self.rule
-        n_draws, ids = self._complete(n_draws, rule)
-        return self.contents.error_tables(ids, n_draws, rule)
+        n_asked, ids = self._complete(draws, rule)
+        return self.contents.error_tables(ids, n_asked, rule)
 
     def losses(self) -> tuple[str, ...]:
         """The names of the errors that are stored; none for a run of scores."""
@@ -333,7 +333,7 @@ class Run:
                 break
         return max(found, key=lambda each: each[1])
 
-    def _complete(self, n_draws: int | None, rule: Rule) -> tuple[int, list[str]]:
+    def _complete(self, draws: int | None, rule: Rule) -> tuple[int, list[str]]:
         """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
         where = f"run {str(self.path)!r} of {self.key.model!r}"
         self.check_errors()
@@ -343,11 +343,11 @@ class Run:
                 "not need; what asks for every draw (curves, other weightings, resampled draws) needs a run with "
                 "schedule=full"
             )
-        if n_draws is not None and n_draws < 1:
-            raise UsageError(f"n_draws={n_draws} was asked of {where}; expected at least 1")
+        if draws is not None and draws < 1:
+            raise UsageError(f"draws={draws} was asked of {where}; expected at least 1")
         seen = self.contents.seen()
         ids = [each for each in self.ids() if each in seen]
-        n_asked = n_draws if n_draws is not None else max(1, self.contents.n_common_draws(ids))
+        n_asked = draws if draws is not None else max(1, self.contents.n_common_draws(ids))
         if not ids:
             raise UsageError(f"{where} has no measured example of the subset that is read: rerun its command")
         whole = self.contents.whole(n_asked, rule.unconditional)
@@ -356,7 +356,7 @@ class Run:
             raise UsageError(
                 f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
                 f"the first {n_asked} draws (the run was interrupted, or has fewer); rerun its command with "
-                f"draws={n_asked}" + (f", or read it with n_draws={n_common}" if n_common else "")
+                f"draws={n_asked}" + (f", or read it with draws={n_common}" if n_common else "")
             )
         return n_asked, ids
 

@@ -243,7 +243,7 @@ def test_examples_that_lack_draws_are_refused_and_counted(tmp_path: Path) -> Non
     run = _run(tmp_path, _noisy(4, 6), view=8)
     with pytest.raises(UsageError, match=r"4 of its 4 measured examples, '0000' the first, lack .* first 8 draws"):
         curves.by_draws(run)
-    with pytest.raises(UsageError, match="draws=8, or read it with n_draws=6"):
+    with pytest.raises(UsageError, match="draws=8, or read it with draws=6"):
         margins(run)
     assert curves.by_draws(run, rule=Rule(draws=6))["n_draws"].max() == 6
     with pytest.raises(UsageError, match="7 draws were asked for; expected 1 to 6"):
@@ -262,7 +262,7 @@ def test_a_pruned_pair_is_refused_where_it_was_pruned(tmp_path: Path) -> None:
     )
     pruned = Measurement("0001", np.arange(4, dtype=np.int32), {"l2": np.ones((2, 2, 4), np.float32)}, mask)
     RunWriter(run).append([whole, pruned])
-    with pytest.raises(UsageError, match=r"1 of its 2 measured examples, '0001' the first.*read it with n_draws=2"):
+    with pytest.raises(UsageError, match=r"1 of its 2 measured examples, '0001' the first.*read it with draws=2"):
         curves.monte_carlo(run)
     frame = curves.by_draws(run, rule=Rule(draws=2))
     assert frame["is_partial"].all()

@@ -331,7 +331,7 @@ class TestNames:
     def test_every_preset_is_listed_by_open_clip(self) -> None:
         pairs = set(open_clip.list_pretrained())
         shipped = [value for name, value in vars(presets).items() if name.isupper() and isinstance(value, OpenClip)]
-        assert len(shipped) == 10
+        assert len(shipped) == 21
         assert all((each.architecture, each.tag) in pairs for each in shipped if each.architecture)
 
     def test_the_path_of_a_folder_is_no_part_of_a_run_s_identity(self, tiny_clip_folder: Path, tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def _classifier(subject: Subject, *, compile_mode: str = "off", **settings: Any)
         protocol="paper",
         seed=42,
         dtype=settings.pop("dtype", subject.dtype),
-        n_draws=subject.n_draws,
+        draws=subject.n_draws,
         runtime=Runtime(subject.device, subject.batch_size, say=lambda message: print(message, file=sys.stderr)),
         compile_mode=compile_mode,
         **settings,

@@ -109,15 +109,15 @@ def by_rule(
     runs: Run | Iterable[Run],
     by: By = None,
     *,
-    n_draws: int | None = None,
+    draws: int | None = None,
     windows: Sequence[Window] | None = None,
 ) -> pd.DataFrame:
     """Each cell of `tables.tidy` under each scoring rule: targets, weightings, windows, and the losses stored.
 
-    `rule` names it and `source` says where it comes from (weightings.py). `n_draws`: of the bank's first draws (None:
+    `rule` names it and `source` says where it comes from (weightings.py). `draws`: of the bank's first draws (None:
     the run's view); `windows` are (first, last) timesteps, both within (None: thirds of the draws).
     """
-    return _frames(_by_rule(run, label, by, n_draws, windows) for run, label in _labelled(runs))
+    return _frames(_by_rule(run, label, by, draws, windows) for run, label in _labelled(runs))
 
 
 def _by_draws(
@@ -209,11 +209,11 @@ def _monte_carlo(
 
 
 def _by_rule(
-    run: Run, label: str, by: By, n_draws: int | None, windows: Sequence[Window] | None
+    run: Run, label: str, by: By, draws: int | None, windows: Sequence[Window] | None
 ) -> Iterator[dict[str, Any]]:
     view = run.rule
     for loss in _losses(run, view):
-        stored = Stored(run, replace(view, target="native", draws=n_draws or view.draws, loss=loss))
+        stored = Stored(run, replace(view, target="native", draws=draws or view.draws, loss=loss))
         readings = list(weightings(stored.draws, loss, windows, str(run.path)))
         weights = np.stack([each.weights for each in readings])
         for row, members in _read(stored, label, by, weights):

@@ -71,7 +71,7 @@ def by_rule(section: Section) -> Chart:
     about = "The same stored errors, weighed in other ways: nothing was measured anew."
 
     def overall(run: Run) -> pd.DataFrame:
-        frame = curves.by_rule(run, None, n_draws=(section.rule or run.rule).draws)
+        frame = curves.by_rule(run, None, draws=(section.rule or run.rule).draws)
         return _headline_of(frame.iloc[np.flatnonzero(frame["tag"] == tables.OVERALL)])
 
     return _of_runs(

@@ -25,6 +25,7 @@ class Borrowed:
     ) -> None:
         self._model, self._encode_image, self._encode_text = model, encode_image, encode_text
         self.visual, self.context_length = visual, context_length
+        self.logit_scale, self.logit_bias = (getattr(model, name, None) for name in ("logit_scale", "logit_bias"))
 
     @classmethod
     def of_open_clip(cls, model: Any) -> Borrowed:

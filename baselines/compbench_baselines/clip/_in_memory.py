@@ -76,9 +76,10 @@ def scorer(family: str, lent: Lent, templates: str, runtime: Runtime) -> Scorer:
     if not runtime.device.startswith("auto") and torch.device(runtime.device).type != device.type:
         runtime.say(f"{lent.name} computes where it lies, on {device}: device={runtime.device} changes nothing for it")
     if family == "blip-itm":
-        from compbench_baselines.clip._blip import BlipScorer
+        from compbench_baselines.clip._matching import MatchingScorer, matcher
+        from compbench_baselines.clip._transformers import Transform
 
-        return BlipScorer(lent.model, lent.preprocess, lent.tokenizer, device, runtime)
+        return MatchingScorer(matcher(lent.model), Transform(lent.preprocess), lent.tokenizer, device, runtime)
     if family == "open-clip":
         model, transform, tokenize = Borrowed.of_open_clip(lent.model), lent.preprocess, lent.tokenizer
     else:

@@ -101,6 +101,12 @@ class ClipScorer:
         """The transform that the model was evaluated with by its authors does not look at either."""
         return frozenset({"orientation", "transparency"})
 
+    def scale(self) -> Mapping[str, float]:
+        """What the model multiplies a cosine by, and adds to it, in its own loss."""
+        scale, bias = (getattr(self.model, name, None) for name in ("logit_scale", "logit_bias"))
+        told = {} if scale is None else {"logit_scale": float(scale.detach().float().exp())}
+        return told if bias is None else {**told, "logit_bias": float(bias.detach().float())}
+
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         """The cosines of each example as soon as it is embedded; an empty caption is found before anything runs."""
         examples = list(examples)
@@ -266,7 +272,10 @@ class _Embeddings(Generic[Key]):
 def _cosines(example: Example, images: Floats, captions: Floats, dtype: torch.dtype) -> Floats:
     """[I, C] float64; RunError where one is not a number."""
     # summed row by row, not by a matrix product: equal captions then get equal bits, whatever their place
-    scores = np.stack([(captions * image).sum(-1) for image in images])
+    if images.ndim == 3:  # [I, queries, d]: the best query speaks for its image
+        scores = np.stack([(captions[:, None] * queries).sum(-1).max(-1) for queries in images])
+    else:
+        scores = np.stack([(captions * image).sum(-1) for image in images])
     for i, c in np.argwhere(~np.isfinite(scores)):
         raise RunError(
             f"example {example.id!r}: the score of image {example.images[i].name!r} and caption "

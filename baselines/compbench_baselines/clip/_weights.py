@@ -28,6 +28,7 @@ from compbench.registry import tensors as tensors_of
 from compbench.registry.checkpoints import MAX_PX
 from compbench.registry.repositories import verify
 from compbench_baselines.clip._places import place_of_url, weights_file
+from compbench_baselines.clip._quick_gelu import check_open_clip
 
 __all__ = ["Loaded", "build_architecture", "load_repository", "load_tag"]
 
@@ -83,6 +84,8 @@ def load_repository(
     tensors = _checked(weights)
     where = repr(str(folder / "open_clip_config.json"))
     _check_config(config, tensors, where, folder, weights)
+    if say is not None:
+        check_open_clip(config["model_cfg"], [folder.name if source.is_local else source.repo], say)
     try:
         model: Any = open_clip.create_model(f"local-dir:{folder}", precision=_PRECISION[dtype], require_pretrained=True)
     except LOADING_ERRORS as error:

@@ -23,6 +23,7 @@ from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
 from compbench_baselines.clip._catalogue import Pretrained, pretrained
+from compbench_baselines.clip._papers import paper_of
 from compbench_baselines.clip._places import place_of_url, weights_file
 from compbench_baselines.clip._templates import templates_for, words_of
 
@@ -35,10 +36,21 @@ __all__ = [
     "CLIP_VIT_B_32",
     "CLIP_VIT_L_14",
     "CLIP_VIT_L_14_336",
+    "DFN_H_14",
+    "EVA02_E_14_PLUS",
+    "EVA02_L_14",
+    "METACLIP2_H_14",
+    "METACLIP_H_14",
+    "MOBILECLIP2_S4",
     "OPENCLIP_VIT_BIGG_14",
     "OPENCLIP_VIT_B_32",
     "OPENCLIP_VIT_H_14",
     "OPENCLIP_VIT_L_14",
+    "SIGLIP2_B_16",
+    "SIGLIP2_GOPT",
+    "SIGLIP2_L_16",
+    "SIGLIP2_SO400M",
+    "SIGLIP_SO400M",
     "TINY_CLIP",
     "OpenClip",
     "from_address",
@@ -133,8 +145,8 @@ class OpenClip(ModelSpec):
 
     @property
     def citation(self) -> str:
-        """BibTeX: of CLIP, and of OpenCLIP and its scaling study for weights that are not OpenAI's."""
-        return _CLIP if self.tag == "openai" else _CLIP + _OPENCLIP
+        """BibTeX: of CLIP, of OpenCLIP and its scaling study for weights that are not OpenAI's, and of the weights."""
+        return _CLIP if self.tag == "openai" else _CLIP + _OPENCLIP + paper_of(self.architecture, self.tag)
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = self if task is None else self._on(task)
@@ -286,3 +298,14 @@ OPENCLIP_VIT_B_32 = OpenClip("ViT-B-32", "laion2b_s34b_b79k")
 OPENCLIP_VIT_L_14 = OpenClip("ViT-L-14", "laion2b_s32b_b82k")
 OPENCLIP_VIT_H_14 = OpenClip("ViT-H-14", "laion2b_s32b_b79k")
 OPENCLIP_VIT_BIGG_14 = OpenClip("ViT-bigG-14", "laion2b_s39b_b160k")
+SIGLIP_SO400M = OpenClip("ViT-SO400M-14-SigLIP-384", "webli")
+SIGLIP2_B_16 = OpenClip("ViT-B-16-SigLIP2", "webli")
+SIGLIP2_L_16 = OpenClip("ViT-L-16-SigLIP2-384", "webli")
+SIGLIP2_SO400M = OpenClip("ViT-SO400M-14-SigLIP2-378", "webli")
+SIGLIP2_GOPT = OpenClip("ViT-gopt-16-SigLIP2-384", "webli")
+MOBILECLIP2_S4 = OpenClip("MobileCLIP2-S4", "dfndr2b")
+EVA02_L_14 = OpenClip("EVA02-L-14-336", "merged2b_s6b_b61k")
+EVA02_E_14_PLUS = OpenClip("EVA02-E-14-plus", "laion2b_s9b_b144k")
+METACLIP_H_14 = OpenClip("ViT-H-14", "metaclip_fullcc")
+METACLIP2_H_14 = OpenClip("ViT-H-14-worldwide", "metaclip2_worldwide")
+DFN_H_14 = OpenClip("ViT-H-14", "dfn5b")

@@ -185,7 +185,7 @@ class DiT(ModelSpec):
             protocol=settled.protocol,
             seed=settled.seed or 0,
             dtype=settled.dtype,
-            n_draws=settled.draws or _N_BANK,
+            draws=settled.draws or _N_BANK,
             runtime=runtime,
             compile_mode=settled.compile,
             schedule=settled._schedule(),

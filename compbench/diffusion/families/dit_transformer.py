@@ -80,7 +80,7 @@ def classifier(
     protocol: str,
     seed: int,
     dtype: str,
-    n_draws: int,
+    draws: int,
     runtime: Runtime,
     schedule: Schedule,
     compile_mode: str = "auto",
@@ -97,7 +97,7 @@ def classifier(
     return DiffusionClassifier(
         denoiser,
         every_fourth(seed, len(betas_of(parts)), is_published),
-        n_draws,
+        draws,
         runtime,
         losses=("l2", "l1", "vlb"),
         compile_mode=compile_mode,

@@ -109,7 +109,7 @@ class TextToImage(StableDiffusion):
             protocol=settled.protocol,
             seed=settled.seed or 0,
             dtype=settled.dtype,
-            n_draws=settled.draws or N_BANK,
+            draws=settled.draws or N_BANK,
             runtime=runtime,
             losses=settled.losses,
             unconditional=settled.unconditional,

@@ -1,0 +1,178 @@
+"""Untrained models of transformers, of its real classes, saved as its hub repositories are."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import pre_tokenizers
+
+from compbench.diffusion.silence import quiet
+from compbench.tiny import __file__ as tiny_file
+
+__all__ = ["SIDE", "network_of", "save"]
+
+SIDE, LENGTH = 32, 64
+_SHAPE = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+_SIZE = {"height": SIDE, "width": SIDE}
+_WORDS = "a an the red green blue yellow purple orange circle square triangle star above below left right of to on and "
+
+
+def save(folder: Path, family: str) -> Path:
+    """The folder with the weights, the configuration, the tokenizer and the image processor of a family."""
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(0)
+        network, processor = _MADE[family]()
+    with torch.no_grad():  # so large that pictures and captions tell
+        for weights in network.parameters():
+            weights.mul_(10 if weights.ndim > 1 else 1)
+    with quiet():
+        network.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    return folder
+
+
+def network_of(folder: Path) -> tuple[Any, Any]:
+    """The network and the processor as transformers' own pages load them."""
+    processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+    (name,) = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).architectures
+    return getattr(transformers, name).from_pretrained(folder, local_files_only=True).eval(), processor
+
+
+def _clip() -> tuple[Any, Any]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(Path(tiny_file).parent / "tiny-sd" / "tokenizer")
+    text = {**_SHAPE, **_ends(tokenizer), "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
+    config = transformers.CLIPConfig(text_config=text, vision_config=_vision(), projection_dim=8)
+    images = transformers.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=_SIZE)
+    return transformers.CLIPModel(config), transformers.CLIPProcessor(images, tokenizer)
+
+
+def _metaclip2() -> tuple[Any, Any]:
+    network, processor = _clip()
+    text, vision = network.config.text_config.to_dict(), network.config.vision_config.to_dict()
+    config = transformers.MetaClip2Config(text_config=text, vision_config=vision, projection_dim=8)
+    return transformers.MetaClip2Model(config), processor
+
+
+def _siglip() -> tuple[Any, Any]:
+    tokenizer = _letters()
+    config = transformers.SiglipConfig(text_config=_text(tokenizer), vision_config=_vision())
+    network = transformers.SiglipModel(config)
+    with torch.no_grad():
+        network.logit_scale.fill_(1.5), network.logit_bias.fill_(-2.0)
+    images = transformers.SiglipImageProcessor(size=_SIZE)
+    return network, transformers.SiglipProcessor(images, tokenizer)
+
+
+def _siglip2() -> tuple[Any, Any]:
+    tokenizer = _letters()
+    vision = {**_SHAPE, "patch_size": 8, "num_patches": 16}
+    config = transformers.Siglip2Config(text_config=_text(tokenizer), vision_config=vision)
+    images = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=20)
+    return transformers.Siglip2Model(config), transformers.Siglip2Processor(images, tokenizer)
+
+
+def _blip() -> tuple[Any, Any]:
+    tokenizer = _words()
+    text = {**_text(tokenizer), "encoder_hidden_size": 16, "bos_token_id": 2, "sep_token_id": 3}
+    config = transformers.BlipConfig(
+        text_config=text, vision_config=_vision(), projection_dim=8, image_text_hidden_size=8
+    )
+    images = transformers.BlipImageProcessor(size=_SIZE)
+    return transformers.BlipForImageTextRetrieval(config), transformers.BlipProcessor(images, tokenizer)
+
+
+def _blip2() -> tuple[Any, Any]:
+    tokenizer = _words()
+    qformer = {**_SHAPE, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH, "encoder_hidden_size": 16}
+    language = {
+        "model_type": "opt",
+        "hidden_size": 16,
+        "ffn_dim": 16,
+        "num_hidden_layers": 1,
+        "word_embed_proj_dim": 16,
+    }
+    config = transformers.Blip2Config(
+        vision_config=_vision(),
+        qformer_config={**qformer, "use_qformer_text_input": True, "cross_attention_frequency": 1},
+        text_config={**language, "num_attention_heads": 2, "vocab_size": len(tokenizer)},
+        num_query_tokens=4,
+        image_text_hidden_size=8,
+    )
+    network = transformers.Blip2ForImageTextRetrieval(config)
+    with torch.no_grad():
+        network.query_tokens.normal_()
+    images = transformers.BlipImageProcessor(size=_SIZE)
+    return network, transformers.Blip2Processor(images, tokenizer)
+
+
+def _qwen3() -> tuple[Any, Any]:
+    """A causal language model whose tokenizer has no beginning of a text, as Qwen's."""
+    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**_language())), _bytes(None)
+
+
+def _gpt2() -> tuple[Any, Any]:
+    tokenizer = _bytes("<|endoftext|>")
+    config = transformers.GPT2Config(
+        n_embd=16, n_layer=2, n_head=2, n_positions=LENGTH * 2, vocab_size=len(tokenizer), **_ends(tokenizer)
+    )
+    return transformers.GPT2LMHeadModel(config), tokenizer
+
+
+def _language() -> dict[str, Any]:
+    tokenizer = _bytes(None)
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    return {**_SHAPE, **heads, "vocab_size": len(tokenizer), "max_position_embeddings": 512, **_ends(tokenizer)}
+
+
+def _bytes(beginning: str | None, *more: str) -> Any:
+    """Qwen's tokenizer, a token per byte and one for "Yes"."""
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    tokens = [*sorted(letters), "Ye", "Yes"]
+    tokenizer = transformers.Qwen2Tokenizer(
+        vocab={token: number for number, token in enumerate(tokens)}, merges=[("Y", "e"), ("Ye", "s")]
+    )
+    tokenizer.bos_token = beginning
+    tokenizer.add_special_tokens({"additional_special_tokens": list(more)})
+    return tokenizer
+
+
+def _ends(tokenizer: Any) -> dict[str, int | None]:
+    return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+
+
+def _vision() -> dict[str, Any]:
+    return {**_SHAPE, "image_size": SIDE, "patch_size": 8, "initializer_range": 0.02}  # a BLIP's default is 1e-10
+
+
+def _text(tokenizer: Any) -> dict[str, Any]:
+    return {**_SHAPE, **_ends(tokenizer), "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
+
+
+def _letters() -> Any:
+    """SigLIP 2's tokenizer, a token per letter, in lower case; it pads on the left unless it is told not to."""
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *string.ascii_lowercase, *string.ascii_uppercase]
+    return transformers.Siglip2Tokenizer(
+        vocab={token: number for number, token in enumerate(tokens)}, merges=[], add_eos_token=True
+    )
+
+
+def _words() -> Any:
+    """BERT's tokenizer, a token per word."""
+    tokens = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_WORDS.split(), *string.ascii_lowercase])
+    return transformers.BertTokenizer(vocab={token: number for number, token in enumerate(tokens)})
+
+
+_MADE = {
+    "clip": _clip,
+    "metaclip2": _metaclip2,
+    "siglip": _siglip,
+    "siglip2": _siglip2,
+    "blip": _blip,
+    "blip-2": _blip2,
+    "qwen3": _qwen3,
+    "gpt2": _gpt2,
+}
