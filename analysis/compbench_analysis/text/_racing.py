@@ -43,8 +43,8 @@ def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
     n_raced = max(len(verdicts) - n_first, 1)
     n_certain, n_draws = len(lesson.certain) * schedule.together, schedule.draws
     return (
-        f"A first wave of {len(schedule.wave.ids)} examples was measured in full; the {n_certain} of {n_draws} draws that "
-        f"are heavy there were measured for every example, and {n_beyond} of the {n_raced} others "
+        f"A first wave of {len(schedule.wave.ids)} examples was measured in full; the {n_certain} of {n_draws} draws "
+        f"that are heavy there were measured for every example, and {n_beyond} of the {n_raced} others "
         f"({n_beyond / n_raced:.0%}) had a draw beyond the wave's limits and were measured in full. "
     )
 
