@@ -92,10 +92,10 @@ def _evaluate(
     online = _online(run, task, draws)
     if draws is not None and online is None:
         writer.write_draws(draws)
-    done = run.done()
+    done = run.done_of(ids)
     lacking = {each for each in ids if each not in done}
     examples: Sequence[Example] = [each for each in task.examples if each.id in lacking]
-    known = run.measurements([each.id for each in examples])
+    known = run.known([each.id for each in examples])
     n_pairs = sum(len(each.images) * len(each.captions) for each in examples)
     reporter.start(
         f"{run.key.task} · {run.key.model}",
@@ -117,17 +117,17 @@ def _evaluate(
                 own = {image.name for each in examples for image in each.images}
                 if error.name not in own:  # one to learn from, say: nothing can be measured without it
                     raise
-                done = run.done()
+                done = run.done_of(ids)
                 left = [each for each in examples if each.id not in done]
                 # looked at all at once: the scorer starts again, and should do so once
                 unreadable_images |= {error.name: error, **_unreadable(left, error.name)}
                 examples = [each for each in left if not any(image.name in unreadable_images for image in each.images)]
-                known = run.measurements([each.id for each in examples])
+                known = run.known([each.id for each in examples])
                 online = _online(run, task, draws)
     finally:
         reporter.stop()
     lost = {each.id for each in task.examples if any(image.name in unreadable_images for image in each.images)}
-    if unmeasured := lacking - run.done() - lost:
+    if unmeasured := lacking - run.done_of(ids) - lost:
         raise RunError(
             f"model {run.key.model!r} left {len(unmeasured)} of {len(lacking)} examples without all their scores or "
             f"draws, {min(unmeasured)!r} the first; expected a result for each"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,16 @@ class ResolvedRun:
 
     def missing(self, stored: Run | None) -> list[Example]:
         """What this process is asked for and is not stored yet."""
-        lacking = set(self.own_ids) - self._done(stored) - self.skipped(stored)
+        own = self.own_ids
+        lacking = set(own) - self._done(stored, own) - self.skipped(stored)
         return [each for each in self.task.examples if each.id in lacking]
 
     def is_complete(self, stored: Run) -> bool:
         """Whether all that is asked for is stored, by whichever process, or to be skipped."""
-        return (self._done(stored) | self.skipped(stored)).issuperset(self.ids)
+        wanted = set(self.ids) - self.skipped(stored)
+        if not wanted <= stored.seen():  # sooner known than what a schedule concludes of those that are there
+            return False
+        return wanted <= self._done(stored, self.ids)
 
     def skipped(self, stored: Run | None) -> set[str]:
         """The examples known to be unreadable, where they are to be left out; not those another limit may allow."""
@@ -105,8 +109,9 @@ class ResolvedRun:
         """The run on disk, made if there is none."""
         return self.store.open(self.key, self.task, view=self.view, model=self.described)
 
-    def _done(self, stored: Run | None) -> set[str]:
-        return set() if stored is None else stored.done(self.rule.draws, unconditional=self.rule.unconditional)
+    def _done(self, stored: Run | None, ids: Sequence[str]) -> set[str]:
+        rule = self.rule
+        return set() if stored is None else stored.done_of(ids, rule.draws, unconditional=rule.unconditional)
 
 
 def resolve(

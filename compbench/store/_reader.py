@@ -6,7 +6,7 @@ later part counts; how the draws are spread over parts changes no bit of a resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full, Schedule
 from compbench.schedules.staged import Staged
 from compbench.store import _parquet, _rows
+from compbench.store._known import KnownErrors
 from compbench.store._measured import Coverage, coverage, measurement_of, scored
 from compbench.store._parquet import DamagedPart
 from compbench.store._parts import Parts
@@ -99,12 +100,29 @@ class Contents:
             self._done = {key: frozenset(self._measured_ids(n_draws, unconditional))}
         return self._done[key]
 
+    def done_of(self, ids: Sequence[str], n_draws: int | None, unconditional: bool = False) -> frozenset[str]:
+        """Those of `ids` that are done; of a run with a schedule only they are looked at, which may mean a replay."""
+        if isinstance(self.schedule, Full) or not self.has_errors or not self._bank_size():
+            return self.done(n_draws, unconditional).intersection(ids)
+        return frozenset(self.verdicts.concluded(self._known(ids)))
+
     def whole(self, n_draws: int, unconditional: bool = False) -> frozenset[str]:
         """The examples of which every pair has each of the first `n_draws` draws, whatever a schedule wanted."""
         found = self._coverage().items()
         return frozenset(
             name for name, its in found if (its.n_leading_without if unconditional else its.n_leading) >= n_draws
         )
+
+    def known(self, ids: Sequence[str]) -> Mapping[str, Measurement]:
+        """The stored errors of each of `ids` that has any, read as they are asked for."""
+        seen = self.seen() if self.has_errors and self._bank_size() else frozenset[str]()
+        return KnownErrors([name for name in ids if name in seen], self._near, self.measurements)
+
+    def _near(self, ids: Sequence[str]) -> int:
+        """How many of the first `ids` fit in memory at once."""
+        n_bytes = 4 * max(len(self._columns()), 1) + 1
+        sizes = np.cumsum([self.matches[name].size * self._bank_size() * n_bytes for name in ids])
+        return max(1, int(np.searchsorted(sizes, self.bytes_at_once, side="right")))
 
     def measurements(self, ids: Sequence[str] | None) -> dict[str, Measurement]:
         """The stored errors of each example that has any."""

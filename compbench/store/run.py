@@ -168,6 +168,20 @@ class Run:
         """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
         return self.contents.examples.copy()
 
+    def seen(self) -> frozenset[str]:
+        """The examples of which anything is stored."""
+        return self.contents.seen()
+
+    def known(self, ids: Sequence[str]) -> Mapping[str, Measurement]:
+        """The stored errors of those of `ids` that have any, which are read as they are asked for, in that order."""
+        return self.contents.known(ids)
+
+    def done_of(self, ids: Sequence[str], draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
+        """Those of `ids` that `done` has; of a run with a schedule no others are looked at."""
+        rule = self.rule
+        without = rule.unconditional if unconditional is None else unconditional
+        return set(self.contents.done_of(ids, draws or rule.draws, without))
+
     def done(self, draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
         """The examples that are measured, on at least `draws` draws of an error run (None: as many as its view).
 
