@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -128,10 +129,11 @@ def show_task(
 
 
 @click.command(short_help="Say what works on this machine.")
-@click.option("--online", "is_online", is_flag=True, help="Also ask the hub whether winoground is open to you.")
+@click.option("--online", "is_online", is_flag=True, help="Also ask the hub which gated repositories are open to you.")
+@click.option("--json", "is_json", is_flag=True, help="The same as --format json.")
 @flags.runs
 @flags.printed
-def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) -> int:
+def doctor(is_online: bool, is_json: bool, runs: Path | None, style: str, output: Path | None) -> int:
     """Say what works on this machine and what to do about what does not.
 
     \b
@@ -139,9 +141,10 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
     """
     from compbench.cli import listing
     from compbench.cli.doctor import examine
-    from compbench.store.store import Store
 
-    checks = list(examine(Store(runs).root, is_online=is_online))
+    style = "json" if is_json else style
+    root = runs or Path(os.environ.get("COMPBENCH_RUNS") or "runs").expanduser()  # a store needs packages that may lack
+    checks = list(examine(root, is_online=is_online))
     text = records(map(asdict, checks), style) if style in ("csv", "json") else render([listing.checks(checks)], style)
     print_result(text, output)
     return FAILED if any(check.state == "problem" for check in checks) else DONE

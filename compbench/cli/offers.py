@@ -173,7 +173,7 @@ def _for_task(spec: ModelSpec, task: str | None) -> object:
     from compbench.core.errors import UsageError
 
     for n_classes in _N_CLASSES:  # the published stages are for so many
-        with suppress(UsageError):
+        with suppress(UsageError, LookupError):  # a model may look at examples or at training pictures: there are none
             return spec.resolve(None if task is None else _named(task, n_classes)).spec
     return spec  # which cannot score such a task
 
