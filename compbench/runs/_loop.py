@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,6 +25,7 @@ from compbench.core.models import (
 )
 from compbench.core.rules import Rule, n_known
 from compbench.registry.plugins import blamed, each_of
+from compbench.runs import _wave
 from compbench.runs._online import OnlineScorer
 from compbench.runs._result_checks import check_result
 from compbench.runs.interrupts import Interrupts
@@ -52,6 +53,7 @@ def evaluate(
     device: str | None = None,
     rule: Rule | None = None,
     spent: Callable[[], int] | None = None,
+    left_out: Collection[str] = (),
 ) -> None:
     """Measure what the run lacks of the examples `ids`, storing results as they come; the caller has entered `writer`.
 
@@ -59,6 +61,7 @@ def evaluate(
 
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
     UnreadableImages names the images that could not be read, once all other examples are measured.
+    A race with a first wave begins with that, but for the examples `left_out`, which cannot be read.
     `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
     learn above all, is recorded with its parts.
     """
@@ -66,8 +69,13 @@ def evaluate(
     run = writer.run if rule is None else writer.run.under(rule)
     with image_files.noticing() as traits:
         notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
+
+        def measure(some: Sequence[str]) -> None:
+            _evaluate(task, scorer, run, writer, some, reporter, interrupts, device, notes)
+
         try:
-            _evaluate(task, scorer, run, writer, ids, reporter, interrupts, device, notes)
+            _wave.measure_first(task, writer, measure, reporter.say, left_out)
+            measure(ids)
         finally:
             for note in notes.said():
                 reporter.say(note)
@@ -84,6 +92,7 @@ def _evaluate(
     device: str | None,
     notes: _Notes,
 ) -> None:
+    _wave.tell(scorer, writer.run.schedule)
     stages.tell(f"preparing {run.key.model} for {run.key.task}")
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)

@@ -174,6 +174,7 @@ def _measure(asked: ResolvedRun, writer: RunWriter, cache: ScorerCache) -> tuple
                         device=cache.device_of(scorer),
                         rule=asked.rule,
                         spent=lambda: cache.n_evaluations,
+                        left_out=skipped,
                     )
                 except UnreadableImages as found:
                     error = found

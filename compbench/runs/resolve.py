@@ -25,6 +25,8 @@ from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
 from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
 from compbench.runs.request import RunRequest
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import schedule_in
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS
 from compbench.store.run import Run
@@ -242,6 +244,12 @@ class _Address:
 
     def _measurement(self, model: ResolvedModel) -> dict[str, Json]:
         """With scores alone a run cannot be read another way, so how it was read is part of what it is."""
+        schedule = schedule_in(model.identity)
+        if self.request.keep == "scores" and isinstance(schedule, Racing) and schedule.n_wave:
+            raise UsageError(
+                f"bound={schedule.bound} learns from the errors of a first wave, which --keep scores does not store; "
+                "add -o bound=asymptotic, or keep the errors"
+            )
         kept = {"kept": dict(model.view)} if self.request.keep == "scores" and model.view else {}
         return {**model.identity, **self.mark, **kept}
 

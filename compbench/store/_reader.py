@@ -42,13 +42,19 @@ class Contents:
 
     folder: Path
     say: Callable[[str], None]
-    schedule: Schedule
+    schedule_of: Callable[[], Schedule]  # it changes when the first wave of a race is frozen
     classes: Classes | None = None
     bytes_at_once: int = 64_000_000  # of errors and their mask in memory, whatever the size of the run
     digest_of: Callable[[str], str | None] = lambda name: None  # of a file in the folder, where run.json has it
     _covered: tuple[object, dict[str, Coverage]] | None = None
     _done: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict[tuple[object, ...], frozenset[str]])
+    _verdicts: Verdicts | None = None
     _scored: tuple[tuple[object, ...], dict[Shape, ScoreTable]] | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """Which draws are measured."""
+        return self.schedule_of()
 
     @cached_property
     def parts(self) -> Parts:
@@ -95,7 +101,7 @@ class Contents:
         `unconditional`: also each image without a caption. An example of a run with a schedule is done when that
         wants nothing more.
         """
-        key = n_draws, unconditional, self._bank_size(), self.parts.usable()
+        key = n_draws, unconditional, self._bank_size(), self.parts.usable(), self.schedule
         if key not in self._done:
             self._done = {key: frozenset(self._measured_ids(n_draws, unconditional))}
         return self._done[key]
@@ -288,19 +294,22 @@ class Contents:
             array.setflags(write=False)
         return ScoreTable(tuple(members), scores, matches, without)
 
-    @cached_property
+    @property
     def verdicts(self) -> Verdicts:
         """The conclusions of the schedule; only of a run that has one."""
-        return Verdicts(
-            self.folder,
-            cast(Staged | Racing, self.schedule),
-            self.matches,
-            self.draws(),
-            self.classes,
-            self._to_replay,
-            self.parts.usable,
-            self.parts.say_once,
-        )
+        schedule = cast(Staged | Racing, self.schedule)
+        if self._verdicts is None or self._verdicts.schedule != schedule:
+            self._verdicts = Verdicts(
+                self.folder,
+                schedule,
+                self.matches,
+                self.draws(),
+                self.classes,
+                self._to_replay,
+                self.parts.usable,
+                self.parts.say_once,
+            )
+        return self._verdicts
 
     def _to_replay(self, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools]]:
         """Each example's errors and mask [I, C, D], as its policy reads them."""

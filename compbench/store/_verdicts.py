@@ -177,8 +177,8 @@ class Verdicts:
 
     def _replayed(self, ids: Sequence[str]) -> Iterator[tuple[str, Concluded | None]]:
         for name, errors, measured in self.errors_of(ids):
-            policy = self.schedule.policy(name, self.matches[name], self.draws, self.classes)
             try:
+                policy = self.schedule.policy(name, self.matches[name], self.draws, self.classes)
                 yield name, Concluded.of(policy.scores(errors, measured), policy.verdict(errors, measured))
             except Unfinished:
                 yield name, None
@@ -199,6 +199,8 @@ class Verdicts:
         of_caption = None if self.classes is None else list(self.classes.of_caption)
         words = {"version": _VERSION, **entry_of(self.schedule), "target": self.draws.target}
         words |= {"of_caption": of_caption}
+        if isinstance(self.schedule, Racing) and self.schedule.wave is not None:
+            words |= {"wave": self.schedule.wave.to_json()}
         hashed = sha256_of(words)
         for array in (self.draws.timesteps, self.draws.alpha, self.draws.sigma):
             hashed.update(np.ascontiguousarray(array).tobytes())

@@ -13,7 +13,9 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
 from compbench.core.rules import Rule
+from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full
+from compbench.schedules.wave import Wave
 from compbench.store import _compaction, _pairs, _parquet, provenance, run_file
 from compbench.store._anew import anew
 from compbench.store._parquet import DamagedPart
@@ -73,6 +75,16 @@ class RunWriter:
             info = run_file.words(self.run.path)
             self._write({**info, "task": {**info["task"], **task}, "files": self._digests("examples.parquet")})
         self.run.__dict__.pop("contents", None)  # what it had read of the old one
+
+    def keep_wave(self, wave: Wave) -> Racing:
+        """Store the first wave of a race, unless one is frozen, and return the schedule as it is then."""
+        with self.guarded():
+            stored = self.run.info.wave
+            if stored is None or stored.lesson is None:
+                self._write({**run_file.words(self.run.path), "wave": wave.to_json()})
+        schedule = self.run.schedule
+        assert isinstance(schedule, Racing)
+        return schedule
 
     def write_draws(self, draws: DrawTable) -> None:
         """Store the bank; RunError when the run was measured with another."""
