@@ -18,7 +18,7 @@ from compbench.diffusion.weights import LOADING_ERRORS, load_whole
 from compbench.registry import repositories
 from compbench_baselines.hub_models import CONFIG, weight_files
 
-__all__ = ["fetched", "image_processor", "load_network", "tokenizer"]
+__all__ = ["fetched", "image_processor", "load_network", "processor", "tokenizer"]
 
 _BUFFERS = "position_ids"  # kept among the weights by versions of transformers before 4.31
 
@@ -41,7 +41,7 @@ def load_network(kind: Any, folder: Path, dtype: str, say: Callable[[str], None]
         with quiet():
             network, info = kind.from_pretrained(
                 folder,
-                dtype=torch.float32,
+                dtype=getattr(torch, dtype),
                 local_files_only=True,
                 use_safetensors=files[0].endswith(".safetensors"),
                 output_loading_info=True,
@@ -50,7 +50,7 @@ def load_network(kind: Any, folder: Path, dtype: str, say: Callable[[str], None]
         left = [name for name in info["unexpected_keys"] if not name.endswith(_BUFFERS)]
         return network, {**info, "unexpected_keys": left}
 
-    return load_whole(folder, ".", files, blank, load, say).to(getattr(torch, dtype)).eval()
+    return load_whole(folder, ".", files, blank, load, say, getattr(torch, dtype)).eval()
 
 
 def tokenizer(folder: Path) -> Any:
@@ -61,6 +61,11 @@ def tokenizer(folder: Path) -> Any:
 def image_processor(folder: Path) -> Any:
     """The image processor beside the weights."""
     return _read(transformers.AutoImageProcessor, "image processor", folder)
+
+
+def processor(folder: Path) -> Any:
+    """The processor beside the weights: a tokenizer and an image processor that know of each other."""
+    return _read(transformers.AutoProcessor, "processor", folder)
 
 
 def _from_config(kind: Any, folder: Path) -> nn.Module:

@@ -117,6 +117,8 @@ IS_NOT_RUN = {
     "python -m venv .venv": "it makes the environment of the tests",
     "compbench run winoground --model sd2 --model clip-vit-l-14 --model openclip-vit-h-14": "gigabytes of a hub",
     "compbench run winoground --model siglip2-so400m --model blip-itm --model sd2": "the same",
+    "compbench run sugarcrepe --model text-prior:Qwen/Qwen3-0.6B": "the same",
+    "compbench run winoground --model vqascore:Qwen/Qwen2.5-VL-7B-Instruct --dtype bfloat16": "the same",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
@@ -125,6 +127,7 @@ IS_NOT_RUN = {
     "compbench show --published": "the changelog names the option; the command with it is run",
     "python -m compbench.tiny.train": "an hour and a half of training; test_tiny.py trains for a few steps",
     "python -m compbench.tiny.train_dit": "forty minutes of training",
+    "python -m tests.benchmarks.racing": "it takes minutes; test_coverage.py holds what it prints",
     "python -m tests.benchmarks.racing RUN": "it needs a run of hundreds of draws",
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",
@@ -140,6 +143,7 @@ PYTHON: dict[str, Mapping[str, str]] = {
         '"sd2"': '"sd:sd"',
         "model=mine)": "model=mine, limit=2)",
     },
+    "from scipy.special import expit": {'model="tiny-clip")': 'model="tiny-clip", limit=2)'},
     "import numpy as np": {
         f'run("shapes", model={model}': f'run("shapes", limit=2, model={model}'
         for model in ("compbench.from_open_clip", "compbench.from_transformers", "pipeline")
