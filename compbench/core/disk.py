@@ -14,9 +14,12 @@ import stat
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from compbench.core.aliases import Json
 
 __all__ = [
     "TEMPORARY",
