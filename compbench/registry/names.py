@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -207,7 +208,12 @@ def _find_model(name: str) -> Entry:
         return plugins.find("model", name)
     except UsageError as error:
         if not Path(name).is_dir():
-            raise
+            if re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None:
+                raise
+            offered = ", ".join(f"{entry.name}:{name}" for entry in plugins.entries("scheme"))
+            raise UsageError(
+                f"no model named {name!r}; for a repository of the hub say how it is read: {offered}"
+            ) from None
         schemes = " or ".join(f"'{entry.name}:{name}'" for entry in plugins.entries("scheme"))
         raise UsageError(f"{error} For the folder of that name say {schemes}") from None
 
