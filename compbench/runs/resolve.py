@@ -233,6 +233,7 @@ class _Address:
             model = _checked(model.spec, model)
             key = dataclasses.replace(key, measurement=self._measurement(model))
         key = _weights.recognised(self.store, key, source, self.say)
+        self.store.tell_damaged(key)
         return dataclasses.replace(model, source=source), key, _described(self.label, model, wanted)
 
     def _measurement(self, model: ResolvedModel) -> dict[str, Json]:
