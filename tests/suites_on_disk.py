@@ -492,6 +492,8 @@ SUITES: dict[str, tuple[Callable[[], Files], int, tuple[int, int], int | None]] 
     "gqa-spatial-two": (lambda: spatial("gqa", 2), 2, (1, 2), 291),
     "valse": (valse, 22, (1, 2), 7702),
     "valse+unfiltered": (valse, 33, (1, 2), 8782),
+    "valse+log-odds": (valse, 22, (1, 2), 7702),
+    "valse+probability": (valse, 22, (1, 2), 7702),
     "aro-relation": (aro, 31, (1, 2), 23937),
     "aro-relation+mteb": (aro, 31, (1, 2), 23937),
     "aro-attribution": (lambda: aro("attribution"), 31, (1, 2), 28748),

@@ -12,6 +12,8 @@ from compbench.core.examples import ScoreTable
 
 __all__ = [
     "Outcome",
+    "caption_above",
+    "foil_below",
     "group",
     "group_match",
     "group_raw",
@@ -87,6 +89,18 @@ def of_caption(place: int) -> Outcome:
 def tot(table: ScoreTable, *, or_ties: bool = False) -> Bools:
     """[N]: the first true pair beats its image with the other caption, and its caption with the other image."""
     return of_image(0)(table, or_ties=or_ties) & of_caption(0)(table, or_ties=or_ties)
+
+
+def caption_above(threshold: float) -> Outcome:
+    """Whether the true caption of one image is taken for true."""
+    return lambda table, *, or_ties=False: (np.greater_equal if or_ties else np.greater)(
+        table.scores[:, 0, 0], threshold
+    )
+
+
+def foil_below(threshold: float) -> Outcome:
+    """Whether the other caption of one image is taken for false."""
+    return lambda table, *, or_ties=False: (np.less_equal if or_ties else np.less)(table.scores[:, 0, 1], threshold)
 
 
 def top1(table: ScoreTable, *, or_ties: bool = False) -> Bools:

@@ -13,6 +13,8 @@ Suites. What their papers print beside these:
   the published exclusions
 - ipos_2t, ineg_2t, tpos_2i, tneg_2i: one image's captions, or one caption's images, alone (BiVLC)
 - tot: the first image with its caption above either of them with the other (SugarCrepe++, of captions alone)
+- p_c, p_f: the caption scores above 0, its foil below, for scores that are log-odds; p_c_half and p_f_half above and
+  below 0.5, for probabilities (VALSE). Of scores on another scale, cosines for one, they say nothing
 - group_match: the true pairs have the highest sum of all assignments of images to captions
 - text_r5, image_r10 ...: a right one is among the first five or ten
 """
@@ -31,6 +33,7 @@ from compbench.core.aliases import Bools, Ints
 from compbench.core.examples import ALL_SCORES, Metric
 
 __all__ = [
+    "ABSOLUTE",
     "BY_NAME",
     "CLASSIFYING",
     "GROUP",
@@ -102,6 +105,15 @@ ONE_SIDED = {
     name: _of_shapes(name, outcome, chance, lambda shape: shape == (2, 2), ALL_SCORES)
     for name, (outcome, chance) in _OF_ONE.items()
 }
+# the score that a model takes for "as likely true as false": of log-odds, of probabilities
+_AT = {"": 0.0, "_half": 0.5}
+ABSOLUTE = {
+    f"{name}{suffix}": _of_shapes(
+        f"{name}{suffix}", outcome(threshold), lambda matches: None, lambda shape: shape == (1, 2), ALL_SCORES
+    )
+    for suffix, threshold in _AT.items()
+    for name, outcome in (("p_c", _outcomes.caption_above), ("p_f", _outcomes.foil_below))
+}
 TOT = _of_shapes("tot", _outcomes.tot, _chances.tot, lambda shape: shape == (2, 2), ALL_SCORES)
 _AMONG_FIRST = [
     _metric(f"text_r{k}", _outcomes.recalled_text(k), _chances.among_first(k), 1, k + 1, ALL_SCORES) for k in (5, 10)
@@ -117,6 +129,7 @@ BY_NAME = (
     | CLASSIFYING
     | {metric.name: metric for metric in (PAIR, SET, MACRO, IMAGE_MACRO, GROUP_MATCH, TOT)}
     | ONE_SIDED
+    | ABSOLUTE
     | RECALL
 )
 # beside image and group, where those are of scores that are normalised by the score of no caption

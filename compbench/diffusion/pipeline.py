@@ -66,10 +66,16 @@ class PipelineFamily(Family):
                     + ("used" if text.encoder.name in left_out else "there")
                     + ": captions are read without it, and such a run is one of its own"
                 )
+            autoencoder = loading.load_part(vae, folder, weights[vae.name], say)
+            if autoencoder.config.get("latents_mean") is not None:
+                raise DataError(
+                    f"model {name!r} scales each channel of its latents for itself (latents_mean in vae/config.json), "
+                    f"which {self.layout.words} does not; it is another model in the clothes of one"
+                )
             return Parts(
                 name,
                 loading.load_part(network, folder, weights[network.name], say),
-                loading.load_part(vae, folder, weights[vae.name], say),
+                autoencoder,
                 texts,
                 loading.load_scheduler(folder, files),
                 files.json("model_index.json"),

@@ -1,8 +1,8 @@
 """What is on offer: models and tasks that installed packages declare as entry points, or that a decorator registered.
 
 Entry points: group `compbench.tasks`, `compbench.models`, `compbench.model_schemes` for `--model scheme:ADDRESS`,
-`compbench.folder_tasks` for what reads a user's own folder, and `compbench.model_objects` for what makes a spec of an
-object in memory.
+`compbench.folder_tasks` for what reads a user's own folder, `compbench.model_objects` for what makes a spec of an
+object in memory, and `compbench.diffusion_families` for the pipelines that `--model diffusion:ADDRESS` reads.
 Listing reads package metadata only; a plugin is imported when it is asked for by name, or checked.
 """
 
@@ -21,13 +21,14 @@ from compbench.core.suggestions import unknown
 
 __all__ = ["Entry", "Kind", "blamed", "checked", "each_of", "entries", "find", "load", "model", "owner", "task"]
 
-Kind = Literal["task", "model", "scheme", "folder task", "model object"]
+Kind = Literal["task", "model", "scheme", "folder task", "model object", "family"]
 _GROUPS: dict[Kind, str] = {
     "task": "compbench.tasks",
     "model": "compbench.models",
     "scheme": "compbench.model_schemes",
     "folder task": "compbench.folder_tasks",
     "model object": "compbench.model_objects",
+    "family": "compbench.diffusion_families",
 }
 Registered = TypeVar("Registered")
 Made = TypeVar("Made")

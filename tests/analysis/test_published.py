@@ -258,3 +258,9 @@ def test_the_command_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[st
     run = _run(tmp_path)
     assert main(["show", "winoground/model", "--published", "--runs", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == show.to_text([run], with_published=True).strip()
+
+
+def test_numbers_of_examples_stay_whole_beside_rows_that_have_none(tmp_path: Path) -> None:
+    text = show.to_text([_run(tmp_path, "aro-relation", 40)], with_published=True)
+    assert "23,937" in text
+    assert "23,937.0" not in text

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from compbench.core.examples import Metric, ScoreTable
 from compbench.core.metrics import (
+    ABSOLUTE,
     BY_NAME,
     GROUP,
     GROUP_MATCH,
@@ -94,6 +95,21 @@ def test_text_of_two_true_captions_and_a_false_one_wants_both_above_it() -> None
     assert TEXT.outcome(table(scores, matches)).tolist() == [True, True, False, False, False, False]
     assert TEXT.ties(table(scores, matches)).tolist() == [False] * 5 + [True]
     assert TEXT.chance(np.array(matches)) == pytest.approx(1 / 3)
+
+
+def test_a_caption_is_taken_for_true_and_its_foil_for_false_at_a_threshold() -> None:
+    examples = table([[[1, -1]], [[1, 1]], [[-1, -2]], [[0, 0]], [[0.6, 0.4]]], [[True, False]])
+    outcomes = {name: BY_NAME[name].outcome(examples).tolist() for name in ABSOLUTE}
+    assert outcomes == {
+        "p_c": [True, True, False, False, True],
+        "p_f": [True, False, True, False, False],
+        "p_c_half": [True, True, False, False, True],
+        "p_f_half": [True, False, True, True, True],
+    }
+    assert BY_NAME["p_c"].ties(examples).tolist() == [False, False, False, True, False]  # at the threshold is a tie
+    assert BY_NAME["p_f"].ties(examples).tolist() == [False, False, False, True, False]
+    assert {BY_NAME[name].chance(np.array([[True, False]])) for name in ABSOLUTE} == {None}
+    assert not BY_NAME["p_c"].applies((2, 2))
 
 
 def test_a_pair_and_a_set_are_right_where_all_of_them_are() -> None:

@@ -272,6 +272,15 @@ def test_a_protocol_of_stable_diffusion_s_own_precision_is_refused() -> None:
         registry.model("sdxl", {"protocol": "published-fp16"})
 
 
+@torch.no_grad()
+def test_no_caption_is_what_sdxl_s_pipeline_takes_for_an_empty_prompt(folders: Callable[[str], Path]) -> None:
+    ours = classifier(folders("sdxl")).denoiser.encode_captions(["", CAPTIONS[0]])
+    pipeline: Any = DiffusionPipeline.from_pretrained(folders("sdxl"), low_cpu_mem_usage=False)
+    states, nothing, pooled, nothing_pooled = pipeline.encode_prompt(CAPTIONS[0])
+    torch.testing.assert_close(ours["encoder_hidden_states"], torch.cat([nothing, states]))
+    torch.testing.assert_close(ours["text_embeds"], torch.cat([nothing_pooled, pooled]))
+
+
 # what is SD3's alone
 
 

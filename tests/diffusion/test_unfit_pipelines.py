@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, UsageError
 from compbench.core.models import Runtime
+from compbench.registry import plugins
+from compbench.registry.plugins import Entry
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
 NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer", "sd3": "transformer"}
@@ -122,6 +125,37 @@ def test_pickled_weights_are_refused_with_the_way_to_convert_them(copied: Path, 
 def test_a_wrong_number_of_channels_is_told(copied: Path) -> None:
     edit(copied / "vae" / "config.json", latent_channels=5)
     assert "5" in refused(copied)
+
+
+def test_latents_that_are_scaled_channel_by_channel_are_refused(copied: Path) -> None:
+    """As Playground 2.5's are, which names SDXL's own pipeline."""
+    edit(copied / "vae" / "config.json", latents_mean=[0.0], latents_std=[1.0])
+    assert "latents_mean in vae/config.json" in refused(copied)
+
+
+def test_a_repository_of_the_hub_without_a_pipeline_is_told(hub: LoopbackHub) -> None:
+    hub.add("models", "org/plain", {"README.md": b"nothing"})
+    with pytest.raises(DataError, match=r"'org/plain' has no model_index.json"):
+        registry.model("diffusion:org/plain")
+
+
+def test_a_family_of_another_package_is_found_by_its_pipeline(
+    copied: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (make, known), *_ = [pair for pair in plugins.load(plugins.find("family", family.partition("-")[0]))][-1:]
+
+    class Other(type(known)):  # type: ignore[misc]
+        name = "other"
+        layout = replace(known.layout, pipelines=("OtherPipeline",))
+
+    edit(copied / "model_index.json", _class_name="OtherPipeline")
+    broken = Entry("broken", "family", "bad 0.1", "bad:READS", None, lambda: 1 / 0)
+    monkeypatch.setitem(plugins._registered, ("family", "broken"), broken)
+    assert "is a OtherPipeline, which is not supported" in refused(copied)
+    assert "bad 0.1" in refused(copied)  # which might have read it
+    other = Entry("other", "family", "good 0.1", "good:READS", None, lambda: [(make, Other())])
+    monkeypatch.setitem(plugins._registered, ("family", "other"), other)
+    assert build(copied).denoiser.family.name == "other"
 
 
 def test_another_network_under_the_family_s_name_is_told(copied: Path, family: str) -> None:

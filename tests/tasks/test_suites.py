@@ -308,6 +308,13 @@ def test_valse_counts_what_two_annotators_found_valid(tmp_path: Path) -> None:
     assert _by_id(whole)["actant-swap/actions_test_0"].id != "action-replacement/actions_test_0"  # one key, two files
 
 
+def test_valse_has_its_absolute_scores_by_the_scale_of_a_model(tmp_path: Path) -> None:
+    odds, probability = (_read(f"valse+{name}", tmp_path) for name in ("log-odds", "probability"))
+    assert list(odds.metrics) == ["text", "macro", "p_c", "p_f"]
+    assert list(probability.metrics) == ["text", "macro", "p_c_half", "p_f_half"]
+    assert "prints the smaller of them" in odds.description
+
+
 def test_valse_files_go_by_hyphens_or_underscores(tmp_path: Path) -> None:
     renamed = {name.replace("-", "_") if name.startswith("data") else name: c for name, c in disk.valse().items()}
     assert _read("valse", tmp_path, renamed).revision == _read("valse", tmp_path / "b").revision

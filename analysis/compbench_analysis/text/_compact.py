@@ -138,7 +138,7 @@ def _metrics_across(scores: Scores, title: str, interval: Interval) -> Grid:
             if not any((tag, model, metric) in scores.cells for metric in scores.metrics):
                 continue
             n = {row["n"] for key, row in scores.cells.items() if key[:2] == (tag, model)} - {None}
-            lead = [*([shown_tag] if has_tags else []), model, *([f"{max(n):,}" if n else ""] if has_n else [])]
+            lead = [*([shown_tag] if has_tags else []), model, *([f"{int(max(n)):,}" if n else ""] if has_n else [])]
             cells = [scores.cell(tag, model, metric, interval) for metric in scores.metrics]
             body.append([*((text, False) for text in lead), *cells])
             shown_tag = ""

@@ -21,7 +21,17 @@ __all__ = [
 ]
 
 MISSING = "–"
-_HEADINGS = {"top1": "top-1", "mean_per_class": "mean per class", "image_raw": "raw image", "group_raw": "raw group"}
+_HEADINGS = {
+    "top1": "top-1",
+    "mean_per_class": "mean per class",
+    "image_raw": "raw image",
+    "group_raw": "raw group",
+    "p_c": "p_c",
+    "p_f": "p_f",
+    "p_c_half": "p_c",
+    "p_f_half": "p_f",
+    "tot": "TOT",
+}
 _WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class"}
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib import import_module
-from typing import Any
 
 from compbench.core import disk
 from compbench.core.errors import DataError, UsageError
@@ -13,12 +11,14 @@ from compbench.core.models import Source
 from compbench.diffusion.families import stable_diffusion
 from compbench.diffusion.families._places import placed
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
-from compbench.registry import hub
+from compbench.diffusion.families.text_to_image import TextToImage
+from compbench.diffusion.pipeline import PipelineFamily
+from compbench.registry import hub, plugins
 from compbench.registry.layouts import pipeline_of
 
-__all__ = ["FAMILIES", "from_address"]
+__all__ = ["from_address"]
 
-FAMILIES = ("sdxl", "pixart", "sd3")  # the files beside this one that say what they read
+_INDEX = "model_index.json"
 _STABLE_DIFFUSION = "StableDiffusionPipeline"
 
 
@@ -32,12 +32,24 @@ def from_address(address: str) -> StableDiffusion:
     kind = pipeline_of(_listed(Source(repo, revision, is_local)), name)
     if kind.startswith(_STABLE_DIFFUSION):
         return stable_diffusion.from_address(address)
-    for module in FAMILIES:
-        of_module: Any = import_module(f"compbench.diffusion.families.{module}")
-        for make, family in of_module.READS:
-            if kind in family.layout.pipelines:
-                return make(name, repo, revision, is_local=is_local, family=family)
-    raise UsageError(f"model {name!r} is a {kind}, which is not supported; expected {', '.join(_known())}")
+    known, broken = _readers()
+    for make, family in known:
+        if kind in family.layout.pipelines:
+            return make(name, repo, revision, is_local=is_local, family=family)
+    offered = ", ".join((_STABLE_DIFFUSION, *(family.layout.pipelines[0] for _, family in known)))
+    raise UsageError(f"model {name!r} is a {kind}, which is not supported; expected {offered}{broken}")
+
+
+def _readers() -> tuple[list[tuple[type[TextToImage], PipelineFamily]], str]:
+    """The specs' classes and families that installed packages declare, and what is wrong with those that fail."""
+    readers: list[tuple[type[TextToImage], PipelineFamily]] = []
+    broken = ""
+    for entry in plugins.entries("family"):
+        try:
+            readers += plugins.load(entry)
+        except UsageError as error:
+            broken += f". {error}"
+    return readers, broken
 
 
 def _listed(source: Source) -> FileList:
@@ -45,14 +57,11 @@ def _listed(source: Source) -> FileList:
     if source.is_local:
         return FileList.of_folder(disk.expanded(source.repo))
     with suppress(DataError):
-        return FileList.of_folder(hub.fetch(source, ["model_index.json"], is_offline=True))
-    return FileList.of_folder(hub.fetch(source, ["model_index.json"], is_offline=False))
+        if (files := FileList.of_folder(hub.fetch(source, [_INDEX], is_offline=True))) and _INDEX in files.names:
+            return files
+    folder = hub.fetch(source, [_INDEX], is_offline=False)
+    return FileList.of_folder(folder) if folder.is_dir() else FileList(source.repo, frozenset(), _nothing)
 
 
-def _known() -> list[str]:
-    """The pipelines that some family here reads."""
-    modules: list[Any] = [import_module(f"compbench.diffusion.families.{module}") for module in FAMILIES]
-    return [
-        _STABLE_DIFFUSION,
-        *(kind for module in modules for _, family in module.READS for kind in family.layout.pipelines[:1]),
-    ]
+def _nothing(name: str) -> bytes:
+    raise DataError(f"no {name} is there")

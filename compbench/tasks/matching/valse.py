@@ -1,6 +1,7 @@
 """VALSE: a caption and a foil for each of six linguistic phenomena, in eleven files.
 
-The authors count what two of three annotators found valid, 7,702 of 8,782 examples; `valse+unfiltered` asks all.
+The authors count what two of three annotators found valid, 7,702 of 8,782 examples; `valse+unfiltered` asks all. What
+they print beside acc_r needs a score at which a model turns from no to yes; which that is, a protocol says.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ def _votes(row: Row) -> int:
 
 
 _METRICS = "text is acc_r, how often the caption scores above its foil; macro is the plain mean of the eleven files"
+_ABSOLUTE = (
+    "For a model whose scores are {}: p_c is how often a caption scores above {}, p_f how often a foil scores below. "
+    "The paper's acc is their mean, and it prints the smaller of them."
+)
 VALSE = Suite(
     name="valse",
     about="VALSE: 7,702 pictures with a caption and a foil, of six linguistic phenomena in eleven files.",
@@ -71,6 +76,10 @@ VALSE = Suite(
             f"{_METRICS}. Examples that annotators found invalid are asked too; the foil of 24 is their caption.",
             ("text", "macro"),
             n_published=sum(n for n, _ in SIZES.values()),
+        ),
+        "log-odds": Protocol(_ABSOLUTE.format("log-odds", "0"), ("text", "macro", "p_c", "p_f"), _valid),
+        "probability": Protocol(
+            _ABSOLUTE.format("probabilities", "0.5"), ("text", "macro", "p_c_half", "p_f_half"), _valid
         ),
     },
     whose_pictures="Visual7W, COCO val2017, train2014 and val2014, SWiG images_512 and VisDial val2018",
