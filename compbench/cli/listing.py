@@ -36,7 +36,7 @@ def offered(kind: str, entries: Iterable[Entry]) -> Grid:
 def option_list(model: str) -> Grid:
     """The options of one model with their defaults; the model's module is imported, torch is not."""
     from compbench import registry
-    from compbench.registry.options import options
+    from compbench.registry.names import options
 
     label, spec = registry.model(model)
     first_line = (type(spec).__doc__ or "").strip().partition("\n")[0]

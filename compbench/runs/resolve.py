@@ -20,7 +20,7 @@ from compbench.core.rules import VIEW_KEYS, Rule
 from compbench.core.subsets import subset, subset_per_class
 from compbench.diffusion import emulation
 from compbench.registry import hub
-from compbench.registry.options import options
+from compbench.registry.names import options
 from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
 from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
