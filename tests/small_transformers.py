@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from tokenizers import pre_tokenizers
 
 from compbench.diffusion.silence import quiet
 from compbench.tiny import __file__ as tiny_file
@@ -43,8 +44,7 @@ def network_of(folder: Path) -> tuple[Any, Any]:
 
 def _clip() -> tuple[Any, Any]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(Path(tiny_file).parent / "tiny-sd" / "tokenizer")
-    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    text = {**_SHAPE, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
+    text = {**_SHAPE, **_ends(tokenizer), "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
     config = transformers.CLIPConfig(text_config=text, vision_config=_vision(), projection_dim=8)
     images = transformers.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=_SIZE)
     return transformers.CLIPModel(config), transformers.CLIPProcessor(images, tokenizer)
@@ -109,13 +109,47 @@ def _blip2() -> tuple[Any, Any]:
     return network, transformers.Blip2Processor(images, tokenizer)
 
 
+def _qwen3() -> tuple[Any, Any]:
+    """A causal language model whose tokenizer has no beginning of a text, as Qwen's."""
+    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**_language())), _bytes(None)
+
+
+def _gpt2() -> tuple[Any, Any]:
+    tokenizer = _bytes("<|endoftext|>")
+    config = transformers.GPT2Config(
+        n_embd=16, n_layer=2, n_head=2, n_positions=LENGTH * 2, vocab_size=len(tokenizer), **_ends(tokenizer)
+    )
+    return transformers.GPT2LMHeadModel(config), tokenizer
+
+
+def _language() -> dict[str, Any]:
+    tokenizer = _bytes(None)
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    return {**_SHAPE, **heads, "vocab_size": len(tokenizer), "max_position_embeddings": 512, **_ends(tokenizer)}
+
+
+def _bytes(beginning: str | None, *more: str) -> Any:
+    """Qwen's tokenizer, a token per byte and one for "Yes"."""
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    tokens = [*sorted(letters), "Ye", "Yes"]
+    tokenizer = transformers.Qwen2Tokenizer(
+        vocab={token: number for number, token in enumerate(tokens)}, merges=[("Y", "e"), ("Ye", "s")]
+    )
+    tokenizer.bos_token = beginning
+    tokenizer.add_special_tokens({"additional_special_tokens": list(more)})
+    return tokenizer
+
+
+def _ends(tokenizer: Any) -> dict[str, int | None]:
+    return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+
+
 def _vision() -> dict[str, Any]:
     return {**_SHAPE, "image_size": SIDE, "patch_size": 8, "initializer_range": 0.02}  # a BLIP's default is 1e-10
 
 
 def _text(tokenizer: Any) -> dict[str, Any]:
-    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return {**_SHAPE, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
+    return {**_SHAPE, **_ends(tokenizer), "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
 
 
 def _letters() -> Any:
@@ -139,4 +173,6 @@ _MADE = {
     "siglip2": _siglip2,
     "blip": _blip,
     "blip-2": _blip2,
+    "qwen3": _qwen3,
+    "gpt2": _gpt2,
 }

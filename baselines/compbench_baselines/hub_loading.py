@@ -41,7 +41,7 @@ def load_network(kind: Any, folder: Path, dtype: str, say: Callable[[str], None]
         with quiet():
             network, info = kind.from_pretrained(
                 folder,
-                dtype=torch.float32,
+                dtype=getattr(torch, dtype),
                 local_files_only=True,
                 use_safetensors=files[0].endswith(".safetensors"),
                 output_loading_info=True,
@@ -50,7 +50,7 @@ def load_network(kind: Any, folder: Path, dtype: str, say: Callable[[str], None]
         left = [name for name in info["unexpected_keys"] if not name.endswith(_BUFFERS)]
         return network, {**info, "unexpected_keys": left}
 
-    return load_whole(folder, ".", files, blank, load, say).to(getattr(torch, dtype)).eval()
+    return load_whole(folder, ".", files, blank, load, say, getattr(torch, dtype)).eval()
 
 
 def tokenizer(folder: Path) -> Any:

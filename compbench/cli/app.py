@@ -27,6 +27,8 @@ _HOMES = {
     "compare": "reading:compare",
     "curves": "reading:curves",
     "report": "reading:report",
+    "site": "publishing:site",
+    "results": "publishing:results",
     "robustness": "reading:robustness",
     "explain": "explaining:explain",
     "reproduce": "measuring:reproduce",

@@ -1,4 +1,4 @@
-"""compbench.report: the page of stored runs, with pictures from their tasks where these are at hand.
+"""compbench.report and the site: pages of stored runs, with pictures from their tasks where these are at hand.
 
 A run stores the names of its images alone. Nothing is fetched for a page: a task that is not on this machine leaves
 its section without pictures, which the page says.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench_analysis.frames.breakdowns import By
 
-__all__ = ["report"]
+__all__ = ["report", "site"]
 
 
 def report(
@@ -58,6 +58,25 @@ def report(
         say(note)
     look = Look(by=by, rule=rule, with_images=with_images, pictures=pictures, notes=notes)
     return write(chosen, output, look)
+
+
+def site(
+    runs: Run | str | Path | Iterable[Run | str | Path],
+    output: Path | str = "site",
+    *,
+    rule: Rule | None = None,
+    with_images: bool | None = None,
+    root: Path | str | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> list[Path]:
+    """Write a leaderboard of the runs and a page for each task into the folder `output`; return the files written."""
+    from compbench_analysis.report import Look, write_site
+
+    chosen = [run for each in ([runs] if isinstance(runs, Run | str | Path) else runs) for run in _found(each, root)]
+    pictures, notes = _pictures(chosen, (), (None, None), with_images)
+    for note in notes.values():
+        say(note)
+    return write_site(chosen, output, Look(rule=rule, with_images=with_images, pictures=pictures, notes=notes))
 
 
 def _found(reference: Run | str | Path, root: Path | str | None) -> list[Run]:

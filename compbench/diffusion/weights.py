@@ -66,8 +66,9 @@ def load_whole(
     blank: Callable[[Mapping[str, Any]], nn.Module],
     load: Callable[[], tuple[Module, Mapping[str, Any]]],
     say: Callable[[str], None],
+    dtype: torch.dtype = torch.float32,
 ) -> Module:
-    """The network of folder/part in float32, whose weights are in `files`; DataError names file and tensors.
+    """The network of folder/part in `dtype`, whose weights are in `files`; DataError names file and tensors.
 
     `blank` builds it of its configuration, on the meta device; `load` gives it with the library's loading info. `say`
     hears of weights that lose digits.
@@ -84,9 +85,9 @@ def load_whole(
     check_size(_understood(lambda: blank(config), where), tensors, where, what)
     module, info = _understood(load, what)
     _check_info(info, len(tensors), what)
-    module = module.float()
+    module = module.to(dtype)
     check_finite(module.named_parameters(), what)
-    tell_of_casts(tensors, what, say)
+    tell_of_casts(tensors, what, say, str(dtype).removeprefix("torch."))
     return module
 
 

@@ -61,6 +61,9 @@ IS_RUN: dict[str, Run] = {
     "compbench curves shapes/tiny-sd": Run(),
     "compbench curves shapes/tiny-sd --view rules --output rules.png": Run(),
     "compbench report shapes/tiny-sd shapes/tiny-clip --output report.html": Run(),
+    "compbench site --output site": Run(),
+    "compbench results --output results.parquet": Run(),
+    "compbench results --output results.csv": Run(),
     "compbench explain shapes/tiny-sd both-303": Run("--draws 4"),
     "compbench explain shapes/tiny-sd object-001": Run("--draws 4"),
     "compbench show shapes/tiny-sd -o draws=8": Run(),
@@ -114,6 +117,7 @@ IS_NOT_RUN = {
     "python -m venv .venv": "it makes the environment of the tests",
     "compbench run winoground --model sd2 --model clip-vit-l-14 --model openclip-vit-h-14": "gigabytes of a hub",
     "compbench run winoground --model siglip2-so400m --model blip-itm --model sd2": "the same",
+    "compbench run sugarcrepe --model text-prior:Qwen/Qwen3-0.6B": "the same",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
@@ -137,6 +141,7 @@ PYTHON: dict[str, Mapping[str, str]] = {
         '"sd2"': '"sd:sd"',
         "model=mine)": "model=mine, limit=2)",
     },
+    "from scipy.special import expit": {'model="tiny-clip")': 'model="tiny-clip", limit=2)'},
     "import numpy as np": {
         f'run("shapes", model={model}': f'run("shapes", limit=2, model={model}'
         for model in ("compbench.from_open_clip", "compbench.from_transformers", "pipeline")

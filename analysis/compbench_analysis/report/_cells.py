@@ -76,6 +76,7 @@ class Table:
     title: str = ""
     notes: tuple[str, ...] = ()
     is_sortable: bool = True
+    apart: tuple[tuple[Cell, ...], ...] = ()  # rows below the others that no order moves, such as chance
 
 
 @dataclass(frozen=True, slots=True)

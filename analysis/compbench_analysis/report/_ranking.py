@@ -20,7 +20,6 @@ from compbench_analysis.text.verdict import verdict
 __all__ = ["overall_pairs", "ranking", "sentences"]
 
 Row = dict[str, Any]
-_LAST = "\uffff"  # sorts behind every name
 
 
 def overall_pairs(pairs: pd.DataFrame | None, metric: str) -> pd.DataFrame:
@@ -63,9 +62,9 @@ def ranking(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None) -
         for place, label in enumerate(labels, 1)
     ]
     chance = (
-        Cell("", float("inf"), kind="rank"),
-        Cell(tables.CHANCE, _LAST, kind="name chance"),
-        *([Cell("", _LAST)] if letters else []),
+        Cell("", kind="rank"),
+        Cell(tables.CHANCE, kind="name chance"),
+        *([Cell("")] if letters else []),
         *(chance_cell(of(rows, metric=name), scale) for name in shown),
     )
     headings = (
@@ -81,7 +80,7 @@ def ranking(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None) -
         *_ties(rows, labels),
         *small_note(rows),
     ]
-    return Table(headings, (*body, chance), "Ranking", tuple(notes))
+    return Table(headings, tuple(body), "Ranking", tuple(notes), apart=(chance,))
 
 
 _GROUP = "Holm-corrected p above 0.05 over all pairs of models"

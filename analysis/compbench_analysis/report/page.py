@@ -31,6 +31,7 @@ from compbench_analysis.figures.plots import model_colours
 from compbench_analysis.frames import all_pairs, tables
 from compbench_analysis.frames.breakdowns import By, breakdown
 from compbench_analysis.frames.compare import Comparison, compare
+from compbench_analysis.frames.results import small_columns
 from compbench_analysis.report import _charts, _draws, _matrix, _method, _pairs, _ranking, _scores
 from compbench_analysis.report._cells import Table
 from compbench_analysis.report._examples import Shown, browser
@@ -38,9 +39,8 @@ from compbench_analysis.report._sections import Section, sections
 from compbench_analysis.report._thumbnails import Album, album
 from compbench_analysis.text.render import count
 
-__all__ = ["Look", "render", "write"]
+__all__ = ["Look", "render", "rendered", "write"]
 
-_MOST_TAGS = 80  # of a column that is broken down; beyond, the browser's search is the better way
 _GATED = (
     "This data is gated: its licence does not allow passing it on, so its pictures and captions are left out. "
     "Give --images to put them in, and keep such a page to yourself."
@@ -71,28 +71,36 @@ def write(runs: Run | Iterable[Run], output: Path | str, look: Look = Look()) ->
     return path
 
 
-def render(runs: Run | Iterable[Run], look: Look = Look()) -> str:
-    """The page as text."""
+def render(runs: Run | Iterable[Run], look: Look = Look(), *, home: str = "") -> str:
+    """The page as text; `home` is the address of the site that it is part of."""
     given = list(runs) if isinstance(runs, Iterable) else [runs]
     made, unreadable = sections(given, look.rule)
     if not made:
         what = "; ".join(unreadable) or "none was given"
         raise UsageError(f"no run can be shown: {what}")
-    views = [_view(section, look) for section in made]
-    script, style = _template("report.js"), _template("report.css")
+    return rendered(
+        "page.html.j2",
+        title=", ".join(dict.fromkeys(section.name for section in made)),
+        sections=[_view(section, look) for section in made],
+        unreadable=unreadable,
+        home=home,
+        colours=model_colours(max(len(section.runs) for section in made)),
+        version=provenance.version(),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def rendered(template: str, **shown: Any) -> str:
+    """A template of this folder with the style sheet and the script that all pages have."""
+    script = _template("report.js")
     return (
         _environment()
-        .get_template("page.html.j2")
+        .get_template(template)
         .render(
-            title=", ".join(dict.fromkeys(section.name for section in made)),
-            sections=views,
-            unreadable=unreadable,
-            colours=model_colours(max(len(section.runs) for section in made)),
-            version=provenance.version(),
-            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            **shown,
             script=Markup(script),  # our own file: nothing of a run is in it
             script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            style=Markup(style),
+            style=Markup(_template("report.css")),
         )
     )
 
@@ -122,7 +130,9 @@ def _view(section: Section, look: Look) -> dict[str, Any]:
         "too_many": too_many,
         "why_no_pairs": why_not,
         "tested": _pairs.tested(comparison) if comparison else _matrix.TESTED if squares else [],
-        "breakdown": _scores.breakdown(tables.tidy(section.runs, by or _columns(section), look.rule), section),
+        "breakdown": _scores.breakdown(
+            tables.tidy(section.runs, by or small_columns(section.runs[0]), look.rule), section
+        ),
         "charts": _charts.without_repeats([*drawn, _charts.margin_chart(section)]),
         "browser": browser(section, shown, by),
         "shown": shown,
@@ -159,15 +169,6 @@ def _comparison(section: Section, look: Look) -> Comparison:
 def _squares(pairs: pd.DataFrame, section: Section, ranked: Table | None) -> tuple[list[_scores.Chosen], str]:
     order = section.labels if ranked is None else [row[1].text for row in ranked.rows if row[1].text in section.labels]
     return _matrix.squares(pairs, section, order)
-
-
-def _columns(section: Section) -> list[str]:
-    """The tag columns that are worth a table."""
-    values: dict[str, set[str]] = {}
-    for tags in section.runs[0].examples()["tags"]:
-        for name, its in tags.items():
-            values.setdefault(name, set()).update(its)
-    return [name for name, its in values.items() if 0 < len(its) <= _MOST_TAGS]
 
 
 def _shown(section: Section, look: Look) -> Shown:

@@ -509,6 +509,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.target.closest(".scroll") && event.key.startsWith("Arrow")) return; // a wide table moves under the arrows
+  if (!browsers.length && event.key !== "t") return; // the leaderboard has no examples
   const act = KEYS[event.key];
   if (act && act(nearest()) !== false) event.preventDefault();
 });
@@ -518,7 +519,7 @@ document.addEventListener("click", (event) => {
   if (button) sortBy(button.closest("table"), button.closest("th").cellIndex);
 });
 document.getElementById("theme").addEventListener("click", changeTheme);
-document.getElementById("help-button").addEventListener("click", () => document.getElementById("help").showModal());
+document.getElementById("help-button")?.addEventListener("click", () => document.getElementById("help").showModal());
 addEventListener("hashchange", follow);
 let opened = [];
 addEventListener("beforeprint", () => {
