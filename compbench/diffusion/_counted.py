@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import diffusers
 import torch
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -12,11 +13,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.core.file_list import FileList
+from compbench.diffusion.pipeline import PipelineFamily
 from compbench.diffusion.silence import quiet
 from compbench.diffusion.weights import LOADING_ERRORS
 from compbench.registry.tensors import check_counts
 
-__all__ = ["dit_flops", "unet_flops"]
+__all__ = ["dit_flops", "pipeline_flops", "unet_flops"]
 
 _MAX_LAYERS = 1000  # where no weights are here to say how many there can be
 
@@ -30,6 +32,21 @@ def unet_flops(files: FileList, size_px: int | None, grain: int) -> float | None
         side = unet.config["sample_size"] if size_px is None else size_px // grain
         states = torch.zeros(1, int(text.get("max_position_embeddings", 77)), unet.config["cross_attention_dim"])
         unet(torch.zeros(1, unet.config["in_channels"], side, side), _timestep(), encoder_hidden_states=states)
+
+    return _counted(config, evaluate)
+
+
+def pipeline_flops(family: PipelineFamily, files: FileList, size_px: int) -> float | None:
+    """Operations of a family's network at `size_px`; None where its configuration makes no network."""
+    part = family.layout.network
+    config, side = files.json(f"{part.name}/config.json"), size_px // family.grain(files)
+    kind: Any = getattr(diffusers, part.classes[0])
+
+    def evaluate() -> None:
+        network: Any = kind.from_config(config)
+        told = {name: torch.zeros(1, *shape) for name, shape in family.shapes(network.config, files).items()}
+        noised = torch.zeros(1, network.config["in_channels"], side, side)
+        family.predict(network, noised, _timestep(), told)
 
     return _counted(config, evaluate)
 

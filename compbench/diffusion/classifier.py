@@ -99,6 +99,10 @@ class DiffusionClassifier:
             self._look_at_captions(task.examples)
         self._encoders = self._encoders_of(task.examples)
 
+    def follow(self, schedule: Schedule) -> None:
+        """From the next `prepare` on, examples are measured as `schedule` says: a first wave has taught it more."""
+        self._schedule = schedule
+
     def computed_with(self) -> Mapping[str, Json]:
         """The engine and the batch size, which move the last digits of errors."""
         return {"engine": self.denoiser.engine, "batch_size": self._batch_size}

@@ -98,6 +98,10 @@ class PipelineFamily(Family):
         n_timesteps = scheduler.get("num_train_timesteps", 1000)
         return _TARGETS[given], f"0-{n_timesteps - 1}"
 
+    def shapes(self, config: Mapping[str, Any], files: FileList) -> Mapping[str, tuple[int, ...]]:
+        """Of what `conditioning` gives for one caption, by the network's configuration: to price a run in advance."""
+        raise NotImplementedError
+
     def grain(self, files: FileList) -> int:
         """How many pixels of a side become one latent."""
         return 2 ** max(len(files.json(f"{self.layout.vae.name}/config.json").get("block_out_channels") or ()) - 1, 0)

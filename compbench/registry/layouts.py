@@ -14,7 +14,7 @@ from compbench.core.file_list import FileList
 from compbench.registry import checkpoints
 from compbench.registry.checkpoints import VAE, Part, check_components, class_name, config_of, weights_of
 
-__all__ = ["CLIP", "T5", "Layout", "TextPart", "pipeline_of"]
+__all__ = ["CLIP", "T5", "Layout", "TextPart", "n_tokens_of", "pipeline_of"]
 
 _INDEX = "model_index.json"
 _SUFFIXES = (".safetensors", "-*-of-*.safetensors", ".safetensors.index.json")
@@ -105,6 +105,11 @@ class Layout:
             raise DataError(
                 f"model {name!r} has a LoRA beside its {loras[0]} in {files.where!r}; {checkpoints.MERGE_A_LORA}"
             )
+
+
+def n_tokens_of(files: FileList, encoder: Part) -> int:
+    """How many tokens of a caption a CLIP takes."""
+    return int(files.json(f"{encoder.name}/config.json").get("max_position_embeddings", 77))
 
 
 def pipeline_of(files: FileList, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,6 +25,7 @@ from compbench.core.models import (
 )
 from compbench.core.rules import Rule, n_known
 from compbench.registry.plugins import blamed, each_of
+from compbench.runs import _wave
 from compbench.runs._online import OnlineScorer
 from compbench.runs._result_checks import check_result
 from compbench.runs.interrupts import Interrupts
@@ -52,6 +53,7 @@ def evaluate(
     device: str | None = None,
     rule: Rule | None = None,
     spent: Callable[[], int] | None = None,
+    left_out: Collection[str] = (),
 ) -> None:
     """Measure what the run lacks of the examples `ids`, storing results as they come; the caller has entered `writer`.
 
@@ -59,6 +61,7 @@ def evaluate(
 
     RunError names the example when the scorer gives NaN, a wrong shape, or nothing; what was stored stays.
     UnreadableImages names the images that could not be read, once all other examples are measured.
+    A race with a first wave begins with that, but for the examples `left_out`, which cannot be read.
     `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
     learn above all, is recorded with its parts.
     """
@@ -66,8 +69,13 @@ def evaluate(
     run = writer.run if rule is None else writer.run.under(rule)
     with image_files.noticing() as traits:
         notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
+
+        def measure(some: Sequence[str]) -> None:
+            _evaluate(task, scorer, run, writer, some, reporter, interrupts, device, notes)
+
         try:
-            _evaluate(task, scorer, run, writer, ids, reporter, interrupts, device, notes)
+            _wave.measure_first(task, writer, measure, reporter.say, left_out)
+            measure(ids)
         finally:
             for note in notes.said():
                 reporter.say(note)
@@ -84,6 +92,7 @@ def _evaluate(
     device: str | None,
     notes: _Notes,
 ) -> None:
+    _wave.tell(scorer, writer.run.schedule)
     stages.tell(f"preparing {run.key.model} for {run.key.task}")
     with blamed(scorer, "while it prepared for the task"):
         scorer.prepare(task)
@@ -92,10 +101,10 @@ def _evaluate(
     online = _online(run, task, draws)
     if draws is not None and online is None:
         writer.write_draws(draws)
-    done = run.done()
+    done = run.done_of(ids)
     lacking = {each for each in ids if each not in done}
     examples: Sequence[Example] = [each for each in task.examples if each.id in lacking]
-    known = run.measurements([each.id for each in examples])
+    known = run.known([each.id for each in examples])
     n_pairs = sum(len(each.images) * len(each.captions) for each in examples)
     reporter.start(
         f"{run.key.task} · {run.key.model}",
@@ -117,17 +126,17 @@ def _evaluate(
                 own = {image.name for each in examples for image in each.images}
                 if error.name not in own:  # one to learn from, say: nothing can be measured without it
                     raise
-                done = run.done()
+                done = run.done_of(ids)
                 left = [each for each in examples if each.id not in done]
                 # looked at all at once: the scorer starts again, and should do so once
                 unreadable_images |= {error.name: error, **_unreadable(left, error.name)}
                 examples = [each for each in left if not any(image.name in unreadable_images for image in each.images)]
-                known = run.measurements([each.id for each in examples])
+                known = run.known([each.id for each in examples])
                 online = _online(run, task, draws)
     finally:
         reporter.stop()
     lost = {each.id for each in task.examples if any(image.name in unreadable_images for image in each.images)}
-    if unmeasured := lacking - run.done() - lost:
+    if unmeasured := lacking - run.done_of(ids) - lost:
         raise RunError(
             f"model {run.key.model!r} left {len(unmeasured)} of {len(lacking)} examples without all their scores or "
             f"draws, {min(unmeasured)!r} the first; expected a result for each"

@@ -162,6 +162,7 @@ def _measure(asked: ResolvedRun, writer: RunWriter, cache: ScorerCache) -> tuple
                         device=cache.device_of(scorer),
                         rule=asked.rule,
                         spent=lambda: cache.n_evaluations,
+                        left_out=skipped,
                     )
                 except UnreadableImages as found:
                     error = found
@@ -179,10 +180,10 @@ def _measure(asked: ResolvedRun, writer: RunWriter, cache: ScorerCache) -> tuple
 def _keep_unreadable(asked: ResolvedRun, writer: RunWriter, error: UnreadableImages | None) -> None:
     """Write down which images could not be read, and forget those that could be by now."""
     stored = writer.run
+    if error is None and not stored.unreadable().examples:
+        return
     with writer.guarded():
         before, done = stored.unreadable(), stored.done()
-        if error is None and not before.examples:
-            return
         names = {*before.images, *(each.name for each in (error.errors if error else ()))}
         lost = [each for each in asked.task.examples if each.id not in done]
         images = {image.name: image.identity() for each in lost for image in each.images if image.name in names}
@@ -208,6 +209,7 @@ def _sign_skipped(asked: ResolvedRun, stored: Run, reporter: Reporter) -> None:
 def _begin(asked: ResolvedRun, writer: RunWriter, say: Callable[[str], None]) -> bool:
     """Whether there is something to do: another shard may have ended the run before this one had its lock."""
     stored = writer.run
+    asked.is_complete(stored)  # what a schedule concludes is derived before the guard is taken
     with writer.guarded():
         if asked.is_settled(stored):
             return False
@@ -238,8 +240,15 @@ def _sharded(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> dic
 
 
 def _end(asked: ResolvedRun, writer: RunWriter) -> bool:
-    """Whether the run is settled by this; one process at a time looks, so one of several finds that it is the last."""
+    """Whether the run is settled by this; one process at a time looks, so one of several finds that it is the last.
+
+    What takes long is done before the guard is taken: each process stores what the schedule concludes of its own
+    examples, and the last one derives the scores.
+    """
     stored = writer.run
+    writer.conclude(asked.own_ids)
+    if asked.shard is None or asked.is_complete(stored):
+        writer.derive(asked.view)
     with writer.guarded():
         if asked.shard is not None and not asked.is_complete(stored):
             writer.leave()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
 from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
 from compbench.runs.request import RunRequest
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import schedule_in
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS
 from compbench.store.run import Run
@@ -83,12 +85,16 @@ class ResolvedRun:
 
     def missing(self, stored: Run | None) -> list[Example]:
         """What this process is asked for and is not stored yet."""
-        lacking = set(self.own_ids) - self._done(stored) - self.skipped(stored)
+        own = self.own_ids
+        lacking = set(own) - self._done(stored, own) - self.skipped(stored)
         return [each for each in self.task.examples if each.id in lacking]
 
     def is_complete(self, stored: Run) -> bool:
         """Whether all that is asked for is stored, by whichever process, or to be skipped."""
-        return (self._done(stored) | self.skipped(stored)).issuperset(self.ids)
+        wanted = set(self.ids) - self.skipped(stored)
+        if not wanted <= stored.seen():  # sooner known than what a schedule concludes of those that are there
+            return False
+        return wanted <= self._done(stored, self.ids)
 
     def skipped(self, stored: Run | None) -> set[str]:
         """The examples known to be unreadable, where they are to be left out; not those another limit may allow."""
@@ -105,8 +111,9 @@ class ResolvedRun:
         """The run on disk, made if there is none."""
         return self.store.open(self.key, self.task, view=self.view, model=self.described)
 
-    def _done(self, stored: Run | None) -> set[str]:
-        return set() if stored is None else stored.done(self.rule.draws, unconditional=self.rule.unconditional)
+    def _done(self, stored: Run | None, ids: Sequence[str]) -> set[str]:
+        rule = self.rule
+        return set() if stored is None else stored.done_of(ids, rule.draws, unconditional=rule.unconditional)
 
 
 def resolve(
@@ -238,6 +245,12 @@ class _Address:
 
     def _measurement(self, model: ResolvedModel) -> dict[str, Json]:
         """With scores alone a run cannot be read another way, so how it was read is part of what it is."""
+        schedule = schedule_in(model.identity)
+        if self.request.keep == "scores" and isinstance(schedule, Racing) and schedule.n_wave:
+            raise UsageError(
+                f"bound={schedule.bound} learns from the errors of a first wave, which --keep scores does not store; "
+                "add -o bound=asymptotic, or keep the errors"
+            )
         kept = {"kept": dict(model.view)} if self.request.keep == "scores" and model.view else {}
         return {**model.identity, **self.mark, **kept}
 

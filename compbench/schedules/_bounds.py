@@ -20,11 +20,12 @@ from typing import Protocol
 import numpy as np
 from scipy import special
 
-from compbench.core.aliases import Floats, Ints
+from compbench.core.aliases import Bools, Floats, Ints
 from compbench.schedules.strata import Strata
 
-__all__ = ["Anytime", "Asymptotic", "Bound", "Estimate", "boundary", "estimate", "log_wealth"]
+__all__ = ["Anytime", "Asymptotic", "Bound", "Estimate", "Guaranteed", "Pooled", "boundary", "estimate", "log_wealth"]
 
+BEYOND = "beyond"
 _BLOCK = 32_768  # differences looked at at once
 _GRID = 401  # points of the numerical integration
 _LOWEST = -7.0  # standard deviations below which no path matters
@@ -47,6 +48,11 @@ class Bound(Protocol):
         """
         ...
 
+    @property
+    def when_unsound(self) -> str:
+        """The name for an example that was measured to the end because it contradicts what the bound rests on."""
+        ...
+
     def n_sound(self, differences: Floats) -> Ints:
         """[m], the draws before the first that contradicts what the bound rests on; n where none does."""
         ...
@@ -61,6 +67,7 @@ class Asymptotic:
 
     strata: Strata
     name: str = "asymptotic"
+    when_unsound: str = "asymptotic"
 
     def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
         looks = _looks(self.strata, differences, since)
@@ -93,6 +100,18 @@ class Asymptotic:
 
 
 @dataclass(frozen=True, eq=False)
+class Pooled(Asymptotic):
+    """The same test where a first wave told what is heavy: that comes first, and what exceeds its limits is unsound."""
+
+    limits: tuple[float, ...] = ()  # [H], of the strata but for the draws of certainty
+    name: str = "pooled"
+    when_unsound: str = BEYOND
+
+    def n_sound(self, differences: Floats) -> Ints:
+        return _n_within(differences, np.append(self.limits, np.inf)[self.strata.in_order])
+
+
+@dataclass(frozen=True, eq=False)
 class Anytime:
     """Betting against a mean of the other sign, draw by draw without replacement; no draw is larger than `limit`.
 
@@ -103,6 +122,7 @@ class Anytime:
     strata: Strata
     limit: float
     name: str = "anytime"
+    when_unsound: str = "anytime"
 
     def __post_init__(self) -> None:
         if len(self.strata.shares) != 1:
@@ -121,6 +141,54 @@ class Anytime:
     def n_sound(self, differences: Floats) -> Ints:
         is_broken = np.abs(differences) > self.limit
         return np.where(is_broken.any(1), is_broken.argmax(1), differences.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Guaranteed:
+    """Betting on the draws beyond those of certainty, once so many are measured that no few decisive ones are missed.
+
+    Valid if of the other draws either none is beyond the limit or at least `decisive` are: those are all missed with
+    the probability of the level at most (hypergeometric) before the first decision, and one that is met ends the race.
+    """
+
+    strata: Strata  # one random stratum, and perhaps that of certainty
+    limit: float
+    decisive: int
+    name: str = "guaranteed"
+    when_unsound: str = BEYOND
+
+    def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
+        looks, n_certain = _looks(self.strata, differences, since), self.strata.n_certain
+        n_rest = len(self.strata.order) - n_certain
+        known = differences[:, :n_certain].sum(1, keepdims=True) / max(n_rest, 1)  # what each other draw makes up for
+        found: list[Bools] = []
+        for side, level in ((1, up), (-1, down)):
+            bets = side * (differences[:, n_certain:] + known)
+            wealth = log_wealth(bets, self.limit - side * known, n_rest)
+            with np.errstate(divide="ignore"):
+                is_won = np.maximum.accumulate(wealth, axis=1)[:, looks - n_certain - 1] >= -np.log(level)
+            found.append(is_won & (missed(n_rest, looks - n_certain, self.decisive) <= level))
+        return np.where(found[0], 1, np.where(found[1], -1, 0))
+
+    def n_sound(self, differences: Floats) -> Ints:
+        limits = np.where(np.arange(len(self.strata.order)) < self.strata.n_certain, np.inf, self.limit)
+        return _n_within(differences, limits)
+
+
+def missed(n_bank: int, n_measured: Ints, n_decisive: int) -> Floats:
+    """The probability that a random sample without replacement holds none of some draws of a bank.
+
+    >>> missed(1000, np.array([260, 140]), 10).round(3).tolist()
+    [0.048, 0.219]
+    """
+    left = np.clip(n_bank - n_measured, 0, None)[:, None] - np.arange(n_decisive)
+    return np.prod(np.clip(left, 0, None) / np.maximum(n_bank - np.arange(n_decisive), 1), axis=1)
+
+
+def _n_within(differences: Floats, limits: Floats) -> Ints:
+    """[m], the draws before the first that is beyond its limit; n where none is."""
+    is_broken = np.abs(differences) > limits[: differences.shape[1]] * (1 + 1e-9)
+    return np.where(is_broken.any(1), is_broken.argmax(1), differences.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,7 +352,7 @@ def _unskewed(t: Floats, cumulant: Floats, covariance: Floats) -> Floats:
     return np.sign(t) * nearer
 
 
-def log_wealth(differences: Floats, limit: float, n_bank: int) -> Floats:
+def log_wealth(differences: Floats, limit: float | Floats, n_bank: int) -> Floats:
     """[m, n], the log wealth after each draw of who bets that the mean over the bank is positive.
 
     Before each draw `expected` is what the draws left must average if the whole averages 0. A bet is fair then and

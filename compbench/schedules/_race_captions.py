@@ -74,7 +74,16 @@ class CaptionRace:
         }
         n_bank = errors.shape[-1]
         risk = self.risk if len(self.bound.strata.looks) > 1 else 0.0
-        return Verdict(self.bound.name, risk, race.n_draws.reshape(self.matches.shape), n_bank, outcomes, tuple(found))
+        return Verdict(
+            self._bound_of(flat, race), risk, race.n_draws.reshape(self.matches.shape), n_bank, outcomes, tuple(found)
+        )
+
+    def _bound_of(self, errors: Floats, race: _Race) -> str:
+        """The bound's name, or what it is called where a comparison on the full bank contradicts it."""
+        pairs, n_bank = self._pairs, errors.shape[-1]
+        whole = (race.n_draws[pairs.better] == n_bank) & (race.n_draws[pairs.worse] == n_bank)
+        differences = (errors[pairs.worse[whole]] - errors[pairs.better[whole]])[:, self.bound.strata.order]
+        return self.bound.when_unsound if (self.bound.n_sound(differences) < n_bank).any() else self.bound.name
 
     @cached_property
     def _pairs(self) -> Comparisons:

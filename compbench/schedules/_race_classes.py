@@ -93,7 +93,15 @@ class Elimination:
         top_1 = Outcome(bool(self.matches[0, race.winner]), all(each.is_exact for each in found), doubt)
         risk = self.risk if len(self.bound.strata.looks) > 1 else 0.0
         n_draws, n_bank = race.n_draws[None], errors.shape[-1]
-        return Verdict(self.bound.name, risk, n_draws, n_bank, {TOP_1: top_1}, tuple(found), (race.winner,))
+        return Verdict(self._bound_of(known, race), risk, n_draws, n_bank, {TOP_1: top_1}, tuple(found), (race.winner,))
+
+    def _bound_of(self, errors: Floats, race: _Race) -> str:
+        """The bound's name, or what it is called where a comparison on the full bank contradicts it."""
+        n_bank = errors.shape[-1]
+        whole = (race.n_draws == n_bank) & (race.n_draws[race.winner] == n_bank)
+        whole &= self.of_caption != self.of_caption[race.winner]
+        differences = (errors[whole] - errors[race.winner])[:, self.bound.strata.order]
+        return self.bound.when_unsound if (self.bound.n_sound(differences) < n_bank).any() else self.bound.name
 
     @cached_property
     def _level(self) -> float:

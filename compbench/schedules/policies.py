@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
 class Verdict:
     """What is concluded of one example, and how surely."""
 
-    bound: str  # exact, asymptotic, anytime, or staged for the published schedule, which bounds nothing
+    bound: str  # of racing.BOUNDS, staged, which bounds nothing, wave, or beyond: a draw was beyond the wave's limits
     risk: float  # that was taken, before the first draw, of an outcome that differs from the full bank's; see `bound`
     n_draws: Ints  # [I, C], draws of each pair that count
     n_bank: int

@@ -6,7 +6,7 @@ A schedule decides which errors are stored, so it is part of a run's identity; a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
 from compbench.core.aliases import Json
@@ -40,11 +40,15 @@ def entry_of(schedule: Schedule) -> dict[str, Json]:
     if isinstance(schedule, Full):
         return {}
     kept: dict[str, Json] = {"kind": schedule.name}
-    for field in fields(schedule):
+    for field in _stored_fields(schedule):
         value = getattr(schedule, field.name)
         if field.name == "draws" or value != field.default:
             kept[_WORDS.get(field.name, field.name)] = list(value) if isinstance(value, tuple) else value
     return {"schedule": kept}
+
+
+def _stored_fields(schedule: Staged | Racing | type[Staged] | type[Racing]) -> list[Field[Any]]:
+    return [field for field in fields(schedule) if field.metadata.get("stored", True)]
 
 
 def schedule_in(measurement: Mapping[str, Any]) -> Schedule:
@@ -57,7 +61,7 @@ def schedule_in(measurement: Mapping[str, Any]) -> Schedule:
             f"a stored schedule is of the unknown kind {entries.get('kind')!r}; expected one of {', '.join(_KINDS)}: "
             "it may be of a newer compbench"
         )
-    known = {_WORDS.get(field.name, field.name): field for field in fields(kind)}
+    known = {_WORDS.get(field.name, field.name): field for field in _stored_fields(kind)}
     if unknown := sorted(entries.keys() - {"kind", *known}):
         raise DataError(
             f"a stored schedule has the unknown entry {unknown[0]!r}; expected some of kind, {', '.join(known)}: it "

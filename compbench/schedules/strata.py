@@ -17,7 +17,16 @@ from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.errors import UsageError
 from compbench.schedules.pairs import OUTCOMES, Comparisons
 
-__all__ = ["N_STRATA", "Strata", "allocation_from", "looks", "strata"]
+__all__ = [
+    "N_STRATA",
+    "Strata",
+    "allocation_from",
+    "allocation_of",
+    "differences_of",
+    "looks",
+    "strata",
+    "strata_of",
+]
 
 N_STRATA = 6
 _FIRST_LOOK = 16
@@ -30,12 +39,17 @@ class Strata:
 
     of_draw: Ints  # [D] the stratum of each draw of the bank
     order: Ints  # [D] a permutation of the bank
-    shares: tuple[float, ...]  # [H] of the evaluations, summing to one; proportional: as the bank
+    shares: tuple[float, ...]  # [H] of the evaluations, summing to one; proportional: as the bank; 0: all come first
 
     @cached_property
     def sizes(self) -> Ints:
         """[H], draws of the bank in each stratum."""
         return np.bincount(self.of_draw, minlength=len(self.shares))
+
+    @cached_property
+    def n_certain(self) -> int:
+        """The draws that come before all others."""
+        return int(self.sizes[np.array(self.shares) == 0].sum())
 
     @cached_property
     def in_order(self) -> Ints:
@@ -45,7 +59,7 @@ class Strata:
     @cached_property
     def looks(self) -> Ints:
         """The prefixes at which a race is looked at."""
-        return looks(len(self.order))
+        return self.n_certain + looks(len(self.order) - self.n_certain)
 
     @cached_property
     def counts(self) -> Ints:
@@ -87,14 +101,17 @@ def strata(
     example_id: str,
     n_strata: int = N_STRATA,
     allocation: Sequence[float] | None = None,
+    certain: Sequence[int] = (),
 ) -> Strata:
     """The way of `example_id` through the bank with these `timesteps` [D]; it depends on these arguments alone.
 
     There are fewer strata than asked for where the first look could not hold two draws of each. `allocation` gives
-    each stratum's share of the evaluations, e.g. from `allocation_from`; None: as many as its part of the bank.
+    each stratum's share of the evaluations, e.g. from `allocation_from`; None: as many as its part of the bank. The
+    draws in `certain` come before all others, as a last stratum of their own, whose share is 0.
     """
-    of_draw = _strata_of(timesteps, n_strata)
-    sizes = np.bincount(of_draw)
+    of_draw = strata_of(timesteps, n_strata, certain)
+    rest = np.setdiff1d(np.arange(len(of_draw)), certain)
+    sizes = np.bincount(of_draw[rest])
     shares = tuple((sizes / sizes.sum()).tolist()) if allocation is None else tuple(map(float, allocation))
     if len(shares) != len(sizes) or min(shares) <= 0:
         raise UsageError(
@@ -105,11 +122,13 @@ def strata(
     # raw generator output, sorted: the same on every numpy version, unlike Generator.permutation
     digest = hashlib.sha256(example_id.encode()).digest()
     keys = np.random.PCG64(np.random.SeedSequence([seed, *digest])).random_raw(len(of_draw))
-    order = np.empty(len(of_draw), np.int64)
+    order = np.empty(len(rest), np.int64)
     by_key = np.argsort(keys, kind="stable")
     for stratum in range(len(sizes)):
         order[turns == stratum] = by_key[of_draw[by_key] == stratum]
-    return Strata(of_draw, order, shares)
+    if not len(certain):
+        return Strata(of_draw, order, shares)
+    return Strata(of_draw, np.concatenate([np.sort(certain).astype(np.int64), order]), (*shares, 0.0))
 
 
 def allocation_from(
@@ -121,13 +140,23 @@ def allocation_from(
     A comparison's variances count relative to its total, so that no example of the pilot outweighs the others. Rounded
     to 4 digits.
     """
+    asked = tuple(asked)
+    return allocation_of(map(lambda own, true: differences_of(own, true, asked), errors, matches), of_draw)
+
+
+def differences_of(errors: Floats, matches: Bools, asked: Iterable[str] = OUTCOMES) -> Floats:
+    """[m, D] float64, the error of each comparison's worse pair less that of its better one, of one example."""
+    compared = Comparisons.of(matches, asked)
+    pairs = errors.reshape(-1, errors.shape[-1]).astype(np.float64)
+    return pairs[compared.worse] - pairs[compared.better]
+
+
+def allocation_of(compared: Iterable[Floats], of_draw: Ints) -> tuple[float, ...]:
+    """The same from the differences [m, D] of each example's comparisons."""
     n_strata = int(of_draw.max()) + 1
     parts = np.bincount(of_draw) / len(of_draw)
-    relative, asked = np.zeros(n_strata), tuple(asked)
-    for its_errors, its_matches in zip(errors, matches, strict=True):
-        compared = Comparisons.of(its_matches, asked)
-        pairs = its_errors.reshape(-1, len(of_draw)).astype(np.float64)
-        differences = pairs[compared.worse] - pairs[compared.better]
+    relative = np.zeros(n_strata)
+    for differences in compared:
         spread = np.stack([differences[:, of_draw == h].var(-1) for h in range(n_strata)], -1)  # [m, H]
         total = spread @ parts
         relative += (spread[total > 0] / total[total > 0, None]).sum(0)
@@ -140,8 +169,15 @@ def allocation_from(
     return tuple(round(float(each), 4) for each in shares)
 
 
-def _strata_of(timesteps: Floats | Ints, n_strata: int) -> Ints:
-    """[D]: contiguous ranges of timesteps with equal counts, as far as possible."""
+def strata_of(timesteps: Floats | Ints, n_strata: int, certain: Sequence[int] = ()) -> Ints:
+    """[D]: contiguous ranges of timesteps with equal counts, as far as possible; `certain` draws are a last one."""
+    if len(certain):
+        rest = np.setdiff1d(np.arange(len(timesteps)), certain)
+        of_draw = np.zeros(len(timesteps), np.int64)
+        if len(rest):
+            of_draw[rest] = strata_of(timesteps[rest], n_strata)
+        of_draw[np.asarray(certain)] = of_draw[rest].max(initial=-1) + 1
+        return of_draw
     n_draws = len(timesteps)
     if n_strata < 1 or not n_draws:
         raise UsageError(f"{n_strata} strata of {n_draws} draws; expected at least one of each")

@@ -6,7 +6,7 @@ later part counts; how the draws are spread over parts changes no bit of a resul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full, Schedule
 from compbench.schedules.staged import Staged
 from compbench.store import _parquet, _rows
+from compbench.store._known import KnownErrors
 from compbench.store._measured import Coverage, coverage, measurement_of, scored
 from compbench.store._parquet import DamagedPart
 from compbench.store._parts import Parts
@@ -41,13 +42,19 @@ class Contents:
 
     folder: Path
     say: Callable[[str], None]
-    schedule: Schedule
+    schedule_of: Callable[[], Schedule]  # it changes when the first wave of a race is frozen
     classes: Classes | None = None
     bytes_at_once: int = 64_000_000  # of errors and their mask in memory, whatever the size of the run
     digest_of: Callable[[str], str | None] = lambda name: None  # of a file in the folder, where run.json has it
     _covered: tuple[object, dict[str, Coverage]] | None = None
     _done: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict[tuple[object, ...], frozenset[str]])
+    _verdicts: Verdicts | None = None
     _scored: tuple[tuple[object, ...], dict[Shape, ScoreTable]] | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """Which draws are measured."""
+        return self.schedule_of()
 
     @cached_property
     def parts(self) -> Parts:
@@ -94,10 +101,16 @@ class Contents:
         `unconditional`: also each image without a caption. An example of a run with a schedule is done when that
         wants nothing more.
         """
-        key = n_draws, unconditional, self._bank_size(), self.parts.usable()
+        key = n_draws, unconditional, self._bank_size(), self.parts.usable(), self.schedule
         if key not in self._done:
             self._done = {key: frozenset(self._measured_ids(n_draws, unconditional))}
         return self._done[key]
+
+    def done_of(self, ids: Sequence[str], n_draws: int | None, unconditional: bool = False) -> frozenset[str]:
+        """Those of `ids` that are done; of a run with a schedule only they are looked at, which may mean a replay."""
+        if isinstance(self.schedule, Full) or not self.has_errors or not self._bank_size():
+            return self.done(n_draws, unconditional).intersection(ids)
+        return frozenset(self.verdicts.concluded(self._known(ids)))
 
     def whole(self, n_draws: int, unconditional: bool = False) -> frozenset[str]:
         """The examples of which every pair has each of the first `n_draws` draws, whatever a schedule wanted."""
@@ -105,6 +118,17 @@ class Contents:
         return frozenset(
             name for name, its in found if (its.n_leading_without if unconditional else its.n_leading) >= n_draws
         )
+
+    def known(self, ids: Sequence[str]) -> Mapping[str, Measurement]:
+        """The stored errors of each of `ids` that has any, read as they are asked for."""
+        seen = self.seen() if self.has_errors and self._bank_size() else frozenset[str]()
+        return KnownErrors([name for name in ids if name in seen], self._near, self.measurements)
+
+    def _near(self, ids: Sequence[str]) -> int:
+        """How many of the first `ids` fit in memory at once."""
+        n_bytes = 4 * max(len(self._columns()), 1) + 1
+        sizes = np.cumsum([self.matches[name].size * self._bank_size() * n_bytes for name in ids])
+        return max(1, int(np.searchsorted(sizes, self.bytes_at_once, side="right")))
 
     def measurements(self, ids: Sequence[str] | None) -> dict[str, Measurement]:
         """The stored errors of each example that has any."""
@@ -270,19 +294,22 @@ class Contents:
             array.setflags(write=False)
         return ScoreTable(tuple(members), scores, matches, without)
 
-    @cached_property
+    @property
     def verdicts(self) -> Verdicts:
         """The conclusions of the schedule; only of a run that has one."""
-        return Verdicts(
-            self.folder,
-            cast(Staged | Racing, self.schedule),
-            self.matches,
-            self.draws(),
-            self.classes,
-            self._to_replay,
-            self.parts.usable,
-            self.parts.say_once,
-        )
+        schedule = cast(Staged | Racing, self.schedule)
+        if self._verdicts is None or self._verdicts.schedule != schedule:
+            self._verdicts = Verdicts(
+                self.folder,
+                schedule,
+                self.matches,
+                self.draws(),
+                self.classes,
+                self._to_replay,
+                self.parts.usable,
+                self.parts.say_once,
+            )
+        return self._verdicts
 
     def _to_replay(self, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools]]:
         """Each example's errors and mask [I, C, D], as its policy reads them."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -80,10 +80,10 @@ class Verdicts:
         rests_on = self._rests_on(ids)
         return len(self._stored(rests_on)) == len(rests_on) and not any(each.damage for each in self._files.values())
 
-    def store(self) -> None:
-        """Store what is not stored yet of finished examples, and remove what no longer fits; under the guard."""
+    def store(self, ids: Sequence[str], guarded: Callable[[], AbstractContextManager[None]]) -> None:
+        """Store what is not stored yet of finished examples `ids`; each file is written under the guard."""
         folder = self.folder / NAME
-        rests_on = self._rests_on(list(self.matches))
+        rests_on = self._rests_on(ids)
         stored = self._stored(rests_on)
         lacking = [name for name in rests_on if name not in stored]
         for start in range(0, len(lacking), _AT_ONCE):
@@ -93,16 +93,18 @@ class Verdicts:
             compared = self._compared(own)
             whole = {name: replace(one, compared=compared[name]) for name, one in own.items()}
             content = _verdict_files.encoded(whole, rests_on, self._basis)
-            with disk.writing(self.folder):
+            with guarded(), disk.writing(self.folder):
                 folder.mkdir(exist_ok=True)
+                self._look()
                 number = max((int(name.split("-")[0]) for name in self._files if name[:6].isdecimal()), default=0) + 1
                 disk.write(folder / _parquet.name(number, content), content)
             self._look()
         self._derived.clear()  # so that nothing is in memory twice
         self._n_kept = 0
-        self._remove_unused(rests_on)
 
-    def _remove_unused(self, rests_on: Mapping[str, str]) -> None:
+    def remove_unused(self) -> None:
+        """Remove what no longer fits; under the guard."""
+        rests_on = self._rests_on(list(self.matches))
         self._look()
         taken: set[str] = set()
         with disk.writing(self.folder):
@@ -175,8 +177,8 @@ class Verdicts:
 
     def _replayed(self, ids: Sequence[str]) -> Iterator[tuple[str, Concluded | None]]:
         for name, errors, measured in self.errors_of(ids):
-            policy = self.schedule.policy(name, self.matches[name], self.draws, self.classes)
             try:
+                policy = self.schedule.policy(name, self.matches[name], self.draws, self.classes)
                 yield name, Concluded.of(policy.scores(errors, measured), policy.verdict(errors, measured))
             except Unfinished:
                 yield name, None
@@ -197,6 +199,8 @@ class Verdicts:
         of_caption = None if self.classes is None else list(self.classes.of_caption)
         words = {"version": _VERSION, **entry_of(self.schedule), "target": self.draws.target}
         words |= {"of_caption": of_caption}
+        if isinstance(self.schedule, Racing) and self.schedule.wave is not None:
+            words |= {"wave": self.schedule.wave.to_json()}
         hashed = sha256_of(words)
         for array in (self.draws.timesteps, self.draws.alpha, self.draws.sigma):
             hashed.update(np.ascontiguousarray(array).tobytes())

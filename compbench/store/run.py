@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.printable import say as say_to_stderr
 from compbench.core.rules import Rule
 from compbench.core.subsets import subset, subset_per_class
+from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full, Schedule, schedule_in
 from compbench.store import run_file, unreadable
 from compbench.store.key import RunKey
@@ -55,6 +57,7 @@ class Run:
     ) -> None:
         self.path, self.limit, self.images_per_class, self.say = path, limit, images_per_class, say
         self._rule, self.wait = rule, wait
+        self._schedule: Schedule | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -168,6 +171,20 @@ class Run:
         """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
         return self.contents.examples.copy()
 
+    def seen(self) -> frozenset[str]:
+        """The examples of which anything is stored."""
+        return self.contents.seen()
+
+    def known(self, ids: Sequence[str]) -> Mapping[str, Measurement]:
+        """The stored errors of those of `ids` that have any, which are read as they are asked for, in that order."""
+        return self.contents.known(ids)
+
+    def done_of(self, ids: Sequence[str], draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
+        """Those of `ids` that `done` has; of a run with a schedule no others are looked at."""
+        rule = self.rule
+        without = rule.unconditional if unconditional is None else unconditional
+        return set(self.contents.done_of(ids, draws or rule.draws, without))
+
     def done(self, draws: int | None = None, *, unconditional: bool | None = None) -> set[str]:
         """The examples that are measured, on at least `draws` draws of an error run (None: as many as its view).
 
@@ -260,10 +277,14 @@ class Run:
 
         return to_frame(self.tables(rule), self.contents.examples, self.info.task.metrics, self.classes)
 
-    @cached_property
+    @property
     def schedule(self) -> Schedule:
-        """Which draws are measured."""
-        return schedule_in(self.key.measurement)
+        """Which draws are measured; of a race with a first wave, as far as that has got."""
+        if self._schedule is None or (isinstance(self._schedule, Racing) and self._schedule.is_waiting):
+            self._schedule = schedule_in(self.key.measurement)
+            if isinstance(self._schedule, Racing) and (wave := self.info.wave) is not None:
+                self._schedule = replace(self._schedule, wave=wave)
+        return self._schedule
 
     def verdicts(self, ids: Sequence[str] | None = None, *, comparisons: bool = True) -> dict[str, Verdict]:
         """What staging or racing concludes of each example that is done, and how surely; empty for a full run.
@@ -358,7 +379,7 @@ class Run:
         """What the folder holds, as arrays; of the room's own."""
         from compbench.store._reader import Contents
 
-        return Contents(self.path, self.say, self.schedule, self.classes, digest_of=self._digest_of)
+        return Contents(self.path, self.say, lambda: self.schedule, self.classes, digest_of=self._digest_of)
 
     def _digest_of(self, name: str) -> str | None:
         return self.info.files.get(name)

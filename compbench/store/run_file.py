@@ -17,6 +17,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
 from compbench.core.rules import VIEW_KEYS, Rule
 from compbench.schedules.schedule import Full, schedule_in
+from compbench.schedules.wave import Wave
 from compbench.store import _sealed
 from compbench.store.key import RunKey
 from compbench.store.run_info import RunInfo
@@ -176,6 +177,13 @@ def _is_measurement(value: Any) -> bool:
         return False
 
 
+def _is_wave(value: Any) -> bool:
+    try:
+        return bool(Wave.of_json(value).ids)
+    except (TypeError, ValueError, KeyError):
+        return False
+
+
 def _all_of(fields: Mapping[str, tuple[bool, Check, str]]) -> Check:
     return lambda value: isinstance(value, dict) and not _first_wrong(value, fields)
 
@@ -252,6 +260,7 @@ _FIELDS = {
     "task": (True, _all_of(_TASK), "a task"),
     "model": (True, _all_of(_MODEL), "a model"),
     "files": (False, _mapping_of(_is_text), "digests by file"),
+    "wave": (False, _is_wave, "the first wave of a race"),
     "sharded": (False, _maybe(_is_mapping), "what shards were asked for, or null"),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 from compbench.core.aliases import Json
 from compbench.core.examples import Classes
 from compbench.core.rules import Rule
+from compbench.schedules.wave import Wave
 from compbench.store.key import RunKey
 
 __all__ = ["ModelInfo", "PilotInfo", "RunInfo", "TaskInfo"]
@@ -69,6 +70,7 @@ class RunInfo:
     model: ModelInfo
     files: Mapping[str, str]  # digests of the files beside the parts
     sharded: Mapping[str, Json] | None  # what its shards were asked for, until it is settled
+    wave: Wave | None  # the first wave of a race
 
     @property
     def has_rule(self) -> bool:
@@ -97,6 +99,7 @@ class RunInfo:
             _model(words["model"]),
             words.get("files") or {},
             words.get("sharded"),
+            None if words.get("wave") is None else Wave.of_json(words["wave"]),
         )
 
 

@@ -13,7 +13,9 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix, joined
 from compbench.core.rules import Rule
+from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full
+from compbench.schedules.wave import Wave
 from compbench.store import _compaction, _pairs, _parquet, provenance, run_file
 from compbench.store._anew import anew
 from compbench.store._parquet import DamagedPart
@@ -36,6 +38,7 @@ class RunWriter:
         self.run, self._shard, self._asked = run, shard, asked
         self._guard = Guard(run.path, run.say, run.wait)
         self._held = ExitStack()
+        self._derived: tuple[object, memoryview] | None = None  # scores, and what they rest on
 
     def __enter__(self) -> RunWriter:
         self._held.enter_context(locked(self.run.path, self.run.say, self._shard, self._asked, self.run.wait))
@@ -73,6 +76,16 @@ class RunWriter:
             self._write({**info, "task": {**info["task"], **task}, "files": self._digests("examples.parquet")})
         self.run.__dict__.pop("contents", None)  # what it had read of the old one
 
+    def keep_wave(self, wave: Wave) -> Racing:
+        """Store the first wave of a race, unless one is frozen, and return the schedule as it is then."""
+        with self.guarded():
+            stored = self.run.info.wave
+            if stored is None or stored.lesson is None:
+                self._write({**run_file.words(self.run.path), "wave": wave.to_json()})
+        schedule = self.run.schedule
+        assert isinstance(schedule, Racing)
+        return schedule
+
     def write_draws(self, draws: DrawTable) -> None:
         """Store the bank; RunError when the run was measured with another."""
         path, table = self.run.path / "draws.parquet", _parquet.draws_table(draws)
@@ -106,7 +119,7 @@ class RunWriter:
         `view` is how the command that ends here reads the run; it becomes the run's own where it reads more of it.
         """
         with self.guarded():
-            self._write_verdicts()
+            self._settle_verdicts()
             own, n_done = self.run.fullest(view)
             is_whole = n_done == self.run.info.n_task_examples
             has_errors = self.run.contents.has_errors
@@ -116,6 +129,18 @@ class RunWriter:
             status, limit = ("done", None) if is_whole else ("partial", limit)
             self.mark(status, view=own, limit=limit, files=files, sharded=None)
             self._compact()
+
+    def conclude(self, ids: Sequence[str]) -> None:
+        """Store what the schedule concludes of examples, so that no reader has to replay it; not under the guard."""
+        contents = self.run.contents
+        if not isinstance(contents.schedule, Full) and contents.has_errors and contents.done_of(ids, None):
+            contents.verdicts.store(ids, self.guarded)
+
+    def derive(self, view: Mapping[str, Json] | None = None) -> None:
+        """Do what takes long in `settle`, which then need not do it under the guard while nothing else is written."""
+        self.conclude(list(self.run.contents.matches))
+        if self.run.contents.has_errors:
+            self._derived_scores(Rule.of_view(self.run.fullest(view)[0]))
 
     def discard(self) -> None:
         """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
@@ -137,7 +162,8 @@ class RunWriter:
         with self.guarded():
             info = self.run.info
             if not is_shared(self.run.path, self._shard) and info.status == "running":
-                is_whole = self.run.fullest(None)[1] == info.n_task_examples
+                is_seen = len(self.run.seen()) == info.n_task_examples  # sooner known than what is done
+                is_whole = is_seen and self.run.fullest(None)[1] == info.n_task_examples
                 self.mark("done" if is_whole else "partial")
 
     def mark(self, status: str, **changes: Json) -> None:
@@ -155,22 +181,29 @@ class RunWriter:
             )  # before an older version finds parts missing
             _compaction.compact(parts)
 
-    def _write_verdicts(self) -> None:
-        """Store what the schedule concludes, so that no reader has to replay it."""
+    def _settle_verdicts(self) -> None:
         contents = self.run.contents
         if not isinstance(contents.schedule, Full) and contents.has_errors and contents.done(None):
-            contents.verdicts.store()
+            contents.verdicts.store(list(contents.matches), self.guarded)
+            contents.verdicts.remove_unused()
 
     def _write_scores(self, rule: Rule) -> None:
         """Derive scores/ from the errors under `rule`, so that any Parquet reader finds them."""
-        contents = self.run.contents
-        done = contents.done(rule.draws, rule.unconditional)
-        ids = [name for name in contents.matches if name in done]
-        tables = contents.tables(rule, ids)
+        contents, content = self.run.contents, self._derived_scores(rule)
         with disk.writing(self.run.path):
             contents.derived.parent.mkdir(exist_ok=True)
-            table = _pairs.whole_scores_table(tables.values(), ids)
-            disk.write(contents.derived, _parquet.encode(table.replace_schema_metadata(words_of(rule))))
+            disk.write(contents.derived, content)
+
+    def _derived_scores(self, rule: Rule) -> memoryview:
+        """The file of the scores of all that is done; derived once as long as no part is added."""
+        contents = self.run.contents
+        key = rule, contents.parts.usable()
+        if self._derived is None or self._derived[0] != key:
+            done = contents.done(rule.draws, rule.unconditional)
+            ids = [name for name in contents.matches if name in done]
+            table = _pairs.whole_scores_table(contents.tables(rule, ids).values(), ids)
+            self._derived = key, _parquet.encode(table.replace_schema_metadata(words_of(rule)))
+        return self._derived[1]
 
     def _write(self, info: Mapping[str, Json]) -> None:
         with disk.writing(self.run.path):

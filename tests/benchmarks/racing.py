@@ -1,16 +1,18 @@
-"""What racing saves and what it changes: `python -m tests.benchmarks.racing RUN [--draws 100] [--harder 10] [--json]`.
+"""What racing saves and what it changes: `python -m tests.benchmarks.racing [RUN ...] [--examples 400] [--json]`.
 
-RUN is a stored run in which every draw of a budget was measured. Its first examples (by id) are the pilot, from which
-an allocation and a limit are learned; the rest are raced, as if their errors came in draw by draw, and compared with
-the full budget. Nothing is measured anew. `--harder 10` shifts every error of a pair by a constant so that margins are
-a tenth of what they are, with the draws' own noise: what the same model would cost on examples that are harder to tell.
+Without a RUN: populations that try a bound, with the same draws heavy for all examples and with heavy draws of each
+example's own. A RUN is stored, with every draw of a budget measured: its examples are raced as if their errors came in
+draw by draw, a first wave of its own counted in, and compared with the full budget; nothing is measured anew.
+`--harder 1 4 8` shifts the errors of a pair by a constant so that margins are a fraction of what they are, with the
+draws' own noise: what the same model would cost on examples that are harder to tell. Intervals are Wilson's, 95 %; of
+orders of one run's examples they are too narrow, since the examples are the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -19,14 +21,13 @@ import rich.table
 
 import compbench
 from compbench.core.aliases import Bools, Floats
-from compbench.schedules._bounds import Anytime, Asymptotic, Bound
-from compbench.schedules._race_captions import CaptionRace
+from compbench.core.measurements import DrawTable
 from compbench.schedules.pairs import OUTCOMES, Comparisons
-from compbench.schedules.policies import Verdict, expected_changed, full_scores
-from compbench.schedules.strata import N_STRATA, allocation_from, strata
-
-RISKS = (0.0, 0.01, 0.05, 0.1, 0.2)
-WAYS = ("random order", "strata", "strata, pilot's allocation", "anytime, pilot's limit")
+from compbench.schedules.policies import full_scores
+from compbench.schedules.racing import Racing
+from compbench.schedules.wave import Wave, wave_ids
+from compbench_analysis.statistics.intervals import wilson
+from tests.benchmarks.populations import FORMS, POPULATIONS, bounds, raced
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,133 +35,106 @@ class Budget:
     """Examples on their full budget."""
 
     ids: Sequence[str]
-    timesteps: Floats  # [D]
+    draws: DrawTable
     errors: Floats  # [N, I, C, D] float64, weighted
     matches: Bools  # [N, I, C]
-
-    def part(self, members: slice) -> Budget:
-        return Budget(self.ids[members], self.timesteps, self.errors[members], self.matches[members])
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    way: str
-    asked: str  # text, or all
-    risk: float
-    evaluations_share: float
-    text_changed: float  # shares of the outcomes that differ from the full budget's
-    image_changed: float | None
-    group_changed: float | None
-    text_doubt: float  # the share of text outcomes that is expected to differ
-    n_rounds: float
+    what: str  # population and form, or run and margins
+    bound: str
+    n: int
+    n_changed: int  # outcomes (of the worst margin, or the worst of text, image and group) that differ
+    evaluations: float  # share of the full budget; of a run the wave is counted in
+    full: float  # share of the examples that went to the end, outside the wave
+
+    @property
+    def changed(self) -> str:
+        low, high = wilson(self.n_changed, self.n)
+        return f"{self.n_changed / self.n:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run")
-    parser.add_argument("--draws", type=int, default=1000, help="the full budget: this many leading draws of the bank")
+    parser.add_argument("runs", nargs="*", metavar="RUN")
+    parser.add_argument("--examples", type=int, default=400, help="of a population, at each margin")
+    parser.add_argument("--risk", type=float, default=0.05)
+    parser.add_argument("--draws", type=int, default=1000, help="of a RUN: this many leading draws of the bank")
     parser.add_argument("--rule", default="native", choices=["native", "eps", "v", "x0"])
-    parser.add_argument("--pilot", type=int, default=20, help="examples to learn from, left out of the race")
-    parser.add_argument("--seeds", type=int, default=1, help="random orders an example is raced in")
-    parser.add_argument("--strata", type=int, default=N_STRATA)
-    parser.add_argument("--harder", type=float, default=1.0, help="by what margins are divided")
-    parser.add_argument(
-        "--together", type=int, default=1, help="neighbouring draws raced as one: 2 for antithetic noise"
-    )
+    parser.add_argument("--orders", type=int, default=1, help="random orders and waves a RUN is raced in")
+    parser.add_argument("--harder", type=float, nargs="+", default=[1.0], help="by what margins are divided")
+    parser.add_argument("--together", type=int, default=1, help="draws raced as one: 2 for antithetic noise")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    budget = _harder(_read(arguments.run, arguments.draws, arguments.rule), arguments.harder)
-    if arguments.together > 1:
-        budget = _units(budget, arguments.together)
-    pilot, rest = budget.part(slice(arguments.pilot)), budget.part(slice(arguments.pilot, None))
-    rows = list(measure(pilot, rest, arguments.strata, arguments.seeds))
+    rows = list(_of_runs(arguments) if arguments.runs else _of_populations(arguments.examples, arguments.risk))
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        title = f"{len(rest.ids)} examples x {arguments.draws} draws, rule {arguments.rule}"
-        _print(rows, title + (f", margins / {arguments.harder:g}" if arguments.harder != 1 else ""))
+        _print(rows, f"risk {arguments.risk:g}")
 
 
-def measure(pilot: Budget, rest: Budget, n_strata: int, n_seeds: int) -> Iterator[Row]:
-    """A row for each way, what is asked, and risk."""
-    for asked in (("text",), OUTCOMES):
-        of_draw = strata(rest.timesteps, seed=0, example_id="", n_strata=n_strata).of_draw
-        allocation = allocation_from(pilot.errors, pilot.matches, of_draw, asked)
-        limit = 1.5 * _largest_difference(pilot, asked)
-
-        def bound(way: str, example_id: str, seed: int, allocation=allocation, limit=limit) -> Bound:
-            is_stratified = way.startswith("strata")
-            its = strata(
-                rest.timesteps,
-                seed=seed,
-                example_id=example_id,
-                n_strata=n_strata if is_stratified else 1,
-                allocation=allocation if "allocation" in way else None,
-            )
-            return Anytime(its, limit) if way.startswith("anytime") else Asymptotic(its)
-
-        for way in WAYS:
-            for risk in RISKS:
-                verdicts = [
-                    CaptionRace(matches, bound(way, example_id, seed), risk, asked).verdict(
-                        errors, np.ones(errors.shape, bool)
-                    )
-                    for seed in range(n_seeds)
-                    for example_id, errors, matches in zip(rest.ids, rest.errors, rest.matches, strict=True)
-                ]
-                yield _row(way, asked, risk, verdicts, rest, n_seeds)
+def _of_populations(n: int, risk: float) -> Iterator[Row]:
+    """Each bound at the margin at which most outcomes change; the evaluations are the mean over the margins."""
+    for population in POPULATIONS:
+        for form in FORMS:
+            for name, race in bounds(risk).items():
+                found = list(raced(population, form, race, n))
+                worst = max(found, key=lambda row: row.n_changed)
+                evaluations = float(np.mean([row.evaluations for row in found]))
+                yield Row(f"{population.name}, {form}", name, worst.n, worst.n_changed, evaluations, worst.full)
 
 
-def _row(way: str, asked: Sequence[str], risk: float, verdicts: list[Verdict], rest: Budget, n_seeds: int) -> Row:
-    changed = dict[str, float | None](dict.fromkeys(OUTCOMES))
-    for name in asked:
-        ours = np.array([each.outcomes[name].is_right for each in verdicts])
-        changed[name] = float((ours != np.tile(_truth(rest, name), n_seeds)).mean())
-    its_looks = strata(rest.timesteps, seed=0, example_id="", n_strata=1).looks
-    return Row(
-        way,
-        "text" if tuple(asked) == ("text",) else "all",
-        risk,
-        float(np.mean([each.n_draws.mean() / each.n_bank for each in verdicts])),
-        changed["text"] or 0.0,
-        changed["image"],
-        changed["group"],
-        expected_changed(verdicts, "text") / len(verdicts),
-        float(np.mean([np.searchsorted(its_looks, each.n_draws.max()) + 1 for each in verdicts])),
-    )
+def _of_runs(arguments: argparse.Namespace) -> Iterator[Row]:
+    for path in arguments.runs:
+        for by in arguments.harder:
+            budget = _harder(_read(path, arguments.draws, arguments.rule), by)
+            for asked in (("text",), OUTCOMES):
+                for name, race in bounds(arguments.risk).items():
+                    own = replace(race, draws=arguments.draws, outcomes=asked, together=arguments.together)
+                    kind = "text" if len(asked) == 1 else "all"
+                    yield _raced(budget, own, arguments.orders, f"{path}, margins / {by:g}, {kind}", name)
 
 
-def _truth(budget: Budget, name: str) -> Bools:
-    """[N], the outcomes of the full budget."""
-    found: list[bool] = []
-    for errors, matches in zip(budget.errors, budget.matches, strict=True):
-        pairs, scores = Comparisons.of(matches), full_scores(errors).reshape(-1)
-        found.append(pairs.outcomes(np.where(scores[pairs.better] > scores[pairs.worse], 1, -1))[name])
-    return np.array(found)
+def _raced(budget: Budget, race: Racing, n_orders: int, what: str, name: str) -> Row:
+    """All examples in some orders, each with another wave."""
+    wrong = {outcome: 0 for outcome in race.outcomes}
+    used, full, n = 0.0, 0, 0
+    for seed in range(n_orders):
+        own = replace(race, seed=seed)
+        first: frozenset[str] = frozenset()
+        if own.n_wave:
+            first = frozenset(wave_ids(budget.ids, own.n_wave, seed))
+            chosen = {each: k for k, each in enumerate(budget.ids) if each in first}
+            wave = {each: budget.errors[k] for each, k in chosen.items()}
+            matches = {each: budget.matches[k] for each, k in chosen.items()}
+            own = replace(own, wave=Wave(first, own.lesson(wave, matches, budget.draws, None)))
+        for example_id, errors, matches_of in zip(budget.ids, budget.errors, budget.matches, strict=True):
+            policy = own.policy(example_id, matches_of, budget.draws, None)
+            verdict = policy.verdict(errors, np.ones(errors.shape, bool))
+            truth = _truth(errors, matches_of)
+            for outcome, found in verdict.outcomes.items():
+                wrong[outcome] += found.is_right != truth[outcome]
+            used += float(verdict.n_draws.mean()) / verdict.n_bank
+            full += verdict.is_full and example_id not in first
+            n += 1
+    return Row(what, name, n, int(max(wrong.values())), used / n, full / n)
 
 
-def _largest_difference(budget: Budget, asked: Sequence[str]) -> float:
-    largest = 0.0
-    for errors, matches in zip(budget.errors, budget.matches, strict=True):
-        pairs, flat = Comparisons.of(matches, asked), errors.reshape(-1, errors.shape[-1])
-        largest = max(largest, float(np.abs(flat[pairs.worse] - flat[pairs.better]).max()))
-    return largest
+def _truth(errors: Floats, matches: Bools) -> Mapping[str, bool]:
+    """The outcomes of the full budget."""
+    pairs, scores = Comparisons.of(matches), full_scores(errors).reshape(-1)
+    return pairs.outcomes(np.where(scores[pairs.better] > scores[pairs.worse], 1, -1))
 
 
 def _harder(budget: Budget, by: float) -> Budget:
     means = budget.errors.mean(-1, keepdims=True)
     middle = means.mean((1, 2), keepdims=True)
-    return Budget(budget.ids, budget.timesteps, budget.errors - (means - middle) * (1 - 1 / by), budget.matches)
-
-
-def _units(budget: Budget, size: int) -> Budget:
-    """The means of `size` neighbouring draws as single draws."""
-    errors = budget.errors.reshape(*budget.errors.shape[:-1], -1, size).mean(-1)
-    return replace(budget, errors=errors, timesteps=budget.timesteps.reshape(-1, size).mean(-1))
+    return replace(budget, errors=budget.errors - (means - middle) * (1 - 1 / by))
 
 
 def _read(path: str, n_draws: int, target: str) -> Budget:
-    """The examples of a run that have the first `n_draws` draws, by id."""
+    """The examples of a run that have the first `n_draws` draws, by id; their errors are weighted already."""
     run = compbench.load_run(path)
     draws = run.draws()
     weights = compbench.Rule(target).weights(draws)[:n_draws]
@@ -170,31 +144,18 @@ def _read(path: str, n_draws: int, target: str) -> Budget:
         for example_id, each in sorted(run.measurements().items())
         if (each.draw_ids < n_draws).sum() == n_draws and each.measured[..., each.draw_ids < n_draws].all()
     }
-    return Budget(
-        list(whole),
-        draws.timesteps[:n_draws],
-        np.stack(list(whole.values())),
-        np.stack([matches[each] for each in whole]),
-    )
+    if not whole:
+        raise SystemExit(f"run {path!r} has no example with the first {n_draws} draws; choose fewer with --draws")
+    return Budget(list(whole), draws, np.stack(list(whole.values())), np.stack([matches[each] for each in whole]))
 
 
 def _print(rows: Sequence[Row], title: str) -> None:
     table = rich.table.Table(title=title)
-    for heading in ("way", "asked", "risk", "evaluations", "text changed", "image", "group", "text expected", "rounds"):
-        table.add_column(heading, justify="left" if heading in ("way", "asked") else "right")
+    for heading in ("what", "bound", "evaluations", "changed", "to the end"):
+        table.add_column(heading, justify="left" if heading in ("what", "bound") else "right")
     for row in rows:
-        changes = [row.text_changed, row.image_changed, row.group_changed]
-        table.add_row(
-            row.way,
-            row.asked,
-            f"{row.risk:g}",
-            f"{row.evaluations_share:.1%}",
-            *("–" if each is None else f"{each:.1%}" for each in changes),
-            f"{row.text_doubt:.2%}",
-            f"{row.n_rounds:.1f}",
-            end_section=row.risk == RISKS[-1],
-        )
-    rich.console.Console(width=140).print(table)
+        table.add_row(row.what, row.bound, f"{row.evaluations:.1%}", row.changed, f"{row.full:.0%}")
+    rich.console.Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ def test_a_raced_transformer_can_be_read_by_each_of_its_errors(
     model: str, loss: str, runs: Path, capsys: Captured
 ) -> None:
     asked = ["run", "digits", "-m", model, "-o", "schedule=racing", "-o", f"loss={loss}", "--limit", "2"]
+    asked += ["-o", "bound=asymptotic"]  # a first wave would measure sixteen more
     assert main([*asked, "-o", "draws=8"]) == 0
     first = capsys.readouterr().out
     assert len(stored(runs).done()) == 2

@@ -153,6 +153,24 @@ def test_errors_are_those_of_a_loop_written_from_the_family_s_own_pipeline(folde
                 assert result.errors["l2"][number, c, draw] == pytest.approx(expected, rel=1e-5), (draw, caption)
 
 
+def test_an_evaluation_is_priced_by_the_configuration_as_by_the_network(folder: Path) -> None:
+    _, spec = registry.model(f"diffusion:{folder}", {"draws": 1})
+    counted = spec.resolve(None).flops_per_evaluation(FileList.of_folder(folder))  # type: ignore[misc]
+    price = classifier(folder, draws=1).price([example(0)], probe_seconds=0)
+    assert counted == pytest.approx(price.flops_per_evaluation)
+
+
+@pytest.mark.parametrize("family", ["sdxl", "pixart-alpha", "sd3"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_the_network_s_alone(folders: Callable[[str], Path], family: str, dtype: str) -> None:
+    half, full = (classifier(folders(family), dtype=each, draws=3) for each in (dtype, "float32"))
+    assert half.draw_table().alpha.dtype == np.float32
+    assert half.denoiser.parts.vae.dtype == torch.float32  # type: ignore[attr-defined]
+    (rounded,), (exact,) = (joined(each.score([example(0)], {})) for each in (half, full))
+    np.testing.assert_allclose(rounded.errors["l2"], exact.errors["l2"], rtol=0.05)
+    assert not np.array_equal(rounded.errors["l2"], exact.errors["l2"])
+
+
 # an oracle: a network that knows the picture, and tells the target from x_t and the timestep that it is given
 
 

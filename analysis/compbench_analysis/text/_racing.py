@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from compbench.schedules.policies import Verdict, allowed_changed, expected_changed
 from compbench.schedules.racing import Racing
 from compbench.store.run import Run
@@ -17,36 +19,60 @@ def saved(run: Run, label: str) -> str:
     n_used = sum(int(each.n_draws.sum()) for each in verdicts)
     n_full = sum(each.n_draws.size * each.n_bank for each in verdicts)
     start = f"{label} made {n_used:,} of the {n_full:,} evaluations of its full budget ({n_used / n_full:.0%})"
-    first = verdicts[0]
-    if first.bound == "staged":
+    schedule = run.schedule
+    if not isinstance(schedule, Racing):
         return f"{start}: pruned in the published stages, which bound no risk of dropping what would have been best."
     changed = ", ".join(
         f"{name} {expected_changed(verdicts, name):.1f} ({allowed_changed(verdicts, name):.1f})"
-        for name in first.outcomes
+        for name in verdicts[0].outcomes
     )
     n_exact = sum(each.is_full for each in verdicts)
     return (
-        f"{start}: raced at risk {first.risk:g} per outcome, {first.bound} bound; {n_exact} of {len(verdicts)} "
+        f"{start}: raced at risk {schedule.risk:g} per outcome, {schedule.bound} bound; {n_exact} of {len(verdicts)} "
         "examples went to the end. Outcomes that differ from the full budget's, as estimated (and as allowed by the "
         "risk): "
-        f"{changed}. {_assumption(run, first)}{_of_pilot(run)}"
+        f"{changed}. {_of_wave(schedule, verdicts)}{_assumption(schedule)}{_of_pilot(run)}"
     )
 
 
-def _assumption(run: Run, verdict: Verdict) -> str:
+def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
+    """A sentence on a race's first wave; '' without one."""
+    if schedule.wave is None or (lesson := schedule.wave.lesson) is None:
+        return ""
+    n_first, n_beyond = (sum(each.bound == name for each in verdicts) for name in ("wave", "beyond"))
+    n_raced = max(len(verdicts) - n_first, 1)
+    n_certain, n_draws = len(lesson.certain) * schedule.together, schedule.draws
+    return (
+        f"A first wave of {len(schedule.wave.ids)} examples was measured in full; the {n_certain} of {n_draws} draws "
+        f"that are heavy there were measured for every example, and {n_beyond} of the {n_raced} others "
+        f"({n_beyond / n_raced:.0%}) had a draw beyond the wave's limits and were measured in full. "
+    )
+
+
+def _assumption(schedule: Racing) -> str:
     """When the risk is kept."""
-    if verdict.risk == 0:
+    if schedule.risk == 0:
         return "At risk 0 no outcome differs."
-    if verdict.bound == "anytime":
-        limit = run.schedule.max_difference if isinstance(run.schedule, Racing) else None
+    if schedule.bound == "anytime":
         return (
-            f"The risk is kept if no two errors of an example differ by more than {limit:g} under one draw; "
-            "the estimate takes the differences to be about normal."
+            f"The risk is kept if no two errors of an example differ by more than {schedule.max_difference:g} under "
+            "one draw; the estimate takes the differences to be about normal."
+        )
+    if schedule.bound == "guaranteed":
+        return (
+            f"The risk is kept if each example has either no draw beyond the wave's limits or {schedule.decisive} of "
+            "them at least: fewer may be missed, and one draw against all others always is."
+        )
+    if schedule.bound == "pooled":
+        return (
+            "Estimate and risk hold approximately where the draws that are heavy are heavy for all examples, which "
+            "share them. A few heavy draws of an example's own may be missed; bound=guaranteed covers "
+            f"{schedule.decisive} or more, and one draw against all others is never covered."
         )
     return (
         "Estimate and risk rest on a studentised test: they hold approximately, where the differences between errors "
-        "have no rare, large, one-sided part. Where they have, many more outcomes may differ; bound=anytime holds then "
-        "too."
+        "have no rare, large, one-sided part. Where they have, many more outcomes may differ; bound=pooled holds if "
+        "the same draws are heavy for all examples, and bound=guaranteed if each has 10 or more of its own."
     )
 
 

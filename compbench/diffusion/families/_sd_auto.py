@@ -34,8 +34,15 @@ def settled_options(spec: StableDiffusion, task: str | None) -> dict[str, Any]:
         "target": spec.target if spec.target != "auto" else "native" if is_ours else "eps",
         "seed": spec.seed if spec.seed is not None else 0 if is_ours else _PAPER_SEED,
         "dtype": spec.dtype if spec.dtype != "auto" else _dtype(spec, protocol),
+        "bound": _bound(spec) if schedule == "racing" else spec.bound,
         "loss": spec.loss if spec.loss != "auto" else published.loss if published else "l2",
     }
+
+
+def _bound(spec: StableDiffusion) -> str:
+    if spec.bound != "auto":
+        return spec.bound
+    return "pooled" if spec.pilot is None else "asymptotic"  # a pilot taught it already
 
 
 def _dtype(spec: StableDiffusion, protocol: Protocol) -> Dtype:

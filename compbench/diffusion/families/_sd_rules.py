@@ -10,7 +10,7 @@ from compbench.core.errors import UsageError
 from compbench.registry import checkpoints
 from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.policies import checked_risk
-from compbench.schedules.racing import Racing
+from compbench.schedules.racing import Racing, n_wave
 from compbench.schedules.schedule import Full, Schedule
 from compbench.schedules.staged import published
 
@@ -50,6 +50,7 @@ def schedule_of(spec: StableDiffusion) -> Schedule:
         seed=settled.seed or 0,
         allocation=settled.allocation,
         together=2 if settled.noise == "antithetic" else 1,
+        n_wave=n_wave(settled.bound),
     )
 
 
@@ -89,7 +90,7 @@ def _check_schedule(spec: StableDiffusion) -> None:
 
 
 def _check_that_racing_is_asked_for(spec: StableDiffusion) -> None:
-    plain = {"risk": 0.05, "bound": "asymptotic", "max_difference": None, "outcomes": "all", "pilot": None}
+    plain = {"risk": 0.05, "bound": "auto", "max_difference": None, "outcomes": "all", "pilot": None}
     given = [name for name, default in plain.items() if getattr(spec, name) != default]
     if given and spec.schedule != "racing":
         raise UsageError(

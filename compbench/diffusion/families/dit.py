@@ -18,7 +18,7 @@ from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runti
 from compbench.core.rules import stored_loss
 from compbench.registry import checkpoints
 from compbench.schedules.policies import checked_risk
-from compbench.schedules.racing import Racing
+from compbench.schedules.racing import Racing, n_wave
 from compbench.schedules.schedule import Full, entry_of
 
 if TYPE_CHECKING:
@@ -81,8 +81,14 @@ class DiT(ModelSpec):
     risk: float = field(
         default=0.05,
         metadata={
-            "help": "racing: how probably a prediction may differ from the full budget's; kept approximately, where "
-            "errors have no rare, large, one-sided differences"
+            "help": "racing: how probably a prediction may differ from the full budget's, as far as `bound` holds"
+        },
+    )
+    bound: Literal["pooled", "guaranteed", "asymptotic"] = field(
+        default="pooled",
+        metadata={
+            "help": "racing: pooled measures what a first wave of images finds heavy for everyone; guaranteed also "
+            "keeps `risk` where an image has 10 or more heavy draws of its own; asymptotic is a plain studentised test"
         },
     )
     folder: Path | None = field(
@@ -153,7 +159,14 @@ class DiT(ModelSpec):
     def _schedule(self) -> Full | Racing:
         if self.schedule == "full":
             return Full()
-        return Racing(self.draws or self.default_draws, loss=self.loss, risk=self.risk, seed=self.seed or 0)
+        return Racing(
+            self.draws or self.default_draws,
+            loss=self.loss,
+            risk=self.risk,
+            bound=self.bound,
+            seed=self.seed or 0,
+            n_wave=n_wave(self.bound),
+        )
 
     def view(self) -> Mapping[str, Json]:
         settled = self.for_task(None)

@@ -6,10 +6,11 @@ and "PixArt-Σ: Weak-to-Strong Training of Diffusion Transformer for 4K Text-to-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compbench.core.errors import DataError
+from compbench.core.file_list import FileList
 from compbench.diffusion.families.text_to_image import TextToImage
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 from compbench.registry.checkpoints import Part
@@ -73,6 +74,12 @@ class PixArtAlpha(PipelineFamily):
             told["resolution"] = torch.full((len(captions), 2), float(parts.size_px))
             told["aspect_ratio"] = torch.ones(len(captions), 1)
         return told
+
+    def shapes(self, config: Mapping[str, Any], files: FileList) -> Mapping[str, tuple[int, ...]]:
+        n_tokens = self.layout.texts[0].length or 0
+        sizes = {"resolution": (2,), "aspect_ratio": (1,)} if _is_told_sizes(config) else {}
+        states = {"encoder_hidden_states": (n_tokens, config["caption_channels"])}
+        return {**states, "encoder_attention_mask": (n_tokens,), **sizes}
 
     def predict(
         self, network: Callable[..., Any], noised: Tensor, timesteps: Tensor, conditioning: Conditioning

@@ -5,15 +5,16 @@ Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Syn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from compbench.core.errors import DataError
+from compbench.core.file_list import FileList
 from compbench.diffusion.families.text_to_image import TextToImage
 from compbench.diffusion.pipeline import FlowFamily, Trained
 from compbench.registry.checkpoints import Part
-from compbench.registry.layouts import CLIP, T5, Layout, TextPart
+from compbench.registry.layouts import CLIP, T5, Layout, TextPart, n_tokens_of
 
 if TYPE_CHECKING:
     from compbench.diffusion.denoiser import Conditioning
@@ -92,6 +93,10 @@ class SD3Family(FlowFamily):
         of_t5 = of_t5 or [states.new_zeros(len(captions), _T5_TOKENS, width)]
         padded = torch.nn.functional.pad(states, (0, width - states.shape[-1]))
         return {"encoder_hidden_states": torch.cat([padded, *of_t5], dim=1), "pooled_projections": pooled}
+
+    def shapes(self, config: Mapping[str, Any], files: FileList) -> Mapping[str, tuple[int, ...]]:
+        states = (n_tokens_of(files, _FIRST) + _T5_TOKENS, config["joint_attention_dim"])
+        return {"encoder_hidden_states": states, "pooled_projections": (config["pooled_projection_dim"],)}
 
 
 @dataclass(frozen=True)

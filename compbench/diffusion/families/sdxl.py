@@ -5,14 +5,15 @@ Podell et al., "SDXL: Improving Latent Diffusion Models for High-Resolution Imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compbench.core.errors import DataError
+from compbench.core.file_list import FileList
 from compbench.diffusion.families.text_to_image import TextToImage
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 from compbench.registry.checkpoints import TEXT_ENCODER, UNET, Part
-from compbench.registry.layouts import CLIP, Layout, TextPart
+from compbench.registry.layouts import CLIP, Layout, TextPart, n_tokens_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +81,14 @@ class SDXLFamily(PipelineFamily):
         sizes = [parts.size_px, parts.size_px, 0, 0, parts.size_px, parts.size_px]  # original, crop, target
         time_ids = torch.tensor([sizes] * len(captions), dtype=torch.float32)
         return {"encoder_hidden_states": states, "text_embeds": pooled, "time_ids": time_ids}
+
+    def shapes(self, config: Mapping[str, Any], files: FileList) -> Mapping[str, tuple[int, ...]]:
+        n_tokens, pooled = n_tokens_of(files, TEXT_ENCODER), config["projection_class_embeddings_input_dim"]
+        return {
+            "encoder_hidden_states": (n_tokens, config["cross_attention_dim"]),
+            "text_embeds": (pooled - 6 * config["addition_time_embed_dim"],),
+            "time_ids": (6,),
+        }
 
     def predict(
         self, network: Callable[..., Any], noised: Tensor, timesteps: Tensor, conditioning: Conditioning

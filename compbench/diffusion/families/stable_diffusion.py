@@ -121,16 +121,14 @@ class StableDiffusion(ModelSpec):
     )
     risk: float = field(
         default=0.05,
-        metadata={
-            "help": "racing: how probably an outcome may differ from the full budget's; kept approximately by "
-            "bound=asymptotic, where errors have no rare, large, one-sided differences, and always by bound=anytime"
-        },
+        metadata={"help": "racing: how probably an outcome may differ from the full budget's, as far as `bound` holds"},
     )
-    bound: Literal["asymptotic", "anytime"] = field(
-        default="asymptotic",
+    bound: Literal["auto", "pooled", "guaranteed", "asymptotic", "anytime"] = field(
+        default="auto",
         metadata={
-            "help": "racing: asymptotic is a studentised test, which rare, large, one-sided differences deceive; "
-            "anytime keeps `risk` whatever the errors are like, if `max_difference` is true"
+            "help": "racing: pooled measures what a first wave of examples finds heavy for everyone; guaranteed also "
+            "keeps `risk` where an example has 10 or more heavy draws of its own; asymptotic is the plain studentised "
+            "test; anytime rests on `max_difference`; auto: pooled, or asymptotic with a pilot"
         },
     )
     max_difference: float | None = field(

@@ -80,8 +80,11 @@ class TextToImage(StableDiffusion):
         return replace(self, found=found, measured_px=self._other_px(found.size_px, found.size_px, found.step_px))
 
     def flops_per_evaluation(self, files: FileList) -> float | None:
-        """Not told before the weights are here."""
-        return None
+        """Counted on the configuration, before the weights are here; imports torch."""
+        from compbench.diffusion import _counted
+
+        size_px = self.size_px or self._family.trained(files, self.name).size_px
+        return _counted.pipeline_flops(self._family, files, size_px)
 
     def source(self) -> Source | None:
         if self.folder is not None or self.is_local:

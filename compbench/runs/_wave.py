@@ -1,0 +1,83 @@
+"""The first wave of a raced run: measured in full before any other example, whichever process is there, and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from compbench.core.errors import RunError, UnreadableImages
+from compbench.core.examples import Task
+from compbench.core.measurements import Measurement
+from compbench.core.models import Scorer
+from compbench.core.rules import errors_of
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Schedule
+from compbench.schedules.wave import Wave, wave_ids
+from compbench.store.writer import RunWriter
+
+__all__ = ["measure_first", "tell"]
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A scorer that can be told how far the schedule of its run has got."""
+
+    def follow(self, schedule: Schedule) -> None: ...
+
+
+def tell(scorer: Scorer, schedule: Schedule) -> None:
+    """Tell a scorer what a first wave has taught; RunError for one that would race without knowing."""
+    if not isinstance(schedule, Racing) or not schedule.n_wave:
+        return
+    if not isinstance(scorer, Follows):
+        raise RunError(
+            f"bound={schedule.bound} needs a scorer with a method follow(schedule), which is told what the first wave "
+            f"taught; {type(scorer).__name__} has none"
+        )
+    scorer.follow(schedule)
+
+
+def measure_first(
+    task: Task,
+    writer: RunWriter,
+    measure: Callable[[Sequence[str]], None],
+    say: Callable[[str], None],
+    left_out: Collection[str] = (),
+) -> None:
+    """Have the first wave of a race measured, unless it is frozen already, and freeze what it taught.
+
+    Several processes may measure it at the same time: the errors are the same, and the first to end freezes them.
+    """
+    schedule = writer.run.schedule
+    if not isinstance(schedule, Racing) or not schedule.is_waiting:
+        return
+    if schedule.wave is None:
+        ids = wave_ids((each.id for each in task.examples), schedule.n_wave, schedule.seed)
+        schedule = writer.keep_wave(Wave(frozenset(ids)))
+    assert schedule.wave is not None
+    first = [each.id for each in task.examples if each.id in schedule.wave.ids and each.id not in left_out]
+    n_left = len(set(first) - writer.run.contents.done(None))
+    say(f"{task.name}: a first wave of {len(first)} examples is measured in full ({n_left} are left)")
+    with suppress(UnreadableImages):  # told with those of the other examples
+        measure(first)
+    known = writer.run.contents.measurements(first)
+    if not known:
+        raise RunError(f"task {task.name!r}: no image of the first wave's {len(first)} examples can be read")
+    wave = {name: errors_of(one, schedule.rule) for name, one in known.items()}
+    matches = {each.id: each.matches for each in task.examples if each.id in known}
+    lesson = schedule.lesson(wave, matches, writer.run.contents.draws(), task.classes)
+    writer.keep_wave(Wave(schedule.wave.ids, lesson, _digest(known)))
+
+
+def _digest(known: dict[str, Measurement]) -> str:
+    """Twelve hex digits of the errors that a wave was learned from."""
+    hashed = hashlib.sha256()
+    for name, one in sorted(known.items()):
+        hashed.update(f"{name}\0{one.shape}".encode())
+        for loss in sorted(one.errors):
+            hashed.update(np.ascontiguousarray(one.errors[loss]).tobytes())
+    return hashed.hexdigest()[:12]

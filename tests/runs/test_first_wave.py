@@ -1,0 +1,136 @@
+"""A raced run measures its first wave before all else, whoever does it, and freezes what that taught."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_scheduled import Stopping, stored
+
+import compbench
+from compbench.core.errors import RunError, UsageError
+from compbench.core.examples import Task
+from compbench.schedules.racing import Racing
+from compbench.schedules.wave import N_WAVE
+from compbench.store import run_file
+from compbench.store.run import Run
+from compbench_analysis.text import show
+from noisy import N_BANK, NoisySpec, classes, pairs
+
+POOLED = Racing(N_BANK, bound="pooled", n_wave=4)
+GUARANTEED = Racing(N_BANK, bound="guaranteed", n_wave=4)
+
+
+def raced(root: Path, task: Task | None = None, schedule: Racing = POOLED, **settings: Any) -> Run:
+    return compbench.run(task or pairs(), model=NoisySpec(schedule), runs=root, **settings)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return raced(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])
+@pytest.mark.parametrize("schedule", [POOLED, GUARANTEED], ids=["pooled", "guaranteed"])
+def test_the_wave_is_measured_in_full_and_the_others_by_what_it_taught(
+    task: Task, schedule: Racing, tmp_path: Path
+) -> None:
+    run = raced(tmp_path, task, schedule)
+    wave = run.info.wave
+    assert wave is not None
+    assert wave.lesson is not None
+    assert len(wave.digest) == 12
+    verdicts = run.verdicts()
+    assert {name for name, verdict in verdicts.items() if verdict.bound == "wave"} == wave.ids
+    assert all(verdicts[name].is_full for name in wave.ids)
+    assert (run.status, len(verdicts)) == ("done", len(task.examples))
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not_inside_the_wave_and_after_it(whole: Run, tmp_path: Path) -> None:
+    seen: set[bool] = set()
+    for n_stops in range(40):
+        try:
+            again = raced(tmp_path, reporter=Stopping(150 * 2**n_stops))
+            break
+        except KeyboardInterrupt:
+            (run,) = compbench.store.store.Store(tmp_path).runs()
+            seen.add(run.info.wave is not None and run.info.wave.lesson is not None)
+            assert {verdict.bound for verdict in run.verdicts().values()} <= {"wave", "pooled", "beyond"}
+    else:
+        raise AssertionError("it never ended")
+    assert False in seen  # once at least before the wave was frozen
+    assert stored(again) == stored(whole)
+    assert again.info.wave == whole.info.wave
+    assert np.array_equal(again.table().scores, whole.table().scores)
+
+
+def test_shards_share_one_wave_and_measure_what_one_process_does(whole: Run, tmp_path: Path) -> None:
+    for shard in ("2/2", "1/2"):
+        run = raced(tmp_path, shard=shard)
+    assert run.status == "done"
+    assert run.info.wave == whole.info.wave
+    assert stored(run) == stored(whole)
+
+
+def test_a_part_of_the_task_has_the_wave_of_the_whole_and_can_be_extended(whole: Run, tmp_path: Path) -> None:
+    some = raced(tmp_path, limit=2)
+    assert some.info.wave == whole.info.wave
+    assert stored(raced(tmp_path)) == stored(whole)
+
+
+def test_what_was_taught_is_learned_again_from_the_errors_where_it_is_lost(whole: Run, tmp_path: Path) -> None:
+    run = raced(tmp_path)
+    words = run_file.words(run.path)
+    run_file.write(run.path, {name: value for name, value in words.items() if name != "wave"})
+    lost = Run(run.path)
+    assert lost.done() == set()  # nothing is guessed
+    again = raced(tmp_path)
+    assert again.info.wave == whole.info.wave
+    assert stored(again) == stored(whole)
+    assert np.array_equal(again.table().scores, whole.table().scores)
+
+
+def test_a_wave_that_cannot_be_is_named_and_not_believed(tmp_path: Path) -> None:
+    run = raced(tmp_path)
+    run_file.write(run.path, {**run_file.words(run.path), "wave": {"ids": [], "lesson": None, "digest": ""}})
+    with pytest.raises(RunError, match="wave cannot be"):
+        _ = Run(run.path).info
+
+
+def test_scores_alone_cannot_teach_and_the_refusal_says_what_can(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--keep scores does not store; add -o bound=asymptotic"):
+        raced(tmp_path, keep="scores")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_scorer_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    class Deaf(NoisySpec):
+        def build(self, source: Any, runtime: Any) -> Any:
+            scorer = super().build(source, runtime)
+            return type(
+                "Scorer", (), {"prepare": scorer.prepare, "score": scorer.score, "draw_table": scorer.draw_table}
+            )()
+
+    with pytest.raises(RunError, match=r"needs a scorer with a method follow\(schedule\)"):
+        compbench.run(pairs(), model=Deaf(POOLED), runs=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bound", ["pooled", "guaranteed"])
+def test_tiny_sd_is_raced_from_the_option_to_the_printed_table(bound: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"draws": 40, "limit": 20}
+    full = compbench.run("shapes", model="tiny-sd", runs=tmp_path, **options)
+    run = compbench.run("shapes", model="tiny-sd", schedule="racing", bound=bound, runs=tmp_path, **options)
+    assert run.info.wave is not None
+    assert len(run.info.wave.ids) == N_WAVE
+    ours, theirs = (each.to_frame().set_index("id") for each in (run, full))
+    assert (ours.loc[theirs.index, "group"] == theirs["group"]).mean() >= 0.95
+    text = " ".join(show.to_text([run], full=True).split())
+    assert f"raced at risk 0.05 per outcome, {bound} bound" in text
+    assert f"A first wave of {N_WAVE} examples was measured in full" in text
+    assert "had a draw beyond the wave's limits and were measured in full" in text
+    assert f"schedule.bound:{bound}" in text.replace(" ", "")
+    assert json.loads((run.path / "run.json").read_text(encoding="utf-8"))["wave"]["digest"]

@@ -1,0 +1,59 @@
+"""The stated risks, simulated with the product's own decision code over populations that try them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compbench.schedules.racing import Racing
+from compbench.schedules.wave import Lesson
+from tests.benchmarks.populations import FORMS, POPULATIONS, Population, bounds, raced
+
+RISK = 0.05
+BY_NAME = {each.name: each for each in POPULATIONS}
+
+
+def broken(population: Population, form: str, race: Racing, n: int, **options: object) -> list[str]:
+    """The margins at which significantly more outcomes change than the risk allows."""
+    rows = list(raced(population, form, race, n, **options))  # pyright: ignore[reportArgumentType]
+    assert all(np.isfinite(row.evaluations) and row.n >= n - 4 for row in rows)
+    return [f"{row.margin:g}: {row.n_changed} of {row.n}" for row in rows if row.changed[1] > RISK]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_pooled_bound_keeps_its_risk_where_the_same_draws_are_heavy_for_all(name: str) -> None:
+    assert not broken(BY_NAME[name], "shared", bounds(RISK)["pooled"], 400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name != "one draw against all others"])
+def test_the_guaranteed_bound_keeps_its_risk_in_both_forms(name: str, form: str) -> None:
+    assert not broken(BY_NAME[name], form, bounds(RISK)["guaranteed"], 400)
+
+
+@pytest.mark.slow
+def test_one_private_draw_against_all_others_is_covered_by_neither() -> None:
+    for name in ("pooled", "guaranteed"):
+        assert broken(BY_NAME["one draw against all others"], "private", bounds(RISK)[name], 200)
+
+
+def test_a_bound_that_is_broken_on_purpose_is_caught() -> None:
+    def forget(lesson: Lesson) -> Lesson:
+        n_strata = len(lesson.allocation)
+        return Lesson((), (1 / n_strata,) * n_strata, (np.inf,) * n_strata)
+
+    heavy = BY_NAME["1 % one-sided x 50"]
+    assert broken(heavy, "shared", bounds(RISK)["asymptotic"], 60)
+    assert broken(heavy, "shared", bounds(RISK)["pooled"], 60, taught=forget)
+    assert not broken(heavy, "shared", bounds(RISK)["pooled"], 60)
+    assert broken(
+        heavy,
+        "shared",
+        replace(bounds(RISK)["guaranteed"], decisive=1000),
+        60,
+        taught=lambda own: replace(own, certain=(), limits=(3.0,)),
+    )
