@@ -122,6 +122,62 @@ def _gpt2() -> tuple[Any, Any]:
     return transformers.GPT2LMHeadModel(config), tokenizer
 
 
+def _qwen2_vl() -> tuple[Any, Any]:
+    processor = _looking()
+    vision = {"depth": 2, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 1, "patch_size": 8}
+    config = transformers.Qwen2VLConfig(text_config=_rotary([1, 1, 2]), vision_config=vision, **_marks(processor))
+    return transformers.Qwen2VLForConditionalGeneration(config), processor
+
+
+def _qwen2_5_vl() -> tuple[Any, Any]:
+    processor = _looking()
+    vision = {"depth": 2, "hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+    vision |= {"patch_size": 8, "window_size": 32, "fullatt_block_indexes": [1]}
+    config = transformers.Qwen2_5_VLConfig(text_config=_rotary([1, 1, 2]), vision_config=vision, **_marks(processor))
+    return transformers.Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def _qwen3_vl() -> tuple[Any, Any]:
+    processor = _looking()
+    vision = {"depth": 2, "hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+    vision |= {"patch_size": 8, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+    text = {**_rotary([2, 1, 1]), "head_dim": 8}
+    config = transformers.Qwen3VLConfig(text_config=text, vision_config=vision, **_marks(processor))
+    images, tokenizer = processor.image_processor, processor.tokenizer
+    video = transformers.Qwen3VLVideoProcessor(patch_size=8)
+    return transformers.Qwen3VLForConditionalGeneration(config), transformers.Qwen3VLProcessor(
+        images, tokenizer, video, chat_template=_CHAT
+    )
+
+
+_CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_MARKS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|im_start|>", "<|im_end|>")
+
+
+def _looking() -> Any:
+    """Qwen's processor for pictures of some hundred pixels."""
+    images = transformers.Qwen2VLImageProcessor(patch_size=8, merge_size=2, min_pixels=16 * 16, max_pixels=48 * 48)
+    video = transformers.Qwen2VLVideoProcessor(patch_size=8)
+    return transformers.Qwen2_5_VLProcessor(images, _bytes(None, *_MARKS), video, chat_template=_CHAT)
+
+
+def _rotary(sections: list[int]) -> dict[str, Any]:
+    tokenizer = _bytes(None, *_MARKS)
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 512}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections}
+    return {**_SHAPE, **heads, "vocab_size": len(tokenizer), "rope_parameters": rope, **_ends(tokenizer)}
+
+
+def _marks(processor: Any) -> dict[str, int]:
+    names = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    ids = (processor.tokenizer.convert_tokens_to_ids(mark) for mark in _MARKS)
+    return dict(zip(names, ids, strict=False))
+
+
 def _language() -> dict[str, Any]:
     tokenizer = _bytes(None)
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
@@ -175,4 +231,7 @@ _MADE = {
     "blip-2": _blip2,
     "qwen3": _qwen3,
     "gpt2": _gpt2,
+    "qwen2-vl": _qwen2_vl,
+    "qwen2.5-vl": _qwen2_5_vl,
+    "qwen3-vl": _qwen3_vl,
 }

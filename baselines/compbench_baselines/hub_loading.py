@@ -18,7 +18,7 @@ from compbench.diffusion.weights import LOADING_ERRORS, load_whole
 from compbench.registry import repositories
 from compbench_baselines.hub_models import CONFIG, weight_files
 
-__all__ = ["fetched", "image_processor", "load_network", "tokenizer"]
+__all__ = ["fetched", "image_processor", "load_network", "processor", "tokenizer"]
 
 _BUFFERS = "position_ids"  # kept among the weights by versions of transformers before 4.31
 
@@ -61,6 +61,11 @@ def tokenizer(folder: Path) -> Any:
 def image_processor(folder: Path) -> Any:
     """The image processor beside the weights."""
     return _read(transformers.AutoImageProcessor, "image processor", folder)
+
+
+def processor(folder: Path) -> Any:
+    """The processor beside the weights: a tokenizer and an image processor that know of each other."""
+    return _read(transformers.AutoProcessor, "processor", folder)
 
 
 def _from_config(kind: Any, folder: Path) -> nn.Module:

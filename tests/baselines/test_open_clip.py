@@ -275,6 +275,13 @@ class TestBadInput:
             spec.build(spec.source(), Runtime("gpu"))
 
 
+def test_openais_name_on_a_folder_without_quick_gelu_is_said(tiny_clip_folder: Path, tmp_path: Path) -> None:
+    for name, is_said in (("openai-vit-tuned", True), ("vit-tuned", False)):
+        said: list[str] = []
+        _scorer(shutil.copytree(tiny_clip_folder, tmp_path / name), said=said)
+        assert any("whose weights were trained with quick-GELU" in line for line in said) is is_said
+
+
 class TestNames:
     def test_the_catalogue_read_from_the_source_is_open_clip_s_own(self) -> None:
         assert _catalogue._from_source(_catalogue._source()) == _catalogue._from_open_clip()

@@ -18,7 +18,7 @@ import fakes
 import small_transformers
 from compbench import registry
 from compbench.cli.app import main
-from compbench.core.errors import DataError
+from compbench.core.errors import DataError, RunError
 from compbench.core.examples import Example, Task
 from compbench.core.metrics import MATCHING
 from compbench.core.models import Runtime
@@ -140,6 +140,13 @@ class TestRefused:
         (example, *_) = examples()
         with pytest.raises(DataError, match="example '0' has an empty caption"):
             list(scorer(folders["gpt2"]).score([replace(example, captions=(" ", "a", "b", "c"))], {}))
+
+    def test_likelihoods_that_are_no_numbers(self, folders: dict[str, Path]) -> None:
+        made = scorer(folders["qwen3"])
+        with torch.no_grad():
+            made._network.lm_head.weight.fill_(float("inf"))
+        with pytest.raises(RunError, match="the log-likelihood of 'a circle' is nan; expected a number"):
+            list(made.score(examples(), {}))
 
     def test_what_is_no_causal_language_model(self, folders: dict[str, Path], tmp_path: Path) -> None:
         folder = shutil.copytree(folders["gpt2"], tmp_path / "x")

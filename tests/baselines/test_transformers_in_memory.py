@@ -157,7 +157,7 @@ def test_captions_that_are_cut_are_said(family: str, capsys: pytest.CaptureFixtu
 def test_another_class_is_refused_with_those_that_are_known() -> None:
     _, processor = made("clip")
     text = transformers.CLIPTextModel(transformers.CLIPTextConfig(hidden_size=8, num_hidden_layers=1))
-    known = "CLIPModel, SiglipModel, BlipForImageTextRetrieval"
+    known = "CLIPModel, SiglipModel, BlipForImageTextRetrieval, MetaClip2Model"
     with pytest.raises(UsageError, match=f"cannot be a CLIPTextModel; known of transformers are {known}"):
         compbench.from_transformers(text, processor)
 

@@ -240,6 +240,14 @@ class TestRefused:
             scores(folder)
 
 
+@pytest.mark.parametrize("family", ["metaclip2", "siglip2", "blip-2"])
+def test_in_memory_it_scores_as_from_its_folder(folders: dict[str, Path], family: str) -> None:
+    found = compbench.score_pairs(
+        compbench.from_transformers(*small_transformers.network_of(folders[family])), PICTURES, CAPTIONS, device="cpu"
+    )
+    np.testing.assert_allclose(found, scores(folders[family]), atol=1e-6)
+
+
 def test_openais_name_on_weights_without_quick_gelu_is_said(
     folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

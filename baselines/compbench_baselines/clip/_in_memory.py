@@ -75,7 +75,7 @@ def scorer(family: str, lent: Lent, templates: str, runtime: Runtime) -> Scorer:
     device = next(lent.model.parameters()).device
     if not runtime.device.startswith("auto") and torch.device(runtime.device).type != device.type:
         runtime.say(f"{lent.name} computes where it lies, on {device}: device={runtime.device} changes nothing for it")
-    if family == "blip-itm":
+    if family.endswith("-itm"):
         from compbench_baselines.clip._matching import MatchingScorer, matcher
         from compbench_baselines.clip._transformers import Transform
 
@@ -88,7 +88,7 @@ def scorer(family: str, lent: Lent, templates: str, runtime: Runtime) -> Scorer:
         model = _transformers.borrowed(lent.model)
         transform, tokenize = (
             _transformers.Transform(lent.preprocess),
-            _transformers.Tokenize(lent.model, lent.tokenizer),
+            _tokenize(family, lent),
         )
     given: Any = model  # it is used like the module of which it is the face
     return _LentScorer(
@@ -101,6 +101,15 @@ def scorer(family: str, lent: Lent, templates: str, runtime: Runtime) -> Scorer:
         say=runtime.say,
         templates=templates,
     )
+
+
+def _tokenize(family: str, lent: Lent) -> Any:
+    """As the user's tokenizer pads; of a SigLIP 2 in lower case and on the right, as it was trained."""
+    from compbench_baselines.clip._transformers import Tokenize
+
+    if family == "siglip2":
+        return Tokenize(lent.model, lent.tokenizer, padding_side="right", is_lower_case=True)
+    return Tokenize(lent.model, lent.tokenizer)
 
 
 class _LentScorer(ClipScorer):

@@ -21,12 +21,15 @@ from compbench_baselines.clip._templates import templates_for, words_of
 
 __all__ = ["InMemory", "from_open_clip", "from_transformers", "refuse_open_clip", "refuse_transformers"]
 
-Family = Literal["open-clip", "clip", "siglip", "blip-itm"]
+Family = Literal["open-clip", "clip", "siglip", "blip-itm", "metaclip2", "siglip2", "blip-2-itm"]
 _FIXED = {"option": False}
 _FAMILIES: dict[str, Family] = {
     "CLIPModel": "clip",
     "SiglipModel": "siglip",
     "BlipForImageTextRetrieval": "blip-itm",
+    "MetaClip2Model": "metaclip2",
+    "Siglip2Model": "siglip2",
+    "Blip2ForImageTextRetrieval": "blip-2-itm",
 }
 
 
@@ -63,8 +66,8 @@ def from_open_clip(
 def from_transformers(model: Any, processor: Any, name: str | None = None, *, identity: str | None = None) -> InMemory:
     """A model of transformers in memory, with its processor, as a model to run.
 
-    CLIPModel and SiglipModel score by the cosine of their embeddings, BlipForImageTextRetrieval by how much likelier
-    its matching head finds a match, in log-odds. `identity`: see `from_open_clip`.
+    CLIPs and SigLIPs score by the cosine of their embeddings, BLIPs for image-text retrieval by how much likelier their
+    matching head finds a match, in log-odds. `identity`: see `from_open_clip`.
 
     >>> import compbench, transformers
     >>> from pathlib import Path
@@ -134,7 +137,7 @@ class InMemory(ModelSpec):
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = self._told()
         if task is not None:
-            chosen = templates_for(self.templates, task) if self.family != "blip-itm" else None
+            chosen = templates_for(self.templates, task) if not self.family.endswith("-itm") else None
             words = words_of(task.classes) if task.classes else ()
             settled = replace(settled, classes=digest_of([chosen, words]) if chosen else None)
         unknown = settled.told.unknown

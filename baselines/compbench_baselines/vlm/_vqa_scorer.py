@@ -1,0 +1,167 @@
+"""Log-probabilities of the answer Yes, of each picture and caption by one pass through a vision-language model.
+
+The soft-max is over the whole vocabulary, at the first token of the answer, in float64; nothing is sampled. Each
+distinct pair is computed once; pairs whose questions are of similar length share a batch, padded on the left under a
+mask. The probability is exp(score).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+import transformers
+
+from compbench.core.errors import DataError, RunError, nan_advice
+from compbench.core.examples import Example, Image, Task
+from compbench.core.image_transforms import opaque
+from compbench.core.measurements import Measurement, ScoreMatrix
+from compbench.core.models import Runtime, Source
+from compbench.diffusion.devices import fitting, pick_device
+from compbench_baselines import hub_loading
+
+__all__ = ["VQAScorer", "load"]
+
+_BATCH_SIZE = {"cpu": 4}  # pairs; elsewhere 16
+_BATCHES_A_WINDOW = 8  # of pairs, among which those of similar length are found
+
+Pair = tuple[Image, str]
+
+
+def load(source: Source, dtype: str, runtime: Runtime) -> tuple[Any, Any]:
+    """The network and the processor."""
+    folder, _ = hub_loading.fetched(source, runtime)
+    network = hub_loading.load_network(transformers.AutoModelForImageTextToText, folder, dtype, runtime.say)
+    return network, hub_loading.processor(folder)
+
+
+class VQAScorer:
+    """The chat template is asked once, when the scorer is built, whether it lets the model see the picture."""
+
+    def __init__(self, network: Any, processor: Any, question: str, answer: str, runtime: Runtime) -> None:
+        self.device = pick_device(runtime.device)
+        self._network, self._processor, self._question = network.to(self.device), processor, question
+        self._say, self._batch_size = runtime.say, runtime.batch_size or _BATCH_SIZE.get(self.device.type, 16)
+        self._longest = getattr(network.config.get_text_config(), "max_position_embeddings", None)
+        self._token = self._token_of(answer)
+        self._check_template()
+
+    def prepare(self, task: Task) -> None: ...
+
+    def overlooked(self) -> frozenset[str]:
+        """Its image processor does not look at either."""
+        return frozenset({"orientation", "transparency"})
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
+        """Each example in turn, a window of them at a time."""
+        for example in examples:
+            if any(not caption.strip() for caption in example.captions):
+                raise DataError(f"example {example.id!r} has an empty caption; expected words to score")
+        window: list[Example] = []
+        n_pairs = 0
+        for example in examples:
+            window.append(example)
+            n_pairs += len(example.images) * len(example.captions)
+            if n_pairs >= self._batch_size * _BATCHES_A_WINDOW:
+                yield from self._scored(window)
+                window, n_pairs = [], 0
+        yield from self._scored(window)
+
+    def _scored(self, window: Sequence[Example]) -> Iterator[ScoreMatrix]:
+        images = dict.fromkeys(image for example in window for image in example.images)
+        pictures = {image: opaque(image.decode()).convert("RGB") for image in images}
+        pairs = list(
+            dict.fromkeys(
+                (image, caption) for example in window for image in example.images for caption in example.captions
+            )
+        )
+        pairs.sort(key=lambda pair: len(pair[1]))
+        scores: dict[Pair, float] = {}
+        while len(scores) < len(pairs):
+            batch = partial(self._log_probabilities, pairs[len(scores) :], pictures)
+            found, self._batch_size = fitting(batch, self._batch_size, self.device, self._say)
+            scores.update(zip(pairs[len(scores) :], found, strict=False))
+        for example in window:
+            matrix = [[scores[image, caption] for caption in example.captions] for image in example.images]
+            yield ScoreMatrix(example.id, np.array(matrix))
+
+    @torch.inference_mode()
+    def _log_probabilities(
+        self, pairs: Sequence[Pair], pictures: Mapping[Image, PIL.Image.Image], batch_size: int
+    ) -> list[float]:
+        pairs = pairs[:batch_size]
+        inputs = self._processor(
+            text=[self._prompt(caption) for _, caption in pairs],
+            images=[pictures[image] for image, _ in pairs],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        )
+        self._check_lengths(pairs, inputs["attention_mask"])
+        logits = self._network(**self._placed(inputs), logits_to_keep=1).logits[:, -1]  # [n, vocabulary]
+        found = logits.float().double().log_softmax(-1)[:, self._token].tolist()
+        for (image, caption), score in zip(pairs, found, strict=True):
+            if not np.isfinite(score):
+                raise RunError(
+                    f"the score of image {image.name!r} and caption {caption!r} is {score}; expected a number: "
+                    f"{nan_advice(str(self._network.dtype).removeprefix('torch.'))}"
+                )
+        return found
+
+    def _placed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """On the device, pixels in the dtype of the network."""
+        return {
+            name: value.to(self.device, self._network.dtype if value.is_floating_point() else value.dtype)
+            for name, value in inputs.items()
+        }
+
+    def _prompt(self, caption: str) -> str:
+        if self._processor.image_token in caption:
+            raise DataError(f"caption {caption!r} spells the token of a picture, {self._processor.image_token}")
+        return self._rendered(self._question.replace("{}", caption))
+
+    def _rendered(self, question: str) -> str:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        # a template that lets the model think first would move the answer to a later token
+        thinking = {"enable_thinking": False} if "enable_thinking" in str(self._processor.chat_template) else {}
+        return self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **thinking
+        )
+
+    def _check_template(self) -> None:
+        """DataError for a chat template that drops the picture or the question."""
+        if not getattr(self._processor, "chat_template", None):
+            raise DataError(
+                "the model has no chat template, so it cannot be asked; expected an instruction-tuned model"
+            )
+        question = self._question.replace("{}", "a red circle")
+        prompt, token = self._rendered(question), self._processor.image_token
+        if prompt.count(token) != 1:
+            raise DataError(
+                f"the chat template puts {prompt.count(token)} pictures ({token}) into a question about one, and the "
+                "model would answer without looking; expected the template that belongs to the model"
+            )
+        if question not in prompt:
+            raise DataError(f"the chat template changes or drops the question {question!r}; it made {prompt[:200]!r}")
+
+    def _token_of(self, answer: str) -> int:
+        """The first token of the answer; that there are more is said."""
+        tokenizer = self._processor.tokenizer
+        tokens: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        if len(tokens) > 1:
+            first = tokenizer.convert_ids_to_tokens(tokens[0])
+            self._say(f"{answer!r} is {len(tokens)} tokens of this tokenizer; the first, {first!r}, is scored")
+        return tokens[0]
+
+    def _check_lengths(self, pairs: Sequence[Pair], mask: torch.Tensor) -> None:
+        lengths = mask.sum(1).tolist()
+        for (image, caption), length in zip(pairs, lengths, strict=True):
+            if self._longest is not None and length > self._longest:
+                raise DataError(
+                    f"image {image.name!r} and caption {caption!r} make {length:,} tokens, and the context holds "
+                    f"{self._longest:,}; expected a model with a longer one, or smaller pictures by its image processor"
+                )

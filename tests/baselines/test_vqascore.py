@@ -1,0 +1,203 @@
+"""VQAScore: the probability of Yes as by the model's own forward, whatever the batch; else it is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+import transformers
+
+import compbench
+import small_transformers
+from compbench import registry
+from compbench.cli.app import main
+from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.models import Runtime
+from compbench_baselines.vlm.vqascore import CLASSES
+
+FAMILIES = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl"]
+QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
+NOISE = np.random.default_rng(0).integers(0, 256, (48, 32, 3), np.uint8)
+PICTURES = [registry.task("shapes").examples[0].images[0].decode(), PIL.Image.fromarray(NOISE)]
+CAPTIONS = ["a circle", "a red circle to the left of a blue square", "Yes"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("vlm")
+    return {family: small_transformers.save(place / family, family) for family in FAMILIES}
+
+
+def scores(folder: Path, **settings: Any) -> Any:
+    return compbench.score_pairs(f"vqascore:{folder}", PICTURES, CAPTIONS, device="cpu", **settings)
+
+
+@torch.inference_mode()
+def documented(folder: Path, question: str = QUESTION) -> Any:
+    """[I, C] the probability of the token Yes, by the forward on one pair at a time, without any padding."""
+    network, processor = small_transformers.network_of(folder)
+    (token,) = processor.tokenizer("Yes")["input_ids"]
+    rows = []
+    for picture in PICTURES:
+        found = []
+        for caption in CAPTIONS:
+            content = [
+                {"type": "image", "image": picture.convert("RGB")},
+                {"type": "text", "text": question.format(caption)},
+            ]
+            inputs = processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+            found.append(float(network(**inputs).logits[0, -1].softmax(-1)[token]))
+        rows.append(found)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_score_is_the_log_probability_of_yes_by_the_models_own_forward(folders: dict[str, Path], family: str) -> None:
+    found, expected = scores(folders[family]), documented(folders[family])
+    np.testing.assert_allclose(np.exp(found), expected, atol=1e-5)
+    np.testing.assert_allclose(found, np.log(expected), atol=1e-4)
+    assert min(np.ptp(found, axis=axis).min() for axis in (0, 1)) > 1e-3  # pictures and captions tell
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batch_size_and_padding_side_change_nothing(folders: dict[str, Path], tmp_path: Path, family: str) -> None:
+    expected = scores(folders[family], batch_size=1)
+    np.testing.assert_allclose(scores(folders[family], batch_size=4), expected, atol=1e-5)
+    folder = edited(folders[family], tmp_path / "right", "tokenizer_config.json", padding_side="right")
+    np.testing.assert_allclose(scores(folder, batch_size=4), expected, atol=1e-5)
+
+
+def test_each_distinct_pair_goes_through_the_network_once(folders: dict[str, Path]) -> None:
+    examples = registry.task("shapes").examples[:3]
+    spec = registry.model(f"vqascore:{folders['qwen2.5-vl']}").spec
+    made: Any = spec.build(spec.source(), Runtime("cpu", 5))
+    rows = Counter[str]()
+    made._network.register_forward_pre_hook(
+        lambda _, inputs, given: rows.update(pairs=len(given["input_ids"])), with_kwargs=True
+    )
+    assert len(list(made.score([*examples, examples[0]], {}))) == 4
+    assert rows["pairs"] == 12
+
+
+def test_the_question_is_an_option_and_a_part_of_the_identity(folders: dict[str, Path]) -> None:
+    folder, question = folders["qwen2.5-vl"], "Is this {}?"
+    np.testing.assert_allclose(np.exp(scores(folder, question=question)), documented(folder, question), atol=1e-5)
+    identities = [registry.model(f"vqascore:{folder}", asked).spec.identity() for asked in ({}, {"question": question})]
+    assert [identity["question"] for identity in identities] == [QUESTION, question]
+
+
+def test_the_chat_template_is_among_the_files_that_name_the_weights(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["qwen2.5-vl"], tmp_path / "other")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("assistant\n", "helper\n"))
+    weights = {
+        compbench.run("shapes", model=f"vqascore:{place}", limit=1, runs=tmp_path / "runs").key.weights
+        for place in (folder, folders["qwen2.5-vl"])
+    }
+    assert len(weights) == 2
+
+
+def test_from_a_command_through_the_store_to_a_table_beside_other_kinds(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blip = small_transformers.save(tmp_path / "blip", "blip")
+    models = [f"vqascore:{folders['qwen2.5-vl']}", f"transformers:{blip}", "tiny-clip"]
+    asked = [word for model in models for word in ("--model", model)]
+    assert main(["run", "shapes", *asked, "--limit", "6", "--device", "cpu", "--runs", str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("qwen2.5-vl", "blip", "tiny-clip"))
+    assert len(list(compbench.Store(tmp_path / "runs").runs())) == 3
+
+
+def edited(folder: Path, copy: Path, file: str, **values: Any) -> Path:
+    """A copy in which a JSON file has other values."""
+    shutil.copytree(folder, copy)
+    written = json.loads((copy / file).read_text(encoding="utf-8"))
+    (copy / file).write_text(json.dumps({**written, **values}), encoding="utf-8")
+    return copy
+
+
+def retold(folder: Path, copy: Path, old: str, new: str) -> Path:
+    """A copy with another chat template."""
+    shutil.copytree(folder, copy)
+    template = copy / "chat_template.jinja"
+    assert old in template.read_text()
+    template.write_text(template.read_text().replace(old, new))
+    return copy
+
+
+def test_a_template_that_can_think_is_told_not_to(folders: dict[str, Path], tmp_path: Path) -> None:
+    thinks = "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
+    start = "<|im_start|>assistant\n"
+    folder = retold(folders["qwen2.5-vl"], tmp_path / "thinking", start, start + thinks)
+    assert np.array_equal(scores(folder), scores(folders["qwen2.5-vl"]))
+
+
+class TestRefused:
+    def test_a_chat_template_that_drops_the_image(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        folder = retold(folders["qwen2.5-vl"], tmp_path / "x", "<|image_pad|>", "")
+        with pytest.raises(DataError, match=r"puts 0 pictures \(<\|image_pad\|>\) into a question about one"):
+            scores(folder)
+
+    def test_a_chat_template_that_changes_the_question(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        folder = retold(folders["qwen2.5-vl"], tmp_path / "x", "part['text']", "part['text'] | upper")
+        with pytest.raises(DataError, match="the chat template changes or drops the question 'Does this figure"):
+            scores(folder)
+
+    def test_a_model_without_a_chat_template(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        folder = shutil.copytree(folders["qwen2.5-vl"], tmp_path / "x")
+        (folder / "chat_template.jinja").unlink()
+        with pytest.raises(DataError, match="has no chat template, so it cannot be asked"):
+            scores(folder)
+
+    def test_an_answer_of_several_tokens_is_said_and_the_first_is_taken(
+        self, folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = scores(folders["qwen2.5-vl"], answer="Yes!")
+        assert "'Yes!' is 2 tokens of this tokenizer; the first, 'Yes', is scored" in capsys.readouterr().err
+        assert np.array_equal(found, scores(folders["qwen2.5-vl"]))
+
+    def test_numbers_that_are_none(self, folders: dict[str, Path]) -> None:
+        spec = registry.model(f"vqascore:{folders['qwen2.5-vl']}").spec
+        made: Any = spec.build(spec.source(), Runtime("cpu"))
+        with torch.no_grad():
+            made._network.lm_head.weight.fill_(float("inf"))
+        with pytest.raises(RunError, match=r"the score of image .* is nan; expected a number"):
+            list(made.score(registry.task("shapes").examples[:1], {}))
+
+    def test_what_does_not_fit_the_context(self, folders: dict[str, Path]) -> None:
+        with pytest.raises(DataError, match=r"make \d+ tokens, and the context holds 512"):
+            compbench.score_pairs(f"vqascore:{folders['qwen2.5-vl']}", PICTURES, ["a circle", "x" * 600], device="cpu")
+
+    def test_a_caption_that_spells_the_token_of_a_picture(self, folders: dict[str, Path]) -> None:
+        with pytest.raises(DataError, match="spells the token of a picture"):
+            compbench.score_pairs(f"vqascore:{folders['qwen2.5-vl']}", PICTURES, ["a <|image_pad|>"], device="cpu")
+
+    def test_questions_without_a_place_for_the_caption_and_no_answer(self, folders: dict[str, Path]) -> None:
+        for options, says in (({"question": "What?"}, "expected one {} for the caption"), ({"answer": " "}, "empty")):
+            with pytest.raises(UsageError, match=says):
+                registry.model(f"vqascore:{folders['qwen2.5-vl']}", options)
+
+    def test_a_class_that_is_not_known(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        folder = edited(
+            folders["qwen2.5-vl"], tmp_path / "x", "config.json", architectures=["ElseForConditionalGeneration"]
+        )
+        with pytest.raises(DataError, match="is a ElseForConditionalGeneration; expected one of Qwen2VL"):
+            scores(folder)
+
+
+def test_the_classes_are_those_of_the_installed_library() -> None:
+    assert [name for name in CLASSES if not hasattr(transformers, name)] == []
