@@ -7,6 +7,7 @@ The options of a model are the fields of its frozen dataclass, set from text by 
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,12 @@ def _find_model(name: str) -> Entry:
         return plugins.find("model", name)
     except UsageError as error:
         if not Path(name).is_dir():
-            raise
+            if re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None:
+                raise
+            offered = ", ".join(f"{entry.name}:{name}" for entry in plugins.entries("scheme"))
+            raise UsageError(
+                f"no model named {name!r}; for a repository of the hub say how it is read: {offered}"
+            ) from None
         schemes = " or ".join(f"'{entry.name}:{name}'" for entry in plugins.entries("scheme"))
         raise UsageError(f"{error} For the folder of that name say {schemes}") from None
 
