@@ -75,15 +75,17 @@ def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spec", [stable_diffusion.StableDiffusion, dit.DiT])
 def test_the_help_of_risk_says_when_it_is_kept(spec: type) -> None:
     helps = {each.name: str(each.metadata.get("help")) for each in dataclasses.fields(spec)}
-    assert "approximately" in helps["risk"]
-    assert "one-sided" in helps["risk"]
+    assert "as far as `bound` holds" in helps["risk"]
     assert "at most" not in helps["risk"]
+    assert "studentised" in helps["bound"]
     assert "certain" not in helps["schedule"]
 
 
 def test_the_page_on_racing_says_when_the_risk_is_kept() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert "with probability `risk` at most" not in text
-    said = text[text.index("`bound=asymptotic` is") :][:700]
-    assert "one-sided" in said
-    assert "approximately" in said
+    rows = [line.split("|")[1:-1] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    kept = {bound.strip().split("`")[1]: (how.strip(), of_what) for bound, how, of_what, _ in rows}
+    assert kept.keys() >= {"pooled", "guaranteed", "asymptotic", "anytime"}
+    assert kept["pooled"][0] == kept["asymptotic"][0] == "approximately"
+    assert "one-sided" in kept["asymptotic"][1]
