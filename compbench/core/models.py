@@ -217,7 +217,13 @@ class Taught(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedModel:
-    """A model with nothing left open: all that may be known about it before it is built. Torch-free."""
+    """A model with nothing left open: all that may be known about it before it is built. Torch-free.
+
+    >>> from compbench import registry
+    >>> resolved = registry.model("chance", {"seed": 3}).spec.resolve(None)
+    >>> resolved.identity, resolved.source
+    ({'scorer': 'chance', 'version': 1, 'seed': 3}, None)
+    """
 
     spec: ModelSpec  # with every option that was left to the task filled in
     identity: Mapping[str, Json]  # all that changes a measurement, apart from the weights: a run's key is made of it
