@@ -131,7 +131,7 @@ def _described(kind: str | None, name: str) -> list[Grid]:
         return [listing.option_list(name)]
     if kind == "tasks":
         return listing.task_sheet(name)
-    raise UsageError(f"nothing more to list of {name!r}; see compbench show {name}")
+    raise UsageError(f"list runs takes no name; for run {name!r}, run compbench show {name}")
 
 
 def _draw(examples: Sequence[Example], picture: Path) -> None:

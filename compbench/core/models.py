@@ -217,7 +217,14 @@ class Taught(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedModel:
-    """A model with nothing left open: all that may be known about it before it is built. Torch-free."""
+    """A model with nothing left open: all that may be known about it before it is built. Torch-free.
+
+    >>> from dataclasses import replace
+    >>> spec = ModelSpec()
+    >>> model = ResolvedModel(spec=spec, identity={"denoiser": "mine", "version": 1}, build=spec.build)
+    >>> replace(model, view={"n_draws": 8, "target": "eps"}).rule.draws
+    8
+    """
 
     spec: ModelSpec  # with every option that was left to the task filled in
     identity: Mapping[str, Json]  # all that changes a measurement, apart from the weights: a run's key is made of it

@@ -206,6 +206,8 @@ def _find_model(name: str) -> Entry:
     try:
         return plugins.find("model", name)
     except UsageError as error:
+        if any(entry.name == name for entry in plugins.entries("scheme")):
+            raise UsageError(f"model {name!r} lacks its address; expected {name}:ADDRESS") from None
         if not Path(name).is_dir():
             raise
         schemes = " or ".join(f"'{entry.name}:{name}'" for entry in plugins.entries("scheme"))

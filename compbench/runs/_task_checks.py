@@ -31,6 +31,9 @@ def check_task(task: Task) -> None:
             raise DataError(f"{what} occurs twice; expected every id once")
         if example.matches.shape != example.shape:
             raise DataError(f"{what} has matches {example.matches.shape}; expected {example.shape}, images by captions")
+        for column, values in example.tags.items():
+            if isinstance(values, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # of a plugin; each letter a tag
+                raise DataError(f"{what} has the text {values!r} for its tags {column!r}; expected a tuple, ({values!r},)")
         if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
             _check_captions(task, example, shared, what)
         seen.add(example.id)
