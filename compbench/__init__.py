@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from compbench.runs.harness import load_model, load_run, run, score_pairs
     from compbench.store.run import Run
     from compbench.store.store import Store
+    from compbench_analysis.figures import plots
+    from compbench_analysis.frames import curves
+    from compbench_analysis.frames.compare import compare
+    from compbench_analysis.frames.tables import tidy
     from compbench_baselines.clip.in_memory import from_open_clip, from_transformers
     from compbench_baselines.functions import from_function
 
@@ -34,6 +38,8 @@ __all__ = [
     "ScoreMatrix",
     "Store",
     "Task",
+    "compare",
+    "curves",
     "explain",
     "from_function",
     "from_open_clip",
@@ -42,10 +48,12 @@ __all__ = [
     "load_model",
     "load_run",
     "model",
+    "plots",
     "report",
     "run",
     "score_pairs",
     "task",
+    "tidy",
 ]
 
 __getattr__ = lazily(
@@ -62,7 +70,12 @@ __getattr__ = lazily(
         ".runs.harness": ["load_model", "load_run", "run", "score_pairs"],
         ".store.run": ["Run"],
         ".store.store": ["Store"],
-        # a written exception: what makes a spec of a model in memory
+        # a written exception: what reads runs
+        "compbench_analysis.figures": ["plots"],
+        "compbench_analysis.frames": ["curves"],
+        "compbench_analysis.frames.compare": ["compare"],
+        "compbench_analysis.frames.tables": ["tidy"],
+        # another: what makes a spec of a model in memory
         "compbench_baselines.clip.in_memory": ["from_open_clip", "from_transformers"],
         "compbench_baselines.functions": ["from_function"],
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -276,6 +277,17 @@ class Run:
         from compbench.store.frames import to_frame
 
         return to_frame(self.tables(rule), self.contents.examples, self.info.task.metrics, self.classes)
+
+    def summary(self, by: str | Sequence[str] | None = None, rule: Rule | None = None) -> pd.DataFrame:
+        """One row for each metric and tag of the columns `by` (None: "tag"): n, value, 95 % interval and chance.
+
+        This is `compbench.tidy(run, by)`.
+        """
+        return import_module("compbench_analysis.frames.tables").tidy(self, by, rule)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: which run this is, how far it is, and its scores."""
+        return import_module("compbench_analysis.report.notebook").shown(self)
 
     @property
     def schedule(self) -> Schedule:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from compbench.core.errors import UsageError
 from compbench_analysis.figures import plots
 from compbench_analysis.frames import tables
 
@@ -120,7 +124,7 @@ def test_accuracy_by_draws_draws_what_the_frame_holds() -> None:
 
 def test_a_model_has_the_colour_that_it_has_in_the_bars() -> None:
     bars = plots.per_tag_bars(_frame(("clip", "one"))).axes[0].containers[2][0].get_facecolor()
-    line = plots.accuracy_by_draws(_curve(("one",)), models=["clip", "one"]).axes[0].lines[0]
+    line = plots.accuracy_by_draws(_curve(("one",)), order=["clip", "one"]).axes[0].lines[0]
     assert tuple(bars)[:3] == tuple(line.get_color())
 
 
@@ -142,10 +146,13 @@ def test_margins_stand_in_the_histogram_once_each() -> None:
             "margin": [0.0, 1.0, -1.0, 9.0, 1.0],
             "se": [1.0, 0.5, 0.5, 0.01, 0.0],
             "p_flip": [0.5, 0.1, 0.1, 0.0, 0.0],
+            "is_right": [False, True, False, True, True],
         }
     )
     figure = plots.margin_histogram(frame)
-    assert sum(bar.get_height() for bar in figure.axes[0].patches) == 5
+    right, wrong = figure.axes[0].containers
+    assert [sum(bar.get_height() for bar in bars) for bars in (right, wrong)] == [3, 2]
+    assert right[0].get_facecolor() != wrong[0].get_facecolor()
     assert figure.axes[0].get_title() == "one, text\n0.7 of 5 expected to flip"
     figure.savefig(io.BytesIO(), dpi=30)
 
@@ -156,11 +163,12 @@ def _small(frame: pd.DataFrame) -> pd.DataFrame:
 
 def test_a_tag_that_is_too_small_to_rank_is_marked_in_every_figure() -> None:
     for draw in (plots.per_tag_bars, plots.tag_heat_map):
-        figure = draw(_small(_frame()))
+        figure = draw(_small(_frame()), footer=True)
         labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
         assert labels == ["Object\n(n = 20)", "Both*\n(n = 20)", "overall\n(n = 20)"]
         assert "* too small to rank models by: fewer than 30 examples" in figure.get_supxlabel()
-        assert "*" not in draw(_frame()).get_supxlabel()
+        assert "*" not in draw(_frame(), footer=True).get_supxlabel()
+        assert draw(_small(_frame())).get_supxlabel() == ""  # unless asked
 
 
 def test_the_heat_map_has_a_row_for_each_model_and_one_of_chance() -> None:
@@ -182,7 +190,7 @@ def test_the_agreement_of_two_models_adds_up_and_keeps_their_colours() -> None:
         | {"both": 8, "only_a": 5, "only_b": 3, "neither": 4, "is_small": tag == "Both"}
         for tag in ("Object", "Both")
     ]
-    figure = plots.agreement(pd.DataFrame(rows), models=["clip", "one"])
+    figure = plots.agreement(pd.DataFrame(rows), order=["clip", "one"])
     bars = figure.axes[0].containers
     assert [[round(bar.get_width(), 6) for bar in its] for its in bars] == [
         [0.4] * 2,
@@ -191,7 +199,7 @@ def test_the_agreement_of_two_models_adds_up_and_keeps_their_colours() -> None:
         [0.2] * 2,
     ]
     assert [bar.get_x() for its in bars for bar in its][::2] == pytest.approx([0, 0.4, 0.65, 0.8])
-    own = plots.per_tag_bars(_frame(("one", "other")), models=["clip", "one"]).axes[0].containers
+    own = plots.per_tag_bars(_frame(("one", "other")), order=["clip", "one"]).axes[0].containers
     assert bars[1][0].get_facecolor() == own[0][0].get_facecolor()
     assert bars[2][0].get_facecolor() == own[2][0].get_facecolor()
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Object (n = 20)", "Both* (n = 20)"]
@@ -215,3 +223,61 @@ def test_accuracy_by_timestep_draws_what_the_frame_holds() -> None:
 def test_every_model_has_a_colour_that_can_be_named() -> None:
     assert len(set(plots.model_colours(10))) == 10
     assert all(len(each) == 7 and each.startswith("#") for each in plots.model_colours(3))
+
+
+def _agreement() -> pd.DataFrame:
+    row = {"task": "fake", "a": "one", "b": "other", "metric": "text", "column": "", "tag": "overall", "n": 20}
+    return pd.DataFrame([row | {"both": 8, "only_a": 5, "only_b": 3, "neither": 4}])
+
+
+def _margins() -> pd.DataFrame:
+    same = {"task": "fake", "model": "one", "metric": "text", "se": 0.5, "p_flip": 0.1}
+    return pd.DataFrame([same | {"margin": margin, "is_right": margin > 0} for margin in (1.0, -1.0, 2.0)])
+
+
+_OF_ONE_PANEL = {
+    plots.per_tag_bars: _frame().query("metric == 'text'"),
+    plots.tag_heat_map: _frame().query("metric == 'text'"),
+    plots.agreement: _agreement(),
+    plots.accuracy_by_draws: _curve().query("metric == 'text'"),
+    plots.accuracy_by_timestep: _curve().query("metric == 'text'"),
+    plots.difference_by_timestep: _curve().query("metric == 'text'"),
+    plots.accuracy_by_rule: _curve().query("metric == 'text' and n_draws == 4").assign(rule="native"),
+    plots.margin_histogram: _margins(),
+}
+
+
+def test_every_function_that_draws_is_tested_in_an_axis() -> None:
+    assert {draw.__name__ for draw in _OF_ONE_PANEL} == set(plots.__all__) - {"model_colours"}
+
+
+@pytest.mark.parametrize("draw", _OF_ONE_PANEL, ids=lambda draw: draw.__name__)
+def test_a_panel_goes_into_a_figure_of_ones_own(draw: Callable[..., Any]) -> None:
+    figure = Figure(figsize=(8, 3))
+    left, right = figure.subplots(1, 2)
+    assert draw(_OF_ONE_PANEL[draw], ax=right) is right
+    assert (left.has_data(), right.has_data()) == (False, True)
+    assert [right.get_title(), figure.get_suptitle(), figure.get_supxlabel(), figure.legends] == ["", "", "", []]
+    assert len(figure.axes) == 2
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+@pytest.mark.parametrize("draw", [plots.per_tag_bars, plots.accuracy_by_draws, plots.tag_heat_map])
+def test_a_frame_of_several_panels_does_not_fit_into_one_axis(draw: Callable[..., Any]) -> None:
+    frame = _curve() if draw is plots.accuracy_by_draws else _frame()
+    with pytest.raises(UsageError, match="ax= holds one panel, and this frame has 2: choose one metric"):
+        draw(frame, ax=Figure().subplots())
+
+
+def test_a_palette_names_colours_by_model_or_in_turn() -> None:
+    frame = _frame().query("metric == 'text'")
+    for palette in ({"one": "#ff0000", "other": "#0000ff"}, ["#ff0000", "#0000ff"]):
+        axis = plots.per_tag_bars(frame, palette=palette).axes[0]
+        assert [bars[0].get_facecolor()[:3] for bars in axis.containers[::2]] == [(1, 0, 0), (0, 0, 1)]
+    with pytest.raises(UsageError, match="no colour for 'other'"):
+        plots.per_tag_bars(frame, palette={"one": "red"})
+
+
+def test_models_stand_in_the_order_that_is_asked_for() -> None:
+    legend = plots.per_tag_bars(_frame(), order=["other", "one"]).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["other", "one", "random chance"]

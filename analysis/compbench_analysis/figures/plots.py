@@ -1,7 +1,14 @@
 """Tidy frames as figures: nothing is shown or saved here, so a notebook and a script use them alike.
 
-Each takes `models`: the names of the models of a figure whose colours are kept. Tags that are too small to rank models
-by are marked.
+Each takes `ax`, an axis of your own figure for a frame of one panel; `order`, the models in their order, which keeps
+the colours of another figure; `palette`, what seaborn takes, or a colour for each model; and `footer`, whether a line
+below says how to read it. With `ax` it returns that axis, else a figure. Tags that are too small to rank models by are
+marked.
+
+>>> import compbench
+>>> frame = compbench.tidy(compbench.run("shapes", model="chance", limit=6))
+>>> len(per_tag_bars(frame).axes)  # a panel for each metric
+3
 """
 
 from __future__ import annotations
@@ -13,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
@@ -22,6 +28,7 @@ from compbench.core.aliases import Floats
 from compbench_analysis.figures import style
 from compbench_analysis.figures._heat_maps import agreement, tag_heat_map
 from compbench_analysis.figures.style import model_colours, tag_labels, unlike, where
+from compbench_analysis.text.format import metric_heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,168 +47,217 @@ __all__ = [
 
 _FURTHEST = 15.0  # standard errors from 0; there is no telling certain from more certain
 _WIDEST = 14.0  # inches; wider than this the panels stand one below the other
+_WRONG = "0.6"
+_MARGIN = "decision margin in standard errors over draws"
 _GROUP_WIDTH = 0.82  # of the distance between two tags
 
 
-def per_tag_bars(frame: pd.DataFrame, *, models: Sequence[str] = ()) -> Figure:
+def per_tag_bars(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    order: Sequence[str] = (),
+    palette: style.Palette = None,
+    footer: bool = False,
+) -> Any:
     """Grouped bars of a tidy frame of one task: a panel for each metric, a group for each tag, a bar for each model.
 
     Error bars are the frame's own intervals; the dashed line is chance. A model has one colour and hatch throughout.
     """
-    order, partial = style.ordered(frame, models), set(frame["model"][frame["is_partial"]])
-    shown, metrics, labels = unlike(frame, "model"), unlike(frame, "metric"), tag_labels(frame)
-    width = 0.5 + len(labels) * max(0.72, 0.22 * len(shown))
+    models = style.Models.of(frame, order, palette)
+    metrics, labels = unlike(frame, "metric"), tag_labels(frame)
+    width = 0.5 + len(labels) * max(0.72, 0.22 * len(models.shown))
     is_side_by_side = width * len(metrics) <= _WIDEST
     shape = (1, len(metrics)) if is_side_by_side else (len(metrics), 1)
-    figure = style.Picture(figsize=(max(6.5, width * shape[1]), 0.9 + 2.9 * shape[0]), layout="constrained")
-    with sns.axes_style("whitegrid", {"grid.color": "0.9", "axes.edgecolor": "0.6"}):
-        axes = figure.subplots(*shape, sharey=True, squeeze=False).ravel()
-    numbers = {model: order.index(model) for model in shown}
-    for axis, metric in zip(axes, metrics, strict=True):
-        _panel(axis, where(frame, "metric", metric), numbers, labels)
-        axis.set_title(f"{metric} score", fontsize=11)
-    axes[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))  # the panels share the axis
-    keys = [_key(number, f"{model} (partial)" if model in partial else model) for model, number in numbers.items()]
-    style.legend(figure, [*keys, Line2D([], [], **style.CHANCE_LINE, label="random chance")])
-    footnote = f"{', '.join(unlike(frame, 'task'))}; error bars are 95 % intervals over the sampling of examples"
-    figure.supxlabel(footnote + style.small_note(frame), fontsize=8, color="0.35")
-    return figure
+    size = (max(6.5, width * shape[1]), 0.9 + 2.9 * shape[0])
+    panels = style.panels(ax, shape, size, "metric", sharey=True)
+    for axis, metric in zip(panels.axes.ravel(), metrics, strict=True):
+        _panel(axis, where(frame, "metric", metric), models, labels)
+        _named(axis, f"{metric_heading(metric)} score", panels)
+    panels.axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))  # the panels share the axis
+    note = style.footer(frame, "error bars are 95 % intervals over the sampling of examples") if footer else ""
+    return panels.finish([*models.patches(), _chance_key()], note=note)
 
 
-def accuracy_by_draws(frame: pd.DataFrame, *, models: Sequence[str] = ()) -> Figure:
+def accuracy_by_draws(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    order: Sequence[str] = (),
+    palette: style.Palette = None,
+    footer: bool = False,
+) -> Any:
     """Scores against the number of draws, from `curves.by_draws`: a row for each metric, a column for each tag.
 
     The line is the bank's own order, the band 95 % of balanced random subsets.
     """
-    figure, axes = _by_metric_and_tag(frame, "n_draws", models)
+    models = style.Models.of(frame, order, palette)
+    panels = _by_metric_and_tag(frame, "n_draws", models, ax)
     counts = sorted(set(frame["n_draws"]))
-    ticks = ([each for each in counts if each & (each - 1) == 0] or counts)[::-2]  # every second, so that they fit
-    for axis in axes.ravel():
+    ticks = ([count for count in counts if count & (count - 1) == 0] or counts)[::-2]  # every second, so that they fit
+    for axis in panels.axes.ravel():
         axis.set_xscale("log", base=2)
-        axis.set_xticks(ticks, [str(each) for each in ticks])
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.xaxis.set_minor_locator(NullLocator())
-    style.caption(figure, frame, "number of draws", "bands hold 95 % of balanced random subsets of the draws")
-    return figure
+    note = style.footer(frame, "bands hold 95 % of balanced random subsets of the draws") if footer else ""
+    return panels.finish([*models.lines(), _chance_key()], "number of draws", note)
 
 
-def accuracy_by_timestep(frame: pd.DataFrame, *, models: Sequence[str] = ()) -> Figure:
+def accuracy_by_timestep(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    order: Sequence[str] = (),
+    palette: style.Palette = None,
+    footer: bool = False,
+) -> Any:
     """Scores from the draws of one stretch of timesteps alone, from `curves.by_timestep`."""
-    figure, _ = _by_metric_and_tag(frame, "timestep", models)
-    style.caption(figure, frame, "timestep, from clean to noise", "bands are 95 % intervals over examples")
-    return figure
+    models = style.Models.of(frame, order, palette)
+    panels = _by_metric_and_tag(frame, "timestep", models, ax)
+    note = style.footer(frame, "bands are 95 % intervals over examples") if footer else ""
+    return panels.finish([*models.lines(), _chance_key()], "timestep, from clean to noise", note)
 
 
-def difference_by_timestep(frame: pd.DataFrame, *, models: Sequence[str] = ()) -> Figure:
+def difference_by_timestep(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    order: Sequence[str] = (),
+    palette: style.Palette = None,
+    footer: bool = False,
+) -> Any:
     """The paired difference of errors against the timestep, from `curves.differences`: a panel for each tag.
 
     Above 0 a bin of timesteps speaks for the right pairs.
     """
-    order, tags = style.ordered(frame, models), tag_labels(frame)
-    figure, axes = style.matrix(1, len(tags))
-    for axis, (column, tag) in zip(axes[0], tags, strict=True):
+    models, tags = style.Models.of(frame, order, palette), tag_labels(frame)
+    panels = style.grid(ax, 1, len(tags))
+    for axis, (column, tag) in zip(panels.axes[0], tags, strict=True):
         for model, rows in style.by_model(style.tagged(frame, column, tag)):
-            style.line(axis, rows, ("timestep", "difference"), order.index(model))
+            style.line(axis, rows, ("timestep", "difference"), models.stroke(model))
         axis.axhline(0, color=style.GREY, linewidth=1)
-        style.titled(axis, tags[column, tag], "wrong minus right error" if axis is axes[0, 0] else "")
-    style.caption(figure, frame, "timestep, from clean to noise", "bands are 95 % intervals over examples")
-    style.legend(figure, _line_keys(order, frame))
-    return figure
+        _titled(axis, tags[column, tag], "wrong minus right error" if axis is panels.axes[0, 0] else "", panels)
+    note = style.footer(frame, "bands are 95 % intervals over examples") if footer else ""
+    return panels.finish(models.lines(), "timestep, from clean to noise", note)
 
 
-def accuracy_by_rule(frame: pd.DataFrame, *, models: Sequence[str] = ()) -> Figure:
+def accuracy_by_rule(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    order: Sequence[str] = (),
+    palette: style.Palette = None,
+    footer: bool = False,
+) -> Any:
     """Scores under every scoring rule, from `curves.by_rule`: a row for each metric, a column for each tag."""
-    order, rules = style.ordered(frame, models), unlike(frame, "rule")
+    models, rules = style.Models.of(frame, order, palette), unlike(frame, "rule")
     metrics, tags = unlike(frame, "metric"), tag_labels(frame)
-    figure, axes = style.matrix(len(metrics), len(tags))
-    figure.set_figheight(1.5 + len(metrics) * (0.5 + 0.24 * len(rules)))
+    panels = style.grid(ax, len(metrics), len(tags), 1.5 + len(metrics) * (0.5 + 0.24 * len(rules)))
     places = np.arange(len(rules))[::-1]  # the first rule stands above
     for (row, metric), (number, (column, tag)) in _product(metrics, tags):
-        axis, part = axes[row, number], style.tagged(where(frame, "metric", metric), column, tag)
+        axis, part = panels.axes[row, number], style.tagged(where(frame, "metric", metric), column, tag)
         for model, rows in style.by_model(part):
-            _dots(axis, rows.set_index("rule").reindex(rules), places, order.index(model), len(order))
+            _dots(axis, rows.set_index("rule").reindex(rules), places, model, models)
         axis.axvline(float(part["chance"].iloc[0]), **style.CHANCE_LINE)
         axis.set_yticks(places, rules)
         axis.set_xlim(0, 1.04)
         axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        style.titled(axis, tags[column, tag] if row == 0 else "", f"{metric} score" if number == 0 else "")
-    style.caption(figure, frame, "", "bars are 95 % intervals over examples")
-    style.legend(figure, [*_line_keys(order, frame), Line2D([], [], **style.CHANCE_LINE, label="random chance")])
-    return figure
+        side = f"{metric_heading(metric)} score" if number == 0 else ""
+        _titled(axis, tags[column, tag] if row == 0 else "", side, panels)
+    note = style.footer(frame, "bars are 95 % intervals over examples") if footer else ""
+    return panels.finish([*models.lines(), _chance_key()], note=note)
 
 
-def margin_histogram(frame: pd.DataFrame, *, models: Sequence[str] = ()) -> Figure:
+def margin_histogram(
+    frame: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    order: Sequence[str] = (),
+    palette: style.Palette = None,
+    footer: bool = False,
+) -> Any:
     """How far examples are from the other decision, from `margins.margins`: a row a model, a column a metric.
 
     Margins are shown in standard errors over draws; between the dotted lines, at 2 of them, lie the examples that
     another bank of draws could decide otherwise.
     """
-    order = style.ordered(frame, models)
-    shown, metrics = unlike(frame, "model"), unlike(frame, "metric")
-    figure, axes = style.matrix(len(shown), len(metrics))
+    models, metrics = style.Models.of(frame, order, palette), unlike(frame, "metric")
+    size = (max(5.5, 2.7 * len(metrics)), 1.3 + 2.3 * len(models.shown))
+    panels = style.panels(ax, (len(models.shown), len(metrics)), size, "model and metric", sharex=True, sharey="row")
     ratio = _in_errors(frame)
     known = np.clip([*ratio[np.isfinite(ratio)], -3, 3], -_FURTHEST, _FURTHEST)
     first, last = np.floor(known.min()), np.ceil(known.max())
     edges = np.arange(first, last + 0.25, 0.5 if last - first < 20 else 1.0)
-    for (row, model), (number, metric) in _product(shown, metrics):
-        axis = axes[row, number]
+    for (row, model), (number, metric) in _product(models.shown, metrics):
+        axis = panels.axes[row, number]
         part = where(where(frame.assign(ratio=ratio), "model", model), "metric", metric)
-        inside = part["ratio"].dropna().clip(first, last).to_numpy()  # what lies further out is in the last bar
-        axis.hist(inside, edges, color=style.colour(order.index(model)), edgecolor="white", linewidth=0.6)
+        inside = part["ratio"].clip(first, last).to_numpy()  # what lies further out is in the last bar
+        is_right = part["is_right"].to_numpy(dtype=bool)
+        kinds = [inside[is_right & ~np.isnan(inside)], inside[~is_right & ~np.isnan(inside)]]
+        look: dict[str, Any] = {"stacked": True, "edgecolor": "white", "linewidth": 0.6}
+        axis.hist(kinds, edges, color=[models.colour(model), _WRONG], label=["right", "wrong"], **look)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axis.axvline(0, color=style.GREY, linewidth=1.2)
         for side in (-2, 2):
             axis.axvline(side, color=style.GREY, linewidth=1, linestyle=":")
         flips = f"{part['p_flip'].sum():.1f} of {len(part)} expected to flip"
-        style.titled(axis, f"{model}, {metric}\n{flips}", "examples" if number == 0 else "")
-    style.caption(
-        figure,
-        frame,
-        "decision margin in standard errors over draws",
-        f"right of 0 is right; the last bars hold all beyond {_FURTHEST:g}",
+        _titled(axis, f"{model}, {metric_heading(metric)}\n{flips}", "examples" if number == 0 else "", panels)
+    note = (
+        style.footer(frame, f"wrong decisions are grey; the last bars hold all beyond {_FURTHEST:g}") if footer else ""
     )
-    return figure
+    right = [Patch(facecolor=models.colour(model), label=f"{model} right") for model in models.shown]
+    return panels.finish([*right, Patch(facecolor=_WRONG, label="wrong")], _MARGIN, note)
 
 
-def _by_metric_and_tag(frame: pd.DataFrame, along: str, models: Sequence[str]) -> tuple[Figure, Any]:
+def _by_metric_and_tag(frame: pd.DataFrame, along: str, models: style.Models, ax: Axes | None) -> style.Panels:
     """Lines of `value` along a column: a row for each metric, a column for each tag."""
-    order = style.ordered(frame, models)
     metrics, tags = unlike(frame, "metric"), tag_labels(frame)
-    figure, axes = style.matrix(len(metrics), len(tags))
+    panels = style.grid(ax, len(metrics), len(tags))
     for (row, metric), (number, (column, tag)) in _product(metrics, tags):
-        axis, part = axes[row, number], style.tagged(where(frame, "metric", metric), column, tag)
+        axis, part = panels.axes[row, number], style.tagged(where(frame, "metric", metric), column, tag)
         for model, rows in style.by_model(part):
-            style.line(axis, rows, (along, "value"), order.index(model))
+            style.line(axis, rows, (along, "value"), models.stroke(model))
         if len(part):  # a metric need not exist for a tag's examples
             axis.axhline(float(part["chance"].iloc[0]), **style.CHANCE_LINE)
         axis.set_ylim(0, 1.04)
         axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        style.titled(axis, tags[column, tag] if row == 0 else "", f"{metric} score" if number == 0 else "")
-    style.legend(figure, [*_line_keys(order, frame), Line2D([], [], **style.CHANCE_LINE, label="random chance")])
-    return figure, axes
+        side = f"{metric_heading(metric)} score" if number == 0 else ""
+        _titled(axis, tags[column, tag] if row == 0 else "", side, panels)
+    return panels
 
 
-def _dots(axis: Axes, rows: pd.DataFrame, places: np.ndarray, number: int, n_models: int) -> None:
+def _titled(axis: Axes, title: str, y_label: str, panels: style.Panels) -> None:
+    """The label of a panel's side, and its title where it is one of several; in your own figure the title is yours."""
+    style.titled(axis, title if panels.is_own else "", y_label)
+
+
+def _named(axis: Axes, name: str, panels: style.Panels) -> None:
+    """The name of a panel above it; in your own figure along its side."""
+    if panels.is_own:
+        axis.set_title(name, fontsize=11)
+    else:
+        axis.set_ylabel(name)
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _chance_key() -> Line2D:
+    return Line2D([], [], **style.CHANCE_LINE, label="random chance")
+
+
+def _dots(axis: Axes, rows: pd.DataFrame, places: np.ndarray, model: str, models: style.Models) -> None:
     """A model's scores with their intervals, one at each of the places."""
     value, low, high = (rows[name].to_numpy(dtype=float) for name in ("value", "low", "high"))
-    key, offset = style.line_key(number, ""), (number - (n_models - 1) / 2) * 0.6 / n_models
+    number, n_models = models.names.index(model), len(models.names)
+    offset = (number - (n_models - 1) / 2) * 0.6 / n_models
     axis.errorbar(
         value,
         places - offset,
         xerr=np.maximum([value - low, high - value], 0),
-        fmt=str(key.get_marker()),
-        color=style.colour(number),
+        fmt=str(models.stroke(model)["marker"]),
+        color=models.colour(model),
         markersize=4,
         elinewidth=1.1,
     )
-
-
-def _line_keys(order: Sequence[str], frame: pd.DataFrame) -> list[Line2D]:
-    partial, shown = set(frame["model"][frame["is_partial"]]), set(frame["model"])
-    return [
-        style.line_key(number, f"{model} (partial)" if model in partial else model)
-        for number, model in enumerate(order)
-        if model in shown
-    ]
 
 
 def _in_errors(frame: pd.DataFrame) -> Floats:
@@ -215,13 +271,13 @@ def _product(rows: Iterable[Any], columns: Iterable[Any]) -> Iterator[tuple[tupl
     return itertools.product(enumerate(rows), enumerate(columns))
 
 
-def _panel(axis: Axes, part: pd.DataFrame, numbers: Mapping[str, int], labels: Mapping[tuple[str, str], str]) -> None:
-    bar_width = _GROUP_WIDTH / len(numbers)
+def _panel(axis: Axes, part: pd.DataFrame, models: style.Models, labels: Mapping[tuple[str, str], str]) -> None:
+    bar_width = _GROUP_WIDTH / len(models.shown)
     places = np.arange(len(labels))
-    for place, (model, number) in enumerate(numbers.items()):
+    for place, model in enumerate(models.shown):
         value, low, high = _columns(where(part, "model", model), ["value", "low", "high"], labels)
-        centres = places + (place - (len(numbers) - 1) / 2) * bar_width
-        look: dict[str, Any] = {"color": style.colour(number), "hatch": style.hatch(number), "edgecolor": "white"}
+        centres = places + (place - (len(models.shown) - 1) / 2) * bar_width
+        look: dict[str, Any] = {"color": models.colour(model), "hatch": models.hatch(model), "edgecolor": "white"}
         axis.bar(centres, value, 0.94 * bar_width, **look)
         reach = np.maximum([value - low, high - value], 0)
         axis.errorbar(centres, value, yerr=reach, fmt="none", ecolor=style.GREY, elinewidth=1.1, capsize=2.2)
@@ -238,7 +294,3 @@ def _columns(rows: pd.DataFrame, names: Sequence[str], labels: Mapping[tuple[str
     """The named columns, one value for each label; NaN where a model lacks a tag."""
     ordered = rows.set_index(["column", "tag"]).reindex(pd.MultiIndex.from_tuples(list(labels)))
     return [ordered[name].to_numpy(dtype=float) for name in names]
-
-
-def _key(number: int, label: str) -> Patch:
-    return Patch(facecolor=style.colour(number), hatch=style.hatch(number), edgecolor="white", label=label)

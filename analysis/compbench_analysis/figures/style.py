@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
+from compbench.core.errors import UsageError
 from compbench.core.printable import printable, say
 from compbench_analysis.frames.tables import FEW, WIDE
 
@@ -26,18 +28,20 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANCE_LINE",
     "GREY",
+    "Models",
+    "Palette",
+    "Panels",
     "Picture",
     "by_model",
-    "caption",
     "colour",
+    "footer",
+    "grid",
     "has_small",
     "hatch",
     "legend",
     "line",
-    "line_key",
-    "matrix",
     "model_colours",
-    "ordered",
+    "panels",
     "small_note",
     "tag_labels",
     "tagged",
@@ -45,6 +49,9 @@ __all__ = [
     "unlike",
     "where",
 ]
+
+Colour = tuple[float, float, float]
+Palette = str | Sequence[Any] | Mapping[str, Any] | None
 
 GREY = "0.25"
 CHANCE_LINE: dict[str, Any] = {"color": GREY, "linestyle": (0, (4, 2)), "linewidth": 1.2}
@@ -101,41 +108,119 @@ def hatch(number: int) -> str:
     return _HATCHES[number % len(_HATCHES)]
 
 
-def ordered(frame: pd.DataFrame, models: Sequence[str]) -> list[str]:
-    """`models`, whose colours are kept, then those of the frame that are not among them."""
-    return list(dict.fromkeys([*models, *unlike(frame, "model")]))
+@dataclass(frozen=True)
+class Models:
+    """The models of a figure in their order, each with a colour, a hatch, a line and a marker of its own."""
+
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...]  # one for each name, in turn
+    shown: tuple[str, ...]  # those that the frame holds, in the order of the names
+    partial: frozenset[str]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, order: Sequence[str] = (), palette: Palette = None) -> Models:
+        """`order`, then those of the frame that are not in it; `palette` is what seaborn takes, or colours by model."""
+        names = tuple(dict.fromkeys([*order, *unlike(frame, "model")]))
+        if isinstance(palette, Mapping):
+            if lacking := [name for name in names if name not in palette]:
+                raise UsageError(f"the palette has no colour for {lacking[0]!r}; expected one for each of {names}")
+            colours = [palette[name] for name in names]
+        else:
+            chosen = "colorblind" if palette is None else palette
+            colours = sns.color_palette(chosen if isinstance(chosen, str) else list(chosen))
+        held = set(unlike(frame, "model"))
+        partial = frozenset(frame["model"][frame["is_partial"]]) if "is_partial" in frame else frozenset()
+        return cls(names, tuple(map(to_rgb, colours)), tuple(name for name in names if name in held), partial)
+
+    def colour(self, model: str) -> Colour:
+        """Of a model, wherever the figure shows it."""
+        return self.palette[self.names.index(model) % len(self.palette)]
+
+    def hatch(self, model: str) -> str:
+        """What tells its bars apart where a page is printed grey."""
+        return hatch(self.names.index(model))
+
+    def stroke(self, model: str) -> dict[str, Any]:
+        """The colour, the dashes and the marker of its line."""
+        number = self.names.index(model)
+        dashes, marker = _LINES[number % len(_LINES)], _MARKERS[number % len(_MARKERS)]
+        return {"color": self.colour(model), "linestyle": dashes, "marker": marker}
+
+    def label(self, model: str) -> str:
+        """Its name, which says where not all examples are measured."""
+        return f"{model} (partial)" if model in self.partial else model
+
+    def patches(self) -> list[Patch]:
+        """Bars for a legend."""
+        return [
+            Patch(facecolor=self.colour(name), hatch=self.hatch(name), edgecolor="white", label=self.label(name))
+            for name in self.shown
+        ]
+
+    def lines(self) -> list[Line2D]:
+        """Lines for a legend."""
+        return [Line2D([], [], **self.stroke(name), markersize=4, label=self.label(name)) for name in self.shown]
 
 
-def matrix(n_rows: int, n_columns: int) -> tuple[Figure, Any]:
-    """A figure and its axes [rows, columns], which share their scales by row."""
-    figure = Picture(figsize=(max(5.5, 2.7 * n_columns), 1.3 + 2.3 * n_rows), layout="constrained")
-    with sns.axes_style("whitegrid", {"grid.color": "0.9", "axes.edgecolor": "0.6"}):
-        return figure, figure.subplots(n_rows, n_columns, sharex=True, sharey="row", squeeze=False)
+@dataclass(frozen=True)
+class Panels:
+    """The axes of a figure [rows, columns]: of its own, or the one that was given."""
+
+    figure: Figure | SubFigure
+    axes: Any
+    is_own: bool
+
+    def finish(self, handles: Sequence[Patch | Line2D], x_label: str = "", note: str = "") -> Axes | Figure | SubFigure:
+        """Set the legend, the label of the axis and the footer, where there is one; what the function returns."""
+        if not self.is_own:
+            axis: Axes = self.axes[0, 0]
+            if x_label:
+                axis.set_xlabel(x_label)
+            if handles:
+                axis.legend(handles=list(handles), frameon=False, fontsize=8)
+            return axis
+        if handles:
+            legend(self.figure, handles)
+        if x_label or note:
+            words = "\n".join(filter(None, (x_label, note)))
+            self.figure.supxlabel(words, fontsize=9, color="0.25")
+        return self.figure
 
 
-def line(axis: Axes, rows: pd.DataFrame, names: tuple[str, str], number: int) -> None:
+def panels(ax: Axes | None, shape: tuple[int, int], size: tuple[float, float], what: str, **shared: Any) -> Panels:
+    """Axes of this shape in a new figure of this size; of one panel in `ax` where it is given."""
+    if ax is None:
+        figure = Picture(figsize=size, layout="constrained")
+        with sns.axes_style("whitegrid", {"grid.color": "0.9", "axes.edgecolor": "0.6"}):
+            return Panels(figure, figure.subplots(*shape, squeeze=False, **shared), is_own=True)
+    if shape != (1, 1):
+        raise UsageError(f"ax= holds one panel, and this frame has {shape[0] * shape[1]}: choose one {what} of it")
+    return Panels(ax.figure, np.array([[ax]], dtype=object), is_own=False)
+
+
+def grid(ax: Axes | None, n_rows: int, n_columns: int, height: float | None = None) -> Panels:
+    """Panels of metrics down and tags across, which share their scales by row."""
+    size = (max(5.5, 2.7 * n_columns), height or 1.3 + 2.3 * n_rows)
+    return panels(ax, (n_rows, n_columns), size, "metric and tag", sharex=True, sharey="row")
+
+
+def line(axis: Axes, rows: pd.DataFrame, names: tuple[str, str], stroke: Mapping[str, Any]) -> None:
     """A line of the two named columns within its band from low to high."""
     x, y, low, high = (rows[name].to_numpy(dtype=float) for name in (*names, "low", "high"))
-    axis.fill_between(x, low, high, color=colour(number), alpha=0.18, linewidth=0)
-    axis.plot(x, y, **_stroke(number), markersize=3.5, linewidth=1.6)
+    axis.fill_between(x, low, high, color=stroke["color"], alpha=0.18, linewidth=0)
+    axis.plot(x, y, **stroke, markersize=3.5, linewidth=1.6)
 
 
-def line_key(number: int, label: str) -> Line2D:
-    """What stands in a legend for such a line."""
-    return Line2D([], [], **_stroke(number), markersize=4, label=label)
-
-
-def legend(figure: Figure, handles: Sequence[Patch | Line2D]) -> None:
+def legend(figure: Figure | SubFigure, handles: Sequence[Patch | Line2D]) -> None:
     """Above the panels, in as many lines as it needs."""
     widest_inches = 0.75 + 0.09 * max(len(str(each.get_label())) for each in handles)
-    n_across = min(len(handles), max(1, int(figure.get_figwidth() / widest_inches)))
+    n_across = min(len(handles), max(1, int(figure.bbox.width / figure.dpi / widest_inches)))
     figure.legend(handles=handles, loc="outside upper center", ncols=n_across, frameon=False)
 
 
-def caption(figure: Figure, frame: pd.DataFrame, x_label: str, note: str) -> None:
-    """Below the panels: what is along the axis, of which task, and how to read it."""
-    first = f"{x_label}\n" if x_label else ""
-    figure.supxlabel(f"{first}{', '.join(unlike(frame, 'task'))}; {note}{small_note(frame)}", fontsize=9, color="0.25")
+def footer(frame: pd.DataFrame, note: str) -> str:
+    """Below the panels: of which task, how to read it, and what the mark of a small tag means."""
+    return f"{', '.join(unlike(frame, 'task'))}; {note}{small_note(frame)}"
 
 
 def small_note(frame: pd.DataFrame) -> str:
@@ -191,8 +276,3 @@ def unlike(frame: pd.DataFrame, column: str) -> list[str]:
 
 def _tag_label(tag: str, n: set[int]) -> str:
     return f"{tag}\n(n = {min(n)})" if len(n) == 1 else tag
-
-
-def _stroke(number: int) -> Mapping[str, Any]:
-    n_lines, n_markers = len(_LINES), len(_MARKERS)
-    return {"color": colour(number), "linestyle": _LINES[number % n_lines], "marker": _MARKERS[number % n_markers]}

@@ -94,6 +94,11 @@ def compare(
 
     UsageError where the runs are not of one task and revision, or did not measure the same examples but for images that
     cannot be read. `seed` is that of the random signs of the margin test; nothing else is random.
+
+    >>> import compbench
+    >>> runs = [compbench.run("shapes", model=name, limit=6) for name in ("chance", "tiny-clip")]
+    >>> compare(runs).labels
+    ('chance', 'tiny-clip')
     """
     runs = tuple({each.path.resolve(): each for each in runs}.values())
     of_each = measured_alike(runs, rule)

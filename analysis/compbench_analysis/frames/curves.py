@@ -3,6 +3,11 @@
 Every frame is made from the errors alone. Draws are resampled jointly for all examples where all share one bank: what
 the draws add to a score's uncertainty does not shrink with more examples then, and stands apart from their sampling.
 Where each image has noise of its own the examples' parts are independent, and it does shrink.
+
+>>> import compbench
+>>> run = compbench.run("shapes", model="tiny-sd", limit=2, draws=2)
+>>> by_draws(run)["n_draws"].unique().tolist()
+[1, 2]
 """
 
 from __future__ import annotations

@@ -70,6 +70,11 @@ def tidy(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> 
     `margin`, or is a Breakdown; the whole set is tagged `overall`. An example with several tags of a column counts
     under each. `n` is what was measured of `n_total`. `method` names the interval (intervals.METHODS), `is_small` says
     that a cell is not for ranking: fewer than FEW examples, or an interval wider than WIDE to either side.
+
+    >>> import compbench
+    >>> frame = tidy(compbench.run("shapes", model="chance", limit=6))
+    >>> frame.query("tag == 'overall'")[["metric", "n"]].values.tolist()
+    [['text', 6], ['image', 6], ['group', 6]]
     """
     rows = [row for each in singles(runs) for row in _rows(each, by, rule)]
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))

@@ -48,7 +48,7 @@ def by_draws(section: Section, by: By) -> Chart:
         section,
         ("How many draws are enough", about),
         lambda run: _headline_of(curves.by_draws(run, by, section.rule)),
-        lambda frame: plots.accuracy_by_draws(frame, models=section.labels),
+        lambda frame: plots.accuracy_by_draws(frame, order=section.labels, footer=True),
     )
 
 
@@ -62,7 +62,7 @@ def by_timestep(section: Section, by: By) -> Chart:
         section,
         ("Where in the noise the decision is made", about),
         lambda run: curves.differences(run, by, section.rule, n_bins=min(10, run.n_common_draws())),
-        lambda frame: plots.difference_by_timestep(frame, models=section.labels),
+        lambda frame: plots.difference_by_timestep(frame, order=section.labels, footer=True),
     )
 
 
@@ -78,7 +78,7 @@ def by_rule(section: Section) -> Chart:
         section,
         ("Scoring rules side by side", about),
         overall,
-        lambda frame: plots.accuracy_by_rule(frame, models=section.labels),
+        lambda frame: plots.accuracy_by_rule(frame, order=section.labels, footer=True),
     )
 
 
@@ -89,7 +89,7 @@ def margin_chart(section: Section) -> Chart:
         section,
         ("How sure the decisions are", about),
         lambda run: margins(run, section.rule),
-        lambda frame: plots.margin_histogram(frame, models=section.labels),
+        lambda frame: plots.margin_histogram(frame, order=section.labels, footer=True),
     )
 
 

@@ -70,13 +70,13 @@ def picture(runs: Sequence[Run], view: str, asked: Asked | None = None) -> Figur
     """One view as a figure."""
     from compbench_analysis.figures import plots
 
-    draw: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    draw: dict[str, Callable[..., Figure]] = {
         "draws": plots.accuracy_by_draws,
         "timesteps": plots.accuracy_by_timestep,
         "differences": plots.difference_by_timestep,
         "rules": plots.accuracy_by_rule,
     }
-    return draw[view](_frame(runs, view, asked or Asked()))
+    return draw[view](_frame(runs, view, asked or Asked()), footer=True)
 
 
 def window(text: str) -> Window:
