@@ -6,6 +6,7 @@ list answer at once.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -39,6 +40,7 @@ _HOMES = {
     "export": "reading:export",
     "cite": "reading:cite",
     "doctor": "looking:doctor",
+    "completion": "completing:completion",
 }
 _INTERRUPTED = "interrupted: run the same command to go on"
 
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     code: object = DONE
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = [*words[1:2], "--help"] if words[:1] == ["help"] else words
     try:
         code = group.main(arguments, "compbench", standalone_mode=False)
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
@@ -72,7 +76,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             say(line)
         code = MISUSED
     except (click.ClickException, UsageError) as error:
-        code = _fail(_misuse(error), MISUSED)
+        code = _fail(_misuse(error, arguments), MISUSED)
     except (DataError, RunError) as error:
         code = _fail(f"error: {error}", FAILED)
     return code if isinstance(code, int) else DONE
@@ -122,10 +126,33 @@ def group() -> None:
     """
 
 
-def _misuse(error: click.ClickException | UsageError) -> str:
+def _misuse(error: click.ClickException | UsageError, arguments: Sequence[str]) -> str:
+    if isinstance(error, click.NoSuchOption) and (meant := _option_of_a_model(error, arguments)):
+        return f"error: no such option: {error.option_name}; an option of the model is given as {meant}"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"error: {error.format_message()} (see {error.ctx.command_path} --help)"
     return f"error: {error.format_message() if isinstance(error, click.ClickException) else error}"
+
+
+def _option_of_a_model(error: click.NoSuchOption, arguments: Sequence[str]) -> str:
+    """'-o draws=8', where --draws 8 is given to a command that takes -o; empty for any other option."""
+    if error.ctx is None or not any("-o" in option.opts for option in error.ctx.command.params):
+        return ""
+    from compbench import registry
+    from compbench.registry.options import options
+
+    name = error.option_name.lstrip("-").replace("-", "_")
+    asked = [
+        each
+        for each in ("tiny-sd", "tiny-clip", "tiny-dit", "small-resnet")
+        if name in options(registry.model(each)[1])
+    ]
+    if not asked:
+        return ""
+    given = next((word for word in arguments if word.replace("_", "-").startswith(error.option_name)), "")
+    at = list(arguments).index(given) + 1 if given else len(arguments)
+    value = given.partition("=")[2] or (arguments[at] if at < len(arguments) else "")
+    return f"-o {name}={value if value and not value.startswith('-') else '...'}"
 
 
 def _fail(message: str, code: int) -> int:

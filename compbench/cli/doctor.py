@@ -1,12 +1,16 @@
-"""What works on this machine, and what to do about what does not. Nothing secret is read or shown."""
+"""What works on this machine, and what to do about what does not. Nothing secret is read or shown.
+
+Whatever is missing or broken, the other checks are still made: each is looked at by itself.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -14,9 +18,10 @@ from typing import Literal
 
 __all__ = ["Check", "examine"]
 
+# what is told one by one; the others are only told where something is wrong with them
 _PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "datasets", "huggingface_hub")
 _LEAST_FREE_BYTES = 10e9  # Stable Diffusion 2 in float32 is 5 GB, and a run of it 0.1 GB
-_GATED = "facebook/winoground"
+_MOST_NAMED = 5  # plugins that do not work
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +36,66 @@ class Check:
 
 def examine(runs: Path, *, is_online: bool = False) -> Iterator[Check]:
     """Every check, one after the other; the network is asked only when `is_online`."""
-    yield _python()
-    yield from map(_package, _PACKAGES)
-    yield from _hardware()
-    yield from map(_tiny, ("tiny-sd", "tiny-clip"))
-    yield from _plugins()
-    yield _token()
-    yield _gated(is_online)
-    yield _space("hub cache", _hub_cache())
-    yield _space("runs", runs)
+    looks: dict[str, Callable[[], Iterable[Check]]] = {
+        "python": _python,
+        "packages": _packages,
+        "device": _hardware,
+        "tiny models": lambda: map(_tiny, ("tiny-sd", "tiny-clip", "tiny-dit")),
+        "plugins": _plugins,
+        "hub token": _token,
+        "gates": partial(_gates, is_online),
+        "hub cache": lambda: [_space("hub cache", _hub_cache())],
+        "cache": lambda: [_space("cache", _cache())],
+        "runs": lambda: [_space("runs", runs)],
+    }
+    for name, look in looks.items():
+        try:
+            yield from look()
+        except Exception as error:  # of any kind: the other checks matter the more
+            yield Check(name, "problem", f"cannot be looked at: {type(error).__name__}: {error}", _what_to_do(error))
 
 
-def _python() -> Check:
-    return Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+def _what_to_do(error: Exception) -> str:
+    missing = error.name if isinstance(error, ImportError) else None
+    return f"pip install {missing.partition('.')[0]}" if missing else ""
 
 
-def _package(name: str) -> Check:
+def _python() -> Iterator[Check]:
+    yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _packages() -> Iterator[Check]:
+    """Each package that is asked for against the range that is declared for it."""
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(each) for each in metadata.requires("compbench") or ()]
+    checks = [_package(each) for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
+    named = [each for each in checks if each.name.replace("-", "_") in _PACKAGES or each.state != "ok"]
+    yield from sorted(named, key=lambda each: each.state == "ok")
+    if n_others := len(checks) - len(named):
+        yield Check("other packages", "ok", f"{n_others}, each within its range")
+
+
+def _package(wanted: object) -> Check:
+    from packaging.requirements import Requirement
+
+    assert isinstance(wanted, Requirement)
+    advice = f"pip install '{wanted.name}{wanted.specifier}'"
     try:
-        return Check(name, "ok", metadata.version(name))
+        version = metadata.version(wanted.name)
     except metadata.PackageNotFoundError:
-        return Check(name, "problem", "not installed", f"pip install {name}")
+        return Check(wanted.name, "problem", f"not installed; expected {wanted.specifier}", advice)
+    if not wanted.specifier.contains(version, prereleases=True):
+        return Check(wanted.name, "problem", f"{version}; expected {wanted.specifier}", advice)
+    return Check(wanted.name, "ok", f"{version} ({wanted.specifier})")
 
 
 def _hardware() -> Iterator[Check]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Check("device", "problem", f"torch cannot be imported: {error}", "reinstall torch: see pytorch.org")
+        advice = "reinstall torch: see pytorch.org; stored runs can be read without it"
+        yield Check("device", "problem", f"torch cannot be imported: {error}", advice)
         return
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
@@ -79,18 +117,22 @@ def _hardware() -> Iterator[Check]:
 
 
 def _halves(device: str) -> Iterator[Check]:
-    """One check per half-precision dtype: computed by the device itself or emulated; a CPU is measured."""
+    """One check per half-precision dtype: computed by the device itself or emulated; then which is fast."""
     from compbench.diffusion import emulation
 
+    fast = ["float32"]
     for dtype in ("bfloat16", "float16"):
         name = f"{dtype} on {device}"
         if reason := emulation.why_slow(dtype, device):
             yield Check(name, "note", reason, "dtype=auto is float32 there; --dtype and --device together insist")
-        elif device.startswith("cuda"):
+            continue
+        fast.insert(0, dtype)
+        if device.startswith("cuda"):
             yield Check(name, "ok", "computed by the GPU itself")
         else:
             own, reference = (emulation.gflops(each, device) for each in (dtype, "float32"))
             yield Check(name, "ok", f"{own:.3g} GFLOP/s (float32: {reference:.3g})")
+    yield Check(f"fast on {device}", "ok", ", ".join(fast))
 
 
 def _tiny(name: str) -> Check:
@@ -101,54 +143,82 @@ def _tiny(name: str) -> Check:
 
 
 def _plugins() -> Iterator[Check]:
-    """Only what does not work: a package that cannot be loaded, or two that claim one name."""
-    from compbench import registry
+    """How many there are, and what does not work: a package that cannot be loaded, or two that claim one name."""
+    from compbench.registry import plugins
 
-    for entry in [*registry.tasks(is_checked=True), *registry.models(is_checked=True)]:
-        if entry.error:
-            is_own = entry.package.startswith("compbench ")
-            yield Check(f"{entry.kind} {entry.name}", "problem" if is_own else "note", "does not work", entry.error)
+    entries = plugins.checked(plugins.entries("task", "model", "scheme", "folder task", "model object"))
+    wrong = [entry for entry in entries if entry.error]
+    for entry in wrong[:_MOST_NAMED]:
+        is_own = entry.package.startswith("compbench ")
+        yield Check(f"{entry.kind} {entry.name}", "problem" if is_own else "note", "does not work", entry.error or "")
+    if len(wrong) > _MOST_NAMED:
+        yield Check("plugins", "problem", f"{len(wrong)} of {len(entries)} do not work", "compbench list --check")
+    packages = sorted({entry.package for entry in entries})
+    yield Check("plugins", "ok", f"{len(entries) - len(wrong)} names of {', '.join(packages)}")
 
 
-def _token() -> Check:
+def _token() -> Iterator[Check]:
     from huggingface_hub import get_token
 
     if get_token():
-        return Check("hub token", "ok", "present")
-    advice = "for winoground: hf auth login, or set HF_TOKEN, or give --data PATH; shapes needs none"
-    return Check("hub token", "note", "none found", advice)
+        yield Check("hub token", "ok", "present")
+    else:
+        advice = "for winoground: hf auth login, or set HF_TOKEN, or give --data PATH; shapes needs none"
+        yield Check("hub token", "note", "none found", advice)
+    if os.environ.get("HF_HUB_OFFLINE"):
+        yield Check("hub", "note", "HF_HUB_OFFLINE is set: nothing is fetched")
 
 
-def _gated(is_online: bool) -> Check:
-    name = f"access to {_GATED}"
+def _gates(is_online: bool) -> Iterator[Check]:
+    """Whether this user may read what is gated."""
+    from compbench.registry import facts, plugins
+
+    tasks = facts.of_tasks(plugins.entries("task")).values()
+    models = facts.of_models(plugins.entries("model")).values()
+    gated = {(each.repo, "dataset"): None for each in tasks if each.gated == "yes"}
+    gated |= {(each.repo, "model"): None for each in models if each.gated == "yes"}
     if not is_online:
-        return Check(name, "note", "not asked", "give --online to ask the hub")
+        yield Check("gated repositories", "note", f"{len(gated)}, not asked", "give --online to ask the hub")
+        return
+    for repo, kind in gated:
+        yield _gate(repo, kind)
+
+
+def _gate(repo: str, kind: str) -> Check:
     from huggingface_hub import auth_check
 
     from compbench.registry import hub
 
+    name = f"access to {repo}"
     try:
-        auth_check(_GATED, repo_type="dataset")
+        auth_check(repo, repo_type=kind)
     except Exception as error:  # of any kind: to say what it means is the whole purpose
-        return Check(name, "note", "no", str(hub.explain(error, _GATED, "dataset")))
+        return Check(name, "note", "no", str(hub.explain(error, repo, "dataset" if kind == "dataset" else "model")))
     return Check(name, "ok", "yes")
 
 
 def _hub_cache() -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
+    from compbench.registry import facts
 
-    return Path(HF_HUB_CACHE)
+    return facts.hub_cache()
+
+
+def _cache() -> Path:
+    from compbench.core.remembered import cache_folder
+
+    return Path(cache_folder())
 
 
 def _space(name: str, folder: Path) -> Check:
     """Whether the folder, or the nearest that exists above it, can be written and has room."""
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    instead = {"runs": "give --runs DIR", "cache": "set XDG_CACHE_HOME to a folder of your own"}.get(
+        name, "set HF_HOME to a folder of your own"
+    )
     if not os.access(there, os.W_OK):
-        advice = "give --runs DIR" if name == "runs" else "set HF_HOME to a folder of your own"
-        return Check(name, "problem", f"{folder} cannot be written", advice)
+        return Check(name, "problem", f"{folder} cannot be written", instead)
     free = shutil.disk_usage(there).free
     found = f"{folder}, {free / 1e9:.0f} GB free"
     if free >= _LEAST_FREE_BYTES:
         return Check(name, "ok", found)
-    advice = "free some space" + ("; or give --runs DIR" if name == "runs" else ", or set HF_HOME to a larger disk")
-    return Check(name, "note", found, advice)
+    return Check(name, "note", found, f"free some space, or {instead}")

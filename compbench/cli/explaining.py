@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from compbench.cli import flags, streams
+from compbench.cli import completing, flags, streams
 from compbench.cli._references import one
 from compbench.core.printable import say
 
@@ -15,7 +15,7 @@ __all__ = ["explain"]
 
 
 @click.command(short_help="Show where in the images a model's decision was made.")
-@click.argument("reference", metavar="RUN")
+@click.argument("reference", metavar="RUN", shell_complete=completing.runs)
 @click.argument("example_id", metavar="EXAMPLE")
 @click.option("--image", type=click.IntRange(0), help="Explain this image alone, numbered from 0.")
 @click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
+from compbench.cli import completing
 from compbench.runs.request import RunRequest, setting
 from compbench_analysis.text.render import FORMATS
 
@@ -166,12 +167,19 @@ _style = click.option(
     show_default=True,
     help="How the result is printed.",
 )
-by = click.option("--by", multiple=True, metavar="COLUMN", help="Tag column of the table (repeatable); else tag.")
+by = click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    shell_complete=completing.tags,
+    help="Tag column of the table (repeatable); else tag.",
+)
 broken_down = _together(
     click.option(
         "--by",
         multiple=True,
         metavar="COLUMN",
+        shell_complete=completing.tags,
         help="Tag column (repeatable), or caption_length; with show also margin. Else tag.",
     ),
     click.option(
@@ -189,6 +197,7 @@ read = _together(
         "options",
         multiple=True,
         metavar="K=V",
+        shell_complete=completing.options,
         help="How stored errors are read: draws, target, loss or unconditional (repeatable), such as -o draws=16; else "
         "as the run's first command read them, on all draws that are stored.",
     ),
@@ -200,13 +209,21 @@ output = click.option(
 printed = _together(_style, output)
 full = click.option("--full", "is_full", is_flag=True, help="Print all there is: cost, ties, signatures, every test.")
 to_run = _together(
-    click.option("--model", "-m", "models", multiple=True, help="Name or scheme:ADDRESS; repeat it, or a,b."),
+    click.option(
+        "--model",
+        "-m",
+        "models",
+        multiple=True,
+        shell_complete=completing.models,
+        help="Name or scheme:ADDRESS; repeat it, or a,b.",
+    ),
     click.option(
         "--option",
         "-o",
         "options",
         multiple=True,
         metavar="[MODEL.]K=V",
+        shell_complete=completing.options,
         help="An option of a model, such as -o draws=100 (repeatable).",
     ),
     click.option(

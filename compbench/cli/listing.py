@@ -16,41 +16,12 @@ from compbench_analysis.text.render import Grid, count, duration, records, rende
 if TYPE_CHECKING:
     from compbench.cli.doctor import Check
     from compbench.core.examples import Example
-    from compbench.registry.plugins import Entry
     from compbench.runs.plan import Plan
     from compbench.store.run import Run
 
-__all__ = ["checks", "examples", "offered", "option_list", "plans", "stored", "task_sheet", "where"]
+__all__ = ["checks", "examples", "plans", "stored", "task_sheet", "where"]
 
 _DAY = 86_400
-
-
-def offered(kind: str, entries: Iterable[Entry]) -> Grid:
-    """Names, the packages that bring them and where they come from; what is wrong with some stands below."""
-    entries = list(entries)
-    names = {entry: f"{entry.name}:ADDRESS" if entry.kind == "scheme" else entry.name for entry in entries}
-    rows = tuple((names[entry], entry.package, entry.value) for entry in entries)
-    return Grid((kind, "package", "from"), rows, notes=tuple(f"error: {each.error}" for each in entries if each.error))
-
-
-def option_list(model: str) -> Grid:
-    """The options of one model with their defaults; the model's module is imported, torch is not."""
-    from compbench import registry
-    from compbench.registry.options import options
-
-    label, spec = registry.model(model)
-    first_line = (type(spec).__doc__ or "").strip().partition("\n")[0]
-    rows = tuple(
-        (
-            f"-o {each.name}=",
-            str(each.default).lower() if each.default is None else str(each.default),
-            each.type,
-            each.help,
-        )
-        for each in options(spec).values()
-    )
-    notes = () if rows else ("It has no options.",)
-    return Grid(("option", "default", "is", "what it does"), rows, f"{label}: {first_line}", notes, "lwww")
 
 
 def task_sheet(name: str) -> list[Grid]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,40 +11,62 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compbench.cli import flags
+from compbench.cli import completing, flags
 from compbench.cli._exit_codes import DONE, FAILED
 from compbench.cli._output import print_result, write_file
 from compbench.core.errors import UsageError
 from compbench.core.printable import say
-from compbench_analysis.text.render import Grid, records, render
+from compbench_analysis.text.render import records, render
 
 if TYPE_CHECKING:
     from compbench.core.examples import Example
 
 __all__ = ["doctor", "list_", "show_task"]
 
+
+class _Kind(click.Choice[str]):
+    """models, tasks or runs, also one of them: `list model`."""
+
+    def __init__(self) -> None:
+        super().__init__(["models", "tasks", "runs"])
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(f"{value}s" if f"{value}s" in self.choices else value, param, ctx)
+
+
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @click.command("list", short_help="List models, tasks or stored runs.")
-@click.argument("kind", type=click.Choice(["models", "tasks", "runs"]), required=False)
-@click.argument("name", required=False)
+@click.argument("kind", type=_Kind(), required=False)
+@click.argument("name", required=False, shell_complete=completing.listed)
+@click.option(
+    "--task", metavar="TASK", shell_complete=completing.tasks, help="With a model: its defaults on this task."
+)
 @click.option("--check", is_flag=True, help="Load each model and task, and name those that do not work.")
 @flags.runs
 @flags.printed
-def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, style: str, output: Path | None) -> None:
+def list_(
+    kind: str | None,
+    name: str | None,
+    task: str | None,
+    check: bool,
+    runs: Path | None,
+    style: str,
+    output: Path | None,
+) -> None:
     """List what can be asked for, or what is stored; with a model's name its options, with a suite's its protocols.
 
     \b
     compbench list models
-    compbench list models sd2
+    compbench list models sd2 --task winoground
     compbench list tasks mmvp-vlm
     """
-    from compbench.cli import listing
+    from compbench.cli import listing, offers
     from compbench.registry import plugins
 
     if name is not None:
-        print_result(render(_described(kind, name), style), output)
+        print_result(_described(kind, name, task, style), output)
     elif kind == "runs":
         from compbench.store.store import Store
 
@@ -54,15 +77,16 @@ def list_(kind: str | None, name: str | None, check: bool, runs: Path | None, st
         print_result(render([listing.stored(stored)], style), output)
     else:
         offered = {"tasks": plugins.entries("task"), "models": plugins.entries("model", "scheme")}
-        wanted = {each: entries for each, entries in offered.items() if kind in (None, each)}
-        grids = [
-            listing.offered(each[:-1], plugins.checked(wanted[each]) if check else wanted[each]) for each in wanted
-        ]
-        print_result(render(grids, style), output)
+        checked = {each: plugins.checked(entries) if check else entries for each, entries in offered.items()}
+        tell = {"tasks": offers.tasks, "models": offers.models}
+        if kind is None and style in ("csv", "json"):
+            raise UsageError(f"list what as {style}? expected models, tasks or runs")
+        told = [tell[each](checked[each], style) for each in tell if kind in (None, each)]
+        print_result("\n\n\n".join(told), output)
 
 
 @click.command("show-task", short_help="Look at examples of a task.")
-@click.argument("task")
+@click.argument("task", shell_complete=completing.tasks)
 @flags.data
 @flags.images
 @flags.image_limits
@@ -105,10 +129,11 @@ def show_task(
 
 
 @click.command(short_help="Say what works on this machine.")
-@click.option("--online", "is_online", is_flag=True, help="Also ask the hub whether winoground is open to you.")
+@click.option("--online", "is_online", is_flag=True, help="Also ask the hub which gated repositories are open to you.")
+@click.option("--json", "is_json", is_flag=True, help="The same as --format json.")
 @flags.runs
 @flags.printed
-def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) -> int:
+def doctor(is_online: bool, is_json: bool, runs: Path | None, style: str, output: Path | None) -> int:
     """Say what works on this machine and what to do about what does not.
 
     \b
@@ -116,21 +141,22 @@ def doctor(is_online: bool, runs: Path | None, style: str, output: Path | None) 
     """
     from compbench.cli import listing
     from compbench.cli.doctor import examine
-    from compbench.store.store import Store
 
-    checks = list(examine(Store(runs).root, is_online=is_online))
+    style = "json" if is_json else style
+    root = runs or Path(os.environ.get("COMPBENCH_RUNS") or "runs").expanduser()  # a store needs packages that may lack
+    checks = list(examine(root, is_online=is_online))
     text = records(map(asdict, checks), style) if style in ("csv", "json") else render([listing.checks(checks)], style)
     print_result(text, output)
     return FAILED if any(check.state == "problem" for check in checks) else DONE
 
 
-def _described(kind: str | None, name: str) -> list[Grid]:
-    from compbench.cli import listing
+def _described(kind: str | None, name: str, task: str | None, style: str) -> str:
+    from compbench.cli import listing, offers
 
     if kind == "models":
-        return [listing.option_list(name)]
+        return offers.option_list(name, task, style)
     if kind == "tasks":
-        return listing.task_sheet(name)
+        return render(listing.task_sheet(name), style)
     raise UsageError(f"list runs takes no name; for run {name!r}, run compbench show {name}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compbench.cli import flags
+from compbench.cli import completing, flags
 from compbench.cli._exit_codes import DONE, FAILED
 from compbench.cli._output import print_result
 from compbench.core import stages
@@ -25,7 +25,7 @@ __all__ = ["import_", "reproduce", "run"]
 
 
 @click.command(short_help="Score models on tasks and print the table.")
-@click.argument("tasks", nargs=-1, metavar="TASK...")
+@click.argument("tasks", nargs=-1, metavar="TASK...", shell_complete=completing.tasks)
 @flags.to_run
 @click.option("--dry-run", is_flag=True, help="Print what would be done and its price; measure nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
@@ -162,7 +162,9 @@ def _tell_plans(plans: Sequence[Plan], failures: Sequence[Failure], style: str, 
 
 @click.command("import", short_help="Store scores of a model that cannot be run here.")
 @click.argument("path", type=flags.PATH)
-@click.option("--task", required=True, metavar="TASK", help="The task that was scored.")
+@click.option(
+    "--task", required=True, metavar="TASK", shell_complete=completing.tasks, help="The task that was scored."
+)
 @click.option("--as", "name", required=True, metavar="NAME", help="The name that the model gets.")
 @flags.data
 @flags.images

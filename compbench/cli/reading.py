@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compbench.cli import flags
+from compbench.cli import completing, flags
 from compbench.cli._output import print_result, write_file, write_picture
 from compbench.cli._references import found, one
 from compbench.core.errors import UsageError
@@ -22,13 +22,13 @@ __all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "robust
 
 
 @click.command(short_help="Print stored runs as a table.")
-@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.read
 @flags.broken_down
 @click.option("--published", "with_published", is_flag=True, help="Show published scores of other models beside them.")
 @click.option("--each", "each_seed", is_flag=True, help="Show runs that differ by their seed alone one by one.")
-@click.option("--draws/--no-draws", default=True, help="Show what other draws would change, where errors are stored.")
+@click.option("--no-draws", "draws", flag_value=False, default=True, help="Leave out what other draws would change.")
 @flags.full
 @flags.printed
 def show(
@@ -60,7 +60,7 @@ def show(
 
 
 @click.command(short_help="Test whether stored runs differ.")
-@click.argument("references", nargs=-1, required=True, metavar="RUN RUN...")
+@click.argument("references", nargs=-1, required=True, metavar="RUN RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.read
 @flags.broken_down
@@ -99,7 +99,7 @@ def compare(
 
 
 @click.command(short_help="Say what a run's stored errors tell.")
-@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.read
 @flags.broken_down
@@ -147,7 +147,7 @@ def curves(
 
 
 @click.command(short_help="Write one page to read, share and keep.")
-@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @click.option("--output", default=Path("report.html"), show_default=True, type=flags.PATH, callback=flags.check_folder)
 @flags.runs
 @flags.read
@@ -194,7 +194,7 @@ def report(
 
 
 @click.command(short_help="Say what accuracy models keep when images shift.")
-@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @click.option("--plain", required=True, metavar="TASK", help="The task without a shift, such as imagenet.")
 @click.option(
     "--fitted",
@@ -240,7 +240,7 @@ def robustness(
 
 
 @click.command(short_help="Turn scores into probabilities of classes.")
-@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.read
 @click.option(
@@ -285,7 +285,7 @@ def calibrate(
 
 
 @click.command(short_help="Write the scores of a run, one row per example.")
-@click.argument("reference", metavar="RUN")
+@click.argument("reference", metavar="RUN", shell_complete=completing.runs)
 @click.option(
     "--output",
     required=True,
@@ -325,7 +325,7 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
 
 
 @click.command(short_help="Print the BibTeX of model, data set and method.")
-@click.argument("references", nargs=-1, required=True, metavar="RUN...")
+@click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.output
 def cite(references: Sequence[str], runs: Path | None, output: Path | None) -> None:

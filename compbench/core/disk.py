@@ -14,14 +14,19 @@ import stat
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from compbench.core.aliases import Json
 
 __all__ = [
     "TEMPORARY",
     "append_line",
+    "aside",
     "expanded",
+    "flush",
     "given",
     "is_file",
     "output",
@@ -89,7 +94,22 @@ def read_at_most(read: Callable[[int], bytes], most: int) -> bytes:
 
 def write(path: Path, content: bytes | memoryview) -> None:
     """Put `content` at `path` at once: whoever looks sees the old file, none, or the whole new one."""
-    partial = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}"
+    partial = aside(path.parent, content)
+    try:
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    flush(path.parent)
+
+
+def aside(folder: Path, content: bytes | memoryview, mark: str = "") -> Path:
+    """A new file of `content` on the disk, under a name that readers pass over; whoever renames it flushes its folder.
+
+    `mark` stands in the name.
+    """
+    partial = folder / f"{TEMPORARY}{mark}{secrets.token_hex(6)}"
     # made with the mode it keeps, since some file systems refuse chmod
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -97,12 +117,11 @@ def write(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
             file.flush()
             _flush(file.fileno())
-        partial.replace(path)
     except BaseException:
         with suppress(OSError):
             partial.unlink()
         raise
-    _flush_folder(path.parent)
+    return partial
 
 
 def output(path: Path, content: bytes) -> None:
@@ -132,8 +151,11 @@ def write_json(path: Path, content: Mapping[str, Json]) -> None:
     write(path, _encoded(content, indent=1))
 
 
-def append_line(path: Path, content: Mapping[str, Json]) -> None:
-    """One JSON object as a line at the end of `path`; a line torn by a crash before it stays a line of its own."""
+def append_line(path: Path, content: Mapping[str, Json], *, is_flushed: bool = True) -> None:
+    """One JSON object as a line at the end of `path`; a line torn by a crash before it stays a line of its own.
+
+    `is_flushed`: on the disk when this returns; else after `flush`.
+    """
     with path.open("ab+") as file:
         is_torn = False
         if file.tell() > 0:
@@ -141,7 +163,8 @@ def append_line(path: Path, content: Mapping[str, Json]) -> None:
             is_torn = file.read(1) != b"\n"
         file.write((b"\n" if is_torn else b"") + _encoded(content))
         file.flush()
-        _flush(file.fileno())
+        if is_flushed:
+            _flush(file.fileno())
 
 
 @contextmanager
@@ -199,12 +222,12 @@ def _flush(handle: int) -> None:
             raise
 
 
-def _flush_folder(folder: Path) -> None:
-    """Flush a rename to the disk, where folders can be opened and flushed at all."""
+def flush(path: Path) -> None:
+    """Flush a file, or the renames in a folder, to the disk, where it can be opened and flushed at all."""
     if os.name != "posix":
         return
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
     except OSError:  # one that may be written to and not be read
         return
     try:

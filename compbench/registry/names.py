@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -209,7 +210,12 @@ def _find_model(name: str) -> Entry:
         if any(entry.name == name for entry in plugins.entries("scheme")):
             raise UsageError(f"model {name!r} lacks its address; expected {name}:ADDRESS") from None
         if not Path(name).is_dir():
-            raise
+            if re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None:
+                raise
+            offered = ", ".join(f"{entry.name}:{name}" for entry in plugins.entries("scheme"))
+            raise UsageError(
+                f"no model named {name!r}; for a repository of the hub say how it is read: {offered}"
+            ) from None
         schemes = " or ".join(f"'{entry.name}:{name}'" for entry in plugins.entries("scheme"))
         raise UsageError(f"{error} For the folder of that name say {schemes}") from None
 

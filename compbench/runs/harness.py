@@ -25,6 +25,7 @@ from compbench.runs.reporter import QuietReporter, Reporter
 from compbench.runs.request import RunRequest, takes_settings
 from compbench.runs.resolve import ResolvedRun, resolve
 from compbench.store import unreadable
+from compbench.store.lock import HeldRun, left_behind
 from compbench.store.run import Run
 from compbench.store.store import Store
 from compbench.store.writer import RunWriter
@@ -99,7 +100,29 @@ class Finished:
 
 
 def finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
-    """Measure what this process is to measure of what is asked, and settle the run where that completes it."""
+    """Measure what this process is to measure of what is asked, and settle the run where that completes it.
+
+    A process that has done its shard also does those whose processes were killed.
+    """
+    finished = _finish(asked, cache)
+    if asked.shard is None or finished.how != "shared":
+        return finished
+    for shard, dead in left_behind(finished.run.path, asked.shard, asked.shared_words):
+        its = replace(asked, shard=shard)
+        if not its.missing(asked.open()):
+            continue
+        cache.reporter.say(f"shard {shard} was left unfinished by {dead}: this process measures it too")
+        try:
+            done = _finish(its, cache)
+        except HeldRun:  # another process was sooner
+            continue
+        finished = replace(done, asked=asked, unreadable=finished.unreadable or done.unreadable)
+        if finished.how != "shared":
+            break
+    return finished
+
+
+def _finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
     _repaired.take_over(asked, cache.reporter.say)
     stored = asked.open()
     read = asked.narrowed(stored)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError
+from compbench.core.exclusion import Holder
 from compbench.store import _lines, _parquet, _sealed
 from compbench.store._parquet import DamagedPart, Member
 
@@ -27,6 +30,7 @@ __all__ = ["Part", "PartList", "Parts"]
 
 _LOOKS = 3  # at the folder, while parts vanish from it
 _PART_NAME = re.compile(r"^_?(\d+)-")
+_MARKED = re.compile(re.escape(disk.TEMPORARY) + r"(\d+)-(.*)-at-[0-9a-f]+$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,23 +176,39 @@ class Parts:
                 found.append({"part": written.name, "n_examples": len(written.ids), **told})
         return found
 
-    def append(self, table: Any, words: Mapping[str, Json], kind: str) -> Path:
-        """Store a table as one new part, and who measured it; under the guard."""
+    def append(
+        self, table: Any, words: Mapping[str, Json], kind: str, guarded: Callable[[], AbstractContextManager[None]]
+    ) -> Path:
+        """Store a table as one new part, and who measured it.
+
+        The disk is waited for before and after the guard is held, so that writers do not wait for each other's.
+        """
         folder = self.folder / kind
         with disk.writing(self.folder):
             folder.mkdir(exist_ok=True)
             content = _parquet.encode(_parquet.recorded(table, words))
-            number = self._next_number(folder)
-            path = folder / _parquet.name(number, content)
-            disk.write(path, content)
-            self._numbered = folder.stat().st_mtime_ns, number
-            disk.append_line(self.folder / _lines.NAME, _lines.line(f"{kind}/{path.name}", content, words))
+            partial = disk.aside(self.folder, content, _mark())  # not in `folder`, whose time then tells of others
+            try:
+                with guarded():
+                    number = self._next_number(folder)
+                    path = folder / _parquet.name(number, content)
+                    partial.replace(path)
+                    self._numbered = folder.stat().st_mtime_ns, number
+                    line = _lines.line(f"{kind}/{path.name}", content, words)
+                    disk.append_line(self.folder / _lines.NAME, line, is_flushed=False)
+            except BaseException:
+                with suppress(OSError):
+                    partial.unlink()
+                raise
+            disk.flush(folder)
+            disk.flush(self.folder / _lines.NAME)
         return path
 
     def repair(self) -> None:
         """Set damaged parts aside under a name that readers pass over, and count what is missing no more.
 
-        What parts.jsonl lacks of the parts that are there is written again; any partial file was left by a crash.
+        What parts.jsonl lacks of the parts that are there is written again. A partial file was left by a crash unless
+        its name is that of a process that lives: all others are written under the guard.
         """
         with disk.writing(self.folder):
             for name in self.damaged():
@@ -199,7 +219,8 @@ class Parts:
             self._mend_lines()
             self.remove_compacted()
             for leftover in self.folder.rglob(f"{disk.TEMPORARY}*"):
-                leftover.unlink()
+                if not _is_in_use(leftover):
+                    leftover.unlink(missing_ok=True)
 
     def say_once(self, message: str) -> None:
         """Say what was not said before."""
@@ -333,3 +354,21 @@ class Parts:
 def _told(words: Mapping[str, Json]) -> dict[str, Json]:
     """What a line says of who measured a part, rather than of its bytes."""
     return {name: value for name, value in words.items() if name not in ("size", "sha256", "check")}
+
+
+def _mark() -> str:
+    """Of a partial file that is written while others may repair the run."""
+    return f"{os.getpid()}-{disk.slug(socket.gethostname())}-at-"
+
+
+def _is_in_use(partial: Path) -> bool:
+    """Whether the process that its name tells of still writes it, as far as can be known; see `Holder.lives`."""
+    found = _MARKED.match(partial.name)
+    try:
+        heard = partial.stat().st_mtime
+    except OSError:
+        return False
+    if found is None:
+        return False
+    host = socket.gethostname() if found[2] == disk.slug(socket.gethostname()) else found[2]
+    return Holder(host, int(found[1]), "", heard).lives

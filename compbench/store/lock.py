@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from compbench.core.exclusion import BEAT_SECONDS, Exclusion, Heartbeat, Holder,
 from compbench.core.printable import say as say_to_stderr
 from compbench.store.shards import Shard
 
-__all__ = ["WAIT_SECONDS", "Guard", "holder_elsewhere", "is_held", "is_shared", "locked"]
+__all__ = ["WAIT_SECONDS", "Guard", "HeldRun", "holder_elsewhere", "is_held", "is_shared", "left_behind", "locked"]
 
 WAIT_SECONDS = 3_600.0  # most of what is done under the guard takes milliseconds; settling a large race, minutes
 _WHOLE = "lock"  # beside each lock stands who holds it, for the message: "lock.json", "lock-2-of-3.json"
@@ -32,6 +32,10 @@ _SILENCE_SECONDS = 4.5 * BEAT_SECONDS  # after so long without a beat a process 
 _TELL_AFTER_SECONDS, _TELL_EVERY_SECONDS = 3.0, 60.0
 _POLL_SECONDS = 0.05
 _told_of_markers: set[Path] = set()
+
+
+class HeldRun(RunError):
+    """A run, or a shard of it, that another process measures."""
 
 
 class Guard:
@@ -121,6 +125,19 @@ def is_shared(folder: Path, shard: Shard | None) -> bool:
     return any(_is_locked(folder / name) for name in _shards(folder) if name != _name(shard))
 
 
+def left_behind(folder: Path, shard: Shard, asked: Mapping[str, Json]) -> Iterator[tuple[Shard, Holder]]:
+    """The other shards of as many whose processes died while they measured what `asked` says, and who had them."""
+    for name in _shards(folder):
+        found, path = _SHARD.fullmatch(name), _holder_path(folder, name)
+        if found is None or int(found[2]) != shard.count or int(found[1]) == shard.number:
+            continue
+        holder = holder_in(path)
+        if holder is None or holder.lives or _is_locked(folder / name):
+            continue
+        if _asked_of(path) == json.loads(json.dumps(asked)):
+            yield Shard(int(found[1]), shard.count), holder
+
+
 def _alone(
     folder: Path, shard: Shard | None, say: Callable[[str], None], asked: Mapping[str, Json], wait: float
 ) -> Exclusion:
@@ -148,10 +165,10 @@ def _acquired(folder: Path, shard: Shard | None) -> Exclusion:
     """The lock; under the guard, so that looking at the others' locks takes them from nobody."""
     for name in _excluded_by(folder, shard):
         if _is_locked(folder / name):
-            raise RunError(_refusal(folder, name, shard))
+            raise HeldRun(_refusal(folder, name, shard))
     lock = Exclusion(folder / _name(shard))
     if not lock.acquire():
-        raise RunError(_refusal(folder, _name(shard), shard))
+        raise HeldRun(_refusal(folder, _name(shard), shard))
     return lock
 
 
@@ -179,7 +196,7 @@ def _listen(folder: Path, name: str, shard: Shard | None, say: Callable[[str], N
         if now is None:
             return
         if now.heard > first.heard or (now.pid, now.since) != (first.pid, first.since):
-            raise RunError(_refusal(folder, name, shard))
+            raise HeldRun(_refusal(folder, name, shard))
 
 
 def _check_others(folder: Path, shard: Shard | None, asked: Mapping[str, Json]) -> None:

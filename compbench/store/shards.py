@@ -1,7 +1,8 @@
 """Which examples one of several processes takes: `--shard k/n`, else what the launcher says of its processes.
 
 Processes share nothing but the run's folder: each takes every n-th example, whatever is stored already, and writes
-its own parts. After a process has died, rerun its command.
+its own parts. What a killed process left of its share is taken by the next that has done its own; else rerun its
+command.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ class RunWriter:
             "n_errors": sum(int(each.measured.sum()) for each in measurements),
             **record,
         }
-        with self.guarded():  # so that no two parts get one number and no lines are mixed
-            return self.run.contents.parts.append(table, words, "errors" if measurements else "scores")
+        # under the guard for a moment, so that no two parts get one number and no lines are mixed
+        return self.run.contents.parts.append(table, words, "errors" if measurements else "scores", self.guarded)
 
     def write_examples(self, content: bytes | memoryview, **task: Json) -> None:
         """Replace the file of the examples by another one of the same ids; `task` is what run.json says otherwise."""
@@ -109,7 +109,7 @@ class RunWriter:
 
     def repair(self) -> None:
         """Set damaged parts aside, so that their examples are measured again, and compact the small ones."""
-        with self.guarded():  # any partial file was left by a crash: who lives writes under the guard
+        with self.guarded():
             self.run.contents.parts.repair()
             self._compact()
 

@@ -65,9 +65,9 @@ class TestPictures:
         made = PIL.Image.open(wanted.file(tmp_path))
         pipeline = StableDiffusionPipeline(
             vae=tiny_sd.vae,
-            text_encoder=tiny_sd.text_encoder,
-            tokenizer=tiny_sd.tokenizer,
-            unet=tiny_sd.unet,
+            text_encoder=tiny_sd.texts[0].encoder,
+            tokenizer=tiny_sd.texts[0].tokenizer,
+            unet=tiny_sd.network,
             scheduler=DDIMScheduler.from_config(tiny_sd.scheduler.config),
             safety_checker=None,  # pyright: ignore
             feature_extractor=None,  # pyright: ignore

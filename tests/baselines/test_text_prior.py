@@ -22,6 +22,8 @@ from compbench.core.errors import DataError, RunError
 from compbench.core.examples import Example, Task
 from compbench.core.metrics import MATCHING
 from compbench.core.models import Runtime
+from compbench.diffusion.silence import quiet
+from loopback_hub import loopback_hub, used_here
 
 FAMILIES = ["qwen3", "gpt2"]
 CAPTIONS = ["a circle", "Yes, a red circle to the left of a blue square", "a red circle", "the sun"]
@@ -127,7 +129,41 @@ def test_with_one_picture_the_text_score_is_how_far_the_task_is_solved_without_l
     assert "sees no picture" not in capsys.readouterr().err
 
 
+def sharded(folder: Path, copy: Path) -> Path:
+    """The same weights in several files with an index, as the hub has large ones."""
+    from transformers import AutoModelForCausalLM
+
+    shutil.copytree(folder, copy)
+    (copy / "model.safetensors").unlink()
+    with quiet():
+        AutoModelForCausalLM.from_pretrained(folder).save_pretrained(copy, max_shard_size="10KB")
+    assert len(list(copy.glob("model-*.safetensors"))) > 1
+    return copy
+
+
+def test_weights_in_several_files_from_a_hub_are_the_same_weights(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sharded(folders["qwen3"], tmp_path / "sharded")
+    np.testing.assert_array_equal(scores(folder), scores(folders["qwen3"]))
+    with loopback_hub() as hub, used_here(hub, tmp_path, monkeypatch):
+        hub.add("models", "org/prior", {file.name: file.read_bytes() for file in folder.iterdir()}, "d" * 40)
+        task = Task("one-picture", tuple(examples()[:1]), MATCHING)
+        run = compbench.run(task, model="text-prior:org/prior", runs=tmp_path / "runs", device="cpu")
+        assert run.key.weights == f"hf:org/prior@{'d' * 40}"
+        np.testing.assert_array_equal(run.table().scores[0, 0], scores(folder))
+
+
 class TestRefused:
+    def test_weights_of_which_a_file_is_missing(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        folder = sharded(folders["qwen3"], tmp_path / "sharded")
+        first = min(folder.glob("model-*.safetensors"))
+        first.unlink()
+        with pytest.raises(
+            DataError, match=f"has no {first.name} in .*, which its model.safetensors.index.json asks for"
+        ):
+            scores(folder)
+
     def test_a_caption_that_does_not_fit_the_context(self, folders: dict[str, Path]) -> None:
         (example, *_) = examples()
         long = replace(example, captions=("a" * 127, "a" * 128), matches=np.eye(1, 2, dtype=bool))

@@ -248,6 +248,21 @@ def test_in_memory_it_scores_as_from_its_folder(folders: dict[str, Path], family
     np.testing.assert_allclose(found, scores(folders[family]), atol=1e-6)
 
 
+def test_a_matching_head_reads_a_class_s_own_caption_and_says_so(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f"transformers:{folders['blip']}"
+    run = compbench.run("shape-classes", model=model, limit=1, runs=tmp_path, device="cpu")
+    assert (
+        "a matching head takes no average over templates; it reads the task's own captions" in capsys.readouterr().err
+    )
+    example = next(one for one in registry.task("shape-classes").examples if one.id == run.table().ids[0])
+    alone = compbench.score_pairs(model, [example.images[0].decode()], example.captions, device="cpu")
+    np.testing.assert_allclose(run.table().scores[0], alone, atol=1e-5)
+    compbench.run("shape-classes", model=model, limit=1, runs=tmp_path, device="cpu", templates="none")
+    assert "templates" not in capsys.readouterr().err
+
+
 def test_openais_name_on_weights_without_quick_gelu_is_said(
     folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

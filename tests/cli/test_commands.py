@@ -74,6 +74,8 @@ IS_RUN: dict[str, Run] = {
     "compbench show-task shapes --n 12 --output shapes.png": Run(),
     "compbench list models": Run(),
     "compbench list models sd2": Run(),
+    "compbench list models sd2 --task winoground": Run(),
+    "compbench completion bash": Run(),
     "compbench list tasks mmvp-vlm": Run(),
     "compbench calibrate RUN": Run(words={"RUN": "shape-classes/tiny-clip"}),
     "compbench calibrate shape-classes/tiny-sd shape-classes/tiny-clip": Run(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 from test_scheduled import Stopping, stored
 
 import compbench
-from compbench.core.errors import RunError, UsageError
-from compbench.core.examples import Task
+from compbench.core.errors import RunError, UnreadableImage, UnreadableImages, UsageError
+from compbench.core.examples import Image, Task
 from compbench.schedules.racing import Racing
-from compbench.schedules.wave import N_WAVE
+from compbench.schedules.wave import N_WAVE, wave_ids
 from compbench.store import run_file
 from compbench.store.run import Run
 from compbench_analysis.text import show
@@ -98,6 +99,25 @@ def test_a_wave_that_cannot_be_is_named_and_not_believed(tmp_path: Path) -> None
     run_file.write(run.path, {**run_file.words(run.path), "wave": {"ids": [], "lesson": None, "digest": ""}})
     with pytest.raises(RunError, match="wave cannot be"):
         _ = Run(run.path).info
+
+
+def test_a_picture_of_the_wave_that_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
+    task, (first, *_) = pairs(), wave_ids([each.id for each in pairs().examples], 4, 0)
+
+    def torn() -> Any:
+        raise UnreadableImage("torn.png", "torn.png cannot be read")
+
+    examples = [
+        replace(each, images=(Image("torn.png", torn, sha256="0" * 64), each.images[1])) if each.id == first else each
+        for each in task.examples
+    ]
+    task = replace(task, examples=examples)
+    with pytest.raises(UnreadableImages, match=r"torn\.png"):
+        raced(tmp_path, task)
+    run = raced(tmp_path, task, skip_unreadable=True)
+    assert run.done() == {each.id for each in task.examples} - {first}
+    assert run.info.wave is not None
+    assert run.info.wave.lesson is not None
 
 
 def test_scores_alone_cannot_teach_and_the_refusal_says_what_can(tmp_path: Path) -> None:

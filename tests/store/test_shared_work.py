@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,9 @@ import pytest
 
 import compbench
 import fakes
+from compbench.core import disk
 from compbench.core.exclusion import Exclusion
-from compbench.core.measurements import DrawTable, Measurement
+from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.schedules.policies import Weighted
 from compbench.schedules.racing import Racing
 from compbench.store.key import RunKey
@@ -94,3 +99,32 @@ def test_draws_are_raised_from_what_is_known_and_nothing_is_measured_twice(tmp_p
     whole = compbench.run(task, model=fakes.HashSpec(draws=9), runs=tmp_path / "whole")
     assert sum(int(str(part["n_errors"])) for part in raised.parts()) == 40 * 4 * 9
     np.testing.assert_array_equal(raised.table().scores, whole.table().scores)
+
+
+def test_a_writer_waits_for_its_disk_while_others_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = compbench.run(fakes.task(), model=fakes.Spec(), runs=tmp_path, limit=1)
+    writer, flush, is_free = RunWriter(run), os.fsync, list[bool]()
+
+    def noting(handle: int) -> None:
+        is_free.append(Exclusion(run.path / "write.lock").is_free())
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    writer.append([ScoreMatrix("0003", np.eye(2))])
+    assert len(is_free) >= 3  # the part, its folder, its line
+    assert all(is_free)
+
+
+def test_repair_leaves_the_part_that_a_living_process_writes_and_removes_those_of_the_dead(tmp_path: Path) -> None:
+    run = compbench.run(fakes.task(), model=fakes.Spec(), runs=tmp_path)
+    host, dead = disk.slug(socket.gethostname()), subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    mine, of_the_dead, elsewhere, old = (
+        run.path / f".partial-{mark}-at-0123456789ab"
+        for mark in (f"{os.getpid()}-{host}", f"{dead.pid}-{host}", "7-another", "8-another")
+    )
+    for path in (mine, of_the_dead, elsewhere, old):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    RunWriter(run).repair()
+    assert [path.exists() for path in (mine, of_the_dead, elsewhere, old)] == [True, False, True, False]

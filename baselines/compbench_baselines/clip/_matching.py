@@ -25,6 +25,7 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime
 from compbench.diffusion.devices import fitting
 from compbench_baselines.clip._borrowed import evaluating
+from compbench_baselines.clip._templates import templates_for
 from compbench_baselines.clip._transformers import Transform
 from compbench_baselines.decoding import decoded, decoders
 
@@ -60,13 +61,22 @@ class MatchingScorer:
     """Log-odds of each pair, each image and each pair computed once within what is looked ahead."""
 
     def __init__(
-        self, matcher: Matcher, transform: Transform, tokenizer: Any, device: torch.device, runtime: Runtime
+        self,
+        matcher: Matcher,
+        transform: Transform,
+        tokenizer: Any,
+        device: torch.device,
+        runtime: Runtime,
+        templates: str = "none",
     ) -> None:
         self._matcher, self._transform, self._tokenizer = matcher, transform, tokenizer
-        self.device, self._say = device, runtime.say
+        self.device, self._say, self._templates = device, runtime.say, templates
         self._batch_size = runtime.batch_size or _BATCH_SIZE.get(device.type, 64)
 
-    def prepare(self, task: Task) -> None: ...
+    def prepare(self, task: Task) -> None:
+        """Say that templates, where a data set has some, are for embeddings."""
+        if templates_for(self._templates, task):
+            self._say(f"{task.name}: a matching head takes no average over templates; it reads the task's own captions")
 
     def overlooked(self) -> frozenset[str]:
         """Its image processor does not look at either."""

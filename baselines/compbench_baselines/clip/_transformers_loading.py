@@ -47,7 +47,7 @@ def scorer(loaded: Loaded, head: Head, templates: str, runtime: Runtime) -> Scor
     if loaded.kind.has_matching_head and head == "auto":
         from compbench_baselines.clip._matching import MatchingScorer, matcher
 
-        return MatchingScorer(matcher(network), transform, loaded.tokenizer, device, runtime)
+        return MatchingScorer(matcher(network), transform, loaded.tokenizer, device, runtime, templates)
     tokenize = _transformers.Tokenize(
         network, loaded.tokenizer, padding_side="right", is_lower_case=loaded.kind.is_lower_case
     )
