@@ -139,7 +139,7 @@ def _option_of_a_model(error: click.NoSuchOption, arguments: Sequence[str]) -> s
     if error.ctx is None or not any("-o" in option.opts for option in error.ctx.command.params):
         return ""
     from compbench import registry
-    from compbench.registry.options import options
+    from compbench.registry.names import options
 
     name = error.option_name.lstrip("-").replace("-", "_")
     asked = [

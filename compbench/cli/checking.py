@@ -66,7 +66,7 @@ def _problems(found: Inspection, style: str) -> str:
 
 
 def _facts(found: Inspection) -> Iterable[tuple[str, str]]:
-    from compbench.registry.own_sets import slug
+    from compbench.registry.task_names import slug
 
     yield "task", slug(found.file)
     yield "examples", count(len(found.examples))

@@ -92,7 +92,7 @@ def tags(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 def options(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The options of the models that are named so far; else those that stored errors are read with."""
     from compbench import registry
-    from compbench.registry.options import options as options_of
+    from compbench.registry.names import options as options_of
 
     names = [name for listed in ctx.params.get("models") or () for name in listed.split(",")]
     found: dict[str, None] = {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compbench.core.examples import Task
     from compbench.core.models import ModelSpec
     from compbench.registry.facts import TaskFacts
-    from compbench.registry.options import Option
+    from compbench.registry.names import Option
     from compbench.registry.plugins import Entry
 
 __all__ = ["models", "option_list", "tasks"]
@@ -120,7 +120,7 @@ def models(entries: Sequence[Entry], style: str) -> str:
 def option_list(model: str, task: str | None, style: str) -> str:
     """The options of one model with the defaults that they have, and for which tasks those differ."""
     from compbench import registry
-    from compbench.registry.options import options
+    from compbench.registry.names import options
 
     label, spec = registry.model(model)
     first_line = (type(spec).__doc__ or "").strip().partition("\n")[0]
@@ -160,7 +160,7 @@ def _sentence(text: str) -> str:
 def _by_task(spec: ModelSpec, task: str | None) -> dict[str, Mapping[str, Option]]:
     """The options as they are for the task, or for each task on which some differ."""
     from compbench.registry import plugins
-    from compbench.registry.options import options
+    from compbench.registry.names import options
 
     names = [task] if task else [entry.name for entry in plugins.entries("task")]
     if task:

@@ -219,11 +219,10 @@ class Taught(Protocol):
 class ResolvedModel:
     """A model with nothing left open: all that may be known about it before it is built. Torch-free.
 
-    >>> from dataclasses import replace
-    >>> spec = ModelSpec()
-    >>> model = ResolvedModel(spec=spec, identity={"denoiser": "mine", "version": 1}, build=spec.build)
-    >>> replace(model, view={"n_draws": 8, "target": "eps"}).rule.draws
-    8
+    >>> from compbench import registry
+    >>> resolved = registry.model("chance", {"seed": 3}).spec.resolve(None)
+    >>> resolved.identity, resolved.source
+    ({'scorer': 'chance', 'version': 1, 'seed': 3}, None)
     """
 
     spec: ModelSpec  # with every option that was left to the task filled in

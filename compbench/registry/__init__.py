@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
-    from compbench.registry.names import NamedSpec, checked_label, find_task, model, models, parse_options, task, tasks
+    from compbench.registry.names import NamedSpec, checked_label, model, models, parse_options
+    from compbench.registry.task_names import find_task, task, tasks
 
 __all__ = [
     "NamedSpec",
@@ -23,6 +24,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        ".names": ["NamedSpec", "checked_label", "find_task", "model", "models", "parse_options", "task", "tasks"],
+        ".names": ["NamedSpec", "checked_label", "model", "models", "parse_options"],
+        ".task_names": ["find_task", "task", "tasks"],
     },
 )

@@ -1,43 +1,42 @@
-"""Names to tasks and models: what `compbench run TASK --model MODEL -o option=value` means. Torch-free and light."""
+"""Names to models: what `--model MODEL -o option=value` means. Torch-free and light.
+
+The options of a model are the fields of its frozen dataclass, set from text by name and type. A field with metadata
+{"option": False} is no option; metadata {"help": "..."} says what one does.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
-import os
 import re
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from compbench.core import disk
 from compbench.core.errors import UsageError
-from compbench.core.examples import Task
 from compbench.core.models import ModelSpec
 from compbench.core.printable import printable
-from compbench.core.suggestions import did_you_mean, unknown
+from compbench.core.suggestions import did_you_mean
 from compbench.registry import plugins
 from compbench.registry.objects import SPEC, fault, spec_of
-from compbench.registry.options import Option, options, retired, with_options
-from compbench.registry.own_sets import MANIFESTS, OwnSet, own_set
 from compbench.registry.plugins import Entry
 
 __all__ = [
-    "Entry",
     "NamedSpec",
     "Option",
     "checked_label",
-    "did_you_mean",
-    "find_task",
     "model",
     "models",
+    "of_today",
     "options",
     "parse_options",
-    "task",
-    "tasks",
-    "unknown",
+    "retired",
+    "with_options",
 ]
+
+Spec = TypeVar("Spec")
+_BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 class NamedSpec(NamedTuple):
@@ -47,11 +46,6 @@ class NamedSpec(NamedTuple):
     spec: ModelSpec
 
 
-def tasks(*, is_checked: bool = False) -> list[Entry]:
-    """All tasks on offer; imports none of them unless `is_checked`, which fills each entry's error."""
-    return _listed(plugins.entries("task"), is_checked)
-
-
 def models(*, is_checked: bool = False) -> list[Entry]:
     """All models on offer, and the schemes of addresses as `scheme:ADDRESS`; see `tasks`."""
     offered = plugins.entries("model", "scheme")
@@ -59,61 +53,7 @@ def models(*, is_checked: bool = False) -> list[Entry]:
         dataclasses.replace(entry, name=f"{entry.name}:ADDRESS") if entry.kind == "scheme" else entry
         for entry in offered
     ]
-    return _listed(named, is_checked)
-
-
-def task(
-    name: str | Path,
-    *,
-    data: Path | None = None,
-    images: Path | None = None,
-    is_offline: bool = False,
-    prompts: Sequence[Path | str] = (),
-    skip_unreadable: bool = False,
-) -> Task:
-    """The task with this name, or in this folder with a manifest, its examples read.
-
-    UsageError for an unknown name, with the nearest ones. `images` is the folder of pictures that lie apart from the
-    data; `prompts` are files with the captions of a classification task. With `skip_unreadable` pictures that are
-    missing or cannot be read are left to whoever measures. A name may say a protocol: "mmvp-vlm+2x2".
-    """
-    found = find_task(name, data)
-    if isinstance(found, OwnSet):
-        if prompts:
-            raise UsageError(f"task {found.name!r} has captions of its own; leave out --prompts {prompts[0]}")
-        if images is not None:
-            raise UsageError(f"task {found.name!r} has its pictures beside its manifest; leave out --images {images}")
-        return found.read(skip_unreadable=skip_unreadable)
-    protocol = str(name).removeprefix(found.name).split("+")[1:]
-    value = plugins.load(found)
-    if protocol and (isinstance(value, Task) or "protocol" not in inspect.signature(value).parameters):
-        raise UsageError(f"task {found.name!r} has no protocols; leave out {'+' + '+'.join(protocol)!r}")
-    if not isinstance(value, Task):
-        made = functools.partial(value, protocol=protocol) if protocol else value
-        given: dict[str, Any] = {
-            "data": disk.given(data),
-            "images": disk.given(images),
-            "is_offline": is_offline,
-            "prompts": [disk.expanded(file) for file in prompts],
-            "skip_unreadable": skip_unreadable,
-        }
-        value = _call(found, made, given)
-    if not isinstance(value, Task):
-        raise UsageError(f"task {name!r} of {found.package} gave a {type(value).__name__}; expected a compbench.Task")
-    return value
-
-
-def find_task(name: str | Path, data: Path | None = None) -> Entry | OwnSet:
-    """Who offers the task, nothing read yet; UsageError for an unknown name, with the nearest ones."""
-    if (own := own_set(name, data)) is not None:
-        return own
-    try:
-        return plugins.find("task", str(name))
-    except UsageError as error:
-        place = data or Path(name)
-        if not os.path.isdir(place) or any(entry.name == name for entry in plugins.entries("task")):
-            raise
-        raise UsageError(f"{error} The folder {str(place)!r} has no {MANIFESTS[0]} or .csv either") from None
+    return plugins.checked(named) if is_checked else named
 
 
 def model(asked: Any, options: Mapping[str, object] | None = None) -> NamedSpec:
@@ -158,36 +98,6 @@ def parse_options(
     for named in models:
         model(named, sorted_options[named.label])  # a wrong name or value is told here
     return sorted_options
-
-
-def _listed(offered: list[Entry], is_checked: bool) -> list[Entry]:
-    return plugins.checked(offered) if is_checked else offered
-
-
-# what a task that does not take a setting says of it
-_NOT_TAKEN = {
-    "data": "reads no data from disk; leave out --data",
-    "images": "takes no pictures from elsewhere; leave out --images",
-    "prompts": "has prompts of its own; leave out --prompts",
-}
-
-
-def _call(entry: Entry, value: Any, given: Mapping[str, Any]) -> object:
-    """The task that a function or class makes, called with the settings that it takes."""
-    if not callable(value):
-        raise UsageError(
-            f"task {entry.name!r} of {entry.package} is a {type(value).__name__}; "
-            "expected a function (data=None, is_offline=False) that returns a compbench.Task"
-        )
-    parameters = inspect.signature(value).parameters
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for name, why in _NOT_TAKEN.items():
-        if (value_of := given[name]) and not takes_all and name not in parameters:
-            first = value_of[0] if isinstance(value_of, list) else value_of  # pyright: ignore[reportUnknownVariableType]
-            raise UsageError(f"task {entry.name!r} {why} {first}")
-    with plugins.blamed(entry, "while it read its examples"):
-        made = value(**{name: setting for name, setting in given.items() if takes_all or name in parameters})
-        return made() if callable(made) else made
 
 
 def _named(name: str) -> ModelSpec:
@@ -276,3 +186,171 @@ def _fits_none(name: str, value: str, known: Mapping[str, Mapping[str, Option]])
     if not choices:
         return UsageError(f"no option {name!r}: the models of this run ({', '.join(known)}) have none")
     return UsageError(f"no option {name!r} of {', '.join(known)}; {did_you_mean(name, choices)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a model: its type as a reader would say it, its default, and what it does."""
+
+    name: str
+    type: str
+    default: object
+    help: str
+
+
+def options(spec: object) -> dict[str, Option]:
+    """The options of a model, by name; defaults are the values `spec` has."""
+    hints = get_type_hints(type(spec))
+    return {
+        field.name: Option(
+            field.name,
+            _describe(hints[field.name]),
+            getattr(spec, field.name),
+            str(field.metadata.get("help", "")),
+        )
+        for field in dataclasses.fields(cast(Any, spec))
+        if field.init and field.metadata.get("option", True)
+    }
+
+
+def with_options(spec: Spec, given: Mapping[str, object], *, model: str) -> Spec:
+    """`spec` with options replaced; text is converted by the field's type. UsageError names `model` and the option."""
+    known, hints = options(spec), get_type_hints(type(spec))
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        field = name.replace("-", "_")
+        if field not in known:
+            raise _unknown_option(model, name, value, known)
+        try:
+            values[field] = _convert(value, hints[field])
+        except ValueError:
+            raise UsageError(
+                f"option {field!r} of model {model!r} cannot be {value!r}; expected {known[field].type}"
+            ) from None
+    return dataclasses.replace(cast(Any, spec), **values) if values else spec
+
+
+def retired(name: str, value: object, known: Iterable[str]) -> str:
+    """How an option of former versions is spelled now; empty where it is none of them.
+
+    >>> retired("rule", "l1", ["draws", "loss"])
+    'rule is now loss: -o loss=l1'
+    """
+    now = _name_today(name, value)
+    return f"{name} is now {now}: -o {now}={value}" if now in known else ""
+
+
+def of_today(stored: Mapping[str, object], known: Iterable[str]) -> dict[str, object]:
+    """The options that a run of a former version holds, under the names that they have now."""
+    known = set(known)
+    return {
+        name if name in known or _name_today(name, value) not in known else _name_today(name, value): value
+        for name, value in stored.items()
+    }
+
+
+def _name_today(name: str, value: object) -> str:
+    if name == "rule":  # it chose among targets, and for a transformer among losses
+        return "target" if value in _TARGETS else "loss"
+    return _RETIRED.get(name, "")
+
+
+_TARGETS = ("auto", "native", "eps", "v", "x0", "flow")
+_RETIRED = {"n_draws": "draws", "limit": "max_difference"}
+
+
+def _unknown_option(model: str, name: str, value: object, known: Iterable[str]) -> UsageError:
+    known = list(known)
+    if now := retired(name.replace("-", "_"), value, known):
+        return UsageError(f"model {model!r}: {now}")
+    if not known:
+        return UsageError(f"model {model!r} has no option {name!r}: it has none at all")
+    return UsageError(f"model {model!r} has no option {name!r}; {did_you_mean(name, known)}")
+
+
+def _convert(value: object, hint: Any) -> object:
+    """`value`, from text where it is text, as the type `hint`; ValueError when it does not fit."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return _convert_union(value, get_args(hint))
+    if get_origin(hint) is Literal:
+        return _convert_literal(value, get_args(hint))
+    if hint in _CONVERTERS:
+        return _CONVERTERS[hint](value)
+    return value  # a richer type than text can say: the model's own affair
+
+
+def _convert_union(value: object, hints: tuple[Any, ...]) -> object:
+    """The first member of the union that fits; "none" and "" mean None where None is one."""
+    if type(None) in hints and (value is None or (isinstance(value, str) and value.lower() in ("", "none"))):
+        return None
+    for hint in hints:
+        if hint is not type(None):
+            try:
+                return _convert(value, hint)
+            except ValueError:
+                continue
+    raise ValueError(value)
+
+
+def _convert_literal(value: object, choices: tuple[object, ...]) -> object:
+    for choice in choices:
+        if value == choice or (isinstance(value, str) and value == str(choice)):
+            return choice
+    raise ValueError(value)
+
+
+def _as_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _BOOLS:
+        return _BOOLS[value.lower()]
+    raise ValueError(value)
+
+
+def _as_int(value: object) -> int:
+    if isinstance(value, str):
+        return int(value.replace("_", ""))
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(value)
+    return int(value)  # pyright: ignore[reportArgumentType]
+
+
+def _as_float(value: object) -> float:
+    if isinstance(value, bool) or not (isinstance(value, str) or hasattr(value, "__float__")):
+        raise ValueError(value)
+    return float(value)  # pyright: ignore[reportArgumentType]
+
+
+def _as_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def _as_path(value: object) -> Path:
+    if not isinstance(value, str | Path) or value == "":
+        raise ValueError(value)
+    return Path(value)
+
+
+_CONVERTERS: dict[Any, Callable[[object], object]] = {
+    bool: _as_bool,
+    int: _as_int,
+    float: _as_float,
+    str: _as_text,
+    Path: _as_path,
+}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+
+
+def _describe(hint: Any) -> str:
+    """A type in a reader's words.
+
+    >>> _describe(int | None), _describe(Literal["auto", "float32"])
+    ('a whole number or none', 'auto or float32')
+    """
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join("none" if member is type(None) else _describe(member) for member in get_args(hint))
+    if get_origin(hint) is Literal:
+        return " or ".join(str(choice) for choice in get_args(hint))
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))

@@ -21,7 +21,9 @@ def take_over(asked: ResolvedRun, say: Callable[[str], None]) -> None:
     """Where there is no such run yet, copy one that differs only by images that could not be read."""
     if asked.store.has(asked.key) or "training" in asked.key.measurement:
         return  # a model that learns leaves out test pictures, and which those are depends on the unreadable ones too
-    for before in asked.store.of_model(asked.key):
+    others = asked.store.of_model(asked.key)
+    asked.store.tell_damaged(asked.key)
+    for before in others:
         is_alike = dataclasses.replace(before.key, task_revision=asked.key.task_revision) == asked.key
         images = before.unreadable().images if is_alike else {}
         if images and _as_it_was(asked.task, images).revision == before.key.task_revision:

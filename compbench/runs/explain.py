@@ -20,7 +20,7 @@ from compbench.core.examples import Example, Task
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime
 from compbench.diffusion import emulation
 from compbench.registry import hub
-from compbench.registry.options import of_today, options
+from compbench.registry.names import of_today, options
 from compbench.runs.request import RunRequest
 from compbench.runs.resolve import ResolvedRun, resolve
 from compbench.store.run import Run

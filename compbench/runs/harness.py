@@ -96,7 +96,11 @@ class Finished:
     @property
     def is_whole(self) -> bool:
         """Whether all that is asked for and can be read is there by now, whoever measured it."""
-        return self.asked.is_settled(self.run) or (self.unreadable is not None and self.how == "completed")
+        return (
+            self.how == "found"
+            or self.asked.is_settled(self.run)
+            or (self.unreadable is not None and self.how == "completed")
+        )
 
 
 def finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
@@ -131,12 +135,19 @@ def _finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
     if asked.is_settled(stored):
         _sign_skipped(asked, stored, cache.reporter)
         return Finished(read, asked, "found")
-    with RunWriter(stored, asked.shard, asked.shared_words) as writer:
-        try:
-            is_last, error = _measure(asked, writer, cache)
-        except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
-            writer.discard()
+    is_complete = asked.is_complete(stored)
+    try:
+        with RunWriter(stored, asked.shard, asked.shared_words) as writer:
+            try:
+                is_last, error = _measure(asked, writer, cache)
+            except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
+                writer.discard()
+                raise
+    except RunError as fault:  # an older run in a folder that cannot be written, say
+        if not is_complete:
             raise
+        cache.reporter.say(f"{fault}. All is measured; what follows from it is derived, but cannot be stored")
+        return Finished(read, asked, "found")
     return Finished(read, asked, "completed" if is_last else "shared", error)
 
 

@@ -20,7 +20,7 @@ from compbench.core.rules import VIEW_KEYS, Rule
 from compbench.core.subsets import subset, subset_per_class
 from compbench.diffusion import emulation
 from compbench.registry import hub
-from compbench.registry.options import options
+from compbench.registry.names import options
 from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
 from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
@@ -240,6 +240,7 @@ class _Address:
             model = _checked(model.spec, model)
             key = dataclasses.replace(key, measurement=self._measurement(model))
         key = _weights.recognised(self.store, key, source, self.say)
+        self.store.tell_damaged(key)
         return dataclasses.replace(model, source=source), key, _described(self.label, model, wanted)
 
     def _measurement(self, model: ResolvedModel) -> dict[str, Json]:

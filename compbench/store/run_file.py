@@ -15,7 +15,7 @@ from typing import Any
 from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
-from compbench.core.rules import Rule
+from compbench.core.rules import VIEW_KEYS, Rule
 from compbench.schedules.schedule import Full, schedule_in
 from compbench.schedules.wave import Wave
 from compbench.store import _sealed
@@ -67,6 +67,10 @@ def _checked(folder: Path, content: bytes) -> RunInfo:
     number = info.get("format")
     if isinstance(number, int) and number > COMPACTED:
         raise RunError(f"run {str(folder)!r} was {_newer(number)}: upgrade compbench")
+    if unknown := _first_unknown(info):
+        if _sealed.is_sealed(content):
+            raise RunError(f"run {str(folder)!r} has {unknown}: it was written by a newer compbench; upgrade compbench")
+        raise DamagedRun(_damage(folder, content, f"it has {unknown}"))
     if wrong := _first_wrong(info, _FIELDS):
         raise DamagedRun(_damage(folder, content, wrong))
     _check_place(folder, info, is_sealed=_sealed.is_sealed(content))
@@ -185,7 +189,7 @@ def _all_of(fields: Mapping[str, tuple[bool, Check, str]]) -> Check:
 
 
 def _first_wrong(values: Mapping[str, Any], fields: Mapping[str, tuple[bool, Check, str]]) -> str:
-    """The fault of the first wrong field in words, "" where all is well. Unknown fields pass."""
+    """The fault of the first wrong field in words, "" where all is well."""
     for name, (is_needed, check, expected) in fields.items():
         if name not in values:
             if is_needed:
@@ -235,6 +239,8 @@ _PILOT = {
     "n_raced": (True, _is_index, "a whole number"),
 }
 _MODEL = {
+    "label": (False, _is_text, "a name"),
+    "imported": (False, _is_text, "the name of a file"),
     "options": (False, _is_mapping, "options"),
     "citation": (False, _is_text, "a text"),
     "source": (False, _maybe(_is_mapping), "where its weights are from, or null"),
@@ -257,3 +263,14 @@ _FIELDS = {
     "wave": (False, _is_wave, "the first wave of a race"),
     "sharded": (False, _maybe(_is_mapping), "what shards were asked for, or null"),
 }
+
+
+def _first_unknown(info: Mapping[str, Any]) -> str:
+    """The first entry that this version does not know, with those it knows; "" where there is none."""
+    known = {"": _FIELDS, "view": VIEW_KEYS, "task": _TASK, "model": _MODEL}
+    for part, names in known.items():
+        entries = info.get(part) if part else info
+        if isinstance(entries, dict) and (unknown := sorted(entries.keys() - set(names))):
+            where = f" in its {part}" if part else ""
+            return f"the unknown entry {unknown[0]!r}{where}; expected some of {', '.join(names)}"
+    return ""

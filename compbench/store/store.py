@@ -54,6 +54,7 @@ class Store:
         self.root = disk.expanded(root or os.environ.get("COMPBENCH_RUNS") or "runs")
         self._say, self._wait = say, wait
         self._told: set[str] = set()  # what is wrong with runs, each said once
+        self._left_out: dict[Path, str] = {}  # folders of runs that cannot be read, and why
 
     def has(self, key: RunKey) -> bool:
         """Whether anything of the run with this key is stored, be it damaged."""
@@ -134,7 +135,7 @@ class Store:
         return any(folder.parent.glob("*/run.json"))
 
     def of_model(self, key: RunKey) -> list[Run]:
-        """The runs of the key's task and model, whatever else differs."""
+        """The runs of the key's task and model, whatever else differs; `tell_damaged` tells of those left out."""
         found: list[Run] = []
         folder = (self.root / key.folder).parent
         with disk.writing(folder):  # before Python 3.13 glob raises for a name that is too long
@@ -144,10 +145,16 @@ class Store:
             try:
                 is_its = (run.key.task, run.key.model) == (key.task, key.model)
             except RunError as error:
-                self.say_once(str(error))
+                self._left_out[run.path] = str(error)
                 continue
             found += [run] * is_its
         return found
+
+    def tell_damaged(self, key: RunKey) -> None:
+        """Say, once, what is wrong with the runs that `of_model` left out; of the key's own run `open` tells."""
+        for folder, message in self._left_out.items():
+            if folder != self.root / key.folder:
+                self.say_once(message)
 
     def find(self, reference: str | Path) -> Run:
         """The one run that a folder, `task/model` (its latest whole run), or a digest's first letters stand for."""

@@ -18,7 +18,7 @@ from compbench.core.metrics import TEXT
 from compbench.core.rules import scores_under
 from compbench.diffusion.draws import balanced_timesteps
 from compbench_analysis.frames import curves
-from compbench_analysis.frames.compare import effective
+from compbench_analysis.frames._pairing import effective
 from compbench_analysis.frames.margins import margins
 from compbench_analysis.statistics import paired_tests
 from compbench_analysis.statistics.intervals import Sample, standard_error

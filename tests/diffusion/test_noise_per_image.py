@@ -118,7 +118,7 @@ def test_a_run_is_named_and_signed_by_it_and_says_that_images_are_compared(tmp_p
     shared = compbench.run("shapes", model="tiny-sd", options={"draws": 2}, limit=2, runs=tmp_path)
     assert ours.key.measurement == {**shared.key.measurement, "noise": "per-image"}
     assert ours.path != shared.path
-    assert "|noise:per-image|" in show.to_text([ours])
+    assert "|noise:per-image|" in show.to_text([ours], full=True)
     assert sum("noise=per-image gives each its own noise" in each for each in said) == 1
     for name, each in ours.measurements().items():
         assert not np.isclose(each.errors["l2"], shared.measurements()[name].errors["l2"]).all()
@@ -193,13 +193,13 @@ def test_the_interval_over_examples_covers_other_images_and_their_draws_together
 def test_the_table_says_that_more_images_make_it_smaller(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     own, shared = _run(tmp_path, _errors(rng, 30, 32)), _run(tmp_path / "b", _errors(rng, 30, 32), "independent")
-    assert "model: each image has noise of its own, so that more examples make it smaller" in show.to_text([own])
-    assert "all examples share the draws" not in show.to_text([own])
-    assert "all examples share the draws" in show.to_text([shared])
-    assert "noise of its own" not in show.to_text([shared])
+    assert "model: each image has noise of its own, so that more examples make it smaller" in show.to_text([own], full=True)
+    assert "all examples share the draws" not in show.to_text([own], full=True)
+    assert "all examples share the draws" in show.to_text([shared], full=True)
+    assert "noise of its own" not in show.to_text([shared], full=True)
 
 
 def test_few_draws_are_too_few_for_either(tmp_path: Path) -> None:
     errors = _errors(np.random.default_rng(0), 12, 7)
-    assert "from 7 draws the figure could be off" in show.to_text([_run(tmp_path, errors)])
-    assert "-o draws=8 is enough" in show.to_text([_run(tmp_path, errors)])
+    assert "from 7 draws the figure could be off" in show.to_text([_run(tmp_path, errors)], full=True)
+    assert "-o draws=8 is enough" in show.to_text([_run(tmp_path, errors)], full=True)

@@ -110,7 +110,7 @@ def test_it_reads_what_is_stored_and_measures_nothing_again(run: Run) -> None:
 
 
 def test_it_is_signed_and_cited_under_its_own_name(run: Run) -> None:
-    text = show.to_text([run])
+    text = show.to_text([run], full=True)
     assert "|loss:norm|unconditional:true|" in text
     assert "krojer2023diffusion" in citations(run)
     assert "krojer2023diffusion" not in citations(_plain(run))

@@ -75,7 +75,7 @@ def test_how_many_draws_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_per_tag_scores_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = _executed(FOLDER / "02_per_tag_scores.ipynb", tmp_path, monkeypatch)
-    for cell_id in ("bars", "heat", "agreement"):
+    for cell_id in ("bars", "heat", "two-panels", "agreement"):
         assert "image/png" in _kinds(done, cell_id)
     for cell_id in ("tidy", "crossed", "own", "draws", "compare"):
         assert "text/html" in _kinds(done, cell_id)

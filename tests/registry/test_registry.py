@@ -22,7 +22,7 @@ from compbench.core.examples import Example, Task
 from compbench.core.metrics import MATCHING
 from compbench.core.models import ModelSpec
 from compbench.registry import plugins
-from compbench.registry.options import options as options_of
+from compbench.registry.names import options as options_of
 
 PLUGINS = Path(__file__).parents[1] / "plugin"
 

@@ -211,14 +211,14 @@ def test_progress_spans_the_grid_and_passes_the_cells_that_failed() -> None:
     reporter.next_cell()
     reporter.next_cell()  # the first said nothing
     reporter.start("shapes · tiny-sd", 20, 4, 16, None)
-    times[0] = 8.0
+    times[0] = 80.0
     reporter.advance(examples=1, pairs=4)
     reporter.next_cell()
     reporter.start("shapes · chance", 30, 0, 120, None)
     reporter.stop()
     assert out.getvalue().splitlines() == [
-        "[2/3] shapes · tiny-sd: 5/20 examples, 4/16 pairs, 15/60 examples of the grid, 0.5/s, 24 s left",
-        "[3/3] shapes · chance: 0/30 examples, 0/120 pairs, 30/60 examples of the grid in 0.0 s",
+        "[2/3] shapes · tiny-sd: 5 of 20 examples, 4 min left, 15 of all 60",
+        "[3/3] shapes · chance: 0 of 30 examples in 0.0 s",
     ]
 
 

@@ -69,7 +69,7 @@ class TestFeatures:
         assert (warm.evaluations, warm.trained_inputs, warm.kept_bytes) == (0, 0, 0)
         again = made(spec, tmp_path / "b")
         assert n_made(again) == 0
-        assert "0 evaluations, since the pictures or features it needs were kept" in show.to_text([again])
+        assert "0 evaluations, since the pictures or features it needs were kept" in show.to_text([again], full=True)
 
     def test_what_is_kept_costs_nothing(self, tiny_pipeline_folder: Path, tmp_path: Path) -> None:
         spec = features(tiny_pipeline_folder)
@@ -113,7 +113,7 @@ class TestFeatures:
         assert told.seconds is not None
         assert told.tflops > 0
         assert told.seconds > 0
-        text = listing.plans([told], "table")
+        text = " ".join(listing.plans([told], "table").split())
         assert "at most 15 evaluations of half a network read features of pictures; 18 inputs are trained on" in text
 
     def test_a_dry_run_reads_no_training_picture_and_makes_no_folder(
@@ -182,7 +182,7 @@ def test_training_is_priced_and_what_was_trained_is_free(spec: ModelSpec, n_inpu
     assert told.kept_bytes
     stored = made(spec, tmp_path / "a")
     assert n_made(stored) == 0
-    assert "0 evaluations" not in show.to_text([stored])
+    assert "0 evaluations" not in show.to_text([stored], full=True)
     again = planned(spec, tmp_path / "b")
     assert (again.trained_inputs, again.kept_bytes) == (0, 0)
 

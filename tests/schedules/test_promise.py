@@ -58,11 +58,11 @@ def test_rare_large_one_sided_differences_deceive_the_asymptotic_bound_and_not_t
 def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_path: Path) -> None:
     race = Racing(N_BANK, bound=bound, max_difference=3.5 if bound == "anytime" else None)
     run = compbench.run(pairs(4), model=NoisySpec(race), runs=tmp_path)
-    text = " ".join(show.to_text([run]).split())
-    assert not re.search(r"at most|≤|never|guarantee", _racing.saved(run, "noisy"))
+    text = " ".join(show.to_text([run], full=True).split())
+    assert not re.search(r"at most|≤|never|guarantee", _racing.saved(run, "noisy").replace("bound=guaranteed", ""))
     if bound == "asymptotic":
         assert "hold approximately, where the differences between errors have no rare, large, one-sided part" in text
-        assert "bound=anytime holds then too" in text
+        assert "bound=pooled holds if the same draws are heavy for all examples" in text
     else:
         assert "kept if no two errors of an example differ by more than 3.5 under one draw" in text
 
@@ -75,15 +75,17 @@ def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spec", [stable_diffusion.StableDiffusion, dit.DiT])
 def test_the_help_of_risk_says_when_it_is_kept(spec: type) -> None:
     helps = {each.name: str(each.metadata.get("help")) for each in dataclasses.fields(spec)}
-    assert "approximately" in helps["risk"]
-    assert "one-sided" in helps["risk"]
+    assert "as far as `bound` holds" in helps["risk"]
     assert "at most" not in helps["risk"]
+    assert "studentised" in helps["bound"]
     assert "certain" not in helps["schedule"]
 
 
 def test_the_page_on_racing_says_when_the_risk_is_kept() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert "with probability `risk` at most" not in text
-    said = text[text.index("`bound=asymptotic` is") :][:700]
-    assert "one-sided" in said
-    assert "approximately" in said
+    rows = [line.split("|")[1:-1] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    kept = {bound.strip().split("`")[1]: (how.strip(), of_what) for bound, how, of_what, _ in rows}
+    assert kept.keys() >= {"pooled", "guaranteed", "asymptotic", "anytime"}
+    assert kept["pooled"][0] == kept["asymptotic"][0] == "approximately"
+    assert "one-sided" in kept["asymptotic"][1]

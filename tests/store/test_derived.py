@@ -15,6 +15,7 @@ from compbench.cli.app import main
 from compbench.core.examples import Classes, Example, Task
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.metrics import CLASSIFYING
+from compbench.runs.reporter import QuietReporter
 from compbench.schedules.policies import Verdict, Weighted
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full, Schedule, entry_of
@@ -287,3 +288,16 @@ def test_many_classes_are_read_from_several_groups_of_rows(tmp_path: Path) -> No
     some = [run.ids()[place] for place in (299, 0, 128, 127)]
     expected, (_, verdicts) = run.verdicts(some), replayed(run)
     assert [_words(expected[name]) for name in some] == [_words(verdicts[name]) for name in some]
+
+
+def test_a_finished_run_whose_conclusions_cannot_be_stored_is_given_all_the_same(tmp_path: Path) -> None:
+    first = raced(tmp_path)
+    shutil.rmtree(first.path / "verdicts")  # of an older version, which stored none
+    (first.path / "verdicts").write_text("a file where the folder would be", encoding="utf-8")
+    reporter = QuietReporter()
+    said: list[str] = []
+    reporter.say = said.append  # type: ignore[method-assign]
+    again = raced(tmp_path, reporter=reporter)
+    np.testing.assert_array_equal(again.table().scores, first.table().scores)
+    assert again.status == "done"
+    assert [each for each in said if "All is measured; what follows from it is derived, but cannot be stored" in each]

@@ -22,7 +22,7 @@ import compbench
 import fakes
 from compbench.cli.app import main
 from compbench.core.examples import Task
-from compbench.registry import names
+from compbench.registry import task_names
 from compbench.runs import harness
 from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs.request import RunRequest
@@ -66,7 +66,7 @@ def _weights() -> ScorerCache:
 
 @functools.cache
 def _shapes() -> Task:
-    return names.task("shapes")
+    return task_names.task("shapes")
 
 
 def _diffusion(root: Path, limit: int | None = None) -> Run:

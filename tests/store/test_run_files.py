@@ -80,6 +80,13 @@ def test_a_run_of_an_older_version_is_read_without_a_word(old: Run, tmp_path: Pa
 
 Change = Callable[[dict[str, Any]], object]
 WRONG: dict[str, tuple[Change, str]] = {
+    "an unknown entry": (lambda info: info.update(zebra=1), "unknown entry 'zebra'; expected some of format, key,"),
+    "an unknown key of the view": (
+        lambda info: info["view"].update(draws=8),
+        "unknown entry 'draws' in its view; expected some of n_draws, target, reduction, unconditional",
+    ),
+    "an unknown word of the model": (lambda info: info["model"].update(zebra=1), "unknown entry 'zebra' in its model"),
+    "an unknown word of the task": (lambda info: info["task"].update(zebra=1), "unknown entry 'zebra' in its task"),
     "a list": (lambda info: info.update(view=[]), "view cannot be"),
     "half a draw": (lambda info: info["view"].update(n_draws=1.5), "view cannot be"),
     "no draws": (lambda info: info["view"].update(n_draws=0), "view cannot be"),
@@ -123,6 +130,29 @@ def test_what_is_written_anew_is_what_was_lost(run: Run, tmp_path: Path) -> None
     assert {k: v for k, v in words.items() if k not in own} == {k: v for k, v in before.items() if k not in own}
     assert again.info.created == parts[0]["time"]
     assert (run.path / "_run.json.damaged").stat().st_size == 200
+
+
+def test_an_entry_that_only_a_newer_version_knows_is_named_and_kept(run: Run, tmp_path: Path) -> None:
+    newer = run_file.words(run.path)
+    newer["view"]["temperature"] = 2
+    run_file.write(run.path, newer)
+    with pytest.raises(RunError, match=r"'temperature' in its view; expected some of n_draws, .*; upgrade compbench"):
+        Run(run.path).table()
+    with pytest.raises(RunError, match="upgrade compbench"):
+        _run(tmp_path)
+    assert "temperature" in (run.path / "run.json").read_text(encoding="utf-8")
+
+
+def test_the_repair_of_a_damaged_run_is_told_once(tmp_path: Path, capsys: Captured) -> None:
+    command = ["run", "shapes", "-m", "chance", "--limit", "2", "--runs", str(tmp_path)]
+    assert main(command) == 0
+    (path,) = tmp_path.glob("*/*/*/run.json")
+    path.write_bytes(path.read_bytes()[:200])
+    capsys.readouterr()
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert said.count("is damaged") == 1, said
+    assert "This command does so" in said
 
 
 def test_a_newer_run_is_never_written_anew(run: Run, tmp_path: Path) -> None:

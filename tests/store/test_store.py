@@ -445,3 +445,21 @@ def _holder(folder: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def test_what_is_wrong_with_a_run_is_told_by_whoever_repairs_it_and_of_the_others_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    store, own = Store(tmp_path, say=said.append), RunKey("fake", fakes.task().revision, "model", None, {"kind": "own"})
+    other = dataclasses.replace(own, measurement={"kind": "other"})
+    for key in (own, other):
+        store.open(key, fakes.task())
+        (tmp_path / key.folder / "run.json").write_text("{", encoding="utf-8")
+    for _ in range(2):
+        assert store.of_model(own) == []
+        store.tell_damaged(own)
+    assert len(said) == 1
+    assert str(other.folder) in said[0]
+    store.open(own, fakes.task())
+    assert len(said) == 2
+    assert str(own.folder) in said[1]
+    assert said[1].endswith("This command does so")

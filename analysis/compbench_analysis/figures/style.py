@@ -177,7 +177,8 @@ class Panels:
             if x_label:
                 axis.set_xlabel(x_label)
             if handles:
-                axis.legend(handles=list(handles), frameon=False, fontsize=8)
+                above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}  # where no data are
+                axis.legend(handles=list(handles), ncols=min(3, len(handles)), frameon=False, fontsize=8, **above)
             return axis
         if handles:
             legend(self.figure, handles)

@@ -22,7 +22,7 @@ from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
 from compbench.diffusion.families._sd_rules import N_BANK, check_options, schedule_of
 from compbench.registry import checkpoints
-from compbench.registry.options import with_options
+from compbench.registry.names import with_options
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import entry_of
 from compbench.schedules.staged import Staged, published

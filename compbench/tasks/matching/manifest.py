@@ -26,7 +26,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.links import n_outside
 from compbench.core.metrics import MATCHING
-from compbench.registry.own_sets import MANIFESTS
+from compbench.registry.task_names import MANIFESTS
 from compbench.tasks._reading.digests import file_stamp, with_digests
 from compbench.tasks._reading.numbered_rows import is_by_line, rows_of
 from compbench.tasks._reading.scan import folders_in
