@@ -28,7 +28,11 @@ def test_versions_are_held_against_the_declared_ranges(
     assert checks["torch"] == Check("torch", "ok", f"{metadata.version('torch')} (>=2.5)")
     assert checks["other packages"].state == "ok"
     wanted = ["torch>=999", "there-is-none>=1", "numpy>=1; extra == 'test'"]
-    monkeypatch.setattr(metadata, "requires", lambda name: wanted)
+
+    def requires(name: str) -> list[str]:
+        return wanted
+
+    monkeypatch.setattr(metadata, "requires", requires)
     found = {each.name: each for each in examine(Path()) if each.name in ("torch", "there-is-none", "numpy")}
     assert set(found) == {"torch", "there-is-none"}
     assert found["torch"].found == f"{metadata.version('torch')}; expected >=999"
