@@ -106,7 +106,9 @@ def _hardware() -> Iterator[Check]:
         yield Check("device", "ok", "Apple GPU (mps)")
         yield from _halves("mps")
     else:
-        found = f"no GPU that torch {torch.__version__} can use; {torch.get_num_threads()} CPU threads"
+        n_threads = torch.get_num_threads()
+        threads = "1 CPU thread" if n_threads == 1 else f"{n_threads} CPU threads"
+        found = f"no GPU that torch {torch.__version__} can use; {threads}"
         advice = (
             "tiny-sd, tiny-clip and CLIP run well; for sd2 use a machine with a GPU, or install a CUDA build of torch"
         )

@@ -31,7 +31,7 @@ def task_sheet(name: str) -> list[Grid]:
 
     suite = plugins.load(plugins.find("task", name.partition("+")[0]))
     if not isinstance(suite, HasSheet):
-        raise UsageError(f"nothing more to list of {name!r}; see compbench show-task {name}")
+        raise UsageError(f"task {name!r} has no protocols to list; for its examples, run compbench show-task {name}")
     sheet = suite.sheet()
     rows = tuple((task, ", ".join(metrics), about) for task, (metrics, about) in sheet.protocols.items())
     return [

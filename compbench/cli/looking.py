@@ -157,7 +157,7 @@ def _described(kind: str | None, name: str, task: str | None, style: str) -> str
         return offers.option_list(name, task, style)
     if kind == "tasks":
         return render(listing.task_sheet(name), style)
-    raise UsageError(f"nothing more to list of {name!r}; see compbench show {name}")
+    raise UsageError(f"list runs takes no name; for run {name!r}, run compbench show {name}")
 
 
 def _draw(examples: Sequence[Example], picture: Path) -> None:

@@ -313,6 +313,10 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
     if output.suffix == ".jsonl":
         content.write(to_manifest(chosen))
         n_written = content.getvalue().count(b"\n")
+        if n_lacking := n_written - len(chosen.done()):
+            say(
+                f"{n_lacking} of {n_written} examples are not measured and have no scores; import reads whole runs only"
+            )
     else:
         frame = chosen.to_frame()
         n_written = len(frame)

@@ -33,7 +33,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     suffix, is_gzipped = _suffix(path)
     if not path.is_file():
-        raise DataError(f"{str(path)!r} is not a file; expected one of {', '.join(_ALL)}")
+        raise DataError(f"{str(path)!r} is not a file; check the path")
     if suffix == ".parquet":
         frame = _parquet(path)
     elif suffix in DELIMITERS:

@@ -117,6 +117,8 @@ def _find_model(name: str) -> Entry:
     try:
         return plugins.find("model", name)
     except UsageError as error:
+        if any(entry.name == name for entry in plugins.entries("scheme")):
+            raise UsageError(f"model {name!r} lacks its address; expected {name}:ADDRESS") from None
         if not Path(name).is_dir():
             if re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None:
                 raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from compbench.core.captions import caption_fault
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task, Written
@@ -21,19 +23,30 @@ def check_task(task: Task) -> None:
         what = f"example {example.id!r} of task {task.name!r}"
         own = () if example.images is images else example.images  # those that examples share are looked at once
         images = example.images
-        for name in (example.id, *(image.name for image in own)):
-            if half_character(name):
-                raise DataError(
-                    f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "
-                    "latin1 -t utf8 does a folder) and rerun the command"
-                )
+        _check_names(task, (example.id, *(image.name for image in own)))
         if example.id in seen:
             raise DataError(f"{what} occurs twice; expected every id once")
         if example.matches.shape != example.shape:
             raise DataError(f"{what} has matches {example.matches.shape}; expected {example.shape}, images by captions")
+        _check_tags(example, what)
         if not seen or example.captions is not shared:  # a thousand shared captions are looked at once
             _check_captions(task, example, shared, what)
         seen.add(example.id)
+
+
+def _check_names(task: Task, names: Iterable[str]) -> None:
+    for name in names:
+        if half_character(name):
+            raise DataError(
+                f"{name!r} of task {task.name!r} is not the name of a file in UTF-8; rename the file (convmv -f "
+                "latin1 -t utf8 does a folder) and rerun the command"
+            )
+
+
+def _check_tags(example: Example, what: str) -> None:
+    for column, tags in example.tags.items():
+        if isinstance(tags, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # else each letter is a tag
+            raise DataError(f"{what} has the text {tags!r} for its tags {column!r}; expected a tuple, ({tags!r},)")
 
 
 def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what: str) -> None:

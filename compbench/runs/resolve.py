@@ -210,8 +210,8 @@ def _mark(label: str, model: ResolvedModel, request: RunRequest, say: Callable[[
     if shard_here(request.shard) is not None:
         raise UsageError(f"{label}: {why}, and shards could not be known to be of one run; expected identity='...'")
     say(
-        f"{label}: {why}, so it is measured every time and never answered from the store; identity='...' where it is "
-        "made (compbench.from_function and its like) changes that"
+        f"{label}: {why}, so it is measured every time and never answered from the store; to have its "
+        "runs found again, give compbench.from_function and the like an identity='...'"
     )
     return {"measurement": uuid.uuid4().hex[:12]}
 

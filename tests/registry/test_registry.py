@@ -99,6 +99,7 @@ def test_listing_imports_neither_torch_nor_the_plugins() -> None:
         (lambda: registry.model("Tiny-CLIP"), "did you mean 'tiny-clip'"),
         (lambda: registry.model("openclip:ViT-B-32/openai"), "no scheme named 'openclip'; did you mean 'open-clip'?"),
         (lambda: registry.model("open-clip:"), "lacks its address; expected open-clip:ADDRESS"),
+        (lambda: registry.model("text-prior"), "model 'text-prior' lacks its address; expected text-prior:ADDRESS"),
         (lambda: registry.model("chance", {"sed": "1"}), "model 'chance' has no option 'sed'; did you mean 'seed'?"),
         (lambda: registry.model("chance", {"seed": "one"}), "cannot be 'one'; expected a whole number"),
     ],

@@ -91,4 +91,17 @@ def test_the_command_exports_what_the_command_imports(
     assert main(["import", "scores.jsonl", "--task", "./my-set", "--as", "again"]) == 0
     assert main(["export", "my-set/again", "--output", "again.jsonl"]) == 0
     assert Path("scores.jsonl").read_bytes() == Path("again.jsonl").read_bytes()
-    assert "4 examples written to scores.jsonl" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "4 examples written to scores.jsonl" in said
+    assert "have no scores" not in said
+
+
+def test_an_export_says_which_examples_have_no_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from compbench.cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+    _ = compbench.run("shapes", model="chance", limit=6)
+    assert main(["export", "shapes/chance", "--output", "scores.jsonl"]) == 0
+    assert "394 of 400 examples are not measured and have no scores" in capsys.readouterr().err

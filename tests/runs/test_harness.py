@@ -199,6 +199,10 @@ def test_an_unusable_task_is_told_before_anything_is_measured(tmp_path: Path) ->
     good = fakes.example(0)
     for bad, message in [
         (dataclasses.replace(good, captions=("a dog", "  ")), "caption 1 of example '0000' of task 'bad' is empty"),
+        (
+            dataclasses.replace(good, tags={"relation": "left"}),  # pyright: ignore[reportArgumentType]
+            "example '0000' of task 'bad' has the text 'left' for its tags 'relation'",
+        ),
         (dataclasses.replace(good, matches=np.eye(3, dtype=bool)), r"matches \(3, 3\); expected \(2, 2\)"),
     ]:
         with pytest.raises(DataError, match=message):

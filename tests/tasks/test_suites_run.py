@@ -130,7 +130,10 @@ def test_a_suite_says_how_it_can_be_judged_before_its_data_are_there(capsys: Cap
     assert main(["list", "tasks", "whatsup-a+labels-corrected"]) == 0
     assert "give --data DIR" in capsys.readouterr().out
     assert main(["list", "tasks", "shapes"]) == 2
-    assert "nothing more to list of 'shapes'; see compbench show-task shapes" in capsys.readouterr().err
+    assert (
+        "task 'shapes' has no protocols to list; for its examples, run compbench show-task shapes"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_command_runs_a_protocol_and_shows_it_by_its_name(tmp_path: Path, capsys: Captured) -> None:
