@@ -150,11 +150,17 @@ def _indented(text: str, n_columns: int) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    """
+    """With a full stop, and a capital unless it begins with the value of an option, which keeps its spelling.
+
     >>> _sentence("seed for the noise")
     'Seed for the noise.'
+    >>> _sentence("full: every draw")
+    'full: every draw.'
     """
-    return f"{text[:1].upper()}{text[1:]}." if text and not text.endswith(".") else text
+    if not text or text.endswith("."):
+        return text
+    begins_with_value = text.partition(" ")[0].endswith(":")
+    return f"{text if begins_with_value else text[:1].upper() + text[1:]}."
 
 
 def _by_task(spec: ModelSpec, task: str | None) -> dict[str, Mapping[str, Option]]:
