@@ -126,6 +126,8 @@ IS_NOT_RUN = {
     "compbench doctor --online": "it asks a hub",
     "compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression": "it "
     "trains a network; test_robustness.py runs the command on models that take seconds",
+    "compbench show --full": "the page of the analysis names the option; the command with it is run",
+    "compbench show plain-colours/brightest": "a task of the page itself, which test_architecture.py runs",
     "compbench show --published": "the changelog names the option; the command with it is run",
     "python -m compbench.tiny.train": "an hour and a half of training; test_tiny.py trains for a few steps",
     "python -m compbench.tiny.train_dit": "forty minutes of training",
@@ -154,6 +156,8 @@ PYTHON: dict[str, Mapping[str, str]] = {
     "from dataclasses import dataclass": {},
     "# measure a task, and score pictures of your own": {},
     "# read what is stored": {},
+    "# tables, tests and figures of what is stored": {},
+    "def resolve(self, task):": {},
     "# a task of one example, and a model that likes long captions": {},
     "import compbench; from compbench_analysis.figures import plots": {},
 }
@@ -180,7 +184,7 @@ def inline(text: str) -> Iterator[str]:
     outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", outside):
         words = span.split()
-        is_placed = any(re.fullmatch(r"N|PATH|FILE", word) for word in words)
+        is_placed = any(re.fullmatch(r"N|PATH|FILE|DIR|\w+(\|\w+)+", word) for word in words)
         if words and words[0] in ("compbench", "python", "torchrun") and len(words) > 2 and not is_placed:
             yield " ".join(words)
 

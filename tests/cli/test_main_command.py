@@ -227,7 +227,7 @@ def test_in_processes_of_their_own_the_environment_decides(hub: LoopbackHub, tmp
     told: list[list[str]] = []
     for runs, more in (("online", {}), ("offline", {"HF_HUB_OFFLINE": "1"})):
         hub.forget()
-        arguments = [*COMMAND, *REDUCED, "--runs", str(tmp_path / runs)]
+        arguments = [*COMMAND, *REDUCED, "--full", "--runs", str(tmp_path / runs)]
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],
             env=environment | more,

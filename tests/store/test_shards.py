@@ -57,7 +57,7 @@ writer = RunWriter(run)
 print("scoring", flush=True)
 for n in range(int(sys.argv[3])):
     writer.append([ScoreMatrix(f"{30 * number + n % 30:04d}", np.full((2, 2), float(n)))], by=number, long="x" * 20_000)
-    writer.mark("running", **{f"count-{number}": n})
+    writer.mark("running", **({"sharded": {"n": n}} if number else {"limit": n + 1}))
 """
 # argv: a run's folder; is in the middle of a change for a while
 CHANGE = """
@@ -265,7 +265,7 @@ def test_processes_that_write_at_once_lose_and_mix_nothing(tmp_path: Path) -> No
     numbers = [int(_file_name(part).split("-")[0]) for part in stored]
     assert sorted(numbers) == list(range(1, 52))
     words = run_file.words(run.path)
-    assert (words["count-0"], words["count-1"]) == (24, 24)
+    assert (words["limit"], words["sharded"]) == (25, {"n": 24})
     assert len(Run(run.path).table().ids) == 50
 
 
