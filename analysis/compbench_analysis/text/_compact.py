@@ -81,6 +81,10 @@ class Scores:
         n = f" ({min(sizes):,})" if len(sizes) == 1 else ""
         return f"{tag}{n}" + (SMALL if any(row["is_small"] for row in rows) else "")
 
+    def model_name(self, model: str) -> str:
+        """The model, marked where its examples are too few to rank it by: for a table without tags."""
+        return model + (SMALL if any(row["is_small"] for key, row in self.cells.items() if key[1] == model) else "")
+
     def chances(self, tag: str) -> dict[str, float | None]:
         """What random scores get, by metric."""
         found: dict[str, float | None] = {}
@@ -138,7 +142,8 @@ def _metrics_across(scores: Scores, title: str, interval: Interval) -> Grid:
             if not any((tag, model, metric) in scores.cells for metric in scores.metrics):
                 continue
             n = {row["n"] for key, row in scores.cells.items() if key[:2] == (tag, model)} - {None}
-            lead = [*([shown_tag] if has_tags else []), model, *([f"{int(max(n)):,}" if n else ""] if has_n else [])]
+            lead = [shown_tag, model] if has_tags else [scores.model_name(model)]
+            lead += [f"{int(max(n)):,}" if n else ""] if has_n else []
             cells = [scores.cell(tag, model, metric, interval) for metric in scores.metrics]
             body.append([*((text, False) for text in lead), *cells])
             shown_tag = ""

@@ -11,7 +11,7 @@ from compbench.core.errors import UsageError
 from compbench.core.rules import Rule
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import CELLS, Comparison
-from compbench_analysis.frames.leaders import SURE, standings
+from compbench_analysis.frames.leaders import SURE, Standings, standings
 from compbench_analysis.frames.seeds import singles
 from compbench_analysis.frames.signature import partial, signature
 from compbench_analysis.text.format import MISSING, metric_heading, p_value, percent, points
@@ -81,13 +81,28 @@ def _brief(comparison: Comparison) -> Iterator[Grid]:
     members = singles(comparison.runs)
     found = standings(members, rule=None)
     frame = tables.tidy(comparison.runs)
-    said = verdict(frame, found, comparison.n_examples)
+    said = verdict(frame, _as_tested(found, comparison), comparison.n_examples, is_corrected=True)
     yield Grid((), (), title=said[0], notes=(*said[1:], *marks(comparison)))
     n_all = count(comparison.n_examples)
     for (a, b), rows in _by_pair(comparison.outcomes).items():
         title = f"{comparison.runs[0].key.task}, {n_all} examples: A = {a}, B = {b}"
         yield _outcomes_in_brief(title, rows)
     yield Grid((), (), notes=tuple(_brief_notes(comparison)))
+
+
+def _as_tested(found: Standings, comparison: Comparison) -> Standings:
+    """The standings with the p of the table below them, which is corrected over all its pairs and scores."""
+    outcomes = [row for row in tables.plain_rows(comparison.outcomes) if row["tag"] == tables.OVERALL]
+    p_of = {(frozenset((row["a"], row["b"])), row["metric"]): row["p_holm"] for row in outcomes}
+    rows = found.rows.loc[found.rows["tag"] == tables.OVERALL, :].copy()
+    leader_of = dict(rows.loc[rows["p"].isna(), ["metric", "model"]].itertuples(index=False))
+    pairs = [
+        (frozenset((model, leader_of.get(metric))), metric)
+        for model, metric in zip(rows["model"], rows["metric"], strict=True)
+    ]
+    rows["p_holm"] = [p_of.get(pair, float("nan")) for pair in pairs]
+    rows["is_level"] = ~(rows["p_holm"] <= SURE)
+    return Standings(rows, found.reason)
 
 
 def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:

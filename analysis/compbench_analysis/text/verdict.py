@@ -18,9 +18,10 @@ Row = Mapping[str, Any]
 _MOST_NAMED = 4  # models, with their scores
 
 
-def verdict(frame: pd.DataFrame, found: Standings, n_examples: int) -> list[str]:
+def verdict(frame: pd.DataFrame, found: Standings, n_examples: int, *, is_corrected: bool | None = None) -> list[str]:
     """What can be said of the models of a tidy frame, over all examples of their one task.
 
+    `is_corrected`: whether the p of two models is corrected as well, and is said to be (None: that of three or more).
     No model is called the better one where they did not measure the same examples.
     """
     rows = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
@@ -34,7 +35,8 @@ def verdict(frame: pd.DataFrame, found: Standings, n_examples: int) -> list[str]
     if found.reason:
         said = f"No model is called the better one: {found.reason}."
     else:
-        said = _between(_standing(found, metric), metric)
+        rows = _standing(found, metric)
+        said = _between(rows, metric, is_corrected=len(rows) > 2 if is_corrected is None else is_corrected)
     return [said, *_not_above_chance(of_metric)]
 
 
@@ -57,13 +59,13 @@ def _alone(row: Row) -> str:
     return f"{row['model']} is {where} random scores on {what}: {scores}, and those get {percent(chance)}."
 
 
-def _between(rows: Sequence[Row], metric: str) -> str:
+def _between(rows: Sequence[Row], metric: str, *, is_corrected: bool) -> str:
     ranked = sorted(rows, key=lambda row: -row["value"])
     level, behind = ([row for row in ranked if row["is_level"] is is_level] for is_level in (True, False))
     level = [row for row in rows if row in level] if len(level) == 2 else level  # two stand as they were named
-    what, is_corrected = metric_words(metric), len(rows) > 2
+    what = metric_words(metric)
     if len(level) == 1:
-        return _leads(level[0], behind[0], what, n_models=len(rows))
+        return _leads(level[0], behind[0], what, n_models=len(rows), is_corrected=is_corrected)
     rest = _rest(behind)
     if len(level) == 2:
         said = f"{_names(level)} cannot be told apart on {what}: {_two(*level, is_corrected=is_corrected)}"
@@ -73,8 +75,8 @@ def _between(rows: Sequence[Row], metric: str) -> str:
     return f"{len(level)} models cannot be told from the best on {what}: {scores}{more}{rest}."
 
 
-def _leads(leader: Row, second: Row, what: str, *, n_models: int) -> str:
-    tested = _two(leader, second, is_corrected=n_models > 2)
+def _leads(leader: Row, second: Row, what: str, *, n_models: int, is_corrected: bool) -> str:
+    tested = _two(leader, second, is_corrected=is_corrected)
     if n_models == 2:
         return f"{leader['model']} leads {second['model']} on {what}: {tested}."
     return f"{leader['model']} leads all {n_models} models on {what}, {second['model']} is next: {tested}."
