@@ -165,9 +165,9 @@ def test_a_tag_that_is_too_small_to_rank_is_marked_in_every_figure() -> None:
     for draw in (plots.per_tag_bars, plots.tag_heat_map):
         figure = draw(_small(_frame()), footer=True)
         labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-        assert labels == ["Object\n(n = 20)", "Both*\n(n = 20)", "overall\n(n = 20)"]
-        assert "* too small to rank models by: fewer than 30 examples" in figure.get_supxlabel()
-        assert "*" not in draw(_frame(), footer=True).get_supxlabel()
+        assert labels == ["Object\n(n = 20)", "Both†\n(n = 20)", "overall\n(n = 20)"]
+        assert "† too small to rank models by: fewer than 30 examples" in figure.get_supxlabel()
+        assert "†" not in draw(_frame(), footer=True).get_supxlabel()
         assert draw(_small(_frame())).get_supxlabel() == ""  # unless asked
 
 
@@ -202,7 +202,7 @@ def test_the_agreement_of_two_models_adds_up_and_keeps_their_colours() -> None:
     own = plots.per_tag_bars(_frame(("one", "other")), order=["clip", "one"]).axes[0].containers
     assert bars[1][0].get_facecolor() == own[0][0].get_facecolor()
     assert bars[2][0].get_facecolor() == own[2][0].get_facecolor()
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Object (n = 20)", "Both* (n = 20)"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["Object (n = 20)", "Both† (n = 20)"]
     figure.savefig(io.BytesIO(), dpi=30)
 
 

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from compbench.core.errors import UsageError
 from compbench.core.printable import printable, say
-from compbench_analysis.frames.tables import FEW, WIDE
+from compbench_analysis.frames.tables import FEW, SMALL, WIDE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,6 @@ CHANCE_LINE: dict[str, Any] = {"color": GREY, "linestyle": (0, (4, 2)), "linewid
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---")  # tells models apart where a page is printed grey
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_SMALL = "*"
 
 
 class Picture(Figure):
@@ -228,7 +227,7 @@ def small_note(frame: pd.DataFrame) -> str:
     """What the mark of a small tag means, on a line of its own; nothing where there is none."""
     if not has_small(frame):
         return ""
-    return f"\n{_SMALL} too small to rank models by: fewer than {FEW} examples or wider than ±{100 * WIDE:.0f} points"
+    return f"\n{SMALL} too small to rank models by: fewer than {FEW} examples or wider than ±{100 * WIDE:.0f} points"
 
 
 def has_small(frame: pd.DataFrame) -> bool:
@@ -252,7 +251,7 @@ def tag_labels(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
     for column, tag, n, is_small in zip(frame["column"], frame["tag"], frame["n"], flags, strict=True):
         n_of.setdefault((column, tag), set()).add(n)
         small |= {(column, tag)} if is_small else set()
-    return {key: _tag_label(key[1] + (_SMALL if key in small else ""), n) for key, n in n_of.items()}
+    return {key: _tag_label(key[1] + (SMALL if key in small else ""), n) for key, n in n_of.items()}
 
 
 def by_model(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

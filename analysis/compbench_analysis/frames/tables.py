@@ -29,6 +29,7 @@ __all__ = [
     "CHANCE",
     "FEW",
     "OVERALL",
+    "SMALL",
     "WIDE",
     "is_small",
     "over_seeds",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 CHANCE = "random chance"
+SMALL = "†"  # marks what is too small to rank models by, in tables, pages and figures alike
 FEW, WIDE = 30, 0.10  # examples; half the width of an interval: with fewer, or a wider one, a cell is not for ranking
 _COLUMNS = [
     "task",

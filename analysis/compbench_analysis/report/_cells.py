@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from compbench_analysis.frames.leaders import SURE
+from compbench_analysis.frames.tables import SMALL
 from compbench_analysis.text import format as formats
 from compbench_analysis.text.render import count
 
@@ -30,7 +31,7 @@ __all__ = [
     "signed",
 ]
 
-SMALL = "too few examples, or too wide an interval, to rank models by"
+TOO_SMALL = "too few examples, or too wide an interval, to rank models by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,9 @@ def score(
     mark = None if chance is None or not scale.has(100 * chance) else scale.place(100 * chance)
     is_small = bool(row.get("is_small"))
     ties = f"{row['ties']:,.3g} tied, which is wrong" if row.get("ties") else ""
-    said = [f"{detail}: {row['n_right']:,.6g} of {count(n)} right", ties, SMALL if is_small else ""]
+    said = [f"{detail}: {row['n_right']:,.6g} of {count(n)} right", ties, TOO_SMALL if is_small else ""]
     return Cell(
-        formats.percent(row["value"]) + ("*" if is_small else ""),
+        formats.percent(row["value"]) + (SMALL if is_small else ""),
         float(row["value"]),
         detail,
         Strip(scale.place(low), scale.place(100 * row["value"]), scale.place(high), mark, colour),

@@ -13,7 +13,7 @@ from compbench_analysis.frames import published, tables
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.leaders import headline
 from compbench_analysis.frames.pivot import pivot
-from compbench_analysis.report._cells import SMALL, Cell, Heading, Scale, Strip, Table, named, number, score
+from compbench_analysis.report._cells import TOO_SMALL, Cell, Heading, Scale, Strip, Table, named, number, score
 from compbench_analysis.report._sections import Section
 from compbench_analysis.statistics.intervals import METHODS
 from compbench_analysis.text.format import metric_heading, percent
@@ -156,7 +156,7 @@ def _by_tag(rows: Sequence[Row], section: Section) -> Table:
 
 def small_note(rows: Sequence[Row]) -> tuple[str, ...]:
     """What the star means, where there is one."""
-    return (f"*: {SMALL}.",) if any(row["is_small"] for row in rows if row["value"] is not None) else ()
+    return (f"{tables.SMALL} {TOO_SMALL}.",) if any(row["is_small"] for row in rows if row["value"] is not None) else ()
 
 
 def _tags(rows: Sequence[Row]) -> list[tuple[str, str]]:

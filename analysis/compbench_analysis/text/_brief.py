@@ -115,7 +115,7 @@ def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
     small = [row for row in tables.plain_rows(frame) if row["is_small"] and row["n"]]
     if small:
         yield (
-            f"{_compact.SMALL} too small to rank models by: fewer than {tables.FEW} examples, or an interval wider "
+            f"{tables.SMALL} too small to rank models by: fewer than {tables.FEW} examples, or an interval wider "
             f"than ±{100 * tables.WIDE:.0f} points."
         )
 

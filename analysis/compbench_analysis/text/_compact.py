@@ -19,11 +19,10 @@ from compbench_analysis.text._fitted import natural_width
 from compbench_analysis.text.format import MISSING, farther_end, metric_heading, percent, percent_aligned
 from compbench_analysis.text.render import Grid
 
-__all__ = ["AT_RANDOM", "BEST", "SMALL", "Interval", "Row", "Scores", "score_grid"]
+__all__ = ["AT_RANDOM", "BEST", "Interval", "Row", "Scores", "score_grid"]
 
 AT_RANDOM = "random scores"  # a row that no model called chance can be mistaken for
 BEST = "*"
-SMALL = "†"
 _MOST_TAGS_ACROSS = 5
 Row = Mapping[str, Any]
 Interval = Literal["brackets", "farther end"]
@@ -79,11 +78,12 @@ class Scores:
         rows = self.of_tag(tag)
         sizes = {int(row["n"]) for row in rows}
         n = f" ({min(sizes):,})" if len(sizes) == 1 else ""
-        return f"{tag}{n}" + (SMALL if any(row["is_small"] for row in rows) else "")
+        return f"{tag}{n}" + (tables.SMALL if any(row["is_small"] for row in rows) else "")
 
     def model_name(self, model: str) -> str:
         """The model, marked where its examples are too few to rank it by: for a table without tags."""
-        return model + (SMALL if any(row["is_small"] for key, row in self.cells.items() if key[1] == model) else "")
+        is_small = any(row["is_small"] for key, row in self.cells.items() if key[1] == model)
+        return model + (tables.SMALL if is_small else "")
 
     def chances(self, tag: str) -> dict[str, float | None]:
         """What random scores get, by metric."""

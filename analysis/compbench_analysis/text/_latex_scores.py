@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from compbench.core.printable import printable
-from compbench_analysis.text._compact import AT_RANDOM, SMALL, Row, Scores
+from compbench_analysis.frames.tables import SMALL
+from compbench_analysis.text._compact import AT_RANDOM, Row, Scores
 from compbench_analysis.text.format import farther_end, metric_heading, percent
 from compbench_analysis.text.render import latex_text
 

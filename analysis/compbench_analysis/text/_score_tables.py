@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 
 from compbench_analysis.frames.pivot import Pivot, pivot
-from compbench_analysis.frames.tables import CHANCE, FEW, WIDE, plain_rows
+from compbench_analysis.frames.tables import CHANCE, FEW, SMALL, WIDE, plain_rows
 from compbench_analysis.text.format import MISSING, percent, percent_aligned, spread
 from compbench_analysis.text.render import Grid
 
-__all__ = ["DRAWS", "SMALL", "few", "grids", "named"]
+__all__ = ["DRAWS", "few", "grids", "named"]
 
 DRAWS = "±draws"
-SMALL = "*"  # marks a tag that is too small to rank models by
 Row = Mapping[str, Any]
 _MOST_TAGS_ACROSS = 5  # more tags than this go down the side, models across the top
 

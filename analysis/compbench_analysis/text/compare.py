@@ -22,6 +22,7 @@ __all__ = ["left_out", "marks", "notes", "to_text"]
 
 Row = dict[str, Any]
 _N_NAMED = 3  # of the examples that are left out
+_FEW = f"{tables.SMALL} fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
 _NO_PROTOCOL = {"seed", "weights"}
 
 
@@ -129,7 +130,7 @@ def _brief_notes(comparison: Comparison) -> Iterator[str]:
     how = "sign flips of whole groups" if comparison.n_shared_groups else "the exact McNemar test"
     yield f"p: {how}, corrected over all pairs and scores of the whole set, or of the tags of a column (Holm)."
     if min(comparison.outcomes["n"]) < tables.FEW:
-        yield f"*: fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
+        yield _FEW
     yield "--full has who is right where, margins, interactions of tags, detectable differences and signatures."
 
 
@@ -255,7 +256,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield "Gains in two tags: exact permutation of examples between them; interval by MOVER (Zou & Donner, 2008)."
         yield "One tag with a small p and one without does not show that they differ; a small p here does."
     if min(comparison.outcomes["n"]) < tables.FEW:
-        yield f"*: fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
+        yield _FEW
 
 
 def _families(*frames: pd.DataFrame) -> Iterator[str]:
@@ -274,7 +275,7 @@ def _tag(tag: str, n: int, row: Row, rows: Sequence[Row]) -> str:
     """A tag with n; with its column where two columns are shown, and marked where examples are few."""
     columns = {each["column"] for each in rows if each["column"]}
     name = f"{row['column']}: {tag}" if row["column"] and len(columns) > 1 else tag
-    return f"{name} ({n})" + ("*" if n < tables.FEW else "")
+    return f"{name} ({n})" + (tables.SMALL if n < tables.FEW else "")
 
 
 def _difference(row: Row) -> str:
