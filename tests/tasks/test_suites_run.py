@@ -108,6 +108,25 @@ def test_tiny_sd_measures_every_shape(name: str, tmp_path: Path) -> None:
     assert all(np.isfinite(table.scores).all() for table in stored.tables().values())
 
 
+@pytest.mark.parametrize(("model", "options"), [("tiny-clip", {}), ("tiny-sd", {"draws": 2})])
+def test_the_small_models_score_a_set_of_ones_own_in_every_shape(
+    model: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    shapes = [(1, 2), (1, 5), (2, 1), (2, 2), (2, 3), (3, 3)]
+    names = [f"{n}.png" for n in range(3)]
+    rows = [
+        {"images": names[:i], "captions": [f"a red circle and {n}" for n in range(c)], "matches": np.eye(i, c).tolist()}
+        for i, c in shapes
+    ]
+    files = {name: disk.encoded(n, (16, 16), kind="PNG") for n, name in enumerate(names)}
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    place = disk.write(tmp_path / "mine", {"metadata.jsonl": lines, **files})
+    stored = run(place, model=model, runs=tmp_path / "runs", device="cpu", **options)  # pyright: ignore[reportArgumentType]
+    assert sorted(stored.tables()) == shapes
+    assert all(table.scores.shape[1:] == shape for shape, table in stored.tables().items())
+    assert all(np.isfinite(table.scores).all() for table in stored.tables().values())
+
+
 def test_tiny_clip_sees_the_box_and_not_the_whole_picture(tmp_path: Path) -> None:
     box, whole = (_run(name, tmp_path, "tiny-clip", device="cpu") for name in ("aro-relation", "aro-relation+mteb"))
     (cut,), (full,) = box.tables().values(), whole.tables().values()
