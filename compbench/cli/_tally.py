@@ -138,10 +138,10 @@ class Stage:
 
 
 def bar_line(label: str, share: float, parts: Sequence[str], n_columns: int, most_label: int = _MOST_LABEL) -> str:
-    """'shapes · tiny-sd  ━━━━━━──────  50 %  35 s left  320/s', at most so wide: the last parts give way first.
+    """A bar with a label and what is known, at most so wide: the last parts give way first.
 
     >>> bar_line("shapes · tiny-sd", 0.5, ["35 s left", "320/s", "120/400"], 58)
-    'shapes · tiny-sd  ━━━━━━───────   50 %  35 s left  320/s'
+    'shapes · tiny-sd  ━━━━━━━────────   50 %  35 s left  320/s'
     """
     label, percent = _cut(label, max(most_label, 8)), f"{100 * min(share, 1):3.0f} %"
     fixed = width(label) + len(percent) + 4 + _LEAST_BAR

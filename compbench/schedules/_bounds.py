@@ -179,7 +179,7 @@ def missed(n_bank: int, n_measured: Ints, n_decisive: int) -> Floats:
     """The probability that a random sample without replacement holds none of some draws of a bank.
 
     >>> missed(1000, np.array([260, 140]), 10).round(3).tolist()
-    [0.048, 0.219]
+    [0.048, 0.22]
     """
     left = np.clip(n_bank - n_measured, 0, None)[:, None] - np.arange(n_decisive)
     return np.prod(np.clip(left, 0, None) / np.maximum(n_bank - np.arange(n_decisive), 1), axis=1)

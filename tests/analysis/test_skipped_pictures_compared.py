@@ -51,7 +51,7 @@ def test_what_both_measured_is_compared_and_what_is_left_out_is_counted(
         assert not comparison.margins["difference"].isna().any()
         assert "test/cat/3.png" not in set(comparison.examples["id"])
     capsys.readouterr()
-    assert main(["compare", str(whole.path), str(lacking.path)]) == 0
+    assert main(["compare", str(whole.path), str(lacking.path), "--full"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "imagefolder, 15 examples that all have measured" in said
     assert (

@@ -37,6 +37,7 @@ from compbench.diffusion import _protocols
 from compbench.diffusion.families import sd_unet, stable_diffusion
 from compbench.runs._online import OnlineScorer
 from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import Full
 from tests import literal
 from tests.counting import HostSyncs
 
@@ -240,7 +241,7 @@ def _classifier(subject: Subject, *, compile_mode: str = "off", **settings: Any)
         draws=subject.n_draws,
         runtime=Runtime(subject.device, subject.batch_size, say=lambda message: print(message, file=sys.stderr)),
         compile_mode=compile_mode,
-        **settings,
+        **{"schedule": Full(), **settings},
     )
     classifier.prepare(Task("benchmark", subject.examples, MATCHING))
     return classifier

@@ -131,7 +131,7 @@ IS_NOT_RUN = {
     "compbench show --published": "the changelog names the option; the command with it is run",
     "python -m compbench.tiny.train": "an hour and a half of training; test_tiny.py trains for a few steps",
     "python -m compbench.tiny.train_dit": "forty minutes of training",
-    "python -m tests.benchmarks.racing": "it takes minutes; test_coverage.py holds what it prints",
+    "python -m tests.benchmarks.racing": "it takes minutes; test_race_coverage.py holds what it prints",
     "python -m tests.benchmarks.racing RUN": "it needs a run of hundreds of draws",
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",

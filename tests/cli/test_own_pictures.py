@@ -46,7 +46,8 @@ def test_five_pictures_and_ten_captions_become_a_table_and_a_report(capsys: pyte
         assert main(arguments) == 0, capsys.readouterr().err
     told = capsys.readouterr().out
     assert "1x2 (5)" in told
-    assert "overall (5)" in told
+    assert "my-set, 5 examples" in told
+    assert "text, %" in told
     page = Path("my-set.html").read_text(encoding="utf-8")
     assert "a red cup on a blue saucer" in page
     assert "are not at hand" not in page

@@ -74,7 +74,7 @@ def test_the_standard_error_is_that_of_the_normalised_margin(normalised: Run) ->
 
 def test_the_report_shows_the_normalised_margin_with_its_error(normalised: Run) -> None:
     page = render(normalised, Look(n_resamples=9))
-    assert "model, image_raw" in _unpacked(page)
+    assert "model, raw image" in _unpacked(page)
     assert '"image_raw": [' in page
 
 
@@ -111,7 +111,7 @@ def test_a_classification_has_margins_of_its_top_class(digits: Run) -> None:
 
 def test_a_classification_of_every_draw_has_a_report(digits: Run, tmp_path: Path) -> None:
     assert main(["report", str(digits.path), "--output", str(tmp_path / "page.html")]) == 0
-    assert "tiny-dit, top1" in _unpacked((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "tiny-dit, top-1" in _unpacked((tmp_path / "page.html").read_text(encoding="utf-8"))
 
 
 def test_seeds_are_counted_in_place_of_the_first_one_s_name(tmp_path: Path) -> None:
