@@ -1,8 +1,8 @@
 # compbench on a machine with an NVIDIA GPU and its container toolkit:
 #
 #   docker build -t compbench .
-#   docker run --rm --gpus all -v "$PWD/runs:/work/runs" -v compbench-cache:/cache compbench \
-#     run winoground --model sd2 --data /work/winoground
+#   docker run --rm --gpus all -v "$PWD/runs:/app/runs" -v compbench-cache:/cache compbench \
+#     run winoground --model sd2
 #
 # torch's packages bring the CUDA libraries; the host brings the driver.
 FROM python:3.11-slim
@@ -19,5 +19,5 @@ RUN pip install --no-cache-dir /src
 # weights, and what trained baselines keep, outlive the container in the volume; runs go to the mounted folder
 ENV HF_HOME=/cache/huggingface XDG_CACHE_HOME=/cache
 VOLUME /cache
-WORKDIR /work
+WORKDIR /app
 ENTRYPOINT ["compbench"]
