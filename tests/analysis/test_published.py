@@ -247,7 +247,7 @@ def test_a_partial_run_beside_them_gets_a_table_of_n(tmp_path: Path) -> None:
     text = show.to_text([_run(tmp_path, n_done=100)], with_published=True, full=True)
     assert "model (partial)" in text
     assert any(
-        line.replace("*", "").split() == ["n", "Object", "Relation", "Both", "overall"] for line in text.splitlines()
+        line.replace("†", "").split() == ["n", "Object", "Relation", "Both", "overall"] for line in text.splitlines()
     )
 
 
