@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from compbench.core import disk
 from compbench.core.errors import DataError, UsageError
+from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import Source
+from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Source
 
-__all__ = ["Address", "address_of", "architecture", "source_of", "weight_files"]
+__all__ = ["Address", "address_of", "architecture", "resolved", "source_of", "weight_files"]
 
 CONFIG = "config.json"
 _SAFE, _INDEX, _PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
@@ -79,6 +80,13 @@ def source_of(address: Address, name: str, check: Callable[[Mapping[str, Any], s
     opened = partial(_opened, name=name, check=check)
     instead = f"a folder that `save_pretrained` wrote, with --model {scheme}:PATH"
     return Source(address.repo, address.revision, address.is_local, instead=instead, opened=opened)
+
+
+def resolved(spec: Any, dtype: str, task: Task | None) -> ResolvedModel:
+    """A spec with an option `dtype`, settled as `dtype`; in float32 where a device only emulates half precision."""
+    in_float32 = replace(spec, dtype="float32")
+    precision = HalfPrecision(dtype, spec.dtype == dtype, lambda: in_float32.resolve(task))
+    return replace(ModelSpec.resolve(replace(spec, dtype=dtype), task), precision=precision)
 
 
 def architecture(config: Mapping[str, Any]) -> str:

@@ -17,10 +17,10 @@ from compbench.core.aliases import Json
 from compbench.core.digests import digest_of
 from compbench.core.errors import DataError
 from compbench.core.examples import Task
-from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Scorer, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.clip._kinds import Head, kind_of
 from compbench_baselines.clip._templates import templates_for, words_of
-from compbench_baselines.hub_models import Address, address_of, architecture, source_of
+from compbench_baselines.hub_models import Address, address_of, architecture, resolved, source_of
 
 __all__ = [
     "BLIP2_ITM",
@@ -107,10 +107,7 @@ class TransformersModel(ModelSpec):
         return "float32" if self.dtype == "auto" else self.dtype
 
     def resolve(self, task: Task | None) -> ResolvedModel:
-        settled = dataclasses.replace(self if task is None else self._on(task), dtype=self._dtype)
-        in_float32 = dataclasses.replace(settled, dtype="float32")
-        precision = HalfPrecision(self._dtype, self.dtype == self._dtype, lambda: in_float32.resolve(task))
-        return dataclasses.replace(ModelSpec.resolve(settled, task), precision=precision)
+        return resolved(self if task is None else self._on(task), self._dtype, task)
 
     def _on(self, task: Task) -> Self:
         chosen = templates_for(self.templates, task)

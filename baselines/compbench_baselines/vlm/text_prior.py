@@ -6,7 +6,6 @@ the task's wrong captions are told by grammar or plausibility, and other models 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,8 +13,8 @@ from typing import Any, Literal
 from compbench.core.aliases import Json
 from compbench.core.errors import DataError
 from compbench.core.examples import Task
-from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Scorer, Source
-from compbench_baselines.hub_models import Address, address_of, architecture, source_of
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
+from compbench_baselines.hub_models import Address, address_of, architecture, resolved, source_of
 
 __all__ = ["TextPrior", "from_address"]
 
@@ -52,10 +51,7 @@ class TextPrior(ModelSpec):
         return "float32" if self.dtype == "auto" else self.dtype
 
     def resolve(self, task: Task | None) -> ResolvedModel:
-        settled = dataclasses.replace(self, dtype=self._dtype)
-        in_float32 = dataclasses.replace(self, dtype="float32")
-        precision = HalfPrecision(self._dtype, self.dtype == self._dtype, lambda: in_float32.resolve(task))
-        return dataclasses.replace(ModelSpec.resolve(settled, task), precision=precision)
+        return resolved(self, self._dtype, task)
 
     def source(self) -> Source:
         return source_of(self._address, self.name, _check, _SCHEME)
