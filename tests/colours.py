@@ -18,7 +18,7 @@ def colours(
     n: int = 4, n_training: int = 6, *, names: tuple[str, ...] = tuple(COLOURS), name: str = "colours", seed: int = 0
 ) -> Task:
     """`n` pictures a class to be tested on, `n_training` to learn from; two prompts a class."""
-    captions = tuple(prompt.format(each) for each in names for prompt in PROMPTS)
+    captions = tuple(prompt.format(name) for name in names for prompt in PROMPTS)
     of_caption = tuple(k for k in range(len(names)) for _ in PROMPTS)
     return Task(
         name,

@@ -44,9 +44,9 @@ class PerfectScorer:
         self.task = task
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
-        for each in examples:
-            self.asked.append(each.id)
-            yield ScoreMatrix(each.id, each.matches.astype(np.float64))
+        for example in examples:
+            self.asked.append(example.id)
+            yield ScoreMatrix(example.id, example.matches.astype(np.float64))
 
 
 @dataclass
@@ -65,12 +65,12 @@ class ErrorScorer:
         return DrawTable(np.arange(self.n_bank), np.sqrt(1 - ramp**2), ramp, "v")
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
-        for each in examples:
-            have = set(known[each.id].draw_ids.tolist()) if each.id in known else set[int]()
+        for example in examples:
+            have = set(known[example.id].draw_ids.tolist()) if example.id in known else set[int]()
             draws = np.array([d for d in range(self.n_draws) if d not in have], dtype=np.int32)
-            self.measured_draws += [(each.id, int(d)) for d in draws]
-            errors = draws[None, None, :] + (~each.matches)[..., None].astype(np.float32)
-            yield Measurement(each.id, draws, {"l2": errors.astype(np.float32)}, np.ones(errors.shape, bool))
+            self.measured_draws += [(example.id, int(d)) for d in draws]
+            errors = draws[None, None, :] + (~example.matches)[..., None].astype(np.float32)
+            yield Measurement(example.id, draws, {"l2": errors.astype(np.float32)}, np.ones(errors.shape, bool))
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class HashScorer:
         return DrawTable(np.arange(self.n_bank), np.sqrt(1 - ramp**2), ramp, "v")
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
-        for each in examples:
+        for example in examples:
             time.sleep(self.seconds)
-            have = set(known[each.id].draw_ids.tolist()) if each.id in known else set[int]()
+            have = set(known[example.id].draw_ids.tolist()) if example.id in known else set[int]()
             draws = np.array([d for d in range(self.n_draws) if d not in have], dtype=np.int32)
-            seed = int.from_bytes(each.id.encode(), "big")
-            errors = np.random.default_rng(seed).random((*each.shape, self.n_bank), np.float32)[..., draws]
-            yield Measurement(each.id, draws, {"l2": errors}, np.ones(errors.shape, bool))
+            seed = int.from_bytes(example.id.encode(), "big")
+            errors = np.random.default_rng(seed).random((*example.shape, self.n_bank), np.float32)[..., draws]
+            yield Measurement(example.id, draws, {"l2": errors}, np.ones(errors.shape, bool))
 
 
 @dataclass(frozen=True)

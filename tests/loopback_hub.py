@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         for pattern, method in ((_CACHED, self.small_file), (_API, self.api), (_RESOLVE, self.resolve)):
             if (found := pattern.match(urlsplit(self.path).path)) is not None:
-                method(*(None if each is None else unquote(each) for each in found.groups()))
+                method(*(None if group is None else unquote(group) for group in found.groups()))
                 return
         self.refuse(404, "RepoNotFound", f"nothing at {path}")
 
@@ -276,7 +276,7 @@ def _tree(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """Folders and files, as a recursive listing has them."""
     folders = sorted({file.rpartition("/")[0] for file in files if "/" in file})
     entries: list[dict[str, Any]] = [
-        {"type": "directory", "oid": "1" * 40, "size": 0, "path": each} for each in folders
+        {"type": "directory", "oid": "1" * 40, "size": 0, "path": folder} for folder in folders
     ]
     for file, content in sorted(files.items()):
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

@@ -54,7 +54,7 @@ def task(n: int, name: str = "photos", *, is_gated: bool = False, nasty: Mapping
 
 def pictures(*tasks: Task) -> dict[tuple[str, str], Mapping[str, Sequence[Image]]]:
     """What Look takes."""
-    return {(each.name, each.revision): {one.id: one.images for one in each.examples} for each in tasks}
+    return {(task.name, task.revision): {one.id: one.images for one in task.examples} for task in tasks}
 
 
 def scored(

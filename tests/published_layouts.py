@@ -55,7 +55,7 @@ def sd2_tokenizer() -> Files:
     lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode("utf-8").split("\n")
     merges = lines[1 : 49152 - 256 - 2 + 1]
     letters = list(bytes_to_unicode().values())
-    tokens = [*letters, *(f"{each}</w>" for each in letters), *("".join(each.split()) for each in merges)]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(merge.split()) for merge in merges)]
     vocabulary = {token: n for n, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
     name = (
         "/home/suraj_huggingface_co/.cache/huggingface/diffusers/models--fusing--stable-diffusion-v2/snapshots/"

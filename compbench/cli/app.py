@@ -143,9 +143,9 @@ def _option_of_a_model(error: click.NoSuchOption, arguments: Sequence[str]) -> s
 
     name = error.option_name.lstrip("-").replace("-", "_")
     asked = [
-        each
-        for each in ("tiny-sd", "tiny-clip", "tiny-dit", "small-resnet")
-        if name in options(registry.model(each)[1])
+        word
+        for word in ("tiny-sd", "tiny-clip", "tiny-dit", "small-resnet")
+        if name in options(registry.model(word)[1])
     ]
     if not asked:
         return ""

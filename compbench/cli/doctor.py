@@ -68,9 +68,11 @@ def _packages() -> Iterator[Check]:
     """Each package that is asked for against the range that is declared for it."""
     from packaging.requirements import Requirement
 
-    wanted = [Requirement(each) for each in metadata.requires("compbench") or ()]
-    checks = [_package(each) for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
-    named = [each for each in checks if each.name.replace("-", "_") in _PACKAGES or each.state != "ok"]
+    wanted = [Requirement(requirement) for requirement in metadata.requires("compbench") or ()]
+    checks = [
+        _package(example) for example in wanted if example.marker is None or example.marker.evaluate({"extra": ""})
+    ]
+    named = [check for check in checks if check.name.replace("-", "_") in _PACKAGES or check.state != "ok"]
     yield from sorted(named, key=lambda each: each.state == "ok")
     if n_others := len(checks) - len(named):
         yield Check("other packages", "ok", f"{n_others}, each within its range")
@@ -137,7 +139,7 @@ def _halves(device: str) -> Iterator[Check]:
 
 def _tiny(name: str) -> Check:
     folder = files("compbench") / "tiny" / name
-    if folder.is_dir() and any(each.name for each in folder.iterdir()):
+    if folder.is_dir() and any(path.name for path in folder.iterdir()):
         return Check(name, "ok", "ships with this installation")
     return Check(name, "note", "weights are not in this installation", "python -m compbench.tiny.train makes them")
 
@@ -175,8 +177,8 @@ def _gates(is_online: bool) -> Iterator[Check]:
 
     tasks = facts.of_tasks(plugins.entries("task")).values()
     models = facts.of_models(plugins.entries("model")).values()
-    gated = {(each.repo, "dataset"): None for each in tasks if each.gated == "yes"}
-    gated |= {(each.repo, "model"): None for each in models if each.gated == "yes"}
+    gated = {(task.repo, "dataset"): None for task in tasks if task.gated == "yes"}
+    gated |= {(model.repo, "model"): None for model in models if model.gated == "yes"}
     if not is_online:
         yield Check("gated repositories", "note", f"{len(gated)}, not asked", "give --online to ask the hub")
         return

@@ -56,10 +56,10 @@ def _of_kind(title: str, chosen: Sequence[TaskFacts], style: str) -> str:
     wholes = [each for each in chosen if not each.part_of]
     rows: list[tuple[str, ...]] = []
     below: dict[int, str] = {}
-    for each in wholes:
-        rows.append(_task_row(each.name, each))
-        below[len(rows) - 1] = each.about
-        rows += [_task_row(f"  {part.name}", part) for part in chosen if part.part_of == each.name]
+    for whole in wholes:
+        rows.append(_task_row(whole.name, whole))
+        below[len(rows) - 1] = whole.about
+        rows += [_task_row(f"  {part.name}", part) for part in chosen if part.part_of == whole.name]
     if not rows:
         return ""
     grid = Grid(("task", "examples", "licence", "fetches", "at hand"), tuple(rows), align="lrlrl")
@@ -126,8 +126,8 @@ def option_list(model: str, task: str | None, style: str) -> str:
     first_line = (type(spec).__doc__ or "").strip().partition("\n")[0]
     plain, for_task = options(_for_task(spec, None)), _by_task(spec, task)
     rows = tuple(
-        (f"-o {each.name}=", _default(each, plain[each.name], for_task), each.type, _sentence(each.help))
-        for each in options(spec).values()
+        (f"-o {option.name}=", _default(option, plain[option.name], for_task), option.type, _sentence(option.help))
+        for option in options(spec).values()
     )
     title = f"{label}{f' on {task}' if task else ''}: {first_line}"
     grid = Grid(
@@ -238,5 +238,5 @@ def _all_of_it(what: str, entries: Sequence[Entry], facts: Mapping[str, Mapping[
 
 
 def _below(entries: Iterable[Entry], notes: Sequence[str]) -> list[str]:
-    wrong = [f"error: {each.error}" for each in entries if each.error]
+    wrong = [f"error: {entry.error}" for entry in entries if entry.error]
     return [render([Grid((), (), notes=(*notes, *wrong))], "table")]

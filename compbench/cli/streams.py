@@ -69,4 +69,4 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(each) or escaped(each) for each in letters), error.end
+    return "".join(_PLAIN.get(letter) or escaped(letter) for letter in letters), error.end

@@ -77,7 +77,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _suffix(path: Path) -> tuple[str, bool]:
-    suffixes = [each.lower() for each in path.suffixes]
+    suffixes = [suffix.lower() for suffix in path.suffixes]
     is_gzipped = suffixes[-1:] == [".gz"]
     suffix = next(iter(suffixes[-2:-1] if is_gzipped else suffixes[-1:]), "")
     if suffix not in _ALL or (is_gzipped and suffix == ".parquet"):

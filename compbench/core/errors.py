@@ -42,7 +42,7 @@ class UnreadableImages(DataError):
 
     def __init__(self, errors: Sequence[UnreadableImage], n_examples: int) -> None:
         more = [f"and {len(errors) - _MOST_NAMED:,} more"] if len(errors) > _MOST_NAMED else []
-        named = [str(each) for each in errors[:_MOST_NAMED]] + more
+        named = [str(error) for error in errors[:_MOST_NAMED]] + more
         what = "1 image" if len(errors) == 1 else f"{len(errors):,} images"
         so = "1 example is" if n_examples == 1 else f"{n_examples:,} examples are"
         summary = (

@@ -240,7 +240,7 @@ class _Unread(Task):
 
 def unread(task: Task) -> Task:
     """The same task, whose training revision says that its pictures were not read."""
-    return _Unread(**{each.name: getattr(task, each.name) for each in fields(task)})
+    return _Unread(**{field_.name: getattr(task, field_.name) for field_ in fields(task)})
 
 
 def _revision(examples: Sequence[Example], classes: Classes | None) -> str:

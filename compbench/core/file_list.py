@@ -69,6 +69,6 @@ def _names(folder: Path) -> Iterator[str]:
             if entry.is_file():
                 yield entry.name
             elif entry.is_dir() and not entry.name.startswith("."):
-                yield from (f"{entry.name}/{each.name}" for each in sorted(entry.iterdir()) if each.is_file())
+                yield from (f"{entry.name}/{path.name}" for path in sorted(entry.iterdir()) if path.is_file())
     except OSError as error:
         raise DataError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions") from error

@@ -264,7 +264,7 @@ def _formats() -> tuple[str, ...]:
             import_module(f"PIL.{plugin}")
         except ImportError:  # an older Pillow
             continue
-    return tuple(each for each in FORMATS if each in PIL.Image.OPEN)
+    return tuple(format_ for format_ in FORMATS if format_ in PIL.Image.OPEN)
 
 
 def _hush() -> None:
@@ -293,8 +293,8 @@ def _without_range(image: PIL.Image.Image, name: str, where: str) -> UnreadableI
 
 
 def _note(trait: str, name: str) -> None:
-    for each in list(_listeners):
-        each.note(trait, name)
+    for listener in list(_listeners):
+        listener.note(trait, name)
 
 
 def _first_frame(image: PIL.Image.Image, name: str) -> PIL.Image.Image:

@@ -20,7 +20,7 @@ def subset(ids: Sequence[str], limit: int | None) -> list[str]:
         return list(ids)
 
     chosen = set(sorted(ids, key=_rank)[:limit])
-    return [each for each in ids if each in chosen]
+    return [example_id for example_id in ids if example_id in chosen]
 
 
 def subset_per_class(class_of: Mapping[str, Hashable], n: int | None) -> list[str]:
@@ -33,7 +33,7 @@ def subset_per_class(class_of: Mapping[str, Hashable], n: int | None) -> list[st
     for each, its_class in class_of.items():
         members.setdefault(its_class, []).append(each)
     chosen = {each for ids in members.values() for each in subset(ids, n)}
-    return [each for each in class_of if each in chosen]
+    return [kind for kind in class_of if kind in chosen]
 
 
 def _rank(example_id: str) -> bytes:

@@ -87,7 +87,7 @@ class Line:
         """Works and how many jobs of each; more examples are started until the chunk is full."""
         n_wanted = self._n_batches * self._engine.batch_size
         n_left = sum(work.n_left for work in self._active)
-        while n_left < n_wanted and (work := next((each for each in others if each.n_left), None)) is not None:
+        while n_left < n_wanted and (work := next((other for other in others if other.n_left), None)) is not None:
             self._begin(work)
             n_left += work.n_left
         chunk: list[tuple[Work, int]] = []

@@ -98,7 +98,7 @@ class Work:
         self._n_back, self._n_marked = self._n_back + n_good, max(len(whole), self._n_marked)
         self._measured[tuple(fresh.T)] = self._news[tuple(fresh.T)] = True
         if len(bad):
-            image, caption, draw = (int(each) for each in jobs[-1])
+            image, caption, draw = (int(job) for job in jobs[-1])
             value = errors[:, -1]
             return float(value[~np.isfinite(value)][0]), image, caption, draw
         if self._n_back == len(self._jobs):

@@ -88,7 +88,7 @@ class DiffusionClassifier:
         """Its captions are looked at before the first evaluation; a class-conditional model needs its labels."""
         if not isinstance(self._schedule, Full):
             self._policy_of = partial(_policy, self._schedule, self.draw_table(), task.classes)
-        if self.bank.own is not None and any(len(each.images) > 1 for each in task.examples):
+        if self.bank.own is not None and any(len(example.images) > 1 for example in task.examples):
             self._runtime.say(
                 f"task {task.name!r} compares images with one another, and noise=per-image gives each its own noise: "
                 "their scores scatter more than under shared noise, and image and group scores with them"
@@ -134,8 +134,8 @@ class DiffusionClassifier:
             return
         stages.tell("encoding")
         engine = self._engine(self._n_jobs(examples, known), first.example, self._runtime.advance)
-        images = Counter(image for each in examples for image in each.images)
-        captions = Counter(text for each in examples for text in self._captions(each))
+        images = Counter(image for example in examples for image in example.images)
+        captions = Counter(text for example in examples for text in self._captions(example))
         encode_pixels, encode_captions = self._encoders or self._encoders_of(examples)
         with Ahead(images, lambda image: self.denoiser.pixels(image.decode())) as ahead:
             latents = Shelf(images, lambda some: encode_pixels(ahead.take(some)))
@@ -150,7 +150,7 @@ class DiffusionClassifier:
     def price(self, examples: Sequence[Example], *, probe_seconds: float = 2.0) -> Price:
         """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""
         example = _first_readable(examples)
-        n_jobs = self.draws * sum(len(each.images) * len(each.captions) for each in examples)
+        n_jobs = self.draws * sum(len(example.images) * len(example.captions) for example in examples)
         engine = self._engine(n_jobs, example, lambda evaluations: None, will_run=False)
         latents, states = self._first_pair(example)
         jobs = np.zeros((engine.batch_size, 3), dtype=np.int64)
@@ -177,9 +177,9 @@ class DiffusionClassifier:
 
     def _encoders_of(self, examples: Sequence[Example]) -> tuple[FixedBatches[Tensor], FixedBatches[str]]:
         """Encoders of pictures and of captions, with batches as large as the largest example of a task needs."""
-        n_images = max((len(each.images) for each in examples), default=1)
+        n_images = max((len(example.images) for example in examples), default=1)
         # not counting "no caption": whether that is measured too must not move the other captions' states
-        n_captions = max((len(each.captions) for each in examples), default=1)
+        n_captions = max((len(example.captions) for example in examples), default=1)
         denoiser, say = self.denoiser, self._runtime.say
         return (
             FixedBatches(
@@ -198,7 +198,7 @@ class DiffusionClassifier:
 
     def _n_jobs(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int:
         """At most so many."""
-        n_all = self.draws * sum(len(each.images) * len(self._captions(each)) for each in examples)
+        n_all = self.draws * sum(len(example.images) * len(self._captions(example)) for example in examples)
         rule = Rule(draws=self.draws, unconditional=self.unconditional)
         return n_all - sum(n_known(measurement, rule) for measurement in known.values())
 
@@ -266,7 +266,7 @@ class DiffusionClassifier:
 
     def _look_at_captions(self, examples: Sequence[Example]) -> None:
         """DataError for an empty caption; the number of those too long for the text encoder is said once."""
-        distinct = {id(each.captions): each for each in examples}  # the classes of a task are one tuple
+        distinct = {id(example.captions): example for example in examples}  # the classes of a task are one tuple
         for example in distinct.values():
             for number, caption in enumerate(example.captions):
                 if not caption.strip():

@@ -137,7 +137,7 @@ def full_float32() -> Generator[None]:
             torch.set_float32_matmul_precision(before)
         return
     # not cudnn.flags, which fails where a notebook has used both the old switches and the new ones
-    wanted: list[tuple[Any, str, Any]] = [(each, "fp32_precision", "ieee") for each in _float32_switches()]
+    wanted: list[tuple[Any, str, Any]] = [(switch, "fp32_precision", "ieee") for switch in _float32_switches()]
     wanted += [(cudnn, "enabled", True), (cudnn, "benchmark", False), (cudnn, "deterministic", False)]
     found = [(switch, name, getattr(switch, name)) for switch, name, _ in wanted]
     try:

@@ -126,7 +126,7 @@ class LatentDenoiser(Denoiser):
     ) -> tuple[Tensor, Tensor]:
         """target - prediction, and what the network gave beside its prediction. x_t is cast last."""
         arithmetic = self._precision.arithmetic
-        alpha, sigma = (each.view(-1, 1, 1, 1) for each in self._noising(timesteps))
+        alpha, sigma = (tensor.view(-1, 1, 1, 1) for tensor in self._noising(timesteps))
         noise = noise.to(arithmetic)
         noised = (alpha * latents + sigma * noise).to(self._precision.network)
         output = self.family.predict(self._network, noised, timesteps, conditioning).to(arithmetic)

@@ -62,13 +62,13 @@ class Text:
         """The tokens of each caption that the encoder sees, without padding."""
         with quiet():
             ids = self.tokenizer(self._spelled(captions), truncation=True, max_length=self.length).input_ids
-        return [tuple(each) for each in ids]
+        return [tuple(example_id) for example_id in ids]
 
     def is_too_long(self, captions: Sequence[str]) -> list[bool]:
         """Whether each caption has more tokens than the encoder takes, its start and end tokens included."""
         with quiet():  # the tokenizer warns of each
             ids = self.tokenizer(self._spelled(captions), truncation=False).input_ids
-        return [len(each) > self.length for each in ids]
+        return [len(example_id) > self.length for example_id in ids]
 
     def dtype(self, precision: Precision) -> torch.dtype:
         """Half precision is bfloat16 for a T5, whose numbers are too large for float16."""
@@ -83,7 +83,7 @@ class Text:
     def special(self) -> set[str]:
         """The tokens of a start and an end, as a caption could spell them."""
         ends: tuple[object, ...] = (self.tokenizer.bos_token, self.tokenizer.eos_token)
-        return {each for each in ends if isinstance(each, str) and each}
+        return {end for end in ends if isinstance(end, str) and end}
 
 
 @dataclass(frozen=True, slots=True)

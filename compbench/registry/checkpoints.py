@@ -113,7 +113,7 @@ def stable_diffusion(files: FileList, name: str) -> tuple[str, ...]:
     """The files that a Stable Diffusion 1 or 2 is loaded from; DataError says what the repository is instead."""
     index = _pipeline(files, name, "StableDiffusion", "Stable Diffusion 1 or 2 (StableDiffusionPipeline)")
     for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
-        if not any(each.startswith(f"{part}/") for each in files.names):
+        if not any(name.startswith(f"{part}/") for name in files.names):
             if part == "unet" and (other := no_pipeline(files)):
                 raise DataError(f"model {name!r}: {other}")
             kind = f"is a {class_name(index)} and " if index and "unet" not in index else ""
@@ -208,10 +208,10 @@ def sizes_px(files: FileList, name: str) -> tuple[int, int, int]:
 
 def no_pipeline(files: FileList) -> str | None:
     """A sentence on what a repository without a pipeline holds and what to do with it; None where that is unknown."""
-    roots = sorted(each for each in files.names if "/" not in each)
-    loras = [each for each in roots if each.startswith(("pytorch_lora_weights", "adapter_")) or "lora" in each.lower()]
-    loras = [each for each in loras if each.endswith((".safetensors", ".bin"))]
-    single = [each for each in roots if each.endswith((".safetensors", ".ckpt"))]
+    roots = sorted(name for name in files.names if "/" not in name)
+    loras = [root for root in roots if root.startswith(("pytorch_lora_weights", "adapter_")) or "lora" in root.lower()]
+    loras = [lora for lora in loras if lora.endswith((".safetensors", ".bin"))]
+    single = [root for root in roots if root.endswith((".safetensors", ".ckpt"))]
     loras += [each for each in single if each not in loras and _is_lora(Path(files.where) / each)]
     if loras:
         return f"{files.where!r} holds a LoRA ({named(loras)}); {MERGE_A_LORA}"
@@ -340,11 +340,11 @@ def _shards(index: Mapping[str, Any], folder: str) -> tuple[str, ...]:
     """The files that an index names, none where it names others than its neighbours."""
     placed: Any = index.get("weight_map")
     names = sorted({str(each) for each in placed.values()}) if isinstance(placed, dict) else []  # pyright: ignore
-    return () if any("/" in each or "\\" in each for each in names) else tuple(f"{folder}/{each}" for each in names)
+    return () if any("/" in name or "\\" in name for name in names) else tuple(f"{folder}/{name}" for name in names)
 
 
 def present(files: FileList, name: str, *paths: str) -> Iterable[str]:
-    if lacking := [each for each in paths if each not in files.names]:
+    if lacking := [path for path in paths if path not in files.names]:
         raise DataError(f"model {name!r} has no {', '.join(lacking)} in {files.where!r}; fetch or copy it again")
     return paths
 

@@ -157,7 +157,10 @@ def present_bytes(source: Source, allow_patterns: Sequence[str] = ()) -> int | N
         folder = _cache_of(source.repo, "model") / "snapshots" / str(source.revision)
     weights = (file for file in folder.rglob("*") if file.suffix in _WEIGHTS and file.is_file())
     wanted = allow_patterns or ["*"]
-    return sum(each.stat().st_size for each in weights if _matches(each.relative_to(folder).as_posix(), wanted)) or None
+    return (
+        sum(weight.stat().st_size for weight in weights if _matches(weight.relative_to(folder).as_posix(), wanted))
+        or None
+    )
 
 
 def loading(label: str, source: Source, files: Sequence[str] = ()) -> str:
@@ -237,8 +240,8 @@ def _cached_commit(source: Source, branch: str, files: Sequence[str], say: Calla
         return recorded
     snapshots = sorted(cache.glob("snapshots/*"), key=lambda each: each.stat().st_mtime, reverse=True)
     is_main = branch == "main"  # of another branch or tag no other commit is a likely one
-    whole = [each.name for each in snapshots if is_main and _holds(source, each.name, files)]
-    if not whole and recorded in [each.name for each in snapshots]:
+    whole = [snapshot.name for snapshot in snapshots if is_main and _holds(source, snapshot.name, files)]
+    if not whole and recorded in [snapshot.name for snapshot in snapshots]:
         return str(recorded)  # fetching from it says what it lacks
     if not whole:
         at = f" of revision {branch!r}" if branch != "main" else ""
@@ -289,7 +292,7 @@ def _is_whole(source: Source, allow_patterns: Sequence[str], repo_type: RepoType
     if files is None:
         return None
     folder = _cache_of(source.repo, repo_type) / "snapshots" / str(source.revision)
-    return folder.is_dir() and all((folder / each).is_file() for each in files if _matches(each, allow_patterns))
+    return folder.is_dir() and all((folder / file).is_file() for file in files if _matches(file, allow_patterns))
 
 
 def _listed(source: Source, repo_type: RepoType) -> list[str] | None:

@@ -131,7 +131,7 @@ def _sizes(source: Source, is_offline: bool) -> dict[str, int] | None:
             hub.fetch(source, ["*config.json"], is_offline=True)
             return None
         raise hub.explain(error, source.repo) from error
-    sizes = {each.rfilename: each.size or 0 for each in told.siblings or []}
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in told.siblings or []}
     if hub.is_pinned(source):
         remember(memory, sizes)
     return sizes

@@ -47,7 +47,7 @@ def read_headers(files: Sequence[Path]) -> dict[str, Tensor]:
 
 def n_numbers(tensors: Mapping[str, Tensor]) -> int:
     """The number of elements of all tensors together."""
-    return sum(math.prod(each.shape) for each in tensors.values())
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())
 
 
 def check_floats(tensors: Mapping[str, Tensor], what: str) -> None:

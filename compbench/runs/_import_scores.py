@@ -61,7 +61,7 @@ def import_scores(
     path, name = disk.expanded(path), registry.checked_label(name)
     if isinstance(task, str | Path):
         task = registry.task(task, data=disk.given(data), images=disk.given(images), is_offline=is_offline)
-    frame = _read(path, {each.id for each in task.examples})
+    frame = _read(path, {example.id for example in task.examples})
     form = _form(frame, path)
     _check_ids(frame, task, path)
     results = _matrices(frame, form, task, path)
@@ -73,7 +73,7 @@ def import_scores(
         run = writer.run
         writer.repair()
         done = run.done()
-        if lacking := [each for each in results if each.example_id not in done]:
+        if lacking := [result for result in results if result.example_id not in done]:
             writer.append(lacking, imported=path.name, **here(None))
         writer.settle(None)
     return run
@@ -167,7 +167,7 @@ def _form(frame: pd.DataFrame, path: Path) -> tuple[str, ...]:
 
 
 def _check_ids(frame: pd.DataFrame, task: Task, path: Path) -> None:
-    found, known = set(frame["example_id"]), {each.id for each in task.examples}
+    found, known = set(frame["example_id"]), {example.id for example in task.examples}
     where = f"{path.name!r} and task {task.name!r}"
     if unknown := found - known:
         raise DataError(f"{where}: {_named(unknown)} are not examples of the task, such as {min(known)!r}")
@@ -181,7 +181,7 @@ def _matrices(frame: pd.DataFrame, form: tuple[str, ...], task: Task, path: Path
     if is_twice := {str(each) for each in frame.loc[frame.duplicated(keys), "example_id"]}:
         raise DataError(f"{path.name!r} has two rows for the same {' and '.join(keys[1:])} in {_named(is_twice)}")
     rows = {str(example_id): part for example_id, part in frame.groupby("example_id", sort=False)}
-    return [ScoreMatrix(each.id, _matrix(each, rows[each.id], form, path)) for each in task.examples]
+    return [ScoreMatrix(example.id, _matrix(example, rows[example.id], form, path)) for example in task.examples]
 
 
 def _matrix(example: Example, rows: pd.DataFrame, form: tuple[str, ...], path: Path) -> Floats:
@@ -216,15 +216,15 @@ def _numbers(rows: pd.DataFrame, column: str, n: int, where: str) -> np.ndarray:
     """A column of whole numbers from 0 to n - 1."""
     numbers = rows[column].to_numpy(float)
     if not (np.isin(numbers, np.arange(n))).all():
-        found = ", ".join(f"{each:g}" for each in numbers)
+        found = ", ".join(f"{number:g}" for number in numbers)
         raise DataError(f"{where} has {column} {found}; expected whole numbers from 0 to {n - 1}, counted from 0")
     return numbers.astype(int)
 
 
 def _key(task: Task, name: str, form: Sequence[str], results: Sequence[ScoreMatrix]) -> RunKey:
     digest = hashlib.sha256("".join(form).encode())
-    for each in sorted(results, key=lambda each: each.example_id):
-        digest.update(each.example_id.encode() + each.scores.astype("<f8").tobytes())
+    for result in sorted(results, key=lambda each: each.example_id):
+        digest.update(result.example_id.encode() + result.scores.astype("<f8").tobytes())
     measurement: Mapping[str, Json] = {"imported": digest.hexdigest()[:16]}
     return RunKey(task.name, task.revision, name, None, measurement)
 
@@ -239,5 +239,5 @@ def _answerable(task: Task, form: tuple[str, ...]) -> Task:
 
 def _named(ids: set[str]) -> str:
     """The number of ids and the first of them."""
-    first = ", ".join(repr(each) for each in sorted(ids)[:_N_NAMED])
+    first = ", ".join(repr(example_id) for example_id in sorted(ids)[:_N_NAMED])
     return f"{len(ids)} ({first}{', ...' if len(ids) > _N_NAMED else ''})"

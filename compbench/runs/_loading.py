@@ -57,7 +57,7 @@ class LoadedModel:
             check_result(result, {example.id: example}, None)
         if isinstance(results[0], ScoreMatrix):
             return results[0].scores.astype(np.float64)
-        (result,) = joined(each for each in results if isinstance(each, Measurement))
+        (result,) = joined(result for result in results if isinstance(result, Measurement))
         return rules.score(result, cast(MeasuresErrors, self.scorer).draw_table(), self.rule).scores
 
 

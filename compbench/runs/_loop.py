@@ -102,10 +102,10 @@ def _evaluate(
     if draws is not None and online is None:
         writer.write_draws(draws)
     done = run.done_of(ids)
-    lacking = {each for each in ids if each not in done}
-    examples: Sequence[Example] = [each for each in task.examples if each.id in lacking]
-    known = run.known([each.id for each in examples])
-    n_pairs = sum(len(each.images) * len(each.captions) for each in examples)
+    lacking = {example_id for example_id in ids if example_id not in done}
+    examples: Sequence[Example] = [example for example in task.examples if example.id in lacking]
+    known = run.known([example.id for example in examples])
+    n_pairs = sum(len(example.images) * len(example.captions) for example in examples)
     reporter.start(
         f"{run.key.task} · {run.key.model}",
         len(ids),
@@ -123,19 +123,19 @@ def _evaluate(
                 _score(scorer, examples, known, n_draws, dtype, parts, reporter, interrupts)
                 break
             except UnreadableImage as error:
-                own = {image.name for each in examples for image in each.images}
+                own = {image.name for example in examples for image in example.images}
                 if error.name not in own:  # one to learn from, say: nothing can be measured without it
                     raise
                 done = run.done_of(ids)
-                left = [each for each in examples if each.id not in done]
+                left = [example for example in examples if example.id not in done]
                 # looked at all at once: the scorer starts again, and should do so once
                 unreadable_images |= {error.name: error, **_unreadable(left, error.name)}
                 examples = [each for each in left if not any(image.name in unreadable_images for image in each.images)]
-                known = run.known([each.id for each in examples])
+                known = run.known([example.id for example in examples])
                 online = _online(run, task, draws)
     finally:
         reporter.stop()
-    lost = {each.id for each in task.examples if any(image.name in unreadable_images for image in each.images)}
+    lost = {example.id for example in task.examples if any(image.name in unreadable_images for image in example.images)}
     if unmeasured := lacking - run.done_of(ids) - lost:
         raise RunError(
             f"model {run.key.model!r} left {len(unmeasured)} of {len(lacking)} examples without all their scores or "
@@ -171,7 +171,7 @@ def _score(
 
 def _unreadable(examples: Sequence[Example], known: str) -> dict[str, UnreadableImage]:
     """The images of `examples` that cannot be decoded, by name, but for the `known` one."""
-    images = {image.name: image for each in examples for image in each.images if image.name != known}
+    images = {image.name: image for example in examples for image in example.images if image.name != known}
 
     def error_of(image: Image) -> UnreadableImage | None:
         try:
@@ -192,7 +192,7 @@ def _measured(
     scorer: Scorer, examples: Sequence[Example], known: Mapping[str, Measurement], n_bank: int | None, dtype: object
 ) -> Iterator[ScoreMatrix | Measurement]:
     """The scorer's results, checked; what goes wrong in a plugin's code is reported as the plugin's."""
-    by_id = {each.id: each for each in examples}
+    by_id = {example.id: example for example in examples}
     with blamed(scorer, "while it scored"):
         results = iter(scorer.score(examples, known))
     for result in each_of(results, scorer, "while it scored"):
@@ -211,7 +211,7 @@ def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Meas
     """Network evaluations still to do, at most, where the number of draws is set."""
     if rule.draws is None:
         return None
-    n_all = rule.draws * sum(len(each.images) * (len(each.captions) + rule.unconditional) for each in examples)
+    n_all = rule.draws * sum(len(example.images) * (len(example.captions) + rule.unconditional) for example in examples)
     return n_all - sum(n_known(each, rule) for each in known.values())
 
 
@@ -223,7 +223,7 @@ class _Waiting:
     """The examples that lack something: a score matrix finishes one, errors may come in several pieces."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = {each.id: each for each in examples}
+        self._examples = {example.id: example for example in examples}
 
     def take(self, result: Measurement | ScoreMatrix) -> bool:
         """Whether the example is finished with this; RunError when the result cannot be right."""
@@ -274,7 +274,7 @@ class _Notes:
 
         And the network evaluations since the part before, where the results do not hold one error for each.
         """
-        names = {name for each in results for name in self._images.get(each.example_id, ())} - self._measured
+        names = {name for result in results for name in self._images.get(result.example_id, ())} - self._measured
         self._measured |= names
         counts: dict[str, Json] = {
             trait: n for trait in sorted(self._overlooked) if (n := len(names & self._traits.of(trait)))

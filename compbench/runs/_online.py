@@ -30,7 +30,7 @@ class OnlineScorer:
 
     def scores(self, results: Iterable[Measurement | ScoreMatrix]) -> Iterator[ScoreMatrix]:
         """One for each example, when its last piece has come."""
-        examples = {each.id: each for each in self.task.examples}
+        examples = {example.id: example for example in self.task.examples}
         for result in results:
             if isinstance(result, ScoreMatrix):
                 yield result

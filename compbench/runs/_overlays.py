@@ -63,4 +63,4 @@ def _tinted(shown: Overlay, norm: CenteredNorm) -> Floats:
 
 
 def _lines(said: Sequence[str]) -> list[str]:
-    return [line for each in said for line in textwrap.wrap(each, 44)]
+    return [line for message in said for line in textwrap.wrap(message, 44)]

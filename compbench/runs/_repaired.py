@@ -42,10 +42,10 @@ def _as_it_was(task: Task, images: Mapping[str, str]) -> Task:
     def before(example: Example) -> Example:
         if not any(image.name in images for image in example.images):
             return example
-        replaced = (dataclasses.replace(each, sha256=images.get(each.name, each.sha256)) for each in example.images)
+        replaced = (dataclasses.replace(image, sha256=images.get(image.name, image.sha256)) for image in example.images)
         return dataclasses.replace(example, images=tuple(replaced))
 
-    return dataclasses.replace(task, examples=[before(each) for each in task.examples])
+    return dataclasses.replace(task, examples=[before(example) for example in task.examples])
 
 
 def _copy(before: Run, asked: ResolvedRun) -> None:

@@ -56,10 +56,10 @@ def measure_first(
     if not isinstance(schedule, Racing) or not schedule.is_waiting:
         return
     if schedule.wave is None:
-        ids = wave_ids((each.id for each in task.examples), schedule.n_wave, schedule.seed)
+        ids = wave_ids((example.id for example in task.examples), schedule.n_wave, schedule.seed)
         schedule = writer.keep_wave(Wave(frozenset(ids)))
     assert schedule.wave is not None
-    first = [each.id for each in task.examples if each.id in schedule.wave.ids and each.id not in left_out]
+    first = [example.id for example in task.examples if example.id in schedule.wave.ids and example.id not in left_out]
     n_left = len(set(first) - writer.run.contents.done(None))
     say(f"{task.name}: a first wave of {len(first)} examples is measured in full ({n_left} are left)")
     with suppress(UnreadableImages):  # told with those of the other examples
@@ -68,7 +68,7 @@ def measure_first(
     if not known:
         raise RunError(f"task {task.name!r}: no image of the first wave's {len(first)} examples can be read")
     wave = {name: errors_of(one, schedule.rule) for name, one in known.items()}
-    matches = {each.id: each.matches for each in task.examples if each.id in known}
+    matches = {example.id: example.matches for example in task.examples if example.id in known}
     lesson = schedule.lesson(wave, matches, writer.run.contents.draws(), task.classes)
     writer.keep_wave(Wave(schedule.wave.ids, lesson, _digest(known)))
 

@@ -162,11 +162,11 @@ def _computable(asked: ResolvedRun, device: str, say: Callable[[str], None]) -> 
 
 
 def _example(task: Task, example_id: str) -> Example:
-    found = next((each for each in task.examples if each.id == example_id), None)
+    found = next((example for example in task.examples if example.id == example_id), None)
     if found is None:
         from compbench.core.suggestions import unknown
 
-        raise unknown("example", example_id, [each.id for each in task.examples])
+        raise unknown("example", example_id, [example.id for example in task.examples])
     return found
 
 
@@ -177,7 +177,7 @@ def _choices(example: Example, run: Run, image: int | None, captions: tuple[int,
         raise UsageError(f"no image {image} in example {example.id!r}; expected 0 to {n_images - 1}")
     images = range(n_images) if image is None else [image]
     if captions is not None:
-        if captions[0] == captions[1] or not all(0 <= each < n_captions for each in captions):
+        if captions[0] == captions[1] or not all(0 <= caption < n_captions for caption in captions):
             raise UsageError(
                 f"captions {captions[0]} and {captions[1]} of example {example.id!r} cannot be compared; "
                 f"expected two different ones, 0 to {n_captions - 1}"

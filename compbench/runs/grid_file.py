@@ -59,7 +59,7 @@ def _checked(path: Path, key: str, value: object, *, is_switch: bool, is_list: b
         return _options(path, value)
     if is_list:
         values = [value] if isinstance(value, str) else value
-        if isinstance(values, list) and all(isinstance(each, str) for each in values):
+        if isinstance(values, list) and all(isinstance(value, str) for value in values):
             return values
         raise _wrong(path, key, value, "a list of names")
     if is_switch != isinstance(value, bool) or not isinstance(value, bool | int | float | str):

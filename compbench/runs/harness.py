@@ -179,7 +179,7 @@ def _measure(asked: ResolvedRun, writer: RunWriter, cache: ScorerCache) -> tuple
                         asked.task,
                         scorer,
                         writer,
-                        [each for each in asked.own_ids if each not in skipped],
+                        [example_id for example_id in asked.own_ids if example_id not in skipped],
                         reporter=cache.reporter,
                         interrupts=interrupts,
                         device=cache.device_of(scorer),
@@ -208,7 +208,7 @@ def _keep_unreadable(asked: ResolvedRun, writer: RunWriter, error: UnreadableIma
     with writer.guarded():
         before, done = stored.unreadable(), stored.done()
         names = {*before.images, *(each.name for each in (error.errors if error else ()))}
-        lost = [each for each in asked.task.examples if each.id not in done]
+        lost = [example for example in asked.task.examples if example.id not in done]
         images = {image.name: image.identity() for each in lost for image in each.images if image.name in names}
         ids = tuple(each.id for each in lost if any(image.name in images for image in each.images))
         unreadable.write(

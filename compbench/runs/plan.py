@@ -222,7 +222,7 @@ def _flops(asked: ResolvedRun, is_offline: bool) -> float | None:
 def _n_pairs(asked: ResolvedRun, examples: Sequence[Example]) -> int:
     """Of images and captions; an image without a caption counts where that is measured too."""
     without = bool(asked.view.get("unconditional"))
-    return sum(len(each.images) * (len(each.captions) + without) for each in examples)
+    return sum(len(example.images) * (len(example.captions) + without) for example in examples)
 
 
 def _n_measured(asked: ResolvedRun, stored: Run | None, missing: Sequence[Example]) -> int:

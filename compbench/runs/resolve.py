@@ -87,7 +87,7 @@ class ResolvedRun:
         """What this process is asked for and is not stored yet."""
         own = self.own_ids
         lacking = set(own) - self._done(stored, own) - self.skipped(stored)
-        return [each for each in self.task.examples if each.id in lacking]
+        return [example for example in self.task.examples if example.id in lacking]
 
     def is_complete(self, stored: Run) -> bool:
         """Whether all that is asked for is stored, by whichever process, or to be skipped."""
@@ -293,7 +293,7 @@ def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
 
 def _selected(task: Task, request: RunRequest, say: Callable[[str], None]) -> tuple[int | None, int | None, list[str]]:
     """What of limit and images_per_class leaves something out, and the examples that both leave."""
-    ids, words = [each.id for each in task.examples], ""
+    ids, words = [example.id for example in task.examples], ""
     images_per_class = request.images_per_class
     if images_per_class is not None:
         ids, words = subset_per_class(classes_of(task), images_per_class), f"at most {images_per_class} of each class, "

@@ -110,7 +110,7 @@ class Weighted:
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
         found, size = self.policy.verdict(*self._units(errors, measured)), self.together
-        compared = tuple(each._replace(n_draws=each.n_draws * size) for each in found.comparisons)
+        compared = tuple(comparison._replace(n_draws=comparison.n_draws * size) for comparison in found.comparisons)
         return replace(found, n_draws=found.n_draws * size, n_bank=found.n_bank * size, comparisons=compared)
 
     def _units(self, errors: Floats, measured: Bools) -> tuple[Floats, Bools]:
@@ -128,7 +128,7 @@ def full_scores(errors: Floats) -> Floats:
 
 def expected_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
     """About how many of a table's outcomes differ from the full bank's: the sum of their doubts. An estimate."""
-    return sum(each.outcomes[outcome].doubt for each in verdicts if outcome in each.outcomes)
+    return sum(verdict.outcomes[outcome].doubt for verdict in verdicts if outcome in verdict.outcomes)
 
 
 def allowed_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
@@ -138,7 +138,7 @@ def allowed_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
     where the differences have no rare, large, one-sided part. An outcome that ended exact counts too: that it would was
     not known when the risk was taken.
     """
-    return sum(each.risk for each in verdicts if outcome in each.outcomes)
+    return sum(verdict.risk for verdict in verdicts if outcome in verdict.outcomes)
 
 
 def stratified_means(in_order: Floats, strata: Strata) -> Floats:

@@ -122,7 +122,7 @@ class Pruning:
         budgets = np.cumsum([len(stage) for stage in self._stages])
         draws = [self._draws(stage) for stage in range(len(self._stages))]
         known = np.where(measured, errors, 0)
-        means = np.stack([known[..., each].mean(-1) for each in draws], -1)  # [I, C, stages]
+        means = np.stack([known[..., draw].mean(-1) for draw in draws], -1)  # [I, C, stages]
         return np.stack([nested_scores(row, budgets, its) for row, its in zip(means, n_draws, strict=True)])
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:

@@ -166,7 +166,7 @@ def allocation_of(compared: Iterable[Floats], of_draw: Ints) -> tuple[float, ...
             "the pilot's differences do not vary, so no allocation can be learned; expected errors that do"
         )
     shares = (1 - _PROPORTIONAL) * wanted / wanted.sum() + _PROPORTIONAL * parts
-    return tuple(round(float(each), 4) for each in shares)
+    return tuple(round(float(share), 4) for share in shares)
 
 
 def strata_of(timesteps: Floats | Ints, n_strata: int, certain: Sequence[int] = ()) -> Ints:

@@ -60,7 +60,7 @@ def scored(chunk: Sequence[str], errors: Mapping[str, Floats], measured: Bools, 
     found: list[Floats] = []
     for start in range(0, len(chunk), size):
         some = slice(start, start + size)
-        block = rule.of_stored([its[some] for its in errors.values()])
+        block = rule.of_stored([error[some] for error in errors.values()])
         own = slice(None, -1 if rule.unconditional else None)
         scores = [rules.mean_scores(block[:, :, own], weights)]
         if rule.unconditional:

@@ -24,19 +24,19 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
     ids, images, captions, lengths, draws = [], [], [], [], []
     names = sorted(map(column_of, measurements[0].errors), key=lambda name: name != _MAIN)
     errors: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for each in measurements:
-        n_images, n_captions, n_draws = each.measured.shape
+    for measurement in measurements:
+        n_images, n_captions, n_draws = measurement.measured.shape
         numbers = np.arange(n_captions)
-        if each.has_null_caption:
+        if measurement.has_null_caption:
             numbers[-1] = NO_CAPTION
-        mask = each.measured.reshape(-1, n_draws)  # [pairs, D]
+        mask = measurement.measured.reshape(-1, n_draws)  # [pairs, D]
         has_any = mask.any(1)
-        ids += [each.example_id] * int(has_any.sum())
+        ids += [measurement.example_id] * int(has_any.sum())
         images.append(np.repeat(np.arange(n_images, dtype=np.int16), n_captions)[has_any])
         captions.append(np.tile(numbers.astype(np.int16), n_images)[has_any])
         lengths.append(mask.sum(1)[has_any])
-        draws.append(np.broadcast_to(each.draw_ids.astype(np.int32), mask.shape)[mask])
-        for loss, value in each.errors.items():
+        draws.append(np.broadcast_to(measurement.draw_ids.astype(np.int32), mask.shape)[mask])
+        for loss, value in measurement.errors.items():
             errors[column_of(loss)].append(value.astype(np.float32).reshape(mask.shape)[mask])
     offsets = pa.array(np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int32))
     columns = {
@@ -55,13 +55,13 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
 
 def scores_table(matrices: Sequence[ScoreMatrix]) -> pa.Table:
     """One row a pair, float64; the score of no caption stands under caption -1."""
-    rows = [_score_rows(each) for each in matrices]
+    rows = [_score_rows(matrix) for matrix in matrices]
     lengths = [len(values) for _, _, values in rows]
     images, captions, values = (
         np.concatenate([np.zeros(0, dtype), *(row[column] for row in rows)])
         for column, dtype in enumerate((np.int16, np.int16, np.float64))
     )
-    ids = np.repeat(np.array([each.example_id for each in matrices], object), lengths)
+    ids = np.repeat(np.array([matrix.example_id for matrix in matrices], object), lengths)
     columns = [pa.array(ids, pa.string()), pa.array(images), pa.array(captions), pa.array(values)]
     return pa.Table.from_arrays(columns, schema=SCORES)
 

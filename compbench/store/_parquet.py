@@ -134,11 +134,11 @@ def read_examples(path: Path) -> pd.DataFrame:
 def _examples_frame(table: pa.Table) -> pd.DataFrame:
     frame = table.to_pandas()
     words = (table.schema.metadata or {}).get(_SHARED)
-    frame["tags"] = [json.loads(each) for each in frame["tags"]]
-    frame["image_names"] = [tuple(each) for each in frame["image_names"]]
+    frame["tags"] = [json.loads(text) for text in frame["tags"]]
+    frame["image_names"] = [tuple(names) for names in frame["image_names"]]
     if words is None:
-        frame["matches"] = [np.array([list(row) for row in each], dtype=bool) for each in frame["matches"]]
-        frame["captions"] = [tuple(each) for each in frame["captions"]]
+        frame["matches"] = [np.array([list(row) for row in match], dtype=bool) for match in frame["matches"]]
+        frame["captions"] = [tuple(captions) for captions in frame["captions"]]
         return frame
     shared = tuple(json.loads(words))
     matches_of = cache(partial(_matches, len(shared)))
@@ -151,7 +151,7 @@ def _examples_frame(table: pa.Table) -> pd.DataFrame:
 def _shared_captions(examples: Sequence[Example]) -> tuple[str, ...] | None:
     """The captions that all of several examples have."""
     first = examples[0].captions if len(examples) > 1 else None
-    return first if all(each.captions is first or each.captions == first for each in examples) else None
+    return first if all(example.captions is first or example.captions == first for example in examples) else None
 
 
 def _matches(n_captions: int, n_images: int, true_pairs: tuple[int, ...]) -> Bools:

@@ -272,7 +272,9 @@ class Parts:
         """The files of parts, oldest first."""
         try:
             with os.scandir(self.folder / kind) as entries:
-                found = [each.name for each in entries if each.name.endswith(".parquet") and each.name[0] not in "_."]
+                found = [
+                    entry.name for entry in entries if entry.name.endswith(".parquet") and entry.name[0] not in "_."
+                ]
         except (FileNotFoundError, NotADirectoryError):
             return []
         return [f"{kind}/{name}" for name in sorted(found)]

@@ -177,7 +177,7 @@ class Contents:
         for chunk, by_column, _ in self._errors(ids, n_draws, columns, unconditional=without):
             is_stored = rule.loss == rule.losses[0]  # as it is: float32 takes half the memory
             errors = by_column[columns[0]] if is_stored else rule.of_stored([by_column[name] for name in columns])
-            matches = np.stack([self.matches[each] for each in chunk])
+            matches = np.stack([self.matches[example] for example in chunk])
             if without:
                 yield ErrorTable(tuple(chunk), errors[:, :, :-1], matches, errors[:, :, -1])
             else:
@@ -206,7 +206,7 @@ class Contents:
             raise DamagedPart("its bytes are not those that were written")
 
     def _known(self, ids: Iterable[str] | None) -> list[str]:
-        return list(self.matches) if ids is None else [each for each in ids if each in self.matches]
+        return list(self.matches) if ids is None else [example_id for example_id in ids if example_id in self.matches]
 
     def _measured_ids(self, n_draws: int | None, unconditional: bool) -> Iterator[str]:
         if not self.has_errors:
@@ -370,8 +370,8 @@ class Contents:
 
     def _by_shape(self, ids: Iterable[str]) -> list[tuple[Shape, list[str]]]:
         by_shape: dict[Shape, list[str]] = {}
-        for each in ids:
-            by_shape.setdefault(_shape(self.matches[each]), []).append(each)
+        for example_id in ids:
+            by_shape.setdefault(_shape(self.matches[example_id]), []).append(example_id)
         return list(by_shape.items())
 
 

@@ -30,7 +30,7 @@ def refresh_tags(run: Run, task: Task, described: Mapping[str, Json], say: Calla
     from compbench.store.writer import RunWriter
 
     table = _parquet.read(run.path / "examples.parquet")
-    new, n_changed = _retagged(table, {each.id: each for each in task.examples})
+    new, n_changed = _retagged(table, {example.id: example for example in task.examples})
     stored: Mapping[str, Any] = run_file.words(run.path)["task"]
     changed = {name: described[name] for name in _DESCRIBING if stored.get(name) != described[name]}
     if not n_changed and not changed:
@@ -50,12 +50,17 @@ def _retagged(table: Any, examples: Mapping[str, Example]) -> tuple[Any, int]:
     ids = table.column("id").to_pylist()
     tags, groups = (table.column(name).to_pylist() for name in ("tags", "group"))
     known = dict(zip(ids, zip(tags, groups, strict=True), strict=True))
-    wanted = {each: _stored(examples[each]) if each in examples else known[each] for each in ids}
-    n_changed = sum(known[each] != wanted[each] and _parsed(known[each]) != _parsed(wanted[each]) for each in ids)
+    wanted = {
+        example_id: _stored(examples[example_id]) if example_id in examples else known[example_id] for example_id in ids
+    }
+    n_changed = sum(
+        known[example_id] != wanted[example_id] and _parsed(known[example_id]) != _parsed(wanted[example_id])
+        for example_id in ids
+    )
     if not n_changed:
         return table, 0
     for place, name in enumerate(("tags", "group")):
-        column = pa.array([wanted[each][place] for each in ids], pa.string())
+        column = pa.array([wanted[example_id][place] for example_id in ids], pa.string())
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
     return table, n_changed
 

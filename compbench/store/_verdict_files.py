@@ -70,12 +70,12 @@ class Concluded:
         n_captions = scores.shape[1]
         rows = [
             (
-                KINDS.index(each.kind),
-                each.better[0] * n_captions + each.better[1],
-                each.worse[0] * n_captions + each.worse[1],
-                *each[3:],
+                KINDS.index(comparison.kind),
+                comparison.better[0] * n_captions + comparison.better[1],
+                comparison.worse[0] * n_captions + comparison.worse[1],
+                *comparison[3:],
             )
-            for each in verdict.comparisons
+            for comparison in verdict.comparisons
         ]
         return cls(scores, replace(verdict, comparisons=()), np.array(rows, COMPARED))
 
@@ -95,23 +95,23 @@ class Stored:
 def encoded(concluded: Mapping[str, Concluded], parts: Mapping[str, str], basis: str) -> memoryview:
     """The bytes of a file of `concluded`, all of them with their comparisons."""
     rows = list(concluded.values())
-    verdicts = [each.verdict for each in rows]
+    verdicts = [row.verdict for row in rows]
     alone: dict[str, list[Any]] = {
         "id": list(concluded),
         "parts": [parts[name] for name in concluded],
-        "n_captions": [each.scores.shape[1] for each in rows],
-        "bound": [each.bound for each in verdicts],
-        "risk": [each.risk for each in verdicts],
-        "n_bank": [each.n_bank for each in verdicts],
+        "n_captions": [row.scores.shape[1] for row in rows],
+        "bound": [verdict.bound for verdict in verdicts],
+        "risk": [verdict.risk for verdict in verdicts],
+        "n_bank": [verdict.n_bank for verdict in verdicts],
         "outcomes": [
-            json.dumps({name: [*map(_plain, its)] for name, its in each.outcomes.items()}) for each in verdicts
+            json.dumps({name: [*map(_plain, its)] for name, its in verdict.outcomes.items()}) for verdict in verdicts
         ],
     }
     columns = {name: pa.array(values, _ALONE[name]) for name, values in alone.items()}
-    columns["scores"] = _lists([each.scores.ravel() for each in rows], pa.float64())
-    columns["n_draws"] = _lists([each.n_draws.ravel() for each in verdicts], pa.int32())
-    columns["predictions"] = _lists([np.array(each.predictions, np.int32) for each in verdicts], pa.int32())
-    compared = [_known(each) for each in rows]
+    columns["scores"] = _lists([row.scores.ravel() for row in rows], pa.float64())
+    columns["n_draws"] = _lists([verdict.n_draws.ravel() for verdict in verdicts], pa.int32())
+    columns["predictions"] = _lists([np.array(verdict.predictions, np.int32) for verdict in verdicts], pa.int32())
+    compared = [_known(row) for row in rows]
     for name in COMPARED.names or ():
         columns[f"compared_{name}"] = _lists([each[name] for each in compared], _COMPARED[f"compared_{name}"])
     table = pa.table(columns).replace_schema_metadata({_BASIS: basis})
@@ -147,7 +147,7 @@ def comparisons(stored: Stored, ids: Sequence[str]) -> dict[str, np.ndarray]:
             for group in sorted({place // _ROWS_IN_GROUP for place in wanted}):
                 table = file.read_row_group(group, columns=list(_COMPARED))
                 columns = [_arrays(table, name) for name in _COMPARED]
-                for place in (each for each in wanted if each // _ROWS_IN_GROUP == group):
+                for place in (example for example in wanted if example // _ROWS_IN_GROUP == group):
                     own = [column[place % _ROWS_IN_GROUP] for column in columns]
                     array = np.zeros(len(own[0]), COMPARED)
                     for name, values in zip(COMPARED.names or (), own, strict=True):

@@ -78,7 +78,7 @@ class Verdicts:
     def are_stored(self, ids: Sequence[str]) -> bool:
         """Whether all that follows of finished examples `ids` is stored, and nothing there is damaged."""
         rests_on = self._rests_on(ids)
-        return len(self._stored(rests_on)) == len(rests_on) and not any(each.damage for each in self._files.values())
+        return len(self._stored(rests_on)) == len(rests_on) and not any(file.damage for file in self._files.values())
 
     def store(self, ids: Sequence[str], guarded: Callable[[], AbstractContextManager[None]]) -> None:
         """Store what is not stored yet of finished examples `ids`; each file is written under the guard."""

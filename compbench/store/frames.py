@@ -37,7 +37,7 @@ def to_frame(
     judging = named(metrics, unconditional=is_normalised)
     of_one_shape = partial(_of_one_shape, judging) if classes is None else partial(_of_classes, classes)
     frame = pd.concat([of_one_shape(shape, table) for shape, table in tables.items()], ignore_index=True)
-    tags = pd.DataFrame([_joined(each) for each in examples["tags"]], index=list(examples["id"]))
+    tags = pd.DataFrame([_joined(example) for example in examples["tags"]], index=list(examples["id"]))
     described = frame[["id"]].join(tags, on="id").drop(columns="id")
     for metric in judging:
         if metric.name in frame and column_of(metric):

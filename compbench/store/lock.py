@@ -117,7 +117,7 @@ def is_held(folder: Path) -> bool:
 
 def holder_elsewhere(folder: Path) -> Holder | None:
     """The process on another host that holds the run, or held it when it was last heard of; the latest of several."""
-    return max((each for each in _holders(folder) if not each.is_here), key=lambda each: each.heard, default=None)
+    return max((holder for holder in _holders(folder) if not holder.is_here), key=lambda each: each.heard, default=None)
 
 
 def is_shared(folder: Path, shard: Shard | None) -> bool:

@@ -39,7 +39,7 @@ class Pilot:
     def n_raced(self, task: Task, ids: Sequence[str]) -> int:
         """The number of raced examples, `ids` of `task`, that the pilot holds in full."""
         is_same = self.task == (task.name, task.revision)
-        return sum(each in self.ids for each in ids) if is_same else 0
+        return sum(example_id in self.ids for example_id in ids) if is_same else 0
 
     def said(self, task: Task, ids: Sequence[str]) -> str:
         """What the pilot cost, and whether it holds examples that are raced again."""
@@ -85,18 +85,21 @@ def learned(pilot: Path, race: Racing, identity: Mapping[str, Any]) -> Pilot:
     if (stored := _stored(kept, what)) is None:
         if kept.exists():
             say(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now")
-        stored = _learned(run, race), tuple(each for each in run.ids() if each in run.done(race.draws))
+        stored = (
+            _learned(run, race),
+            tuple(example_id for example_id in run.ids() if example_id in run.done(race.draws)),
+        )
         with disk.writing(run.path):
             content = {**what, "shares": list(stored[0]), "examples": list(stored[1])}
             disk.write_json(kept, _sealed.sealed(content))
     ids = frozenset(stored[1] or run.done(race.draws))  # of older ones the examples are not known
-    shapes = dict(zip(run.examples()["id"], (its.size for its in run.examples()["matches"]), strict=True))
+    shapes = dict(zip(run.examples()["id"], (example.size for example in run.examples()["matches"]), strict=True))
     return Pilot(
         stored[0],
         f"{run.key.folder}",
         (run.key.task, run.key.task_revision),
         ids,
-        race.draws * sum(shapes[each] for each in ids),
+        race.draws * sum(shapes[example_id] for example_id in ids),
     )
 
 
@@ -126,11 +129,11 @@ def _stored(path: Path, what: Mapping[str, Any]) -> tuple[tuple[float, ...], tup
         return None
     shares, examples = kept.get("shares"), kept.get("examples", [])
     is_same = all(kept.get(name) == value for name, value in json.loads(json.dumps(what)).items())
-    if not is_same or not isinstance(shares, list) or not all(isinstance(each, float | int) for each in shares):
+    if not is_same or not isinstance(shares, list) or not all(isinstance(share, float | int) for share in shares):
         return None
     if not isinstance(examples, list):
         return None
-    return tuple(float(each) for each in shares), tuple(map(str, examples))
+    return tuple(float(share) for share in shares), tuple(map(str, examples))
 
 
 def _learned(run: Run, race: Racing) -> tuple[float, ...]:

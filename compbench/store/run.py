@@ -221,7 +221,7 @@ class Run:
         if not isinstance(self.schedule, Full):
             return 0
         seen = self.contents.seen()
-        return self.contents.n_common_draws([each for each in self.ids() if each in seen])
+        return self.contents.n_common_draws([example_id for example_id in self.ids() if example_id in seen])
 
     def check_errors(self) -> None:
         """UsageError, which says why, where no errors are stored."""
@@ -262,8 +262,8 @@ class Run:
                 "own; run it without keep=scores"
             )
         done = self.done(rule.draws, unconditional=rule.unconditional)
-        wanted = [each for each in self.ids() if each in done] if ids is None else list(ids)
-        if lacking := [each for each in wanted if each not in done]:
+        wanted = [example_id for example_id in self.ids() if example_id in done] if ids is None else list(ids)
+        if lacking := [example for example in wanted if example not in done]:
             raise ValueError(
                 f"{len(lacking)} of the {len(wanted)} examples asked for are not measured, {lacking[0]!r} the first; "
                 "rerun the command that made the run"
@@ -306,7 +306,7 @@ class Run:
         if isinstance(self.schedule, Full) or not self.contents.has_errors:
             return {}
         done = self.done()
-        wanted = [each for each in (self.ids() if ids is None else ids) if each in done]
+        wanted = [example_id for example_id in (self.ids() if ids is None else ids) if example_id in done]
         return dict(self.contents.verdicts.verdicts(wanted, comparisons=comparisons)) if wanted else {}
 
     @property
@@ -372,12 +372,12 @@ class Run:
         if draws is not None and draws < 1:
             raise UsageError(f"draws={draws} was asked of {where}; expected at least 1")
         seen = self.contents.seen()
-        ids = [each for each in self.ids() if each in seen]
+        ids = [example_id for example_id in self.ids() if example_id in seen]
         n_asked = draws if draws is not None else max(1, self.contents.n_common_draws(ids))
         if not ids:
             raise UsageError(f"{where} has no measured example of the subset that is read: rerun its command")
         whole = self.contents.whole(n_asked, rule.unconditional)
-        if lacking := [each for each in ids if each not in whole]:
+        if lacking := [example_id for example_id in ids if example_id not in whole]:
             n_common = self.contents.n_common_draws(ids)
             raise UsageError(
                 f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "

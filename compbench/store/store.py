@@ -246,8 +246,8 @@ class Store:
 
 def _known(records: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
     """The entries of run.json that the parts still tell: since when, and by which version."""
-    times = [str(each["time"]) for each in records if "time" in each]
-    versions = [str(each["compbench"]) for each in records if "compbench" in each]
+    times = [str(record["time"]) for record in records if "time" in record]
+    versions = [str(record["compbench"]) for record in records if "compbench" in record]
     known: dict[str, Json] = {"status": "interrupted"} if records else {}
     return known | ({"created": min(times)} if times else {}) | ({"compbench": versions[0]} if versions else {})
 

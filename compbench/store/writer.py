@@ -62,7 +62,7 @@ class RunWriter:
         table = _pairs.errors_table(measurements) if measurements else _pairs.scores_table(matrices)
         words: dict[str, Json] = {
             "n_examples": len(measurements) + len(matrices),
-            "n_errors": sum(int(each.measured.sum()) for each in measurements),
+            "n_errors": sum(int(measurement.measured.sum()) for measurement in measurements),
             **record,
         }
         # under the guard for a moment, so that no two parts get one number and no lines are mixed

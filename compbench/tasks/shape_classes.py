@@ -38,8 +38,8 @@ _STREAMS = {"test": 102, "train": 103}
 
 def shape_classes(prompts: PromptFiles = None) -> Task:
     """The 240 examples; pictures are drawn when asked for."""
-    names = tuple(f"{each.colour} {each.shape}" for each in _CLASSES)
-    own = Prompts(names, tuple(f"{each} {_PLACE}" for each in _CLASSES), tuple(range(len(names))))
+    names = tuple(f"{kind.colour} {kind.shape}" for kind in _CLASSES)
+    own = Prompts(names, tuple(f"{kind} {_PLACE}" for kind in _CLASSES), tuple(range(len(names))))
     asked = chosen_prompts(own, [(name,) for name in names], prompts)
     return Task(
         name="shape-classes",
@@ -54,8 +54,8 @@ def shape_classes(prompts: PromptFiles = None) -> Task:
 
 def _examples(split: str, prompts: Prompts) -> Sequence[Example]:
     pictures = tuple(_pictures(split))
-    made = examples_of(Split(pictures, None, ()), [f"{split}/{each.name}" for each in pictures], prompts)
-    unseen = {f"{each.colour} {each.shape}" for each in _CLASSES if scenes.is_held_out(each)}
+    made = examples_of(Split(pictures, None, ()), [f"{split}/{picture.name}" for picture in pictures], prompts)
+    unseen = {f"{kind.colour} {kind.shape}" for kind in _CLASSES if scenes.is_held_out(kind)}
     return tuple(
         replace(each, tags={"seen": ("unseen" if each.tags["class"][0] in unseen else "seen",), **each.tags})
         for each in made

@@ -219,7 +219,7 @@ class TestRuns:
     def test_a_tie_is_wrong_and_has_no_prediction(self, tmp_path: Path) -> None:
         task = task_of(np.zeros(6, int))
         run = Store(tmp_path).open(RunKey("beasts", task.revision, "model", None, {}), task)
-        RunWriter(run).append([ScoreMatrix(each.id, np.array([[3.0, 1, 1, 3, 1]])) for each in task.examples])
+        RunWriter(run).append([ScoreMatrix(example.id, np.array([[3.0, 1, 1, 3, 1]])) for example in task.examples])
         found = calibrate(run, share=0.5)
         assert found.accuracy == 0
         assert set(found.examples["prediction"]) == {""}

@@ -26,8 +26,8 @@ TASK = fakes.Task(
     fakes.MATCHING,
 )  # fmt: skip
 ROWS = [
-    {"example_id": each, "image": i, "caption": c, "score": float(i == c) + 0.25 * i + 0.125 * c}
-    for each in IDS
+    {"example_id": example_id, "image": i, "caption": c, "score": float(i == c) + 0.25 * i + 0.125 * c}
+    for example_id in IDS
     for i in range(2)
     for c in range(2)
 ]
@@ -126,7 +126,7 @@ def test_a_folder_or_a_device_is_not_read(tmp_path: Path) -> None:
 
 
 def test_an_abstention_is_wrong_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"example_id": each, "image": i, "choice": str(i)} for each in IDS for i in range(2)]
+    rows = [{"example_id": example_id, "image": i, "choice": str(i)} for example_id in IDS for i in range(2)]
     rows[3]["choice"] = ""
     pd.DataFrame(rows).to_csv(tmp_path / "choices.csv", index=False)
     frame = import_scores(tmp_path / "choices.csv", task=TASK, name="m", runs=tmp_path / "runs").to_frame()

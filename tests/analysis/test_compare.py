@@ -48,7 +48,7 @@ def _stored(root: Path, task: Task, is_right: Mapping[str, bool], model: str, **
     """A run that has measured the examples in `is_right`; the size of a score is the example's own."""
     run = Store(root).open(RunKey(task.name, task.revision, model, "hf:org/name@0123456789abcdef", measurement), task)
     size_of = {each.id: 1 + i % 7 for i, each in enumerate(sorted(task.examples, key=lambda each: each.id))}
-    done = [each.id for each in task.examples if each.id in is_right]
+    done = [example.id for example in task.examples if example.id in is_right]
     if done:
         RunWriter(run).append(
             [ScoreMatrix(each, size_of[each] * (RIGHT if is_right[each] else WRONG)) for each in done]
@@ -59,7 +59,7 @@ def _stored(root: Path, task: Task, is_right: Mapping[str, bool], model: str, **
 
 def _outcomes(task: Task, cells: Mapping[str, Sequence[int]]) -> tuple[dict[str, bool], dict[str, bool]]:
     kinds = [kind for counts in cells.values() for kind, n in enumerate(counts) for _ in range(n)]
-    ids = sorted(each.id for each in task.examples)
+    ids = sorted(example.id for example in task.examples)
     pairs = [((kind in (0, 1)), (kind in (0, 2))) for kind in kinds]
     return dict(zip(ids, (a for a, _ in pairs), strict=True)), dict(zip(ids, (b for _, b in pairs), strict=True))
 
@@ -138,7 +138,7 @@ def test_the_gain_in_one_tag_is_tested_against_the_gain_in_another(tmp_path: Pat
 
 def test_many_tags_are_each_held_against_the_rest(tmp_path: Path) -> None:
     task = _task({f"kind {i}": 4 for i in range(7)})
-    runs = [_stored(tmp_path, task, {each.id: True for each in task.examples}, name) for name in ("one", "two")]
+    runs = [_stored(tmp_path, task, {example.id: True for example in task.examples}, name) for name in ("one", "two")]
     interactions = compare(runs).interactions.query("metric == 'text'")
     assert list(interactions["tag"]) == [f"kind {i}" for i in range(7)]
     assert set(interactions["other_n"]) == {24}
@@ -169,7 +169,7 @@ def test_random_signs_depend_on_the_seed_alone(tmp_path: Path) -> None:
 def test_three_runs_are_three_pairs_of_one_family(tmp_path: Path) -> None:
     one, two = _two(tmp_path)
     task = _task({tag: sum(counts) for tag, counts in CELLS.items()})
-    three = _stored(tmp_path, task, {each.id: False for each in task.examples}, "three")
+    three = _stored(tmp_path, task, {example.id: False for example in task.examples}, "three")
     outcomes = compare([one, two, three]).outcomes
     pairs = list(dict.fromkeys(zip(outcomes["a"], outcomes["b"], strict=True)))
     assert pairs == [("one", "two"), ("one", "three"), ("two", "three")]
@@ -212,7 +212,7 @@ def test_different_revisions_of_the_data_are_refused(tmp_path: Path) -> None:
 
 def test_unmatched_examples_are_counted_and_a_limit_reads_what_both_have(tmp_path: Path) -> None:
     task = _task({"Object": 10})
-    ids = [each.id for each in task.examples]
+    ids = [example.id for example in task.examples]
     whole = _stored(tmp_path, task, dict.fromkeys(ids, True), "whole")
     part = _stored(tmp_path, task, dict.fromkeys(subset(ids, 4), False), "part")
     with pytest.raises(UsageError, match=r"4 examples are in both, 6 only in 'fake/whole'.*--limit 4"):
@@ -240,8 +240,8 @@ def test_empty_runs_are_refused(tmp_path: Path) -> None:
 
 def test_different_protocols_are_marked(tmp_path: Path) -> None:
     task = _task({"Object": 4})
-    done = {each.id: True for each in task.examples}
-    runs = [_stored(tmp_path, task, done, "sd2", protocol=each, dtype="float16") for each in ("paper", "compbench")]
+    done = {example.id: True for example in task.examples}
+    runs = [_stored(tmp_path, task, done, "sd2", protocol=word, dtype="float16") for word in ("paper", "compbench")]
     text = " ".join(compared.to_text(compare(runs)).split())
     assert "DIFFERENT PROTOCOLS (protocol): sd2 (protocol=paper) paper, sd2 (protocol=compbench) compbench" in text
     assert "(dtype)" not in text
@@ -255,7 +255,7 @@ def test_examples_of_one_image_have_no_image_score(tmp_path: Path) -> None:
     runs = []
     for name, score in (("one", [[1.0, 0.0]]), ("two", [[0.0, 1.0]])):
         run = Store(tmp_path).open(RunKey("narrow", task.revision, name, None, {}), task)
-        RunWriter(run).append([ScoreMatrix(each.id, np.array(score)) for each in examples])
+        RunWriter(run).append([ScoreMatrix(example.id, np.array(score)) for example in examples])
         RunWriter(run).settle(None)
         runs.append(run)
     comparison = compare(runs)

@@ -45,7 +45,7 @@ def test_the_difference_of_two_models_on_shared_images_is_covered(alike: float, 
     own = rng.dirichlet(shares * (1 - alike) / alike, (n_trials, n_groups))
     kinds = (rng.random((n_trials, n_groups, size, 1)) > own.cumsum(-1)[:, :, None, :-1]).sum(-1).reshape(n_trials, -1)
     sample = Sample.of([str(n // size) for n in range(n_groups * size)])
-    bounds = [paired_tests.interval(effective(np.isin(its, (0, 1)), np.isin(its, (0, 2)), sample)) for its in kinds]
+    bounds = [paired_tests.interval(effective(np.isin(kind, (0, 1)), np.isin(kind, (0, 2)), sample)) for kind in kinds]
     assert _at_least(0.93, n_trials) < _covered(bounds, 0.1) < 0.99
 
 
@@ -55,7 +55,7 @@ def test_the_difference_of_two_means_per_class_is_covered(n_classes: int, size: 
     shares = rng.dirichlet([2, 1, 0.7, 1.5], n_classes)
     kinds = (rng.random((n_trials, n_classes, size, 1)) > shares.cumsum(-1)[:, None, :-1]).sum(-1).reshape(n_trials, -1)
     sample = Sample.of([str(n) for n in range(n_classes * size)], [str(n // size) for n in range(n_classes * size)])
-    bounds = [paired_tests.interval(effective(np.isin(its, (0, 1)), np.isin(its, (0, 2)), sample)) for its in kinds]
+    bounds = [paired_tests.interval(effective(np.isin(kind, (0, 1)), np.isin(kind, (0, 2)), sample)) for kind in kinds]
     truth = float((shares[:, 1] - shares[:, 2]).mean())
     assert _at_least(0.93, n_trials) < _covered(bounds, truth) < 0.99
 
@@ -115,7 +115,7 @@ def test_the_mean_paired_difference_by_timestep_is_covered(size: int) -> None:
 def test_the_differences_of_a_run_have_that_interval(tmp_path: Path) -> None:
     run = test_curves._run(tmp_path, test_curves._noisy(12, 6))
     row = curves.differences(run, n_bins=1).query("tag == 'overall'").iloc[0]
-    errors = np.stack([each.errors["l2"] for each in run.measurements().values()]).astype(float)
+    errors = np.stack([measurement.errors["l2"] for measurement in run.measurements().values()]).astype(float)
     its = (errors[:, 0, 1] + errors[:, 1, 0] - errors[:, 0, 0] - errors[:, 1, 1]).mean(-1) / 2
     theirs = stats.ttest_1samp(its, 0).confidence_interval(0.95)
     assert (row["low"], row["high"]) == pytest.approx((theirs.low, theirs.high))

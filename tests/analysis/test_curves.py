@@ -45,7 +45,10 @@ def _run(
     RunWriter(run).write_draws(bank or _bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
     RunWriter(run).append(
-        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in examples]
+        [
+            Measurement(example.id, draws, {"l2": errors[int(example.id)].astype(np.float32)}, mask)
+            for example in examples
+        ]
     )
     RunWriter(run).settle(None)
     return run
@@ -233,7 +236,7 @@ def test_as_many_decisions_flip_under_other_draws_as_were_expected(tmp_path: Pat
 def test_a_run_of_scores_is_refused(tmp_path: Path) -> None:
     task = fakes.task(4)
     run = Store(tmp_path).open(RunKey("fake", task.revision, "clip", None, {}), task)
-    RunWriter(run).append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
+    RunWriter(run).append([ScoreMatrix(example.id, np.eye(2)) for example in task.examples])
     for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule, margins):
         with pytest.raises(UsageError, match="'clip' stores scores and no errors per draw: only a run of a diffusion"):
             view(run)

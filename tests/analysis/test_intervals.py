@@ -22,7 +22,7 @@ def _alone(n: int) -> Sample:
 
 def _grouped(sizes: Sequence[int], classes: Sequence[int] | None = None) -> Sample:
     groups = [str(group) for group, size in enumerate(sizes) for _ in range(size)]
-    return Sample.of(groups, None if classes is None else [str(each) for each in classes])
+    return Sample.of(groups, None if classes is None else [str(kind) for kind in classes])
 
 
 def _classes(sizes: Sequence[int]) -> Sample:

@@ -59,8 +59,8 @@ def test_chance_is_drawn() -> None:
 def test_a_model_has_one_colour_and_no_other_model_shares_its_look() -> None:
     axes = plots.per_tag_bars(_frame(("a", "b", "c"))).axes
     looks = [[(bar.get_facecolor(), bar.get_hatch()) for bar in bars] for axis in axes for bars in axis.containers[::2]]
-    assert all(len(set(each)) == 1 for each in looks)
-    first, second = [each[0] for each in looks[:3]], [each[0] for each in looks[3:]]
+    assert all(len(set(look)) == 1 for look in looks)
+    first, second = [look[0] for look in looks[:3]], [look[0] for look in looks[3:]]
     assert first == second
     assert len(set(first)) == 3
 
@@ -180,7 +180,7 @@ def test_the_heat_map_has_a_row_for_each_model_and_one_of_chance() -> None:
     expected = [[0.25] * 3, [0.3] * 3, [0.25] * 3]
     assert text.collections[0].get_array().reshape(3, 3).tolist() == expected
     assert image.collections[0].get_array().reshape(3, 3).filled(-1).tolist() == [[-1.0] * 3, *expected[1:]]
-    assert [each.get_text() for each in image.texts].count("–") == 3
+    assert [text.get_text() for text in image.texts].count("–") == 3
     figure.savefig(io.BytesIO(), dpi=30)
 
 
@@ -192,13 +192,13 @@ def test_the_agreement_of_two_models_adds_up_and_keeps_their_colours() -> None:
     ]
     figure = plots.agreement(pd.DataFrame(rows), order=["clip", "one"])
     bars = figure.axes[0].containers
-    assert [[round(bar.get_width(), 6) for bar in its] for its in bars] == [
+    assert [[round(bar.get_width(), 6) for bar in patch] for patch in bars] == [
         [0.4] * 2,
         [0.25] * 2,
         [0.15] * 2,
         [0.2] * 2,
     ]
-    assert [bar.get_x() for its in bars for bar in its][::2] == pytest.approx([0, 0.4, 0.65, 0.8])
+    assert [bar.get_x() for patch in bars for bar in patch][::2] == pytest.approx([0, 0.4, 0.65, 0.8])
     own = plots.per_tag_bars(_frame(("one", "other")), order=["clip", "one"]).axes[0].containers
     assert bars[1][0].get_facecolor() == own[0][0].get_facecolor()
     assert bars[2][0].get_facecolor() == own[2][0].get_facecolor()
@@ -222,7 +222,7 @@ def test_accuracy_by_timestep_draws_what_the_frame_holds() -> None:
 
 def test_every_model_has_a_colour_that_can_be_named() -> None:
     assert len(set(plots.model_colours(10))) == 10
-    assert all(len(each) == 7 and each.startswith("#") for each in plots.model_colours(3))
+    assert all(len(colour) == 7 and colour.startswith("#") for colour in plots.model_colours(3))
 
 
 def _agreement() -> pd.DataFrame:

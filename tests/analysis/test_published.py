@@ -193,14 +193,14 @@ def test_people_are_right_on_89_and_a_half_percent() -> None:
 
 def test_two_ways_to_divide_the_examples_give_the_same_sum() -> None:
     sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for line in (each for each in published.lines() if each["task"] == "winoground"):
+    for line in (line for line in published.lines() if line["task"] == "winoground"):
         count = published.count_of(line["percent"], int(line["n"]))
         if count is None:  # two digits
             continue
         sums[line["model"], line["metric"]][line["column"]] += count
-    both_ways = [its for its in sums.values() if len(its) == 2]
+    both_ways = [total for total in sums.values() if len(total) == 2]
     assert len(both_ways) == 3 * 20
-    assert all(its["tag"] == its["predicates"] for its in both_ways)
+    assert all(way["tag"] == way["predicates"] for way in both_ways)
 
 
 def test_a_group_score_is_never_above_its_text_or_image_score() -> None:

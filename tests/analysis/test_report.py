@@ -115,7 +115,7 @@ def _page(*runs: Run, **look: Any) -> Page:
 
 
 def _outcomes(data: Mapping[str, Any], model: int, metric: str) -> dict[str, int]:
-    return {each["id"]: each["r"][model]["o"][metric] for each in data["examples"]}
+    return {example["id"]: example["r"][model]["o"][metric] for example in data["examples"]}
 
 
 def test_the_page_answers_in_its_order(many: tuple[Task, tuple[Run, Run], str]) -> None:
@@ -154,15 +154,15 @@ def test_each_score_over_all_examples_stands_once(many: tuple[Task, tuple[Run, R
 
 def test_outcomes_ties_scores_and_margins_reach_the_browser(many: tuple[Task, tuple[Run, Run], str]) -> None:
     (data,) = Page(many[2]).data
-    assert [each["id"] for each in data["examples"]] == [f"{i:04d}" for i in range(_MANY)]
+    assert [example["id"] for example in data["examples"]] == [f"{i:04d}" for i in range(_MANY)]
     assert _outcomes(data, 0, "group") == {f"{i:04d}": int(i % 3 != 0) for i in range(_MANY)}
     assert _outcomes(data, 1, "text") == {f"{i:04d}": -1 if i == 5 else int(i % 4 != 0) for i in range(_MANY)}
     frame = many[1][1].to_frame().set_index("id")
-    for each in data["examples"][:20]:
-        scores = frame.loc[each["id"], ["score_0_0", "score_0_1", "score_1_0", "score_1_1"]].tolist()
-        assert np.ravel(each["r"][1]["s"]).tolist() == scores
-        assert each["r"][1]["d"]["text"] == [frame.loc[each["id"], "text_margin"], None, None]
-        _, error, flip = each["r"][0]["d"]["text"]  # errors were stored
+    for example in data["examples"][:20]:
+        scores = frame.loc[example["id"], ["score_0_0", "score_0_1", "score_1_0", "score_1_1"]].tolist()
+        assert np.ravel(example["r"][1]["s"]).tolist() == scores
+        assert example["r"][1]["d"]["text"] == [frame.loc[example["id"], "text_margin"], None, None]
+        _, error, flip = example["r"][0]["d"]["text"]  # errors were stored
         assert error > 0
         assert 0 <= flip <= 0.5
 
@@ -171,10 +171,10 @@ def test_a_count_of_the_agreement_leads_to_its_examples(many: tuple[Task, tuple[
     page = Page(many[2])
     (data,) = page.data
     outcomes = compare(many[1], n_resamples=99).outcomes
-    links = [each for each in page.links if "metric=" in each]
+    links = [link for link in page.links if "metric=" in link]
     assert len(links) == int((outcomes[["both", "only_a", "only_b", "neither"]] > 0).to_numpy().sum())
-    for each in links:
-        asked = {name: values[0] for name, values in parse_qs(each[1:]).items()}
+    for link in links:
+        asked = {name: values[0] for name, values in parse_qs(link[1:]).items()}
         found = [
             example["id"]
             for example in data["examples"]
@@ -199,15 +199,15 @@ def test_400_examples_of_photographs_stay_under_15_megabytes(many: tuple[Task, t
     (data,) = Page(many[2]).data
     assert len(many[2].encode()) < 15e6
     assert len(data["pictures"]) == 2 * _MANY
-    assert [each["p"] for each in data["examples"]] == [[2 * i, 2 * i + 1] for i in range(_MANY)]
+    assert [example["p"] for example in data["examples"]] == [[2 * i, 2 * i + 1] for i in range(_MANY)]
     with PIL.Image.open(_bytes_of(data["pictures"][0])) as picture:
         assert max(picture.size) >= 96
 
 
 def test_nothing_is_loaded_from_anywhere(many: tuple[Task, tuple[Run, Run], str]) -> None:
     page = Page(many[2])
-    assert [each for each in page.addresses if not each.startswith("data:")] == []
-    assert [each for each in page.links if not each.startswith("#")] == []
+    assert [address for address in page.addresses if not address.startswith("data:")] == []
+    assert [link for link in page.links if not link.startswith("#")] == []
     assert "@import" not in many[2]
     assert [kind for kind, _ in page.scripts] == ["application/json", ""]
 
@@ -343,7 +343,9 @@ def test_a_limited_run_is_said_and_is_the_subset(tmp_path: Path) -> None:
     task = pages.task(_FEW)
     page = _page(_small(tmp_path, task=task).limited(5))
     assert "one: partial: 5 of 12 examples, the subset of --limit 5" in page.said
-    assert [each["id"] for each in page.data[0]["examples"]] == subset([each.id for each in task.examples], 5)
+    assert [example["id"] for example in page.data[0]["examples"]] == subset(
+        [example.id for example in task.examples], 5
+    )
 
 
 def test_a_single_tag_leaves_nothing_to_contrast_and_breaks_nothing(tmp_path: Path) -> None:
@@ -360,7 +362,7 @@ def test_a_single_tag_leaves_nothing_to_contrast_and_breaks_nothing(tmp_path: Pa
 
 def test_a_damaged_part_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
     run = _small(tmp_path, n=6)
-    more = {each.id: each for each in pages.task(_FEW).examples[6:]}
+    more = {example.id: example for example in pages.task(_FEW).examples[6:]}
     path = RunWriter(run).append([ScoreMatrix(each, pages.RIGHT) for each in more])
     path.write_bytes(path.read_bytes()[:-40])
     page = _page(Run(run.path))
@@ -432,7 +434,7 @@ def test_a_classification_shows_the_captions_that_matter(tmp_path: Path) -> None
     ]
     page = _page(*runs)
     (data,) = page.data
-    assert [each["k"][:5] for each in data["examples"]] == [[7, 39, 38, 37, 36]] * 4
+    assert [example["k"][:5] for example in data["examples"]] == [[7, 39, 38, 37, 36]] * 4
     assert [data["captions"][c] for c in data["examples"][0]["c"][:2]] == ["a photo of thing 7", "a photo of thing 39"]
     assert data["examples"][0]["m"][0][:3] == [1, 0, 0]
     assert data["metrics"] == ["top1"]
@@ -453,7 +455,7 @@ def test_tags_of_ones_own_divide_the_tables_and_can_be_filtered_by(tmp_path: Pat
     page = _page(_small(tmp_path, task=task), by=by)
     (data,) = page.data
     assert data["columns"] == ["tag", "parity", "looks"]
-    assert [each["t"][2] for each in data["examples"]] == [["old"]] * 5 + [["new"]] * 7
+    assert [example["t"][2] for example in data["examples"]] == [["old"]] * 5 + [["new"]] * 7
     assert "old 5" in page.said
     assert "new 7" in page.said
 
@@ -517,7 +519,7 @@ def test_a_missing_image_file_is_a_note_not_a_failure(tmp_path: Path) -> None:
     lost = Image("lost.png", tmp_path / "lost.png", sha256="0")
     with pytest.raises(DataError):
         lost.decode()
-    images = {each.id: (lost, each.images[1]) for each in task.examples}
+    images = {example.id: (lost, example.images[1]) for example in task.examples}
     page = _page(_small(tmp_path, task=task), pictures={(task.name, task.revision): images})
-    assert [each["p"] for each in page.data[0]["examples"]] == [[-1, n] for n in range(4)]
+    assert [example["p"] for example in page.data[0]["examples"]] == [[-1, n] for n in range(4)]
     assert "cannot be read, the first: image 'lost.png'" in page.said

@@ -38,7 +38,7 @@ def _run(root: Path, n: int = 12, n_draws: int = 16) -> Run:
 def _scores(root: Path) -> Run:
     task = Task("fake", test_curves.fakes.task(12).examples, MATCHING)
     run = Store(root).open(RunKey("fake", task.revision, "clip", None, {}), task)
-    RunWriter(run).append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
+    RunWriter(run).append([ScoreMatrix(example.id, np.eye(2)) for example in task.examples])
     RunWriter(run).settle(None)
     return run
 
@@ -79,7 +79,7 @@ def test_weightings_worked_by_hand() -> None:
     draws = test_curves._bank(6)  # errors in v
     alpha, sigma = (np.asarray(each, float) for each in (draws.alpha, draws.sigma))
     of_x0, snr, t = sigma**2, alpha**2 / sigma**2, np.asarray(draws.timesteps) / 1000
-    found = {each.name: each.weights * 6 for each in weightings(draws)}
+    found = {weighting.name: weighting.weights * 6 for weighting in weightings(draws)}
     assert found["x0"] == pytest.approx(of_x0)
     assert found["eps"] == pytest.approx(of_x0 * snr)
     assert found["v"] == pytest.approx(of_x0 * (snr + 1), rel=1e-6)  # alpha^2 + sigma^2 = 1
@@ -89,7 +89,7 @@ def test_weightings_worked_by_hand() -> None:
 
 
 def test_further_losses_have_the_native_rule_and_windows_alone() -> None:
-    names = [each.name for each in weightings(test_curves._bank(6), "l1", [(0, 20)])]
+    names = [weighting.name for weighting in weightings(test_curves._bank(6), "l1", [(0, 20)])]
     assert names == ["l1, native", "l1, native, t 0–20"]
 
 
@@ -99,7 +99,9 @@ def test_every_loss_that_is_stored_is_read(tmp_path: Path) -> None:
     RunWriter(run).write_draws(test_curves._bank(4))
     draws, every = np.arange(4, dtype=np.int32), np.ones((2, 2, 4), bool)
     wrong = np.repeat((1 - np.eye(2))[..., None], 4, axis=-1).astype(np.float32)
-    RunWriter(run).append([Measurement(each.id, draws, {"l2": wrong, "l1": -wrong}, every) for each in task.examples])
+    RunWriter(run).append(
+        [Measurement(example.id, draws, {"l2": wrong, "l1": -wrong}, every) for example in task.examples]
+    )
     RunWriter(run).settle(None)
     frame = curves.by_rule(run).query("tag == 'overall' and metric == 'text'").set_index("rule")["value"]
     assert frame["native"] == 1
@@ -117,7 +119,9 @@ def test_scores_normalised_by_no_caption_stand_beside_raw_ones(tmp_path: Path) -
     errors = np.concatenate([errors, without[:, None]], axis=1, dtype=np.float32)
     draws, every = np.arange(4, dtype=np.int32), np.ones((2, 3, 4), bool)
     writer = RunWriter(run)
-    writer.append([Measurement(each.id, draws, {"l2": errors}, every, has_null_caption=True) for each in task.examples])
+    writer.append(
+        [Measurement(example.id, draws, {"l2": errors}, every, has_null_caption=True) for example in task.examples]
+    )
     RunWriter(run).settle(None)
     frame = curves.by_draws(run, n_subsets=2).query("tag == 'overall' and n_draws == 4")
     assert dict(zip(frame["metric"], frame["value"], strict=True)) == {
@@ -146,7 +150,9 @@ def test_a_run_that_stopped_where_it_was_sure_is_refused_with_what_to_do(tmp_pat
     mask[0, 1, 2:] = False
     draws = np.arange(4, dtype=np.int32)
     writer = RunWriter(run)
-    writer.append([Measurement(each.id, draws, {"l2": np.ones((2, 2, 4), np.float32)}, mask) for each in task.examples])
+    writer.append(
+        [Measurement(example.id, draws, {"l2": np.ones((2, 2, 4), np.float32)}, mask) for example in task.examples]
+    )
     expected = "measured with schedule=racing, which leaves out draws .* needs a run with schedule=full"
     for view in (curves.by_draws, curves.monte_carlo, curves.by_timestep, curves.differences, curves.by_rule, margins):
         with pytest.raises(UsageError, match=expected):
@@ -158,7 +164,7 @@ def test_the_draws_part_stands_in_a_column_of_its_own_in_every_format(tmp_path: 
     run, scores = _run(tmp_path, 40, 32), _scores(tmp_path / "clip")
     expected = curves.monte_carlo(run, n_resamples=400).query("tag == 'overall' and metric == 'text'").iloc[0]
     text = show.to_text([run], full=True)
-    header, row = (next(line for line in text.splitlines() if line.startswith(each)) for each in ("text sc", "model "))
+    header, row = (next(line for line in text.splitlines() if line.startswith(word)) for word in ("text sc", "model "))
     assert header.endswith("±draws")
     assert row.endswith(f"±{100 * expected['draws_se']:.1f}")
     for style in ("markdown", "latex"):

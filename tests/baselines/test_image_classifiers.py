@@ -73,7 +73,7 @@ def test_the_best_label_of_a_class_speaks_for_it(state_file: Path) -> None:
     spec = dataclasses.replace(RESNET18, weights=state_file)
     scores = np.stack(_scores(spec, task))
     table = ScoreTable(
-        tuple(each.id for each in task.examples), scores, np.stack([each.matches for each in task.examples])
+        tuple(example.id for example in task.examples), scores, np.stack([example.matches for example in task.examples])
     )
     best = scores[:, 0].reshape(-1, 3, 2).max(-1).argmax(-1)  # two captions a class
     true = np.repeat([0, 1, 2], 2)

@@ -57,25 +57,25 @@ SAVED: dict[str, Callable[[PIL.Image.Image], bytes]] = {
 @pytest.mark.parametrize("how", SAVED)
 def test_pure_noise_that_was_saved_again_is_found_and_other_noise_is_not(how: str) -> None:
     pictures = _noise(64, 30, seed=0)
-    tested = _images([_saved(each, "PNG", scale=1.0) for each in pictures])
-    again = _images([SAVED[how](each) for each in pictures])
-    others = _images([SAVED[how](each) for each in _noise(64, 30, seed=1)])
+    tested = _images([_saved(picture, "PNG", scale=1.0) for picture in pictures])
+    again = _images([SAVED[how](picture) for picture in pictures])
+    others = _images([SAVED[how](draw) for draw in _noise(64, 30, seed=1)])
     assert copies_of(tested, [*again, *others], _silent) == [True] * 30 + [False] * 30
 
 
 @pytest.mark.parametrize("how", ["png", "jpeg, quality 95", "twice the size"])
 def test_digits_that_were_saved_again_are_found(how: str) -> None:
-    pictures = [each.images[0].decode().convert("RGB") for each in registry.task("digits").examples[:100]]
-    tested = _images([_saved(each, "PNG") for each in pictures])
-    assert all(copies_of(tested, _images([SAVED[how](each) for each in pictures]), _silent))
+    pictures = [example.images[0].decode().convert("RGB") for example in registry.task("digits").examples[:100]]
+    tested = _images([_saved(picture, "PNG") for picture in pictures])
+    assert all(copies_of(tested, _images([SAVED[how](picture) for picture in pictures]), _silent))
 
 
 @pytest.mark.parametrize(("name", "share"), [("digits", 0.02), ("shape-classes", 0.12)])
 def test_few_pictures_that_merely_look_alike_are_taken_for_copies(name: str, share: float) -> None:
     task = registry.task(name)
     assert task.training is not None
-    shown = [each.images[0] for each in task.training()]
-    found = copies_of([each.images[0] for each in task.examples], shown, _silent)
+    shown = [picture.images[0] for picture in task.training()]
+    found = copies_of([example.images[0] for example in task.examples], shown, _silent)
     assert sum(found) <= share * len(shown)
 
 
@@ -91,9 +91,9 @@ def test_a_picture_saved_again_is_not_learned_from() -> None:
     task = colours()
     copies = [
         dataclasses.replace(
-            each, id=f"copy-{each.id}", images=(Image("x", _saved(each.images[0].decode(), "PNG", scale=2.0)),)
+            example, id=f"copy-{example.id}", images=(Image("x", _saved(example.images[0].decode(), "PNG", scale=2.0)),)
         )
-        for each in task.examples
+        for example in task.examples
     ]
     leaking = dataclasses.replace(task, training=lambda: [*colours().training(), *copies])  # pyright: ignore
     said: list[str] = []

@@ -80,7 +80,7 @@ def _count_rows(scorer: ClipScorer) -> dict[str, int]:
 
 
 def _numbers(items: Sequence[str]) -> Floats:
-    return np.array([[float(each)] for each in items], dtype=np.float32)
+    return np.array([[float(item)] for item in items], dtype=np.float32)
 
 
 def _ends_with_a_class_token(captions: list[str], context_length: int) -> torch.Tensor:

@@ -158,7 +158,7 @@ def test_all_that_changes_a_score_is_in_the_identity(tiny_pipeline_folder: Path)
         {"timestep": 10}, {"caption": "a"}, {"seed": 1}, {"head": "logistic"}, {"epochs": 3},
         {"dtype": "bfloat16"}, {"training": "other"},
     ]  # fmt: skip
-    assert all(dataclasses.replace(plain, **each).identity() != plain.identity() for each in changes)  # pyright: ignore
+    assert all(dataclasses.replace(plain, **change).identity() != plain.identity() for change in changes)  # pyright: ignore
     line = dataclasses.replace(plain, head="logistic")
     assert dataclasses.replace(line, pooled="false").identity() != line.identity()
     assert dataclasses.replace(line, c=1.0).identity() != line.identity()

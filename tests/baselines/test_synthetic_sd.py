@@ -82,9 +82,9 @@ class TestPictures:
     def test_a_killed_process_makes_the_same_pictures_when_it_goes_on(self, tiny_sd: Parts, tmp_path: Path) -> None:
         wanted = [*_wanted(RED, 0, 1), *_wanted(BLUE, 0, 1)]
         whole = _make(tiny_sd, tmp_path, wanted)
-        times = {each: each.file(tmp_path).stat().st_mtime_ns for each in wanted}
-        for each in wanted[1:3]:  # what a killed process had not written yet
-            each.file(tmp_path).unlink()
+        times = {example: example.file(tmp_path).stat().st_mtime_ns for example in wanted}
+        for example in wanted[1:3]:  # what a killed process had not written yet
+            example.file(tmp_path).unlink()
         assert _make(tiny_sd, tmp_path, wanted) == whole
         assert wanted[0].file(tmp_path).stat().st_mtime_ns == times[wanted[0]]
 
@@ -114,8 +114,8 @@ class TestWanted:
     def test_prompts_take_turns_and_a_tenth_is_held_out(self) -> None:
         classes = Classes(("cat", "dog"), (0, 1, 0))
         wanted, labels, is_held_out = wanted_pictures(("a cat", "a dog", "the cat"), classes, 20)
-        assert [each.caption for each in wanted[:3]] == ["a cat", "the cat", "a cat"]
-        assert {each.caption for each in wanted[20:]} == {"a dog"}
+        assert [example.caption for example in wanted[:3]] == ["a cat", "the cat", "a cat"]
+        assert {example.caption for example in wanted[20:]} == {"a dog"}
         assert labels.tolist() == [0] * 20 + [1] * 20
         assert np.flatnonzero(is_held_out).tolist() == [18, 19, 38, 39]
 
@@ -168,7 +168,7 @@ class TestSpec:
             {"n_per_class": 4}, {"steps": 3}, {"guidance_scale": 1.0}, {"seed": 1}, {"architecture": "resnet50"},
             {"size_px": 16}, {"epochs": 3}, {"augment": "true"}, {"dtype": "bfloat16"}, {"asked": "others"},
         ]  # fmt: skip
-        changed = [dataclasses.replace(plain, **each).identity() for each in changes]  # pyright: ignore
+        changed = [dataclasses.replace(plain, **change).identity() for change in changes]  # pyright: ignore
         assert all(each != plain.identity() for each in changed)
 
     def test_defaults_follow_the_base(self) -> None:

@@ -57,10 +57,12 @@ def test_a_class_is_the_normalised_mean_of_its_normalised_sentences(tiny_clip_fo
     tokenize = open_clip.get_tokenizer(f"local-dir:{tiny_clip_folder}")
     with torch.inference_mode():
         of_classes = [
-            F.normalize(model.eval().encode_text(tokenize([each.format(name) for each in TEMPLATES])), dim=-1).mean(0)
+            F.normalize(
+                model.eval().encode_text(tokenize([template.format(name) for template in TEMPLATES])), dim=-1
+            ).mean(0)
             for name in task.classes.names
         ]
-        pixels = torch.stack([transform(each.images[0].decode()) for each in task.examples])  # pyright: ignore
+        pixels = torch.stack([transform(example.images[0].decode()) for example in task.examples])  # pyright: ignore
         cosines = F.normalize(model.encode_image(pixels), dim=-1) @ F.normalize(torch.stack(of_classes), dim=-1).T
     (scores,) = _scores(_spec(tiny_clip_folder, file), task)
     np.testing.assert_allclose(scores, cosines.numpy()[:, list(task.classes.of_caption)], atol=1e-5)
@@ -142,7 +144,9 @@ def test_a_file_that_is_not_there_is_told() -> None:
 def test_one_caption_for_two_classes_is_refused() -> None:
     task = colours(n=1)
     same = tuple("a thing" for _ in task.examples[0].captions)
-    clash = dataclasses.replace(task, examples=[dataclasses.replace(each, captions=same) for each in task.examples])
+    clash = dataclasses.replace(
+        task, examples=[dataclasses.replace(example, captions=same) for example in task.examples]
+    )
     with pytest.raises(DataError, match="'a thing' stands for 'red' and for 'green'"):
         class_embeddings(clash, TEMPLATES, lambda texts: np.ones((len(texts), 2)))
 
@@ -211,7 +215,7 @@ def test_two_classes_of_one_name_have_the_same_sentences_and_tie(tiny_clip_folde
     task = colours(n=2)
     twins = Classes(("red (n1)", "red (n2)", "blue"), (0, 0, 1, 1, 2, 2), words=("red", "red", "blue"))
     captions = ("a red circle",) * 4 + ("a blue circle",) * 2
-    same = [dataclasses.replace(each, captions=captions) for each in task.examples]
+    same = [dataclasses.replace(example, captions=captions) for example in task.examples]
     (scores,) = _scores(_spec(tiny_clip_folder, file), dataclasses.replace(task, examples=same, classes=twins))
     np.testing.assert_array_equal(scores[:, 0], scores[:, 2])
     assert (scores[:, 0] != scores[:, 4]).any()

@@ -91,7 +91,7 @@ def test_a_class_without_training_pictures_is_named() -> None:
     task = colours()
     lacking = dataclasses.replace(
         task,
-        training=lambda: [each for each in colours().training() if "blue" not in each.id],  # pyright: ignore
+        training=lambda: [picture for picture in colours().training() if "blue" not in picture.id],  # pyright: ignore
     )
     with pytest.raises(DataError, match="no picture of class 'blue', nor of 0 others"):
         training_images(lacking, "small-resnet", print)

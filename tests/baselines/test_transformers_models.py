@@ -279,7 +279,7 @@ class TestFromAHub:
     def hub(self, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
         with loopback_hub() as hub:
             for family in ("siglip", "blip"):
-                files = {each.name: each.read_bytes() for each in folders[family].iterdir()}
+                files = {path.name: path.read_bytes() for path in folders[family].iterdir()}
                 hub.add("models", f"org/{family}", {**files, "README.md": b"#", "tf_model.h5": b"0" * 99})
             with used_here(hub, tmp_path, monkeypatch):
                 yield hub
@@ -293,7 +293,7 @@ class TestFromAHub:
     ) -> None:
         run = self.run(f"transformers:org/{family}", tmp_path / "one")
         assert str(run.key.weights).endswith("@" + hub.repositories["models", f"org/{family}"].main)
-        assert {each.rpartition("/")[2] for each in hub.fetched()} == {
+        assert {path.rpartition("/")[2] for path in hub.fetched()} == {
             file.name for file in folders[family].iterdir() if file.name != "README.md"
         }
         local = self.run(f"transformers:{folders[family]}", tmp_path / "local")
@@ -306,7 +306,7 @@ class TestFromAHub:
     def test_a_name_is_the_repository_at_the_commit_that_main_is(
         self, hub: LoopbackHub, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        files = {each.name: each.read_bytes() for each in folders["blip"].iterdir()}
+        files = {path.name: path.read_bytes() for path in folders["blip"].iterdir()}
         hub.add("models", "Salesforce/blip-itm-base-coco", files, "c" * 40)
         matched = self.run("blip-itm", tmp_path / "runs")
         assert f"Salesforce/blip-itm-base-coco: main is commit {'c' * 40}" in capsys.readouterr().err
@@ -321,7 +321,7 @@ class TestFromAHub:
         hub.add("models", "org/bert", {"config.json": config, "model.safetensors": b"0" * 999, "vocab.txt": b"a"})
         with pytest.raises(DataError, match="model 'transformers:org/bert' is a BertModel; expected one of"):
             self.run("transformers:org/bert", tmp_path / "runs")
-        assert not any("safetensors" in each for each in hub.fetched())
+        assert not any("safetensors" in path for path in hub.fetched())
 
 
 def test_dual_encoders_by_name_are_weights_that_open_clip_lists() -> None:

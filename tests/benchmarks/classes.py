@@ -36,7 +36,7 @@ def task(n_classes: int = 1000, n_images: int = 200) -> Task:
     names = tuple(f"class {k}" for k in range(n_classes))
     prompts = Prompts(names, tuple(f"caption {k}" for k in range(n_classes)), tuple(range(n_classes)))
     pictures = tuple(Picture(f"{n:06d}", n % n_classes, partial(_grey, n)) for n in range(n_images))
-    examples = examples_of(Split(pictures, None, ()), [f"test/{each.name}" for each in pictures], prompts)
+    examples = examples_of(Split(pictures, None, ()), [f"test/{picture.name}" for picture in pictures], prompts)
     classes = Classes(names, prompts.of_caption, "fake", prompts.of_caption)
     return Task("classes", examples, CLASSIFYING, tag_order={"class": names}, classes=classes)
 
@@ -66,7 +66,7 @@ def main() -> None:
         print(f"{'examples.parquet':42s} {(Path(run.path) / 'examples.parquet').stat().st_size:10,d} bytes")
         _timed("read them", run.examples)
         rng = np.random.default_rng(0)
-        scores = [ScoreMatrix(each.id, rng.random((1, arguments.classes))) for each in made.examples]
+        scores = [ScoreMatrix(example.id, rng.random((1, arguments.classes))) for example in made.examples]
         _timed("write the scores", lambda: RunWriter(run).append(scores))
         _timed("table", run.table)
         _timed("frame", run.to_frame)

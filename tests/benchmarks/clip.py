@@ -109,10 +109,10 @@ def two_by_two(n: int) -> list[Example]:
 def one_by_n(n: int, n_captions: int) -> list[Example]:
     """One image of each example and the same captions for all, as for classes."""
     examples = two_by_two(n)
-    distinct = dict.fromkeys(caption for each in registry.task("shapes").examples for caption in each.captions)
+    distinct = dict.fromkeys(caption for example in registry.task("shapes").examples for caption in example.captions)
     captions = tuple(distinct)[:n_captions]
     matches = np.eye(1, n_captions, dtype=bool)
-    return [replace(each, images=each.images[:1], captions=captions, matches=matches) for each in examples]
+    return [replace(example, images=example.images[:1], captions=captions, matches=matches) for example in examples]
 
 
 def rows(name: str, loaded: clip_weights.Loaded, sets: dict[str, list[Example]], device: str, n: int) -> list[Row]:

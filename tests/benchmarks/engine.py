@@ -203,7 +203,7 @@ def _diffusers(subject: Subject, bank: Any, examples: Sequence[Example]) -> np.n
 
 def _full(ours: Any, examples: Sequence[Example]) -> np.ndarray:
     draws = ours.draw_table()
-    return np.stack([-score(each, draws, Rule("eps")).scores for each in joined(ours.score(examples, {}))])
+    return np.stack([-score(example, draws, Rule("eps")).scores for example in joined(ours.score(examples, {}))])
 
 
 def _raced(ours: Any, race: Racing, examples: Sequence[Example]) -> np.ndarray:
@@ -275,7 +275,7 @@ def levers(subject: Subject, repeats: int) -> list[Lever]:
         for name, each in classifiers.items():
             errors[name], spent, _ = _timed(lambda examples, each=each: _full(each, examples), subject)
             seconds[name].append(spent)
-    n = subject.n_draws * sum(len(each.images) * len(each.captions) for each in subject.examples)
+    n = subject.n_draws * sum(len(example.images) * len(example.captions) for example in subject.examples)
     rates = {name: n / min(spent) for name, spent in seconds.items()}
     (first, truth), *_ = errors.items()
     scale = np.median(np.abs(_margins(truth)))
@@ -297,7 +297,7 @@ def _margins(errors: np.ndarray) -> np.ndarray:
 
 
 def asdict_shallow(subject: Subject) -> dict[str, Any]:
-    return {each.name: getattr(subject, each.name) for each in fields(subject)}
+    return {field_.name: getattr(subject, field_.name) for field_ in fields(subject)}
 
 
 def _print_levers(rows: Sequence[Lever], subject: Subject) -> None:
@@ -360,7 +360,9 @@ def _ceiling(device: torch.device, dtype: torch.dtype) -> float:
 
 def _decisions(errors: np.ndarray, examples: Sequence[Example]) -> np.ndarray:
     """Text, image and group of each example, right or wrong, [3, N]."""
-    table = ScoreTable(tuple(each.id for each in examples), -errors, np.stack([each.matches for each in examples]))
+    table = ScoreTable(
+        tuple(example.id for example in examples), -errors, np.stack([example.matches for example in examples])
+    )
     return np.stack([metric.outcome(table) for metric in MATCHING.values()])
 
 
@@ -430,15 +432,15 @@ def _sd2(arguments: argparse.Namespace) -> Subject:
     shapes = registry.task("shapes").examples[: arguments.examples]
     examples = [
         Example(
-            each.id,
+            shape.id,
             tuple(
                 Image(image.name, lambda image=image: image.decode().resize((512, 512)))  # pyright: ignore
-                for image in each.images
+                for image in shape.images
             ),
-            each.captions,
-            each.matches,
+            shape.captions,
+            shape.matches,
         )
-        for each in shapes
+        for shape in shapes
     ]
     name = "SD2 base architecture, random weights, 64x64 latents"
     return Subject(name, pipeline, examples, arguments.draws, "bfloat16", "cuda", arguments.batch_size)

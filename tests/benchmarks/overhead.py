@@ -56,7 +56,7 @@ class Cheap(Denoiser):
         return pixels
 
     def encode_captions(self, captions: Sequence[str]) -> Mapping[str, Tensor]:
-        return {"number": torch.tensor([float((each or "-1").split()[-1]) for each in captions])}
+        return {"number": torch.tensor([float((caption or "-1").split()[-1]) for caption in captions])}
 
     def errors(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Any, losses: Sequence[str]

@@ -108,7 +108,7 @@ def test_the_default_of_a_task_runs_to_the_table_and_is_found_again(
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize(("model", "loss"), [("tiny-dit", each) for each in ("l2", "l1", "vlb", "l2+vlb")])
+@pytest.mark.parametrize(("model", "loss"), [("tiny-dit", word) for word in ("l2", "l1", "vlb", "l2+vlb")])
 def test_a_raced_transformer_can_be_read_by_each_of_its_errors(
     model: str, loss: str, runs: Path, capsys: Captured
 ) -> None:

@@ -19,7 +19,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def checks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Check]:
-    return {each.name: each for each in examine(tmp_path_factory.mktemp("runs"))}
+    return {finding.name: finding for finding in examine(tmp_path_factory.mktemp("runs"))}
 
 
 def test_versions_are_held_against_the_declared_ranges(
@@ -33,7 +33,9 @@ def test_versions_are_held_against_the_declared_ranges(
         return wanted
 
     monkeypatch.setattr(metadata, "requires", requires)
-    found = {each.name: each for each in examine(Path()) if each.name in ("torch", "there-is-none", "numpy")}
+    found = {
+        finding.name: finding for finding in examine(Path()) if finding.name in ("torch", "there-is-none", "numpy")
+    }
     assert set(found) == {"torch", "there-is-none"}
     assert found["torch"].found == f"{metadata.version('torch')}; expected >=999"
     assert found["there-is-none"].advice == "pip install 'there-is-none>=1'"
@@ -71,6 +73,6 @@ def test_it_survives_what_is_missing(missing: list[str], tmp_path: Path) -> None
 
 def test_a_check_that_breaks_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", "~there-is-no-such-user/hub")
-    found = {each.name: each for each in examine(tmp_path)}
+    found = {finding.name: finding for finding in examine(tmp_path)}
     assert found["hub cache"].state == "problem"
     assert found["runs"].state == "ok"

@@ -62,7 +62,7 @@ def test_no_source_file_leaves_the_encoding_of_a_text_to_the_locale() -> None:
     ],
 )
 def test_the_search_knows_text_from_bytes(code: str, is_left_open: bool) -> None:
-    (call,) = (each for each in ast.walk(ast.parse(code)) if isinstance(each, ast.Call))
+    (call,) = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
     assert _is_left_open(call) is is_left_open
 
 
@@ -117,13 +117,13 @@ def test_a_name_that_utf_8_cannot_hold_is_stored_and_read_again(tmp_path: Path) 
 
 
 def _calls(path: Path) -> Iterator[ast.Call]:
-    return (each for each in ast.walk(ast.parse(path.read_bytes())) if isinstance(each, ast.Call))
+    return (node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call))
 
 
 def _is_left_open(call: ast.Call) -> bool:
     """Whether a call reads or writes text in the encoding of the locale."""
     name, owner = _name(call.func)
-    keywords = {each.arg: each.value for each in call.keywords}
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     if "encoding" in keywords or None in keywords:
         return False
     if name == "read_text":
@@ -132,8 +132,8 @@ def _is_left_open(call: ast.Call) -> bool:
         return len(call.args) < 2
     if owner == "subprocess":
         return any(
-            isinstance(value := keywords.get(each), ast.Constant) and bool(value.value)
-            for each in ("text", "universal_newlines")
+            isinstance(value := keywords.get(word), ast.Constant) and bool(value.value)
+            for word in ("text", "universal_newlines")
         )
     if name == "fdopen" or (name == "open" and owner == ""):
         return "b" not in _mode(call, 1)
@@ -142,7 +142,7 @@ def _is_left_open(call: ast.Call) -> bool:
 
 
 def _mode(call: ast.Call, place: int) -> str:
-    given = next((each.value for each in call.keywords if each.arg == "mode"), None)
+    given = next((keyword.value for keyword in call.keywords if keyword.arg == "mode"), None)
     given = call.args[place] if given is None and len(call.args) > place else given
     return given.value if isinstance(given, ast.Constant) and isinstance(given.value, str) else "r"
 

@@ -77,7 +77,7 @@ def test_a_cell_that_can_be_run_stands_beside_the_paper_s(capsys: pytest.Capture
         "3",
     )
     assert code == 0, err
-    (row,) = [each for each in json.loads(out) if each["value"] is not None]
+    (row,) = [load for load in json.loads(out) if load["value"] is not None]
     assert (row["row"], row["task"], row["paper"], row["n"]) == ("ResNet-18", "imagenet-a", 0.011, 3)
     assert "weights of a local folder" in row["how"]
     assert "3 of 200" in row["how"]

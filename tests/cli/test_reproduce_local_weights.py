@@ -84,7 +84,7 @@ def test_table_1_runs_on_local_weights_alone(
     code = main(["reproduce", "table1", "-t", "cifar10", *given, *where, "--format", "json"])
     said = capsys.readouterr()
     assert code == 0, said.err
-    rows = [each for each in json.loads(said.out) if each["task"] == "cifar10"]
+    rows = [load for load in json.loads(said.out) if load["task"] == "cifar10"]
     assert len(rows) == 5
     for row in rows:
         assert np.isfinite(row["value"]), row

@@ -50,7 +50,9 @@ def _store(task: Task, root: Path, models: Sequence[str]) -> None:
     for model in models:
         run = Store(root).open(RunKey(task.name, task.revision, model, None, {"of": model}), task, view=None)
         writer = RunWriter(run)
-        writer.append([ScoreMatrix(each.id, each.matches + rng.normal(0, 0.6, each.shape)) for each in task.examples])
+        writer.append(
+            [ScoreMatrix(example.id, example.matches + rng.normal(0, 0.6, example.shape)) for example in task.examples]
+        )
         writer.settle(None)
 
 
@@ -61,9 +63,9 @@ def _store_errors(task: Task, root: Path) -> None:
     writer = RunWriter(run)
     writer.write_draws(DrawTable(np.arange(40) * 20.0, np.sqrt(1 - ramp**2), ramp, "v"))
     draws, whole = np.arange(40, dtype=np.int32), np.ones((2, 2, 40), bool)
-    for each in task.examples:
-        errors = rng.random((2, 2, 40), np.float32) + (~each.matches)[..., None].astype(np.float32) * 0.1
-        writer.append([Measurement(each.id, draws, {"l2": errors}, whole)])
+    for example in task.examples:
+        errors = rng.random((2, 2, 40), np.float32) + (~example.matches)[..., None].astype(np.float32) * 0.1
+        writer.append([Measurement(example.id, draws, {"l2": errors}, whole)])
     writer.settle(None)
 
 

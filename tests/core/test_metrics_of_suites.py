@@ -166,7 +166,7 @@ def test_group_match_of_ten_is_what_scipy_assigns() -> None:
     from scipy.optimize import linear_sum_assignment
 
     scores = np.random.default_rng(0).random((40, 10, 10)) + 0.6 * np.eye(10)
-    best = [(linear_sum_assignment(-each)[1] == np.arange(10)).all() for each in scores]
+    best = [(linear_sum_assignment(-score)[1] == np.arange(10)).all() for score in scores]
     assert GROUP_MATCH.outcome(table(scores, np.eye(10))).tolist() == best
     assert 0 < sum(best) < 40
 

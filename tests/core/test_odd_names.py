@@ -114,7 +114,7 @@ def test_a_dollar_sign_in_a_figure_begins_no_formula() -> None:
         figure = draw(pd.DataFrame(rows))
         figure.savefig(io.BytesIO(), format="png", dpi=40)
         words = [text.get_text() for text in figure.findobj(looks.Text)]
-        assert any("$x^{2$" in each for each in words)
+        assert any("$x^{2$" in word for word in words)
 
 
 def test_a_figure_says_once_that_its_font_lacks_a_letter(capsys: Captured) -> None:

@@ -78,7 +78,7 @@ def test_every_result_goes_through_a_link_and_leaves_it_a_link(
     assert link.is_symlink()
     assert target.read_bytes() != b"old"
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
-    assert [each.name for each in target.parent.iterdir()] == [name]
+    assert [path.name for path in target.parent.iterdir()] == [name]
     if name.endswith((".png", ".JPG")):
         with PIL.Image.open(target) as picture:
             assert picture.format in ("PNG", "JPEG")

@@ -72,7 +72,7 @@ def test_the_same_command_completes_a_run_whose_images_were_repaired(
     options = ["-o", "draws=2"] if model == "tiny-sd" else []
 
     def asked(place: Path) -> list[str]:
-        return [model if each == "tiny-clip" else each for each in command(place, *options)]
+        return [model if word == "tiny-clip" else word for word in command(place, *options)]
 
     (data / "cat" / "003.png").write_bytes(b"")
     assert main(asked(data)) == 1
@@ -151,14 +151,14 @@ def test_run_raises_once_the_rest_is_stored(data: Path) -> None:
     where = {"data": data, "runs": data.parent / "runs"}
     with pytest.raises(UnreadableImages, match=r"1 image could not be read, .* image 'test/cat/003\.png'") as caught:
         compbench.run("imagefolder", model="tiny-clip", **where)
-    assert [each.name for each in caught.value.errors] == ["test/cat/003.png"]
+    assert [error.name for error in caught.value.errors] == ["test/cat/003.png"]
     run = compbench.run("imagefolder", model="tiny-clip", skip_unreadable=True, **where)
     assert len(run.done()) == 23
 
 
 def test_a_diffusion_model_goes_on_as_if_the_bad_image_had_never_been(data: Path) -> None:
     options = ["--limit", "6", "-o", "tiny-sd.draws=2"]
-    sd = [each if each != "tiny-clip" else "tiny-sd" for each in command(data, *options)]
+    sd = [word if word != "tiny-clip" else "tiny-sd" for word in command(data, *options)]
     assert main(sd) == 0
     (whole,) = Store(data.parent / "runs").runs()
     expected = whole.measurements()
@@ -203,7 +203,7 @@ def test_what_a_model_does_not_look_at_is_counted_and_said(data: Path, capsys: p
     PIL.Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(data / "dog" / "clear.png")
     deep = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     PIL.Image.fromarray(deep).save(data / "dog" / "deep.png")
-    frames = [PIL.Image.new("RGB", (8, 8), each) for each in ("red", "blue")]
+    frames = [PIL.Image.new("RGB", (8, 8), word) for word in ("red", "blue")]
     frames[0].save(data / "dog" / "a.gif", save_all=True, append_images=frames[1:])
     assert main([*command(data, "-m", "tiny-sd", "-o", "tiny-sd.draws=1")]) == 0
     shown = capsys.readouterr()
@@ -249,7 +249,7 @@ def test_links_out_of_the_folder_are_counted_or_refused(data: Path, capsys: pyte
         (data / "cat" / name).symlink_to(data.parent / name)
     (data / "dog" / "001.png").unlink()
     (data / "dog" / "001.png").symlink_to(data / "dog" / "002.png")  # stays inside
-    chance = [each if each != "tiny-clip" else "chance" for each in command(data)]
+    chance = [word if word != "tiny-clip" else "chance" for word in command(data)]
     assert main([*chance, "-m", "tiny-clip"]) == 0
     said = "imagefolder: 2 of 24 image files are links that lead out of"
     assert capsys.readouterr().err.count(said) == 1
@@ -260,7 +260,7 @@ def test_links_out_of_the_folder_are_counted_or_refused(data: Path, capsys: pyte
 def test_a_linked_class_folder_is_refused_where_links_are(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "cat").rename(data.parent / "cats")
     (data / "cat").symlink_to(data.parent / "cats")
-    chance = [each if each != "tiny-clip" else "chance" for each in command(data)]
+    chance = [word if word != "tiny-clip" else "chance" for word in command(data)]
     assert main([*chance, "--no-follow-links"]) == 1
     assert "is reached by a link" in capsys.readouterr().err
     assert main(chance) == 0

@@ -126,7 +126,7 @@ def test_it_runs_through_the_store_to_a_table(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.usefixtures("registered")
 def test_its_errors_are_those_of_its_formula(tmp_path: Path) -> None:
     run = compbench.run("shapes", model="letters", limit=2, device="cpu", runs=tmp_path)
-    examples = {each.id: each for each in registry.task("shapes").examples}
+    examples = {example.id: example for example in registry.task("shapes").examples}
     bank = seeded_bank(0)
     for table in run.error_tables():
         for row, example_id in enumerate(table.ids):

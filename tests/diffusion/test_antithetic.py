@@ -43,7 +43,10 @@ def _run(root: Path, errors: np.ndarray, noise: str = "antithetic-2") -> Run:
     RunWriter(run).write_draws(_bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
     RunWriter(run).append(
-        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples]
+        [
+            Measurement(example.id, draws, {"l2": errors[int(example.id)].astype(np.float32)}, mask)
+            for example in task.examples
+        ]
     )
     RunWriter(run).settle(None)
     return run
@@ -73,17 +76,17 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 @pytest.mark.slow
 def test_the_scatter_told_is_the_scatter_over_seeds(banks: list[Run]) -> None:
-    frames = [_overall(each) for each in banks]
+    frames = [_overall(bank) for bank in banks]
     spread = np.std([frame["value"].iloc[0] for frame in frames], ddof=1)
     told = np.sqrt(np.mean([frame["draws_se"].iloc[0] ** 2 for frame in frames]))
     assert 0.7 < told / spread < 1.4
     assert not any(frame["is_unsure"].iloc[0] for frame in frames)  # 32 pairs
-    torn = [_as_independent(each) for each in banks[:3]]
+    torn = [_as_independent(bank) for bank in banks[:3]]
     assert min(torn) > 2 * told  # what draws taken one by one would say
 
 
 def _as_independent(run: Run) -> float:
-    stored = np.stack([each.errors["l2"] for each in run.measurements().values()])
+    stored = np.stack([measurement.errors["l2"] for measurement in run.measurements().values()])
     run = _run(run.path.parents[2] / "torn", stored, "independent")
     return float(_overall(run)["draws_se"].iloc[0])
 
@@ -94,7 +97,7 @@ def _overall(run: Run) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_the_margins_are_covered_and_flips_are_counted(banks: list[Run]) -> None:
-    frames = [margins(each).query("metric == 'text'") for each in banks]
+    frames = [margins(bank).query("metric == 'text'") for bank in banks]
     by_seed = np.array([frame["margin"].to_numpy() for frame in frames])  # [seeds, N]
     se = np.array([frame["se"].to_numpy() for frame in frames])
     truth = by_seed.std(0, ddof=1)

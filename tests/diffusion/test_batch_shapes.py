@@ -33,7 +33,7 @@ def scorer(dtype: str = "float32", draws: int = N_DRAWS, task: Task = TASK, batc
 
 
 def errors(examples: Sequence[Example], known: Mapping[str, Measurement] | None = None, **made: Any) -> dict[str, Any]:
-    return {each.example_id: each.errors["l2"] for each in joined(scorer(**made).score(examples, known or {}))}
+    return {example.example_id: example.errors["l2"] for example in joined(scorer(**made).score(examples, known or {}))}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -41,9 +41,9 @@ def test_errors_do_not_depend_on_neighbours_order_or_how_many_there_are(dtype: s
     examples = list(TASK.examples[:2])
     whole = errors(examples, dtype=dtype)
     backwards = errors(examples[::-1], dtype=dtype)
-    for each in examples:
-        assert np.array_equal(whole[each.id], backwards[each.id])
-        assert np.array_equal(whole[each.id], errors([each], dtype=dtype)[each.id])
+    for example in examples:
+        assert np.array_equal(whole[example.id], backwards[example.id])
+        assert np.array_equal(whole[example.id], errors([example], dtype=dtype)[example.id])
 
 
 def test_errors_do_not_depend_on_where_a_run_was_resumed() -> None:

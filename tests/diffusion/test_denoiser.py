@@ -58,7 +58,7 @@ class SameFunction(Denoiser):
         self.target, self.noising = target, Flow() if target == "flow" else VARIANCE_PRESERVING
 
     def residual(self, latents, noise, timesteps, conditioning):
-        alpha, sigma = (each.view(-1, 1, 1, 1) for each in self.noising(timesteps))
+        alpha, sigma = (tensor.view(-1, 1, 1, 1) for tensor in self.noising(timesteps))
         length = (alpha**2 + sigma**2).sqrt()  # 1 but for a flow, whose input is rescaled to what the others see
         noised = (alpha * latents + sigma * noise) / length
         eps = torch.tanh(noised + sigma / alpha + conditioning["caption"].view(-1, 1, 1, 1))

@@ -95,13 +95,13 @@ def test_pictures_captions_and_errors_are_all_computed_in_full_float32() -> None
     scorer = DiffusionClassifier(denoiser, seeded_bank(0), 2, Runtime("cpu"))
     with notebook("high"):
         list(scorer.score(EXAMPLES, {}))
-        assert denoiser.seen == {each: {"ieee"} for each in ("pixels", "captions", "residual")}
+        assert denoiser.seen == {word: {"ieee"} for word in ("pixels", "captions", "residual")}
         denoiser.seen.clear()
         scorer.price(EXAMPLES, probe_seconds=0)
         assert denoiser.seen["pixels"] == denoiser.seen["captions"] == {"ieee"}
         denoiser.seen.clear()
         error_map(scorer, EXAMPLES[0].images[0].decode(), EXAMPLES[0].captions[:2], weights=[1.0])  # type: ignore[arg-type]
-        assert denoiser.seen == {each: {"ieee"} for each in ("pixels", "captions", "residual")}
+        assert denoiser.seen == {word: {"ieee"} for word in ("pixels", "captions", "residual")}
 
 
 @pytest.mark.parametrize("how", ["medium", "new"])
@@ -202,7 +202,7 @@ def test_each_part_of_a_run_names_engine_and_batch_size_and_a_change_of_them_is_
             "shapes", model="tiny-sd", limit=1, draws=draws, batch_size=batch_size, runs=tmp_path, reporter=heard
         )
     assert [(part["engine"], part["batch_size"]) for part in run.parts()] == [("eager", 8), ("eager", 8), ("eager", 4)]
-    mixed = [each for each in heard.said if "computed with" in each]
+    mixed = [message for message in heard.said if "computed with" in message]
     assert len(mixed) == 1
     assert "before were computed with engine eager, batch size 8, these with engine eager, batch size 4" in mixed[0]
 

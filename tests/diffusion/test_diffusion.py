@@ -40,7 +40,7 @@ def expected(each, timesteps):
 def test_each_error_lands_where_it_belongs(batch_size):
     classifier = scorer(batch_size=batch_size)
     results = joined(classifier.score(EXAMPLES, {}))
-    assert [each.example_id for each in results] == [each.id for each in EXAMPLES]
+    assert [result.example_id for result in results] == [example.id for example in EXAMPLES]
     for each, result in zip(EXAMPLES, results, strict=True):
         assert result.draw_ids.tolist() == list(range(10))
         assert result.measured.all()
@@ -74,7 +74,7 @@ def test_a_caption_that_an_example_has_twice_is_fine():
 
 
 def test_only_the_draws_that_are_lacking_are_measured():
-    first = {each.example_id: each for each in joined(scorer(n_draws=4).score(EXAMPLES, {}))}
+    first = {example.example_id: example for example in joined(scorer(n_draws=4).score(EXAMPLES, {}))}
     denoiser = RecordingDenoiser()
     rest = joined(scorer(denoiser, n_draws=10, batch_size=10).score(EXAMPLES, first))
     assert len(denoiser.jobs) == 5 * 4 * 6
@@ -94,13 +94,13 @@ def test_a_draw_that_was_measured_for_some_pairs_only_is_measured_again():
 
 def test_an_example_that_outlasts_a_chunk_is_handed_on_in_pieces():
     pieces = list(scorer(n_draws=10, batch_size=1).score(EXAMPLES[:1], {}))  # a chunk is 16 batches, here 4 draws
-    assert [each.draw_ids.tolist() for each in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [piece.draw_ids.tolist() for piece in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     (at_once,) = scorer(n_draws=10, batch_size=64).score(EXAMPLES[:1], {})
     assert np.array_equal(joined(pieces)[0].errors["l2"], at_once.errors["l2"])
 
 
 def test_lowering_the_number_of_draws_measures_nothing():
-    known = {each.example_id: each for each in joined(scorer(n_draws=10).score(EXAMPLES, {}))}
+    known = {example.example_id: example for example in joined(scorer(n_draws=10).score(EXAMPLES, {}))}
     denoiser = RecordingDenoiser()
     assert list(scorer(denoiser, n_draws=4).score(EXAMPLES, known)) == []
     assert denoiser.batch_sizes == denoiser.images_encoded == []
@@ -194,7 +194,7 @@ def test_the_error_without_a_caption_is_measured_under_the_same_draws_and_change
 
 
 def test_the_error_without_a_caption_can_be_added_and_costs_one_evaluation_an_image_and_draw():
-    known = {each.example_id: each for each in joined(scorer().score(EXAMPLES, {}))}
+    known = {example.example_id: example for example in joined(scorer().score(EXAMPLES, {}))}
     denoiser = RecordingDenoiser()
     added = joined(unconditional(denoiser).score(EXAMPLES, known))
     assert {number for _, number, _ in denoiser.jobs} == {-1}

@@ -157,7 +157,7 @@ def test_all_images_and_classes_share_the_draws_and_the_batch_size_changes_nothi
 
 def test_nothing_waits_for_the_device_between_two_evaluations(untrained: Path, task: Task) -> None:
     denoiser = classifier(untrained).denoiser
-    latents = denoiser.encode_pixels(torch.stack([denoiser.pixels(each) for each in pictures(task, 2)]))
+    latents = denoiser.encode_pixels(torch.stack([denoiser.pixels(picture) for picture in pictures(task, 2)]))
     labels = denoiser.encode_captions(["3", "7"])
     with torch.inference_mode(), HostSyncs() as syncs:
         errors = denoiser.errors(latents, torch.ones(2, 4, 8, 8), torch.tensor([2, 998]), labels, ("vlb", "l2"))
@@ -203,8 +203,8 @@ def test_a_class_is_scored_under_its_own_label(task: Task) -> None:
     ours = classifier(TRAINED, draws=8)
     ours.prepare(task)
     results = joined(ours.score(task.examples[:60], {}))
-    guesses = np.array([each.errors["l2"][0].mean(-1).argmin() for each in results])
-    labels = np.array([each.matches[0].argmax() for each in task.examples[:60]])
+    guesses = np.array([result.errors["l2"][0].mean(-1).argmin() for result in results])
+    labels = np.array([example.matches[0].argmax() for example in task.examples[:60]])
     assert np.mean(guesses == labels) > 0.8
     assert len(set(labels.tolist())) == 10
 
@@ -391,7 +391,7 @@ def test_a_folder_without_a_transformer_is_refused(tmp_path: Path) -> None:
 
 
 def test_our_own_protocol_has_noise_of_its_own_and_the_whole_picture(untrained: Path) -> None:
-    published, ours = (classifier(untrained, protocol=each, draws=4) for each in ("paper", "compbench"))
+    published, ours = (classifier(untrained, protocol=word, draws=4) for word in ("paper", "compbench"))
     assert np.array_equal(published.bank.timesteps, ours.bank.timesteps)
     assert not torch.equal(published.bank.noise([0], (4, 8, 8)), ours.bank.noise([0], (4, 8, 8)))
     wide = PIL.Image.new("RGB", (64, 32))
@@ -404,8 +404,8 @@ def test_the_variance_of_the_shipped_model_is_learned(task: Task) -> None:
     """Its bound is tighter than with either fixed variance, the upper or the lower bound."""
     parts = dit.load(TRAINED, "tiny-dit", print)
     ours = classifier(TRAINED).denoiser
-    latents = ours.encode_pixels(torch.stack([ours.pixels(each) for each in pictures(task, 40)]))
-    labels = torch.tensor([int(each.matches[0].argmax()) for each in task.examples[:40]])
+    latents = ours.encode_pixels(torch.stack([ours.pixels(picture) for picture in pictures(task, 40)]))
+    labels = torch.tensor([int(example.matches[0].argmax()) for example in task.examples[:40]])
     bound = Bound.from_betas(dit.betas_of(parts), torch.device("cpu"))
     for t in (2, 10, 50):
         timesteps = torch.full((40,), t)

@@ -72,7 +72,7 @@ def test_antithetic_draws_come_in_pairs_of_opposite_noise_at_neighbouring_timest
     bank = antithetic_bank(7)
     noise = bank.noise(range(40), (1, 2, 2))
     assert torch.equal(noise[::2], -noise[1::2])
-    assert len({tuple(each.flatten().tolist()) for each in noise}) == 40
+    assert len({tuple(draw.flatten().tolist()) for draw in noise}) == 40
     assert (bank.timesteps[1::2] - bank.timesteps[::2] == 1).all()
     assert sorted(bank.timesteps.tolist()) == list(range(1000))
     assert torch.equal(bank.noise([5], (1, 2, 2))[0], noise[5])

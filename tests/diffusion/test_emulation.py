@@ -53,7 +53,7 @@ def test_a_default_of_half_precision_is_float32_on_a_cpu_and_the_identity_says_s
     stored = run(tiny_pipeline_folder, tmp_path, heard, fakes.task(2, task))
     assert stored.key.measurement["protocol"] == protocol
     assert stored.key.measurement["dtype"] == "float32"
-    assert len([each for each in heard.said if f"in float32 in place of {dtype}" in each]) == 1
+    assert len([message for message in heard.said if f"in float32 in place of {dtype}" in message]) == 1
     named = run(tiny_pipeline_folder, tmp_path, task=fakes.task(2, task), dtype="float32")
     assert named.key.digest == stored.key.digest
 
@@ -73,7 +73,7 @@ def test_the_published_halves_are_refused_with_the_reason_and_run_when_asked_for
     heard = Heard()
     stored = run(tiny_eps_pipeline_folder, tmp_path, heard, **halves, dtype="float16", device="cpu", limit=1)
     assert stored.key.measurement["dtype"] == "float16"
-    assert any("since dtype and device were both named" in each for each in heard.said)
+    assert any("since dtype and device were both named" in message for message in heard.said)
 
 
 @on_a_cpu
@@ -101,7 +101,8 @@ def test_a_whole_run_in_half_precision_is_found_where_it_could_not_be_measured(
     assert heard.said == []
     assert run(tiny_pipeline_folder, tmp_path, heard, draws=2).key.measurement["dtype"] == "float32"  # has to measure
     assert any(
-        "holds a part of this in float16: resume it with --dtype float16 --device cpu" in each for each in heard.said
+        "holds a part of this in float16: resume it with --dtype float16 --device cpu" in message
+        for message in heard.said
     )
 
 
@@ -120,7 +121,7 @@ def test_a_map_of_a_run_in_half_precision_is_made_in_float32_and_that_is_said(
     said: list[str] = []
     made = explain.explain(stored, "0000", task=WINOGROUND, say=said.append)
     assert made.path.is_file()
-    assert any("the map is made in float32" in each for each in said)
+    assert any("the map is made in float32" in message for message in said)
 
 
 def test_the_tiny_model_s_identity_asks_no_device(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_on_a_machine_without_a_gpu_a_run_is_named_without_torch(tiny_pipeline_f
 
 @on_a_cpu
 def test_the_doctor_says_of_each_dtype_what_was_measured(tmp_path: Path) -> None:
-    checks = {each.name: each for each in examine(tmp_path)}
+    checks = {finding.name: finding for finding in examine(tmp_path)}
     for dtype in ("bfloat16", "float16"):
         reason = emulation.why_slow(dtype, "cpu")
         found = checks[f"{dtype} on cpu"]

@@ -17,7 +17,7 @@ def engine_of(denoiser, batch_size, **notes):
 
 def inputs(denoiser):
     greys = [PIL.Image.new("L", (2, 2), grey) for grey in (1, 3)]
-    pixels = torch.stack([denoiser.pixels(each) for each in greys])
+    pixels = torch.stack([denoiser.pixels(grey) for grey in greys])
     return denoiser.encode_pixels(pixels), denoiser.encode_captions(["caption 0", "caption 1", "caption 2"])
 
 

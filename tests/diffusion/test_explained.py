@@ -124,9 +124,9 @@ def test_a_map_is_stored_with_the_run_and_shown_by_the_report(run: Run) -> None:
         assert min(picture.size) > 300
     assert main(["show", str(run.path)]) == 0  # the run reads as before
     page = render(run, Look(n_resamples=9))
-    (data,) = (json.loads(each) for each in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page))
-    maps = {each["id"]: each["x"] for each in data["examples"]}
-    assert [each["model"] for each in maps[example_id]] == ["tiny-sd"]
+    (data,) = (json.loads(block) for block in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page))
+    maps = {example["id"]: example["x"] for example in data["examples"]}
+    assert [heat["model"] for heat in maps[example_id]] == ["tiny-sd"]
     assert "mean of 2 draws" in maps[example_id][0]["about"]
     assert maps[other] == []
     made.path.write_bytes(b"torn")
@@ -153,7 +153,7 @@ def test_a_run_of_scores_and_one_of_other_data_cannot_be_explained(run: Run, tmp
     with pytest.raises(UsageError, match="stores scores and no errors"):
         compbench.explain(scored, scored.ids()[0])
     task = shapes()
-    fewer = dataclasses.replace(task, examples=tuple(each for each in task.examples if each.id in run.ids()))
+    fewer = dataclasses.replace(task, examples=tuple(example for example in task.examples if example.id in run.ids()))
     with pytest.raises(UsageError, match="was made with another task_revision"):
         compbench.explain(run, run.ids()[0], task=fewer)
 
@@ -175,7 +175,7 @@ def test_the_command_prints_where_the_picture_is(run: Run, capsys: pytest.Captur
 def test_a_map_is_centred_at_zero_on_one_scale_for_all_pictures() -> None:
     grey = PIL.Image.new("RGB", (32, 32), (128, 128, 128))
     maps = [np.array([[1.0, 0.0], [0.0, -2.0]], np.float32), np.full((2, 2), 0.5, np.float32)]
-    figure = overlays.overlays([overlays.Overlay(grey, each, "a dog", "a $cat") for each in maps])
+    figure = overlays.overlays([overlays.Overlay(grey, heat, "a dog", "a $cat") for heat in maps])
     figure.draw_without_rendering()
     covered = [axis for axis in figure.axes if axis.get_title(loc="left")]
     first, second = (axis.images[0].get_array() for axis in covered)

@@ -89,11 +89,11 @@ def test_each_error_is_that_of_a_plain_loop_over_images_captions_and_draws(batch
 
 
 def test_order_number_of_examples_and_resuming_change_nothing() -> None:
-    whole = {each.example_id: each for each in joined(_scorer().score(EXAMPLES, {}))}
+    whole = {example.example_id: example for example in joined(_scorer().score(EXAMPLES, {}))}
     backwards = joined(_scorer(batch_size=5).score(EXAMPLES[::-1][:2], {}))
-    for each in backwards:
-        np.testing.assert_allclose(each.errors["l2"], whole[each.example_id].errors["l2"], rtol=1e-6)
-    few = {each.example_id: each for each in joined(_scorer(n_draws=2).score(EXAMPLES, {}))}
+    for backward in backwards:
+        np.testing.assert_allclose(backward.errors["l2"], whole[backward.example_id].errors["l2"], rtol=1e-6)
+    few = {example.example_id: example for example in joined(_scorer(n_draws=2).score(EXAMPLES, {}))}
     added = joined(_scorer().score(EXAMPLES, few))
     for each in added:
         assert each.draw_ids.tolist() == [2, 3, 4, 5]
@@ -119,7 +119,7 @@ def test_a_run_is_named_and_signed_by_it_and_says_that_images_are_compared(tmp_p
     assert ours.key.measurement == {**shared.key.measurement, "noise": "per-image"}
     assert ours.path != shared.path
     assert "|noise:per-image|" in show.to_text([ours], full=True)
-    assert sum("noise=per-image gives each its own noise" in each for each in said) == 1
+    assert sum("noise=per-image gives each its own noise" in message for message in said) == 1
     for name, each in ours.measurements().items():
         assert not np.isclose(each.errors["l2"], shared.measurements()[name].errors["l2"]).all()
 
@@ -155,7 +155,10 @@ def _run(root: Path, errors: np.ndarray, noise: str = "per-image") -> Run:
     RunWriter(run).write_draws(_bank(n_draws))
     draws, mask = np.arange(n_draws, dtype=np.int32), np.ones(errors.shape[1:], bool)
     RunWriter(run).append(
-        [Measurement(each.id, draws, {"l2": errors[int(each.id)].astype(np.float32)}, mask) for each in task.examples]
+        [
+            Measurement(example.id, draws, {"l2": errors[int(example.id)].astype(np.float32)}, mask)
+            for example in task.examples
+        ]
     )
     RunWriter(run).settle(None)
     return run
@@ -167,7 +170,7 @@ def test_what_other_draws_would_change_is_told_and_shrinks_with_the_number_of_im
     told: dict[tuple[str, int], float] = {}
     for n in (40, 160):
         runs = [_run(tmp_path / f"{n}-{seed}", _errors(rng, n, 12)) for seed in range(20)]
-        frame = pd.concat([curves.monte_carlo(each, n_resamples=80) for each in runs])
+        frame = pd.concat([curves.monte_carlo(run, n_resamples=80) for run in runs])
         assert not frame["is_unsure"].any()
         for metric in ("text", "image"):
             its = frame[(frame["tag"] == tables.OVERALL) & (frame["metric"] == metric)]

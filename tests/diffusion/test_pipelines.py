@@ -256,7 +256,7 @@ def test_the_identity_of_a_pipeline_in_memory_follows_its_weights(tiny_pipeline_
 
 def test_only_the_network_is_in_half_precision_under_our_protocol():
     ours, paper, published = (
-        _protocols.precision(each, "float16") for each in ("compbench", "paper", "published-fp16")
+        _protocols.precision(protocol, "float16") for protocol in ("compbench", "paper", "published-fp16")
     )
     assert (ours.network, ours.encoders, ours.arithmetic) == (torch.float16, torch.float32, torch.float32)
     assert (paper.network, paper.encoders, paper.arithmetic) == (torch.float16, torch.float16, torch.float32)

@@ -16,7 +16,7 @@ from compbench.tasks.classification import catalogue
 ROOT = Path(__file__).parents[2]
 DRAWN = ("shapes", "shape-classes", "digits", "digits-blur", "digits-noise", "digits-rotation")
 DATA_SETS = {
-    each.name: each for each in vars(catalogue).values() if type(each).__name__ == "DataSet" and hasattr(each, "hub")
+    var.name: var for var in vars(catalogue).values() if type(var).__name__ == "DataSet" and hasattr(var, "hub")
 }
 
 

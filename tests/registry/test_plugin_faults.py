@@ -59,8 +59,8 @@ class Scorer:
         self.do.get("prepare", int)()
 
     def score(self, examples: Any, known: Any) -> Iterator[Any]:
-        for each in examples:
-            yield self.do["score"]() if "score" in self.do else ScoreMatrix(each.id, np.eye(2))
+        for example in examples:
+            yield self.do["score"]() if "score" in self.do else ScoreMatrix(example.id, np.eye(2))
 
 
 def _exits() -> None:
@@ -137,8 +137,8 @@ class Errors(fakes.ErrorScorer):
     give: Callable[[str], Any] = field(default=lambda example_id: None)
 
     def score(self, examples: Any, known: Any) -> Iterator[Any]:
-        for each in examples:
-            yield self.give(each.id)
+        for example in examples:
+            yield self.give(example.id)
 
 
 @dataclass(frozen=True)

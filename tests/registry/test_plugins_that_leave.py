@@ -36,9 +36,9 @@ class Scorer:
         self.do.get("prepare", int)()
 
     def score(self, examples: Any, known: Any) -> Iterator[Any]:
-        for each in examples:
+        for example in examples:
             self.do.get("score", int)()
-            yield ScoreMatrix(each.id, np.eye(2))
+            yield ScoreMatrix(example.id, np.eye(2))
 
 
 @dataclass(frozen=True)

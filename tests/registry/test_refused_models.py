@@ -32,7 +32,7 @@ def test_a_refused_model_leaves_no_folder(damaged: Path, tmp_path: Path, capsys:
     assert "error: " in capsys.readouterr().err
     assert not list(runs.rglob("*"))
     assert run(runs, "-m", "chance", "-m", f"sd:{damaged}") == 1
-    assert [each.name for each in (runs / "shapes").iterdir()] == ["chance"]
+    assert [path.name for path in (runs / "shapes").iterdir()] == ["chance"]
 
 
 def test_shards_of_a_refused_model_leave_no_folder(damaged: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def files(self, folder):
         return {
-            each.relative_to(folder).as_posix(): each.stat().st_size for each in folder.rglob("*") if each.is_file()
+            path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
         }
 
     def answer(self, content, headers=None, status=200):
@@ -147,7 +147,7 @@ def test_a_dry_run_knows_the_bytes_to_fetch_and_fetches_none(hub, tmp_path, caps
     assert (planned.evaluations, planned.tflops) == (here.evaluations, here.tflops)  # counted on the configuration
     assert planned.seconds is None
     small = sum((folder / name).stat().st_size for name in ("unet/config.json", "vae/config.json", "model_index.json"))
-    whole = sum(each.stat().st_size for each in Path(TINY_SD.repo).rglob("*") if each.is_file())
+    whole = sum(path.stat().st_size for path in Path(TINY_SD.repo).rglob("*") if path.is_file())
     assert whole - small - 1000 <= planned.fetch_bytes <= whole
     assert not any(name.endswith(WEIGHTS) for name in hub.fetched)
 
@@ -184,7 +184,7 @@ def test_weights_changed_in_the_hubs_cache_are_not_taken_for_the_published_ones(
 def test_an_open_clip_repository_is_priced_by_its_file_list(hub, tmp_path):
     folder = published(hub, TINY_CLIP.repo, "clip")
     planned = plan("shapes", model=f"open-clip:hf-hub:org/clip@{COMMIT}", limit=1, runs=tmp_path / "runs")
-    assert planned.fetch_bytes == sum(each.stat().st_size for each in folder.iterdir())
+    assert planned.fetch_bytes == sum(path.stat().st_size for path in folder.iterdir())
     assert hub.fetched == []
 
 

@@ -135,9 +135,9 @@ def test_examples_with_captions_of_their_own_are_stored_as_ever(tmp_path: Path) 
 
 def _literal_revision(task: Task) -> str:
     digest = hashlib.sha256()
-    for each in sorted(task.examples, key=lambda each: each.id):
-        words = [each.id, *each.captions, *(image.digest() for image in each.images)]
-        digest.update("\x1f".join(words).encode() + np.packbits(each.matches).tobytes() + b"\x1e")
+    for example in sorted(task.examples, key=lambda each: each.id):
+        words = [example.id, *example.captions, *(image.digest() for image in example.images)]
+        digest.update("\x1f".join(words).encode() + np.packbits(example.matches).tobytes() + b"\x1e")
     return digest.hexdigest()[:12]
 
 
@@ -151,7 +151,7 @@ def test_whatever_a_classification_asks_changes_its_revision(changed: str) -> No
     classes = task.classes
     assert classes is not None
     captions = (*CAPTIONS[:-1], "another") if changed == "caption" else tuple("".join(c) for c in CAPTIONS)
-    examples = [dataclasses.replace(each, captions=captions) for each in task.examples]
+    examples = [dataclasses.replace(example, captions=captions) for example in task.examples]
     if changed == "match":
         examples[1] = dataclasses.replace(examples[1], matches=examples[0].matches)
     other = {

@@ -34,8 +34,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def described(task: Task) -> list[object]:
     return [
-        (each.id, each.captions, each.matches.tolist(), [image.name for image in each.images], each.group, each.tags)
-        for each in task.examples
+        (
+            example.id,
+            example.captions,
+            example.matches.tolist(),
+            [image.name for image in example.images],
+            example.group,
+            example.tags,
+        )
+        for example in task.examples
     ]
 
 

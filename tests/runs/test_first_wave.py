@@ -102,20 +102,22 @@ def test_a_wave_that_cannot_be_is_named_and_not_believed(tmp_path: Path) -> None
 
 
 def test_a_picture_of_the_wave_that_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
-    task, (first, *_) = pairs(), wave_ids([each.id for each in pairs().examples], 4, 0)
+    task, (first, *_) = pairs(), wave_ids([example.id for example in pairs().examples], 4, 0)
 
     def torn() -> Any:
         raise UnreadableImage("torn.png", "torn.png cannot be read")
 
     examples = [
-        replace(each, images=(Image("torn.png", torn, sha256="0" * 64), each.images[1])) if each.id == first else each
-        for each in task.examples
+        replace(example, images=(Image("torn.png", torn, sha256="0" * 64), example.images[1]))
+        if example.id == first
+        else example
+        for example in task.examples
     ]
     task = replace(task, examples=examples)
     with pytest.raises(UnreadableImages, match=r"torn\.png"):
         raced(tmp_path, task)
     run = raced(tmp_path, task, skip_unreadable=True)
-    assert run.done() == {each.id for each in task.examples} - {first}
+    assert run.done() == {example.id for example in task.examples} - {first}
     assert run.info.wave is not None
     assert run.info.wave.lesson is not None
 

@@ -60,10 +60,10 @@ class OneBadScorer(fakes.ErrorScorer):
     bad: str = "0007"
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
-        for each in super().score(examples, known):
-            if each.example_id == self.bad:
-                each.errors["l2"][1, 1, 2] = np.nan
-            yield each
+        for result in super().score(examples, known):
+            if result.example_id == self.bad:
+                result.errors["l2"][1, 1, 2] = np.nan
+            yield result
 
 
 @dataclass
@@ -190,7 +190,7 @@ def test_an_infinite_score_is_no_score(tmp_path: Path) -> None:
     ],
 )
 def test_a_scorer_must_answer_what_it_is_asked(tmp_path: Path, results: list[Any], message: str) -> None:
-    scorer = FixedScorer(results=tuple(ScoreMatrix(*each) for each in results))
+    scorer = FixedScorer(results=tuple(ScoreMatrix(*result) for result in results))
     with pytest.raises(RunError, match=message):
         harness.run(fakes.task(2), model=fakes.GivenSpec(scorer), runs=tmp_path)
 

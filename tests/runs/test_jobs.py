@@ -287,9 +287,9 @@ def test_a_grid_that_is_not_there_is_told(capsys: Captured) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_images_per_class_are_that_many_of_each_and_part_of_more(n: int) -> None:
-    class_of = {each.id: each.tags["class"][0] for each in _classes().examples}
+    class_of = {example.id: example.tags["class"][0] for example in _classes().examples}
     chosen, more = subset_per_class(class_of, n), subset_per_class(class_of, n + 1)
-    assert [each for each in class_of if each in set(chosen)] == chosen
+    assert [kind for kind in class_of if kind in set(chosen)] == chosen
     assert [sum(class_of[each] == name for each in chosen) for name in CLASSES] == [n, n, n]
     assert set(chosen) < set(more)
 
@@ -327,7 +327,7 @@ def test_a_dry_run_of_a_grid_builds_no_model_twice() -> None:
     reporter = QuietReporter()
     cells = grid.cells(["grid-one", "grid-two"], ["grid-model"], [], {}, reporter.say)
     plans, _ = grid.planned(cells, reporter)
-    assert [(each.task, each.examples) for each in plans] == [("grid-one", 6), ("grid-two", 9)]
+    assert [(plan.task, plan.examples) for plan in plans] == [("grid-one", 6), ("grid-two", 9)]
     assert GridSpec.built == ["same"]
     np.testing.assert_equal(Store().runs(), [])
 

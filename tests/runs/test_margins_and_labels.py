@@ -41,13 +41,13 @@ def normalised(tmp_path: Path) -> Run:
     rng, every = np.random.default_rng(0), np.ones((2, 3, N_DRAWS), bool)
     results = [
         Measurement(
-            each.id,
+            example.id,
             np.arange(N_DRAWS, dtype=np.int32),
             {"l2": rng.random((2, 3, N_DRAWS), np.float32)},
             every,
             has_null_caption=True,
         )
-        for each in TASK.examples
+        for example in TASK.examples
     ]
     RunWriter(run).append(results)
     RunWriter(run).settle(None)
@@ -164,4 +164,4 @@ def _unpacked(page: str) -> str:
     import re
 
     charts = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", page)
-    return "\n".join([page, *(base64.b64decode(each).decode("utf-8") for each in charts)])
+    return "\n".join([page, *(base64.b64decode(chart).decode("utf-8") for chart in charts)])

@@ -217,8 +217,8 @@ def _unreadable(task: Task) -> list[Example]:
     assert task.training is not None
     source: Callable[[], PIL.Image.Image] = _stops
     return [
-        dataclasses.replace(each, images=tuple(Image(image.name, source) for image in each.images))
-        for each in task.training()
+        dataclasses.replace(picture, images=tuple(Image(image.name, source) for image in picture.images))
+        for picture in task.training()
     ]
 
 

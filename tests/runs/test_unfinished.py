@@ -43,7 +43,9 @@ def _measure(run: Run, n: int, n_draws: int = N_DRAWS) -> None:
     errors = test_curves._noisy(N, N_DRAWS)[..., :n_draws].astype(np.float32)
     draws, every = np.arange(n_draws, dtype=np.int32), np.ones((2, 2, n_draws), bool)
     writer = RunWriter(run)
-    writer.append([Measurement(each.id, draws, {"l2": errors[int(each.id)]}, every) for each in TASK.examples[:n]])
+    writer.append(
+        [Measurement(example.id, draws, {"l2": errors[int(example.id)]}, every) for example in TASK.examples[:n]]
+    )
 
 
 def _whole(root: Path) -> None:
@@ -155,7 +157,7 @@ def test_every_command_says_what_is_not_whole(state: str, tmp_path: Path, capsys
     root = tmp_path / "runs"
     _whole(root)
     make(root)
-    (folder,) = (str(each) for each in (root / "fake" / "model").iterdir())
+    (folder,) = (str(path) for path in (root / "fake" / "model").iterdir())
     written = tmp_path / "scores.csv"
     for arguments, (code, words) in (
         (["show", folder], show),
@@ -227,7 +229,7 @@ def test_a_single_class_is_a_plain_share(tmp_path: Path) -> None:
 def test_classes_may_be_measured_in_part(tmp_path: Path) -> None:
     task = test_classifying._task([0, 0, 1, 2])
     run = Store(tmp_path).open(RunKey(task.name, task.revision, "model", None, {}), task)
-    RunWriter(run).append([ScoreMatrix(each.id, each.matches.astype(float)) for each in task.examples[:3]])
+    RunWriter(run).append([ScoreMatrix(example.id, example.matches.astype(float)) for example in task.examples[:3]])
     rows = tables.tidy(run).query("tag == 'overall'")
     assert rows["n"].tolist() == [3, 3]
     assert rows["value"].tolist() == [1, 1]
@@ -238,5 +240,5 @@ def test_classes_may_be_measured_in_part(tmp_path: Path) -> None:
 def test_metrics_stand_in_one_order_whatever_the_task_calls_first(tmp_path: Path) -> None:
     task = Task("fake", TASK.examples, dict(reversed(MATCHING.items())))
     run = Store(tmp_path).open(RunKey("fake", task.revision, "model", None, {}), task)
-    RunWriter(run).append([ScoreMatrix(each.id, np.eye(2)) for each in task.examples])
+    RunWriter(run).append([ScoreMatrix(example.id, np.eye(2)) for example in task.examples])
     assert list(dict.fromkeys(tables.tidy(run)["metric"])) == ["text", "image", "group"]

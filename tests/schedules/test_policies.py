@@ -111,7 +111,7 @@ def test_at_risk_zero_a_race_is_the_full_budget(matches: np.ndarray, name: str) 
         assert {each: its.is_right for each, its in ours.outcomes.items()} == {
             each: its.is_right for each, its in truth.outcomes.items()
         }
-        assert all(its.is_exact and its.doubt == 0 for its in ours.outcomes.values())
+        assert all(outcome.is_exact and outcome.doubt == 0 for outcome in ours.outcomes.values())
         assert read(policy.scores(errors, measured), matches) == read(full.scores(errors, everything), matches)
 
 
@@ -176,7 +176,9 @@ def test_relabelling_an_example_changes_no_outcome_and_no_draw(seed: int) -> Non
         other = CaptionRace(TWO[turned], bound_of(64), risk=0.1)
         np.testing.assert_array_equal(run(other, errors[turned]), measured[turned])
         ours, theirs = policy.verdict(errors, measured), other.verdict(errors[turned], measured[turned])
-        assert [its.is_right for its in ours.outcomes.values()] == [its.is_right for its in theirs.outcomes.values()]
+        assert [outcome.is_right for outcome in ours.outcomes.values()] == [
+            outcome.is_right for outcome in theirs.outcomes.values()
+        ]
         np.testing.assert_allclose(
             other.scores(errors[turned], measured[turned]), policy.scores(errors, measured)[turned]
         )
@@ -190,7 +192,7 @@ def test_one_caption_that_certainly_loses_settles_text_and_its_image_is_left_alo
     assert measured.sum(-1).tolist() == [[16, 16], [16, 16]]
     verdict = policy.verdict(errors, measured)
     assert not verdict.outcomes["text"].is_right
-    assert [each.sign for each in verdict.comparisons] == [-1, 0]
+    assert [comparison.sign for comparison in verdict.comparisons] == [-1, 0]
 
 
 def test_a_pair_is_measured_on_only_while_it_takes_part_in_something_undecided() -> None:
@@ -230,7 +232,7 @@ def test_a_draw_beyond_the_stated_limit_takes_the_example_to_the_full_budget() -
     measured = run(policy, errors)
     assert measured.all()
     verdict = policy.verdict(errors, measured)
-    assert all(each.is_exact for each in verdict.outcomes.values())
+    assert all(outcome.is_exact for outcome in verdict.outcomes.values())
     np.testing.assert_array_equal(policy.scores(errors, measured), -errors.mean(-1))
 
 

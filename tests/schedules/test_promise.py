@@ -74,7 +74,7 @@ def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", [stable_diffusion.StableDiffusion, dit.DiT])
 def test_the_help_of_risk_says_when_it_is_kept(spec: type) -> None:
-    helps = {each.name: str(each.metadata.get("help")) for each in dataclasses.fields(spec)}
+    helps = {field_.name: str(field_.metadata.get("help")) for field_ in dataclasses.fields(spec)}
     assert "as far as `bound` holds" in helps["risk"]
     assert "at most" not in helps["risk"]
     assert "studentised" in helps["bound"]

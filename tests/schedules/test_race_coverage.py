@@ -12,7 +12,7 @@ from compbench.schedules.wave import Lesson
 from tests.benchmarks.populations import FORMS, POPULATIONS, Population, bounds, raced
 
 RISK = 0.05
-BY_NAME = {each.name: each for each in POPULATIONS}
+BY_NAME = {population.name: population for population in POPULATIONS}
 
 
 def broken(population: Population, form: str, race: Racing, n: int, **options: object) -> list[str]:

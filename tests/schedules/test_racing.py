@@ -31,7 +31,7 @@ def test_equal_rules_give_equal_policies_and_the_example_its_order() -> None:
         for seed, example_id in ((0, "a"), (0, "a"), (0, "b"), (1, "a"))
     ]
     np.testing.assert_array_equal(wanted[0], wanted[1])
-    assert [each.sum() for each in wanted] == [64] * 4
+    assert [example.sum() for example in wanted] == [64] * 4
     assert (wanted[0] != wanted[2]).any()
     assert (wanted[0] != wanted[3]).any()
 

@@ -176,17 +176,17 @@ def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, 
 
     pipeline = load(folder)
     latent = encode_image(pipeline, picture.decode())
-    texts, noise = [encode_caption(pipeline, each) for each in captions], published_noise(tuple(latent.shape[1:]))
+    texts, noise = [encode_caption(pipeline, caption) for caption in captions], published_noise(tuple(latent.shape[1:]))
     errors: dict[tuple[int, int], float] = {}
 
     def error_of(c: int, t: int) -> float:
         if (c, t) not in errors:
-            (stage,) = (each for each in published_stages if t in each)
+            (stage,) = (stage for stage in published_stages if t in stage)
             its = pair_errors(pipeline, latent, texts[c], noise, stage, loss="l1")
             errors.update({(c, each): float(value) for each, value in zip(stage, its, strict=True)})
         return errors[c, t]
 
-    published_stages = [list(each) for each in known.stages()]  # how the loop's calls are grouped, not which they are
+    published_stages = [list(stage) for stage in known.stages()]  # how the loop's calls are grouped, not which they are
     predicted, stages = by_the_paper(error_of, 7, known.to_keep, known.n_samples)
     timesteps = scorer.bank.timesteps[found.draw_ids]
     ours = {(int(c), int(timesteps[d])) for _, c, d in np.argwhere(found.measured)}

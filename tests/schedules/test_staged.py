@@ -45,7 +45,7 @@ def test_each_published_schedule_is_its_literal_reading(name: str) -> None:
     )
     policy = Pruning(timesteps, schedule)
     rounds, measured = by_stages(policy, errors)
-    ours = [{(int(c), int(timesteps[d])) for _, c, d in np.argwhere(each)} for each in rounds]
+    ours = [{(int(c), int(timesteps[d])) for _, c, d in np.argwhere(turn)} for turn in rounds]
     assert ours == stages
     assert tuple(np.cumsum([len({t for _, t in stage}) for stage in ours])) == totals
     assert measured.sum() == n_evaluations

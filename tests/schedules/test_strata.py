@@ -61,7 +61,7 @@ def _all_orders(of_draw: np.ndarray, turns: np.ndarray) -> list[Strata]:
     """Every order of a small bank whose strata come in the given turns."""
     members = [np.flatnonzero(of_draw == h) for h in range(of_draw.max() + 1)]
     orders = []
-    for arrangement in itertools.product(*(itertools.permutations(each) for each in members)):
+    for arrangement in itertools.product(*(itertools.permutations(member) for member in members)):
         order = np.empty(len(of_draw), int)
         for stratum, its in enumerate(arrangement):
             order[turns == stratum] = its
@@ -73,11 +73,13 @@ def test_mean_and_variance_of_a_prefix_are_unbiased_over_all_orders() -> None:
     values = np.array([0.3, 1.1, -0.4, 5.0, 2.0, 9.0, -1.0])
     orders = _all_orders(np.array([0, 0, 0, 1, 1, 1, 1]), np.array([0, 1, 1, 0, 1, 0, 1]))
     for n in (4, 5):
-        found = [estimate(values[each.order][None, :n], each, [n]) for each in orders]
+        found = [estimate(values[ordering.order][None, :n], ordering, [n]) for ordering in orders]
         means = np.array([each.mean[0, 0] for each in found])
         assert means.mean() == pytest.approx(values.mean(), rel=1e-12)
         assert np.mean([each.standard_error[0, 0] ** 2 for each in found]) == pytest.approx(means.var(), rel=1e-12)
-        weighted = np.array([each.weights[each.looks == n, :n] @ values[each.order[:n]] for each in orders])
+        weighted = np.array(
+            [ordering.weights[ordering.looks == n, :n] @ values[ordering.order[:n]] for ordering in orders]
+        )
         np.testing.assert_allclose(weighted[:, 0], means)
 
 
@@ -87,7 +89,7 @@ def test_an_allocation_follows_the_spread_that_the_pilot_had() -> None:
     errors *= 10.0 ** rng.integers(-3, 3, (10, 1, 1, 1))  # an example of large errors counts like the others
     shares = allocation_from(errors, np.broadcast_to(np.eye(2, dtype=bool), (10, 2, 2)), of_draw)
     assert shares == pytest.approx((0.9 * np.array([8, 4, 2, 2]) / 16 + 0.1 / 4).tolist(), rel=0.06)
-    assert all(each == round(each, 4) for each in shares)
+    assert all(share == round(share, 4) for share in shares)
 
 
 def test_what_does_not_fit_is_told() -> None:

@@ -97,7 +97,7 @@ def assert_is_the_replay(run: Run) -> None:
 
 def _words(verdict: Verdict) -> str:
     """Every number to its last bit, NaN alike."""
-    numbers = [[float(x) if isinstance(x, float) else x for x in each] for each in verdict.comparisons]
+    numbers = [[float(x) if isinstance(x, float) else x for x in comparison] for comparison in verdict.comparisons]
     outcomes = {name: (bool(a), bool(b), float(c)) for name, (a, b, c) in verdict.outcomes.items()}
     return repr((verdict.bound, verdict.risk, verdict.n_bank, outcomes, numbers, verdict.predictions))
 
@@ -300,4 +300,8 @@ def test_a_finished_run_whose_conclusions_cannot_be_stored_is_given_all_the_same
     again = raced(tmp_path, reporter=reporter)
     np.testing.assert_array_equal(again.table().scores, first.table().scores)
     assert again.status == "done"
-    assert [each for each in said if "All is measured; what follows from it is derived, but cannot be stored" in each]
+    assert [
+        message
+        for message in said
+        if "All is measured; what follows from it is derived, but cannot be stored" in message
+    ]

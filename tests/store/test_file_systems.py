@@ -120,7 +120,7 @@ def test_a_user_without_a_home_measures_and_reads(library: Path, tmp_path: Path)
     assert codes[:2] == [0, 0]
     assert codes[3] == 2
     assert "this user has no home folder: give the full path" in done.stderr
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["r"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r"]
     assert len(Run(next((tmp_path / "r").glob("*/*/*"))).done()) == 4
 
 

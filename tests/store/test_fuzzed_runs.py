@@ -193,8 +193,8 @@ def test_damage_is_never_a_traceback_nor_another_number_without_a_word(
         np.testing.assert_array_equal(again.table().scores, table.scores, what)
         now = again.measurements()
         assert now.keys() == errors.keys(), what
-        for each in errors:
-            np.testing.assert_array_equal(now[each].errors["l2"], errors[each].errors["l2"], what)
+        for error in errors:
+            np.testing.assert_array_equal(now[error].errors["l2"], errors[error].errors["l2"], what)
 
 
 @pytest.mark.slow

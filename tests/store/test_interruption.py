@@ -211,9 +211,9 @@ def _only_run(root: Path) -> Run:
 def _assert_equal(one: Run, other: Run) -> None:
     ones, others = one.measurements(), other.measurements()
     assert ones.keys() == others.keys()
-    for each in ones:
-        np.testing.assert_array_equal(ones[each].errors["l2"], others[each].errors["l2"])
-        np.testing.assert_array_equal(ones[each].draw_ids, others[each].draw_ids)
+    for entry in ones:
+        np.testing.assert_array_equal(ones[entry].errors["l2"], others[entry].errors["l2"])
+        np.testing.assert_array_equal(ones[entry].draw_ids, others[entry].draw_ids)
     assert one.table().ids == other.table().ids
     np.testing.assert_array_equal(one.table().scores, other.table().scores)
     assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))

@@ -67,7 +67,7 @@ def test_who_holds_the_files_is_said_after_a_few_seconds_and_waited_for(tmp_path
     other, said = _holding(run.path, 4.5), list[str]()
     harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path, reporter=_Hearing(said))
     other.communicate()
-    waits = [each for each in said if each.startswith("waiting for ")]
+    waits = [message for message in said if message.startswith("waiting for ")]
     assert len(waits) == 1
     assert waits[0].startswith(f"waiting for process {other.pid} on host ")
     assert str(run.path) in waits[0]
@@ -126,7 +126,7 @@ def test_one_that_fell_silent_a_moment_ago_is_listened_for_and_then_taken_over(t
     run, said = harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path, limit=2), list[str]()
     os.utime(_elsewhere(run.path), (0, time.time() - 44))
     harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path, reporter=_Hearing(said))
-    assert any("listening 1 s for a sign of life" in each for each in said)
+    assert any("listening 1 s for a sign of life" in message for message in said)
     assert run.status == "done"
 
 
@@ -178,7 +178,7 @@ def test_shards_that_follow_each_other_on_different_terms_are_told(tmp_path: Pat
     harness.run(task, model=fakes.HashSpec(8), runs=tmp_path, shard="1/2", reporter=_Hearing(said))
     assert said == []
     harness.run(task, model=fakes.HashSpec(4), runs=tmp_path, shard="2/2", reporter=_Hearing(said))
-    (told,) = [each for each in said if "shards before it" in each]
+    (told,) = [message for message in said if "shards before it" in message]
     assert "is asked for n_draws=4, and the shards before it were for n_draws=8" in told
     run = harness.run(task, model=fakes.HashSpec(8), runs=tmp_path)
     assert (run.status, run.info.sharded is not None) == ("done", False)

@@ -149,7 +149,7 @@ def test_three_processes_of_which_one_is_killed_and_given_again_equal_one(tmp_pa
     slow.send_signal(signal.SIGKILL)
     assert [_ended(each) for each in (slow, *fast)] == [-signal.SIGKILL, 0, 0]
     run = _only_run(tmp_path / "shards")
-    asked = [each.id for each in fakes.task(N_EXAMPLES).examples]
+    asked = [example.id for example in fakes.task(N_EXAMPLES).examples]
     assert {*asked[0::3], *asked[2::3]} <= run.done()  # and more, where one of the others saw that it died
     harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "shards", shard="2/3")
     _assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
@@ -164,8 +164,8 @@ def test_a_share_whose_process_was_killed_is_taken_by_whoever_has_done_its_own(t
     killed.kill()
     _ended(killed)
     others = [_begun(RUN, tmp_path / "shards", 0.01, shard) for shard in ("1/3", "3/3")]
-    said = [each.communicate()[1] for each in others]
-    assert [each.returncode for each in others] == [0, 0]
+    said = [other.communicate()[1] for other in others]
+    assert [other.returncode for other in others] == [0, 0]
     assert sum(f"shard 2/3 was left unfinished by process {killed.pid} on host" in words for words in said) >= 1
     run = _only_run(tmp_path / "shards")
     _assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
@@ -223,10 +223,10 @@ def test_a_shard_leaves_the_examples_of_the_others_alone_whatever_is_stored(tmp_
     task = fakes.task(12)
     harness.run(task, model=fakes.Spec(), limit=5, runs=tmp_path)
     run = harness.run(task, model=fakes.Spec(), runs=tmp_path, shard="2/3")
-    some = {each.id for each in task.examples[1::3]}
+    some = {example.id for example in task.examples[1::3]}
     assert run.done() == some | set(Run(run.path).limited(5).ids())
     planned = harness.plan(task, model=fakes.Spec(), runs=tmp_path, shard="1/3")
-    assert planned.examples == len({each.id for each in task.examples[0::3]} - run.done())
+    assert planned.examples == len({example.id for example in task.examples[0::3]} - run.done())
 
 
 def test_a_limit_is_shared_out_and_not_each_shard_limited(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_what_only_the_settling_lacks_is_settled_by_any_process(tmp_path: Path) 
 def test_processes_that_write_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
     run = harness.run(fakes.task(N_EXAMPLES), model=fakes.Spec(), runs=tmp_path, limit=1)
     processes = [_begun(STORE, run.path, number, 25) for number in (0, 1)]
-    assert [_ended(each) for each in processes] == [0, 0]
+    assert [_ended(process) for process in processes] == [0, 0]
     lines = (run.path / "parts.jsonl").read_text().splitlines()
     assert len(lines) == 1 + 50
     stored = [json.loads(line)["part"] for line in lines]
@@ -295,7 +295,7 @@ def test_one_of_several_processes_prints_the_table(tmp_path: Path, capfd: pytest
         subprocess.Popen(command, env=_environment(tmp_path) | {"RANK": str(rank), "WORLD_SIZE": "2"})
         for rank in (0, 1)
     ]
-    assert [each.wait() for each in processes] == [0, 0]
+    assert [process.wait() for process in processes] == [0, 0]
     said = capfd.readouterr()
     assert said.out.count("text, %") == 1
     assert len(re.findall(r"^shard [12]/2 done; what remains is with the others$", said.err, re.MULTILINE)) == 1
@@ -411,9 +411,9 @@ def _assert_equal(one: Run, other: Run) -> None:
     """Bit for bit, whatever the parts are."""
     ones, others = one.measurements(), other.measurements()
     assert ones.keys() == others.keys()
-    for each in ones:
-        np.testing.assert_array_equal(ones[each].errors["l2"], others[each].errors["l2"])
-        np.testing.assert_array_equal(ones[each].draw_ids, others[each].draw_ids)
+    for entry in ones:
+        np.testing.assert_array_equal(ones[entry].errors["l2"], others[entry].errors["l2"])
+        np.testing.assert_array_equal(ones[entry].draw_ids, others[entry].draw_ids)
     assert one.table().ids == other.table().ids
     np.testing.assert_array_equal(one.table().scores, other.table().scores)
     assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))

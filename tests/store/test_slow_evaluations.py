@@ -118,8 +118,8 @@ def test_a_slow_network_s_results_come_in_parts_that_make_a_whole() -> None:
     )
     pieces = list(slow.score([EXAMPLE], {}))
     assert len(pieces) >= 3
-    assert [each.is_last for each in pieces] == [False] * (len(pieces) - 1) + [True]
-    counted = sum(int(each.measured.sum()) for each in pieces)
+    assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    counted = sum(int(piece.measured.sum()) for piece in pieces)
     assert counted == 2 * 3 * 2
     (whole,), (expected,) = joined(pieces), joined(quick.score([EXAMPLE], {}))
     assert np.array_equal(whole.draw_ids, expected.draw_ids)

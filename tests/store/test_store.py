@@ -60,7 +60,7 @@ def test_two_runs_share_a_path_only_when_nothing_that_was_measured_differs(one: 
     assert (one.folder == other.folder) == is_same
 
 
-@given(keys, st.sampled_from([each.name for each in dataclasses.fields(RunKey)]), st.text(min_size=1, max_size=3))
+@given(keys, st.sampled_from([field_.name for field_ in dataclasses.fields(RunKey)]), st.text(min_size=1, max_size=3))
 @settings(deadline=None, max_examples=30)
 def test_whatever_changes_a_measurement_changes_the_folder(key: RunKey, name: str, more: str) -> None:
     before = getattr(key, name)
@@ -91,9 +91,9 @@ def test_an_option_of_another_type_is_another_measurement() -> None:
 def test_a_subset_is_part_of_every_larger_one_and_keeps_the_order() -> None:
     ids = [f"{n:03d}" for n in range(100)]
     subsets = [subset(ids, n) for n in (1, 5, 24, 99, 100, 1000)]
-    assert [len(each) for each in subsets] == [1, 5, 24, 99, 100, 100]
+    assert [len(subset) for subset in subsets] == [1, 5, 24, 99, 100, 100]
     assert all(set(small) <= set(large) for small, large in itertools.pairwise(subsets))
-    assert all(each == sorted(each) for each in subsets)
+    assert all(subset == sorted(subset) for subset in subsets)
     assert set(subset(ids[::-1], 24)) == set(subsets[2])
 
 
@@ -296,7 +296,7 @@ def test_a_torn_line_about_a_part_is_passed_over(tmp_path: Path) -> None:
     with (run.path / "parts.jsonl").open("a") as file:
         file.write('{"part": "scores/0000')
     RunWriter(run).append([ScoreMatrix("0001", np.eye(2))], seconds=2.5)
-    assert [each["seconds"] for each in run.parts()] == [1.5, 2.5]
+    assert [part["seconds"] for part in run.parts()] == [1.5, 2.5]
 
 
 def test_a_second_process_is_refused_with_the_host_and_process_of_the_first(tmp_path: Path) -> None:

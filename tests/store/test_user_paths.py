@@ -37,7 +37,7 @@ def test_runs_and_output_of_every_command_may_lie_below_home(home: Path) -> None
     assert main(["doctor", "--runs", "~/r"]) in (0, 1)
     (folder,) = (home / "r").glob("shapes/chance/*")
     assert main(["show", f"~/r/shapes/chance/{folder.name}"]) == 0
-    assert {each.name for each in home.iterdir()} >= {"r", "table", "shown", "scores.csv", "page.html"}
+    assert {path.name for path in home.iterdir()} >= {"r", "table", "shown", "scores.csv", "page.html"}
     assert list(Path().iterdir()) == []
 
 

@@ -44,7 +44,7 @@ def _names(task: str) -> tuple[str, ...]:
 
 def labels_of(examples: Sequence[Example]) -> list[int]:
     """The class of each example, from its one row of matches."""
-    return [int(each.matches[0].argmax()) for each in examples]
+    return [int(example.matches[0].argmax()) for example in examples]
 
 
 def pixels_of(example: Example) -> np.ndarray:
@@ -64,7 +64,7 @@ def png(array: np.ndarray) -> bytes:
 
 def agrees(examples: Sequence[Example], reference: Any, ids: Sequence[str]) -> None:
     """The same pictures and classes as a torchvision data set, whose n-th item has the n-th of `ids`."""
-    ours = {each.id: each for each in examples}
+    ours = {example.id: example for example in examples}
     assert sorted(ours) == sorted(ids)
     for example_id, (picture, label) in zip(ids, reference, strict=True):
         assert labels_of([ours[example_id]]) == [label], example_id
@@ -106,7 +106,7 @@ class TestCifar10:
         self, tmp_path: Path, write: Callable[[Path, Sequence[int]], Path]
     ) -> None:
         task = catalogue.cifar10(write(tmp_path, LABELS))
-        assert [each.id for each in task.examples] == [f"test/{n:06d}" for n in range(12)]
+        assert [example.id for example in task.examples] == [f"test/{n:06d}" for n in range(12)]
         assert labels_of(task.examples) == LABELS
         for n in (0, 5, 11):
             assert np.array_equal(pixels_of(task.examples[n]), layouts.pixels(n))
@@ -260,7 +260,7 @@ class TestListed:
     def test_a_class_without_pictures_is_named(self, tmp_path: Path) -> None:
         folder = layouts.food101(tmp_path, _names("food101")) / "food-101"
         lines = (folder / "meta" / "test.txt").read_text().splitlines()
-        (folder / "meta" / "test.txt").write_text("\n".join(each for each in lines if "waffles" not in each))
+        (folder / "meta" / "test.txt").write_text("\n".join(line for line in lines if "waffles" not in line))
         with pytest.raises(DataError, match="1 of 101 classes have no picture in the test split, 'waffles' the first"):
             catalogue.food101(tmp_path)
 
@@ -315,7 +315,7 @@ class TestImageNet:
 
     def test_the_hubs_copy_is_the_same_task(self, sorted_copy: Path, tmp_path: Path) -> None:
         reference = catalogue.imagenet(sorted_copy)
-        files = [each.images[0].source for each in reference.examples]
+        files = [example.images[0].source for example in reference.examples]
         labels = labels_of(reference.examples)
         wnids = _prompt_files.wnids()
         paths = " ".join(f"{file.stem}_{wnids[label]}.JPEG" for file, label in zip(files, labels, strict=True))
@@ -338,7 +338,7 @@ class TestShiftedImageNet:
         folder = tmp_path / "imagenetv2-matched-frequency-format-val"
         _one_picture_each(folder, [str(n) for n in range(1000)], lambda n: f"{n:04x}.jpeg")
         task = catalogue.imagenet_v2(tmp_path)
-        assert labels_of(task.examples) == [int(each.images[0].source.parent.name) for each in task.examples]
+        assert labels_of(task.examples) == [int(example.images[0].source.parent.name) for example in task.examples]
         with pytest.raises(DataError, match="task 'imagenet-v2' has no training split; models learn from ImageNet's"):
             training_of(task)
         assert task.classes is not None
@@ -419,13 +419,13 @@ class TestFolders:
         layouts.class_folders(tmp_path, names[::-1], split="validation")
         layouts.class_folders(tmp_path, names, split="train", n=2)
         task = catalogue.food101(tmp_path)
-        assert [each.images[0].source.parent.name for each in task.examples] == sorted(names)
+        assert [example.images[0].source.parent.name for example in task.examples] == sorted(names)
         assert labels_of(task.examples) == list(range(101))
         assert len(training_of(task)) == 202
 
     def test_file_names_that_recur_are_told_apart_by_their_class(self, tmp_path: Path) -> None:
         task = catalogue.cifar10(layouts.class_folders(tmp_path, layouts.CIFAR10))
-        assert [each.id for each in task.examples] == [f"test/{name}/0.png" for name in sorted(layouts.CIFAR10)]
+        assert [example.id for example in task.examples] == [f"test/{name}/0.png" for name in sorted(layouts.CIFAR10)]
 
     def test_an_unknown_folder_an_empty_one_and_a_double_one_are_named(self, tmp_path: Path) -> None:
         layouts.class_folders(tmp_path, [*layouts.CIFAR10, "zebra"])
@@ -443,7 +443,9 @@ class TestFolders:
         layouts.class_folders(tmp_path, ["dog", "big_cat"], n=2)
         task = catalogue.imagefolder(tmp_path)
         assert task.examples[0].captions == ("a photo of a big cat.", "a photo of a dog.")
-        assert [each.id for each in task.examples] == [f"test/{c}/{n}.png" for c in ("big_cat", "dog") for n in (0, 1)]
+        assert [example.id for example in task.examples] == [
+            f"test/{c}/{n}.png" for c in ("big_cat", "dog") for n in (0, 1)
+        ]
         assert labels_of(task.examples) == [0, 0, 1, 1]
         with pytest.raises(DataError, match="no split 'train'"):
             training_of(task)

@@ -45,7 +45,7 @@ def test_no_line_of_the_library_comes_before_ours(
     assert said.out == ""
     assert len(said.err.splitlines()) == 1, said.err
     assert said.err.startswith("error: test-00000-of-00001.parquet of ")
-    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert datasets.logging.get_verbosity() == before
 
 

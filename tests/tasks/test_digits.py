@@ -68,7 +68,7 @@ def test_each_class_is_named_by_its_caption_and_by_its_label(task: Task) -> None
 @pytest.mark.parametrize("shifted", SHIFTED)
 def test_a_shifted_task_shows_the_same_digits_changed_the_same_way_each_time(task: Task, shifted: object) -> None:
     once, again = shifted(), shifted()  # type: ignore[operator]
-    assert [each.id for each in once.examples] == [each.id for each in task.examples]
+    assert [example.id for example in once.examples] == [example.id for example in task.examples]
     for plain, one, other in zip(task.examples[:50], once.examples, again.examples, strict=False):
         assert np.array_equal(plain.matches, one.matches)
         assert not np.array_equal(grey(plain), grey(one))

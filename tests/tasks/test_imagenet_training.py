@@ -46,7 +46,7 @@ def of_all(name: str) -> list[int]:
 def training(task: Task) -> dict[str, str]:
     """Id -> class."""
     assert task.training is not None
-    return {each.id: each.tags["class"][0] for each in task.training()}
+    return {picture.id: picture.tags["class"][0] for picture in task.training()}
 
 
 @pytest.mark.parametrize("where", ["inside", "beside"])
@@ -130,7 +130,7 @@ def test_sd_features_of_objectnet_are_reproduced_end_to_end(
     assert "at most 129 evaluations of half a network" in priced  # 125 to learn from and 4 that are scored
     assert main([*arguments, *options, "--format", "json"]) == 0
     said = capsys.readouterr()
-    (row,) = [each for each in json.loads(said.out) if each["value"] is not None]
+    (row,) = [load for load in json.loads(said.out) if load["value"] is not None]
     assert (row["row"], row["task"], row["n"]) == ("SD Features", "objectnet", 4)
     assert np.isfinite(row["value"])
     assert "fitted to 125 pictures" in said.err

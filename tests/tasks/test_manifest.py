@@ -58,7 +58,7 @@ def test_numbered_columns_count_from_0_or_from_1(folder: Path, first: int, betwe
 
 def test_an_example_may_have_fewer_wrong_captions_than_another(folder: Path) -> None:
     text = "image,caption,wrong_1,wrong_2\n1.png,a cat,a dog,a cow\n2.png,a dog,a cat,\n"
-    assert [each.shape for each in examples(write_csv(folder, text))] == [(1, 3), (1, 2)]
+    assert [example.shape for example in examples(write_csv(folder, text))] == [(1, 3), (1, 2)]
 
 
 def test_of_several_pictures_the_first_fits_the_caption(folder: Path) -> None:
@@ -110,11 +110,11 @@ def test_examples_of_several_shapes_stand_in_one_manifest(folder: Path) -> None:
         {"image": "1.png", "caption": "a", "foil": "b"},
         {"image_0": "1.png", "image_1": "2.png", "caption_0": "a", "caption_1": "b"},
     ]
-    assert [each.shape for each in examples(write_lines(folder, rows))] == [(1, 2), (2, 2)]
+    assert [example.shape for example in examples(write_lines(folder, rows))] == [(1, 2), (2, 2)]
     (folder / "metadata.jsonl").unlink()
     header = "image,caption,foil,image_0,image_1,caption_0,caption_1"
     text = f"{header}\n1.png,a,b,,,,\n,,,1.png,2.png,a,b\n"
-    assert [each.shape for each in examples(write_csv(folder, text))] == [(1, 2), (2, 2)]
+    assert [example.shape for example in examples(write_csv(folder, text))] == [(1, 2), (2, 2)]
 
 
 # ids, groups, tags
@@ -134,10 +134,10 @@ def test_ids_groups_and_tags_are_text(folder: Path) -> None:
 def test_examples_of_one_picture_are_one_group_unless_there_are_groups(folder: Path) -> None:
     text = "image,caption,foil{}\n1.png,a,b{}\n1.png,a,c{}\n2.png,a,b{}\n"
     task = registry.task(write_csv(folder, text.format("", "", "", "")))
-    assert [each.group for each in task.examples] == ["1", "1", ""]
+    assert [example.group for example in task.examples] == ["1", "1", ""]
     assert any("2 examples have the pictures of another" in note for note in task.notes)
     write_csv(folder, text.format(",group", ",x", ",y", ",y"))
-    assert [each.group for each in examples(folder)] == ["x", "y", "y"]
+    assert [example.group for example in examples(folder)] == ["x", "y", "y"]
 
 
 def test_a_column_that_looks_like_a_caption_and_is_none_is_told_once(folder: Path) -> None:
@@ -211,7 +211,7 @@ def test_names_of_files_are_found_however_they_are_written(tmp_path: Path) -> No
     composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
     folder = draw(tmp_path / "s", f"{decomposed}/{composed}.png", "a/b.png")
     text = f"image,caption,foil\n{composed}/{decomposed}.png,a,b\na\\b.png,a,b\n./a/b.png,a,c\n"
-    names = [each.images[0].name for each in examples(write_csv(folder, text))]
+    names = [example.images[0].name for example in examples(write_csv(folder, text))]
     assert names == [f"{composed}/{composed}.png", "a/b.png", "a/b.png"]
 
 

@@ -115,7 +115,7 @@ def test_a_task_asks_with_the_users_prompts(tmp_path: Path) -> None:
     own = write(tmp_path / "own.csv", *lines)
     task = catalogue.cifar10(data, prompts=own)
     assert task.examples[0].captions[:3] == ("a airplane", "the airplane", "a automobile")
-    assert [int(each.matches.sum()) for each in task.examples] == [2] * 10
+    assert [int(example.matches.sum()) for example in task.examples] == [2] * 10
     assert task.revision != catalogue.cifar10(data).revision
 
 

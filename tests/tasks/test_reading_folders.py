@@ -35,7 +35,7 @@ def folders(root: Path, *names: str, n: int = 2) -> Path:
 
 
 def ids(task: Task) -> list[str]:
-    return [each.id for each in task.examples]
+    return [example.id for example in task.examples]
 
 
 def names(task: Task) -> Sequence[str]:
@@ -89,7 +89,7 @@ def test_a_training_folder_in_capitals_is_not_taken_for_another_class_of_fewer_s
     data = folders(tmp_path / "data", "test/c", "test/c++", "train/C", "train/C++")
     task = catalogue.imagefolder(data)
     assert task.training is not None
-    assert {(each.id, each.tags["class"]) for each in task.training()} == {
+    assert {(picture.id, picture.tags["class"]) for picture in task.training()} == {
         (f"train/{name}/{n}.png", (name,)) for name in ("c", "c++") for n in (0, 1)
     }
 
@@ -187,7 +187,7 @@ def test_a_link_that_leads_back_is_named(tmp_path: Path) -> None:
         catalogue.imagefolder(data)
     (data / "cat" / "again").unlink()
     (data / "cat" / "self.png").symlink_to(data / "cat" / "self.png")
-    (of_link,) = (each for each in catalogue.imagefolder(data).examples if each.id.endswith("self.png"))
+    (of_link,) = (example for example in catalogue.imagefolder(data).examples if example.id.endswith("self.png"))
     with pytest.raises(DataError, match=r"self\.png"):
         of_link.images[0].decode()
 
@@ -219,7 +219,7 @@ def test_a_validation_picture_has_the_label_of_the_number_in_its_name(tmp_path: 
     root, labels = imagenet(tmp_path / "imagenet")
     shutil.copy(root / "one.JPEG", root / "val" / "AAA.JPEG")  # a stray, first by name
     task = registry.task("imagenet", data=root)
-    got = {each.id: int(each.matches[0].argmax()) for each in task.examples}
+    got = {example.id: int(example.matches[0].argmax()) for example in task.examples}
     assert got == {f"test/ILSVRC2012_val_{n:08d}.JPEG": label for n, label in enumerate(labels, 1)}
     assert "AAA.JPEG" in " ".join(task.notes)
     (root / "val" / "ILSVRC2012_val_00000100.JPEG").unlink()  # one stray and one lost: as many files as labels

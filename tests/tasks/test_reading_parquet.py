@@ -36,7 +36,7 @@ def png(seed: int) -> bytes:
 
 
 PICTURES = [png(n) for n in range(10)]
-STRUCTS = [{"bytes": each, "path": None} for each in PICTURES]
+STRUCTS = [{"bytes": picture, "path": None} for picture in PICTURES]
 
 
 def copy(root: Path, pictures: list[Any], labels: list[Any] = LABELS, name: str = "test-00000-of-00001") -> Path:
@@ -58,9 +58,9 @@ def revision(tmp_path: Path) -> str:
         STRUCTS,
         PICTURES,
         pa.array(PICTURES, pa.large_binary()),
-        pa.array([{"bytes": each, "path": "0.png"} for each in PICTURES]),
+        pa.array([{"bytes": picture, "path": "0.png"} for picture in PICTURES]),
         pa.array(STRUCTS, pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])),
-        pa.array([{"bytes": each} for each in PICTURES]),
+        pa.array([{"bytes": picture} for picture in PICTURES]),
     ],
     ids=["pandas", "bytes", "large bytes", "duckdb", "dask", "bytes alone"],
 )
@@ -78,13 +78,13 @@ def test_rows_that_share_the_name_of_a_file_are_known_by_their_numbers(tmp_path:
     table = pa.table({"image": values, "label": [n % 101 for n in range(202)]})
     pq.write_table(table, tmp_path / "data" / "validation-00000-of-00001.parquet")
     task = catalogue.food101(tmp_path)
-    assert len({each.id for each in task.examples}) == 202
-    assert f"test/{food[0]}/000000" in {each.id for each in task.examples}
+    assert len({example.id for example in task.examples}) == 202
+    assert f"test/{food[0]}/000000" in {example.id for example in task.examples}
     own = [{"bytes": PICTURES[n % 10], "path": names[n]} for n in range(101)]
     pq.write_table(
         pa.table({"image": own, "label": list(range(101))}), tmp_path / "data" / "validation-00000-of-00001.parquet"
     )
-    assert f"test/{food[0]}/0.png" in {each.id for each in catalogue.food101(tmp_path).examples}
+    assert f"test/{food[0]}/0.png" in {example.id for example in catalogue.food101(tmp_path).examples}
 
 
 def test_a_column_of_paths_is_named_as_such(tmp_path: Path) -> None:

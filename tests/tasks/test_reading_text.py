@@ -102,7 +102,7 @@ def test_a_cell_that_cannot_be_used_is_named_with_its_line_and_column(
 def test_missing_tags_are_absent_and_a_number_of_predicates_may_be_a_float(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("collapsed_tag", "secondary_tag", "tag", "num_main_preds"))
     jsonl(tmp_path / "json", nothing, {"num_main_preds": 1.0, "collapsed_tag": "Relation,Object"})
-    tags = [each.tags for each in read(tmp_path / "json").examples]
+    tags = [example.tags for example in read(tmp_path / "json").examples]
     assert tags[0] == {"tag": (), "visual": (), "fine": (), "predicates": ()}
     assert tags[1]["predicates"] == ("1 pred",)
     assert tags[1]["tag"] == ("Relation", "Object")

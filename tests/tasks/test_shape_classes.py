@@ -25,9 +25,9 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def test_it_has_ten_examples_of_each_of_the_24_classes(task: Task) -> None:
     assert task.classes is not None
     assert len(set(task.classes.names)) == 24
-    assert Counter(each.tags["class"][0] for each in task.examples) == dict.fromkeys(task.classes.names, 10)
-    assert Counter(each.tags["seen"][0] for each in task.examples) == {"seen": 200, "unseen": 40}
-    assert {id(each.captions) for each in task.examples} == {id(task.examples[0].captions)}
+    assert Counter(example.tags["class"][0] for example in task.examples) == dict.fromkeys(task.classes.names, 10)
+    assert Counter(example.tags["seen"][0] for example in task.examples) == {"seen": 200, "unseen": 40}
+    assert {id(example.captions) for example in task.examples} == {id(task.examples[0].captions)}
 
 
 def test_the_picture_shows_the_class_on_the_left_and_nothing_else(task: Task) -> None:
@@ -47,7 +47,7 @@ def test_the_training_split_has_all_classes_and_none_of_the_test_pictures(task: 
     assert task.training is not None
     training = task.training()
     assert Counter(each.tags["class"][0] for each in training) == dict.fromkeys(task.tag_order["class"], 40)
-    shown = {each.images[0].digest() for each in task.examples}
+    shown = {example.images[0].digest() for example in task.examples}
     learned = {each.images[0].digest() for each in training}
     assert (len(shown), len(learned)) == (240, 960)
     assert not shown & learned
@@ -55,7 +55,7 @@ def test_the_training_split_has_all_classes_and_none_of_the_test_pictures(task: 
 
 
 def test_no_test_picture_is_a_training_scene_of_the_tiny_models(task: Task) -> None:
-    shown = {each.images[0].decode().tobytes() for each in task.examples}
+    shown = {example.images[0].decode().tobytes() for example in task.examples}
     drawn = [scenes.training_scene(np.random.default_rng([0, stream, n])) for stream in range(6) for n in range(30)]
     assert not shown & {picture.tobytes() for picture, _ in drawn}
 

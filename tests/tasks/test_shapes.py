@@ -32,8 +32,8 @@ def _says(caption: str) -> Scene:
 def test_the_400_examples_are_spread_over_tags_axes_and_seen(task: Task) -> None:
     tags = [{column: value for column, (value,) in example.tags.items()} for example in task.examples]
     assert len({example.id for example in task.examples}) == 400
-    assert Counter(each["tag"] for each in tags) == {"Object": 134, "Relation": 133, "Both": 133}
-    assert Counter(each["axis"] for each in tags) == {"horizontal": 200, "vertical": 200}
+    assert Counter(tag["tag"] for tag in tags) == {"Object": 134, "Relation": 133, "Both": 133}
+    assert Counter(tag["axis"] for tag in tags) == {"horizontal": 200, "vertical": 200}
     for tag in TAG_ORDER["tag"]:
         seen = Counter(each["seen"] for each in tags if each["tag"] == tag)
         axes = Counter(each["axis"] for each in tags if each["tag"] == tag)

@@ -26,7 +26,7 @@ def _read(name: str, folder: Path, files: disk.Files | None = None) -> Task:
 
 
 def _by_id(task: Task) -> dict[str, Example]:
-    return {each.id: each for each in task.examples}
+    return {example.id: example for example in task.examples}
 
 
 # all of them
@@ -50,10 +50,10 @@ def test_a_suite_is_read_from_its_own_layout(name: str, tmp_path: Path) -> None:
     task, (_, n, shape, n_published) = _read(name, tmp_path), disk.SUITES[name]
     assert task.name == name
     assert len(task.examples) == n
-    assert {each.shape for each in task.examples} == {shape}
+    assert {example.shape for example in task.examples} == {shape}
     assert {tuple(metric.applies(shape) for metric in task.metrics.values())} == {(True,) * len(task.metrics)}
-    assert all(caption == caption.strip() for each in task.examples for caption in each.captions)
-    assert all(image.decode().size for each in task.examples for image in each.images)
+    assert all(caption == caption.strip() for example in task.examples for caption in example.captions)
+    assert all(image.decode().size for example in task.examples for image in example.images)
     noted = "" if n_published is None else f"{name.partition('+')[0]}: {n_published:,} examples expected, {n} found"
     assert list(task.notes) == ([noted] if noted else [])
     assert "@inproceedings" in task.citation
@@ -184,7 +184,7 @@ def test_sugarcrepe_keeps_its_keys_trims_blanks_and_marks_what_differs_in_word_o
     assert examples["add-att/2"].tags["words"] == ()
     assert examples["add-att/2"].group == examples["swap-obj/2"].group != examples["add-att/0"].group  # one photo
     alone = _read("sugarcrepe-swap-obj", tmp_path)
-    assert [each.id for each in alone.examples] == ["swap-obj/0", "swap-obj/2"]
+    assert [example.id for example in alone.examples] == ["swap-obj/0", "swap-obj/2"]
     assert (list(task.metrics), list(alone.metrics)) == (["text", "macro"], ["text"])
 
 
@@ -196,10 +196,10 @@ def test_sugarcrepe_plus_plus_has_two_true_captions(tmp_path: Path) -> None:
 
 def test_bivlc_reads_both_files_and_greyscale_pictures(tmp_path: Path) -> None:
     task = _read("bivlc", tmp_path)
-    assert {each.tags["tag"] for each in task.examples} == {("replace-rel",), ("swap-obj",), ("add-att",)}
+    assert {example.tags["tag"] for example in task.examples} == {("replace-rel",), ("swap-obj",), ("add-att",)}
     assert list(task.metrics) == ["text", "image", "group", "ipos_2t", "ineg_2t", "tpos_2i", "tneg_2i"]
-    assert {each.images[0].decode().mode for each in task.examples} == {"L", "RGB"}
-    assert all(each.captions[0].startswith("A hat") for each in task.examples)  # the positive is first
+    assert {example.images[0].decode().mode for example in task.examples} == {"L", "RGB"}
+    assert all(example.captions[0].startswith("A hat") for example in task.examples)  # the positive is first
 
 
 def test_colorswap_counts_from_one_and_reads_the_test_split(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_colorswap_counts_from_one_and_reads_the_test_split(tmp_path: Path) -> N
 
 def test_vismin_reads_what_save_to_disk_wrote(tmp_path: Path) -> None:
     task = _read("vismin", tmp_path)
-    assert [each.tags["tag"][0] for each in task.examples] == ["object", "attribute", "relation", "counting"]
+    assert [example.tags["tag"][0] for example in task.examples] == ["object", "attribute", "relation", "counting"]
     assert task.revision == registry.task("vismin", data=tmp_path / "vismin" / "test").revision
 
 
@@ -236,7 +236,7 @@ def test_mmvp_has_three_protocols(tmp_path: Path) -> None:
     assert [list(task.metrics) for task in (official, text_side)] == [["image"], ["text"]]
     assert official.examples[0].captions == ("a photo of a dog, facing right", "a photo of a dog, facing left")
     assert both.examples[0].captions == ("a dog, facing right", "a dog, facing left")
-    assert [each.id for each in official.examples] == ["1-2", "3-4"]
+    assert [example.id for example in official.examples] == ["1-2", "3-4"]
     assert [image.name for image in both.examples[1].images] == [f"{disk.PATTERNS[1]}/{n}.jpg" for n in (3, 4)]
 
 
@@ -261,9 +261,11 @@ def test_whatsup_sorts_photos_into_pairs_and_sets(tmp_path: Path) -> None:
     for name in ("whatsup-a", "whatsup-b"):
         examples = _read(name, tmp_path).examples
         for column, size in (("in_pair", 2), ("in_set", 4)):
-            values = [each.tags[column][0] for each in examples]
+            values = [example.tags[column][0] for example in examples]
             assert sorted(values.count(value) for value in set(values)) == [size] * (8 // size)
-        assert [each.group for each in examples] == [each.tags["in_set"][0] for each in examples]  # drawn together
+        assert [example.group for example in examples] == [
+            example.tags["in_set"][0] for example in examples
+        ]  # drawn together
     tags = _by_id(_read("whatsup-a", tmp_path))["beer-bottle_left_of_armchair"].tags
     assert tags["tag"] == ("left",)
     assert tags["in_pair"] == ("beer-bottle and armchair: left and right",)
@@ -294,16 +296,16 @@ def test_the_exchanged_pillow_and_chair_are_mended_by_name(tmp_path: Path) -> No
 
 def test_the_spatial_sets_name_their_pictures_as_coco_and_visual_genome_do(tmp_path: Path) -> None:
     coco, gqa = _read("coco-spatial-one", tmp_path), _read("gqa-spatial-two", tmp_path)
-    assert [each.images[0].name for each in coco.examples] == ["000000397133.jpg", "000000037777.jpg"]
-    assert [each.images[0].name for each in gqa.examples] == ["2370799.jpg", "2370800.jpg"]
-    assert [each.tags["tag"][0] for each in coco.examples] == ["left", "top"]
-    assert [each.tags["tag"][0] for each in gqa.examples] == ["left", "above"]
+    assert [example.images[0].name for example in coco.examples] == ["000000397133.jpg", "000000037777.jpg"]
+    assert [example.images[0].name for example in gqa.examples] == ["2370799.jpg", "2370800.jpg"]
+    assert [example.tags["tag"][0] for example in coco.examples] == ["left", "top"]
+    assert [example.tags["tag"][0] for example in gqa.examples] == ["left", "above"]
 
 
 def test_valse_counts_what_two_annotators_found_valid(tmp_path: Path) -> None:
     official, whole = _read("valse", tmp_path), _read("valse+unfiltered", tmp_path)
     assert set(_by_id(whole)) - set(_by_id(official)) == {f"{name}/actions_test_2" for name in disk.VALSE}
-    assert all(each.captions[0] != each.captions[1] for each in official.examples)
+    assert all(example.captions[0] != example.captions[1] for example in official.examples)
     assert [sum(column) for column in zip(*SIZES.values(), strict=True)] == [8782, 7702]
     assert _by_id(whole)["actant-swap/actions_test_0"].id != "action-replacement/actions_test_0"  # one key, two files
 
@@ -322,17 +324,19 @@ def test_valse_files_go_by_hyphens_or_underscores(tmp_path: Path) -> None:
 
 def test_aro_cuts_to_the_box_and_leaves_relations_out_of_the_macro_mean(tmp_path: Path) -> None:
     official, whole = _read("aro-relation", tmp_path), _read("aro-relation+mteb", tmp_path)
-    assert {each.images[0].decode().size for each in official.examples} == {(12, 8)}
-    assert {each.images[0].decode().size for each in whole.examples} == {(24, 16)}
-    assert {each.group for each in official.examples} == {f"{number}.jpg" for number in range(4)}  # not of the boxes
-    counted = {each.tags["relation"][0]: each.tags["in_macro"] for each in official.examples}
+    assert {example.images[0].decode().size for example in official.examples} == {(12, 8)}
+    assert {example.images[0].decode().size for example in whole.examples} == {(24, 16)}
+    assert {example.group for example in official.examples} == {
+        f"{number}.jpg" for number in range(4)
+    }  # not of the boxes
+    counted = {example.tags["relation"][0]: example.tags["in_macro"] for example in official.examples}
     assert counted == {"on": ("on",), "next to": (), "riding": ("riding",)}
     assert (list(official.metrics), list(whole.metrics)) == (["macro", "text"], ["text"])
 
 
 def test_aro_counts_pairs_of_attributes_with_25_cases(tmp_path: Path) -> None:
     examples = _read("aro-attribution", tmp_path).examples
-    counted = {each.tags["attributes"][0]: each.tags["in_macro"] for each in examples}
+    counted = {example.tags["attributes"][0]: example.tags["in_macro"] for example in examples}
     assert counted == {"red_on": ("red_on",), "red_next to": (), "red_riding": ()}
 
 

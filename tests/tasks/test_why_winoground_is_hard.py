@@ -33,7 +33,7 @@ def test_the_counts_are_those_of_their_authors() -> None:
 def test_the_whole_set_has_them_and_a_part_of_it_has_not(tmp_path: Path) -> None:
     whole = read(write_parquet(tmp_path / "whole", [ROWS[number % 7] | {"id": number} for number in range(N_TAGGED)]))
     assert whole.tag_order["why"] == TAGS
-    assert {each.id: each.tags["why"] for each in whole.examples}["36"] == why_hard("36")
+    assert {example.id: example.tags["why"] for example in whole.examples}["36"] == why_hard("36")
     part = read(write_parquet(tmp_path / "part"))
     assert "why" not in part.tag_order
-    assert all("why" not in each.tags for each in part.examples)
+    assert all("why" not in example.tags for example in part.examples)

@@ -213,7 +213,7 @@ def line(axis: Axes, rows: pd.DataFrame, names: tuple[str, str], stroke: Mapping
 
 def legend(figure: Figure | SubFigure, handles: Sequence[Patch | Line2D]) -> None:
     """Above the panels, in as many lines as it needs."""
-    widest_inches = 0.75 + 0.09 * max(len(str(each.get_label())) for each in handles)
+    widest_inches = 0.75 + 0.09 * max(len(str(handle.get_label())) for handle in handles)
     n_across = min(len(handles), max(1, int(figure.bbox.width / figure.dpi / widest_inches)))
     figure.legend(handles=handles, loc="outside upper center", ncols=n_across, frameon=False)
 

@@ -41,7 +41,7 @@ class Outcomes:
 
     def measured(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that were measured, sorted, so that the order of a task's examples changes no bit."""
-        return sorted(each for each in ids if each in self.rows)
+        return sorted(example_id for example_id in ids if example_id in self.rows)
 
     def matrix(self, ids: Sequence[str]) -> Bools:
         """[len(ids), R] of examples that were measured."""
@@ -56,7 +56,7 @@ class Outcomes:
         return math.nan if self.is_tied is None else float(self.is_tied[self._at(ids)].sum(0).mean())
 
     def _at(self, ids: Sequence[str]) -> Ints:
-        return np.array([self.rows[each] for each in ids], dtype=np.int64)
+        return np.array([self.rows[example_id] for example_id in ids], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Population:
 
     def sample(self, metric: Metric, ids: Sequence[str]) -> Sample:
         """How the examples `ids` count in the metric's number."""
-        classes = [self.values(metric.column)[each] for each in ids] if metric.is_per_class else None
-        return Sample.of([self._group_of[each] for each in ids], classes)
+        classes = [self.values(metric.column)[example_id] for example_id in ids] if metric.is_per_class else None
+        return Sample.of([self._group_of[example_id] for example_id in ids], classes)
 
     def alone(self, ids: Sequence[str]) -> Sample:
         """Each example counts alike."""
-        return Sample.of([self._group_of[each] for each in ids])
+        return Sample.of([self._group_of[example_id] for example_id in ids])
 
     @cached_property
     def _group_of(self) -> dict[str, str]:
@@ -87,7 +87,7 @@ class Population:
     def values(self, column: str) -> Mapping[str, str]:
         """Example id -> its value in a tag column, "" where it has none."""
         if column not in self._values_of:
-            ids = (str(each) for each in self.examples["id"])
+            ids = (str(example) for example in self.examples["id"])
             tags = zip(ids, self.examples["tags"], strict=True)
             self._values_of[column] = {each: "\x1f".join(own.get(column, ())) for each, own in tags}
         return self._values_of[column]
@@ -129,7 +129,7 @@ def counted(run: Run, outcomes: Outcomes) -> Outcomes:
     if not column:
         return outcomes
     ids, value_of = list(outcomes.rows), Population(run.examples()).values(column)
-    values = [value_of[each] for each in ids]
+    values = [value_of[example_id] for example_id in ids]
     rows, is_right = over_units(outcomes.metric, values, outcomes.is_right)
     is_tied = None
     if outcomes.is_tied is not None:
@@ -140,7 +140,7 @@ def counted(run: Run, outcomes: Outcomes) -> Outcomes:
 
 def joined(runs: Sequence[Outcomes]) -> Outcomes:
     """One metric's outcomes of several runs on the same examples side by side: R is the number of runs."""
-    order = [[each.rows[example_id] for example_id in runs[0].rows] for each in runs]
+    order = [[run.rows[example_id] for example_id in runs[0].rows] for run in runs]
     is_right = np.concatenate([each.is_right[its] for each, its in zip(runs, order, strict=True)], axis=1)
     ties = [each.is_tied[its] for each, its in zip(runs, order, strict=True) if each.is_tied is not None]
     rows = {each: row for row, each in enumerate(runs[0].rows)}

@@ -46,7 +46,7 @@ def outcomes(run: Run, n_resamples: int, seed: int) -> dict[str, Outcomes]:
     if not isinstance(schedule, Staged) or classes is None:
         raise UsageError(f"run {str(run.path)!r} was not pruned in stages; expected one with schedule=paper")
     done = run.done()
-    ids = [each for each in run.ids() if each in done]
+    ids = [example_id for example_id in run.ids() if example_id in done]
     draws = run.draws()
     stages = stages_of(draws.timesteps, schedule, n_resamples, seed, units_of(run, np.arange(len(draws.timesteps))))
     of_caption = np.array(classes.of_caption)
@@ -68,7 +68,7 @@ def stages_of(
     """The stages of `schedule` in a bank with these `timesteps` [D], which may hold antithetic `units` [D]."""
     rng = np.random.default_rng(seed)
     draw_of = {int(t): draw for draw, t in reversed(list(enumerate(timesteps)))}
-    added = [np.array([draw_of[t] for t in each], np.int64) for each in schedule.stages()]
+    added = [np.array([draw_of[t] for t in stage], np.int64) for stage in schedule.stages()]
 
     def moves(draws: Ints) -> Floats:
         found = contrasts(np.asarray(timesteps, np.float64)[draws], None if units is None else units[draws])
@@ -83,7 +83,7 @@ def stages_of(
 
 def stages_again(errors: Floats, measured: Bools, winner: int, stages: Sequence[Stage]) -> Ints:
     """[R], the caption predicted in each resample of one image's `errors` [C, D], of which `measured` [C, D] are."""
-    n_stages = np.sum([measured[:, each.draws].all(1) for each in stages], axis=0)  # [C] that each came to
+    n_stages = np.sum([measured[:, stage.draws].all(1) for stage in stages], axis=0)  # [C] that each came to
     left = np.arange(len(errors))  # captions that are in some resample
     total = np.zeros((len(stages[0].moves), len(left)))  # [R, left] sums over all draws so far; inf for who is out
     for number, stage in enumerate(stages):
@@ -107,7 +107,7 @@ def _means(errors: Floats, left: Ints, winner: int, n_stages: Ints, stages: Sequ
     of_winner = best.mean() + stage.moves @ best  # [R]
     for n_seen in np.unique(n_stages[left[~has_it]]).tolist():
         some = n_stages[left] == n_seen
-        seen = np.concatenate([each.draws for each in stages[:n_seen]])
+        seen = np.concatenate([stage.draws for stage in stages[:n_seen]])
         behind = errors[np.ix_(left[some], seen)] - errors[winner, seen]
         scatter = stage.moves_of[n_seen] @ behind.T * np.sqrt(len(seen) / len(stage.draws))
         means[:, some] = of_winner[:, None] + behind.mean(1) + scatter
@@ -122,10 +122,10 @@ def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools
     for start in range(0, len(ids), _AT_ONCE):
         chunk = list(ids[start : start + _AT_ONCE])
         known, verdicts = run.measurements(chunk), run.verdicts(chunk, comparisons=False)
-        for each in chunk:
-            one = known[each]
+        for example in chunk:
+            one = known[example]
             errors = np.zeros((one.shape[1], len(weights)))
             errors[:, one.draw_ids] = rules.errors_of(one, schedule.rule)[0] * weights[one.draw_ids]
             measured = np.zeros(errors.shape, bool)
             measured[:, one.draw_ids] = one.measured[0]
-            yield each, errors, measured, verdicts[each].predictions[0]
+            yield example, errors, measured, verdicts[example].predictions[0]

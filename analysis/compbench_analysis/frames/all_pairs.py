@@ -39,7 +39,7 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
     done = set.intersection(*measured_alike(runs, rule))
     examples, names = runs[0].examples(), labels(runs)
     tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
-    found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
+    found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
     metrics = [name for name in found[0] if all(name in its for its in found)]
     population = Population(examples)
     rows = [
@@ -90,7 +90,7 @@ def _cell(
     if not measured:
         return
     sample = population.sample(outcomes[0].metric, measured)
-    right = [each.matrix(measured)[:, 0] for each in outcomes]
+    right = [outcome.matrix(measured)[:, 0] for outcome in outcomes]
     pairs = list(combinations(range(len(names)), 2))
     found = [paired(right[a], right[b], sample, n_resamples=n_resamples) for a, b in pairs]
     corrected = holm([each.p for each in found])

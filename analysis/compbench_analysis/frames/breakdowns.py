@@ -77,7 +77,7 @@ def read_tags(path: Path | str) -> pd.DataFrame:
     """
     path = Path(path)
     frame = read_table(disk.expanded(path))
-    name = next((each for each in ("id", "example_id") if each in frame), None)
+    name = next((word for word in ("id", "example_id") if word in frame), None)
     if name is None or len(frame.columns) < 2:
         raise DataError(
             f"{str(path)!r} has the columns {', '.join(map(str, frame.columns)) or 'none'}; "
@@ -100,14 +100,14 @@ def unmatched(by: By, ids: Sequence[str]) -> list[str]:
             f"{len(unknown)} of the {len(tags)} ids in the file of tags are not examples of this task, "
             f"{unknown[0]!r} the first; its examples are called such as {next(iter(ids), '')!r}"
         )
-    return [each for each in ids if each not in tags.index]
+    return [example_id for example_id in ids if example_id not in tags.index]
 
 
 def tag_groups(
     examples: pd.DataFrame, by: By, tag_order: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str, list[str]]]:
     """(column, tag, example ids) for each tag of the columns, in the task's own order, then the whole set."""
-    wanted, ids = breakdown(by), [str(each) for each in examples["id"]]
+    wanted, ids = breakdown(by), [str(example) for example in examples["id"]]
     unmatched(wanted, ids)
     tags, orders = _enriched(examples, wanted, dict(tag_order))
     columns = tag_columns(wanted, tags)
@@ -120,7 +120,7 @@ def tag_groups(
 
 def tag_columns(by: By, tags: Iterable[Tags]) -> list[str]:
     """The columns that `by` stands for among the tags of a task's examples; UsageError when it has no such column."""
-    known, columns = dict.fromkeys(name for each in tags for name in each), list(breakdown(by).names)
+    known, columns = dict.fromkeys(name for tag in tags for name in tag), list(breakdown(by).names)
     if not columns:
         return ["tag"] if "tag" in known else []
     for column in columns:
@@ -131,8 +131,8 @@ def tag_columns(by: By, tags: Iterable[Tags]) -> list[str]:
 
 def with_margin(examples: pd.DataFrame, margins: Mapping[str, float]) -> pd.DataFrame:
     """The examples with the tag MARGIN: the thirds of the size of `margins`, by example id."""
-    ids = [str(each) for each in examples["id"]]
-    sizes = np.abs([margins.get(each, np.nan) for each in ids])
+    ids = [str(example) for example in examples["id"]]
+    sizes = np.abs([margins.get(example_id, np.nan) for example_id in ids])
     number = _thirds(sizes)
     tags = [
         {**each, MARGIN: () if np.isnan(size) else (_MARGIN_TAGS[third],)}
@@ -145,10 +145,10 @@ def _enriched(
     examples: pd.DataFrame, wanted: Breakdown, orders: dict[str, Sequence[str]]
 ) -> tuple[list[Tags], dict[str, Sequence[str]]]:
     """Each example's tags with those that are not the task's own, and the order of every column's tags."""
-    tags: list[dict[str, Sequence[str]]] = [dict(each) for each in examples["tags"]]
+    tags: list[dict[str, Sequence[str]]] = [dict(example) for example in examples["tags"]]
     if wanted.tags is not None:
         _add(tags, {str(name): _of_file(examples, values) for name, values in wanted.tags.items()})
-    if CAPTION_LENGTH in wanted.names and not any(CAPTION_LENGTH in each for each in tags):
+    if CAPTION_LENGTH in wanted.names and not any(CAPTION_LENGTH in tag for tag in tags):
         names, order = _caption_lengths(examples["captions"])
         _add(tags, {CAPTION_LENGTH: [(name,) for name in names]})
         orders[CAPTION_LENGTH] = order
@@ -157,7 +157,7 @@ def _enriched(
 
 def _add(tags: list[dict[str, Sequence[str]]], columns: Mapping[str, Sequence[Sequence[str]]]) -> None:
     for name, values in columns.items():
-        if any(name in each for each in tags):
+        if any(name in tag for tag in tags):
             raise UsageError(f"the task has tags named {name!r} of its own; give the column of the file another name")
         for each, value in zip(tags, values, strict=True):
             each[name] = value
@@ -165,12 +165,12 @@ def _add(tags: list[dict[str, Sequence[str]]], columns: Mapping[str, Sequence[Se
 
 def _of_file(examples: pd.DataFrame, column: pd.Series) -> list[Sequence[str]]:
     values = column.to_dict()
-    return [values.get(str(each), ()) for each in examples["id"]]
+    return [values.get(str(example), ()) for example in examples["id"]]
 
 
 def _caption_lengths(captions: Iterable[Sequence[str]]) -> tuple[list[str], list[str]]:
     """A name for each example, such as "4–6 words", and the names from short to long."""
-    n_words = np.array([max((len(each.split()) for each in its), default=0) for its in captions])
+    n_words = np.array([max((len(each.split()) for each in caption), default=0) for caption in captions])
     number = _thirds(n_words.astype(float))
     names = {third: _span(n_words[number == third]) for third in sorted(set(number.tolist()))}
     return [names[third] for third in number.tolist()], list(names.values())
@@ -218,7 +218,7 @@ def _has_all(tags: Tags, columns: Sequence[str], combination: Sequence[str]) -> 
 
 
 def _ordered(tags: Iterable[Tags], column: str, orders: Mapping[str, Sequence[str]]) -> list[str]:
-    found = {value for each in tags for value in each.get(column, ())}
+    found = {value for tag in tags for value in tag.get(column, ())}
     order = [tag for tag in orders.get(column, ()) if tag in found]
     return [*order, *sorted(found - set(order))]
 

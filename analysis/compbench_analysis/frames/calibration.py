@@ -139,7 +139,7 @@ def class_scores(run: Run, rule: Rule | None = None) -> ClassScores:
     group_of = run.examples().set_index("id")["group"]
     return ClassScores(
         table.ids,
-        tuple(str(group_of[each]) for each in table.ids),
+        tuple(str(group_of[example_id]) for example_id in table.ids),
         of_caption[table.matches[:, 0].argmax(-1)],
         predicted(table.scores[:, 0], classes),
         low,
@@ -154,9 +154,9 @@ def held_out(groups: Sequence[str], share: float, seed: int) -> tuple[Ints, Ints
     >>> len(fitted), len(judged)
     (200, 800)
     """
-    ranked = {each: hashlib.sha256(f"{seed}:{each}".encode()).digest() for each in groups}
+    ranked = {group: hashlib.sha256(f"{seed}:{group}".encode()).digest() for group in groups}
     chosen = set(sorted(ranked, key=ranked.__getitem__)[: round(share * len(ranked))])
-    is_fitted = np.array([each in chosen for each in groups], bool)
+    is_fitted = np.array([group in chosen for group in groups], bool)
     return np.flatnonzero(is_fitted), np.flatnonzero(~is_fitted)
 
 
@@ -185,7 +185,7 @@ def fit_temperature(scores: ClassScores) -> tuple[float, bool]:
 
     edges = math.log(spread / _WIDEST), math.log(spread * _WIDEST)
     grid = np.linspace(*edges, 61)  # the loss of an interval need not have one valley: the best of many is polished
-    best = int(np.argmin([loss(each) for each in grid]))
+    best = int(np.argmin([loss(point) for point in grid]))
     around = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, len(grid) - 1)])
     found = scipy.optimize.minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x)), best in (0, len(grid) - 1)
@@ -280,8 +280,8 @@ def _intervals(run: Run, ids: Sequence[str], of_caption: Ints) -> Iterator[tuple
     for start in range(0, len(ids), _AT_ONCE):
         chunk = list(ids[start : start + _AT_ONCE])
         known, verdicts = run.measurements(chunk), run.verdicts(chunk)
-        for each in chunk:
-            low, high = _of_captions(run, known[each], verdicts[each], of_caption)
+        for example in chunk:
+            low, high = _of_captions(run, known[example], verdicts[example], of_caption)
             yield _best_of_class(low, of_caption), _best_of_class(high, of_caption)
 
 
@@ -310,9 +310,13 @@ def _of_comparisons(verdict: Verdict) -> tuple[Floats, Floats, Bools]:
     """(margin, standard error, whether on the whole bank) [C] of a race."""
     n_captions = verdict.n_draws.shape[1]
     margins, errors, is_exact = np.zeros(n_captions), np.zeros(n_captions), np.ones(n_captions, bool)
-    for each in verdict.comparisons:
-        rival = each.worse[1]
-        margins[rival], errors[rival], is_exact[rival] = each.margin, each.standard_error, each.is_exact
+    for comparison in verdict.comparisons:
+        rival = comparison.worse[1]
+        margins[rival], errors[rival], is_exact[rival] = (
+            comparison.margin,
+            comparison.standard_error,
+            comparison.is_exact,
+        )
     return margins, errors, is_exact
 
 

@@ -100,12 +100,12 @@ def compare(
     >>> compare(runs).labels
     ('chance', 'tiny-clip')
     """
-    runs = tuple({each.path.resolve(): each for each in runs}.values())
+    runs = tuple({run.path.resolve(): run for run in runs}.values())
     of_each = measured_alike(runs, rule)
     done = set.intersection(*of_each)
     examples, names = runs[0].examples(), labels(runs)
     tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
-    tags = [(column, tag, [each for each in ids if each in done]) for column, tag, ids in tags]
+    tags = [(column, tag, [example_id for example_id in ids if example_id in done]) for column, tag, ids in tags]
     population = Population(examples)
     pairs = list(_pairs(runs, names, rule, sorted(done)))
     outcomes = [row for pair in pairs for row in _outcomes(pair, tags, population, n_resamples, seed)]
@@ -128,20 +128,22 @@ def compare(
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None, ids: Sequence[str]) -> Iterator[_Pair]:
     """Each pair of runs, on the examples `ids`, which all of them have measured."""
     frames = [run.to_frame(rule).set_index("id").loc[list(ids)] for run in runs]
-    found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
+    found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
     metrics = [each.metric for name, each in found[0].items() if each.rows and all(name in its for its in found)]
     for a, b in combinations(range(len(runs)), 2):
         yield _Pair(
             names={"task": runs[a].key.task, "a": names[a], "b": names[b], "metric": ""},
             metrics={metric.name: metric for metric in metrics},
             outcomes={
-                each.name: pd.DataFrame({name: _by_id(found[n][each.name], ids) for name, n in (("a", a), ("b", b))})
-                for each in metrics
+                metric.name: pd.DataFrame(
+                    {name: _by_id(found[n][metric.name], ids) for name, n in (("a", a), ("b", b))}
+                )
+                for metric in metrics
             },
             margins={
-                each.name: _standardised(frames[a], each.name) - _standardised(frames[b], each.name)
-                for each in metrics
-                if f"{each.name}_margin" in frames[a] and f"{each.name}_margin" in frames[b]
+                metric.name: _standardised(frames[a], metric.name) - _standardised(frames[b], metric.name)
+                for metric in metrics
+                if f"{metric.name}_margin" in frames[a] and f"{metric.name}_margin" in frames[b]
             },
         )
 

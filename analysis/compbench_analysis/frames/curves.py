@@ -131,10 +131,10 @@ def _by_draws(
     stored = Stored(run, rule)
     n_all = stored.n_draws
     counts = sorted({*(2**k for k in range(n_all.bit_length())), n_all}) if counts is None else list(counts)
-    if unfit := [each for each in counts if not 1 <= each <= n_all]:
+    if unfit := [count for count in counts if not 1 <= count <= n_all]:
         raise UsageError(f"{unfit[0]} draws were asked for; expected 1 to {n_all}, which run {str(run.path)!r} holds")
-    prefixes = np.stack([(np.arange(n_all) < each) / each for each in counts])
-    subsets = [balanced_subsets(stored.draws.timesteps, each, n_subsets, seed, stored.units) for each in counts]
+    prefixes = np.stack([(np.arange(n_all) < count) / count for count in counts])
+    subsets = [balanced_subsets(stored.draws.timesteps, count, n_subsets, seed, stored.units) for count in counts]
     for row, members in _read(stored, label, by, np.concatenate([prefixes, *subsets])):
         share = members.shares()
         spread = share[len(counts) :].reshape(len(counts), n_subsets)
@@ -168,8 +168,8 @@ def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
         paired = np.flatnonzero(np.isfinite(by_bin).all(1))
         found |= {table.ids[each]: by_bin[each] for each in paired}
     for column, tag, ids in _groups(run, by):
-        members = sorted(each for each in ids if each in found)
-        its = np.array([found[each] for each in members]).reshape(-1, n_bins).T  # [bins, n]
+        members = sorted(example_id for example_id in ids if example_id in found)
+        its = np.array([found[member] for member in members]).reshape(-1, n_bins).T  # [bins, n]
         sample = population.alone(members)
         mean, (se, n_free) = sample.mean(its), standard_error(its, sample)
         reach = se * student(max(n_free, 1))
@@ -220,7 +220,7 @@ def _by_rule(
     for loss in _losses(run, view):
         stored = Stored(run, replace(view, target="native", draws=draws or view.draws, loss=loss))
         readings = list(weightings(stored.draws, loss, windows, str(run.path)))
-        weights = np.stack([each.weights for each in readings])
+        weights = np.stack([reading.weights for reading in readings])
         for row, members in _read(stored, label, by, weights):
             for each, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
                 how = {"rule": each.name, "source": each.source, "n_draws": int((each.weights > 0).sum())}
@@ -240,7 +240,7 @@ def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:
 
 
 def _frames(rows: Iterable[Iterable[dict[str, Any]]]) -> pd.DataFrame:
-    return pd.DataFrame([row for each in rows for row in each])
+    return pd.DataFrame([row for line in rows for row in line])
 
 
 def _groups(run: Run, by: By) -> list[tuple[str, str, list[str]]]:

@@ -52,9 +52,9 @@ def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = N
     nothing = pd.DataFrame(columns=pd.Index(_COLUMNS))
     if len(members) < 2:
         return Standings(nothing)
-    if any(len(each.runs) > 1 for each in members):
+    if any(len(member.runs) > 1 for member in members):
         return Standings(nothing, "models of several seeds are not tested here; compare tests single runs")
-    runs = [each.runs[0] for each in members]
+    runs = [member.runs[0] for member in members]
     try:
         done = set.intersection(*measured_alike(runs, rule))
     except UsageError as error:
@@ -63,9 +63,9 @@ def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = N
     is_by_margin = MARGIN in breakdown(by).names
     groups = tag_groups(examples, None if is_by_margin else by, runs[0].info.task.order_of())
     cells = [(column, tag, done.intersection(ids)) for column, tag, ids in groups if not is_by_margin or tag == OVERALL]
-    found = [{each.metric.name: each for each in judged(run, rule or run.rule)} for run in runs]
+    found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
     names = [name for name in found[0] if all(name in its for its in found)]
-    population, labels = Population(examples), [each.label for each in members]
+    population, labels = Population(examples), [member.label for member in members]
     rows = [
         {"column": column, "tag": tag, "metric": name, **row}
         for column, tag, ids in cells
@@ -86,7 +86,7 @@ def _cell(outcomes: Mapping[str, Outcomes], ids: set[str], population: Populatio
     values = {label: float(sample.mean(each.astype(float))) for label, each in right.items()}
     leader = max(values, key=lambda label: values[label])
     others = {label: paired(right[label], right[leader], sample) for label in right if label != leader}
-    corrected = dict(zip(others, holm([each.p for each in others.values()]), strict=True))
+    corrected = dict(zip(others, holm([other.p for other in others.values()]), strict=True))
     for label, value in values.items():
         row: dict[str, Any] = {"model": label, "value": value}
         if label == leader:

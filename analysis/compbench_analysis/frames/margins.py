@@ -70,7 +70,7 @@ def _of_run(run: Run, label: str, rule: Rule | None) -> pd.DataFrame:
     order = {each: number for number, each in enumerate(examples["id"])}
     ordered = found.sort_values("id", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
     tags = pd.DataFrame(
-        [{name: ", ".join(values) for name, values in each.items()} for each in examples["tags"]],
+        [{name: ", ".join(values) for name, values in example.items()} for example in examples["tags"]],
         index=list(examples["id"]),
     )
     return ordered.join(tags.rename(columns=lambda name: f"{name}_tag" if name in ordered else name), on="id")

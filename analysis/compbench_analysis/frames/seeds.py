@@ -58,9 +58,9 @@ def singles(runs: Run | Iterable[Run]) -> list[SeedGroup]:
 def same_but_seed(runs: Run | Iterable[Run], rule: Rule | None = None) -> list[SeedGroup]:
     """The runs, those of one family together where its first stands; a label says how many seeds it has."""
     members: dict[tuple[object, ...], list[Run]] = {}
-    for each in singles(runs):
-        members.setdefault(_but_seed(each.runs[0], rule), []).append(each.runs[0])
-    firsts = labels([its[0] for its in members.values()], [len(its) for its in members.values()])
+    for single in singles(runs):
+        members.setdefault(_but_seed(single.runs[0], rule), []).append(single.runs[0])
+    firsts = labels([member[0] for member in members.values()], [len(member) for member in members.values()])
     return [SeedGroup(label, tuple(its)) for label, its in zip(firsts, members.values(), strict=True)]
 
 
@@ -82,7 +82,7 @@ def _but_seed(run: Run, rule: Rule | None) -> tuple[object, ...]:
 def _margins(run: Run, metric: str, rule: Rule) -> dict[str, float]:
     frame = run.to_frame(rule)
     sides = {"group": ("text", "image"), "group_raw": ("text", "image_raw")}.get(metric, (metric,))
-    columns = [f"{each}_margin" for each in sides]
+    columns = [f"{side}_margin" for side in sides]
     if not set(columns) <= set(frame):
         columns = ["text_margin"] if "text_margin" in frame else []  # a class is a caption that describes the image
     if not columns:

@@ -79,10 +79,10 @@ def _told(run: Run, n_seeds: int) -> dict[str, str]:
 def _difference(run: Run, own: Mapping[str, str], twins: Sequence[Mapping[str, str]], n_seeds: int) -> str:
     """In parentheses, '' for the only run of its model over one seed; the digest where words are not enough."""
     names = list(dict.fromkeys(name for each in (own, *twins) for name in each))
-    unlike = [name for name in names if len({each.get(name) for each in twins}) > 1]
+    unlike = [name for name in names if len({twin.get(name) for twin in twins}) > 1]
     words = [f"{name}={own[name]}" for name in unlike if name in own]
     seeds = [f"{n_seeds} seeds"] if n_seeds > 1 else []
-    is_alone = [_values(each, unlike) for each in twins].count(_values(own, unlike)) == 1
+    is_alone = [_values(twin, unlike) for twin in twins].count(_values(own, unlike)) == 1
     if len(twins) > 1 and not (is_alone and (words or seeds)):
         words = [run.key.digest[:6]]
     said = ", ".join([*words, *seeds])

@@ -95,11 +95,11 @@ class Stored:
         ids: dict[str, list[str]] = {metric.name: [] for metric in self.metrics}
         right: dict[str, list[Bools]] = {metric.name: [] for metric in self.metrics}
         for table in self.tables():
-            applying = [each for each in self.metrics if each.applies(table.matches.shape[1:])]
+            applying = [metric for metric in self.metrics if metric.applies(table.matches.shape[1:])]
             for pieces in _scored(table, readings * self.weights):
                 for metric in applying:
                     ids[metric.name] += pieces[0].ids
-                    right[metric.name].append(np.stack([metric.outcome(each) for each in pieces], axis=1))
+                    right[metric.name].append(np.stack([metric.outcome(piece) for piece in pieces], axis=1))
         none = np.zeros((0, len(readings)), bool)
         return {
             metric.name: counted(
@@ -118,7 +118,7 @@ def _scored(table: ErrorTable, weights: Floats) -> Iterator[list[ScoreTable]]:
         ids, matches = table.ids[some], table.matches[some]
         scores = scores_under(table.errors[some], weights)  # [R, n, I, C]
         if table.unconditional is None:
-            yield [ScoreTable(ids, each, matches) for each in scores]
+            yield [ScoreTable(ids, score, matches) for score in scores]
         else:
             without = scores_under(table.unconditional[some, :, None], weights)[..., 0]  # [R, n, I]
             yield [ScoreTable(ids, each, matches, its) for each, its in zip(scores, without, strict=True)]

@@ -78,7 +78,7 @@ def tidy(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> 
     >>> frame.query("tag == 'overall'")[["metric", "n"]].values.tolist()
     [['text', 6], ['image', 6], ['group', 6]]
     """
-    rows = [row for each in singles(runs) for row in _rows(each, by, rule)]
+    rows = [row for single in singles(runs) for row in _rows(single, by, rule)]
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
 
@@ -111,7 +111,7 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _with_sd(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[tuple[dict[str, Any], float]]:
     """The rows of a group with the standard deviation over its seeds."""
-    by_seed = [list(_rows(each, by, rule)) for each in group.singles()] if len(group.runs) > 1 else []
+    by_seed = [list(_rows(single, by, rule)) for single in group.singles()] if len(group.runs) > 1 else []
     for number, row in enumerate(_rows(group, by, rule)):
         values = [rows[number]["value"] for rows in by_seed]
         yield row, float(np.std(values, ddof=1)) if values else math.nan
@@ -122,21 +122,25 @@ def _rows(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[dict[str, Any
     rule = rule or run.rule
     population = Population(examples)
     matches = {str(each): _bools(rows) for each, rows in zip(examples["id"].tolist(), examples["matches"], strict=True)}
-    outcomes = [joined(its) for its in zip(*(judged(each, rule) for each in group.runs), strict=True)]
-    groups = {each.metric.name: _groups(group, each.metric, examples, by, rule) for each in outcomes}
+    outcomes = [joined(its) for its in zip(*(judged(run, rule) for run in group.runs), strict=True)]
+    groups = {outcome.metric.name: _groups(group, outcome.metric, examples, by, rule) for outcome in outcomes}
     is_partial = len(run.done(rule.draws)) < len(matches)
-    for column, tag in dict.fromkeys(key for each in groups.values() for key in each):
-        for its in outcomes:
-            ids = groups[its.metric.name].get((column, tag), [])
-            if members := [each for each in ids if _is_judged(its.metric, each, matches[each].shape, population)]:
+    for column, tag in dict.fromkeys(key for group in groups.values() for key in group):
+        for outcome in outcomes:
+            ids = groups[outcome.metric.name].get((column, tag), [])
+            if members := [
+                example_id
+                for example_id in ids
+                if _is_judged(outcome.metric, example_id, matches[example_id].shape, population)
+            ]:
                 yield {
                     "task": run.key.task,
                     "model": group.label,
                     "column": column,
                     "tag": tag,
-                    "metric": its.metric.name,
-                    **_tally(its, members, population),
-                    "chance": _chance(its.metric, [matches[each] for each in members]),
+                    "metric": outcome.metric.name,
+                    **_tally(outcome, members, population),
+                    "chance": _chance(outcome.metric, [matches[member] for member in members]),
                     "n_total": len(members),
                     "is_partial": is_partial,
                     "run": group.digest,
@@ -178,7 +182,7 @@ def _whole(count: float | Floats) -> float:
 
 def _chance(metric: Metric, matches: Sequence[Bools]) -> float:
     """The mean closed-form value; NaN where it is not known for a shape."""
-    times = Counter((each.shape, each.tobytes()) for each in matches)
+    times = Counter((match.shape, match.tobytes()) for match in matches)
     total = 0.0
     for (shape, pattern), n in times.items():
         value = metric.chance(np.frombuffer(pattern, dtype=bool).reshape(shape))

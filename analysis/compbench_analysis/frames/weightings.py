@@ -84,4 +84,4 @@ def _of_squares(draws: DrawTable) -> dict[str, Floats]:
 
 def _thirds(timesteps: Floats) -> list[Window]:
     parts = np.array_split(np.sort(timesteps), min(3, len(timesteps)))
-    return [(float(each[0]), float(each[-1])) for each in parts]
+    return [(float(part[0]), float(part[-1])) for part in parts]

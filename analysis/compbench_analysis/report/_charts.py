@@ -95,7 +95,7 @@ def margin_chart(section: Section) -> Chart:
 
 def without_repeats(charts: Sequence[Chart]) -> list[Chart]:
     """The charts in order; reasons that stood under the one before are not said again."""
-    before: tuple[tuple[str, ...], ...] = ((), *(each.reasons for each in charts[:-1]))
+    before: tuple[tuple[str, ...], ...] = ((), *(chart.reasons for chart in charts[:-1]))
     return [
         replace(each, reasons=() if each.src else ("For the reason above there is none.",))
         if each.reasons and each.reasons == said

@@ -53,7 +53,7 @@ def browser(section: Section, shown: Shown, by: By = None) -> dict[str, Any]:
     distinct: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
     for example in examples.to_dict("records"):
-        own = [each.get(example["id"]) for each in results]
+        own = [result.get(example["id"]) for result in results]
         if not any(own):
             continue
         kept = _kept_captions(example["matches"], [each["s"] for each in own if each])
@@ -66,7 +66,7 @@ def browser(section: Section, shown: Shown, by: By = None) -> dict[str, Any]:
                 "p": _places(example, shown),
                 "n": list(example["image_names"]),
                 "m": example["matches"][:, kept].astype(int).tolist(),
-                "t": [its.get(str(example["id"]), []) for its in columns.values()],
+                "t": [column.get(str(example["id"]), []) for column in columns.values()],
                 "r": [each and {**each, "s": _rounded(each["s"][:, kept])} for each in own],
                 "x": maps.get(str(example["id"]), []),
             }
@@ -103,7 +103,7 @@ def _known(section: Section) -> list[str]:
 
 def _judged(results: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[str]:
     """The metrics that say something of some example."""
-    return list(dict.fromkeys(name for its in results for each in its.values() for name in each["o"]))
+    return list(dict.fromkeys(name for result in results for each in result.values() for name in each["o"]))
 
 
 def _results(run: Run, section: Section) -> dict[str, dict[str, Any]]:
@@ -164,7 +164,7 @@ def _kept_captions(matches: np.ndarray, scores: Sequence[Floats]) -> list[int]:
     if n_captions <= _MOST_CAPTIONS:
         return list(range(n_captions))
     true = np.flatnonzero(matches.any(0)).tolist()
-    best = [c for each in scores for c in np.argsort(-each.max(0), kind="stable")[:_BEST_SHOWN].tolist()]
+    best = [c for score in scores for c in np.argsort(-score.max(0), kind="stable")[:_BEST_SHOWN].tolist()]
     return list(dict.fromkeys([*true[:_BEST_SHOWN], *best]))
 
 

@@ -154,7 +154,7 @@ def _whole_first(rows: Sequence[Row]) -> list[Row]:
 
 def _what(row: Row, rows: Sequence[Row]) -> Cell:
     """Which score of which examples."""
-    columns = {each["column"] for each in rows if each["column"]}
+    columns = {row["column"] for row in rows if row["column"]}
     column = f"{row['column']}, " if row["column"] and len(columns) > 1 else ""
     return Cell(
         row["tag"],

@@ -78,7 +78,7 @@ def seeds_table(section: Section, by: By) -> Table | None:
     rows = [row for row in tables.plain_rows(frame) if row["seeds"] > 1 and row["sd"] is not None]
     if not rows:
         return None
-    headings = (Heading("model", is_number=False), *(Heading(each, is_number=False) for each in ("score", "tag")))
+    headings = (Heading("model", is_number=False), *(Heading(word, is_number=False) for word in ("score", "tag")))
     body = tuple(
         (
             named(row["model"]),
@@ -95,7 +95,7 @@ def seeds_table(section: Section, by: By) -> Table | None:
 
 def methods(frame: pd.DataFrame) -> list[str]:
     """Which interval stands in the tables."""
-    kinds = dict.fromkeys(kind for each in frame["method"] for kind in str(each).split("+"))
+    kinds = dict.fromkeys(kind for method in frame["method"] for kind in str(method).split("+"))
     return [f"Interval: {METHODS[kind]}." for kind in kinds if kind in METHODS]
 
 

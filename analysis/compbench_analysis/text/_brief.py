@@ -96,7 +96,7 @@ def _title(run: Run) -> str:
 def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
     """What the signs in the table mean."""
     frame = its.frame
-    methods = list(dict.fromkeys(str(each) for each in frame["method"]))
+    methods = list(dict.fromkeys(str(method) for method in frame["method"]))
     kind = {1: f" ({methods[0]})".replace("(wilson)", "(Wilson)")}.get(len(methods), "") if methods else ""
     if interval == "brackets":
         yield f"In brackets: the 95 % interval{kind}."
@@ -121,7 +121,7 @@ def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
 
 
 def _repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
-    if any(len(each.runs) > 1 for each in members):
+    if any(len(member.runs) > 1 for member in members):
         yield "Of several seeds: the mean, and its standard deviation (sd) over them; --each shows them apart."
 
 
@@ -136,6 +136,6 @@ def _ties(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _raced(members: Sequence[SeedGroup]) -> Iterator[str]:
-    saving = [each.label for each in members if not isinstance(each.runs[0].schedule, Full)]
+    saving = [member.label for member in members if not isinstance(member.runs[0].schedule, Full)]
     if saving:
         yield f"{', '.join(saving)}: draws were saved by a schedule; --full says how many, and at what risk."

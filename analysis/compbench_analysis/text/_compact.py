@@ -134,7 +134,7 @@ def _metrics_across(scores: Scores, title: str, interval: Interval) -> Grid:
     """Tags and models down; n has a column of its own where models differ in it."""
     has_tags, has_n = len(scores.tags) > 1, not scores.is_one_n
     names = [*(["tag (n)"] if has_tags else []), "model", *(["n"] if has_n else [])]
-    header = (*names, *(f"{metric_heading(each)}, %" for each in scores.metrics))
+    header = (*names, *(f"{metric_heading(metric)}, %" for metric in scores.metrics))
     body: list[list[Cell]] = []
     for tag in scores.tags:
         shown_tag = scores.tag_name(tag)
@@ -162,7 +162,7 @@ def _at_random(
     if known:
         lead = [*([AT_RANDOM if is_whole else ""] if has_tags else []), *([] if has_tags and is_whole else [AT_RANDOM])]
         lead += [""] * (has_tags + 1 + has_n - len(lead))
-        values = [percent_aligned(known[each]) if each in known else "" for each in scores.metrics]
+        values = [percent_aligned(known[metric]) if metric in known else "" for metric in scores.metrics]
         yield [(text, False) for text in (*lead, *values)]
 
 

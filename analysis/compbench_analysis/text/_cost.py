@@ -33,10 +33,10 @@ def cost(run: Run) -> Cost:
 def cost_of(runs: Sequence[Run]) -> Cost:
     """The sum over several runs."""
     parts = [part for run in runs for part in run.parts()]
-    devices = dict.fromkeys(str(each["device"]) for each in parts if each.get("device"))
+    devices = dict.fromkeys(str(part["device"]) for part in parts if part.get("device"))
     return Cost(
-        n_evaluations=sum(int(str(each.get(name) or 0)) for each in parts for name in _COUNTS),
-        seconds=sum(float(str(each.get("seconds") or 0)) for each in parts),
+        n_evaluations=sum(int(str(part.get(name) or 0)) for part in parts for name in _COUNTS),
+        seconds=sum(float(str(part.get("seconds") or 0)) for part in parts),
         device=", ".join(devices),
-        is_counted=any(each.get("n_errors") or "n_evaluations" in each for each in parts),
+        is_counted=any(part.get("n_errors") or "n_evaluations" in part for part in parts),
     )

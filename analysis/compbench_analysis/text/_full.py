@@ -56,7 +56,7 @@ def full(runs: Sequence[Run], look: Look) -> list[Grid]:
 def _draws(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
     """The note on ±draws: its meaning, and whether more examples make it smaller."""
     shown = set(frame.loc[frame["draws_se"].notna(), "run"])
-    own = {each.label: has_own_noise(each.runs[0]) for each in members if each.digest in shown}
+    own = {member.label: has_own_noise(member.runs[0]) for member in members if member.digest in shown}
     if own:
         told = "one standard deviation over other draws (timesteps and noise), from the stored errors;"
         yield f"{_score_tables.DRAWS}: {told}"
@@ -65,7 +65,9 @@ def _draws(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
     if some := [label for label, is_own in own.items() if is_own]:
         yield f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the"
         yield "  interval over examples holds it already."
-    staged = [each.label for each in members if each.label in own and not isinstance(each.runs[0].schedule, Full)]
+    staged = [
+        member.label for member in members if member.label in own and not isinstance(member.runs[0].schedule, Full)
+    ]
     if staged:
         yield f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that"
         yield "  was given up early is taken to keep its distance."
@@ -78,15 +80,15 @@ def _costs(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Grid:
     tied = list(dict.fromkeys(row["metric"] for row in overall if row["ties"]))
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
-    for each in members:
-        spent = cost_of(each.runs)
+    for member in members:
+        spent = cost_of(member.runs)
         n_evaluations = count(spent.n_evaluations) if spent.is_counted else "–"
         if spent.is_counted and not spent.n_evaluations:
             notes.append(
-                f"{each.label}: 0 evaluations, since the pictures or features it needs were kept from earlier runs."
+                f"{member.label}: 0 evaluations, since the pictures or features it needs were kept from earlier runs."
             )
-        n_ties = (f"{ties.get((each.digest, metric)) or 0:,.3g}" for metric in tied)
-        rows.append((each.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
+        n_ties = (f"{ties.get((member.digest, metric)) or 0:,.3g}" for metric in tied)
+        rows.append((member.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
     header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
     if tied:
         notes.append("A tie is wrong: no model is right about two equal scores.")

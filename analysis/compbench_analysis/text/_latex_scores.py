@@ -20,7 +20,7 @@ def latex_scores(scores: Scores, title: str, comments: Sequence[str]) -> str:
     has_tags, has_n = len(scores.tags) > 1, not scores.is_one_n
     names = [*(["tag ($n$)"] if has_tags else []), "model", *(["$n$"] if has_n else [])]
     columns = "l" * has_tags + "l" + "r" * has_n + " S[table-format=3.1(3)]" * len(scores.metrics)
-    heading = [*names, *(f"{{{latex_text(metric_heading(each))}, \\%}}" for each in scores.metrics)]
+    heading = [*names, *(f"{{{latex_text(metric_heading(metric))}, \\%}}" for metric in scores.metrics)]
     rows = [_joined(row) for row in _rows(scores, has_tags=has_tags, has_n=has_n)]
     return "\n".join(
         [
@@ -54,7 +54,7 @@ def _rows(scores: Scores, *, has_tags: bool, has_n: bool) -> Iterator[list[str]]
             shown_tag = ""
         if not scores.is_one_chance or tag == scores.tags[-1]:
             chances = scores.chances(tag)
-            values = [percent(chances[each]) if each in chances else "" for each in scores.metrics]
+            values = [percent(chances[metric]) if metric in chances else "" for metric in scores.metrics]
             if any(values):
                 yield [*([""] if has_tags else []), AT_RANDOM, *([""] if has_n else []), *values]
 

@@ -45,7 +45,7 @@ def read(runs: Sequence[Run], look: Look, *, has_draws: bool = True) -> tuple[li
     else:
         members = same_but_seed(runs, look.rule)
         frame = tables.over_seeds(runs, look.by, look.rule)
-    single = [each.runs[0] for each in members if len(each.runs) == 1 and look.has_draws and has_draws]
+    single = [member.runs[0] for member in members if len(member.runs) == 1 and look.has_draws and has_draws]
     frame, reasons = with_draws(frame, single, look.by, look.rule)
     return members, frame, reasons
 
@@ -78,7 +78,7 @@ def with_draws(
                 continue
             measured |= {_cell(row): [row[name] for name in _DRAWS] for row in found.to_dict("records")}
     values = [measured.get(_cell(row), [float("nan")] * len(_DRAWS)) for row in frame.to_dict("records")]
-    return frame.assign(**{name: [its[n] for its in values] for n, name in enumerate(_DRAWS)}), reasons
+    return frame.assign(**{name: [value[n] for value in values] for n, name in enumerate(_DRAWS)}), reasons
 
 
 def too_few_draws(run: Run, n_draws: int, n_units: int) -> str:

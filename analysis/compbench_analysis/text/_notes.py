@@ -22,9 +22,9 @@ __all__ = ["methods", "overlooked", "partials", "repeats", "unmatched"]
 def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
     """What is not whole, once for models of which the same can be said."""
     labels_of: dict[str, list[str]] = {}
-    for each in members:
-        if what := partial(each.runs[0], look.rule):
-            labels_of.setdefault(what, []).append(each.label)
+    for member in members:
+        if what := partial(member.runs[0], look.rule):
+            labels_of.setdefault(what, []).append(member.label)
     for what, names in labels_of.items():
         yield what if len(names) == len(members) else f"{', '.join(names)}: {what}"
     if len(labels_of) > 1 or 0 < sum(map(len, labels_of.values())) < len(members):
@@ -33,7 +33,7 @@ def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
 
 def unmatched(run: Run, by: By) -> Iterator[str]:
     """The examples that a file of tags says nothing of."""
-    ids = [str(each) for each in run.examples()["id"]]
+    ids = [str(example) for example in run.examples()["id"]]
     if lacking := breakdowns.unmatched(by, ids):
         some = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
         yield f"{len(lacking)} of {len(ids)} examples are not in the file of tags and count overall alone: {some}."
@@ -42,13 +42,13 @@ def unmatched(run: Run, by: By) -> Iterator[str]:
 def overlooked(members: Sequence[SeedGroup]) -> Iterator[str]:
     """A sentence for each model that ignores orientation or transparency of some images, which others may not."""
     of_trait = {"orientation": "the EXIF orientation", "transparency": "the transparency"}
-    for each in members:
+    for member in members:
         counts: Counter[str] = Counter()
-        for part in each.runs[0].parts():
+        for part in member.runs[0].parts():
             found = part.get("overlooked")
             counts.update({str(k): int(str(n)) for k, n in found.items()} if isinstance(found, Mapping) else {})
         if words := [f"{of_trait.get(k, k)} of {n:,} image{'s' * (n != 1)}" for k, n in sorted(counts.items())]:
-            yield f"{each.label} does not look at {' and '.join(words)}; models that do may see them differently."
+            yield f"{member.label} does not look at {' and '.join(words)}; models that do may see them differently."
 
 
 def methods(methods: Sequence[str]) -> Iterator[str]:
@@ -60,6 +60,6 @@ def methods(methods: Sequence[str]) -> Iterator[str]:
 
 def repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
     """What ± means where a row stands for several seeds."""
-    if any(len(each.runs) > 1 for each in members):
+    if any(len(member.runs) > 1 for member in members):
         yield "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json"
         yield "hold the interval of the mean over the sampling of examples."

@@ -16,8 +16,8 @@ def saved(run: Run, label: str) -> str:
     verdicts = list(run.verdicts(comparisons=False).values())
     if not verdicts:
         return ""
-    n_used = sum(int(each.n_draws.sum()) for each in verdicts)
-    n_full = sum(each.n_draws.size * each.n_bank for each in verdicts)
+    n_used = sum(int(verdict.n_draws.sum()) for verdict in verdicts)
+    n_full = sum(verdict.n_draws.size * verdict.n_bank for verdict in verdicts)
     start = f"{label} made {n_used:,} of the {n_full:,} evaluations of its full budget ({n_used / n_full:.0%})"
     schedule = run.schedule
     if not isinstance(schedule, Racing):
@@ -26,7 +26,7 @@ def saved(run: Run, label: str) -> str:
         f"{name} {expected_changed(verdicts, name):.1f} ({allowed_changed(verdicts, name):.1f})"
         for name in verdicts[0].outcomes
     )
-    n_exact = sum(each.is_full for each in verdicts)
+    n_exact = sum(verdict.is_full for verdict in verdicts)
     return (
         f"{start}: raced at risk {schedule.risk:g} per outcome, {schedule.bound} bound; {n_exact} of {len(verdicts)} "
         "examples went to the end. Outcomes that differ from the full budget's, as estimated (and as allowed by the "
@@ -39,7 +39,7 @@ def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
     """A sentence on a race's first wave; '' without one."""
     if schedule.wave is None or (lesson := schedule.wave.lesson) is None:
         return ""
-    n_first, n_beyond = (sum(each.bound == name for each in verdicts) for name in ("wave", "beyond"))
+    n_first, n_beyond = (sum(verdict.bound == name for verdict in verdicts) for name in ("wave", "beyond"))
     n_raced = max(len(verdicts) - n_first, 1)
     n_certain, n_draws = len(lesson.certain) * schedule.together, schedule.draws
     return (

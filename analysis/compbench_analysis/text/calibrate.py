@@ -106,6 +106,8 @@ def _bins(label: str, one: Calibration) -> Grid:
 
 def _rows(label: str, one: Calibration, with_examples: bool) -> Sequence[Mapping[str, Any]]:
     frame = one.examples if with_examples else one.bins
-    about = {each.name: getattr(one, each.name) for each in fields(one) if each.name not in ("bins", "examples")}
+    about = {
+        field_.name: getattr(one, field_.name) for field_ in fields(one) if field_.name not in ("bins", "examples")
+    }
     more = {"model": label} if with_examples else {"model": label, **about}
     return [{**more, **row} for row in tables.plain_rows(frame)]

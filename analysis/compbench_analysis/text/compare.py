@@ -273,7 +273,7 @@ def _family(name: str) -> str:
 
 def _tag(tag: str, n: int, row: Row, rows: Sequence[Row]) -> str:
     """A tag with n; with its column where two columns are shown, and marked where examples are few."""
-    columns = {each["column"] for each in rows if each["column"]}
+    columns = {row["column"] for row in rows if row["column"]}
     name = f"{row['column']}: {tag}" if row["column"] and len(columns) > 1 else tag
     return f"{name} ({n})" + (tables.SMALL if n < tables.FEW else "")
 

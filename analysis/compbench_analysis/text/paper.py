@@ -68,7 +68,7 @@ def grid(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str] 
     if name == "table2":
         chance = percent(_chance())
         rows += [("random chance", f"winoground, {tag}", chance, "", "", "", "in closed form") for tag in _tags(frame)]
-    signatures = [each for each in dict.fromkeys(frame["signature"]) if each]
+    signatures = [signature for signature in dict.fromkeys(frame["signature"]) if signature]
     header = ("model", "task", "paper", "ours [95 %]", "n", "difference [95 %]", "how ours was measured")
     return Grid(header, tuple(rows), title=_TITLES[name], notes=(*_SOURCES, *signatures), align="llrrrrl")
 

@@ -70,12 +70,12 @@ def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
 def _rows(runs: Sequence[Run], look: Look) -> Iterator[dict[str, Any]]:
     members, frame, _ = read(runs, look)
     more = {
-        each.digest: {
-            **asdict(cost_of(each.runs)),
-            "signature": " ".join(signature(run, look.rule) for run in each.runs),
-            "folder": ";".join(str(run.path) for run in each.runs),
+        member.digest: {
+            **asdict(cost_of(member.runs)),
+            "signature": " ".join(signature(run, look.rule) for run in member.runs),
+            "folder": ";".join(str(run.path) for run in member.runs),
         }
-        for each in members
+        for member in members
     }
     for row in tables.plain_rows(frame):
         yield {**row, **more[row["run"]]}

@@ -114,7 +114,7 @@ class ResNetScorer:
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._network is not None  # the harness prepares first
         assert self._classes is not None
-        images = [each.images[0] for each in examples]
+        images = [example.images[0] for example in examples]
         found = logits(
             self._network, images, to_pixels(self._spec.size_px), self.device, self._runtime, is_trained_here=True
         )

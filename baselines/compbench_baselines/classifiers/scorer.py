@@ -41,7 +41,7 @@ class ClassifierScorer:
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         found = logits(
-            self._network, [each.images[0] for each in examples], self._transform, self.device, self._runtime
+            self._network, [example.images[0] for example in examples], self._transform, self.device, self._runtime
         )
         for example, of_outputs in zip(examples, found, strict=True):
             yield ScoreMatrix(example.id, of_outputs[None, self._columns])

@@ -122,5 +122,5 @@ class _LentScorer(ClipScorer):
 
 def _image_dtype(model: nn.Module) -> torch.dtype:
     """Of what the image tower takes: its first convolution's, since norms may be of another dtype."""
-    floats = [each for each in model.parameters() if each.is_floating_point()]
-    return next((each.dtype for each in floats if each.ndim == 4), floats[0].dtype)
+    floats = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
+    return next((number.dtype for number in floats if number.ndim == 4), floats[0].dtype)

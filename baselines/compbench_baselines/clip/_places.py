@@ -25,8 +25,8 @@ _USUAL_WEIGHTS = (  # in open_clip's own order
 
 def weights_file(files: FileList, name: str) -> str:
     """The file that open_clip takes the weights from: the first of its usual names, else of the alphabet."""
-    roots = [each for each in sorted(files.names) if each.endswith(_WEIGHTS) and "/" not in each]
-    usual = [each for each in _USUAL_WEIGHTS if each in roots]
+    roots = [name for name in sorted(files.names) if name.endswith(_WEIGHTS) and "/" not in name]
+    usual = [weight for weight in _USUAL_WEIGHTS if weight in roots]
     safe_first = sorted(roots, key=lambda each: not each.endswith(".safetensors"))
     if not roots:
         raise DataError(

@@ -215,7 +215,7 @@ class ClipScorer:
         within = getattr(self.tokenize, "tokenizer", None)  # of transformers
         if within is not None:
             ends = (getattr(within, name, None) for name in ("bos_token", "eos_token", "cls_token", "sep_token"))
-            return tuple(dict.fromkeys(each for each in ends if isinstance(each, str) and len(each) > 1)), False
+            return tuple(dict.fromkeys(end for end in ends if isinstance(end, str) and len(end) > 1)), False
         decoder = getattr(self.tokenize, "decoder", {})  # of open_clip
         return tuple(decoder[each] for each in getattr(self.tokenize, "all_special_ids", ())), True
 

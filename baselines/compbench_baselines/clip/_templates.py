@@ -79,7 +79,7 @@ def class_embeddings(
 def named() -> Mapping[str, tuple[str, ...]]:
     """Task to its templates, from the lists that others have published."""
     lists = tomllib.loads(files("compbench_baselines").joinpath("templates.toml").read_text(encoding="utf-8"))
-    return {task: tuple(each["templates"]) for each in lists.values() for task in each["tasks"]}
+    return {task: tuple(group["templates"]) for group in lists.values() for task in group["tasks"]}
 
 
 def _from_file(path: Path) -> tuple[str, ...]:

@@ -179,4 +179,4 @@ def _takes(function: Any, keyword: str) -> bool:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return True
-    return any(each.name == keyword or each.kind is each.VAR_KEYWORD for each in parameters)
+    return any(parameter.name == keyword or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -236,7 +236,7 @@ def _files_of_repository(files: FileList, name: str) -> tuple[str, ...]:
     """The files opened of a repository in open_clip's layout: configuration, weights and tokenizer."""
     if _CONFIG not in files.names:
         raise DataError(f"model {name!r} has no {_CONFIG} in {files.where!r}; expected an open_clip repository")
-    return (_CONFIG, weights_file(files, name), *(each for each in _TOKENIZER_FILES if each in files.names))
+    return (_CONFIG, weights_file(files, name), *(file for file in _TOKENIZER_FILES if file in files.names))
 
 
 def _files_of_tag(files: FileList, file: str, name: str) -> tuple[str, ...]:
@@ -244,7 +244,7 @@ def _files_of_tag(files: FileList, file: str, name: str) -> tuple[str, ...]:
     if not file:
         return (weights_file(files, name),)
     candidates = (str(Path(file).with_suffix(".safetensors")), file)
-    found = [each for each in candidates if each in files.names]
+    found = [candidate for candidate in candidates if candidate in files.names]
     if not found:
         raise DataError(f"model {name!r} has no {' or '.join(candidates)} in {files.where!r}; expected its weights")
     return (found[0],)

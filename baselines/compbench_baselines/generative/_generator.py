@@ -44,7 +44,7 @@ class Generator:
 
     def make(self, wanted: Sequence[Wanted]) -> list[Path]:
         """The files of the pictures, all of them there; those that were not are made."""
-        files = [each.file(self.folder) for each in wanted]
+        files = [example.file(self.folder) for example in wanted]
         lacking = [each for each, file in zip(wanted, files, strict=True) if not file.is_file()]
         n_each = int(self._settings["steps"]) * (2 if self._is_guided else 1)
         if lacking:

@@ -108,7 +108,7 @@ class SyntheticScorer:
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         assert self._network is not None  # the harness prepares first
         assert self._classes is not None
-        images = [each.images[0] for each in examples]
+        images = [example.images[0] for example in examples]
         found = logits(self._network, images, self._transform, self.device, self._runtime, is_trained_here=True)
         for example, of_classes in zip(examples, found, strict=True):
             yield ScoreMatrix(example.id, for_captions(of_classes[None], self._classes))

@@ -153,7 +153,7 @@ class SyntheticSD(ModelSpec):
         n_lacking, is_known = len(wanted), False
         if weights is not None:
             folder = cache.place("synthetic", self.pictures_as(weights))
-            n_lacking = sum(not each.file(folder).is_file() for each in wanted) if folder.is_dir() else n_lacking
+            n_lacking = sum(not example.file(folder).is_file() for example in wanted) if folder.is_dir() else n_lacking
             is_known = is_trained(self.trained_as(weights, captions, classes))
         per_picture = (settled.steps or 0) * (2 if (settled.guidance_scale or 0) > 1 else 1)
         sizes = sizes_of(self.model, source)

@@ -60,7 +60,7 @@ def with_training(
     `network` is untrained and takes inputs of `shape`.
     """
     if lacking.trained:
-        n_bytes = sum(each.numel() * each.element_size() for each in network.state_dict().values())
+        n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
         probe = _of_training(network.to(device).train(), shape, device)
         flops, seconds = flops + lacking.trained * probe.flops, seconds + lacking.trained * probe.seconds
         lacking = replace(lacking, bytes=None if lacking.bytes is None else lacking.bytes + n_bytes)

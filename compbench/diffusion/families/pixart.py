@@ -68,7 +68,7 @@ class PixArtAlpha(PipelineFamily):
 
         (text,) = parts.texts
         tokens = text.tokens(captions)
-        states = torch.cat([each[0] for each in text.encoded(tokens.input_ids, tokens.attention_mask)])
+        states = torch.cat([tensor[0] for tensor in text.encoded(tokens.input_ids, tokens.attention_mask)])
         told = {"encoder_hidden_states": states, "encoder_attention_mask": tokens.attention_mask}
         if _is_told_sizes(parts.network.config):
             told["resolution"] = torch.full((len(captions), 2), float(parts.size_px))

@@ -38,7 +38,7 @@ class UNetFamily(Family):
     def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
         """The last hidden state of the padded captions, [C, tokens, width]."""
         (text,) = parts.texts
-        states = [each[0] for each in text.encoded(text.tokens(captions).input_ids)]
+        states = [tensor[0] for tensor in text.encoded(text.tokens(captions).input_ids)]
         return {"encoder_hidden_states": torch.cat(states)}
 
 

@@ -96,7 +96,7 @@ def open_archive(archive: Path) -> Pictures:
     """The members of a zip, whatever they are; DataError where it is none."""
     try:
         with zipfile.ZipFile(archive) as file:
-            members = [each for each in file.infolist() if not each.is_dir()]
+            members = [member for member in file.infolist() if not member.is_dir()]
     except _DAMAGE as error:
         raise DataError(f"{str(archive)!r} {not_data(archive)} ({error})") from error
     readers: dict[str, Callable[[], bytes]] = {}

@@ -80,6 +80,6 @@ _SPELLINGS = (nfc, _folded, plain)
 def _index(known: Iterable[Collection[str]], spell: Callable[[str], str]) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for number, names in enumerate(known):
-        for name in {spell(each) for each in names}:
+        for name in {spell(name) for name in names}:
             found[name] = (*found.get(name, ()), number)
     return found

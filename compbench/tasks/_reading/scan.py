@@ -102,7 +102,7 @@ def left_out(others: Sequence[Path], root: Path, what: str = "not pictures") -> 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            found = sorted((each for each in entries if not is_junk(each.name)), key=lambda each: each.name)
+            found = sorted((entry for entry in entries if not is_junk(entry.name)), key=lambda each: each.name)
     except OSError as error:
         raise DataError(f"folder {str(folder)!r} cannot be read ({error.strerror}); copy it again") from error
     for each in found:

@@ -79,7 +79,7 @@ def load_folder(data_set: DataSet, place: Path, prompts: PromptFiles) -> Task:
     """
     if not place.is_dir():
         raise DataError(f"no folder {str(place)!r}; expected one with a folder of pictures for each class")
-    own = dict.fromkeys(nfc(each.name) for each in class_folders(split_folder(place, "test")))
+    own = dict.fromkeys(nfc(folder.name) for folder in class_folders(split_folder(place, "test")))
     known = [(name,) for name in own]
     if len(known) < 2:
         raise DataError(f"{str(place)!r} has {len(known)} folders of classes; expected two or more")
@@ -149,7 +149,7 @@ def _size_note(data_set: DataSet, n_here: int) -> tuple[str, ...]:
 def _one_label(data_set: DataSet, asked: Prompts) -> tuple[int, ...] | None:
     """The label of each caption, where every class has exactly one."""
     labels = data_set.labels() if data_set.labels is not None else ()
-    if not labels or any(len(each) > 1 for each in labels):
+    if not labels or any(len(label) > 1 for label in labels):
         return None
     return tuple(labels[place][0] for place in asked.of_caption)
 
@@ -159,7 +159,7 @@ def _labelled(data_set: DataSet, task: Task) -> Task | None:
     class, as the best prompt does. None where a class has one label, and `task` says it.
     """
     labels = data_set.labels() if data_set.labels is not None else ()
-    if all(len(each) == 1 for each in labels) or task.classes is None:
+    if all(len(label) == 1 for label in labels) or task.classes is None:
         return None
     names, spoken = task.classes.names, _prompt_files.shipped("imagenet").captions
     pairs = [(label, place) for place, each in enumerate(labels) for label in each]
@@ -167,8 +167,8 @@ def _labelled(data_set: DataSet, task: Task) -> Task | None:
     matches = _matches(prompts)
     place_of = {name: place for place, name in enumerate(names)}
     examples = [
-        replace(each, captions=prompts.captions, matches=matches[place_of[each.tags["class"][0]]])
-        for each in task.examples
+        replace(example, captions=prompts.captions, matches=matches[place_of[example.tags["class"][0]]])
+        for example in task.examples
     ]
     classes = Classes(
         names, prompts.of_caption, data_set.label_space, tuple(label for label, _ in pairs), task.classes.words
@@ -180,8 +180,8 @@ def _matches(prompts: Prompts) -> list[Bools]:
     """[1, C] of each class; not to be written to, since many examples share it."""
     of_caption = np.array(prompts.of_caption)
     matches: list[Bools] = [of_caption[None] == place for place in range(len(prompts.names))]
-    for each in matches:
-        each.setflags(write=False)
+    for match in matches:
+        match.setflags(write=False)
     return matches
 
 
@@ -200,7 +200,9 @@ def _read(
             f"{lacking[0]!r} the first; expected the whole data set"
         )
     if data_set.is_pixels:
-        pictures = [replace(each, source=partial(_pixels, Image(each.name, each.source))) for each in split.pictures]
+        pictures = [
+            replace(picture, source=partial(_pixels, Image(picture.name, picture.source))) for picture in split.pictures
+        ]
         return replace(split, pictures=pictures)
     return split
 
@@ -282,8 +284,10 @@ def _cropped(examples: tuple[Example, ...], border_px: int) -> tuple[Example, ..
     if not border_px:
         return examples
     return tuple(
-        replace(each, images=tuple(replace(image, source=partial(_crop, image, border_px)) for image in each.images))
-        for each in examples
+        replace(
+            example, images=tuple(replace(image, source=partial(_crop, image, border_px)) for image in example.images)
+        )
+        for example in examples
     )
 
 

@@ -61,7 +61,7 @@ def class_folders(root: Path) -> list[Path]:
 
     Hidden folders are none, nor is one that begins with "_" and holds no picture.
     """
-    shown = [each for each in folders_in(root) if not each.name.startswith(".")]
+    shown = [folder for folder in folders_in(root) if not folder.name.startswith(".")]
     own = [each for each in shown if not each.name.startswith("_") or pictures_below(each).pictures]
     return sorted(own, key=lambda each: nfc(each.name))
 
@@ -90,13 +90,13 @@ def _by_class(
                 f"folder {str(folder)!r} is none of the task's {len(known)} classes; "
                 f"expected folders named like {', '.join(sorted(map(str, next(iter(known), ()))))}"
             )
-    loose = [each for each in root.iterdir() if not each.is_dir() and not is_junk(each.name)]
+    loose = [path for path in root.iterdir() if not path.is_dir() and not is_junk(path.name)]
     return by_class, left_out([*others, *sorted(loose)], root, "in no folder of a class")
 
 
 def _named_splits(place: Path, names: Collection[str]) -> list[Path]:
     """The folders among `names` that are splits: they hold folders, and pictures only by mistake."""
-    there = {each.name: each for each in folders_in(place)}
+    there = {folder.name: folder for folder in folders_in(place)}
     named = [there[name] for name in names if name in there and _holds_folders(there[name])]
     if not any(holds_pictures(each) for each in named):
         return named

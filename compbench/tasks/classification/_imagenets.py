@@ -64,8 +64,8 @@ OBJECTNET = Layout("objectnet-1.0/images", "alarm_clock", _read_objectnet)
 def _loose(root: Path) -> Path | None:
     """The validation folder whose pictures lie in itself; None where there is none."""
     folders = [root / name for name in ("ILSVRC2012_img_val", *SPLITS["test"]) if (root / name).is_dir()]
-    numbered = (each for each in folders if any(_NUMBER.search(file.name) for file in each.iterdir()))
-    unsorted = (each for each in folders if holds_pictures(each) and not folders_in(each))
+    numbered = (folder for folder in folders if any(_NUMBER.search(file.name) for file in folder.iterdir()))
+    unsorted = (folder for folder in folders if holds_pictures(folder) and not folders_in(folder))
     return next(numbered, None) or next(unsorted, None)
 
 
@@ -105,7 +105,9 @@ def _wnid_of(file: Path) -> dict[str, str]:
     existing(file, "the development kit's list of classes")
     try:
         synsets: Any = scipy.io.loadmat(str(file), squeeze_me=True, struct_as_record=False)["synsets"]
-        found = {str(int(each.ILSVRC2012_ID)): str(each.WNID) for each in synsets if int(each.num_children) == 0}
+        found = {
+            str(int(synset.ILSVRC2012_ID)): str(synset.WNID) for synset in synsets if int(synset.num_children) == 0
+        }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{str(file)!r} is not a list of classes ({error}); fetch or copy it again") from error
     if set(found.values()) != set(wnids()):

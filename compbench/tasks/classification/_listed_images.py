@@ -83,7 +83,7 @@ def _picture(folder: Path, name: str, label: int) -> Picture:
 
 
 def _files(pictures: list[Picture]) -> list[Path]:
-    return [each.source for each in pictures if isinstance(each.source, Path)]
+    return [picture.source for picture in pictures if isinstance(picture.source, Path)]
 
 
 def _matlab(file: Path, name: str) -> list[int]:
@@ -94,8 +94,8 @@ def _matlab(file: Path, name: str) -> list[int]:
     try:
         stored: Mapping[str, Any] = scipy.io.loadmat(str(file), variable_names=[name])
         values = stored[name].ravel()
-        if any(each != int(each) for each in values):
+        if any(value != int(value) for value in values):
             raise ValueError("not whole numbers")
-        return [int(each) for each in values]
+        return [int(value) for value in values]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{str(file)!r} has no {name!r} that can be read ({error}); fetch or copy it again") from error

@@ -33,8 +33,8 @@ class FromImageNet:
         root, known = self._root(), wnids()
         of_label = [(label, number) for number, labels in enumerate(self.labels) for label in labels]
         split = read_folders(root, "train", [(known[label],) for label, _ in of_label], ignores_others=True)
-        ids = [f"train/{known[of_label[each.label][0]]}/{each.name}" for each in split.pictures]
-        pictures = [replace(each, label=of_label[each.label][1]) for each in split.pictures]
+        ids = [f"train/{known[of_label[picture.label][0]]}/{picture.name}" for picture in split.pictures]
+        pictures = [replace(picture, label=of_label[picture.label][1]) for picture in split.pictures]
         return self.examples_of(replace(split, pictures=pictures), ids)
 
     def _root(self) -> Path:

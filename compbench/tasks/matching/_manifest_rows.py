@@ -181,7 +181,7 @@ def _check_distinct(found: Sequence[Picture], parts: Sequence[_Part], row: Row, 
 def _check_shape(n_images: int, n_captions: int, row: Row, columns: Columns) -> None:
     if n_images > 1 or n_captions > 1:
         return
-    empty = next((each.names[0] for each in columns.families if each.kind == "wrong"), "")
+    empty = next((family.names[0] for family in columns.families if family.kind == "wrong"), "")
     raise _Faulty(
         empty,
         _EMPTY

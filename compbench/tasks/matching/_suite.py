@@ -233,10 +233,10 @@ class Suite:
         if not examples:
             raise DataError(f"{where} holds no example of {self.name}; expected {self.reader.expected}")
         seen: set[str] = set()
-        for each in examples:
-            if each.id in seen:
-                raise DataError(f"{where} holds the id {each.id!r} twice; copy or fetch it again")
-            seen.add(each.id)
+        for example in examples:
+            if example.id in seen:
+                raise DataError(f"{where} holds the id {example.id!r} twice; copy or fetch it again")
+            seen.add(example.id)
 
     def _commit_note(self, found: Found) -> tuple[str, ...]:
         """Which commit was read, where the suite is pinned to none."""
@@ -257,7 +257,9 @@ def _files_of(pictures: Any) -> list[Path]:
 
 def _grouped(examples: Sequence[Example]) -> tuple[Example, ...]:
     """Examples with the same first picture are one group, where no other was named."""
-    return tuple(each if each.group else replace(each, group=str(each.images[0].sha256)[:16]) for each in examples)
+    return tuple(
+        example if example.group else replace(example, group=str(example.images[0].sha256)[:16]) for example in examples
+    )
 
 
 def _id_of(row: Row, fields: Fields) -> str:
@@ -326,7 +328,7 @@ def _caption(caption: Any, row: Row, column: str) -> str:
 def _tag(row: Row, column: str) -> tuple[str, ...]:
     value = row.get(column)
     values = value if isinstance(value, list | tuple) else () if value in (None, "") else (value,)
-    return tuple(str(each).strip() for each in values)
+    return tuple(str(value).strip() for value in values)
 
 
 def _cell(row: Row, column: str) -> Any:

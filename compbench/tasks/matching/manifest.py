@@ -77,7 +77,7 @@ def manifest(place: Path, name: str, *, skip_unreadable: bool = False) -> Task:
     be read are none: whoever measures leaves their examples out.
     """
     found = inspect(place)
-    told = [each for each in found.problems if not (skip_unreadable and each.is_of_picture)]
+    told = [problem for problem in found.problems if not (skip_unreadable and problem.is_of_picture)]
     if told:
         raise DataError(_told(found, told, place))
     examples = with_digests(found.examples, [file_stamp(path) for path in sorted(found.files)])
@@ -133,7 +133,9 @@ def _grouped(examples: list[Example]) -> tuple[list[Example], int]:
     for example in examples:
         of_pictures.setdefault(frozenset(image.name for image in example.images), []).append(example)
     shared = {example.id: alike[0].id for alike in of_pictures.values() if len(alike) > 1 for example in alike}
-    return [replace(each, group=shared[each.id]) if each.id in shared else each for each in examples], len(shared)
+    return [
+        replace(example, group=shared[example.id]) if example.id in shared else example for example in examples
+    ], len(shared)
 
 
 def _file(place: Path) -> Path:
