@@ -147,10 +147,10 @@ def bar_line(label: str, share: float, parts: Sequence[str], n_columns: int, mos
     fixed = width(label) + len(percent) + 4 + _LEAST_BAR
     shown: list[str] = []
     for part in parts:
-        if fixed + sum(2 + width(each) for each in (*shown, part)) > n_columns:
+        if fixed + sum(2 + width(text) for text in (*shown, part)) > n_columns:
             break
         shown.append(part)
-    n_bar = min(_MOST_BAR, n_columns - fixed + _LEAST_BAR - sum(2 + width(each) for each in shown))
+    n_bar = min(_MOST_BAR, n_columns - fixed + _LEAST_BAR - sum(2 + width(text) for text in shown))
     n_full = int(n_bar * min(share, 1))
     return "  ".join([label, "━" * n_full + "─" * (n_bar - n_full), percent, *shown])
 

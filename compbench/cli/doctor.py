@@ -132,7 +132,7 @@ def _halves(device: str) -> Iterator[Check]:
         if device.startswith("cuda"):
             yield Check(name, "ok", "computed by the GPU itself")
         else:
-            own, reference = (emulation.gflops(each, device) for each in (dtype, "float32"))
+            own, reference = (emulation.gflops(precision, device) for precision in (dtype, "float32"))
             yield Check(name, "ok", f"{own:.3g} GFLOP/s (float32: {reference:.3g})")
     yield Check(f"fast on {device}", "ok", ", ".join(fast))
 
@@ -213,7 +213,7 @@ def _cache() -> Path:
 
 def _space(name: str, folder: Path) -> Check:
     """Whether the folder, or the nearest that exists above it, can be written and has room."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     instead = {"runs": "give --runs DIR", "cache": "set XDG_CACHE_HOME to a folder of your own"}.get(
         name, "set HF_HOME to a folder of your own"
     )

@@ -111,8 +111,8 @@ def plans(made: Sequence[Plan], style: str) -> str:
 
 def checks(made: Sequence[Check]) -> Grid:
     """What doctor found, and below it what to do."""
-    notes = tuple(f"{each.name}: {each.advice}" for each in made if each.advice)
-    header, rows = ("what", "state", "found"), tuple((each.name, each.state, each.found) for each in made)
+    notes = tuple(f"{check.name}: {check.advice}" for check in made if check.advice)
+    header, rows = ("what", "state", "found"), tuple((check.name, check.state, check.found) for check in made)
     return Grid(header, rows, notes=notes, align="llw")
 
 

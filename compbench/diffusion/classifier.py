@@ -273,7 +273,7 @@ class DiffusionClassifier:
                     raise DataError(
                         f"caption {number} of example {example.id!r} is empty; expected words that describe an image"
                     )
-        texts = dict.fromkeys(text for each in distinct.values() for text in each.captions)
+        texts = dict.fromkeys(text for example in distinct.values() for text in example.captions)
         captions = [text for text in texts if text not in self._told]
         self._told.update(captions)
         if too_long := self.denoiser.too_long(captions):

@@ -93,8 +93,8 @@ class LatentDenoiser(Denoiser):
         encoded = self.family.conditioning(self.parts, captions)
         dtype = self._precision.network
         return {
-            name: (each.to(dtype) if each.is_floating_point() else each).to(self.device)
-            for name, each in encoded.items()
+            name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).to(self.device)
+            for name, tensor in encoded.items()
         }
 
     def too_long(self, captions: Sequence[str]) -> list[str]:

@@ -56,7 +56,10 @@ class Text:
         device = next(self.encoder.parameters()).device
         masks = [None] * len(ids) if mask is None else mask.to(device).split(_CAPTIONS_AT_ONCE)
         rows = zip(ids.to(device).split(_CAPTIONS_AT_ONCE), masks, strict=False)
-        return [self.encoder(some, **({} if its is None else {"attention_mask": its}), **options) for some, its in rows]
+        return [
+            self.encoder(some, **({} if attention is None else {"attention_mask": attention}), **options)
+            for some, attention in rows
+        ]
 
     def read(self, captions: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of each caption that the encoder sees, without padding."""

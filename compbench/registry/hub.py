@@ -128,7 +128,7 @@ def fetch_first(
         folder = fetch(source, patterns, is_offline, repo_type, say)
         if _has_any(folder, patterns):
             return folder
-    raise _without_files(source, [each for patterns in alternatives for each in patterns], repo_type)
+    raise _without_files(source, [pattern for patterns in alternatives for pattern in patterns], repo_type)
 
 
 def missing_bytes(source: Source, allow_patterns: Sequence[str], is_offline: bool) -> int | None:

@@ -24,7 +24,7 @@ __all__ = ["MANIFESTS", "find_task", "slug", "task", "tasks"]
 
 MANIFESTS = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.parquet", "metadata.json")
 _SUFFIXES = tuple(name.removeprefix("metadata") for name in MANIFESTS)
-_SEPARATORS = tuple(each for each in ("/", os.sep, os.altsep) if each)
+_SEPARATORS = tuple(separator for separator in ("/", os.sep, os.altsep) if separator)
 _UNNAMED = "own-set"  # where nothing is left of a folder's name
 
 

@@ -130,7 +130,9 @@ def _evaluate(
                 left = [example for example in examples if example.id not in done]
                 # looked at all at once: the scorer starts again, and should do so once
                 unreadable_images |= {error.name: error, **_unreadable(left, error.name)}
-                examples = [each for each in left if not any(image.name in unreadable_images for image in each.images)]
+                examples = [
+                    example for example in left if not any(image.name in unreadable_images for image in example.images)
+                ]
                 known = run.known([example.id for example in examples])
                 online = _online(run, task, draws)
     finally:
@@ -212,7 +214,7 @@ def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Meas
     if rule.draws is None:
         return None
     n_all = rule.draws * sum(len(example.images) * (len(example.captions) + rule.unconditional) for example in examples)
-    return n_all - sum(n_known(each, rule) for each in known.values())
+    return n_all - sum(n_known(measurement, rule) for measurement in known.values())
 
 
 def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:

@@ -217,8 +217,8 @@ def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Ima
     from compbench.runs._overlays import Overlay, overlays
 
     shown = [
-        Overlay(picture, each, example.captions[caption], example.captions[other])
-        for picture, each, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
+        Overlay(picture, difference, example.captions[caption], example.captions[other])
+        for picture, difference, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
     ]
     about = (
         f"where the error tells two captions apart, mean of {made.draws} draws; purple speaks for the caption named "

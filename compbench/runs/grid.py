@@ -76,9 +76,9 @@ class Outcome:
 
         All of them take the cells in one order, so who completes the last cell has seen the others end theirs.
         """
-        if not all(each.is_whole for each in self.finished):
+        if not all(job.is_whole for job in self.finished):
             return False
-        worked = [each.how for each in self.finished if each.how != "found"]
+        worked = [job.how for job in self.finished if job.how != "found"]
         return worked[-1] == "completed" if worked else shard is None or shard.number == 1
 
 

@@ -230,6 +230,6 @@ def _n_measured(asked: ResolvedRun, stored: Run | None, missing: Sequence[Exampl
     n_draws = asked.view.get("n_draws")
     if stored is None or not isinstance(n_draws, int):
         return 0
-    known = stored.known([each.id for each in missing])
+    known = stored.known([example.id for example in missing])
     rule = Rule.of_view(asked.view)
-    return sum(n_known(each, rule) for each in known.values())
+    return sum(n_known(measurement, rule) for measurement in known.values())

@@ -46,7 +46,7 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
         "draws": pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(draws))),
     }
     columns |= {
-        name: pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(each))) for name, each in errors.items()
+        name: pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(lists))) for name, lists in errors.items()
     }
     kept = [field for field in ERRORS if field.name != _MAIN]
     schema = pa.schema([*kept, *(pa.field(name, ERRORS.field(_MAIN).type) for name in names)])

@@ -143,7 +143,7 @@ def _examples_frame(table: pa.Table) -> pd.DataFrame:
     shared = tuple(json.loads(words))
     matches_of = cache(partial(_matches, len(shared)))
     pairs = zip(frame["image_names"], frame.pop("true_pairs"), strict=True)
-    frame["matches"] = [matches_of(len(names), tuple(each.tolist())) for names, each in pairs]
+    frame["matches"] = [matches_of(len(names), tuple(true.tolist())) for names, true in pairs]
     frame["captions"] = [shared] * len(frame)
     return frame
 
@@ -173,7 +173,7 @@ def loss_in(column: str) -> str:
 
 def draws_table(draws: DrawTable) -> pa.Table:
     """The bank, one row a draw, and what the network predicts."""
-    columns = [pa.array(np.asarray(each, np.float32)) for each in (draws.timesteps, draws.alpha, draws.sigma)]
+    columns = [pa.array(np.asarray(column, np.float32)) for column in (draws.timesteps, draws.alpha, draws.sigma)]
     targets = pa.array([draws.target] * len(draws.alpha), pa.string())
     return pa.Table.from_arrays([*columns, targets], schema=DRAWS)
 
@@ -252,8 +252,8 @@ def checked(path: Path, sha256: str | None = None) -> Checked:
             ids_of = _ids_by_part(pieces, len(holds))
             columns = tuple(name for name in file.schema_arrow.names if name != PART)
         members = tuple(
-            Member(each["part"], {name: value for name, value in each.items() if name != "part"}, ids)
-            for each, ids in zip(holds, ids_of, strict=bool(holds))
+            Member(held["part"], {name: value for name, value in held.items() if name != "part"}, ids)
+            for held, ids in zip(holds, ids_of, strict=bool(holds))
         )
         every = tuple(dict.fromkeys(name for ids in ids_of for name in ids))
         return Checked(every, columns, None if record is None else json.loads(record), rows, members, replaced)

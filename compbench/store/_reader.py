@@ -116,7 +116,9 @@ class Contents:
         """The examples of which every pair has each of the first `n_draws` draws, whatever a schedule wanted."""
         found = self._coverage().items()
         return frozenset(
-            name for name, its in found if (its.n_leading_without if unconditional else its.n_leading) >= n_draws
+            name
+            for name, coverage in found
+            if (coverage.n_leading_without if unconditional else coverage.n_leading) >= n_draws
         )
 
     def known(self, ids: Sequence[str]) -> Mapping[str, Measurement]:
@@ -139,7 +141,7 @@ class Contents:
         columns = self._columns()
         for chunk, errors, measured in self._errors(self._known(ids), n_bank, columns, unconditional=True):
             for n, example_id in enumerate(chunk):
-                one = measurement_of(example_id, {name: each[n] for name, each in errors.items()}, measured[n])
+                one = measurement_of(example_id, {name: rows[n] for name, rows in errors.items()}, measured[n])
                 if len(one.draw_ids):
                     found[example_id] = one
         return found
@@ -222,8 +224,8 @@ class Contents:
         elif n_draws is not None:
             yield from self.whole(n_draws, unconditional)
         else:
-            for name, its in self._coverage().items():
-                if its.is_even_without if unconditional else its.is_even:
+            for name, coverage in self._coverage().items():
+                if coverage.is_even_without if unconditional else coverage.is_even:
                     yield name
 
     def _coverage(self) -> dict[str, Coverage]:

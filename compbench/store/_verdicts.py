@@ -91,7 +91,7 @@ class Verdicts:
             if not own:
                 continue
             compared = self._compared(own)
-            whole = {name: replace(one, compared=compared[name]) for name, one in own.items()}
+            whole = {name: replace(conclusion, compared=compared[name]) for name, conclusion in own.items()}
             content = _verdict_files.encoded(whole, rests_on, self._basis)
             with guarded(), disk.writing(self.folder):
                 folder.mkdir(exist_ok=True)
@@ -187,7 +187,7 @@ class Verdicts:
         """The comparisons of each, from the files where they are not in memory."""
         compared = {name: own.compared for name, own in found.items() if own.compared is not None}
         for stored in self._files.values():
-            own = [name for name, one in found.items() if stored.concluded.get(name) is one]
+            own = [name for name, conclusion in found.items() if stored.concluded.get(name) is conclusion]
             with suppress(DamagedPart):  # it was whole when it was read
                 compared |= _verdict_files.comparisons(stored, own) if own else {}
         replayed = self._replayed([name for name in found if name not in compared])

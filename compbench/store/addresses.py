@@ -84,7 +84,7 @@ def _of_digest(name: str, runs: Sequence[Run]) -> Run | None:
 
 def _addresses(key: RunKey, name: str) -> list[str]:
     """The digest, and with task/model before it where the name begins with that."""
-    return [key.digest, *(f"{each}/{key.digest}" for each in _names(key) if name.startswith(f"{each}/"))]
+    return [key.digest, *(f"{folder}/{key.digest}" for folder in _names(key) if name.startswith(f"{folder}/"))]
 
 
 def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:

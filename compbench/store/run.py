@@ -164,8 +164,10 @@ class Run:
         if self.images_per_class is None:
             return subset(list(self.contents.matches), self.limit)
         examples = self.contents.examples
-        class_of = {each: tags.get("class", ()) for each, tags in zip(examples["id"], examples["tags"], strict=True)}
-        of_each = {each: tuple(its_class) for each, its_class in class_of.items()}
+        class_of = {
+            example_id: tags.get("class", ()) for example_id, tags in zip(examples["id"], examples["tags"], strict=True)
+        }
+        of_each = {example_id: tuple(its_class) for example_id, its_class in class_of.items()}
         return subset(subset_per_class(of_each, self.images_per_class), self.limit)
 
     def examples(self) -> pd.DataFrame:
@@ -350,7 +352,7 @@ class Run:
         counts = own.get("n_draws"), asked.get("n_draws")
         most = max(n for n in counts if isinstance(n, int)) if all(isinstance(n, int) for n in counts) else counts[0]
         candidates = [own | {"n_draws": most}] if own and most != counts[0] else []
-        candidates += [each for each in (own, asked) if each not in candidates]
+        candidates += [reading for reading in (own, asked) if reading not in candidates]
         found: list[tuple[dict[str, Json], int]] = []
         for candidate in candidates:
             rule = Rule.of_view(candidate)

@@ -79,9 +79,9 @@ class Picture(Figure):
         with warnings.catch_warnings(record=True) as caught:
             warnings.filterwarnings("always", "Glyph .* missing from", UserWarning)
             super().draw(renderer)
-        for others in (each for each in caught if "missing from" not in str(each.message)):
+        for others in (warning for warning in caught if "missing from" not in str(warning.message)):
             warnings.warn_explicit(others.message, others.category, others.filename, others.lineno)
-        if not self._has_said and any("missing from" in str(each.message) for each in caught):
+        if not self._has_said and any("missing from" in str(warning.message) for warning in caught):
             self._has_said = True
             say("some letters of the figure are not in its font; install one that has them and set font.family")
 

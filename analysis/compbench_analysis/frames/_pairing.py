@@ -86,9 +86,9 @@ def _measured(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
     first = runs[0]
     of_each = [set(run.done((rule or run.rule).draws)) for run in runs]
     lost = [set(run.unreadable().examples) for run in runs]
-    for other, its, its_lost in zip(runs[1:], of_each[1:], lost[1:], strict=True):
-        if not (of_each[0] - its <= its_lost and its - of_each[0] <= lost[0]):
-            raise UsageError(_unmatched(first, other, of_each[0], its))
+    for other, measured, its_lost in zip(runs[1:], of_each[1:], lost[1:], strict=True):
+        if not (of_each[0] - measured <= its_lost and measured - of_each[0] <= lost[0]):
+            raise UsageError(_unmatched(first, other, of_each[0], measured))
     if not of_each[0]:
         raise UsageError(f"cannot compare {_name(first)}: no example of it is measured; rerun its command")
     if not set.intersection(*of_each):

@@ -32,7 +32,7 @@ def margins(runs: Run | Iterable[Run], rule: Rule | None = None) -> pd.DataFrame
     `p_flip` is `flip_probability`. Both take the deciding pairs as given: where others come close, they say too little.
     """
     given = runs if isinstance(runs, Iterable) else [runs]
-    runs = list({each.path: each for each in given}.values())
+    runs = list({run.path: run for run in given}.values())
     return pd.concat(
         [_of_run(run, label, rule) for run, label in zip(runs, labels(runs), strict=True)], ignore_index=True
     )
@@ -67,7 +67,7 @@ def _of_run(run: Run, label: str, rule: Rule | None) -> pd.DataFrame:
     found["n_draws"] = stored.n_draws
     found["run"] = run.key.digest
     examples = run.examples()
-    order = {each: number for number, each in enumerate(examples["id"])}
+    order = {example_id: number for number, example_id in enumerate(examples["id"])}
     ordered = found.sort_values("id", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
     tags = pd.DataFrame(
         [{name: ", ".join(values) for name, values in example.items()} for example in examples["tags"]],

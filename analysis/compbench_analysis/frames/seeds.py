@@ -39,7 +39,7 @@ class SeedGroup:
     def margins(self, metric: str, rule: Rule) -> dict[str, float]:
         """How far each example's score is from a tie, the mean over seeds; for a metric of both sides the nearer."""
         per_run = [_margins(run, metric, rule) for run in self.runs]
-        return {each: float(np.mean([its[each] for its in per_run])) for each in per_run[0]}
+        return {example_id: float(np.mean([of_run[example_id] for of_run in per_run])) for example_id in per_run[0]}
 
 
 def singles(runs: Run | Iterable[Run]) -> list[SeedGroup]:
@@ -61,7 +61,7 @@ def same_but_seed(runs: Run | Iterable[Run], rule: Rule | None = None) -> list[S
     for single in singles(runs):
         members.setdefault(_but_seed(single.runs[0], rule), []).append(single.runs[0])
     firsts = labels([member[0] for member in members.values()], [len(member) for member in members.values()])
-    return [SeedGroup(label, tuple(its)) for label, its in zip(firsts, members.values(), strict=True)]
+    return [SeedGroup(label, tuple(runs)) for label, runs in zip(firsts, members.values(), strict=True)]
 
 
 def _read_as(run: Run) -> tuple[object, ...]:

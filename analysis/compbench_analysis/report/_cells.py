@@ -187,7 +187,7 @@ def link(**where: str) -> str:
 
 def reach_of(rows: Sequence[Mapping[str, Any]]) -> float:
     """How far the strips of differences reach, in points: the same for a whole table."""
-    ends = [abs(100 * row[each]) for row in rows for each in ("low", "high") if row[each] is not None]
+    ends = [abs(100 * row[end]) for row in rows for end in ("low", "high") if row[end] is not None]
     return max([*ends, 1.0])
 
 

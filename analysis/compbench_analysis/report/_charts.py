@@ -97,10 +97,10 @@ def without_repeats(charts: Sequence[Chart]) -> list[Chart]:
     """The charts in order; reasons that stood under the one before are not said again."""
     before: tuple[tuple[str, ...], ...] = ((), *(chart.reasons for chart in charts[:-1]))
     return [
-        replace(each, reasons=() if each.src else ("For the reason above there is none.",))
-        if each.reasons and each.reasons == said
-        else each
-        for each, said in zip(charts, before, strict=True)
+        replace(chart, reasons=() if chart.src else ("For the reason above there is none.",))
+        if chart.reasons and chart.reasons == said
+        else chart
+        for chart, said in zip(charts, before, strict=True)
     ]
 
 

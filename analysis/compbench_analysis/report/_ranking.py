@@ -90,9 +90,9 @@ def _ties(rows: Sequence[Row], labels: Sequence[str]) -> list[str]:
     """How many examples each model is wrong on only because two of its scores are equal."""
     found = {label: [row for row in rows if row["model"] == label and row["ties"]] for label in labels}
     said = [
-        f"{label} " + ", ".join(f"{row['ties']:,.3g} ({metric_heading(row['metric'])})" for row in its)
-        for label, its in found.items()
-        if its
+        f"{label} " + ", ".join(f"{row['ties']:,.3g} ({metric_heading(row['metric'])})" for row in tied)
+        for label, tied in found.items()
+        if tied
     ]
     return [f"Tied, and so counted as wrong: {'; '.join(said)}."] if said else []
 

@@ -81,11 +81,11 @@ def _tag_names(rows: Sequence[Row]) -> tuple[dict[str, str], bool]:
     n_of: dict[str, set[int]] = {}
     for row in rows:
         n_of.setdefault(row["tag"], set()).update(() if row["n"] is None else (int(row["n"]),))
-    is_one_n = all(len(each) <= 1 for each in n_of.values())
+    is_one_n = all(len(counts) <= 1 for counts in n_of.values())
     small = {row["tag"] for row in rows if row["is_small"]}
     names = {
-        tag: (f"{tag} ({min(each)})" if is_one_n and each else tag) + (SMALL if tag in small else "")
-        for tag, each in n_of.items()
+        tag: (f"{tag} ({min(counts)})" if is_one_n and counts else tag) + (SMALL if tag in small else "")
+        for tag, counts in n_of.items()
     }
     return names, is_one_n
 

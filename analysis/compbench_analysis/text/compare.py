@@ -122,7 +122,7 @@ def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:
         for row in first
     )
     is_sure = [row["p_holm"] is not None and row["p_holm"] <= SURE for row in first]
-    strong = frozenset((n, 5) for n, each in enumerate(is_sure) if each)
+    strong = frozenset((n, 5) for n, sure in enumerate(is_sure) if sure)
     return Grid(header, cells, title=title, align="llrrrr", n_names=2, strong=strong)
 
 
@@ -223,11 +223,11 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
         | (_rule_words(run.rule) if run.info.has_rule else {})
         for run in comparison.runs
     ]
-    for name in dict.fromkeys(name for each in chosen if "protocol" in each for name in each):
+    for name in dict.fromkeys(name for choices in chosen if "protocol" in choices for name in choices):
         values = {
-            label: each[name]
-            for label, each in zip(comparison.labels, chosen, strict=True)
-            if {name, "protocol"} <= set(each)
+            label: choices[name]
+            for label, choices in zip(comparison.labels, chosen, strict=True)
+            if {name, "protocol"} <= set(choices)
         }
         if len(set(values.values())) > 1:
             said = ", ".join(f"{label} {value}" for label, value in values.items())

@@ -178,9 +178,9 @@ def _check_loaded(model: nn.Module, tensors: dict[str, tensors_of.Tensor], weigh
     """DataError for tables of positions that open_clip resized without a word, and for numbers that are none."""
     built = model.state_dict()
     wrong = [
-        f"{name} {each.shape} for {tuple(built[name].shape)}"
-        for name, each in tensors.items()
-        if name in built and "positional_embedding" in name and each.shape != tuple(built[name].shape)
+        f"{name} {tensor.shape} for {tuple(built[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in built and "positional_embedding" in name and tensor.shape != tuple(built[name].shape)
     ]
     if wrong:
         raise DataError(

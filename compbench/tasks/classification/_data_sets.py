@@ -162,7 +162,7 @@ def _labelled(data_set: DataSet, task: Task) -> Task | None:
     if all(len(label) == 1 for label in labels) or task.classes is None:
         return None
     names, spoken = task.classes.names, _prompt_files.shipped("imagenet").captions
-    pairs = [(label, place) for place, each in enumerate(labels) for label in each]
+    pairs = [(label, place) for place, own in enumerate(labels) for label in own]
     prompts = Prompts(names, tuple(spoken[label] for label, _ in pairs), tuple(place for _, place in pairs))
     matches = _matches(prompts)
     place_of = {name: place for place, name in enumerate(names)}

@@ -112,7 +112,7 @@ class Suite:
         stamped = dict.fromkeys([*found.files, *_files_of(pictures)])
         examples = with_digests(examples, [self.name, *protocol, *map(file_stamp, stamped)])
         return Task(
-            name="+".join([self.name, *(each for each in protocol if each != OFFICIAL)]),
+            name="+".join([self.name, *(choice for choice in protocol if choice != OFFICIAL)]),
             examples=_grouped(examples),
             metrics={name: BY_NAME[name] for name in chosen.metrics},
             description=self.description(chosen),
