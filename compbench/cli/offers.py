@@ -1,4 +1,4 @@
-"""What can be asked for: tasks and models with what is known of them, and the options of one model.
+"""Listings of the tasks and models on offer, and of one model's options.
 
 Nothing is imported for a list: what it says stands in tables of the packages (registry/facts.py).
 """

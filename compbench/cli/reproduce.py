@@ -96,7 +96,7 @@ def asked_for(
 
 
 def planned(asked: Asked, reporter: Reporter) -> tuple[list[Plan], list[Failure]]:
-    """What each cell would do and cost; a cell of which that cannot be told fails alone."""
+    """The plan of each cell; a cell that cannot be planned fails on its own."""
     plans: list[Plan] = []
     failures: list[Failure] = []
     for cell in asked.cells:

@@ -1,4 +1,4 @@
-"""What is encoded once and used by many pairs: the latents of images, the conditioning of captions."""
+"""A shelf for encodings that many pairs share: the latents of images, the conditioning of captions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Shelf(Generic[Key]):
         return [self._row[key] for key in keys]
 
     def release(self, keys: Iterable[Key]) -> None:
-        """One use less of each."""
+        """Count one use less of each."""
         for key in keys:
             self._uses[key] -= 1
             if not self._uses[key]:

@@ -89,7 +89,7 @@ class LatentDenoiser(Denoiser):
 
     @torch.inference_mode()
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
-        """What the family's network takes with each caption; numbers in its dtype."""
+        """The family's conditioning on each caption, with floats in the network's dtype."""
         encoded = self.family.conditioning(self.parts, captions)
         dtype = self._precision.network
         return {

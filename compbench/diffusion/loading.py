@@ -145,7 +145,7 @@ def load_scheduler(folder: Path, files: FileList) -> Any:
 
 
 def target_of(scheduler: Any, name: str) -> Target:
-    """What a network was trained to predict, as the scheduler's configuration says."""
+    """The quantity that a network was trained to predict, as the scheduler's configuration says."""
     prediction_type = scheduler.config.get("prediction_type", "epsilon")
     if prediction_type not in _TARGET_OF:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What a model's repository holds, told by its file names and configurations, before any weight is fetched or read.
+"""The contents of a model's repository, from file names and configurations, before any weight is fetched or read.
 
 `stable_diffusion` and `dit` name the files that their loaders open, weights of a `fp16` variant where there are no
 others, and refuse with a sentence of its own what is something else: another family, a LoRA, a single file.

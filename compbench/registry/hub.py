@@ -132,7 +132,7 @@ def fetch_first(
 
 
 def missing_bytes(source: Source, allow_patterns: Sequence[str], is_offline: bool) -> int | None:
-    """How many bytes `fetch` would bring; 0 for a local folder, None when that cannot be known."""
+    """The number of bytes that `fetch` would download; 0 for a local folder, None when unknown."""
     if source.is_local:
         return 0
     if stays_offline(is_offline):

@@ -143,7 +143,7 @@ def _called(task: str, place: Path) -> OwnSet:
 
 
 def slug(place: Path) -> str:
-    """What the task of a folder is called; a manifest of another name than metadata adds its own.
+    """The name of a folder's task; a manifest that is not called metadata adds its own name.
 
     >>> slug(Path("sets/my set")), slug(Path("sets/my-set/metadata.csv")), slug(Path("sets/my-set/hard.csv"))
     ('my-set', 'my-set', 'my-set-hard')

@@ -25,7 +25,7 @@ _PANEL_INCHES = 2.6
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """One picture and its map [h, w], positive where the picture speaks for `caption` rather than `other`."""
+    """A picture and its map [h, w], positive where the picture speaks for `caption` rather than `other`."""
 
     picture: PIL.Image.Image
     map: Floats

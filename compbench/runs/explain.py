@@ -125,7 +125,7 @@ def _asked(
     is_offline: bool,
     say: Callable[[str], None],
 ) -> ResolvedRun:
-    """What was asked when the run was made; UsageError where the same words now mean something else."""
+    """The request that made the run; UsageError where the same words now mean something else."""
     stored = {name: value for name, value in run.info.model.options.items() if value is not None}
     given = {} if model is not None else of_today(stored, options(registry.model(run.key.model).spec))
     request = RunRequest(

@@ -27,7 +27,7 @@ _LISTS = ("tasks", "models")
 
 @dataclass(frozen=True, slots=True)
 class GridFile:
-    """What a file asks for; where the command line says otherwise, the command line wins."""
+    """The request in a grid file; the command line overrides it."""
 
     tasks: tuple[str, ...] = ()
     models: tuple[str, ...] = ()

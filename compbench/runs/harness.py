@@ -242,7 +242,7 @@ def _begin(asked: ResolvedRun, writer: RunWriter, say: Callable[[str], None]) ->
 
 
 def _n_asked(asked: ResolvedRun, stored: Run) -> int | None:
-    """How many examples this command or those before it asked for; None for all of the task's."""
+    """The number of examples that this command and earlier ones asked for; None for all of the task's."""
     before = stored.info.limit if stored.parts() else 0
     return None if before is None or asked.n_asked is None else max(before, asked.n_asked)
 

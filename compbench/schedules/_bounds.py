@@ -193,7 +193,7 @@ def _n_within(differences: Floats, limits: Floats) -> Ints:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """What prefixes say about the mean over the bank, [m, looks]."""
+    """An estimate of the mean over the bank from each prefix, [m, looks]."""
 
     mean: Floats  # the stratified mean
     standard_error: Floats  # of a sample without replacement; 0 when the bank is exhausted, inf when unknown

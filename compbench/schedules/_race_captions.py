@@ -32,7 +32,7 @@ __all__ = ["CaptionRace"]
 
 @dataclass(frozen=True, eq=False)
 class _Race:
-    """How far a race has come."""
+    """The state of a race."""
 
     missing: Bools  # [P, D], what it waits for; all False when it is over
     signs: Ints  # [m]

@@ -33,7 +33,7 @@ TOP_1 = "top-1"
 
 @dataclass(frozen=True, eq=False)
 class _Race:
-    """How far a race has come."""
+    """The state of a race."""
 
     missing: Bools  # [C, D], what it waits for; all False when it is over
     n_draws: Ints  # [C]
@@ -42,7 +42,7 @@ class _Race:
 
 @dataclass(frozen=True, eq=False)
 class _Duels:
-    """What the test says of one caption against others at the looks from number `since` up to some horizon."""
+    """Tests of one caption against others at the looks from number `since` up to some horizon."""
 
     winner: int
     since: int

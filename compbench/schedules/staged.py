@@ -27,7 +27,7 @@ _N_TIMESTEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """How many captions each stage keeps, and how many timesteps it spreads over the grid, in errors of some loss."""
+    """A schedule in stages: the captions each keeps, and the timesteps it spreads over the grid, for one loss."""
 
     draws: int = field(default=_N_TIMESTEPS, kw_only=True)
     target: str = field(default="native", kw_only=True)

@@ -98,7 +98,7 @@ class DamagedPart(ValueError):
 
 
 def examples_table(examples: Sequence[Example]) -> pa.Table:
-    """What an analysis needs of the examples, so that it never needs the task; captions that all share stand once."""
+    """The columns of the examples that an analysis needs, so that it never needs the task; shared captions once."""
     shared = _shared_captions(examples)
     rows = [
         {
@@ -120,7 +120,7 @@ def examples_table(examples: Sequence[Example]) -> pa.Table:
 
 
 def read_examples(path: Path) -> pd.DataFrame:
-    """What `examples_table` holds, one row an example: captions a tuple, matches [I, C], tags a mapping.
+    """The contents of `examples_table`, one row per example: captions a tuple, matches [I, C], tags a mapping.
 
     Shared captions are one tuple, and the matches of a class one array, which cannot be written to.
     """
@@ -196,7 +196,7 @@ def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
 
 
 def name(number: int, content: bytes | memoryview) -> str:
-    """What the part with this content is called, e.g. 000001-5f2c9a1b03d4.parquet; later parts sort later."""
+    """The file name of the part with this content, e.g. 000001-5f2c9a1b03d4.parquet; later parts sort later."""
     return f"{number:06d}-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
 
 
@@ -217,7 +217,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a part whose bytes are those that were written holds."""
+    """The contents of a part whose bytes are those that were written."""
 
     ids: tuple[str, ...]  # of its examples
     columns: tuple[str, ...]
@@ -228,7 +228,7 @@ class Checked:
 
 
 def checked(path: Path, sha256: str | None = None) -> Checked:
-    """What is in a part; DamagedPart when its bytes are not those that were written.
+    """The contents of a part; DamagedPart when its bytes are not those that were written.
 
     They are known by the digest in the part's name, and by all of `sha256` where that is given. A small part is read
     once: its rows are those of the very bytes that were checked.
@@ -346,6 +346,6 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatc
 
 
 def rows_at_once(n_rows: int, n_draws: int) -> int:
-    """How many of the rows of a part are decoded at once; `n_draws` are all that they hold."""
+    """The number of rows of a part to decode at once; `n_draws` counts all that they hold."""
     least, most = _ROWS_AT_ONCE
     return min(max(_ERRORS_AT_ONCE * n_rows // max(n_draws, 1), least), most)

@@ -1,4 +1,4 @@
-"""What a schedule concludes of examples: read where it is stored and still fits, else derived by a replay.
+"""A schedule's conclusions on examples: read where they are stored and still valid, else derived by a replay.
 
 A replay of a policy takes long: of a race among a thousand classes, a second an example. The writer stores what comes
 of it in `verdicts/`, with a digest of all that it rests on; a reader believes it where that fits, and otherwise derives
@@ -125,7 +125,7 @@ class Verdicts:
         return {name: _digest(written_in[name]) for name in ids if name in written_in}
 
     def _stored(self, rests_on: Mapping[str, str]) -> dict[str, Concluded]:
-        """What is stored and fits; what is damaged or outdated is said."""
+        """The stored conclusions that are still valid; damaged or outdated ones are reported."""
         self._look()
         found: dict[str, Concluded] = {}
         outdated: set[str] = set()

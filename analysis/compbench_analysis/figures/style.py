@@ -1,4 +1,4 @@
-"""How figures look: one colour, hatch, line and marker for each model, for every eye and on grey paper."""
+"""The style of figures: a colour, hatch, line and marker for each model, safe for colour blindness and grey paper."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Models:
         return self.palette[self.names.index(model) % len(self.palette)]
 
     def hatch(self, model: str) -> str:
-        """What tells its bars apart where a page is printed grey."""
+        """The hatch that tells the model's bars apart in grey print."""
         return hatch(self.names.index(model))
 
     def stroke(self, model: str) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def footer(frame: pd.DataFrame, note: str) -> str:
 
 
 def small_note(frame: pd.DataFrame) -> str:
-    """What the mark of a small tag means, on a line of its own; nothing where there is none."""
+    """The meaning of the small-tag mark, on a line of its own; empty where no tag is small."""
     if not has_small(frame):
         return ""
     return f"\n{SMALL} too small to rank models by: fewer than {FEW} examples or wider than ±{100 * WIDE:.0f} points"

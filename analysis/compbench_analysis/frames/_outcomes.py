@@ -1,4 +1,4 @@
-"""What each metric says of each example of a run, and how the examples of a cell stand for others of their kind."""
+"""The outcome of each metric on each example of a run, and the sampling of a cell's examples from a population."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ORDER = ("text", "image", "group", "image_raw", "group_raw", "top1", "mean_per_
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What one metric says of each example under each of R readings of a run, or in each of R runs."""
+    """The outcomes of one metric on each example under each of R readings of a run, or in each of R runs."""
 
     metric: Metric
     rows: Mapping[str, int]  # example id -> row
@@ -52,7 +52,7 @@ class Outcomes:
         return self.matrix(ids).T.astype(np.float64)
 
     def n_tied(self, ids: Sequence[str]) -> float:
-        """How many of them are wrong only because of a tie, the mean over R."""
+        """The number of examples that are wrong only because of a tie, averaged over R."""
         return math.nan if self.is_tied is None else float(self.is_tied[self._at(ids)].sum(0).mean())
 
     def _at(self, ids: Sequence[str]) -> Ints:
@@ -66,7 +66,7 @@ class Population:
     examples: pd.DataFrame
 
     def sample(self, metric: Metric, ids: Sequence[str]) -> Sample:
-        """How the examples `ids` count in the metric's number."""
+        """The sample that the examples `ids` make for the metric."""
         classes = [self.values(metric.column)[example_id] for example_id in ids] if metric.is_per_class else None
         return Sample.of([self._group_of[example_id] for example_id in ids], classes)
 
@@ -139,7 +139,7 @@ def counted(run: Run, outcomes: Outcomes) -> Outcomes:
 
 
 def joined(runs: Sequence[Outcomes]) -> Outcomes:
-    """One metric's outcomes of several runs on the same examples side by side: R is the number of runs."""
+    """The outcomes of one metric in several runs on the same examples, side by side: R is the number of runs."""
     order = [[run.rows[example_id] for example_id in runs[0].rows] for run in runs]
     is_right = np.concatenate([run.is_right[rows_of_run] for run, rows_of_run in zip(runs, order, strict=True)], axis=1)
     ties = [run.is_tied[rows_of_run] for run, rows_of_run in zip(runs, order, strict=True) if run.is_tied is not None]

@@ -1,4 +1,4 @@
-"""What other draws would have made of a staged run: its stages gone through again under resampled errors.
+"""A staged run under other draws: its stages replayed on resampled errors.
 
 The published stages leave a class out of the later ones, so that its mean over other draws cannot be read off what is
 stored: under other draws another class might have stayed. Here each stage's means are drawn anew around those measured,

@@ -63,7 +63,7 @@ By = str | Sequence[str] | Breakdown | None
 
 
 def breakdown(by: By) -> Breakdown:
-    """What `by` stands for."""
+    """The breakdown that `by` names."""
     if isinstance(by, Breakdown):
         return by
     return Breakdown((by,) if isinstance(by, str) else tuple(by or ()))

@@ -82,7 +82,7 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far a model's probabilities may be believed. Shares are fractions of 1, losses are in nats per example.
+    """The calibration of a model's probabilities. Shares are fractions of 1, losses are in nats per example.
 
     Where classes were given up early, `ece` and the rest stand for the lower ends of the confidences and `ece_high`
     for the upper ends: what is true lies between them or beside them, nobody knows where.

@@ -1,4 +1,4 @@
-"""What the stored errors of a run say beyond its table: how many draws are enough, which timesteps tell, what is noise.
+"""Curves from the stored errors of a run: how many draws are enough, which timesteps matter, what is noise.
 
 Every frame is made from the errors alone. Draws are resampled jointly for all examples where all share one bank: what
 the draws add to a score's uncertainty does not shrink with more examples then, and stands apart from their sampling.
@@ -75,7 +75,7 @@ def by_timestep(
 def differences(
     runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_bins: int = 10
 ) -> pd.DataFrame:
-    """How much larger the error of wrong pairs is than that of right ones, by bin of timesteps and by tag.
+    """The excess error of wrong pairs over right ones, by bin of timesteps and by tag.
 
     An example's difference is paired: same pictures, captions and noise. `difference` is the mean over examples, `low`
     to `high` its 95 % interval (Student's t) over the sampling of examples, or of the groups that share a picture;
@@ -100,7 +100,7 @@ def monte_carlo(
 
 
 def enough_draws(run: Run, rule: Rule | None = None) -> tuple[int, int, bool]:
-    """How many draws are read, how many independent ones they are, and whether these are too few for `monte_carlo`."""
+    """The number of draws read, the number of independent ones, and whether these are too few for `monte_carlo`."""
     least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
     if isinstance(run.schedule, Staged):
         n_draws = n_units = sum(map(len, run.schedule.stages()))

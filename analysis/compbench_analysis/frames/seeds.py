@@ -37,7 +37,7 @@ class SeedGroup:
         return [replace(self, runs=(run,)) for run in self.runs]
 
     def margins(self, metric: str, rule: Rule) -> dict[str, float]:
-        """How far each example's score is from a tie, the mean over seeds; for a metric of both sides the nearer."""
+        """Each example's distance from a tie, averaged over seeds; for a two-sided metric, the nearer one."""
         per_run = [_margins(run, metric, rule) for run in self.runs]
         return {example_id: float(np.mean([of_run[example_id] for of_run in per_run])) for example_id in per_run[0]}
 
@@ -69,7 +69,7 @@ def _read_as(run: Run) -> tuple[object, ...]:
 
 
 def _but_seed(run: Run, rule: Rule | None) -> tuple[object, ...]:
-    """What is the same in runs that differ by their seed alone; a run without a seed has no kin."""
+    """The settings that runs differing only in their seed share; unique for a run without a seed."""
     key, measurement = run.key, dict(run.key.measurement)
     if measurement.pop("seed", None) is None:
         return (str(run.path),)

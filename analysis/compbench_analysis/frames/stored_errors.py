@@ -1,4 +1,4 @@
-"""One run read in many ways at once: outcomes under any number of weightings of the same stored errors.
+"""Many readings of one run at once: outcomes under any number of weightings of the same stored errors.
 
 A reading is a weight for each draw; a score is minus the weighted sum of the errors. The errors are streamed.
 """

@@ -83,7 +83,7 @@ def by_rule(section: Section) -> Chart:
 
 
 def margin_chart(section: Section) -> Chart:
-    """How far examples are from the other decision."""
+    """A chart of decision margins."""
     about = "Between the dotted lines lie the examples that another set of draws could decide otherwise."
     return _of_runs(
         section,

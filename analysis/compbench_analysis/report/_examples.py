@@ -31,7 +31,7 @@ _BEST_SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What of a task's data is shown: its pictures as far as they are at hand, and its captions."""
+    """The part of a task's data that is shown: the pictures that are at hand, and the captions."""
 
     pictures: Pictures
     album: Album

@@ -50,7 +50,7 @@ _OPENED = "This data is gated, and this page holds its pictures and captions: it
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How runs are shown."""
+    """The settings by which runs are shown."""
 
     by: By = None  # tag columns, or a Breakdown; none: "tag" for scores and tests, all columns for the breakdown
     rule: Rule | None = None
@@ -144,7 +144,7 @@ def _view(section: Section, look: Look) -> dict[str, Any]:
 
 
 def _measured(section: Section) -> str:
-    """How many examples were measured, of how many."""
+    """The number of measured examples, out of how many."""
     counts, n_all = sorted({section.n_done(run) for run in section.runs}), section.n_examples
     if counts == [n_all]:
         return f"{count(n_all)} examples measured"

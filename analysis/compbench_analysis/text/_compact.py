@@ -86,7 +86,7 @@ class Scores:
         return model + (tables.SMALL if is_small else "")
 
     def chances(self, tag: str) -> dict[str, float | None]:
-        """What random scores get, by metric."""
+        """The score of random scores, by metric."""
         found: dict[str, float | None] = {}
         for row in self.of_tag(tag):
             if row["chance"] is not None:

@@ -1,4 +1,4 @@
-"""How calibrated runs are, as text and as a reliability diagram."""
+"""The calibration of runs, as text and as a reliability diagram."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def to_text(
 
 
 def marks(comparison: Comparison) -> list[str]:
-    """What is not whole, and what was chosen differently beside the models."""
+    """Notes on incomplete runs, and on settings besides the model that differ."""
     return [*_partials(comparison), *left_out(comparison), *_protocols(comparison)]
 
 
@@ -61,7 +61,7 @@ def left_out(comparison: Comparison) -> list[str]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """How it was tested and how to read it."""
+    """Notes on the tests and how to read the table."""
     return list(_notes(comparison))
 
 
@@ -217,7 +217,7 @@ def _partials(comparison: Comparison) -> Iterator[str]:
 
 
 def _protocols(comparison: Comparison) -> Iterator[str]:
-    """What was chosen differently in runs that can choose it."""
+    """The settings that differ between runs that offer a choice."""
     chosen = [
         {str(name): str(value) for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
         | (_rule_words(run.rule) if run.info.has_rule else {})

@@ -30,7 +30,7 @@ _BATCH = 256
 
 
 class Learning(Protocol):
-    """What a spec says of its training."""
+    """A spec's settings for training."""
 
     @property
     def size_px(self) -> int: ...

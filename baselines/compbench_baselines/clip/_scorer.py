@@ -102,7 +102,7 @@ class ClipScorer:
         return frozenset({"orientation", "transparency"})
 
     def scale(self) -> Mapping[str, float]:
-        """What the model multiplies a cosine by, and adds to it, in its own loss."""
+        """The scale and bias that the model applies to a cosine in its own loss."""
         scale, bias = (getattr(self.model, name, None) for name in ("logit_scale", "logit_bias"))
         told = {} if scale is None else {"logit_scale": float(scale.detach().float().exp())}
         return told if bias is None else {**told, "logit_bias": float(bias.detach().float())}

@@ -44,7 +44,7 @@ _Classify = Callable[[Floats], Floats]  # features [n, ...] float32 -> scores of
 
 
 class OfFeatures(Protocol):
-    """What a spec says of the features and of the classifier that learns from them."""
+    """A spec's settings for the features and for the classifier that learns from them."""
 
     @property
     def model(self) -> StableDiffusion: ...
@@ -91,7 +91,7 @@ class MidBlock:
         return cache.Arrays(cache.folder("features", self._spec.features_as(self._weights)))
 
     def names(self, images: Sequence[Image]) -> list[str]:
-        """What pictures are kept under."""
+        """The names that pictures are cached under."""
         return [image.digest() for image in images]
 
     def make(self, images: Sequence[Image]) -> None:

@@ -67,7 +67,7 @@ class Generator:
 
     @torch.inference_mode()
     def evaluate(self, n: int) -> None:
-        """One step of `n` rows, of nothing in particular: for a probe."""
+        """Run one step on `n` arbitrary rows, for a probe."""
         unet = self._loaded().unet
         states = self._embedding("").expand(n, -1, -1)
         latents = torch.zeros((n, *self._shape()), device=self.device, dtype=unet.dtype)

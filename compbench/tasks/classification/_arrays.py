@@ -118,7 +118,7 @@ class _Arrays(pickle.Unpickler):
 
 
 def _encoded(text: str, encoding: str = "latin1") -> bytes:
-    """How protocol 2 writes bytes."""
+    """The bytes as pickle protocol 2 writes them."""
     return text.encode(encoding)
 
 

@@ -1,4 +1,4 @@
-"""What the classes of a task are called and how they are asked for: CSV files of the form prompt,classname,classidx.
+"""The names and prompts of a task's classes: CSV files of the form prompt,classname,classidx.
 
 That is the form of the published ones. A class may have several prompts. See prompts/README.md for the sources.
 """

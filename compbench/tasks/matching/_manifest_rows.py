@@ -39,7 +39,7 @@ class _Faulty(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One picture or caption, and the column in which it stands."""
+    """A picture or caption, and its column."""
 
     column: str
     value: str
@@ -84,7 +84,7 @@ def example_of(row: Row, number: int, pictures: Pictures, problems: Problems) ->
 
 
 def _parts(row: Row, columns: Columns, kind: str) -> list[_Part]:
-    """What stands in the columns of a kind; columns in which nothing stands are as if they were not there."""
+    """The cells in the columns of a kind; empty cells are ignored."""
     families = [(family, _family(row, family)) for family in columns.families if family.kind == kind]
     filled = [(family, parts) for family, parts in families if parts]
     if len(filled) > 1:
