@@ -113,7 +113,7 @@ def _evaluate(
         n_pairs,
         _n_lacking(run.rule, examples, known),
     )
-    unreadable: dict[str, UnreadableImage] = {}
+    faulty: dict[str, UnreadableImage] = {}
     try:
         while examples:
             parts = _Parts(run, writer, interrupts, device, online, notes, scorer, reporter.say)
@@ -129,22 +129,20 @@ def _evaluate(
                 done = run.done_of(ids)
                 left = [example for example in examples if example.id not in done]
                 # looked at all at once: the scorer starts again, and should do so once
-                unreadable |= {error.name: error, **_unreadable(left, error.name)}
-                examples = [
-                    example for example in left if not any(image.name in unreadable for image in example.images)
-                ]
+                faulty |= {error.name: error, **_unreadable(left, error.name)}
+                examples = [example for example in left if not any(image.name in faulty for image in example.images)]
                 known = run.known([example.id for example in examples])
                 online = _online(run, task, draws)
     finally:
         reporter.stop()
-    lost = {example.id for example in task.examples if any(image.name in unreadable for image in example.images)}
+    lost = {example.id for example in task.examples if any(image.name in faulty for image in example.images)}
     if unmeasured := lacking - run.done_of(ids) - lost:
         raise RunError(
             f"model {run.key.model!r} left {len(unmeasured)} of {len(lacking)} examples without all their scores or "
             f"draws, {min(unmeasured)!r} the first; expected a result for each"
         )
-    if unreadable:
-        raise UnreadableImages(list(unreadable.values()), len(lost & lacking))
+    if faulty:
+        raise UnreadableImages(list(faulty.values()), len(lost & lacking))
 
 
 def _score(

@@ -1,4 +1,4 @@
-"""Words that the code does not use: loop variables that name nothing."""
+"""Words that the code does not use: loop variables that name nothing, docstrings that open with What, How or One."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from import_graph import ROOT
 
 FOLDERS = ("compbench", "analysis", "baselines", "tests", "docs", "notebooks", ".ci")
 NAMELESS = {"each", "it", "its", "item", "one", "thing", "x1"}
+PACKAGES = ("compbench/", "analysis/", "baselines/")
+ASKING = re.compile(r"(What|How|One)\b(?!')")
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
@@ -43,7 +46,21 @@ def loop_variables(tree: ast.Module) -> Iterator[ast.Name]:
             yield from (name for name in ast.walk(loop.target) if isinstance(name, ast.Name))
 
 
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)):
+            yield text
+
+
 def test_a_loop_variable_is_a_noun() -> None:
     found = [(place, name) for place, tree in trees().items() for name in loop_variables(tree)]
     assert len(found) > 1000
     assert [f"{place}: {name.id} (line {name.lineno})" for place, name in found if name.id in NAMELESS] == []
+
+
+def test_a_docstring_opens_with_a_noun_or_a_verb() -> None:
+    found = [
+        (place, text) for place, tree in trees().items() if place.startswith(PACKAGES) for text in docstrings(tree)
+    ]
+    assert len(found) > 2000
+    assert [f"{place}: {text.splitlines()[0]}" for place, text in found if ASKING.match(text)] == []
