@@ -17,15 +17,15 @@ __all__ = ["explain"]
 @click.command(short_help="Show where in the images a model's decision was made.")
 @click.argument("reference", metavar="RUN", shell_complete=completing.runs)
 @click.argument("example_id", metavar="EXAMPLE")
-@click.option("--image", type=click.IntRange(0), help="Explain this image alone, numbered from 0.")
+@click.option("--image", type=click.IntRange(0), help="Explain only this image, numbered from 0.")
 @click.option(
     "--captions",
     type=(click.IntRange(0), click.IntRange(0)),
     metavar="A B",
-    help="Two captions, numbered from 0; else the true one and the false one that scores best.",
+    help="Two captions, numbered from 0; default: the true one and the best-scoring false one.",
 )
 @click.option(
-    "--draws", type=click.IntRange(1), help="How many draws of the bank; else as many as the run is scored on."
+    "--draws", type=click.IntRange(1), help="Number of draws of the bank; default: as many as the run is scored on."
 )
 @flags.runs
 @flags.data
@@ -34,7 +34,7 @@ __all__ = ["explain"]
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.offline
 def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
-    """Map over the images where the model's error tells two captions apart; kept with the run, shown by report.
+    """Map where in the image a model's error tells two captions apart; stored with the run and shown by report.
 
     \b
     compbench explain shapes/tiny-sd object-001

@@ -40,10 +40,8 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 @click.command("list", short_help="List models, tasks or stored runs.")
 @click.argument("kind", type=_Kind(), required=False)
 @click.argument("name", required=False, shell_complete=completing.listed)
-@click.option(
-    "--task", metavar="TASK", shell_complete=completing.tasks, help="With a model: its defaults on this task."
-)
-@click.option("--check", is_flag=True, help="Load each model and task, and name those that do not work.")
+@click.option("--task", metavar="TASK", shell_complete=completing.tasks, help="Show a model's defaults on this task.")
+@click.option("--check", is_flag=True, help="Load every model and task, and name those that fail.")
 @flags.runs
 @flags.printed
 def list_(
@@ -55,7 +53,7 @@ def list_(
     style: str,
     output: Path | None,
 ) -> None:
-    """List what can be asked for, or what is stored; with a model's name its options, with a suite's its protocols.
+    """List tasks, models or stored runs; with a model's name its options, with a suite's name its protocols.
 
     \b
     compbench list models
@@ -92,7 +90,7 @@ def list_(
 @flags.image_limits
 @flags.prompts
 @click.option(
-    "--n", default=8, show_default=True, type=click.IntRange(1), help="How many examples, spread over the task."
+    "--n", default=8, show_default=True, type=click.IntRange(1), help="Number of examples, spread over the task."
 )
 @flags.offline
 @flags.printed
@@ -106,7 +104,7 @@ def show_task(
     style: str,
     output: Path | None,
 ) -> None:
-    """Print examples of a task; with an --output that ends in .png, draw them as well.
+    """Print examples of a task; with an --output that ends in .png, draw them.
 
     \b
     compbench show-task shapes --n 12 --output shapes.png
@@ -134,7 +132,7 @@ def show_task(
 @flags.runs
 @flags.printed
 def doctor(is_online: bool, is_json: bool, runs: Path | None, style: str, output: Path | None) -> int:
-    """Say what works on this machine and what to do about what does not.
+    """Check this machine and say how to fix what does not work.
 
     \b
     compbench doctor --online

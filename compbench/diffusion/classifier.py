@@ -218,7 +218,7 @@ class DiffusionClassifier:
         if self._batch_size is None:
             self._batch_size = first_batch_size(self.denoiser, self._probe(engine, example))
         engine.batch_size = self._batch_size  # also for fewer jobs: another shape would move their errors
-        if will_run:  # once the batch size is known: each shape is compiled anew
+        if will_run:  # once the batch size is known: each shape is compiled again
             self._compile_if_it_pays(n_jobs)
         return engine
 

@@ -115,7 +115,7 @@ def lost_device(device: torch.device) -> Generator[None]:
             raise
         raise RunError(
             f"the device {device} failed ({reason}); what was measured is stored: rerun the command, on "
-            "another --device if it fails anew"
+            "another --device if it fails again"
         ) from error
 
 

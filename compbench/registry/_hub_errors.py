@@ -28,9 +28,9 @@ _NETWORK = (
     "ProxyError",
     "SSLError",
 )
-# what an answer that is no hub's becomes: a web page in place of JSON or of a file's headers, a circle of redirects
+# errors when something other than a hub answers: a web page instead of JSON or of a file's headers, looping redirects
 _NOT_A_HUB = ("NotAHub", "JSONDecodeError", "FileMetadataError", "TooManyRedirects", "DecodingError")
-# a transfer that ended before its end
+# a transfer that broke off
 _BROKEN_OFF = ("ReadError", "ProtocolError", "ReadTimeout", "ChunkedEncodingError", "IncompleteRead", "ConnectionError")
 _INCONSISTENT = "Consistency check failed"
 _MISSING_FILES = re.compile(r"(\d+) file\(s\) are missing")

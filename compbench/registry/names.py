@@ -1,7 +1,7 @@
 """Names to models: what `--model MODEL -o option=value` means. Torch-free and light.
 
 The options of a model are the fields of its frozen dataclass, set from text by name and type. A field with metadata
-{"option": False} is no option; metadata {"help": "..."} says what one does.
+{"option": False} is not an option; metadata {"help": "..."} says what one does.
 """
 
 from __future__ import annotations

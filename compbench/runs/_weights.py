@@ -69,7 +69,7 @@ def recognised(store: Store, key: RunKey, source: Source | None, say: Callable[[
 
 
 def _newest(source: Source) -> str | None:
-    """The commit that the hub has now; None where it cannot be asked, which is no reason not to go on."""
+    """The commit that the hub has now; None where it cannot be asked, which does not stop the run."""
     try:
         return hub.resolve(source, is_offline=False, say=lambda message: None)[0].revision
     except DataError:

@@ -109,7 +109,7 @@ def explain(
 
 
 def _rule(run: Run) -> Any:
-    """The run's rule, when its errors can be told by position; a run that keeps scores alone is measured anew too."""
+    """The run's rule, when its errors can be told by position; a run that keeps scores alone is measured again too."""
     if not run.keeps_scores:
         run.check_errors()
     if run.rule.loss not in ("l2", "l1"):

@@ -314,7 +314,7 @@ def _with_task(request: RunRequest, task: Task) -> RunRequest:
 
 
 def _with_imagenet(task: Task, imagenet: Path | None) -> Task:
-    """The task; ImageNet's training split, where models learn from that for it, is sought in ImageNet's folder too."""
+    """The task; where models learn from ImageNet's training split, it is looked for in ImageNet's folder too."""
     from compbench.tasks.classification.imagenet_training import FromImageNet
 
     if imagenet is None or not isinstance(task.training, FromImageNet):

@@ -97,7 +97,7 @@ def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
     """The plan of what is settled; a scorer that the cache has at hand is probed."""
     try:
         stored = asked.store.get(asked.key)
-    except DamagedRun as error:  # a run writes it anew; until then nobody knows which parts are its own
+    except DamagedRun as error:  # a run rewrites it; until then nobody knows which parts are its own
         cache.reporter.say(f"{error}; until then the price is that of the whole run")
         stored = None
     missing = asked.missing(stored)

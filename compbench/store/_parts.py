@@ -340,7 +340,7 @@ class Parts:
         disk.write(self.folder / _lines.NAME, text.encode())
         n_new = len(made.keys() - lines.records.keys())
         self.say(
-            f"{_lines.NAME} of run {str(self.folder)!r} was damaged or missing: it is written anew from what the parts "
+            f"{_lines.NAME} of run {str(self.folder)!r} was damaged or missing: it is rewritten from what the parts "
             f"say ({n_new} of {len(made)} lines)"
         )
 

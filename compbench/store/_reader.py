@@ -247,7 +247,7 @@ class Contents:
         return self._covered[1]
 
     def _bank_size(self) -> int:
-        """0 where the draws cannot be read: the scorer writes them anew."""
+        """0 where the draws cannot be read: the scorer rewrites them."""
         if not self.has_errors:
             return 0
         try:

@@ -1,4 +1,4 @@
-"""Tags that have changed since a run was stored: they are no part of what was measured, so the run takes the new ones.
+"""Tags that have changed since a run was stored: they are not part of the measurement, so the run takes the new ones.
 
 Captions, pictures and matches make a task's revision and so another run; tags, groups, the order of tags and the
 names of classes do not.

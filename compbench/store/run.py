@@ -142,7 +142,7 @@ class Run:
         )
 
     def heard(self, say: Callable[[str], None]) -> Run:
-        """The same run, which tells `say` what is wrong with it, looked at anew."""
+        """The same run, which tells `say` what is wrong with it, read again."""
         return Run(
             self.path,
             say=say,
@@ -208,7 +208,7 @@ class Run:
 
         On the first `draws` draws (None: as many as all of them have), those that `rule` reads (None: the run's
         view). UsageError for a run of scores, and where an example lacks one of the draws: a mean over other draws
-        than its neighbours' is no comparison.
+        than its neighbours' is not a comparison.
         """
         rule = rule or self.rule
         n_asked, ids = self._complete(draws, rule)

@@ -32,7 +32,7 @@ _DIGEST = re.compile(r"[0-9a-f]{12}")
 
 
 class DamagedRun(RunError):
-    """A run.json that cannot be believed; the command that made the run writes it anew, the parts stay."""
+    """A run.json that cannot be believed; the command that made the run rewrites it, the parts stay."""
 
 
 def read(folder: Path) -> RunInfo:
@@ -82,7 +82,7 @@ def write(folder: Path, info: Mapping[str, Json]) -> None:
     disk.write_json(folder / NAME, _sealed.sealed(info))
 
 
-_CURE = "rerun the command that made the run, which writes it anew; what was measured is kept"
+_CURE = "rerun the command that made the run, which rewrites it; what was measured is kept"
 
 
 def _damage(folder: Path, content: bytes, why: str) -> str:

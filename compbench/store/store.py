@@ -21,8 +21,8 @@ from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Schedule, schedule_in
 from compbench.store import addresses, provenance, run_file
-from compbench.store._anew import anew
 from compbench.store._retagged import refresh_tags
+from compbench.store._rewritten import rewritten
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, Guard
 from compbench.store.run import Run
@@ -71,7 +71,7 @@ class Store:
         return run
 
     def known(self, key: RunKey) -> Run | None:
-        """The run with this key where its files can be believed; None where `open` would write some of them anew."""
+        """The run with this key where its files can be believed; None where `open` would rewrite some of them."""
         try:
             run = self.get(key)
         except DamagedRun:
@@ -88,7 +88,7 @@ class Store:
     ) -> Run:
         """The run with this key, made if there is none; `view` and `model` describe a new one.
 
-        A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
+        A damaged run.json is set aside and rewritten, since all that it says is known here; the parts stay.
         """
         from compbench.store import _parquet
         from compbench.store.writer import RunWriter
@@ -105,7 +105,7 @@ class Store:
                         self._create(path, key, task, view or {}, model or {})
         run = run or self.run_in(path)
         if not run.has_examples():
-            self._say(anew(path, ["examples.parquet"], "from the task's data"))
+            self._say(rewritten(path, ["examples.parquet"], "from the task's data"))
             RunWriter(run).write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
         refresh_tags(run, task, _told_of(task, key), self._say)
         return run
@@ -235,7 +235,7 @@ class Store:
             (path / run_file.NAME).rename(path / f"_{run_file.NAME}.damaged")
         run_file.write(path, first)  # last: its presence makes the folder a run
         if records and lost:
-            self._say(anew(path, lost, "from this command and what the parts say"))
+            self._say(rewritten(path, lost, "from this command and what the parts say"))
 
     def say_once(self, message: str) -> None:
         """Say what has not been said before."""

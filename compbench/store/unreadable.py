@@ -43,7 +43,7 @@ def read(folder: Path, say: Callable[[str], None] = lambda message: None) -> Unr
     except (OSError, ValueError, KeyError, TypeError) as error:
         say(
             f"{_NAME} of run {str(folder)!r} is damaged ({error}): which images could not be read is not known; "
-            "rerun the command to write it anew"
+            "rerun the command to rewrite it"
         )
         return Unreadable()
 

@@ -1,4 +1,4 @@
-"""Progress: a line a minute where stderr is no terminal, one line drawn anew where it is, nothing when quiet."""
+"""Progress: a line a minute where stderr is no terminal, one line redrawn where it is, nothing when quiet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""run.json and parts.jsonl are believed only as far as they can be checked, and written anew from what is there."""
+"""run.json and parts.jsonl are believed only as far as they can be checked, and rewritten from what is there."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_fault_is_told_with_its_line_and_column(folder: Path, row: str, column
         ({"image": "1.png", "caption": "a", "wrong_1": "b", "wrong1": "c"}, "wrong1", "the number of 'wrong_1'"),
         ({"image": "1.png", "Image": "2.png", "caption": "a", "foil": "b"}, "Image", "stands there twice"),
         ({"image": "1.png", "caption": "a", "foil": "b", "margin": 1}, "margin", "the name of a column of results"),
-        ({"image": "1.png", "caption": "a", "foil": "b", "a\x1b": 1}, "a\x1b", "is no name of a column"),
+        ({"image": "1.png", "caption": "a", "foil": "b", "a\x1b": 1}, "a\x1b", "is not a column name"),
         ({"image": "1.png", "caption": "a", "foil": "b", "kind": {"x": 1}}, "kind", "expected text, a number"),
         ({"image": "1.png", "caption": "a", "foil": "b", "id": "\x1b[31m"}, "id", "without control characters"),
     ],

@@ -244,9 +244,9 @@ def test_mmvp_has_three_protocols(tmp_path: Path) -> None:
     ("lines", "said"),
     [
         (["1,A,a", "2,A,b", "3,A,c"], "has no partner"),
-        (["1,A,a", "3,A,b"], "is no partner of the row before"),
-        (["2,A,a", "1,A,b"], "is no partner of the row before"),
-        (["1,A,a", "2,B,b"], "is no partner of the row before"),
+        (["1,A,a", "3,A,b"], "is not the partner of the row before"),
+        (["2,A,a", "1,A,b"], "is not the partner of the row before"),
+        (["1,A,a", "2,B,b"], "is not the partner of the row before"),
         (["1,A,a", "2,A, "], "has an empty caption_1"),
         (["1,A"], "has 2 cells; expected 3"),
     ],

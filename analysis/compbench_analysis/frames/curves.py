@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["by_draws", "by_rule", "by_timestep", "differences", "enough_draws", "monte_carlo"]
 
-_MOST_STAGED = 100  # resamples of a staged run, which are dear; a standard deviation over them is known to 7 %
+_MOST_STAGED = 100  # resamples of a staged run, which are expensive; a standard deviation over them is known to 7 %
 _Z = 1.959964  # of a normal 95 % interval
 _CELL = ["task", "model", "column", "tag", "metric", "n", "is_small", "chance", "n_total", "is_partial", "run"]
 

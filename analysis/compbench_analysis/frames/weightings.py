@@ -49,7 +49,7 @@ class Weighting:
 def weightings(
     draws: DrawTable, loss: str = "l2", windows: Sequence[Window] | None = None, where: str = ""
 ) -> Iterator[Weighting]:
-    """Every rule for errors of that loss; those that are no square have the native rule and the windows alone.
+    """Every rule for errors of that loss; those that are not squares have the native rule and the windows alone.
 
     `windows` None stands for thirds of the draws. UsageError names `where` if one holds no draw.
     """

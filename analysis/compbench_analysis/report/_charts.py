@@ -68,7 +68,7 @@ def by_timestep(section: Section, by: By) -> Chart:
 
 def by_rule(section: Section) -> Chart:
     """Scores of the whole set under every way to weigh the stored errors."""
-    about = "The same stored errors, weighed in other ways: nothing was measured anew."
+    about = "The same stored errors, weighed in other ways: nothing was measured again."
 
     def overall(run: Run) -> pd.DataFrame:
         frame = curves.by_rule(run, None, draws=(section.rule or run.rule).draws)

@@ -263,7 +263,7 @@ def _from_folder(folder: Path) -> OpenClip:
 
 
 def _check_folder(folder: Path) -> None:
-    """UsageError for one that is no copy of an open_clip repository."""
+    """UsageError for one that is not a copy of an open_clip repository."""
     if not (folder / _CONFIG).is_file():
         what = f"has no {_CONFIG}" if folder.is_dir() else "does not exist"
         raise UsageError(

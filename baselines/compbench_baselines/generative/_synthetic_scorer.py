@@ -126,7 +126,7 @@ def _recipe(spec: OfPictures) -> Recipe:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """Pictures on disk, augmented anew in each epoch where the transform does so."""
+    """Pictures on disk, augmented again in each epoch where the transform does so."""
 
     files: Sequence[Path]
     transform: Transform

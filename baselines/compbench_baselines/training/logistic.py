@@ -52,7 +52,7 @@ def fit_logistic(
 ) -> Line:
     """The classifier of inputs [n, d]; one that was fitted before is only loaded.
 
-    `c` is scikit-learn's C, the inverse of the L2 penalty. Every round starts L-BFGS anew, whether or not it was
+    `c` is scikit-learn's C, the inverse of the L2 penalty. Every round restarts L-BFGS, whether or not it was
     interrupted before it, so that a continued fit is an uninterrupted one.
     """
     kept = _load(path)

@@ -133,7 +133,7 @@ def _check_is_readable(archive: Path, member: zipfile.ZipInfo, path: str) -> Non
 
 
 def _read_member(archive: Path, name: str, path: str) -> bytes:
-    # opened anew each time: an open archive cannot be shared with worker processes
+    # opened again each time: an open archive cannot be shared with worker processes
     try:
         with zipfile.ZipFile(archive) as file:
             _check_is_readable(archive, file.getinfo(name), path)

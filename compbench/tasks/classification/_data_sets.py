@@ -52,7 +52,7 @@ class DataSet:
     has_unique_names: bool = False  # no two of its files have the same name, so that a class's folder says nothing
     is_pixels: bool = False  # published as pixels: every copy is one picture, however it was encoded
     border_px: int = 0  # cut off on every side
-    ignores_others: bool = False  # folders of classes that are no part of the task
+    ignores_others: bool = False  # folders of classes that are not part of the task
     label_space: str = ""
     aliases: Callable[[], Sequence[Sequence[str]]] | None = None  # further names of each class
     labels: Callable[[], Sequence[Sequence[int]]] | None = None  # in `label_space`, of each class one or several

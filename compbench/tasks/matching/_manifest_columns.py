@@ -93,9 +93,7 @@ def columns_of(names: tuple[str, ...]) -> Columns:
         for plain, name in tags.items()
         if _TAKEN.fullmatch(plain)
     ]
-    faults += [
-        (name[:60], "is no name of a column; expected a few plain words") for name in names if not _is_plain(name)
-    ]
+    faults += [(name[:60], "is not a column name; expected a few plain words") for name in names if not _is_plain(name)]
     alike = tuple(name for plain, name in tags.items() if _ALIKE.match(plain))
     return Columns(tuple(families), tags, own, tuple(faults), alike)
 

@@ -49,7 +49,7 @@ class Fields:
     """Which columns hold what, a column of several as a list. Of several images each has the caption in its place.
 
     Of one image the first `n_true` captions are true. `tags`: column of tags -> column of the row, or SPLIT. A missing
-    value is no tag.
+    value is not a tag.
     """
 
     images: tuple[str, ...]
@@ -59,7 +59,7 @@ class Fields:
     frames: str = ""  # a column with a folder whose pictures, in the order of their numbers, are the images
     places: str = ""  # a column with the places of those of them that are asked
     id: str = KEY
-    group: str = ""  # of examples that are no independent ones; "", or where a row lacks it: those of one picture
+    group: str = ""  # of examples that are not independent; "", or where a row lacks it: those of one picture
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
