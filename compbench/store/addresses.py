@@ -1,4 +1,4 @@
-"""What stands for runs: a folder, task/model, task/model/digest, a task (all its models), a digest's first letters."""
+"""Names of runs: a folder, task/model, task/model/digest, a task (all its models), a digest's first letters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_run(folder: Path) -> bool:
 
 
 def settings(runs: Sequence[Run]) -> list[str]:
-    """What tells each of the runs from the others: the settings that differ, in words; "" where none does."""
+    """The settings in which each of the runs differs from the others, in words; "" where none does."""
     keys = [run.key for run in runs]
     told = [{**key.measurement, "task": key.task_revision, "weights": key.weights or "none"} for key in keys]
     return [", ".join(words) for words in told_apart(told)]
@@ -84,7 +84,7 @@ def _of_digest(name: str, runs: Sequence[Run]) -> Run | None:
 
 def _addresses(key: RunKey, name: str) -> list[str]:
     """The digest, and with task/model before it where the name begins with that."""
-    return [key.digest, *(f"{each}/{key.digest}" for each in _names(key) if name.startswith(f"{each}/"))]
+    return [key.digest, *(f"{folder}/{key.digest}" for folder in _names(key) if name.startswith(f"{folder}/"))]
 
 
 def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:

@@ -50,7 +50,7 @@ def test_at_temperature_1_they_are_the_papers_equation(run: Run) -> None:
     true = [every.loc[example, name] for example, name in zip(frame["id"], frame["class"], strict=True)]
     assert frame["posterior_true"].tolist() == pytest.approx(true)
     assert frame["posterior_prediction"].tolist() == pytest.approx(every.max(axis=1).tolist())
-    assert not frame["is_fitted_on"].any()
+    assert not frame["is_fitted_on"].to_numpy().any()
     assert set(frame["temperature"]) == {1}
 
 
@@ -59,7 +59,7 @@ def test_where_no_temperature_fits_best_it_is_1_and_that_is_said_once(tmp_path: 
     some = test_calibration.stored(tmp_path, 12, temperature=0.001).heard(told.append)  # never wrong
     frame = some.to_frame()
     assert set(frame["temperature"]) == {1}
-    assert not frame["is_fitted_on"].any()
+    assert not frame["is_fitted_on"].to_numpy().any()
     some.to_frame()
     assert len(told) == 1
     assert "its posteriors have temperature 1" in told[0]

@@ -1,4 +1,4 @@
-"""What a run was, in one line that can be pasted into a paper; no package but ours."""
+"""Signatures: a run in one line that can be pasted into a paper. Imports no package but ours."""
 
 from __future__ import annotations
 
