@@ -22,7 +22,7 @@ __all__ = ["check"]
 _MOST_TAGS = 5  # of a column
 
 
-@click.command(short_help="Say what your own pictures and captions are, or all that is wrong with them.")
+@click.command(short_help="Check a folder of your own pictures and captions.")
 @click.argument("place", type=flags.PATH, metavar="FOLDER")
 @flags.image_limits
 @flags.printed

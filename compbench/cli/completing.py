@@ -25,7 +25,7 @@ _SOURCES = {
 }
 
 
-@click.command(short_help="Print what makes a shell complete names.")
+@click.command(short_help="Print a shell completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print a shell script that completes tasks, models, runs, tags and options.

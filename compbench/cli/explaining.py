@@ -14,7 +14,7 @@ from compbench.core.printable import say
 __all__ = ["explain"]
 
 
-@click.command(short_help="Show where in the images a model's decision was made.")
+@click.command(short_help="Map where in the image a model decides.")
 @click.argument("reference", metavar="RUN", shell_complete=completing.runs)
 @click.argument("example_id", metavar="EXAMPLE")
 @click.option("--image", type=click.IntRange(0), help="Explain only this image, numbered from 0.")
@@ -34,7 +34,7 @@ __all__ = ["explain"]
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.offline
 def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
-    """Map where in the image a model's error tells two captions apart; stored with the run and shown by report.
+    """Map where in the image a model's error, or its likelihood, tells two captions apart; report shows the map.
 
     \b
     compbench explain shapes/tiny-sd object-001

@@ -78,12 +78,12 @@ def list_(
         checked = {listed: plugins.checked(entries) if check else entries for listed, entries in offered.items()}
         tell = {"tasks": offers.tasks, "models": offers.models}
         if kind is None and style in ("csv", "json"):
-            raise UsageError(f"list what as {style}? expected models, tasks or runs")
+            raise UsageError(f"name what to list as {style}: models, tasks or runs")
         told = [tell[listed](checked[listed], style) for listed in tell if kind in (None, listed)]
         print_result("\n\n\n".join(told), output)
 
 
-@click.command("show-task", short_help="Look at examples of a task.")
+@click.command("show-task", short_help="Show examples of a task.")
 @click.argument("task", shell_complete=completing.tasks)
 @flags.data
 @flags.images
@@ -123,10 +123,10 @@ def show_task(
     for note in loaded.notes:
         say(note)
     if loaded.is_gated:
-        say("This data is gated: its licence does not allow passing it on.")
+        say("This data is gated: its licence forbids sharing it.")
 
 
-@click.command(short_help="Say what works on this machine.")
+@click.command(short_help="Check this machine.")
 @click.option("--online", "is_online", is_flag=True, help="Also ask the hub which gated repositories are open to you.")
 @click.option("--json", "is_json", is_flag=True, help="The same as --format json.")
 @flags.runs

@@ -78,13 +78,13 @@ def run(
         is_for_reading = style == "table" and output is None
         print_result(f"{text}\n\n{listing.where(outcome.runs, settings['runs'])}" if is_for_reading else text, output)
     elif outcome.runs and not outcome.failures and not quiet:
-        say(f"shard {shard} done; what remains is with the others")
+        say(f"shard {shard} is done; the rest belongs to the other shards")
     for failure in outcome.told():
         say(f"error: {failure}")
     return FAILED if outcome.failures else DONE
 
 
-@click.command(short_help="Run a table of the paper and put its numbers beside ours.")
+@click.command(short_help="Reproduce a table of the paper beside its published numbers.")
 @click.argument("table", type=click.Choice(["table1", "table2", "table3"]))
 @click.option("--model", "-m", "models", multiple=True, help="One of the table's models (repeatable); default: all.")
 @click.option("--task", "-t", "tasks", multiple=True, help="One of its data sets (repeatable); default: all.")
@@ -160,7 +160,7 @@ def _tell_plans(plans: Sequence[Plan], failures: Sequence[Failure], style: str, 
     return FAILED if failures else DONE
 
 
-@click.command("import", short_help="Store scores of a model that cannot be run here.")
+@click.command("import", short_help="Store scores from a model that was run elsewhere.")
 @click.argument("path", type=flags.PATH)
 @click.option(
     "--task", required=True, metavar="TASK", shell_complete=completing.tasks, help="The task that was scored."

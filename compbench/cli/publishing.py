@@ -23,7 +23,7 @@ __all__ = ["results", "site"]
 _SUFFIXES = (".parquet", ".csv")
 
 
-@click.command(short_help="Write a leaderboard and a page for each task.")
+@click.command(short_help="Write a static site with a leaderboard and a page per task.")
 @click.argument("references", nargs=-1, metavar="[RUN...]")
 @click.option(
     "--output",

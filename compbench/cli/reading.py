@@ -100,7 +100,7 @@ def compare(
     print_result(compared.to_text(comparison, style, with_ids=with_ids, full=is_full), output)
 
 
-@click.command(short_help="Say what a run's stored errors tell.")
+@click.command(short_help="Analyse a run's stored errors.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.read
@@ -152,7 +152,7 @@ def curves(
         print_result(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style, full=is_full), output)
 
 
-@click.command(short_help="Write one page to read, share and keep.")
+@click.command(short_help="Write a self-contained HTML report.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @click.option(
     "--output",
@@ -206,7 +206,7 @@ def report(
         webbrowser.open(page.absolute().as_uri())
 
 
-@click.command(short_help="Say what accuracy models keep when images shift.")
+@click.command(short_help="Print effective robustness under a shift.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @click.option("--plain", required=True, metavar="TASK", help="The task without a shift, such as imagenet.")
 @click.option(
@@ -252,7 +252,7 @@ def robustness(
         print_result(shifted.to_text(frame, chosen, style), output)
 
 
-@click.command(short_help="Turn scores into probabilities of classes.")
+@click.command(short_help="Calibrate class probabilities.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.read

@@ -173,7 +173,7 @@ class Exclusion:
         handle = os.open(self.path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise RunError(f"{str(self.path)!r} is not a regular file, which a lock has to be: remove it")
+            raise RunError(f"{str(self.path)!r} is not a regular file, as a lock must be: remove it")
         return handle
 
     def _locked(self, handle: int) -> bool:

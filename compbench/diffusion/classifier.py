@@ -285,8 +285,8 @@ class DiffusionClassifier:
             )
         if special := self.denoiser.special(captions):
             self._runtime.say(
-                f"{len(special)} of {len(captions)} distinct captions spell a special token of the tokenizer, which "
-                f"reads it as that token and not as these letters: {special[0][:80]!r} the first"
+                f"{len(special)} of {len(captions)} distinct captions spell a special token of the tokenizer, "
+                f"which reads it as that token, not as text: {special[0][:80]!r} the first"
             )
 
 

@@ -123,9 +123,7 @@ def _find_model(name: str) -> Entry:
             if re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None:
                 raise
             offered = ", ".join(f"{entry.name}:{name}" for entry in plugins.entries("scheme"))
-            raise UsageError(
-                f"no model named {name!r}; for a repository of the hub say how it is read: {offered}"
-            ) from None
+            raise UsageError(f"no model named {name!r}; for a hub repository, say how to read it: {offered}") from None
         schemes = " or ".join(f"'{entry.name}:{name}'" for entry in plugins.entries("scheme"))
         raise UsageError(f"{error} For the folder of that name say {schemes}") from None
 

@@ -40,7 +40,7 @@ class RunRequest:
     name: str | None = field(
         default=None,
         metadata={
-            "help": "What a model of your own is called in tables; one on offer has its name.",
+            "help": "Name of your own model in tables; listed models have one.",
             "in_python": True,
         },
     )
@@ -146,7 +146,7 @@ class RunRequest:
             raise UsageError(f"prompts cannot be {str(self.prompts)!r}; expected a list of files")
         for name in ("data", "images", "prompts"):
             if getattr(self, name) and not isinstance(self.task, str | Path):
-                raise UsageError(f"{name} of a task that is in memory already; leave it out, or give the task's name")
+                raise UsageError(f"{name} cannot be given for a task in memory; leave it out, or give the task's name")
         _check_name(self.name, self.model)
         check_device(self.device)
         if self.keep not in ("errors", "scores"):
@@ -199,7 +199,7 @@ def _check_name(name: object, model: object) -> None:
     if name is None:
         return
     if not isinstance(name, str):
-        raise UsageError(f"name cannot be {name!r}; expected what the model is called in tables")
+        raise UsageError(f"name cannot be {name!r}; expected the model's name in tables")
     if isinstance(model, str):
         raise UsageError(f"name is for a model of your own; {model!r} has its name, leave out {name!r}")
 

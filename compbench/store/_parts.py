@@ -152,7 +152,7 @@ class Parts:
                 seen = self.usable()
             else:
                 return
-        raise RunError(f"the parts of run {str(self.folder)!r} vanish while they are read: check the disk")
+        raise RunError(f"the parts of run {str(self.folder)!r} disappear while they are read: check the disk")
 
     def damaged(self) -> list[str]:
         """The parts that cannot be used, or are no longer there."""
@@ -170,7 +170,7 @@ class Parts:
                 told = _told(written.words) or _told(lines.get(written.name, {}))
                 if not told:
                     self.say_once(
-                        f"parts.jsonl of run {str(self.folder)!r} has no line that can be read for part "
+                        f"parts.jsonl of run {str(self.folder)!r} has no readable line for part "
                         f"{written.name!r}: its evaluations and its time are not counted"
                     )
                 found.append({"part": written.name, "n_examples": len(written.ids), **told})

@@ -205,7 +205,7 @@ class Contents:
         """DamagedPart where a file is not the one that run.json tells of."""
         expected = self.digest_of(path.relative_to(self.folder).as_posix())
         if expected is not None and _parquet.digest(path) != expected:
-            raise DamagedPart("its bytes are not those that were written")
+            raise DamagedPart("its bytes have changed since it was written")
 
     def _known(self, ids: Iterable[str] | None) -> list[str]:
         return list(self.matches) if ids is None else [example_id for example_id in ids if example_id in self.matches]
@@ -324,7 +324,7 @@ class Contents:
         if rule != schedule.rule:
             raise UsageError(
                 f"run {str(self.folder)!r} stopped measuring where its own rule ({schedule.rule.target}, "
-                f"{schedule.rule.draws} draws) had decided and cannot be read by another; run it with schedule=full"
+                f"{schedule.rule.draws} draws) had decided, so it cannot be read by another; run it with schedule=full"
             )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:

@@ -124,7 +124,7 @@ def read(path: Path, stamp: tuple[int, ...]) -> Stored:
     try:
         content = path.read_bytes()
         if not path.stem.endswith(f"-{hashlib.sha256(content).hexdigest()[:12]}"):
-            raise DamagedPart("its bytes are not those that were written")
+            raise DamagedPart("its bytes have changed since it was written")
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             basis = (file.schema_arrow.metadata or {})[_BASIS].decode()
             table = file.read(columns=[*_ALONE, *_LISTS])

@@ -161,7 +161,7 @@ class Store:
         found = addresses.find(self, reference)
         if len(found) > 1:
             names = ", ".join(f"{run.key.task}/{run.key.model}" for run in found)
-            raise UsageError(f"{str(reference)!r} stands for {len(found)} runs: {names}; expected one")
+            raise UsageError(f"{str(reference)!r} matches {len(found)} runs: {names}; expected one")
         return found[0]
 
     def find_all(self, reference: str | Path) -> list[Run]:

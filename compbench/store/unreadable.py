@@ -42,8 +42,8 @@ def read(folder: Path, say: Callable[[str], None] = lambda message: None) -> Unr
         return Unreadable()
     except (OSError, ValueError, KeyError, TypeError) as error:
         say(
-            f"{_NAME} of run {str(folder)!r} is damaged ({error}): which images could not be read is not known; "
-            "rerun the command to rewrite it"
+            f"{_NAME} of run {str(folder)!r} is damaged ({error}): the list of unreadable images is lost; rerun "
+            f"the command to rewrite it"
         )
         return Unreadable()
 

@@ -234,7 +234,7 @@ class TestRuns:
             calibrate(run, share=1.5)
         with pytest.raises(UsageError, match="n_bins=0"):
             calibrate(run, n_bins=0)
-        with pytest.raises(UsageError, match="has 2 examples to fit on and to judge"):
+        with pytest.raises(UsageError, match="has 2 examples, too few to fit on some and test on others"):
             calibrate(stored(tmp_path / "few", 2), share=0.1)
         matching = fakes.task(2)
         other = Store(tmp_path).open(RunKey("fake", matching.revision, "model", None, {}), matching)

@@ -193,7 +193,7 @@ def test_shared_images_widen_the_interval_and_are_said(tmp_path: Path) -> None:
         rows[name] = _row(comparison.outcomes, "overall")
     assert rows["shared"]["p"] > rows["alone"]["p"]
     assert rows["shared"]["low"] < rows["alone"]["low"]
-    assert "10 groups hold several examples" in " ".join(compared.to_text(comparison, full=True).split())
+    assert "10 groups have several examples" in " ".join(compared.to_text(comparison, full=True).split())
     assert comparison.interactions.empty
 
 

@@ -151,7 +151,7 @@ def test_models_that_saw_different_examples_get_a_table_of_n(tmp_path: Path) -> 
     for printed in (short, text):
         assert "half: partial: 2 of 3 examples" in printed
         assert "The models did not see the same examples" in printed
-    assert short.startswith("No model is called the better one: cannot compare 'fake/whole'")
+    assert short.startswith("No winner is named: cannot compare 'fake/whole'")
     assert ["half (partial)", "2", "2"] in [line.rsplit(maxsplit=2) for line in text.splitlines()]
 
 
@@ -260,7 +260,7 @@ def test_a_signature_is_one_word_that_names_everything(tmp_path: Path) -> None:
 def test_runs_of_one_model_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     task = _task(["Object"])
     runs = [_stored(tmp_path, task, [RIGHT], "sd2", protocol=protocol, seed=1) for protocol in ("paper", "compbench")]
-    assert labels(runs) == ["sd2 (protocol=paper)", "sd2 (protocol=compbench)"]
+    assert labels(runs) == ["sd2 (paper protocol)", "sd2 (compbench protocol)"]
     assert labels(runs[:1]) == ["sd2"]
 
 

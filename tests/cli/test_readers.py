@@ -76,10 +76,10 @@ def test_the_latest_whole_run_of_a_model_is_taken_and_the_others_are_named_once(
     whole, later, partial = _measured(0), _measured(1), _measured(2, limit=3)
     rows, said = _show(capsys, "fake/Seeded", "fake")
     assert {row["run"] for row in rows} == {later.key.digest}
-    assert said.count("the latest whole run is taken") == 1
-    assert f"{later.key.digest[:6]} (seed=1); the others are " in said
-    assert f"{whole.key.digest[:6]} (seed=0)" in said
-    assert f"{partial.key.digest[:6]} (seed=2, partial)" in said
+    assert said.count("using the latest whole run") == 1
+    assert f"{later.key.digest[:6]} (seed 1); the others are " in said
+    assert f"{whole.key.digest[:6]} (seed 0)" in said
+    assert f"{partial.key.digest[:6]} (seed 2, partial)" in said
 
 
 def test_where_no_run_is_whole_the_latest_is_taken_and_that_is_said(capsys: Captured) -> None:
@@ -87,7 +87,7 @@ def test_where_no_run_is_whole_the_latest_is_taken_and_that_is_said(capsys: Capt
     later = _measured(1, limit=3)
     rows, said = _show(capsys, "runs/fake/Seeded")
     assert {row["run"] for row in rows} == {later.key.digest}
-    assert "the latest run is taken" in said
+    assert "using the latest run" in said
 
 
 def test_a_task_stands_for_all_its_models_in_every_command_that_takes_several(capsys: Captured, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_the_list_of_runs_tells_runs_of_one_model_apart(capsys: Captured) -> Non
 def test_a_run_read_in_two_ways_is_not_one_run_of_a_table() -> None:
     run = _measured()
     assert len(tidy([run, run])) == len(tidy(run))
-    with pytest.raises(UsageError, match="given twice, read in two ways"):
+    with pytest.raises(UsageError, match="given twice with two readings"):
         tidy([run, run.read(draws=2)])
 
 

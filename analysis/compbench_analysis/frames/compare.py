@@ -68,7 +68,7 @@ class Comparison:
                 raise UsageError(f"no {name} {value!r} in this comparison; expected one of {expected}")
             rows = rows.iloc[np.flatnonzero(rows[name] == value)]
         if cell not in CELLS:
-            raise UsageError(f"no cell {cell!r} of an agreement; expected one of {', '.join(CELLS)}")
+            raise UsageError(f"no agreement cell named {cell!r}; expected one of {', '.join(CELLS)}")
         return list(dict.fromkeys(example_id for ids in rows[f"ids_{cell}"] for example_id in ids))
 
 
@@ -131,7 +131,7 @@ def compare(
 
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None, ids: Sequence[str]) -> Iterator[_Pair]:
     """Each pair of runs, on the examples `ids`, which all of them have measured."""
-    frames = [run.to_frame(rule).set_index("id").loc[list(ids)] for run in runs]
+    frames = [run.to_frame(rule, with_posteriors=False).set_index("id").loc[list(ids)] for run in runs]
     found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
     metrics = [
         judgement.metric

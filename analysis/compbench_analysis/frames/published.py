@@ -19,8 +19,8 @@ from compbench_analysis.statistics.intervals import wilson
 __all__ = ["NOTE", "count_of", "lines", "rows", "sources"]
 
 NOTE = (
-    "Published rows have no examples behind them: an interval is of the count that was printed, where only one count "
-    "gives that number, and no paired test is possible."
+    "Published rows come without their examples: an interval is given only where the printed number fits exactly "
+    "one count, and no paired test is possible."
 )
 _MARK = "published"
 # tasks of which every tag was printed, and every example has one -> how many tags
@@ -67,7 +67,7 @@ def count_of(percent: str, n: int) -> int | None:
         <= 0.5 / 10**n_decimals + 1e-9  # half is printed up by some, even by others
     ]
     if not counts:
-        raise ValueError(f"{percent!r} % of {n} examples stands for no count; expected one")
+        raise ValueError(f"{percent!r} % of {n} examples matches no count; expected one that does")
     return counts[0] if len(counts) == 1 else None
 
 

@@ -49,7 +49,7 @@ def singles(runs: Run | Iterable[Run]) -> list[SeedGroup]:
         first = unique.setdefault(run.path, run)
         if _read_as(first) != _read_as(run):
             raise UsageError(
-                f"run {str(run.path)!r} is given twice, read in two ways; expected one reading of each run in a table"
+                f"run {str(run.path)!r} is given twice with two readings; expected one reading per run in a table"
             )
     runs = list(unique.values())
     return [SeedGroup(label, (run,)) for run, label in zip(runs, labels(runs), strict=True)]
@@ -80,7 +80,7 @@ def _but_seed(run: Run, rule: Rule | None) -> tuple[object, ...]:
 
 
 def _margins(run: Run, metric: str, rule: Rule) -> dict[str, float]:
-    frame = run.to_frame(rule)
+    frame = run.to_frame(rule, with_posteriors=False)
     sides = {"group": ("text", "image"), "group_raw": ("text", "image_raw")}.get(metric, (metric,))
     columns = [f"{side}_margin" for side in sides]
     if not set(columns) <= set(frame):

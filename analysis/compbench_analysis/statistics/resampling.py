@@ -62,7 +62,7 @@ def resamples(timesteps: Floats, n_resamples: int, seed: int, units: Ints | None
     """
     found = contrasts(timesteps, units)
     if not len(found) or not found.any():
-        raise UsageError("one draw tells nothing of what other draws would give; run with more draws")
+        raise UsageError("one draw says nothing about other draws; run with more draws")
     rng = np.random.default_rng(seed)
     return 1 / len(timesteps) + rng.standard_normal((n_resamples, len(found))) @ found
 

@@ -61,16 +61,16 @@ def _draws(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
         told = "one standard deviation over other draws (timesteps and noise), from the stored errors;"
         yield f"{_score_tables.DRAWS}: {told}"
     if own and not all(own.values()):
-        yield "  all examples share the draws, so that more examples do not make it smaller."
+        yield "  all examples share the draws, so more examples do not make it smaller."
     if some := [label for label, is_own in own.items() if is_own]:
-        yield f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the"
+        yield f"  {', '.join(some)}: each image has its own noise, so more examples make it smaller, and the"
         yield "  interval over examples holds it already."
     staged = [
         member.label for member in members if member.label in own and not isinstance(member.runs[0].schedule, Full)
     ]
     if staged:
-        yield f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that"
-        yield "  was given up early is taken to keep its distance."
+        yield f"  {', '.join(staged)}: the published stages are replayed on resampled errors; a class that"
+        yield "  was dropped early is assumed to keep its distance."
 
 
 def _costs(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Grid:
@@ -84,12 +84,10 @@ def _costs(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Grid:
         spent = cost_of(member.runs)
         n_evaluations = count(spent.n_evaluations) if spent.is_counted else "–"
         if spent.is_counted and not spent.n_evaluations:
-            notes.append(
-                f"{member.label}: 0 evaluations, since the pictures or features it needs were kept from earlier runs."
-            )
+            notes.append(f"{member.label}: 0 evaluations, since earlier runs made the pictures or features it needs.")
         n_ties = (f"{ties.get((member.digest, metric)) or 0:,.3g}" for metric in tied)
         rows.append((member.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
     header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
     if tied:
-        notes.append("A tie is wrong: no model is right about two equal scores.")
+        notes.append("A tie counts as wrong: two equal scores decide nothing.")
     return Grid(header, tuple(rows), notes=tuple(notes), align="lrrl" + "r" * len(tied))

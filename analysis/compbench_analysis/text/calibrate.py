@@ -30,7 +30,7 @@ def to_text(found: Mapping[str, Calibration], style: str = "table", *, with_exam
         )
     rows = tuple(_row(label, calibration) for label, calibration in found.items())
     grids = [
-        Grid((), (), title="Probabilities of classes, the temperature fitted on held-out examples"),
+        Grid((), (), title="Class probabilities, with the temperature fitted on held-out examples"),
         Grid(_HEADER, rows, notes=tuple(_notes(found)), align="l" + "r" * 9),
         *(_bins(label, calibration) for label, calibration in found.items()),
     ]
@@ -79,16 +79,16 @@ def _row(label: str, one: Calibration) -> tuple[str, ...]:
 
 def _notes(found: Mapping[str, Calibration]) -> Sequence[str]:
     notes = [
-        "ECE: mean distance between how sure and how often right, in points. NLL: nats per example; chance says 1 / K."
+        "ECE: mean distance between how sure and how often right, in points. NLL: nats per example; chance gives 1 / K."
     ]
     if any(calibration.is_at_edge for calibration in found.values()):
-        notes.append("* the likelihood has no maximum: the examples that were fitted on are perfectly separated.")
+        notes.append("* the likelihood has no maximum: the examples used for the fit are perfectly separated.")
     for label, calibration in found.items():
         if calibration.n_pruned:
             notes.append(
-                f"{label}: {count(calibration.n_pruned)} of {count(calibration.n_judged)} examples have classes that "
-                "were given up early. Their probabilities are intervals; confidence and NLL are of the least that they "
-                "may be, and ECE is that of the lower ends or of the upper ends."
+                f"{label}: {count(calibration.n_pruned)} of {count(calibration.n_judged)} examples have classes "
+                f"that were dropped early. Their probabilities are intervals; confidence and NLL are lower "
+                f"bounds, and ECE is given for the lower and the upper ends."
             )
     return notes
 

@@ -54,7 +54,7 @@ def left_out(comparison: Comparison) -> list[str]:
     """The examples that are not compared: how many of which run."""
     return [
         f"LEFT OUT: {count(len(ids))} of the {count(comparison.n_examples + len(ids))} examples that {label} has "
-        f"measured, whose images another run could not read: {', '.join(map(repr, ids[:_N_NAMED]))}"
+        f"measured, because another run could not read their images: {', '.join(map(repr, ids[:_N_NAMED]))}"
         + (", ..." if len(ids) > _N_NAMED else "")
         for label, ids in comparison.left_out.items()
     ]
@@ -128,15 +128,15 @@ def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:
 
 def _brief_notes(comparison: Comparison) -> Iterator[str]:
     how = "sign flips of whole groups" if comparison.n_shared_groups else "the exact McNemar test"
-    yield f"p: {how}, corrected over all pairs and scores of the whole set, or of the tags of a column (Holm)."
+    yield f"p: {how}, Holm-corrected over all pairs and scores of the whole set, or of a column's tags."
     if min(comparison.outcomes["n"]) < tables.FEW:
         yield _FEW
-    yield "--full has who is right where, margins, interactions of tags, detectable differences and signatures."
+    yield "--full adds who is right where, margins, tag interactions, detectable differences and signatures."
 
 
 def _full(comparison: Comparison) -> Iterator[Grid]:
     task = comparison.runs[0].key.task
-    title = f"{task}, {count(comparison.n_examples)} examples that all have measured"
+    title = f"{task}, {count(comparison.n_examples)} examples measured by all"
     yield Grid((), (), title=title, notes=tuple(marks(comparison)))
     outcomes, margins, interactions = map(_by_pair, (comparison.outcomes, comparison.margins, comparison.interactions))
     for (a, b), rows in outcomes.items():
@@ -145,7 +145,7 @@ def _full(comparison: Comparison) -> Iterator[Grid]:
             yield _margins("Margins, A - B", margins[a, b])
         if interactions.get((a, b)):
             yield _interactions(
-                "Is the gain in one larger than in the other? (A - B) - (A - B), points", interactions[a, b]
+                "Is the gain larger in one than in the other? (A - B) - (A - B), points", interactions[a, b]
             )
     yield Grid((), (), title="How it was tested", notes=tuple(_notes(comparison)))
     signatures = tuple(map(signature, comparison.runs))
@@ -231,7 +231,7 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
         }
         if len(set(values.values())) > 1:
             said = ", ".join(f"{label} {value}" for label, value in values.items())
-            yield f"DIFFERENT PROTOCOLS ({name}): {said}. The difference is of models and protocols together."
+            yield f"DIFFERENT PROTOCOLS ({name}): {said}. The difference mixes models and protocols."
 
 
 def _rule_words(rule: Rule) -> dict[str, str]:
@@ -242,11 +242,12 @@ def _rule_words(rule: Rule) -> dict[str, str]:
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     if n_shared := comparison.n_shared_groups:
-        yield f"{n_shared} groups hold several examples, of one image or source: p is by sign flips of whole groups."
+        yield f"{n_shared} groups have several examples of one image or source: p is from sign flips of whole groups."
         yield "Interval: Newcombe's for paired proportions, at the groups' effective sample size (Rao & Scott, 1992)."
-        yield "Interaction tests and detectable differences need examples that stand alone, and are left out."
+        yield "Interaction tests and detectable differences need independent examples, and are left out."
     else:
-        yield "p: exact McNemar test; a tie is wrong. Interval: Newcombe's for paired proportions (1998, method 10)."
+        yield "p: exact McNemar test; a tie counts as wrong. Interval: Newcombe's for paired proportions (1998, "
+        "method 10)."
         yield "detectable: the difference in points that this test finds 4 times in 5 (p <= 0.05, uncorrected),"
         yield "given how often the two disagree; fewer than 6 disagreements can show nothing (–)."
     yield from _families(comparison.outcomes, comparison.margins, comparison.interactions)
@@ -254,7 +255,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     yield "by their root mean square over all examples, and zero stays zero. p: sign flips, with a fixed seed."
     if len(comparison.interactions):
         yield "Gains in two tags: exact permutation of examples between them; interval by MOVER (Zou & Donner, 2008)."
-        yield "One tag with a small p and one without does not show that they differ; a small p here does."
+        yield "A small p in one tag but not in another does not show that they differ; a small p here does."
     if min(comparison.outcomes["n"]) < tables.FEW:
         yield _FEW
 

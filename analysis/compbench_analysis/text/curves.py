@@ -133,7 +133,7 @@ def _grids(view: str, frame: pd.DataFrame, look: _Look) -> list[Grid]:
     if view == "rules" and look.has_sources:
         sources = {row["rule"]: row["source"] for row in rows}
         grids.append(
-            Grid((), (), title="Where the rules are from", notes=tuple(f"{k}: {said}" for k, said in sources.items()))
+            Grid((), (), title="Sources of the rules", notes=tuple(f"{k}: {said}" for k, said in sources.items()))
         )
     return grids
 
@@ -227,14 +227,14 @@ def _difference(row: Row) -> str:
 _LOOKS: dict[str, tuple[str, tuple[str, ...], Callable[[Row], str], Callable[[Row], str]]] = {
     "draws": (
         "Score against the number of draws: the bank's first draws [95 % of balanced random subsets of as many]",
-        ("The last interval closes because there is nothing left to choose; show --full has what other draws change.",),
+        ("The last interval has no width because all draws are used; show --full gives the spread over other draws.",),
         _n_draws,
         _spread,
     ),
-    "timesteps": ("Score from one stretch of timesteps alone [95 % interval over examples]", (), _bin, _percent),
+    "timesteps": ("Score from one range of timesteps alone [95 % interval over examples]", (), _bin, _percent),
     "differences": (
         "Error of wrong pairs minus that of right ones, same pictures and noise [95 % interval over examples]",
-        ("Above 0 the stretch of timesteps speaks for the right pairs.",),
+        ("Above 0 the timesteps favour the right pairs.",),
         _bin,
         _difference,
     ),

@@ -127,8 +127,8 @@ class InMemory(ModelSpec):
     templates: str = field(
         default="auto",
         metadata={
-            "help": "sentences that a class's name is put into and that are averaged: auto (those published for the "
-            "data set, if any), none (the task's own captions), or a file with a template a line"
+            "help": "sentences to put a class's name into and average: auto (those published for the data set, if "
+            "any), none (the task's own captions), or a file with one template per line"
         },
     )
     classes: str | None = field(default=None, metadata=_FIXED)  # digest of the templates and names of the task
@@ -141,7 +141,7 @@ class InMemory(ModelSpec):
             words = words_of(task.classes) if task.classes else ()
             settled = replace(settled, classes=digest_of([chosen, words]) if chosen else None)
         unknown = settled.told.unknown
-        why = f"the settings of {unknown} cannot be told" if unknown and self.identity_given is None else ""
+        why = f"the settings of {unknown} are unknown" if unknown and self.identity_given is None else ""
         has_text_tower = self.family != "blip-itm"
         return replace(ModelSpec.resolve(settled, task), why_anew=why, embeds_text=has_text_tower)
 

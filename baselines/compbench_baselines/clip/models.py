@@ -119,14 +119,14 @@ class OpenClip(ModelSpec):
     templates: str = field(
         default="auto",
         metadata={
-            "help": "sentences that a class's name is put into and that are averaged: auto (those published for the "
-            "data set, if any), none (the task's own captions), or a file with a template a line"
+            "help": "sentences to put a class's name into and average: auto (those published for the data set, if "
+            "any), none (the task's own captions), or a file with one template per line"
         },
     )
     folder: Path | None = field(
         default=None,
         metadata={
-            "help": "a local copy in open_clip's layout (open_clip_config.json and weights), in place of the hub's"
+            "help": "a local copy in open_clip's layout (open_clip_config.json and weights), instead of the hub's"
         },
     )
     classes: str | None = _no_option(None)  # digest of the templates and names, of a task that is classified with them

@@ -74,11 +74,11 @@ class TransformersModel(ModelSpec):
     templates: str = field(
         default="auto",
         metadata={
-            "help": "sentences that a class's name is put into and that are averaged: auto (those published for the "
-            "data set, if any), none (the task's own captions), or a file with a template a line"
+            "help": "sentences to put a class's name into and average: auto (those published for the data set, if "
+            "any), none (the task's own captions), or a file with one template per line"
         },
     )
-    folder: Path | None = field(default=None, metadata={"help": "a local copy in place of the hub's"})
+    folder: Path | None = field(default=None, metadata={"help": "a local copy instead of the hub's"})
     classes: str | None = field(default=None, metadata=_FIXED)  # digest of the templates and names of the task
     paper: str = field(default="", repr=False, metadata=_FIXED)  # BibTeX
 

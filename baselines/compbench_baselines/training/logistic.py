@@ -65,7 +65,7 @@ def fit_logistic(
     if kept is not None:
         model.classes_, model.coef_, model.intercept_ = np.unique(labels), kept["weights"], kept["bias"]
         first = int(kept["n_rounds"])
-        say(f"{name}: going on with the fit after {first * _ITERATIONS_A_ROUND} iterations")
+        say(f"{name}: resuming the fit after {first * _ITERATIONS_A_ROUND} iterations")
     for n_rounds in range(first + 1, _MAX_ROUNDS + 1):
         stages.tell(f"{name}: fitting to {len(labels):,} pictures, round {n_rounds}")
         with warnings.catch_warnings():

@@ -45,7 +45,7 @@ class VQAScore(ModelSpec):
     is_local: bool = field(default=False, metadata=_FIXED)
     question: str = field(
         default='Does this figure show "{}"? Please answer yes or no.',
-        metadata={"help": "what is asked about a picture, with {} for the caption"},
+        metadata={"help": "the question about a picture, with {} for the caption"},
     )
     answer: str = field(default="Yes", metadata={"help": "the answer whose first token is scored"})
     dtype: Dtype = field(

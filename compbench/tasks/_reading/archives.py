@@ -105,7 +105,7 @@ def open_archive(archive: Path) -> Pictures:
         if any(is_junk(part) for part in PurePosixPath(path).parts):
             continue
         if path in readers:
-            raise DataError(f"{str(archive)!r} holds {path!r} twice; expected one picture of a name: pack it again")
+            raise DataError(f"{str(archive)!r} holds {path!r} twice; expected one picture per name: pack it again")
         where = f"{path!r} in {str(archive)!r}"
         readers[path] = image_files.Stored(partial(_read_member, archive, member.filename, path), where)
     return Pictures(archive, readers, (archive,))

@@ -214,7 +214,8 @@ def _found(
     if data is None:
         if data_set.hub is None:
             raise DataError(
-                f"{data_set.name} is on no hub that compbench reads; get it from {data_set.source} and give --data PATH"
+                f"{data_set.name} is not on a hub that compbench reads; get it from {data_set.source} and give "
+                f"--data PATH"
             )
         return read_hub(data_set.hub, split_name, None, is_offline, known), data_set.hub.repo
     if not data.is_dir():

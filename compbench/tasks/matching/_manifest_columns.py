@@ -69,7 +69,7 @@ def plain_name(name: str) -> str:
 @lru_cache(1024)
 def columns_of(names: tuple[str, ...]) -> Columns:
     """The meaning of columns with these names."""
-    faults = [(name, "stands there twice; expected each column once") for name in _twice(names)]
+    faults = [(name, "appears twice; expected each column once") for name in _twice(names)]
     by_plain = {plain_name(name): name for name in names}
     families: list[Family] = []
     numbered: dict[tuple[Kind, str], dict[int, list[str]]] = {}
