@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import json
 import re
 import tomllib
@@ -55,6 +56,6 @@ def test_the_container_gets_every_file_that_the_wheel_is_built_of() -> None:
 def test_the_version_is_recorded_with_a_run_and_is_not_part_of_its_identity(tmp_path: Path) -> None:
     run = compbench.run("shapes", model="chance", limit=2, runs=tmp_path)
     golden = compbench.load_run(ROOT / "tests" / "golden" / "errors")
-    for stored, version in ((run, PROJECT["version"]), (golden, "0.1.0")):
+    for stored, version in ((run, importlib.metadata.version("compbench")), (golden, "0.1.0")):
         assert stored.info.compbench == version
         assert version not in json.dumps(stored.key.to_json())
