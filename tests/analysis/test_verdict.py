@@ -71,7 +71,7 @@ def test_of_several_the_level_ones_are_named_and_the_rest_counted(tmp_path: Path
     said = verdict(runs)
     assert said.startswith("a and b cannot be told apart on group score: 91.7 and 95.0, difference −3.3 [")
     assert "p = 0.5 after Holm; the other 2 are behind." in said
-    assert said.endswith("d is not above random scores, 16.7.")
+    assert said.endswith("d is not above random scores (16.7).")
     assert (
         "3 models cannot be distinguished from the best on group score: b 95.0, e 93.3, a 91.7; c is behind."
         in verdict([*runs[:3], stored(tmp_path, 56, "e")])

@@ -112,4 +112,4 @@ def _not_above_chance(rows: Sequence[Row]) -> Iterator[str]:
     names = ", ".join(row["model"] for row in weak[:_MOST_NAMED])
     more = f" and {len(weak) - _MOST_NAMED} more" if len(weak) > _MOST_NAMED else ""
     are = "is" if len(weak) == 1 else "are"
-    yield f"{names}{more} {are} not above what random scores get, {percent(weak[0]['chance'])}."
+    yield f"{names}{more} {are} not above random scores ({percent(weak[0]['chance'])})."
