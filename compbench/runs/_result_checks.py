@@ -46,7 +46,7 @@ def check_result(result: object, examples: Mapping[str, Example], n_bank: int | 
 def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: object) -> None:
     values, bad = _not_finite(result)
     if len(bad):
-        image, caption, *draw = (int(each) for each in bad[0])
+        image, caption, *draw = (int(place) for place in bad[0])
         where = f", draw {int(result.draw_ids[draw[0]])}" if isinstance(result, Measurement) else ""
         raise RunError(
             f"the model gave {values[tuple(bad[0])]} for example {example.id!r}, image {image}, "

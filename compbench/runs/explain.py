@@ -125,7 +125,7 @@ def _asked(
     is_offline: bool,
     say: Callable[[str], None],
 ) -> ResolvedRun:
-    """What was asked when the run was made; UsageError where the same words now mean something else."""
+    """The request that made the run; UsageError where the same words now mean something else."""
     stored = {name: value for name, value in run.info.model.options.items() if value is not None}
     given = {} if model is not None else of_today(stored, options(registry.model(run.key.model).spec))
     request = RunRequest(
@@ -217,8 +217,8 @@ def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Ima
     from compbench.runs._overlays import Overlay, overlays
 
     shown = [
-        Overlay(picture, each, example.captions[caption], example.captions[other])
-        for picture, each, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
+        Overlay(picture, difference, example.captions[caption], example.captions[other])
+        for picture, difference, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
     ]
     about = (
         f"where the error tells two captions apart, mean of {made.draws} draws; purple speaks for the caption named "

@@ -33,7 +33,7 @@ TOP_1 = "top-1"
 
 @dataclass(frozen=True, eq=False)
 class _Race:
-    """How far a race has come."""
+    """The state of a race."""
 
     missing: Bools  # [C, D], what it waits for; all False when it is over
     n_draws: Ints  # [C]
@@ -42,7 +42,7 @@ class _Race:
 
 @dataclass(frozen=True, eq=False)
 class _Duels:
-    """What the test says of one caption against others at the looks from number `since` up to some horizon."""
+    """Tests of one caption against others at the looks from number `since` up to some horizon."""
 
     winner: int
     since: int
@@ -190,7 +190,7 @@ class Elimination:
             draws = strata.order[:n]
             about = estimate(errors[np.ix_(rivals, draws)] - errors[race.winner, draws], strata, [n])
             found |= _against(race.winner, rivals, about, n, n_bank)
-        return [found[each] for each in sorted(found)]
+        return [found[label] for label in sorted(found)]
 
 
 def _known(errors: Floats, measured: Bools) -> Floats:

@@ -20,7 +20,7 @@ _MAIN = column_of("l2")
 
 
 def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
-    """One row a pair; an error that was not measured is left out, and a pair without any."""
+    """A table of errors, one row per pair; errors that were not measured are left out, as are pairs without any."""
     ids, images, captions, lengths, draws = [], [], [], [], []
     names = sorted(map(column_of, measurements[0].errors), key=lambda name: name != _MAIN)
     errors: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -46,7 +46,7 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
         "draws": pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(draws))),
     }
     columns |= {
-        name: pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(each))) for name, each in errors.items()
+        name: pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(lists))) for name, lists in errors.items()
     }
     kept = [field for field in ERRORS if field.name != _MAIN]
     schema = pa.schema([*kept, *(pa.field(name, ERRORS.field(_MAIN).type) for name in names)])
@@ -54,7 +54,7 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
 
 
 def scores_table(matrices: Sequence[ScoreMatrix]) -> pa.Table:
-    """One row a pair, float64; the score of no caption stands under caption -1."""
+    """A table of scores, one row per pair, float64; the score without a caption has caption -1."""
     rows = [_score_rows(matrix) for matrix in matrices]
     lengths = [len(values) for _, _, values in rows]
     images, captions, values = (
