@@ -34,7 +34,7 @@ N_REPLAYED: list[str] = []
 @pytest.fixture(autouse=True)
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts what policies are asked; each answers as it does anyway."""
-    for name in ("wanted", "scores", "verdict"):
+    for name in ("wanted", "scores", "verdict", "concluded"):
         asked = getattr(Weighted, name)
 
         def noting(self: Weighted, *arguments: Any, asked: Any = asked, name: str = name) -> Any:
@@ -159,12 +159,11 @@ def test_a_reader_that_must_replay_does_so_once_and_writes_nothing(tmp_path: Pat
     told: list[str] = []
     run = Run(path, say=told.append)
     run.to_frame()
-    n_replayed = len(N_REPLAYED)
-    assert n_replayed == 2 * 8  # scores and verdict of each example
+    assert N_REPLAYED == ["concluded"] * 8
     run.done()
     run.table()
     run.verdicts()
-    assert len(N_REPLAYED) == n_replayed
+    assert len(N_REPLAYED) == 8
     assert sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*")) == before
     assert told == []  # as every run was that an older version made
     assert_is_the_replay(Run(path))
@@ -183,8 +182,8 @@ def test_the_command_of_an_older_run_stores_what_it_lacks(tmp_path: Path) -> Non
 def test_a_continued_run_replays_only_what_is_new(tmp_path: Path) -> None:
     path = raced(tmp_path, limit=3).path
     compbench.run(classes(), model=NoisySpec(RACE), runs=tmp_path)
-    built = [name for name in N_REPLAYED if name in ("scores", "verdict")]
-    assert len(built) == 2 * 5
+    built = [name for name in N_REPLAYED if name != "wanted"]
+    assert built == ["concluded"] * 5
     N_REPLAYED.clear()
     run = Run(path)
     run.to_frame()
@@ -200,7 +199,7 @@ def test_a_changed_part_outdates_what_was_concluded_of_its_examples(tmp_path: Pa
     again = Run(run.path, say=told.append)
     again.table()
     again.verdicts()
-    assert len(N_REPLAYED) == 2
+    assert N_REPLAYED == ["concluded"]
     assert [message for message in told if "outdated for 1 of 8 examples" in message] == told
     assert len(told) == 1
     assert_is_the_replay(again)

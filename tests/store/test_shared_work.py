@@ -32,7 +32,7 @@ ASKED: list[bool] = []  # for each thing that a policy was asked: whether the ru
 @pytest.fixture
 def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Notes what policies are asked while; each answers as it does anyway."""
-    for name in ("wanted", "scores", "verdict"):
+    for name in ("wanted", "scores", "verdict", "concluded"):
         asked = getattr(Weighted, name)
 
         def noting(self: Weighted, *arguments: Any, asked: Any = asked) -> Any:
