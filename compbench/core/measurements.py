@@ -103,3 +103,5 @@ class ScoreMatrix:
     example_id: str
     scores: Floats
     unconditional: Floats | None = None  # [I]: the score of no caption at all
+    # [I, C, h, w] float32: what each position of a grid over the image adds to a score, which is their sum
+    by_position: Floats | None = None

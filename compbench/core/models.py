@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
@@ -12,6 +12,9 @@ from compbench.core.examples import Example, Task
 from compbench.core.file_list import FileList
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.rules import Rule
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 __all__ = [
     "HalfPrecision",
@@ -238,6 +241,8 @@ class ResolvedModel:
     precision: HalfPrecision | None = None  # where the network may run in half precision
     learning: Learning | None = None  # where something is made or trained before it scores
     taught: Taught | None = None  # where an earlier run decides what is measured
+    # a picture as the network sees it, beneath the map of scores that are stored by position
+    seen: Callable[[PIL.Image.Image], PIL.Image.Image] | None = None
     # why no stored run can be known to be of the same model, as the beginning of a sentence; empty where one can
     why_anew: str = ""
     # the same model with what its weights' configuration decides, the size of its pictures for one; it is given how to

@@ -33,8 +33,8 @@ class Overlay:
     other: str
 
 
-def overlays(shown: Sequence[Overlay], title: str = "") -> Figure:
-    """A row for each picture: as it is, then grey and tinted by its map; all maps share one scale, centred at 0."""
+def overlays(shown: Sequence[Overlay], title: str = "", scale: str = "difference of the errors") -> Figure:
+    """A row for each picture: as it is, then grey and tinted by its map; all maps share one `scale`, centred at 0."""
     figure = Figure(figsize=(2.4 * _PANEL_INCHES, 0.7 + (_PANEL_INCHES + 0.55) * len(shown)), layout="constrained")
     axes: Any = figure.subplots(len(shown), 2, squeeze=False)
     strongest = max(float(np.abs(overlay.map).max()) for overlay in shown) or 1.0
@@ -48,7 +48,7 @@ def overlays(shown: Sequence[Overlay], title: str = "") -> Figure:
             axis.set_axis_off()
     bar = figure.colorbar(ScalarMappable(norm, _COLOURS), ax=axes[:, 1], shrink=0.7, aspect=30)
     bar.ax.tick_params(labelsize=7)
-    bar.set_label("difference of the errors", fontsize=8)
+    bar.set_label(scale, fontsize=8)
     figure.suptitle(title, fontsize=9, parse_math=False)
     return figure
 

@@ -28,6 +28,7 @@ from compbench.core.examples import Example
 from compbench.core.measurements import DrawTable
 
 __all__ = [
+    "BY_POSITION",
     "ERRORS",
     "ID",
     "NO_CAPTION",
@@ -80,11 +81,16 @@ ERRORS = pa.schema(
 NO_CAPTION = -1
 _MAIN = "errors"  # the column of the squared error
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
+BY_POSITION = pa.field("by_position", pa.list_(pa.list_(pa.float32())))  # [h, w], beside a score that is their sum
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
 _SHARED = b"captions"
 _RECORD = b"record"
 ID = "example_id"
-_PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
+_PACKED = {
+    "draws.list.element": "DELTA_BINARY_PACKED",
+    "errors.list.element": "BYTE_STREAM_SPLIT",
+    "by_position.list.element.list.element": "BYTE_STREAM_SPLIT",
+}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
 _ERRORS_AT_ONCE = 2_097_152  # 16 MB, with the numbers of their draws
 _ROWS_AT_ONCE = 2_048, 131_072  # at least and at most: a few MB of scores
@@ -181,7 +187,7 @@ def draws_table(draws: DrawTable) -> pa.Table:
 def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
     """The bytes of a Parquet file."""
     packed = {name: how for name, how in _PACKED.items() if name.split(".")[0] in table.column_names}
-    names = [name for name in table.column_names if f"{name}.list.element" not in packed]
+    names = [name for name in table.column_names if name not in {column.split(".")[0] for column in packed}]
     out = io.BytesIO()
     pq.write_table(
         table,
