@@ -51,16 +51,16 @@ def raced(root: Path, task: Task | None = None, schedule: Schedule = RACE, **set
     return found
 
 
-def staged(root: Path) -> Run:
-    """Eight pictures of nine classes, measured in full, which the stages need not be."""
-    task, level = classes(), np.full(1000, np.sqrt(0.5), np.float32)
-    key = RunKey(task.name, task.revision, "staged", None, {"kind": "fake", **entry_of(STAGES)})
-    rng, draws = np.random.default_rng(0), np.arange(1000, dtype=np.int32)
-    with Store(root).writer(key, task, view={"n_draws": 1000, "target": "native"}) as writer:
-        writer.write_draws(DrawTable(rng.permutation(1000).astype(np.float32), level, level, "eps"))
-        for example in task.examples:
-            errors = rng.random((1, 9, 1000), dtype=np.float32)
-            writer.append([Measurement(example.id, draws, {"l2": errors}, np.ones(errors.shape, bool))])
+def given(root: Path, task: Task, schedule: Staged | Racing) -> Run:
+    """A run of random errors that is measured in full, which the schedule need not have it."""
+    n_draws = schedule.draws
+    key = RunKey(task.name, task.revision, "given", None, {"kind": "fake", **entry_of(schedule)})
+    rng, draws, level = np.random.default_rng(0), np.arange(n_draws, dtype=np.int32), np.full(n_draws, np.sqrt(0.5))
+    with Store(root).writer(key, task, view={"n_draws": n_draws, "target": "native"}) as writer:
+        writer.write_draws(DrawTable(rng.permutation(n_draws).astype(np.float32), *np.float32([level, level]), "eps"))
+        errors = [rng.random((*example.shape, n_draws), dtype=np.float32) for example in task.examples]
+        pairs = zip(task.examples, errors, strict=True)
+        writer.append([Measurement(one.id, draws, {"l2": own}, np.ones(own.shape, bool)) for one, own in pairs])
         writer.settle(None)
     N_REPLAYED.clear()
     return Run(writer.run.path)
@@ -120,7 +120,7 @@ def test_what_is_stored_is_the_replay_bit_for_bit(tmp_path: Path, task: Task, sc
 
 
 def test_what_is_stored_of_stages_is_the_replay_bit_for_bit(tmp_path: Path) -> None:
-    run = staged(tmp_path)
+    run = given(tmp_path, classes(), STAGES)
     assert len(run.table().ids) == 8
     assert not N_REPLAYED
     assert_is_the_replay(run)
@@ -286,7 +286,7 @@ def test_what_does_not_fit_in_memory_is_the_same(tmp_path: Path) -> None:
 def test_many_classes_are_read_from_several_groups_of_rows(tmp_path: Path) -> None:
     names, truths = ("kind 0", "kind 1"), np.eye(2, dtype=bool)[:, None]
     examples = [Example(f"{k:03d}", (grey(k % 200),), names, truths[k % 2]) for k in range(300)]
-    run = raced(tmp_path, Task("many", examples, CLASSIFYING, classes=Classes(names, (0, 1))))
+    run = given(tmp_path, Task("many", examples, CLASSIFYING, classes=Classes(names, (0, 1))), RACE)
     some = [run.ids()[place] for place in (299, 0, 128, 127)]
     expected, (_, verdicts) = run.verdicts(some), replayed(run)
     assert [_words(expected[name]) for name in some] == [_words(verdicts[name]) for name in some]
