@@ -97,7 +97,7 @@ def asked_for(
 
 
 def planned(asked: Asked, reporter: Reporter) -> tuple[list[Plan], list[Failure]]:
-    """What each cell would do and cost; a cell of which that cannot be told fails alone."""
+    """The plan of each cell; a cell that cannot be planned fails on its own."""
     plans: list[Plan] = []
     failures: list[Failure] = []
     for cell in asked.cells:
@@ -146,7 +146,7 @@ def _words(budget: Budget) -> str:
 
 
 def _chosen(what: str, names: Sequence[str], known: Sequence[str], table: str) -> list[str]:
-    named = list(dict.fromkeys(name for each in names for name in each.split(",")))
+    named = list(dict.fromkeys(name for listed in names for name in listed.split(",")))
     if strange := [name for name in named if name not in known]:
         raise UsageError(f"{table} has no {what} {strange[0]!r}; expected some of {', '.join(known)}")
     return named or list(known)

@@ -1,4 +1,4 @@
-"""What stands for runs: a folder, task/model, task/model/digest, a task (all its models), a digest's first letters."""
+"""Names of runs: a folder, task/model, task/model/digest, a task (all its models), a digest's first letters."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_run(folder: Path) -> bool:
 
 
 def settings(runs: Sequence[Run]) -> list[str]:
-    """What tells each of the runs from the others: the settings that differ, in words; "" where none does."""
+    """The settings in which each of the runs differs from the others, in words; "" where none does."""
     told = [_told(run.key) for run in runs]
     names = list(dict.fromkeys(name for words in told for name in words))
     unlike = [name for name in names if len({words.get(name) for words in told}) > 1]
@@ -84,7 +84,7 @@ def _of_digest(name: str, runs: Sequence[Run]) -> Run | None:
 
 def _addresses(key: RunKey, name: str) -> list[str]:
     """The digest, and with task/model before it where the name begins with that."""
-    return [key.digest, *(f"{each}/{key.digest}" for each in _names(key) if name.startswith(f"{each}/"))]
+    return [key.digest, *(f"{folder}/{key.digest}" for folder in _names(key) if name.startswith(f"{folder}/"))]
 
 
 def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:

@@ -1,4 +1,4 @@
-"""One run on disk: its key, what it holds, and how it is read."""
+"""A run on disk: its key, its contents, and how it is read."""
 
 from __future__ import annotations
 
@@ -65,22 +65,22 @@ class Run:
 
     @property
     def info(self) -> RunInfo:
-        """What run.json says now; RunError when it is damaged, of a newer format or of another folder."""
+        """The current contents of run.json; RunError when it is damaged, of a newer format or of another folder."""
         return run_file.read(self.path)
 
     @cached_property
     def key(self) -> RunKey:
-        """What was measured."""
+        """The key of the measurement."""
         return self.info.key
 
     @property
     def rule(self) -> Rule:
-        """How the run is read: as was asked, else by its own rule."""
+        """The rule by which the run is read: the one asked for, else its own."""
         return self._rule or self.own_rule
 
     @property
     def own_rule(self) -> Rule:
-        """How the run is read unless told otherwise: by the first command's rule, on all draws that are stored.
+        """The rule by which the run is read by default: the first command's, over all stored draws.
 
         Where another command's rule can read more examples than the first one's, it is that rule.
         """
@@ -164,8 +164,10 @@ class Run:
         if self.images_per_class is None:
             return subset(list(self.contents.matches), self.limit)
         examples = self.contents.examples
-        class_of = {each: tags.get("class", ()) for each, tags in zip(examples["id"], examples["tags"], strict=True)}
-        of_each = {each: tuple(its_class) for each, its_class in class_of.items()}
+        class_of = {
+            example_id: tags.get("class", ()) for example_id, tags in zip(examples["id"], examples["tags"], strict=True)
+        }
+        of_each = {example_id: tuple(its_class) for example_id, its_class in class_of.items()}
         return subset(subset_per_class(of_each, self.images_per_class), self.limit)
 
     def examples(self) -> pd.DataFrame:
@@ -217,7 +219,7 @@ class Run:
         return self.contents.losses() if self.contents.has_errors else ()
 
     def n_common_draws(self) -> int:
-        """How many leading draws of the bank every measured example has; 0 for a run of scores or a raced one."""
+        """The number of leading draws that every measured example has; 0 for a run of scores or a raced one."""
         if not isinstance(self.schedule, Full):
             return 0
         seen = self.contents.seen()
@@ -273,20 +275,20 @@ class Run:
         return self.contents.tables(rule, wanted)
 
     def to_frame(self, rule: Rule | None = None) -> pd.DataFrame:
-        """One row an example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
+        """A row per example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
         from compbench.store.frames import to_frame
 
         return to_frame(self.tables(rule), self.contents.examples, self.info.task.metrics, self.classes)
 
     def summary(self, by: str | Sequence[str] | None = None, rule: Rule | None = None) -> pd.DataFrame:
-        """One row for each metric and tag of the columns `by` (None: "tag"): n, value, 95 % interval and chance.
+        """A row per metric and tag of the columns `by` (None: "tag"): n, value, 95 % interval and chance.
 
         This is `compbench.tidy(run, by)`.
         """
         return import_module("compbench").tidy(self, by, rule)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: which run this is, how far it is, and its scores."""
+        """The run as a notebook shows it: its name, its progress and its scores."""
         return import_module("compbench_analysis.report").shown(self)
 
     @property
@@ -299,7 +301,7 @@ class Run:
         return self._schedule
 
     def verdicts(self, ids: Sequence[str] | None = None, *, comparisons: bool = True) -> dict[str, Verdict]:
-        """What staging or racing concludes of each example that is done, and how surely; empty for a full run.
+        """The conclusions of staging or racing on each finished example, and how sure they are; empty for a full run.
 
         `comparisons`: with those of each verdict, which are as many as its classes.
         """
@@ -311,7 +313,7 @@ class Run:
 
     @property
     def classes(self) -> Classes | None:
-        """What the captions of a classification task stand for; None for another task."""
+        """The classes that the captions of a classification task stand for; None for any other task."""
         return self.info.task.classes
 
     def unreadable(self) -> Unreadable:
@@ -350,7 +352,7 @@ class Run:
         counts = own.get("n_draws"), asked.get("n_draws")
         most = max(n for n in counts if isinstance(n, int)) if all(isinstance(n, int) for n in counts) else counts[0]
         candidates = [own | {"n_draws": most}] if own and most != counts[0] else []
-        candidates += [each for each in (own, asked) if each not in candidates]
+        candidates += [reading for reading in (own, asked) if reading not in candidates]
         found: list[tuple[dict[str, Json], int]] = []
         for candidate in candidates:
             rule = Rule.of_view(candidate)
@@ -360,7 +362,7 @@ class Run:
         return max(found, key=lambda each: each[1])
 
     def _complete(self, draws: int | None, rule: Rule) -> tuple[int, list[str]]:
-        """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
+        """The number of draws, and the measured examples, which all have them; UsageError where that is impossible."""
         where = f"run {str(self.path)!r} of {self.key.model!r}"
         self.check_errors()
         if not isinstance(self.schedule, Full):
@@ -388,7 +390,7 @@ class Run:
 
     @cached_property
     def contents(self) -> Contents:
-        """What the folder holds, as arrays; of the room's own."""
+        """The folder's contents as arrays; private to the room."""
         from compbench.store._reader import Contents
 
         return Contents(self.path, self.say, lambda: self.schedule, self.classes, digest_of=self._digest_of)

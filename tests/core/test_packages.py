@@ -61,11 +61,10 @@ def test_without_networks_the_installation_is_for_reading(hide: Hide) -> None:
 
 def test_the_import_behind_another_error_is_told(hide: Hide) -> None:
     hide("jinja2")
-    with pytest.raises(MissingPackage, match="^jinja2 is not installed"), packages.named():
-        try:
-            raise missing("jinja2")
-        except ImportError as error:
-            raise RuntimeError("failed to import diffusers.loaders, look up to see its traceback") from error
+    wrapped = RuntimeError("failed to import diffusers.loaders, look up to see its traceback")
+    wrapped.__cause__ = missing("jinja2")
+    with pytest.raises(MissingPackage, match="jinja2 is not installed"), packages.named():
+        raise wrapped
 
 
 def test_a_package_that_is_there_and_cannot_be_imported_is_named() -> None:
@@ -86,8 +85,7 @@ def test_errors_of_others_pass_as_they_are(error: Exception) -> None:
 
 def test_what_is_told_to_the_user_already_passes(hide: Hide) -> None:
     hide("torch")
+    damaged = DataError("the weights are damaged")
+    damaged.__cause__ = missing("torch")
     with pytest.raises(DataError, match="damaged"), packages.named():
-        try:
-            raise missing("torch")
-        except ImportError as error:
-            raise DataError("the weights are damaged") from error
+        raise damaged

@@ -74,7 +74,7 @@ class ClassScores:
 
     def of(self, rows: Ints) -> ClassScores:
         """Some of the examples."""
-        ids, groups = (tuple(np.array(each, object)[rows]) for each in (self.ids, self.groups))
+        ids, groups = (tuple(np.array(names, object)[rows]) for names in (self.ids, self.groups))
         low = self.low[rows]
         high = low if self.high is self.low else self.high[rows]
         return ClassScores(ids, groups, self.labels[rows], self.predicted[rows], low, high)
@@ -82,7 +82,7 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far a model's probabilities may be believed. Shares are fractions of 1, losses are in nats per example.
+    """The calibration of a model's probabilities. Shares are fractions of 1, losses are in nats per example.
 
     Where classes were given up early, `ece` and the rest stand for the lower ends of the confidences and `ece_high`
     for the upper ends: what is true lies between them or beside them, nobody knows where.
@@ -348,7 +348,7 @@ def _log_share(own: Floats, others: Floats, temperature: float) -> Floats:
     """[N, K]: log of e^(own / T) over itself plus the sum of e^(others / T) of all other classes."""
     if own is others:
         return scipy.special.log_softmax(own / temperature, axis=-1)
-    own, others = (np.clip(each / temperature, -_BEYOND, _BEYOND) for each in (own, others))
+    own, others = (np.clip(logits / temperature, -_BEYOND, _BEYOND) for logits in (own, others))
     top = others.max(-1, keepdims=True)
     is_top = np.arange(own.shape[-1]) == others.argmax(-1)[:, None]
     second = np.where(is_top, -_BEYOND, others).max(-1, keepdims=True)

@@ -36,7 +36,7 @@ def cells(name: str) -> list[dict[str, str]]:
 
 
 def beside(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str] | None = None) -> pd.DataFrame:
-    """One row for each cell of the table: the paper's value, ours with its interval, and the difference, as fractions.
+    """A row per cell of the table: the paper's value, ours with its interval, and the difference, as fractions.
 
     row, model, task, tag, metric; paper, paper_low, paper_high (NaN where the number of images is not known); n, value,
     low, high, is_partial (NaN and False without a run); difference, ours less the paper's, with its interval

@@ -1,4 +1,4 @@
-"""What a run was, in one line that can be pasted into a paper; no package but ours."""
+"""Signatures: a run in one line that can be pasted into a paper. Imports no package but ours."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def labels(runs: Sequence[Run], n_seeds: Sequence[int] = ()) -> list[str]:
     """
     counts = n_seeds or [1] * len(runs)
     told = [_told(run, n) for run, n in zip(runs, counts, strict=True)]
-    twins = [[its for each, its in zip(runs, told, strict=True) if _model(each) == _model(run)] for run in runs]
+    twins = [[words for other, words in zip(runs, told, strict=True) if _model(other) == _model(run)] for run in runs]
     return [
-        run.key.model + _difference(run, own, its, n)
-        for run, own, its, n in zip(runs, told, twins, counts, strict=True)
+        run.key.model + _difference(run, own, twin_words, n)
+        for run, own, twin_words, n in zip(runs, told, twins, counts, strict=True)
     ]
 
 
@@ -78,7 +78,7 @@ def _told(run: Run, n_seeds: int) -> dict[str, str]:
 
 def _difference(run: Run, own: Mapping[str, str], twins: Sequence[Mapping[str, str]], n_seeds: int) -> str:
     """In parentheses, '' for the only run of its model over one seed; the digest where words are not enough."""
-    names = list(dict.fromkeys(name for each in (own, *twins) for name in each))
+    names = list(dict.fromkeys(name for words in (own, *twins) for name in words))
     unlike = [name for name in names if len({twin.get(name) for twin in twins}) > 1]
     words = [f"{name}={own[name]}" for name in unlike if name in own]
     seeds = [f"{n_seeds} seeds"] if n_seeds > 1 else []
@@ -98,7 +98,7 @@ def _flat(values: Mapping[str, object]) -> dict[str, str]:
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}  # pyright: ignore[reportUnknownArgumentType]
+            flat |= {f"{name}.{inner}": word for inner, word in _flat(value).items()}  # pyright: ignore[reportUnknownArgumentType]
         else:
             flat[name] = str(value).replace(" ", "").replace("|", "/")
     return flat

@@ -1,4 +1,4 @@
-"""How it was measured: what somebody needs to trust a run, or to measure it again."""
+"""The method section: what a reader needs to trust a run, or to repeat it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RunView", "bibtex", "run_views"]
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One run, told in full."""
+    """A run in full."""
 
     label: str
     colour: int
@@ -31,7 +31,7 @@ class RunView:
 
 
 def run_views(section: Section) -> list[RunView]:
-    """One for each run, in order."""
+    """A view of each run, in order."""
     return [
         RunView(label, n, signature(run, section.rule), tuple(_facts(run, section).items()), _parts(run))
         for n, (run, label) in enumerate(zip(section.runs, section.labels, strict=True))
@@ -39,7 +39,7 @@ def run_views(section: Section) -> list[RunView]:
 
 
 def bibtex(section: Section) -> str:
-    """What to cite."""
+    """The references to cite."""
     return to_bibtex(section.runs)
 
 
