@@ -64,7 +64,7 @@ def _python() -> Iterator[Check]:
 
 
 def _abilities() -> Iterator[Check]:
-    """What can be done with the packages that are here."""
+    """Whether runs can be read and models measured with the packages that are here."""
     if unread := packages.missing_for_reading():
         yield Check("reading runs", "problem", f"needs {_named(unread)}", packages.install(unread))
     else:

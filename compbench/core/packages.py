@@ -79,9 +79,8 @@ def install(packages: Iterable[Package]) -> str:
     >>> install([Package("pillow", ">=10.3", "PIL"), Package("rich", "", "rich")])
     "pip install 'pillow>=10.3' rich"
     """
-    return " ".join(
-        ["pip install", *(f"'{each.name}{each.wanted}'" if each.wanted else each.name for each in packages)]
-    )
+    words = (f"'{package.name}{package.wanted}'" if package.wanted else package.name for package in packages)
+    return " ".join(("pip install", *words))
 
 
 @contextmanager

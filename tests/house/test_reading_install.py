@@ -173,7 +173,7 @@ def test_the_wheel_and_the_list_make_an_environment_that_reads(wheel: Path, fold
     assert not {package["name"].lower() for package in installed} & set(OTHERS)
     for command in READING:
         call(programs / "compbench", *command.split())
-    assert "scikit-learn is not installed" in call(programs / "compbench", *"report digits --output d.html".split())
-    refused = call(programs / "compbench", *"run shapes -m tiny-sd --limit 2 --runs own".split(), code=1)
+    assert "scikit-learn is not installed" in call(programs / "compbench", "report", "digits")
+    refused = call(programs / "compbench", *MEASURING[0].split(), code=1)
     assert refused.splitlines()[-1].startswith("error: shapes · tiny-sd: torch is not installed")
     call(programs / "python", "-c", "\n".join(PYTHON))
