@@ -37,6 +37,16 @@ def pytest_collection() -> Generator[None, None, None]:
 
 
 @pytest.fixture(autouse=True)
+def _imports_are_not_walked() -> Iterator[None]:
+    """The same for what a test imports: diffusers and transformers load their modules when they are first used."""
+    n_before = len(sys.modules)
+    yield
+    if len(sys.modules) > n_before + 20:
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.fixture(autouse=True)
 def _offline_for_one_test_alone() -> Iterator[None]:
     """Takes back what --offline sets in the environment of the process."""
     before = os.environ.get("HF_HUB_OFFLINE")
