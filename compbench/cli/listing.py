@@ -199,7 +199,7 @@ def _what_happens(plan: Plan) -> str:
         return "its data is not here and a dry run fetches none; a run fetches it first (or give a copy with --data)"
     if plan.is_done:
         return f"all of it is stored in {plan.folder}"
-    said = "nothing is stored yet" if plan.folder is None else f"to be stored in {plan.folder}"
+    said = "nothing is stored yet" if plan.folder is None else f"would be stored in {plan.folder}"
     if plan.seconds is not None and plan.seconds > _DAY:
         fewer = "fewer draws (-o draws=N, more can be added later), --limit N"
         if plan.fewer_by is not None:

@@ -1,6 +1,6 @@
 """Why a model preferred a caption: maps of its error over the image, stored with the run for the report to show.
 
-A diffusion model measures its errors by position anew. A run that stores its scores by position is read: that takes no
+A diffusion model measures its errors by position again. A run that stores its scores by position is read: that takes no
 weights.
 """
 

@@ -65,7 +65,7 @@ def test_every_address_finds_its_run(runs: Path) -> None:
         assert store.find(name).path == run.path
     for name in ("fake", "fake/", "runs/fake", "runs/fake/"):
         assert {found.path.resolve() for found in store.find_all(name)} == {run.path.resolve(), other.path.resolve()}
-        with pytest.raises(UsageError, match="stands for 2 runs: fake/Seeded, fake/Spec; expected one"):
+        with pytest.raises(UsageError, match="matches 2 runs: fake/Seeded, fake/Spec; expected one"):
             store.find(name)
     for name in ("fake/seeded", "fake/Seeded/zzz", "", "runs"):
         with pytest.raises(UsageError, match="no run"):
@@ -99,7 +99,7 @@ def test_a_task_stands_for_all_its_models_in_every_command_that_takes_several(ca
     assert main(["report", "fake", "--output", str(tmp_path / "page.html")]) == 0
     assert main(["cite", "fake"]) == 0
     assert main(["export", "fake", "--output", "x.csv"]) == 2  # one run is written to one file
-    assert "stands for 2 runs" in capsys.readouterr().err
+    assert "matches 2 runs" in capsys.readouterr().err
 
 
 def test_show_reads_fewer_draws_and_a_subset_and_leaves_the_run_as_it_was(capsys: Captured) -> None:

@@ -119,7 +119,7 @@ def test_an_unknown_entry_of_a_stored_schedule_is_named_with_the_known_ones() ->
         ({"kind": "sieve", "n_draws": 4}, "unknown kind 'sieve'; expected one of paper, racing"),
         ({"kind": "racing"}, "lacks the entry 'n_draws'"),
         ({"kind": "paper", "n_draws": 1000, "risk": 0.1}, "unknown entry 'risk'; expected some of kind, n_draws"),
-        ({"kind": "racing", "n_draws": 4, "risk": 0.7}, "cannot be: risk must be between 0 and 0.5"),
+        ({"kind": "racing", "n_draws": 4, "risk": 0.7}, "is invalid: risk must be between 0 and 0.5"),
     ],
 )
 def test_a_stored_schedule_that_cannot_be_is_refused_with_what_is_known(entries: dict, message: str) -> None:

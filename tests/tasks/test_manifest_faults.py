@@ -155,7 +155,7 @@ def test_a_parquet_row_is_told_by_its_number_and_encoded_pictures_are_refused(fo
         (b"", "is empty; expected a header"),
         (b"image,caption,foil\n", "holds no example"),
         (b"image,caption,foil\n1.png,caf\xe9,b\n", "line 2 of .* cannot be read as UTF-8"),
-        (b"image,,foil\n1.png,a,b\n", "gives column 2 no name"),
+        (b"image,,foil\n1.png,a,b\n", "has no name for column 2"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
     ],
 )
