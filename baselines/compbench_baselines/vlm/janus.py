@@ -88,7 +88,7 @@ class Janus(ModelSpec):
             "scorer": _SCHEME,
             "version": 1,
             "text": "log-likelihood",
-            "image": "log-likelihood less the empty prompt's",
+            "image": "log-likelihood-less-empty-prompt",
             "empty_prompt": "padding",
             "dtype": self._dtype,
         }
