@@ -12,6 +12,7 @@ from compbench.core.errors import DataError, RunError, UsageError
 from compbench.runs.grid import Cell, Failure, cells, measure
 from compbench.runs.grid import planned as plans_of
 from compbench.runs.grid_file import GridFile
+from compbench.store.told_apart import in_words
 
 if TYPE_CHECKING:
     from compbench.runs.grid import Outcome
@@ -139,7 +140,7 @@ def _with_its_own(cell: Cell, folders: DataFolders, budget: Budget | None) -> Ce
 
 def _words(budget: Budget) -> str:
     images = "all images" if budget.limit is None else f"{budget.limit:,} images of each data set"
-    options = "".join(f", {name}={value}" for name, value in budget.options)
+    options = "".join(f", {in_words(name, value)}" for name, value in budget.options)
     return f"{images}{options}; --limit N and -o change that"
 
 

@@ -210,8 +210,10 @@ class Run:
         view). UsageError for a run of scores, and where an example lacks one of the draws: a mean over other draws
         than its neighbours' is no comparison.
         """
+        from compbench.store._complete import complete
+
         rule = rule or self.rule
-        n_asked, ids = self._complete(draws, rule)
+        n_asked, ids = complete(self, draws, rule)
         return self.contents.error_tables(ids, n_asked, rule)
 
     def losses(self) -> tuple[str, ...]:
@@ -274,11 +276,31 @@ class Run:
             return empty_table(self.contents.matches)
         return self.contents.tables(rule, wanted)
 
-    def to_frame(self, rule: Rule | None = None) -> pd.DataFrame:
-        """A row per example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
+    def to_frame(
+        self, rule: Rule | None = None, *, temperature: float | None = None, with_posteriors: bool = True
+    ) -> pd.DataFrame:
+        """A row per example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py.
+
+        Of a classification also the posterior of the true class and of the predicted one, at `temperature` (None: as
+        `compbench calibrate` fits it, which takes seconds where there are many classes); see `posteriors`.
+        """
         from compbench.store.frames import to_frame
 
-        return to_frame(self.tables(rule), self.contents.examples, self.info.task.metrics, self.classes)
+        frame = to_frame(self.tables(rule), self.contents.examples, self.info.task.metrics, self.classes)
+        if self.classes is None or not with_posteriors:
+            return frame
+        found = import_module("compbench_analysis.frames.posteriors").columns(self, rule, temperature)
+        found = found.loc[list(frame["id"])]
+        for place, name in enumerate(found, list(frame).index("score_false") + 1):
+            frame.insert(place, name, found[name].to_numpy())
+        return frame
+
+    def posteriors(self, rule: Rule | None = None, *, temperature: float | None = None) -> pd.DataFrame:
+        """The posterior of every class, Eq. 3 of the paper: a row for each example, a column for each class.
+
+        UsageError for a run that is not a classification.
+        """
+        return import_module("compbench_analysis.frames.posteriors").posteriors(self, rule, temperature)
 
     def summary(self, by: str | Sequence[str] | None = None, rule: Rule | None = None) -> pd.DataFrame:
         """A row per metric and tag of the columns `by` (None: "tag"): n, value, 95 % interval and chance.
@@ -318,7 +340,12 @@ class Run:
 
     def unreadable(self) -> Unreadable:
         """The images that could not be read; that the list of them is damaged is said once."""
-        return unreadable.read(self.path, self.contents.parts.say_once)
+        return unreadable.read(self.path, self.say_once)
+
+    def say_once(self, message: str) -> None:
+        """Say what was not said of this run before; nothing where there is nothing to say."""
+        if message:
+            self.contents.parts.say_once(message)
 
     def parts(self) -> list[dict[str, Json]]:
         """The record of each part that can be read, oldest first.
@@ -360,33 +387,6 @@ class Run:
             if found[-1][1] == self.info.n_task_examples:  # no other can read more
                 break
         return max(found, key=lambda each: each[1])
-
-    def _complete(self, draws: int | None, rule: Rule) -> tuple[int, list[str]]:
-        """The number of draws, and the measured examples, which all have them; UsageError where that is impossible."""
-        where = f"run {str(self.path)!r} of {self.key.model!r}"
-        self.check_errors()
-        if not isinstance(self.schedule, Full):
-            raise UsageError(
-                f"{where} was measured with schedule={self.schedule.name}, which leaves out draws that its outcomes do "
-                "not need; what asks for every draw (curves, other weightings, resampled draws) needs a run with "
-                "schedule=full"
-            )
-        if draws is not None and draws < 1:
-            raise UsageError(f"draws={draws} was asked of {where}; expected at least 1")
-        seen = self.contents.seen()
-        ids = [example_id for example_id in self.ids() if example_id in seen]
-        n_asked = draws if draws is not None else max(1, self.contents.n_common_draws(ids))
-        if not ids:
-            raise UsageError(f"{where} has no measured example of the subset that is read: rerun its command")
-        whole = self.contents.whole(n_asked, rule.unconditional)
-        if lacking := [example_id for example_id in ids if example_id not in whole]:
-            n_common = self.contents.n_common_draws(ids)
-            raise UsageError(
-                f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
-                f"the first {n_asked} draws (the run was interrupted, or has fewer); rerun its command with "
-                f"draws={n_asked}" + (f", or read it with draws={n_common}" if n_common else "")
-            )
-        return n_asked, ids
 
     @cached_property
     def contents(self) -> Contents:

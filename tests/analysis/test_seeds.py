@@ -57,7 +57,7 @@ def test_the_table_says_mean_and_spread_and_how_many(tmp_path: Path) -> None:
 def test_each_shows_them_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = _seeds(tmp_path)
     text = show.to_text(runs, each_seed=True)
-    assert "sd (seed=1)" in text
+    assert "sd (seed 1)" in text
     assert "seeds" not in text
     asked = [run.key.digest for run in runs]
     assert main(["show", *asked, "--each", "--runs", str(tmp_path)]) == 0

@@ -260,7 +260,7 @@ def test_a_signature_is_one_word_that_names_everything(tmp_path: Path) -> None:
 def test_runs_of_one_model_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     task = _task(["Object"])
     runs = [_stored(tmp_path, task, [RIGHT], "sd2", protocol=protocol, seed=1) for protocol in ("paper", "compbench")]
-    assert labels(runs) == ["sd2 (protocol=paper)", "sd2 (protocol=compbench)"]
+    assert labels(runs) == ["sd2 (paper protocol)", "sd2 (compbench protocol)"]
     assert labels(runs[:1]) == ["sd2"]
 
 

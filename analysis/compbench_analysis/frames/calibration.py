@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from compbench.store.run import Run
 
 __all__ = [
+    "SHARE_FITTED",
     "Calibration",
     "ClassScores",
     "calibrate",
@@ -50,6 +51,7 @@ __all__ = [
     "reliability",
 ]
 
+SHARE_FITTED = 0.2  # of the examples
 _LEVEL = 0.95  # of the intervals of all given-up classes of an example together
 _BEYOND = 1e6  # scores further than this many temperatures apart are as good as infinitely far
 _AT_ONCE = 64  # examples whose errors are in memory
@@ -105,7 +107,7 @@ class Calibration:
 
 
 def calibrate(
-    run: Run, *, share: float = 0.2, seed: int = 0, n_bins: int = 15, rule: Rule | None = None
+    run: Run, *, share: float = SHARE_FITTED, seed: int = 0, n_bins: int = 15, rule: Rule | None = None
 ) -> Calibration:
     """Fit the temperature on a seeded `share` of the run's examples and judge the probabilities of the others."""
     if not 0 < share < 1:

@@ -131,7 +131,7 @@ def compare(
 
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None, ids: Sequence[str]) -> Iterator[_Pair]:
     """Each pair of runs, on the examples `ids`, which all of them have measured."""
-    frames = [run.to_frame(rule).set_index("id").loc[list(ids)] for run in runs]
+    frames = [run.to_frame(rule, with_posteriors=False).set_index("id").loc[list(ids)] for run in runs]
     found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
     metrics = [
         judgement.metric

@@ -17,6 +17,7 @@ import pandas as pd
 
 from compbench.core.errors import UsageError
 from compbench.store.run import Run
+from compbench.store.told_apart import in_words
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.signature import partial, signature
 from compbench_analysis.statistics.intervals import wilson
@@ -107,7 +108,7 @@ def _how(run: Run) -> str:
     words = [words_of_part] if (words_of_part := partial(run)) else []
     if n_draws:
         words.append(f"{n_draws} draws" + (f", {kinds.get(schedule['kind'], schedule['kind'])}" if schedule else ""))
-    words += [f"{name}={measurement[name]}" for name in _TOLD if measurement.get(name) is not None]
+    words += [in_words(name, measurement[name]) for name in _TOLD if measurement.get(name) is not None]
     if str(run.key.weights or "").startswith("sha256:"):
         words.append("weights of a local folder")
     return ", ".join(words) or "all images"

@@ -80,7 +80,7 @@ def _but_seed(run: Run, rule: Rule | None) -> tuple[object, ...]:
 
 
 def _margins(run: Run, metric: str, rule: Rule) -> dict[str, float]:
-    frame = run.to_frame(rule)
+    frame = run.to_frame(rule, with_posteriors=False)
     sides = {"group": ("text", "image"), "group_raw": ("text", "image_raw")}.get(metric, (metric,))
     columns = [f"{side}_margin" for side in sides]
     if not set(columns) <= set(frame):

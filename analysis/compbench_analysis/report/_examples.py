@@ -110,7 +110,7 @@ def _results(run: Run, section: Section) -> dict[str, dict[str, Any]]:
     """Example id -> scores (still an array), outcomes and margins."""
     if not section.n_done(run):
         return {}
-    frame = run.to_frame(section.rule).set_index("id")
+    frame = run.to_frame(section.rule, with_posteriors=False).set_index("id")
     scores = {
         example_id: table.scores[row]
         for table in run.tables(section.rule).values()

@@ -9,6 +9,7 @@ from typing import Any
 
 from compbench.core.errors import RunError
 from compbench.store.run import Run
+from compbench.store.told_apart import flat, in_words
 from compbench_analysis.frames.signature import signature
 from compbench_analysis.report._cells import Cell, Heading, Table, named, number
 from compbench_analysis.report._sections import Section
@@ -49,8 +50,8 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "examples": f"{count(section.n_done(run))} of {count(section.n_examples)} ({run.status})",
         "task": f"{run.key.task} at revision {run.key.task_revision}",
         "model": f"{run.key.model}, weights {run.key.weights or 'none'}",
-        "measured as": _listed(run.key.measurement) or "no options",
-        "options": _listed(_without_folders(info.model.options)) or "none",
+        "measured as": _in_words(run.key.measurement) or "no options",
+        "options": _in_words(_without_folders(info.model.options)) or "none",
     }
     if info.has_rule:
         facts["scored by"] = f"rule {rule.target}, {rule.draws or 'all measured'} draws"
@@ -66,6 +67,10 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "run": f"{run.key.folder.as_posix()}, format {info.format}, compbench {info.compbench}",
     }
     return facts
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(in_words(name, value) for name, value in flat(settings).items())
 
 
 def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:
