@@ -130,7 +130,7 @@ class TellsLesson(Protocol):
     """A scorer that learns from pictures, which all parts of a run have to share."""
 
     def learned_from(self) -> str:
-        """A digest of the pictures and their classes, once it is prepared."""
+        """A digest of the pictures and their classes, once it is prepared; empty where it learned from none."""
         ...
 
 

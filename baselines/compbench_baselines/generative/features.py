@@ -19,11 +19,11 @@ from compbench.core.file_list import FileList
 from compbench.core.models import HalfPrecision, Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source
 from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench_baselines.classifiers.trained import VERSION, check_per_class, few, training_digest
-from compbench_baselines.generative._base import base_model, known_word, settled_dtype, sizes_of, source_of
+from compbench_baselines.generative._diffusion_model import base_model, known_word, settled_dtype, sizes_of, source_of
 from compbench_baselines.training.preparations import is_trained, lacking, lesson, scored
 
 if TYPE_CHECKING:
-    from compbench_baselines.generative._features_scorer import FeatureScorer
+    from compbench_baselines.training.scorer import TrainedScorer
 
 __all__ = ["SDFeatures"]
 
@@ -170,11 +170,12 @@ class SDFeatures(ModelSpec):
             n_bytes = len(without) * of_features + n_latents * 4 * sizes.latents
         return Preparation(len(without), 0, 0 if is_known else n_epochs * len(learned.images), n_bytes)
 
-    def build(self, source: Source | None, runtime: Runtime) -> FeatureScorer:
-        from compbench_baselines.generative._base import components, word_for
-        from compbench_baselines.generative._features_scorer import FeatureScorer
+    def build(self, source: Source | None, runtime: Runtime) -> TrainedScorer:
+        from compbench_baselines.generative._diffusion_model import components, word_for
+        from compbench_baselines.generative._features_scorer import features_scorer
+        from compbench_baselines.generative._mid_block import MidBlock
 
         parts = components(self.model, source, runtime, owner=_NAME)
         assert source is not None  # or there would be no components
-        settled = replace(self, dtype=settled_dtype(self.dtype, self.model))
-        return FeatureScorer(settled, parts, word_for(source), runtime)
+        settled, weights = replace(self, dtype=settled_dtype(self.dtype, self.model)), word_for(source)
+        return features_scorer(settled, MidBlock(settled, parts, weights, runtime), weights, runtime)
