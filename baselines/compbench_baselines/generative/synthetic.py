@@ -16,7 +16,7 @@ from compbench.core.aliases import Json
 from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Classes, Example, Task
-from compbench.core.models import HalfPrecision, Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source
+from compbench.core.models import Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source, in_precision
 from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench_baselines.classifiers.trained import VERSION
 from compbench_baselines.generative._diffusion_model import base_model, known_word, settled_dtype, sizes_of, source_of
@@ -88,11 +88,12 @@ class SyntheticSD(ModelSpec):
         if task is not None:
             asked = digest_of([*task.examples[0].captions, *classes_of(task, _NAME).of_caption])
             settled = replace(settled, asked=asked)
-        in_float32 = replace(self, dtype="float32")
+        return in_precision(settled, self.dtype == settled.dtype, SyntheticSD._resolved)
+
+    def _resolved(self) -> ResolvedModel:
         return replace(
-            ModelSpec.resolve(settled, task),
+            super().resolve(None),
             files=self.model.resolve(None).files,
-            precision=HalfPrecision(settled.dtype, self.dtype == settled.dtype, lambda: in_float32.resolve(task)),
             learning=Learning("n_per_class", self.n_per_class is not None, False, self.preparation),
         )
 

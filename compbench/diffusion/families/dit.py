@@ -14,7 +14,7 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 from compbench.core.rules import stored_loss
 from compbench.registry import checkpoints
 from compbench.schedules.policies import checked_risk
@@ -117,13 +117,13 @@ class DiT(ModelSpec):
         return replace(self, draws=self.draws or self.default_draws, seed=seed)
 
     def resolve(self, task: Task | None) -> ResolvedModel:
-        settled = self.for_task(None)  # nothing depends on the task
+        return in_precision(self.for_task(None), True, DiT._resolved)  # no dtype is left to the model
+
+    def _resolved(self) -> ResolvedModel:
         return replace(
-            ModelSpec.resolve(settled, task),
+            super().resolve(None),
             files=_FILES,
             label_space=self.label_space,
-            # no dtype is left to the model
-            precision=HalfPrecision(self.dtype, True, lambda: replace(settled, dtype="float32").resolve(task)),
             flops_per_evaluation=self.flops_per_evaluation,
         )
 

@@ -14,7 +14,7 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 from compbench.core.rules import stored_loss
 from compbench.diffusion.families._citations import LATENT_DIFFUSION
 from compbench.diffusion.families._places import placed
@@ -185,18 +185,17 @@ class StableDiffusion(ModelSpec):
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = self.for_task(None if task is None else task.name)
-        return (settled if task is None else settled.on(task))._resolved(self.dtype == settled.dtype)
+        settled = settled if task is None else settled.on(task)
+        is_fixed = settled.protocol == "published-fp16"
+        return in_precision(settled, self.dtype == settled.dtype, StableDiffusion._resolved, is_fixed=is_fixed)
 
-    def _resolved(self, is_asked_for: bool) -> ResolvedModel:
+    def _resolved(self) -> ResolvedModel:
         def with_files(files: Callable[[], FileList]) -> ResolvedModel:
-            return self.with_files(files)._resolved(is_asked_for)
+            return self.with_files(files)._resolved()
 
-        always_half = self.protocol == "published-fp16"
-        in_float32 = None if always_half else lambda: replace(self, dtype="float32")._resolved(is_asked_for)
         return replace(
             super().resolve(None),
             files=self.files,
-            precision=HalfPrecision(self.dtype, is_asked_for, in_float32),
             taught=self.taught,
             with_files=with_files,
             flops_per_evaluation=self.flops_per_evaluation,
