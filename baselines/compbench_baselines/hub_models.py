@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from compbench.core import disk
@@ -18,8 +19,9 @@ from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, ResolvedModel, Source, in_precision
 
-__all__ = ["Address", "Dtype", "HubModel", "address_of", "architecture", "weight_files"]
+__all__ = ["FOLDER", "Address", "Dtype", "HubModel", "address_of", "architecture", "not_a", "weight_files"]
 
+FOLDER: Mapping[str, str] = {"help": "a local copy in place of the hub's"}
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 CONFIG = "config.json"
@@ -59,7 +61,7 @@ class Address:
 
 
 def address_of(text: str, scheme: str) -> Address:
-    """What follows `scheme:`; UsageError for what is neither a folder with a config.json nor ORG/NAME[@REVISION].
+    """The address after `scheme:`; UsageError for anything but a folder with a config.json or ORG/NAME[@REVISION].
 
     >>> str(address_of("google/siglip2-so400m-patch14-384@main", "transformers"))
     'google/siglip2-so400m-patch14-384@main'
@@ -88,6 +90,11 @@ class HubModel(ModelSpec):
     revision: str | None = field(default=None, metadata=_FIXED)
     is_local: bool = field(default=False, metadata=_FIXED)
     dtype: Dtype = field(default="auto", metadata={"help": "dtype of the network; auto is float32"})
+    folder: Path | None = field(default=None, metadata=_FIXED)  # an option of the models that have names here
+
+    def __post_init__(self) -> None:
+        if self.folder is not None:
+            address_of(str(disk.expanded(self.folder).absolute()), self.scheme)
 
     @classmethod
     def at(cls, text: str) -> Self:
@@ -103,6 +110,8 @@ class HubModel(ModelSpec):
     @property
     def address(self) -> Address:
         """Where its weights are."""
+        if self.folder is not None:
+            return Address(str(disk.expanded(self.folder).resolve()), is_local=True)
         return Address(self.repo, self.revision, self.is_local)
 
     @property
@@ -120,7 +129,11 @@ class HubModel(ModelSpec):
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = replace(self if task is None else self.on(task), dtype=self.settled_dtype)
-        return in_precision(settled, self.dtype == settled.dtype, partial(ModelSpec.resolve, task=task))
+        return in_precision(settled, self.dtype == settled.dtype, lambda spec: spec.resolved(task))
+
+    def resolved(self, task: Task | None) -> ResolvedModel:
+        """Of a model whose dtype is settled."""
+        return ModelSpec.resolve(self, task)
 
     def source(self) -> Source:
         address, opened = self.address, partial(_opened, name=self.name, check=self.check)
@@ -136,6 +149,12 @@ def architecture(config: Mapping[str, Any]) -> str:
     """
     given: Any = config.get("architectures")
     return str(given[0]) if isinstance(given, list) and given else ""  # pyright: ignore[reportUnknownArgumentType]
+
+
+def not_a(expected: str, config: Mapping[str, Any], name: str) -> DataError:
+    """Says what class the model `name` is, and what was expected."""
+    what = f"is a {given}" if (given := architecture(config)) else "names no class in its config.json"
+    return DataError(f"model {name!r} {what}; expected {expected}")
 
 
 def weight_files(files: FileList, name: str) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ __all__ = ["CaptionRace"]
 
 @dataclass(frozen=True, eq=False)
 class _Race:
-    """How far a race has come."""
+    """The state of a race."""
 
     missing: Bools  # [P, D], what it waits for; all False when it is over
     signs: Ints  # [m]
@@ -202,6 +202,10 @@ def _signs(scores: Floats, pairs: Comparisons, comparisons: Bools) -> Ints:
 def _outcome(is_right: bool, its: Sequence[Comparison]) -> Outcome:
     """Right hangs on all of its comparisons, wrong on the surest of those that say so."""
     if is_right:
-        return Outcome(True, all(each.is_exact for each in its), min(1.0, sum(each.doubt for each in its)))
-    against = [each for each in its if each.sign < 0]
-    return Outcome(False, any(each.is_exact for each in against), min(each.doubt for each in against))
+        return Outcome(
+            True, all(comparison.is_exact for comparison in its), min(1.0, sum(comparison.doubt for comparison in its))
+        )
+    against = [comparison for comparison in its if comparison.sign < 0]
+    return Outcome(
+        False, any(comparison.is_exact for comparison in against), min(comparison.doubt for comparison in against)
+    )

@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One thing that is asked of an example."""
+    """An outcome of an example under one metric."""
 
     is_right: bool
     is_exact: bool  # it rests on nothing but the full bank
@@ -62,7 +62,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What is concluded of one example, and how surely."""
+    """The conclusions on one example, and how sure they are."""
 
     bound: str  # of racing.BOUNDS, staged, which bounds nothing, wave, or beyond: a draw was beyond the wave's limits
     risk: float  # that was taken, before the first draw, of an outcome that differs from the full bank's; see `bound`
@@ -79,14 +79,14 @@ class Verdict:
 
 
 class Policy(Protocol):
-    """How much of one example is measured."""
+    """The policy that decides how much of one example is measured."""
 
     def wanted(self, errors: Floats, measured: Bools) -> Bools:
         """[I, C, D], what to measure next; all False when the example is finished."""
         ...
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        """What follows; Unfinished while anything is wanted."""
+        """The verdict on the example; Unfinished while more errors are wanted."""
         ...
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:

@@ -73,10 +73,13 @@ def replayed(run: Run) -> tuple[dict[str, np.ndarray], dict[str, Verdict]]:
     scores: dict[str, np.ndarray] = {}
     verdicts: dict[str, Verdict] = {}
     matches = dict(zip(run.examples()["id"], run.examples()["matches"], strict=True))
-    for name, one in run.measurements().items():
-        errors = np.zeros((*one.shape, schedule.draws), np.float32)
+    for name, measurement in run.measurements().items():
+        errors = np.zeros((*measurement.shape, schedule.draws), np.float32)
         measured = np.zeros(errors.shape, bool)
-        errors[..., one.draw_ids], measured[..., one.draw_ids] = one.errors["l2"], one.measured
+        errors[..., measurement.draw_ids], measured[..., measurement.draw_ids] = (
+            measurement.errors["l2"],
+            measurement.measured,
+        )
         policy = schedule.policy(name, matches[name], draws, run.classes)
         scores[name], verdicts[name] = policy.scores(errors, measured), policy.verdict(errors, measured)
     return scores, verdicts
@@ -90,7 +93,7 @@ def assert_is_the_replay(run: Run) -> None:
         assert row.tobytes() == scores[name].tobytes()
         assert told[name].n_draws.dtype == verdicts[name].n_draws.dtype
         np.testing.assert_array_equal(told[name].n_draws, verdicts[name].n_draws)
-        plain = [replace(each[name], n_draws=np.zeros(0, int)) for each in (told, verdicts)]
+        plain = [replace(verdicts_of[name], n_draws=np.zeros(0, int)) for verdicts_of in (told, verdicts)]
         assert _words(plain[0]) == _words(plain[1])
     N_REPLAYED.clear()
 
@@ -152,7 +155,7 @@ def test_no_command_that_reads_replays_what_is_stored(tmp_path: Path, command: l
 def test_a_reader_that_must_replay_does_so_once_and_writes_nothing(tmp_path: Path) -> None:
     path = raced(tmp_path).path
     shutil.rmtree(path / "verdicts")
-    before = sorted((each, each.stat().st_mtime_ns) for each in path.rglob("*"))
+    before = sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*"))
     told: list[str] = []
     run = Run(path, say=told.append)
     run.to_frame()
@@ -162,7 +165,7 @@ def test_a_reader_that_must_replay_does_so_once_and_writes_nothing(tmp_path: Pat
     run.table()
     run.verdicts()
     assert len(N_REPLAYED) == n_replayed
-    assert sorted((each, each.stat().st_mtime_ns) for each in path.rglob("*")) == before
+    assert sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*")) == before
     assert told == []  # as every run was that an older version made
     assert_is_the_replay(Run(path))
 
@@ -240,7 +243,7 @@ def test_another_schedule_bank_or_task_outdates_everything(tmp_path: Path) -> No
     for changed in (
         {"schedule": replace(RACE, risk=0.2)},
         {"draws": DrawTable(bank.timesteps, bank.alpha, bank.sigma[::-1], bank.target)},
-        {"matches": {name: each[:, ::-1] for name, each in own.matches.items()}},
+        {"matches": {name: array[:, ::-1] for name, array in own.matches.items()}},
         {"classes": None},
     ):
         assert not replace(own, _files={}, say_once=told.append, **changed).are_stored(ids)

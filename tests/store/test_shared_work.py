@@ -81,7 +81,10 @@ def test_errors_that_are_known_already_are_read_in_blocks_that_fit_in_memory(tmp
 
     def peak_of(read: Any) -> tuple[int, dict[str, Any]]:
         tracemalloc.start()
-        sums = {name: (len(one.draw_ids), float(one.errors["l2"].sum())) for name, one in read().items()}
+        sums = {
+            name: (len(measurement.draw_ids), float(measurement.errors["l2"].sum()))
+            for name, measurement in read().items()
+        }
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak, sums

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import DataError
 from compbench.core.examples import Task
 from compbench.core.models import Runtime, Scorer, Source
 from compbench_baselines.clip._kinds import Head, kind_of
 from compbench_baselines.clip._templates import OPTION, digest_for
-from compbench_baselines.hub_models import Address, Dtype, HubModel, address_of, architecture
+from compbench_baselines.hub_models import FOLDER, Dtype, HubModel, architecture
 
 __all__ = [
     "BLIP2_ITM",
@@ -69,22 +68,9 @@ class TransformersModel(HubModel):
         },
     )
     templates: str = field(default="auto", metadata=OPTION)
-    folder: Path | None = field(default=None, metadata={"help": "a local copy in place of the hub's"})
+    folder: Path | None = field(default=None, metadata=FOLDER)
     classes: str | None = field(default=None, metadata=_FIXED)  # digest of the templates and names of the task
     paper: str = field(default="", repr=False, metadata=_FIXED)  # BibTeX
-
-    def __post_init__(self) -> None:
-        if self.folder is not None:
-            address_of(str(disk.expanded(self.folder).absolute()), self.scheme)
-
-    @property
-    def address(self) -> Address:
-        """Where its weights are."""
-        return (
-            super().address
-            if self.folder is None
-            else Address(str(disk.expanded(self.folder).resolve()), is_local=True)
-        )
 
     @property
     def citation(self) -> str:

@@ -56,7 +56,7 @@ class MidBlock:
         return cache.Arrays(cache.folder("features", self._spec.features_as(self._weights)))
 
     def names(self, images: Sequence[Image]) -> list[str]:
-        """What pictures are kept under."""
+        """The names that pictures are cached under."""
         return [image.digest() for image in images]
 
     def make(self, images: Sequence[Image]) -> None:
@@ -111,7 +111,7 @@ class MidBlock:
         """float16 maps [n, c, h, w], or their float32 means [n, c]."""
         spec, n = self._spec, len(latents)
         noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(spec.seed)).to(self.device)
-        conditioning = {name: state.expand(n, *state.shape[1:]) for name, state in self._conditioning().items()}
+        conditioning = {name: states.expand(n, *states.shape[1:]) for name, states in self._conditioning().items()}
         timesteps = torch.full((n,), spec.timestep, device=self.device)
         captured: list[Tensor] = []
         handle = self._block.register_forward_hook(_stop_at(captured))  # pyright: ignore

@@ -1,4 +1,4 @@
-"""How likely a caption is as text, blind to the picture: what a language model alone makes of a task. Torch-free.
+"""The likelihood of a caption as text, without the picture: a language model alone on the task. Torch-free.
 
 `--model text-prior:ORG/NAME` or `text-prior:PATH`, any causal language model of transformers. Where it beats chance,
 the task's wrong captions are told by grammar or plausibility, and other models may be right without looking.
@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from compbench.core.aliases import Json
-from compbench.core.errors import DataError
 from compbench.core.models import Runtime, Scorer, Source
-from compbench_baselines.hub_models import HubModel, architecture
+from compbench_baselines.hub_models import HubModel, architecture, not_a
 
 __all__ = ["TextPrior", "from_address"]
 
@@ -35,10 +34,8 @@ class TextPrior(HubModel):
         return {"scorer": self.scheme, "version": 1, "length": self.length, "dtype": self.settled_dtype}
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
-        given = architecture(config)
-        if not given.endswith(_CAUSAL):
-            what = f"is a {given}" if given else "names no class in its config.json"
-            raise DataError(f"model {name!r} {what}; expected a causal language model (...{' or ...'.join(_CAUSAL)})")
+        if not architecture(config).endswith(_CAUSAL):
+            raise not_a(f"a causal language model (...{' or ...'.join(_CAUSAL)})", config, name)
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm import _text_prior_scorer as scorer

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from compbench.core.aliases import Json
-from compbench.core.errors import DataError, UsageError
+from compbench.core.errors import UsageError
 from compbench.core.models import Runtime, Scorer, Source
-from compbench_baselines.hub_models import Dtype, HubModel, architecture
+from compbench_baselines.hub_models import Dtype, HubModel, architecture, not_a
 
 __all__ = ["CLASSES", "VQAScore", "from_address"]
 
@@ -48,6 +48,7 @@ class VQAScore(HubModel):
     answer: str = field(default="Yes", metadata={"help": "the answer whose first token is scored"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.question.count("{}") != 1:
             raise UsageError(f"option 'question' cannot be {self.question!r}; expected one {{}} for the caption")
         if not self.answer.strip():
@@ -68,10 +69,8 @@ class VQAScore(HubModel):
         }
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
-        given = architecture(config)
-        if given not in CLASSES:
-            what = f"is a {given}" if given else "names no class in its config.json"
-            raise DataError(f"model {name!r} {what}; expected one of {', '.join(CLASSES)}")
+        if architecture(config) not in CLASSES:
+            raise not_a(f"one of {', '.join(CLASSES)}", config, name)
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm import _vqa_scorer as scorer
