@@ -116,7 +116,7 @@ class HubModel(ModelSpec):
 
     @property
     def settled_dtype(self) -> Dtype:
-        """What the network runs in."""
+        """The dtype that the network runs in."""
         return "float32" if self.dtype == "auto" else self.dtype
 
     def check(self, config: Mapping[str, Any], name: str) -> None:

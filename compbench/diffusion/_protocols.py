@@ -22,7 +22,7 @@ __all__ = ["Measuring", "precision"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measuring:
-    """How the errors of a pipeline are measured, with nothing left open."""
+    """The settings by which the errors of a pipeline are measured, with nothing left open."""
 
     protocol: str
     seed: int

@@ -184,7 +184,7 @@ class DiT(ModelSpec):
         return self.for_task(None)._measuring().classifier(network.DiTFamily(self.label_space), parts, runtime)
 
     def _measuring(self) -> Measuring:
-        """How a settled model measures."""
+        """The settings by which a settled model measures."""
         from compbench.diffusion._protocols import Measuring
         from compbench.diffusion.images import adm_centre_crop
 

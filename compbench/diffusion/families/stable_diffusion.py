@@ -304,7 +304,7 @@ class StableDiffusion(ModelSpec):
         return network.UNetFamily(), runtime.kept(key, load)
 
     def measuring(self) -> Measuring:
-        """How a settled model measures."""
+        """The settings by which a settled model measures."""
         from compbench.diffusion import images
         from compbench.diffusion._protocols import Measuring
 
