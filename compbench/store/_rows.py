@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +15,35 @@ import pyarrow as pa
 from compbench.core.aliases import Bools, Floats
 from compbench.store._parquet import ID, NO_CAPTION, SCORES, batches
 
-__all__ = ["Rows", "fill_errors", "fill_scores"]
+__all__ = ["Rows", "fill_errors", "fill_scores", "together"]
+
+_BYTES_TOGETHER = 16_000_000  # of kept rows that are put into arrays at once: as many errors as of a file
 
 
-class Rows(Protocol):
-    """A part: its file, or all of its rows where they are kept in memory."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a part in its file, or those of neighbouring parts that are kept in memory."""
 
-    @property
-    def path(self) -> Path: ...
+    path: Path
+    kept: tuple[pa.Table, ...] = ()
 
-    @property
-    def rows(self) -> pa.Table | None: ...
+
+def together(parts: Iterable[tuple[Path, pa.Table | None]]) -> Iterator[Rows]:
+    """The rows of parts in their order, those of neighbours that are kept and alike at once: thousands cost as few."""
+    first, kept, n_bytes = Path(), list[pa.Table](), 0
+    for path, rows in parts:
+        is_alike = rows is not None and bool(kept) and rows.schema.equals(kept[0].schema)
+        if kept and (not is_alike or n_bytes > _BYTES_TOGETHER):
+            yield Rows(first, tuple(kept))
+            kept, n_bytes = [], 0
+        if rows is None:
+            yield Rows(path)
+            continue
+        first = first if kept else path
+        kept.append(rows)
+        n_bytes += rows.nbytes
+    if kept:
+        yield Rows(first, tuple(kept))
 
 
 def fill_errors(
@@ -67,10 +85,11 @@ def fill_scores(
 
 
 def _rows_of(part: Rows, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    if part.rows is None:
+    if not part.kept:
         yield from batches(part.path, columns)
     else:
-        yield from part.rows.select(columns).to_batches()
+        rows = pa.concat_tables([table.select(columns) for table in part.kept])
+        yield from rows.unify_dictionaries().combine_chunks().to_batches()
 
 
 def _pairs(

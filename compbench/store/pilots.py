@@ -20,7 +20,8 @@ from compbench.core.rules import stored_loss
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full
 from compbench.schedules.strata import allocation_from, strata
-from compbench.store import _sealed, run_file
+from compbench.store import _damage, _sealed, run_file
+from compbench.store._damage import Damaged
 from compbench.store.run import Run
 
 __all__ = ["Pilot", "learned"]
@@ -84,7 +85,8 @@ def learned(pilot: Path, race: Racing, identity: Mapping[str, Any]) -> Pilot:
     kept = run.path / f"shares-{digest_of(what)}.json"
     if (stored := _stored(kept, what)) is None:
         if kept.exists():
-            say(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now")
+            then = "the shares are learned from the pilot again, as it is now"
+            say(_damage.said(kept, "it does not hold what a pilot taught", then))
         stored = (
             _learned(run, race),
             tuple(example_id for example_id in run.ids() if example_id in run.done(race.draws)),
@@ -125,7 +127,7 @@ def _stored(path: Path, what: Mapping[str, Any]) -> tuple[tuple[float, ...], tup
     """The shares that were kept and the examples they were learned from; None where none can be believed."""
     try:
         kept = _sealed.opened(path.read_bytes())
-    except (OSError, _sealed.Damaged):
+    except (OSError, Damaged):
         return None
     shares, examples = kept.get("shares"), kept.get("examples", [])
     is_same = all(kept.get(name) == value for name, value in json.loads(json.dumps(what)).items())
