@@ -68,13 +68,8 @@ DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.
 _RECORD = b"record"
 ID = "example_id"
 _PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
-_DAMAGE = (
-    pa.ArrowException,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-)  # what pyarrow raises on a file that is not whole
+# what pyarrow raises on a file that is not whole
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 _ERRORS_AT_ONCE = 2_097_152  # 16 MB, with the numbers of their draws
 _ROWS_AT_ONCE = 2_048, 131_072  # at least and at most: a few MB of scores
 SMALL_BYTES = 1_000_000  # of a part that is read at once
