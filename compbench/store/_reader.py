@@ -25,11 +25,11 @@ from compbench.schedules.schedule import Full, Schedule
 from compbench.schedules.staged import Staged
 from compbench.store import _parquet, _rows
 from compbench.store._damage import Damaged, check_digest
-from compbench.store._examples import NAME, StoredExamples, read_examples
 from compbench.store._known import KnownErrors
 from compbench.store._measured import Coverage, measurement_of, scored
 from compbench.store._parts import Parts
 from compbench.store._verdicts import Verdicts
+from compbench.store.stored_examples import NAME, StoredExamples, read_examples
 
 __all__ = ["Contents", "Shape", "words_of"]
 

@@ -15,7 +15,7 @@ from compbench.core.metrics import TOP1, column_of, image_scores, named, over_un
 from compbench.core.printable import printable, to_cell
 
 if TYPE_CHECKING:
-    from compbench.store._examples import StoredExamples
+    from compbench.store.stored_examples import StoredExamples
 
 __all__ = ["as_cells", "predicted", "to_frame"]
 

@@ -95,13 +95,14 @@ def learned(pilot: Path, race: Racing, identity: Mapping[str, Any]) -> Pilot:
             content = {**what, "shares": list(stored[0]), "examples": list(stored[1])}
             disk.write_json(kept, _sealed.sealed(content))
     ids = frozenset(stored[1] or run.done(race.draws))  # of older ones the examples are not known
-    shapes = dict(zip(run.examples()["id"], (example.size for example in run.examples()["matches"]), strict=True))
+    sizes = (matches.size for matches in run.task_examples.matches)
+    size_of = dict(zip(run.task_examples.ids, sizes, strict=True))
     return Pilot(
         stored[0],
         f"{run.key.folder}",
         (run.key.task, run.key.task_revision),
         ids,
-        race.draws * sum(shapes[example_id] for example_id in ids),
+        race.draws * sum(size_of[example_id] for example_id in ids),
     )
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from compbench.schedules.policies import Verdict
-    from compbench.store._examples import StoredExamples
     from compbench.store._reader import Contents
+    from compbench.store.stored_examples import StoredExamples
 
 __all__ = ["Run"]
 

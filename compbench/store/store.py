@@ -90,7 +90,7 @@ class Store:
         A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
         """
         from compbench.store import _parquet
-        from compbench.store._examples import examples_table
+        from compbench.store.stored_examples import examples_table
         from compbench.store.writer import RunWriter
 
         path = self.root / key.folder
@@ -217,8 +217,8 @@ class Store:
         model: Mapping[str, Json],
     ) -> None:
         from compbench.store import _parquet
-        from compbench.store._examples import examples_table
         from compbench.store._parts import Parts
+        from compbench.store.stored_examples import examples_table
 
         parts = Parts(path, self._say)
         records = parts.records()

@@ -12,7 +12,7 @@ import pytest
 
 from compbench.core.examples import Example, Image
 from compbench.store._damage import Damaged
-from compbench.store._examples import StoredExamples, examples_table, read_examples
+from compbench.store.stored_examples import StoredExamples, examples_table, read_examples
 
 
 def _example(name: str, n_images: int, n_captions: int, **tags: tuple[str, ...]) -> Example:
