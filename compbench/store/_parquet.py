@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from compbench.core.aliases import Json
 from compbench.core.measurements import DrawTable
+from compbench.store._arrays import numbers
 from compbench.store._damage import Damaged, check_digest
 
 __all__ = [
@@ -194,7 +195,7 @@ def _ids_by_part(pieces: Iterable[pa.RecordBatch], n_parts: int) -> list[tuple[s
         if not n_parts:
             found[0] |= dict.fromkeys(names.tolist())
             continue
-        codes, parts = piece.column(ID).indices.to_numpy(), piece.column(PART).to_numpy()
+        codes, parts = numbers(piece.column(ID).indices), numbers(piece.column(PART))
         changes = np.flatnonzero(np.diff(parts, prepend=-1))
         for start, end in zip(changes, [*changes[1:], len(parts)], strict=True):
             own = codes[start:end]
@@ -212,7 +213,7 @@ def compacted(
     """
     numbered, number = list[pa.Table](), 0
     for table, lines in zip(tables, members, strict=True):
-        own = table.column(PART).to_numpy() if PART in table.column_names else np.zeros(len(table), np.int32)
+        own = numbers(table.column(PART)) if PART in table.column_names else np.zeros(len(table), np.int32)
         rest = table.drop_columns([PART]) if PART in table.column_names else table
         text = rest.column(ID).cast(pa.string())
         rest = rest.set_column(rest.schema.get_field_index(ID), ID, text)
@@ -239,7 +240,7 @@ def read_draws(path: Path) -> DrawTable:
     table = read(path)
     if table.schema.names != DRAWS.names or not len(table):
         raise Damaged(f"it has columns {table.schema.names} and {len(table)} rows")
-    timesteps, alpha, sigma = (table.column(name).to_numpy() for name in DRAWS.names[:3])
+    timesteps, alpha, sigma = (numbers(table.column(name)) for name in DRAWS.names[:3])
     return DrawTable(timesteps, alpha, sigma, table.column("target")[0].as_py())
 
 

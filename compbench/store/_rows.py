@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from compbench.core.aliases import Bools, Floats
+from compbench.store._arrays import lists, numbers
 from compbench.store._parquet import ID, NO_CAPTION, SCORES, batches
 
 __all__ = ["Rows", "fill_errors", "fill_scores", "together"]
@@ -63,14 +64,14 @@ def fill_errors(
     n_draws = measured.shape[-1]
     for batch in _rows_of(part, columns):
         pairs = _pairs(batch, place_of, measured.shape[:3], with_no_caption)  # [rows]
-        lists = batch.column("draws")
-        draws = lists.flatten().to_numpy()  # [rows' draws]
-        pairs = np.repeat(pairs, lists.value_lengths().to_numpy())
+        values, lengths = lists(batch.column("draws"))
+        draws = numbers(values)  # [rows' draws]
+        pairs = np.repeat(pairs, lengths)
         wanted = (pairs >= 0) & (draws < n_draws)
         places = pairs[wanted] * n_draws + draws[wanted]
         measured.reshape(-1)[places] = True
         for name, into in errors.items():
-            into.reshape(-1)[places] = batch.column(name).flatten().to_numpy()[wanted]
+            into.reshape(-1)[places] = numbers(lists(batch.column(name))[0])[wanted]
 
 
 def fill_scores(
@@ -81,7 +82,7 @@ def fill_scores(
         pairs = _pairs(batch, place_of, measured.shape, with_no_caption)
         wanted = pairs >= 0
         measured.reshape(-1)[pairs[wanted]] = True
-        scores.reshape(-1)[pairs[wanted]] = batch.column("score").to_numpy()[wanted]
+        scores.reshape(-1)[pairs[wanted]] = numbers(batch.column("score"))[wanted]
 
 
 def _rows_of(part: Rows, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -98,8 +99,8 @@ def _pairs(
     """[rows] int64: each row's place in an array [N, I, C] in C order, or -1 for a row that is not wanted."""
     ids = batch.column(ID)
     places = np.array([place_of.get(name, -1) for name in ids.dictionary.to_pylist()], np.int64)
-    rows = places[ids.indices.to_numpy()]
-    images, captions = batch.column("image").to_numpy(), batch.column("caption").to_numpy().astype(np.int64)
+    rows = places[numbers(ids.indices)]
+    images, captions = numbers(batch.column("image")), numbers(batch.column("caption")).astype(np.int64)
     n_captions = shape[2] - with_no_caption
     captions = np.where(captions == NO_CAPTION, n_captions if with_no_caption else shape[2], captions)
     is_inside = (rows >= 0) & (images < shape[1]) & (captions < shape[2])

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from compbench.core.aliases import Floats
 from compbench.schedules.policies import Comparison, Outcome, Verdict
 from compbench.store import _parquet
+from compbench.store._arrays import lists, numbers
 from compbench.store._damage import Damaged, check_digest
 
 __all__ = ["Concluded", "Stored", "comparisons", "encoded", "read", "with_comparisons"]
@@ -202,9 +203,8 @@ def _lists(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.ListArray:
 
 def _arrays(table: pa.Table, name: str) -> list[np.ndarray]:
     """The list of each row."""
-    lists = table.column(name).combine_chunks()
-    values = lists.flatten().to_numpy(zero_copy_only=False)
-    return list(_pieces(values, lists.value_lengths().to_numpy()))
+    values, lengths = lists(table.column(name))
+    return list(_pieces(numbers(values), lengths))
 
 
 def _pieces(values: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from compbench.core.aliases import Bools, Ints
 from compbench.core.examples import Example
 from compbench.store import _parquet
+from compbench.store._arrays import lists, numbers
 from compbench.store._damage import Damaged
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class StoredExamples:
     @cached_property
     def orders(self) -> Ints:
         """Of each example: its place in the task."""
-        return self._decoded(lambda: self._column("order").to_numpy())
+        return self._decoded(lambda: numbers(self._column("order")))
 
     def frame(self) -> pd.DataFrame:
         """One row per example: id, captions, image_names, matches, tags, group, order."""
@@ -148,11 +149,9 @@ class StoredExamples:
         return None if words is None else tuple(self._decoded(lambda: json.loads(words)))
 
     def _own_matches(self) -> list[Bools]:
-        rows = self._column("matches")  # lists of images, of captions
-        n_images = rows.value_lengths().to_numpy(zero_copy_only=False)
-        images = rows.flatten()
-        n_captions = images.value_lengths().to_numpy(zero_copy_only=False)
-        flags = images.flatten().to_numpy(zero_copy_only=False).astype(bool)
+        images, n_images = lists(self._column("matches"))
+        captions, n_captions = lists(images)
+        flags = numbers(captions)
         flags.setflags(write=False)
         if not len(n_images):
             return []
@@ -166,7 +165,7 @@ class StoredExamples:
     def _matches_of_classes(self) -> list[Bools]:
         """Of shared captions: one array for all examples with the same true pairs."""
         n_captions, found = len(self._shared or ()), dict[tuple[int, tuple[int, ...]], Bools]()
-        lengths = self._column("image_names").value_lengths().to_pylist()
+        lengths = lists(self._column("image_names"))[1].tolist()
         keys = list(zip(lengths, map(tuple, self._column("true_pairs").to_pylist()), strict=True))
         for n_images, true_pairs in set(keys):
             matches = np.zeros((n_images, n_captions), bool)
@@ -180,7 +179,7 @@ class StoredExamples:
         return [tuple(texts) for texts in self._column(name).to_pylist()]
 
     def _column(self, name: str) -> Any:
-        return self.table.column(name).combine_chunks()
+        return self.table.column(name)
 
     def _decoded(self, decode: Callable[[], Column]) -> Column:
         try:
