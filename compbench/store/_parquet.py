@@ -28,6 +28,7 @@ from compbench.store._arrays import numbers
 from compbench.store._damage import Damaged, check_digest
 
 __all__ = [
+    "BY_POSITION",
     "ERRORS",
     "ID",
     "NO_CAPTION",
@@ -65,10 +66,15 @@ ERRORS = pa.schema(
 NO_CAPTION = -1
 _MAIN = "errors"  # the column of the squared error
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
+BY_POSITION = pa.field("by_position", pa.list_(pa.list_(pa.float32())))  # [h, w], beside a score that is their sum
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
 _RECORD = b"record"
 ID = "example_id"
-_PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
+_PACKED = {
+    "draws.list.element": "DELTA_BINARY_PACKED",
+    "errors.list.element": "BYTE_STREAM_SPLIT",
+    "by_position.list.element.list.element": "BYTE_STREAM_SPLIT",
+}
 # what pyarrow raises on a file that is not whole
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 _ERRORS_AT_ONCE = 2_097_152  # 16 MB, with the numbers of their draws
@@ -90,7 +96,7 @@ def loss_in(column: str) -> str:
 
 def draws_table(draws: DrawTable) -> pa.Table:
     """The bank, one row a draw, and what the network predicts."""
-    columns = [pa.array(np.asarray(each, np.float32)) for each in (draws.timesteps, draws.alpha, draws.sigma)]
+    columns = [pa.array(np.asarray(column, np.float32)) for column in (draws.timesteps, draws.alpha, draws.sigma)]
     targets = pa.array([draws.target] * len(draws.alpha), pa.string())
     return pa.Table.from_arrays([*columns, targets], schema=DRAWS)
 
@@ -109,7 +115,7 @@ def decoding() -> Generator[None]:
 def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
     """The bytes of a Parquet file."""
     packed = {name: how for name, how in _PACKED.items() if name.split(".")[0] in table.column_names}
-    names = [name for name in table.column_names if f"{name}.list.element" not in packed]
+    names = [name for name in table.column_names if name not in {column.split(".")[0] for column in packed}]
     out = io.BytesIO()
     pq.write_table(
         table,
@@ -124,7 +130,7 @@ def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
 
 
 def name(number: int, content: bytes | memoryview) -> str:
-    """What the part with this content is called, e.g. 000001-5f2c9a1b03d4.parquet; later parts sort later."""
+    """The file name of the part with this content, e.g. 000001-5f2c9a1b03d4.parquet; later parts sort later."""
     return f"{number:06d}-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
 
 
@@ -145,7 +151,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a part whose bytes are those that were written holds."""
+    """The contents of a part whose bytes are those that were written."""
 
     ids: tuple[str, ...]  # of its examples
     columns: tuple[str, ...]
@@ -156,7 +162,7 @@ class Checked:
 
 
 def checked(path: Path, sha256: str | None = None) -> Checked:
-    """What is in a part; Damaged when its bytes are not those that were written.
+    """The contents of a part; Damaged when its bytes are not those that were written.
 
     They are known by the digest in the part's name, and by all of `sha256` where that is given. A small part is read
     once: its rows are those of the very bytes that were checked.
@@ -180,8 +186,8 @@ def checked(path: Path, sha256: str | None = None) -> Checked:
             ids_of = _ids_by_part(pieces, len(holds))
             columns = tuple(name for name in file.schema_arrow.names if name != PART)
         members = tuple(
-            Member(each["part"], {name: value for name, value in each.items() if name != "part"}, ids)
-            for each, ids in zip(holds, ids_of, strict=bool(holds))
+            Member(held["part"], {name: value for name, value in held.items() if name != "part"}, ids)
+            for held, ids in zip(holds, ids_of, strict=bool(holds))
         )
         every = tuple(dict.fromkeys(name for ids in ids_of for name in ids))
         return Checked(every, columns, None if record is None else json.loads(record), rows, members, replaced)
@@ -266,6 +272,6 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatc
 
 
 def rows_at_once(n_rows: int, n_draws: int) -> int:
-    """How many of the rows of a part are decoded at once; `n_draws` are all that they hold."""
+    """The number of rows of a part to decode at once; `n_draws` counts all that they hold."""
     least, most = _ROWS_AT_ONCE
     return min(max(_ERRORS_AT_ONCE * n_rows // max(n_draws, 1), least), most)

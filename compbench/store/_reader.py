@@ -1,4 +1,4 @@
-"""What a run folder holds, as arrays: streamed over its parts, each read for a bounded number of examples at a time.
+"""The contents of a run folder as arrays, streamed over its parts for a bounded number of examples at a time.
 
 Reading needs no lock, and costs time linear in what is read. Where two parts hold the same draw of the same pair the
 later part counts; how the draws are spread over parts changes no bit of a result.
@@ -125,7 +125,7 @@ class Contents:
         return KnownErrors([name for name in ids if name in seen], self._near, self.measurements)
 
     def _near(self, ids: Sequence[str]) -> int:
-        """How many of the first `ids` fit in memory at once."""
+        """The number of the first `ids` that fit in memory at once."""
         n_bytes = 4 * max(len(self._columns()), 1) + 1
         sizes = np.cumsum([self.matches[name].size * self._bank_size() * n_bytes for name in ids])
         return max(1, int(np.searchsorted(sizes, self.bytes_at_once, side="right")))
@@ -139,7 +139,7 @@ class Contents:
         columns = self._columns()
         for chunk, errors, measured in self._errors(self._known(ids), n_bank, columns, unconditional=True):
             for n, example_id in enumerate(chunk):
-                one = measurement_of(example_id, {name: each[n] for name, each in errors.items()}, measured[n])
+                one = measurement_of(example_id, {name: rows[n] for name, rows in errors.items()}, measured[n])
                 if len(one.draw_ids):
                     found[example_id] = one
         return found
@@ -165,7 +165,7 @@ class Contents:
         return frozenset(self.parts.usable().numbers_of)
 
     def n_common_draws(self, ids: Sequence[str]) -> int:
-        """How many leading draws of the bank every pair of each of `ids` was measured on."""
+        """The number of leading draws of the bank on which every pair of each of `ids` was measured."""
         covered, wanted = self._coverage(), set(ids)
         n_of = [n for name, n in zip(covered.ids, covered.n_leading.tolist(), strict=True) if name in wanted]
         return min(n_of, default=self._bank_size() if wanted else 0)
@@ -383,7 +383,7 @@ def _shape(matches: Bools) -> Shape:
 
 
 def words_of(rule: Rule) -> dict[str, str]:
-    """What the file of derived scores says of the rule they were derived under."""
+    """The metadata in the file of derived scores about the rule they were derived under."""
     words = {"target": rule.target, "n_draws": "" if rule.draws is None else str(rule.draws)}
     extra = {"reduction": rules.stored_loss(rule.loss)} if rule.loss != "l2" else {}
     return words | extra | ({"unconditional": "true"} if rule.unconditional else {})

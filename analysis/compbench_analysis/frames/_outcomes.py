@@ -1,4 +1,4 @@
-"""What each metric says of each example of a run, and how the examples of a cell stand for others of their kind."""
+"""The outcome of each metric on each example of a run, and the sampling of a cell's examples from a population."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ORDER = ("text", "image", "group", "image_raw", "group_raw", "top1", "mean_per_
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What one metric says of each example under each of R readings of a run, or in each of R runs."""
+    """The outcomes of one metric on each example under each of R readings of a run, or in each of R runs."""
 
     metric: Metric
     rows: Mapping[str, int]  # example id -> row
@@ -38,7 +38,7 @@ class Outcomes:
     @classmethod
     def of(cls, metric: Metric, ids: Sequence[str], is_right: Bools, is_tied: Bools | None = None) -> Outcomes:
         """The outcomes of examples in the order of the rows."""
-        return cls(metric, {each: row for row, each in enumerate(ids)}, is_right, is_tied)
+        return cls(metric, {example_id: row for row, example_id in enumerate(ids)}, is_right, is_tied)
 
     def measured(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that were measured, sorted, so that the order of a task's examples changes no bit."""
@@ -53,7 +53,7 @@ class Outcomes:
         return self.matrix(ids).T.astype(np.float64)
 
     def n_tied(self, ids: Sequence[str]) -> float:
-        """How many of them are wrong only because of a tie, the mean over R."""
+        """The number of examples that are wrong only because of a tie, averaged over R."""
         return math.nan if self.is_tied is None else float(self.is_tied[self._at(ids)].sum(0).mean())
 
     def _at(self, ids: Sequence[str]) -> Ints:
@@ -67,7 +67,7 @@ class Population:
     examples: StoredExamples
 
     def sample(self, metric: Metric, ids: Sequence[str]) -> Sample:
-        """How the examples `ids` count in the metric's number."""
+        """The sample that the examples `ids` make for the metric."""
         classes = [self.values(metric.column)[example_id] for example_id in ids] if metric.is_per_class else None
         return Sample.of([self._group_of[example_id] for example_id in ids], classes)
 
@@ -127,7 +127,7 @@ class Population:
 def metrics_of(run: Run, rule: Rule) -> list[Metric]:
     """The metrics that a run has under `rule`, in the one order in which they stand everywhere."""
     found = named(run.info.task.metrics, unconditional=rule.unconditional)
-    return [metric for name in ordered([each.name for each in found]) for metric in found if metric.name == name]
+    return [metric for name in ordered([column.name for column in found]) for metric in found if metric.name == name]
 
 
 def ordered(names: Sequence[str]) -> list[str]:
@@ -141,7 +141,7 @@ def judged(run: Run, rule: Rule) -> list[Outcomes]:
     found: list[Outcomes] = []
     for metric in metrics_of(run, rule):
         tables = [table for shape, table in scored.items() if table.ids and metric.applies(shape)]
-        ids = [each for table in tables for each in table.ids]
+        ids = [example_id for table in tables for example_id in table.ids]
         is_right, is_tied = (
             np.concatenate([np.zeros(0, bool), *(judge(table) for table in tables)])
             for judge in (metric.outcome, metric.ties)
@@ -166,9 +166,9 @@ def counted(run: Run, outcomes: Outcomes) -> Outcomes:
 
 
 def joined(runs: Sequence[Outcomes]) -> Outcomes:
-    """One metric's outcomes of several runs on the same examples side by side: R is the number of runs."""
+    """The outcomes of one metric in several runs on the same examples, side by side: R is the number of runs."""
     order = [[run.rows[example_id] for example_id in runs[0].rows] for run in runs]
-    is_right = np.concatenate([each.is_right[its] for each, its in zip(runs, order, strict=True)], axis=1)
-    ties = [each.is_tied[its] for each, its in zip(runs, order, strict=True) if each.is_tied is not None]
-    rows = {each: row for row, each in enumerate(runs[0].rows)}
+    is_right = np.concatenate([run.is_right[rows_of_run] for run, rows_of_run in zip(runs, order, strict=True)], axis=1)
+    ties = [run.is_tied[rows_of_run] for run, rows_of_run in zip(runs, order, strict=True) if run.is_tied is not None]
+    rows = {example_id: row for row, example_id in enumerate(runs[0].rows)}
     return Outcomes(runs[0].metric, rows, is_right, np.concatenate(ties, axis=1) if len(ties) == len(runs) else None)

@@ -69,7 +69,7 @@ Groups = dict[tuple[str, str], list[str]]  # (column, tag) -> example ids
 
 
 def tidy(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> pd.DataFrame:
-    """One row for each run, tag and metric: counts, value, 95 % interval (fractions of 1), ties and chance.
+    """A row per run, tag and metric: counts, value, 95 % interval (fractions of 1), ties and chance.
 
     `by` names tag columns of the task ("fine", "visual" ...; None: "tag" where there is one), `caption_length` or
     `margin`, or is a Breakdown; the whole set is tagged `overall`. An example with several tags of a column counts

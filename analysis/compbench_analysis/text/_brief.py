@@ -92,7 +92,7 @@ def _title(run: Run) -> str:
 
 
 def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
-    """What the signs in the table mean."""
+    """The legend of the signs in the table."""
     methods = list(dict.fromkeys(str(row["method"]) for row in its.rows))
     kind = {1: f" ({methods[0]})".replace("(wilson)", "(Wilson)")}.get(len(methods), "") if methods else ""
     if interval == "brackets":
@@ -122,7 +122,7 @@ def _repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
 
 
 def _ties(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """How many examples are wrong by a tie alone, where there are some."""
+    """The number of examples that are wrong only because of a tie, where there are any."""
     overall = [row for row in rows if row["tag"] == tables.OVERALL and row["ties"]]
     for model in dict.fromkeys(str(row["model"]) for row in overall):
         counts = ", ".join(

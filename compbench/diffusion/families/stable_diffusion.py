@@ -165,12 +165,12 @@ class StableDiffusion(ModelSpec):
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """What is made of a residual: both, where the absolute error is asked for."""
+        """The losses computed from a residual: both, where the absolute error is asked for."""
         return ("l2", "l1") if self.loss == "l1" else ("l2",)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What is fetched of a hub repository: no safety checker, no second precision, no pickles."""
+        """The files fetched from a hub repository: no safety checker, no second precision, no pickles."""
         return FILES
 
     @property

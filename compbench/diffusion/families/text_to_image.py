@@ -56,7 +56,7 @@ class TextToImage(StableDiffusion):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What is fetched of a hub repository."""
+        """The files fetched from a hub repository."""
         return self._family.layout.patterns
 
     @property
