@@ -148,7 +148,7 @@ class Parts:
         """
         for _ in range(_LOOKS):
             try:
-                for rows in together((part.path, part.rows) for part in seen.holding(ids)):
+                for rows in together(seen.holding(ids)):
                     read(rows)
             except FileNotFoundError:
                 seen = self.usable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,25 +27,48 @@ class Rows:
     """The rows of a part in its file, or those of neighbouring parts that are kept in memory."""
 
     path: Path
+    columns: tuple[str, ...]
     kept: tuple[pa.Table, ...] = ()
 
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Pieces of some of the columns; the ids of examples are a dictionary."""
+        if not self.kept:
+            yield from batches(self.path, columns)
+        else:
+            rows = pa.concat_tables([table.select(columns) for table in self.kept])
+            yield from rows.unify_dictionaries().combine_chunks().to_batches()
 
-def together(parts: Iterable[tuple[Path, pa.Table | None]]) -> Iterator[Rows]:
+
+class _Part(Protocol):
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def rows(self) -> pa.Table | None: ...
+
+
+def together(parts: Iterable[_Part]) -> Iterator[Rows]:
     """The rows of parts in their order, those of neighbours that are kept and alike at once: thousands cost as few."""
-    first, kept, n_bytes = Path(), list[pa.Table](), 0
-    for path, rows in parts:
-        is_alike = rows is not None and bool(kept) and rows.schema.equals(kept[0].schema)
-        if kept and (not is_alike or n_bytes > _BYTES_TOGETHER):
-            yield Rows(first, tuple(kept))
-            kept, n_bytes = [], 0
-        if rows is None:
-            yield Rows(path)
-            continue
-        first = first if kept else path
-        kept.append(rows)
-        n_bytes += rows.nbytes
-    if kept:
-        yield Rows(first, tuple(kept))
+    group, n_bytes = list[_Part](), 0
+    for part in parts:
+        if group and (not _is_alike(group[0], part) or n_bytes > _BYTES_TOGETHER):
+            yield _joined(group)
+            group, n_bytes = [], 0
+        group.append(part)
+        n_bytes += 0 if part.rows is None else part.rows.nbytes
+    if group:
+        yield _joined(group)
+
+
+def _is_alike(one: _Part, other: _Part) -> bool:
+    return one.rows is not None and other.rows is not None and other.rows.schema.equals(one.rows.schema)
+
+
+def _joined(group: Sequence[_Part]) -> Rows:
+    return Rows(group[0].path, group[0].columns, tuple(part.rows for part in group if part.rows is not None))
 
 
 def fill_errors(
@@ -62,7 +86,7 @@ def fill_errors(
     """
     columns = [ID, "image", "caption", "draws", *errors]
     n_draws = measured.shape[-1]
-    for batch in _rows_of(part, columns):
+    for batch in part.batches(columns):
         pairs = _pairs(batch, place_of, measured.shape[:3], with_no_caption)  # [rows]
         values, lengths = lists(batch.column("draws"))
         draws = numbers(values)  # [rows' draws]
@@ -78,19 +102,11 @@ def fill_scores(
     part: Rows, place_of: Mapping[str, int], scores: Floats, measured: Bools, *, with_no_caption: bool = False
 ) -> None:
     """Put what a part knows of examples into arrays [N, I, C], at the place of each."""
-    for batch in _rows_of(part, SCORES.names):
+    for batch in part.batches(SCORES.names):
         pairs = _pairs(batch, place_of, measured.shape, with_no_caption)
         wanted = pairs >= 0
         measured.reshape(-1)[pairs[wanted]] = True
         scores.reshape(-1)[pairs[wanted]] = numbers(batch.column("score"))[wanted]
-
-
-def _rows_of(part: Rows, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    if not part.kept:
-        yield from batches(part.path, columns)
-    else:
-        rows = pa.concat_tables([table.select(columns) for table in part.kept])
-        yield from rows.unify_dictionaries().combine_chunks().to_batches()
 
 
 def _pairs(
