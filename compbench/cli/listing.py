@@ -133,7 +133,7 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
     latest = [store.find(name).path == run.path for name, run in zip(names, runs, strict=True)]
     asked = [name if is_latest else run.key.digest for name, is_latest, run in zip(names, latest, runs, strict=True)]
     command = ["compbench", "show", *asked, *_reading(runs), *(["--runs", str(root)] if root else [])]
-    columns_of = [{column for tags in run.examples()["tags"] for column in tags} for run in runs]
+    columns_of = [{column for tags in run.task_examples.tags for column in tags} for run in runs]
     columns = sorted(set.intersection(*columns_of) - {"tag"})  # one that another task lacks would be refused
     by = [word for column in columns for word in ("--by", column)]
     return "\n".join(
@@ -199,7 +199,7 @@ def _what_happens(plan: Plan) -> str:
         return "its data is not here and a dry run fetches none; a run fetches it first (or give a copy with --data)"
     if plan.is_done:
         return f"all of it is stored in {plan.folder}"
-    said = "nothing is stored yet" if plan.folder is None else f"would be stored in {plan.folder}"
+    said = "nothing is stored yet" if plan.folder is None else f"to be stored in {plan.folder}"
     if plan.seconds is not None and plan.seconds > _DAY:
         fewer = "fewer draws (-o draws=N, more can be added later), --limit N"
         if plan.fewer_by is not None:

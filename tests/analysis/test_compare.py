@@ -100,7 +100,7 @@ def test_the_examples_behind_a_cell_are_named(tmp_path: Path) -> None:
     assert cells.value_counts().to_dict() == {"both": 60, "only_a": 58, "only_b": 24, "neither": 78}
     with pytest.raises(UsageError, match="no tag 'Objects' in this comparison; expected one of Object, Relation"):
         comparison.ids("text", "only_a", "Objects")
-    with pytest.raises(UsageError, match="no cell 'only_c'"):
+    with pytest.raises(UsageError, match="no agreement cell named 'only_c'"):
         comparison.ids("text", "only_c")
 
 
