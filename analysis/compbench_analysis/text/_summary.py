@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from compbench_analysis.frames.tables import OVERALL, plain_rows
-from compbench_analysis.text.format import percent, percent_aligned
+from compbench_analysis.text.format import metric_heading, percent, percent_aligned
 from compbench_analysis.text.render import Grid, count
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def summary(frame: pd.DataFrame) -> Grid:
             percent_aligned(*((row["value"], row["low"], row["high"]) if (row := its.get(model)) else (None,)))
             for model in models
         )
-        cells.append((task, metric, _n(list(its.values())), _chance(list(its.values())), *values))
+        cells.append((task, metric_heading(metric), _n(list(its.values())), _chance(list(its.values())), *values))
     header = ("task", "score, %", "n", "random", *models)
     return Grid(header, tuple(cells), title="Summary: all examples of each task", align="llrr" + "l" * len(models))
 
