@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,16 @@ def pytest_collection() -> Generator[None, None, None]:
     yield
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_not_walked() -> Iterator[None]:
+    """The same for what a test imports: diffusers and transformers load their modules when they are first used."""
+    n_before = len(sys.modules)
+    yield
+    if len(sys.modules) > n_before + 20:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

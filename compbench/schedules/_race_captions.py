@@ -62,17 +62,25 @@ class CaptionRace:
         return self._run(*_flat(errors, measured)).missing.reshape(errors.shape)
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
-        flat, race = self._over(errors, measured)
-        return raced_scores(flat, self.bound.strata, race.n_draws).reshape(self.matches.shape)
+        return self._scored(*self._over(errors, measured))
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        return self._judged(*self._over(errors, measured))
+
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
         flat, race = self._over(errors, measured)
+        return self._scored(flat, race), self._judged(flat, race)
+
+    def _scored(self, flat: Floats, race: _Race) -> Floats:
+        return raced_scores(flat, self.bound.strata, race.n_draws).reshape(self.matches.shape)
+
+    def _judged(self, flat: Floats, race: _Race) -> Verdict:
         found = self._described(flat, race)
         outcomes = {
             name: _outcome(is_right, [found[n] for n in np.flatnonzero(self._pairs.members[name])])
             for name, is_right in self._pairs.outcomes(race.signs).items()
         }
-        n_bank = errors.shape[-1]
+        n_bank = flat.shape[-1]
         risk = self.risk if len(self.bound.strata.looks) > 1 else 0.0
         return Verdict(
             self._bound_of(flat, race), risk, race.n_draws.reshape(self.matches.shape), n_bank, outcomes, tuple(found)

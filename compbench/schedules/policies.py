@@ -93,6 +93,10 @@ class Policy(Protocol):
         """[I, C] float64, from which the metrics read exactly the verdict; Unfinished while anything is wanted."""
         ...
 
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
+        """The scores and the verdict, for the price of one: what was measured is gone through once."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
@@ -109,7 +113,14 @@ class Weighted:
         return self.policy.scores(*self._units(errors, measured))
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        found, size = self.policy.verdict(*self._units(errors, measured)), self.together
+        return self._in_draws(self.policy.verdict(*self._units(errors, measured)))
+
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
+        scores, verdict = self.policy.concluded(*self._units(errors, measured))
+        return scores, self._in_draws(verdict)
+
+    def _in_draws(self, found: Verdict) -> Verdict:
+        size = self.together
         compared = tuple(comparison._replace(n_draws=comparison.n_draws * size) for comparison in found.comparisons)
         return replace(found, n_draws=found.n_draws * size, n_bank=found.n_bank * size, comparisons=compared)
 

@@ -118,17 +118,23 @@ class Pruning:
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
         """[I, C]: a caption that was kept scores higher than one that was not, but for ties."""
+        return self._scored(errors, measured, self._over(errors, measured))
+
+    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        return self.concluded(errors, measured)[1]
+
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
         n_draws = self._over(errors, measured)
+        scores = self._scored(errors, measured, n_draws)
+        predictions = tuple(scores.argmax(1).tolist())
+        return scores, Verdict("staged", 1.0, n_draws, errors.shape[-1], predictions=predictions)
+
+    def _scored(self, errors: Floats, measured: Bools, n_draws: Ints) -> Floats:
         budgets = np.cumsum([len(stage) for stage in self._stages])
         draws = [self._draws(stage) for stage in range(len(self._stages))]
         known = np.where(measured, errors, 0)
         means = np.stack([known[..., draw].mean(-1) for draw in draws], -1)  # [I, C, stages]
         return np.stack([nested_scores(row, budgets, n_of_row) for row, n_of_row in zip(means, n_draws, strict=True)])
-
-    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        n_draws = self._over(errors, measured)
-        predictions = tuple(self.scores(errors, measured).argmax(1).tolist())
-        return Verdict("staged", 1.0, n_draws, errors.shape[-1], predictions=predictions)
 
     @cached_property
     def _stages(self) -> tuple[Ints, ...]:

@@ -179,7 +179,7 @@ class Verdicts:
         for name, errors, measured in self.errors_of(ids):
             try:
                 policy = self.schedule.policy(name, self.matches[name], self.draws, self.classes)
-                yield name, Concluded.of(policy.scores(errors, measured), policy.verdict(errors, measured))
+                yield name, Concluded.of(*policy.concluded(errors, measured))
             except Unfinished:
                 yield name, None
 

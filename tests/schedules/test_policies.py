@@ -23,12 +23,14 @@ from compbench.schedules.policies import (
     Policy,
     Unfinished,
     Verdict,
+    Weighted,
     allowed_changed,
     expected_changed,
     full_scores,
     nested_scores,
     raced_scores,
 )
+from compbench.schedules.staged import Pruning, Staged
 from compbench.schedules.strata import N_STRATA, strata
 
 METRICS = {"text": TEXT, "image": IMAGE, "group": GROUP}
@@ -323,6 +325,19 @@ def test_the_full_policy_wants_all_and_says_what_the_metrics_say() -> None:
     measured[0, 0, 3] = False
     with pytest.raises(Unfinished, match="1 of 80"):
         policy.scores(errors, measured)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_scores_and_verdict_are_those_that_come_together(together: int) -> None:
+    errors, weights = errors_of((1, 4), 500 * together, 0), np.linspace(0.5, 1.5, 500 * together)
+    stages = Pruning(2 * np.arange(500), Staged((2, 1), (10, 250)))
+    races = CaptionRace(np.eye(4, dtype=bool)[:1], bound_of(500)), Elimination(*classes(4), bound_of(500))
+    for policy in (stages, *races):
+        weighted = Weighted(policy, weights, together)
+        measured = run(weighted, errors)
+        scores, verdict = weighted.concluded(errors, measured)
+        np.testing.assert_array_equal(scores, weighted.scores(errors, measured))
+        assert repr(verdict) == repr(weighted.verdict(errors, measured))
 
 
 def test_an_unfinished_race_gives_no_answer() -> None:
