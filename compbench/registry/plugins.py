@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any, Literal, TypeVar
 
-from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.errors import DataError, MissingPackage, RunError, UsageError
+from compbench.core.packages import named
 from compbench.core.suggestions import unknown
 
 __all__ = ["Entry", "Kind", "blamed", "checked", "each_of", "entries", "find", "load", "model", "owner", "task"]
@@ -103,10 +104,14 @@ def find(kind: Kind, name: str) -> Entry:
 
 
 def load(entry: Entry) -> Any:
-    """The object that the entry point names; UsageError names the package and the error when it cannot be imported."""
+    """The object that the entry point names; UsageError names the package and the error when it cannot be imported.
+
+    MissingPackage where that lies with a package that compbench itself asks for.
+    """
     try:
-        return entry.load()
-    except KeyboardInterrupt:
+        with named():
+            return entry.load()
+    except (KeyboardInterrupt, MissingPackage):
         raise
     except BaseException as error:  # SystemExit and GeneratorExit are no Exceptions
         raise UsageError(_broken(entry, error)) from error
@@ -125,8 +130,9 @@ def blamed(value: object, doing: str) -> Generator[None]:
     and so does whatever code of this package raises; that would be a fault of ours, and its traceback is wanted.
     """
     try:
-        yield
-    except (UsageError, DataError, RunError, KeyboardInterrupt):
+        with named():
+            yield
+    except (UsageError, DataError, MissingPackage, RunError, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit and GeneratorExit are no Exceptions
         if _is_ours(value) and not isinstance(error, SystemExit):
@@ -182,7 +188,7 @@ def _where(error: BaseException) -> str:
 def _failure(entry: Entry) -> str | None:
     try:
         load(entry)
-    except UsageError as error:
+    except (MissingPackage, UsageError) as error:
         return str(error)
     return None
 

@@ -307,11 +307,11 @@ class Run:
 
         This is `compbench.tidy(run, by)`.
         """
-        return import_module("compbench_analysis.frames.tables").tidy(self, by, rule)
+        return import_module("compbench").tidy(self, by, rule)
 
     def _repr_html_(self) -> str:
         """The run as a notebook shows it: its name, its progress and its scores."""
-        return import_module("compbench_analysis.report.notebook").shown(self)
+        return import_module("compbench_analysis.report").shown(self)
 
     @property
     def schedule(self) -> Schedule:
