@@ -32,8 +32,9 @@ _KINDS = {
     "retrieval": "Retrieval: the right one among thousands",
     "": "Of other packages",
 }
-_WHERE = "at hand: already on this machine; the first run fetches the rest, or give your own copy with --data or "
-"--images."
+_WHERE = (
+    "at hand: already on this machine; the first run fetches the rest, or give your own copy with --data or --images."
+)
 
 
 def tasks(entries: Sequence[Entry], style: str) -> str:

@@ -80,7 +80,7 @@ def test_of_several_the_level_ones_are_named_and_the_rest_counted(tmp_path: Path
 
 def test_a_single_run_is_held_against_chance(tmp_path: Path) -> None:
     assert verdict([stored(tmp_path, 55, "a")]).startswith("a is above random scores on group score: 91.7 [")
-    assert "cannot be distinguished from random scores" in verdict([stored(tmp_path, 10, "b")])
+    assert "is not distinguishable from random scores" in verdict([stored(tmp_path, 10, "b")])
     assert verdict([stored(tmp_path, 0, "c")]).startswith("c is below random scores on group score: 0.0 [")
 
 

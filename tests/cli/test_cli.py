@@ -187,7 +187,7 @@ def test_a_model_that_fails_lets_the_others_go_on(capsys: Captured) -> None:
     said = capsys.readouterr()
     assert said.err.count("error: ") == 1
     assert "error: shapes · sd:nobody/nothing: model 'nobody/nothing' is not in the local cache" in said.err
-    assert "chance cannot be distinguished from random scores" in said.out
+    assert "chance is not distinguishable from random scores" in said.out
 
 
 INTERRUPTED = """

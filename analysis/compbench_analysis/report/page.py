@@ -45,8 +45,10 @@ _GATED = (
     "This data is gated: its licence forbids sharing it, so its pictures and captions are left out. "
     "Use --images to include them, and do not share such a page."
 )
-_OPENED = "This data is gated and its licence forbids sharing it, but this page contains its pictures and "
-"captions: do not pass it on."
+_OPENED = (
+    "This data is gated and its licence forbids sharing it, but this page contains its pictures and captions: "
+    "do not pass it on."
+)
 
 
 @dataclass(frozen=True, slots=True)

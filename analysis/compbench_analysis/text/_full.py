@@ -59,7 +59,7 @@ def _draws(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Iterator[str]:
     shown = {row["run"] for row in rows if row["draws_se"] is not None}
     own = {member.label: has_own_noise(member.runs[0]) for member in members if member.digest in shown}
     if own:
-        shared = "; all examples share the draws, so that more examples do not make it smaller"
+        shared = "; all examples share the draws, so more examples do not make it smaller"
         yield (
             f"{_score_tables.DRAWS}: one standard deviation over other draws (timesteps and noise), from the stored "
             f"errors{'' if all(own.values()) else shared}."

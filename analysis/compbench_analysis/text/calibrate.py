@@ -33,7 +33,7 @@ def to_text(found: Mapping[str, Calibration], style: str = "table", *, with_exam
         Grid(
             (),
             (),
-            title="Probabilities of classes, at a temperature fitted on some examples and judged on the others",
+            title="Class probabilities, at a temperature fitted on some examples and tested on the others",
         ),
         Grid(_HEADER, rows, notes=tuple(_notes(found)), align="l" + "r" * 8),
         *(_bins(label, calibration) for label, calibration in found.items()),
@@ -81,7 +81,7 @@ def _row(label: str, one: Calibration) -> tuple[str, ...]:
 
 
 def _notes(found: Mapping[str, Calibration]) -> Sequence[str]:
-    chances = dict.fromkeys(f"{one.nll_of_chance:.3f}" for one in found.values())
+    chances = dict.fromkeys(f"{calibration.nll_of_chance:.3f}" for calibration in found.values())
     notes = [
         "ECE: mean distance between how sure and how often right, in points; beside it at temperature 1, as in the "
         "paper's equation.",

@@ -241,8 +241,10 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield "Interval: Newcombe's for paired proportions, at the groups' effective sample size (Rao & Scott, 1992)."
         yield "Interaction tests and detectable differences need independent examples, and are left out."
     else:
-        yield "p: exact McNemar test; a tie counts as wrong. Interval: Newcombe's for paired proportions (1998, "
-        "method 10)."
+        yield (
+            "p: exact McNemar test; a tie counts as wrong. Interval: Newcombe's for paired proportions (1998, "
+            "method 10)."
+        )
         yield (
             "detectable: the difference in points that this test finds 4 times in 5 (p <= 0.05, uncorrected), given "
             "how often the two disagree; fewer than 6 disagreements can show nothing (–)."

@@ -128,11 +128,11 @@ def _last_doubling(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _closing(runs: Sequence[Run]) -> Iterator[str]:
-    """Why the last interval is a point, and where to read what other draws would change, as far as that is known."""
-    told = "The last interval closes because there is nothing left to choose"
+    """Why the last interval is a point, and where to find the spread over other draws, if it is known."""
+    told = "The last interval has no width because all draws are used"
     few = [(run, n_draws, n_units) for run in runs for n_draws, n_units, is_few in [curves.enough_draws(run)] if is_few]
-    yield told + ("." if len(few) == len(runs) else "; show --full has what other draws change.")
-    yield from (too_few_draws(*one) for one in few)
+    yield told + ("." if len(few) == len(runs) else "; show --full gives the spread over other draws.")
+    yield from (too_few_draws(*counts) for counts in few)
 
 
 def _grids(view: str, frame: pd.DataFrame, look: _Look) -> list[Grid]:

@@ -47,8 +47,7 @@ def _alone(row: Row) -> str:
     elif row["high"] < chance:
         where = "below"
     else:
-        return f"{row['model']} cannot be distinguished from random scores on {what}: {scores}; random scores get "
-        f"{percent(chance)}."
+        where = "not distinguishable from"
     return f"{row['model']} is {where} random scores on {what}: {scores}; random scores get {percent(chance)}."
 
 
