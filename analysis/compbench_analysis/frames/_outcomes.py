@@ -99,7 +99,7 @@ class Population:
 
 def metrics_of(run: Run, rule: Rule) -> list[Metric]:
     """The metrics that a run has under `rule`, in the one order in which they stand everywhere."""
-    found = named(run.info.task.metrics, unconditional=rule.unconditional)
+    found = named(run.info.task.metrics, unconditional=rule.is_normalised)
     return [metric for name in ordered([each.name for each in found]) for metric in found if metric.name == name]
 
 

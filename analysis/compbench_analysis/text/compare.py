@@ -8,12 +8,11 @@ from typing import Any
 import pandas as pd
 
 from compbench.core.errors import UsageError
-from compbench.core.rules import Rule
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import CELLS, Comparison
 from compbench_analysis.frames.leaders import SURE, Standings, standings
 from compbench_analysis.frames.seeds import singles
-from compbench_analysis.frames.signature import partial, signature
+from compbench_analysis.frames.signature import partial, rule_words, signature
 from compbench_analysis.text.format import MISSING, metric_heading, p_value, percent, points
 from compbench_analysis.text.render import Grid, count, records, render
 from compbench_analysis.text.verdict import verdict
@@ -220,7 +219,7 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
     """What was chosen differently in runs that can choose it."""
     chosen = [
         {str(name): str(value) for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
-        | (_rule_words(run.rule) if run.info.has_rule else {})
+        | (rule_words(run, run.rule) if run.info.has_rule else {})
         for run in comparison.runs
     ]
     for name in dict.fromkeys(name for each in chosen if "protocol" in each for name in each):
@@ -232,12 +231,6 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
         if len(set(values.values())) > 1:
             said = ", ".join(f"{label} {value}" for label, value in values.items())
             yield f"DIFFERENT PROTOCOLS ({name}): {said}. The difference is of models and protocols together."
-
-
-def _rule_words(rule: Rule) -> dict[str, str]:
-    words = {"draws": str(rule.draws), "target": rule.target}
-    words |= {"loss": rule.loss} if rule.loss != "l2" else {}
-    return words | ({"unconditional": "True"} if rule.unconditional else {})
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
