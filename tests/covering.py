@@ -23,9 +23,11 @@ def pairwise(factors: Mapping[str, Sequence[str]], fits: Callable[[Row], bool] =
     rows = [
         row for values in itertools.product(*factors.values()) if fits(row := dict(zip(factors, values, strict=True)))
     ]
-    number: dict[Pair, int] = {}
-    ids = np.array([[number.setdefault(pair, len(number)) for pair in pairs_of(row)] for row in rows])  # [rows, pairs]
-    is_open, chosen = np.ones(len(number), bool), list[Row]()
+    number = {pair: n for n, pair in enumerate((name, value) for name, values in factors.items() for value in values)}
+    held = np.array([[number[pair] for pair in row.items()] for row in rows])  # [rows, factors]
+    one, other = np.triu_indices(len(factors), 1)
+    pairs, ids = np.unique(held[:, one] * len(number) + held[:, other], return_inverse=True)
+    is_open, ids, chosen = np.ones(len(pairs), bool), ids.reshape(len(rows), -1), list[Row]()  # ids: [rows, pairs]
     while is_open.any():
         best = int(is_open[ids].sum(1).argmax())
         is_open[ids[best]] = False

@@ -40,6 +40,7 @@ class ScorerCache:
         )
         self._last: tuple[ModelSpec, Source | None, Scorer] | None = None
         self._kept: dict[Hashable, Any] = {}
+        self._has_built = False  # a scorer, or a part of one
         self._said: set[str] = set()  # what is said to be loading
 
     def scorer(self, asked: ResolvedRun) -> Scorer:
@@ -51,6 +52,7 @@ class ScorerCache:
                 check_is_here(asked)
             stages.tell(f"importing what {asked.label} needs")
             self._say_what_is_loaded(asked)
+            self._has_built = True
             with blamed(model.spec, "while it was built"):
                 self._last = model.spec, model.source, model.build(model.source, self._runtime)
         return self._last[2]
@@ -63,9 +65,11 @@ class ScorerCache:
 
     def forget(self) -> None:
         """Free the memory for another model."""
-        self._last = None
         self._kept.clear()
         self._said.clear()
+        if not self._has_built:
+            return  # a collection takes a tenth of a second: not after what was read from the store
+        self._last, self._has_built = None, False
         gc.collect()
         torch: Any = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():

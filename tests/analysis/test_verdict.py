@@ -111,10 +111,24 @@ def test_a_model_called_chance_is_not_the_row_of_random_scores(tmp_path: Path) -
     assert "random chance" not in text
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.tuples(*[st.integers(0, 30)] * 4))
-def test_the_tests_are_those_of_statsmodels(p_values: list[float], counts: tuple[int, int, int, int]) -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_is_that_of_statsmodels(seed: int) -> None:
+    p_values = list(np.random.default_rng(seed).random(9).round(1))  # with ties
     assert holm(p_values) == pytest.approx(list(np.asarray(multipletests(p_values, method="holm")[1])))
-    if sum(counts):
-        theirs: Any = their_mcnemar([counts[:2], counts[2:]], exact=True)
-        assert mcnemar(Agreement(*counts)) == pytest.approx(min(1.0, float(theirs.pvalue)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_holm_is_its_definition(p_values: list[float]) -> None:
+    """Each p times the number of those not below it, never under that of a smaller p."""
+    ordered = sorted(p_values)
+    scaled = [min(1.0, p * (len(ordered) - rank)) for rank, p in enumerate(ordered)]
+    expected = [max(scaled[: ordered.index(p) + 1]) for p in p_values]
+    assert holm(p_values) == pytest.approx(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.integers(0, 30)] * 4).filter(any))
+def test_mcnemar_is_that_of_statsmodels(counts: tuple[int, int, int, int]) -> None:
+    theirs: Any = their_mcnemar([counts[:2], counts[2:]], exact=True)
+    assert mcnemar(Agreement(*counts)) == pytest.approx(min(1.0, float(theirs.pvalue)))
