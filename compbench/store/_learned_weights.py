@@ -132,8 +132,8 @@ def _fitted(rows: list[tuple[Floats, Bools]]) -> Floats:
         slope = 2 * _PENALTY * (apart + 0.01 * weights)
         for errors, right in scaled:
             scores = -errors @ weights  # [R, A]
-            of_right = logsumexp(np.where(right, scores, -np.inf), axis=1, keepdims=True)
-            of_all = logsumexp(scores, axis=1, keepdims=True)
+            of_right: Floats = np.asarray(logsumexp(np.where(right, scores, -np.inf), axis=1, keepdims=True))
+            of_all: Floats = np.asarray(logsumexp(scores, axis=1, keepdims=True))
             value += float((of_all - of_right).sum()) / n_rows
             pulled = np.exp(scores - of_all) - np.where(right, np.exp(scores - of_right), 0.0)
             slope = slope - np.einsum("ra,rak->k", pulled, errors) / n_rows

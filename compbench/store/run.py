@@ -155,7 +155,8 @@ class Run:
 
     def _anew(self, **changes: Any) -> Run:
         names = ("say", "limit", "images_per_class", "left_out", "wait")
-        return Run(self.path, **({name: getattr(self, name) for name in names} | {"rule": self._rule} | changes))
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names} | {"rule": self._rule}
+        return Run(self.path, **(settings | changes))
 
     def ids(self) -> list[str]:
         """The examples that are read, measured or not, in the task's order."""

@@ -39,15 +39,24 @@ class TextToImage(StableDiffusion):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.protocol == "published-fp16":
+        if self.protocol in ("published-fp16", "diffusion-itm", "self-bench") and self.protocol not in self.protocols:
             raise UsageError(
-                f"model {self.name!r}: protocol=published-fp16 is that of Stable Diffusion's published runs; expected "
-                "compbench or paper"
+                f"model {self.name!r}: protocol={self.protocol} is that of published runs of other models; expected "
+                f"{', '.join(('compbench', 'paper', *self.protocols))}"
             )
 
     @property
     def has_published_runs(self) -> bool:
         return False
+
+    @property
+    def is_later_family(self) -> bool:
+        return True
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Those of published runs of the family, beside the two that all have."""
+        return ()
 
     @property
     def left_out(self) -> tuple[str, ...]:
