@@ -14,7 +14,9 @@ TIMESTEPS = np.array([500.0, 0.0, 999.0, 250.0])  # a bank's order is none of ti
 ALPHA = np.array([0.6, 0.96, 0.28, 0.8], np.float32)
 SIGMA = np.array([0.8, 0.28, 0.96, 0.6], np.float32)
 SNR = (np.array([0.6, 0.96, 0.28, 0.8]) / np.array([0.8, 0.28, 0.96, 0.6])) ** 2
-ERRORS = np.float32([[[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 3.5, 4.5]], [[0.5, 2.5, 1.0, 2.0], [0.25, 3.0, 2.0, 1.0]]])
+ERRORS = np.array(
+    [[[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 3.5, 4.5]], [[0.5, 2.5, 1.0, 2.0], [0.25, 3.0, 2.0, 1.0]]], np.float32
+)
 
 
 def bank(target: str = "x0") -> DrawTable:
@@ -69,12 +71,14 @@ def test_the_snr_as_a_weight_is_the_error_in_eps() -> None:
 
 
 def test_the_weightings_of_a_flow_are_those_of_its_sigma() -> None:
-    flow = DrawTable(np.array([250.0, 500.0]), np.float32([0.75, 0.5]), np.float32([0.25, 0.5]), "flow")
+    flow = DrawTable(
+        np.array([250.0, 500.0]), np.array([0.75, 0.5], np.float32), np.array([0.25, 0.5], np.float32), "flow"
+    )
     assert Rule("flow", weight="sigma-sqrt").weights(flow) == pytest.approx([16, 4])
     assert Rule("flow", weight="cosmap").weights(flow) == pytest.approx([2 / np.pi / 0.625, 2 / np.pi / 0.5])
     # uniform in sigma the ELBO weighs |u - u_hat|^2 by (1 - sigma) / sigma; on a fine grid that is what the falls are
     fine = np.arange(1, 1001) / 1000
-    grid = DrawTable(1000 * fine, np.float32(1 - fine), np.float32(fine), "flow")
+    grid = DrawTable(1000 * fine, (1 - fine).astype(np.float32), fine.astype(np.float32), "flow")
     found = Rule("x0", weight="elbo").weights(grid)[100:900] * 1000
     assert found == pytest.approx(((1 - fine) / fine)[100:900], rel=0.02)
 

@@ -36,11 +36,19 @@ def _literal(run: Run, weight: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def _inside(t: np.ndarray) -> np.ndarray:
+    return ((t >= 200) & (t <= 800)) * 1.0
+
+
+def _every_second(t: np.ndarray) -> np.ndarray:
+    return (np.argsort(np.argsort(t)) % 2 == 0) * 1.0
+
+
 @pytest.mark.parametrize(
     ("asked", "weight"),
     [
-        ({"timesteps": "200:800"}, lambda t: ((t >= 200) & (t <= 800)) * 1.0),
-        ({"timesteps": "::2"}, lambda t: (np.argsort(np.argsort(t)) % 2 == 0) * 1.0),
+        ({"timesteps": "200:800"}, _inside),
+        ({"timesteps": "::2"}, _every_second),
     ],
 )
 def test_a_window_gives_the_scores_margins_and_curves_of_the_draws_within(
