@@ -22,12 +22,12 @@ def colours(
     of_caption = tuple(k for k in range(len(names)) for _ in PROMPTS)
     return Task(
         name,
-        tuple(_example(each, k, i, captions, of_caption, seed) for k, each in enumerate(names) for i in range(n)),
+        tuple(_example(name, k, i, captions, of_caption, seed) for k, name in enumerate(names) for i in range(n)),
         CLASSIFYING,
         classes=Classes(names, of_caption),
         training=lambda: [
-            _example(each, k, i, captions, of_caption, 1000 + seed)
-            for k, each in enumerate(names)
+            _example(name, k, i, captions, of_caption, 1000 + seed)
+            for k, name in enumerate(names)
             for i in range(n_training)
         ],
     )
@@ -37,7 +37,7 @@ def _example(
     colour: str, k: int, number: int, captions: tuple[str, ...], of_caption: tuple[int, ...], seed: int
 ) -> Example:
     name = f"{seed}-{colour}-{number}"
-    matches = np.array([[each == k for each in of_caption]])
+    matches = np.array([[label == k for label in of_caption]])
     image = Image(f"{name}.png", partial(_draw, colour, k, number, seed))
     return Example(name, (image,), captions, matches, {"class": (colour,)})
 

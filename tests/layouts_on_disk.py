@@ -78,8 +78,8 @@ def cifar_binary(root: Path, labels: Sequence[int]) -> Path:
 def class_folders(root: Path, names: Sequence[str], *, split: str = "test", n: int = 1, suffix: str = ".png") -> Path:
     """`<root>/<split>/<name>/0.png` ..., pixels that differ."""
     for number, name in enumerate(names):
-        for each in range(n):
-            picture(root / split / name / f"{each}{suffix}", 1000 * number + each)
+        for k in range(n):
+            picture(root / split / name / f"{k}{suffix}", 1000 * number + k)
     return root
 
 
@@ -103,9 +103,9 @@ def food101(root: Path, names: Sequence[str]) -> Path:
     (folder / "meta" / "classes.txt").write_text("\n".join(names) + "\n")
     for first, split in enumerate(("test", "train")):
         listed = {name: [f"{name}/{7 * n + first}"] for n, name in enumerate(names)}
-        for number, (each,) in enumerate(listed.values()):
-            picture(folder / "images" / f"{each}.jpg", 1000 * first + number)
-        lines = [each for (each,) in listed.values()]
+        for number, (stem,) in enumerate(listed.values()):
+            picture(folder / "images" / f"{stem}.jpg", 1000 * first + number)
+        lines = [stem for (stem,) in listed.values()]
         (folder / "meta" / f"{split}.txt").write_text("\n".join(lines) + "\n")
         (folder / "meta" / f"{split}.json").write_text(json.dumps(listed))
     return root
@@ -118,8 +118,8 @@ def aircraft(root: Path, names: Sequence[str]) -> Path:
     (folder / "variants.txt").write_text("\n".join(names) + "\n")
     for first, split in enumerate(("test", "trainval")):
         numbers = {f"{(first + 1) * 100_000 + 37 * n % 9973:07d}": name for n, name in enumerate(names)}
-        for each, (number, _) in enumerate(numbers.items()):
-            picture(folder / "images" / f"{number}.jpg", 1000 * first + each)
+        for k, (number, _) in enumerate(numbers.items()):
+            picture(folder / "images" / f"{number}.jpg", 1000 * first + k)
         lines = [f"{number} {name}" for number, name in numbers.items()]
         (folder / f"images_variant_{split}.txt").write_text("\n".join(lines) + "\n")
     return root
@@ -146,7 +146,7 @@ def flowers102(root: Path) -> Path:
         picture(folder / "jpg" / f"image_{number:05d}.jpg", number)
     scipy.io.savemat(folder / "imagelabels.mat", {"labels": labels[None]})
     lists = {"tstid": np.arange(1, 103), "trnid": np.arange(103, 205), "valid": np.arange(1, 2)}
-    scipy.io.savemat(folder / "setid.mat", {name: each[None].astype(np.uint16) for name, each in lists.items()})
+    scipy.io.savemat(folder / "setid.mat", {name: row[None].astype(np.uint16) for name, row in lists.items()})
     return root
 
 
@@ -174,7 +174,7 @@ def parquet(
 
     image, label = columns.get("image", "image"), columns.get("label", "label")
     stems = columns.get("paths", "").split()
-    values = [{"bytes": each, "path": stems[n] if stems else None} for n, each in enumerate(pictures)]
+    values = [{"bytes": content, "path": stems[n] if stems else None} for n, content in enumerate(pictures)]
     features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=list(names))})
     (folder / "data").mkdir(parents=True, exist_ok=True)
     rows = datasets.Dataset.from_dict({image: values, label: list(labels)}, features=features)

@@ -89,7 +89,7 @@ class LoopbackHub:
     def fetched(self) -> list[str]:
         """The files that were asked for, "org/name/file", each once."""
         found = (_RESOLVE.search(unquote(request.partition(" ")[2])) for request in self.requests)
-        return sorted({f"{each[2]}/{each[4]}" for each in found if each})
+        return sorted({f"{match[2]}/{match[4]}" for match in found if match})
 
     def forget(self) -> None:
         self.requests.clear()

@@ -54,7 +54,7 @@ def task(n: int, name: str = "photos", *, is_gated: bool = False, nasty: Mapping
 
 def pictures(*tasks: Task) -> dict[tuple[str, str], Mapping[str, Sequence[Image]]]:
     """What Look takes."""
-    return {(task.name, task.revision): {one.id: one.images for one in task.examples} for task in tasks}
+    return {(task.name, task.revision): {example.id: example.images for example in task.examples} for task in tasks}
 
 
 def scored(
@@ -62,7 +62,7 @@ def scored(
 ) -> Run:
     """A run of scores: `scores` of an example's number, for the first `n` examples."""
     run = Store(root).open(RunKey(task.name, task.revision, model, None, {"kind": "given"}), task)
-    results = [ScoreMatrix(each.id, scores(i) * (1 + i % 5)) for i, each in enumerate(task.examples[:n])]
+    results = [ScoreMatrix(example.id, scores(i) * (1 + i % 5)) for i, example in enumerate(task.examples[:n])]
     if results:
         RunWriter(run).append(results, seconds=1.5, device="cpu")
     RunWriter(run).settle(limit or None)
@@ -75,7 +75,7 @@ def measured(root: Path, task: Task, model: str, right: Callable[[int], bool]) -
     run = Store(root).open(RunKey(task.name, task.revision, model, None, {"kind": "errors"}), task, view=view)
     ramp = np.linspace(0.1, 0.9, N_DRAWS, dtype=np.float32)
     RunWriter(run).write_draws(DrawTable(np.arange(N_DRAWS) * 100.0, np.sqrt(1 - ramp**2), ramp, "v"))
-    results = [_errors(each, right(i)) for i, each in enumerate(task.examples)]
+    results = [_errors(example, right(i)) for i, example in enumerate(task.examples)]
     RunWriter(run).append(results, seconds=2.5, device="cpu")
     RunWriter(run).settle(None)
     return run

@@ -150,6 +150,31 @@ def _qwen3_vl() -> tuple[Any, Any]:
     )
 
 
+def _janus() -> tuple[Any, Any]:
+    """A picture is 4x4 tokens of 64; the processor's colours are not those that the image tokenizer reads."""
+    tokenizer = _bytes("<bos>", pad_token="<pad>", extra_special_tokens=_IMAGES)
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 128}
+    vq = {"embed_dim": 8, "num_embeddings": 64, "latent_channels": 32, "base_channels": 32, "num_res_blocks": 1}
+    vq |= {"channel_multiplier": [1, 1, 1, 1], "projection_dim": 16, "image_token_embed_dim": 16}
+    vision = {**_SHAPE, "mlp_ratio": 1, "projection_dim": 16, "image_size": SIDE, "patch_size": 8}
+    config = transformers.JanusConfig(
+        text_config={"model_type": "llama", **_SHAPE, **heads, "vocab_size": len(tokenizer), **_ends(tokenizer)},
+        vision_config={**vision, "num_image_tokens": 16},
+        vq_config=vq,
+        image_token_id=tokenizer.convert_tokens_to_ids(_IMAGES["image_token"]),
+    )
+    network = transformers.JanusForConditionalGeneration(config)
+    network.generation_config.update(**_ends(tokenizer), guidance_scale=5)
+    images = transformers.JanusImageProcessor(size=_SIZE)
+    return network, transformers.JanusProcessor(images, tokenizer, chat_template=_GENERATING, num_image_tokens=16)
+
+
+_IMAGES = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
+_GENERATING = (
+    "{{ bos_token }}{% for message in messages %}<|User|>: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image_placeholder>{% else %}{{ part['text'].strip() }}{% endif %}{% endfor %}"
+    "{{ '\n\n' }}{% endfor %}{% if add_generation_prompt %}<|Assistant|>:{% endif %}"
+)
 _CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
@@ -184,14 +209,16 @@ def _language() -> dict[str, Any]:
     return {**_SHAPE, **heads, "vocab_size": len(tokenizer), "max_position_embeddings": 512, **_ends(tokenizer)}
 
 
-def _bytes(beginning: str | None, *more: str) -> Any:
+def _bytes(beginning: str | None, *more: str, **named: Any) -> Any:
     """Qwen's tokenizer, a token per byte and one for "Yes"."""
     letters = pre_tokenizers.ByteLevel.alphabet()
     tokens = [*sorted(letters), "Ye", "Yes"]
     tokenizer = transformers.Qwen2Tokenizer(
-        vocab={token: number for number, token in enumerate(tokens)}, merges=[("Y", "e"), ("Ye", "s")]
+        vocab={token: number for number, token in enumerate(tokens)},
+        merges=[("Y", "e"), ("Ye", "s")],
+        bos_token=beginning,
+        **named,
     )
-    tokenizer.bos_token = beginning
     tokenizer.add_special_tokens({"additional_special_tokens": list(more)})
     return tokenizer
 
@@ -234,4 +261,5 @@ _MADE = {
     "qwen2-vl": _qwen2_vl,
     "qwen2.5-vl": _qwen2_5_vl,
     "qwen3-vl": _qwen3_vl,
+    "janus": _janus,
 }

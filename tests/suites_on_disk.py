@@ -237,8 +237,8 @@ def whatsup(subset: str = "A") -> Files:
         {
             "image_path": f"data/{folder}/{first}_{relation}_{second}.jpeg",
             "caption_options": [
-                f"A {first} {words.get(each, each)} a {second}"
-                for each in (relation, *(other for other in relations if other != relation))
+                f"A {first} {words.get(word, word)} a {second}"
+                for word in (relation, *(other for other in relations if other != relation))
             ],
         }
         for first, second in (("pillow", "chair"), ("beer-bottle", "armchair"))

@@ -156,7 +156,7 @@ def t5_pieces() -> list[tuple[str, float]]:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
-    captions = [f"a {one} {shape} to the {side} of a {other}" for one in COLOURS for other in SHAPES
+    captions = [f"a {colour} {shape} to the {side} of a {other}" for colour in COLOURS for other in SHAPES
                 for shape in SHAPES for side in ("left", "right")]  # fmt: skip
     tokenizer.train_from_iterator(captions, trainer)
     return [(str(piece), float(score)) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]

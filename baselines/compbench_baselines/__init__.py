@@ -1,1 +1,1 @@
-"""What a diffusion model must beat: CLIPs, classifiers of images, models trained on generated images, chance."""
+"""The baselines a diffusion model must beat: CLIPs, image classifiers, models trained on generated images, chance."""

@@ -35,7 +35,7 @@ def decoded(
     """Each batch with its pixels, [b, c, h, w], in order; the next batch has been started by then."""
     started: deque[tuple[Sequence[Item], list[Future[Tensor]]]] = deque()
     for batch in batches:
-        started.append((batch, [pool.submit(pixels, item) for item in batch]))
+        started.append((batch, [pool.submit(pixels, image) for image in batch]))
         if len(started) > 1:
             yield _stacked(*started.popleft())
     while started:

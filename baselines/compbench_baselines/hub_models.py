@@ -56,7 +56,7 @@ class Address:
 
 
 def address_of(text: str, scheme: str) -> Address:
-    """What follows `scheme:`; UsageError for what is neither a folder with a config.json nor ORG/NAME[@REVISION].
+    """The address after `scheme:`; UsageError for anything but a folder with a config.json or ORG/NAME[@REVISION].
 
     >>> str(address_of("google/siglip2-so400m-patch14-384@main", "transformers"))
     'google/siglip2-so400m-patch14-384@main'

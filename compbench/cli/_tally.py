@@ -1,4 +1,4 @@
-"""How far a run is, in words for a log and as one line for a terminal."""
+"""The progress of a run, in words for a log and as one line for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPINNER = "|/-\\"
 
 @dataclass(slots=True)
 class Whole:
-    """How far a grid of runs is: cells that failed are passed, and count."""
+    """The progress of a grid of runs; failed cells count as passed."""
 
     n_examples: Sequence[int]  # of each cell
     position: int = 0  # of the cell that is measured, from 1
@@ -33,7 +33,7 @@ class Whole:
 
 @dataclass(slots=True)
 class Tally:
-    """What was done since start, of what there is to do."""
+    """The work done since the start, out of all there is to do."""
 
     n_examples: int  # of the whole run
     n_before: int  # of them stored by earlier runs
@@ -97,7 +97,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Stage:
-    """What is done before anything is measured."""
+    """A step before anything is measured."""
 
     what: str
     n_done: int
@@ -147,10 +147,10 @@ def bar_line(label: str, share: float, parts: Sequence[str], n_columns: int, mos
     fixed = width(label) + len(percent) + 4 + _LEAST_BAR
     shown: list[str] = []
     for part in parts:
-        if fixed + sum(2 + width(each) for each in (*shown, part)) > n_columns:
+        if fixed + sum(2 + width(text) for text in (*shown, part)) > n_columns:
             break
         shown.append(part)
-    n_bar = min(_MOST_BAR, n_columns - fixed + _LEAST_BAR - sum(2 + width(each) for each in shown))
+    n_bar = min(_MOST_BAR, n_columns - fixed + _LEAST_BAR - sum(2 + width(text) for text in shown))
     n_full = int(n_bar * min(share, 1))
     return "  ".join([label, "━" * n_full + "─" * (n_bar - n_full), percent, *shown])
 

@@ -54,11 +54,13 @@ def _problems(found: Inspection, style: str) -> str:
     unit = found.problems[0].unit
     if style in ("csv", "json"):
         rows = (
-            {"file": str(found.file), unit: each.line, "column": each.column, "problem": each.problem}
-            for each in found.problems
+            {"file": str(found.file), unit: fault.line, "column": fault.column, "problem": fault.problem}
+            for fault in found.problems
         )
         return records(rows, style)
-    rows = tuple(("" if each.line is None else str(each.line), each.column, each.problem) for each in found.problems)
+    rows = tuple(
+        ("" if fault.line is None else str(fault.line), fault.column, fault.problem) for fault in found.problems
+    )
     n_more = found.n_problems - len(rows)
     what = "1 problem" if found.n_problems == 1 else f"{count(found.n_problems)} problems"
     notes = (f"... and {count(n_more)} more",) if n_more else ()

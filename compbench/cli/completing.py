@@ -1,4 +1,4 @@
-"""What a shell may complete: tasks, models, runs, tag columns and options of models; and the command that says how."""
+"""Shell completion for tasks, models, runs, tag columns and options of models; and the command that says how."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 
 def listed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What `list` can say more of."""
+    """The names that `list` has more to say about."""
     return (models if ctx.params.get("kind") == "models" else tasks)(ctx, param, incomplete)
 
 

@@ -1,4 +1,4 @@
-"""What works on this machine, and what to do about what does not. Nothing secret is read or shown.
+"""Checks of this machine, with advice for each that fails. Nothing secret is read or shown.
 
 Whatever is missing or broken, the other checks are still made: each is looked at by itself.
 """
@@ -26,7 +26,7 @@ _MOST_NAMED = 5  # plugins that do not work
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `advice` says what to do unless it is ok."""
+    """The result of one check; `advice` says what to do unless it is ok."""
 
     name: str
     state: Literal["ok", "note", "problem"]  # a note costs comfort, a problem stops the main job
@@ -119,7 +119,7 @@ def _hardware() -> Iterator[Check]:
 
 
 def _halves(device: str) -> Iterator[Check]:
-    """One check per half-precision dtype: computed by the device itself or emulated; then which is fast."""
+    """A check for each half-precision dtype: computed by the device itself or emulated; then which is fast."""
     from compbench.diffusion import emulation
 
     fast = ["float32"]
@@ -132,7 +132,7 @@ def _halves(device: str) -> Iterator[Check]:
         if device.startswith("cuda"):
             yield Check(name, "ok", "computed by the GPU itself")
         else:
-            own, reference = (emulation.gflops(each, device) for each in (dtype, "float32"))
+            own, reference = (emulation.gflops(precision, device) for precision in (dtype, "float32"))
             yield Check(name, "ok", f"{own:.3g} GFLOP/s (float32: {reference:.3g})")
     yield Check(f"fast on {device}", "ok", ", ".join(fast))
 
@@ -145,7 +145,7 @@ def _tiny(name: str) -> Check:
 
 
 def _plugins() -> Iterator[Check]:
-    """How many there are, and what does not work: a package that cannot be loaded, or two that claim one name."""
+    """The number of plugins, and those that do not work: packages that cannot be loaded, or two with one name."""
     from compbench.registry import plugins
 
     entries = plugins.checked(plugins.entries("task", "model", "scheme", "folder task", "model object"))
@@ -213,7 +213,7 @@ def _cache() -> Path:
 
 def _space(name: str, folder: Path) -> Check:
     """Whether the folder, or the nearest that exists above it, can be written and has room."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     instead = {"runs": "give --runs DIR", "cache": "set XDG_CACHE_HOME to a folder of your own"}.get(
         name, "set HF_HOME to a folder of your own"
     )

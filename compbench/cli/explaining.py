@@ -34,7 +34,7 @@ __all__ = ["explain"]
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.offline
 def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
-    """Map over the images where the model's error tells two captions apart; kept with the run, shown by report.
+    """Map over the images where the model's error, or its likelihood, tells two captions apart; report shows it.
 
     \b
     compbench explain shapes/tiny-sd object-001

@@ -58,7 +58,7 @@ def _read_none(ctx: click.Context, parameter: click.Parameter, value: str) -> in
 
 
 def _read_grid(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> GridFile | None:
-    """What the file says becomes the defaults of the other options."""
+    """Make the values of the file the defaults of the other options."""
     if value is None:
         return None
     from compbench.runs.grid_file import read

@@ -27,7 +27,7 @@ _IN_COLUMNS = ("draws", "target", "loss")  # of a rule
 
 
 def task_sheet(name: str) -> list[Grid]:
-    """How a suite can be judged, and where its captions and pictures come from; UsageError for any other task."""
+    """The protocols of a suite, and the sources of its captions and pictures; UsageError for any other task."""
     from compbench.core.sheets import HasSheet
     from compbench.registry import plugins
 
@@ -79,7 +79,7 @@ def _stored(run: Run) -> tuple[str, ...]:
 
 
 def plans(made: Sequence[Plan], style: str) -> str:
-    """What runs would do and cost; csv and json give plain numbers."""
+    """A table of the work and cost of planned runs; csv and json give plain numbers."""
     if style in ("csv", "json"):
         return records(
             ({**asdict(plan), "folder": None if plan.folder is None else str(plan.folder)} for plan in made), style
@@ -114,9 +114,9 @@ def plans(made: Sequence[Plan], style: str) -> str:
 
 
 def checks(made: Sequence[Check]) -> Grid:
-    """What doctor found, and below it what to do."""
-    notes = tuple(f"{each.name}: {each.advice}" for each in made if each.advice)
-    header, rows = ("what", "state", "found"), tuple((each.name, each.state, each.found) for each in made)
+    """The findings of doctor, with advice below."""
+    notes = tuple(f"{check.name}: {check.advice}" for check in made if check.advice)
+    header, rows = ("what", "state", "found"), tuple((check.name, check.state, check.found) for check in made)
     return Grid(header, rows, notes=notes, align="llw")
 
 
@@ -184,7 +184,7 @@ def _known(value: float | None, said: Callable[[float], str]) -> str:
 
 
 def _what_is_learned(plan: Plan) -> str:
-    """What a model makes and learns before it scores, which later runs find."""
+    """The work a model does before it scores (what it makes and learns), kept for later runs."""
     from compbench.core.remembered import cache_folder
 
     if not plan.preparing_evaluations and not plan.trained_inputs:

@@ -77,11 +77,11 @@ def list_(
         print_result(render([listing.stored(stored)], style), output)
     else:
         offered = {"tasks": plugins.entries("task"), "models": plugins.entries("model", "scheme")}
-        checked = {each: plugins.checked(entries) if check else entries for each, entries in offered.items()}
+        checked = {listed: plugins.checked(entries) if check else entries for listed, entries in offered.items()}
         tell = {"tasks": offers.tasks, "models": offers.models}
         if kind is None and style in ("csv", "json"):
             raise UsageError(f"list what as {style}? expected models, tasks or runs")
-        told = [tell[each](checked[each], style) for each in tell if kind in (None, each)]
+        told = [tell[listed](checked[listed], style) for listed in tell if kind in (None, listed)]
         print_result("\n\n\n".join(told), output)
 
 

@@ -1,4 +1,4 @@
-"""What can be asked for: tasks and models with what is known of them, and the options of one model.
+"""Listings of the tasks and models on offer, and of one model's options.
 
 Nothing is imported for a list: what it says stands in tables of the packages (registry/facts.py).
 """
@@ -42,18 +42,18 @@ def tasks(entries: Sequence[Entry], style: str) -> str:
     known = facts.of_tasks(entries)
     if style not in ("table", "latex"):
         return _all_of_it(
-            "task", entries, {name: {**asdict(each), "at_hand": each.at_hand} for name, each in known.items()}, style
+            "task", entries, {name: {**asdict(task), "at_hand": task.at_hand} for name, task in known.items()}, style
         )
     blocks = [
         block
         for kind, title in _KINDS.items()
-        if (block := _of_kind(title, [each for each in known.values() if each.kind == kind], style))
+        if (block := _of_kind(title, [task for task in known.values() if task.kind == kind], style))
     ]
     return "\n\n".join([*blocks, *_below(entries, [_WHERE, "compbench show-task NAME shows its examples."])])
 
 
 def _of_kind(title: str, chosen: Sequence[TaskFacts], style: str) -> str:
-    wholes = [each for each in chosen if not each.part_of]
+    wholes = [task for task in chosen if not task.part_of]
     rows: list[tuple[str, ...]] = []
     below: dict[int, str] = {}
     for whole in wholes:
@@ -86,24 +86,24 @@ def models(entries: Sequence[Entry], style: str) -> str:
     named = [entry for entry in entries if entry.kind == "model"]
     known = facts.of_models(named)
     if style not in ("table", "latex"):
-        rows = {name: {**asdict(each), "at_hand": each.at_hand} for name, each in known.items()}
+        rows = {name: {**asdict(model), "at_hand": model.at_hand} for name, model in known.items()}
         return _all_of_it("model", entries, rows, style)
     header = ("model", "parameters", "licence", "weights", "GPU", "at hand")
-    families = dict.fromkeys(each.family for each in sorted(known.values(), key=lambda each: not each.family))
+    families = dict.fromkeys(model.family for model in sorted(known.values(), key=lambda model: not model.family))
     grids = [
         Grid(
             header,
             tuple(
                 (
-                    each.name,
-                    each.parameters,
-                    ", ".join(filter(None, [each.licence, "gated" if each.gated == "yes" else ""])),
-                    _ORIGINS.get(each.origin, each.origin),
-                    each.memory,
-                    each.at_hand,
+                    model.name,
+                    model.parameters,
+                    ", ".join(filter(None, [model.licence, "gated" if model.gated == "yes" else ""])),
+                    _ORIGINS.get(model.origin, model.origin),
+                    model.memory,
+                    model.at_hand,
                 )
-                for each in known.values()
-                if each.family == family
+                for model in known.values()
+                if model.family == family
             ),
             title=family[:1].upper() + family[1:] or "Of other packages",
             align="lrllrl",
@@ -197,8 +197,8 @@ def _default(option: Option, plain: Option, for_task: Mapping[str, Mapping[str, 
     if len(for_task) == 1:
         return _said(next(iter(for_task.values()))[option.name].default)
     tasks_of: dict[str, list[str]] = {}
-    for task, its in for_task.items():
-        if (value := _said(its[option.name].default)) != _said(plain.default):
+    for task, its_options in for_task.items():
+        if (value := _said(its_options[option.name].default)) != _said(plain.default):
             tasks_of.setdefault(value, []).append(task)
     elsewhere = _said(plain.default)
     if not tasks_of:

@@ -1,4 +1,4 @@
-"""How a run shows on stderr that it moves: one line that is drawn anew on a terminal, a line a minute elsewhere.
+"""Progress on stderr: one line redrawn in place on a terminal, one line per minute elsewhere.
 
 Both are Reporters of the harness, and hear what is done before anything is measured. Counts are of this run's remaining
 work; the rate is of what was done since start.
@@ -135,7 +135,7 @@ class LineReporter:
 
 
 class BarReporter:
-    """One line at the foot of the terminal that is drawn anew; each note is said once and scrolls above it."""
+    """A status line at the foot of the terminal, redrawn in place; each note is printed once, above it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console

@@ -51,7 +51,7 @@ def report(
     """
     from compbench_analysis.report import Look, write
 
-    chosen = [run for each in ([runs] if isinstance(runs, Run | str | Path) else runs) for run in _found(each, root)]
+    chosen = [run for given in ([runs] if isinstance(runs, Run | str | Path) else runs) for run in _found(given, root)]
     chosen = chosen if limit is None else [run.limited(limit) for run in chosen]
     pictures, notes = _pictures(chosen, tasks, (data, images), with_images)
     for note in notes.values():
@@ -72,7 +72,7 @@ def site(
     """Write a leaderboard of the runs and a page for each task into the folder `output`; return the files written."""
     from compbench_analysis.report import Look, write_site
 
-    chosen = [run for each in ([runs] if isinstance(runs, Run | str | Path) else runs) for run in _found(each, root)]
+    chosen = [run for given in ([runs] if isinstance(runs, Run | str | Path) else runs) for run in _found(given, root)]
     pictures, notes = _pictures(chosen, (), (None, None), with_images)
     for note in notes.values():
         say(note)

@@ -12,6 +12,7 @@ from compbench.core.errors import DataError, RunError, UsageError
 from compbench.runs.grid import Cell, Failure, cells, measure
 from compbench.runs.grid import planned as plans_of
 from compbench.runs.grid_file import GridFile
+from compbench.store.told_apart import in_words
 
 if TYPE_CHECKING:
     from compbench.runs.grid import Outcome
@@ -96,7 +97,7 @@ def asked_for(
 
 
 def planned(asked: Asked, reporter: Reporter) -> tuple[list[Plan], list[Failure]]:
-    """What each cell would do and cost; a cell of which that cannot be told fails alone."""
+    """The plan of each cell; a cell that cannot be planned fails on its own."""
     plans: list[Plan] = []
     failures: list[Failure] = []
     for cell in asked.cells:
@@ -139,12 +140,12 @@ def _with_its_own(cell: Cell, folders: DataFolders, budget: Budget | None) -> Ce
 
 def _words(budget: Budget) -> str:
     images = "all images" if budget.limit is None else f"{budget.limit:,} images of each data set"
-    options = "".join(f", {name}={value}" for name, value in budget.options)
+    options = "".join(f", {in_words(name, value)}" for name, value in budget.options)
     return f"{images}{options}; --limit N and -o change that"
 
 
 def _chosen(what: str, names: Sequence[str], known: Sequence[str], table: str) -> list[str]:
-    named = list(dict.fromkeys(name for each in names for name in each.split(",")))
+    named = list(dict.fromkeys(name for listed in names for name in listed.split(",")))
     if strange := [name for name in named if name not in known]:
         raise UsageError(f"{table} has no {what} {strange[0]!r}; expected some of {', '.join(known)}")
     return named or list(known)

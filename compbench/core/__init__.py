@@ -1,4 +1,4 @@
-"""What everyone speaks: tasks and examples, measurements, scores, rules, metrics, errors, and plain files."""
+"""The shared vocabulary: tasks and examples, measurements, scores, rules, metrics, errors, and plain files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an outcome comes to for random scores without ties, in closed form: matches [I, C] to a probability."""
+"""The chance of each outcome under random scores without ties, in closed form: matches [I, C] to a probability."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def of_caption(place: int) -> Chance:
 
 
 def tot(matches: Bools) -> float:
-    """One of three scores is the highest."""
+    """The chance that a given one of three scores is the highest."""
     return float(Fraction(1, int(matches.shape[1] + matches.shape[0] - 1)))
 
 

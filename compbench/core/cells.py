@@ -64,7 +64,7 @@ def read_text(path: Path, *, is_gzipped: bool = False) -> str:
 
 
 def delimiter(text: str, usual: str) -> str:
-    """What stands between the cells of a table: the usual, or ";" where a spreadsheet writes decimal commas."""
+    """The delimiter between the cells of a table: the usual one, or ";" where a spreadsheet writes decimal commas."""
     header = text.lstrip().split("\n", 1)[0]
     return ";" if usual == "," and usual not in header and ";" in header else usual
 

@@ -84,7 +84,7 @@ def is_file(path: Path) -> bool:
 
 
 def read_at_most(read: Callable[[int], bytes], most: int) -> bytes:
-    """What the `read` of an open file gives, at most so many bytes; no memory is asked for that is not needed."""
+    """At most `most` bytes from the `read` of an open file, without allocating more memory than needed."""
     parts: list[bytes] = []
     while most > 0 and (part := read(min(most, _PART))):  # read(most) would take `most` bytes first
         parts.append(part)
@@ -152,7 +152,7 @@ def write_json(path: Path, content: Mapping[str, Json]) -> None:
 
 
 def append_line(path: Path, content: Mapping[str, Json], *, is_flushed: bool = True) -> None:
-    """One JSON object as a line at the end of `path`; a line torn by a crash before it stays a line of its own.
+    """Append a JSON object to `path` as a line; a line torn by an earlier crash stays a line of its own.
 
     `is_flushed`: on the disk when this returns; else after `flush`.
     """

@@ -1,4 +1,4 @@
-"""What is asked: images, examples and tasks.
+"""Images, examples and tasks.
 
 Axes are always [example N, image I, caption C, draw D].
 """
@@ -181,7 +181,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """What the captions of a classification task stand for; every example has the same tuple of captions."""
+    """The classes that a classification task's captions stand for; every example has the same tuple of captions."""
 
     names: tuple[str, ...]  # length K, in the order of the source's own label file
     of_caption: tuple[int, ...]  # length C: the class, 0 to K-1, that each caption describes

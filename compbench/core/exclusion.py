@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file by flock(2), or a marker beside it where the file system has no flock.
+"""Mutual exclusion of processes: a file lock by flock(2), or a marker beside it where the file system has no flock.
 
 The operating system frees the lock of a process that dies. A marker stays behind; it counts as long as its process
 lives on this host, or, on another host, as long as it was heard of in the last minutes: whoever holds a marker

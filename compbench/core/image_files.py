@@ -156,7 +156,7 @@ def decode(name: str, source: Path | bytes | PIL.Image.Image, where: str = "") -
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header of an image file says."""
+    """The contents of an image file's header."""
 
     format: str
     width: int

@@ -1,4 +1,4 @@
-"""What scorers do to a decoded image before their own transform: turn it upright, lay it on white, trim it."""
+"""Transforms of a decoded image before a scorer's own: turn it upright, flatten it on white, trim it."""
 
 from __future__ import annotations
 

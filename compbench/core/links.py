@@ -14,7 +14,7 @@ __all__ = ["n_outside"]
 
 
 def n_outside(files: Iterable[Path], root: Path) -> int:
-    """How many of the files, all of them below `root` by name, lie outside it behind links.
+    """The number of files that are below `root` by name but outside it once links are followed.
 
     Hub caches are made of links, and a folder of links to a large store is common: they are followed, and what they
     end at is digested. DataError names the first where links may not be followed.

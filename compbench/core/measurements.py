@@ -1,4 +1,4 @@
-"""What is measured: errors for each draw, or scores. A score is higher for a better match; an error is lower."""
+"""Measurements: errors for each draw, or scores. A score is higher for a better match; an error is lower."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Measurement:
 
 
 def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
-    """One Measurement per example, in the order of their first pieces; no two pieces hold the same error."""
+    """A Measurement for each example, in the order of their first pieces; no two pieces hold the same error."""
     by_example: dict[str, list[Measurement]] = {}
     for piece in pieces:
         by_example.setdefault(piece.example_id, []).append(piece)
@@ -103,3 +103,5 @@ class ScoreMatrix:
     example_id: str
     scores: Floats
     unconditional: Floats | None = None  # [I]: the score of no caption at all
+    # [I, C, h, w] float32: what each position of a grid over the image adds to a score, which is their sum
+    by_position: Floats | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
@@ -12,6 +12,9 @@ from compbench.core.examples import Example, Task
 from compbench.core.file_list import FileList
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.rules import Rule
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 __all__ = [
     "HalfPrecision",
@@ -74,7 +77,7 @@ class TellsDevice(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What scoring costs: counted, and timed by a short probe."""
+    """The cost of scoring: counted, and timed by a short probe."""
 
     evaluations_per_pair: int  # network evaluations a (image, caption) pair; 0 for embedding models
     flops_per_evaluation: float
@@ -91,7 +94,7 @@ class Priced(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What a model that learns makes besides its scores: as much of it as the cache folder lacks, at most.
+    """An upper bound on what a model that learns still has to make besides its scores: all that the cache folder lacks.
 
     An evaluation is one input's pass through the diffusion network. A guided step of a picture takes two; the features
     of a picture take one, which ends in the middle of the network and costs about half.
@@ -147,7 +150,7 @@ Made = TypeVar("Made")
 
 
 class Keeps(Protocol):
-    """What `make` gives, made once for each key while a command stays with one model."""
+    """A cache of what `make` returns, one entry for each key while a command stays with one model."""
 
     def __call__(self, key: Hashable, make: Callable[[], Made]) -> Made: ...
 
@@ -204,10 +207,10 @@ class Learning:
 
 
 class Taught(Protocol):
-    """What an earlier run taught a schedule."""
+    """The lesson that a schedule takes from an earlier run."""
 
     def said(self, task: Task, ids: Sequence[str]) -> str:
-        """What that cost, and whether it holds examples that are asked for here."""
+        """A sentence on what that cost, and whether it contains examples that are asked for here."""
         ...
 
     def to_json(self, task: Task, ids: Sequence[str]) -> dict[str, Json]:
@@ -238,6 +241,8 @@ class ResolvedModel:
     precision: HalfPrecision | None = None  # where the network may run in half precision
     learning: Learning | None = None  # where something is made or trained before it scores
     taught: Taught | None = None  # where an earlier run decides what is measured
+    # a picture as the network sees it, beneath the map of scores that are stored by position
+    seen: Callable[[PIL.Image.Image], PIL.Image.Image] | None = None
     # why no stored run can be known to be of the same model, as the beginning of a sentence; empty where one can
     why_anew: str = ""
     # the same model with what its weights' configuration decides, the size of its pictures for one; it is given how to
@@ -253,7 +258,7 @@ class ResolvedModel:
 
 
 class ModelSpec:
-    """What a user asks for after --model: a frozen dataclass whose fields are the options. Torch-free.
+    """A model as named after --model: a frozen dataclass whose fields are the options. Torch-free.
 
     A class that inherits from it has to say only `identity` and `build`. A model that depends on the task, or of which
     more is to be known, says so in a `resolve` of its own.
@@ -289,7 +294,7 @@ class ModelSpec:
         return None
 
     def view(self) -> Mapping[str, Json]:
-        """How stored errors are read, in the words of run.json: n_draws, target, reduction, unconditional.
+        """The reading of stored errors, in the words of run.json: n_draws, target, reduction, unconditional.
 
         Empty for a model that gives scores.
         """

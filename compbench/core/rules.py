@@ -55,7 +55,7 @@ _READ = {stored: loss for loss, stored in _STORED.items()}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How stored errors become scores: the target whose error is averaged, over the first `draws` draws.
+    """The way stored errors become scores: the target whose error is averaged, over the first `draws` draws.
 
     `native` is the target that the network was trained to predict; `eps` is the paper's. `loss` names how a
     residual became a number, or several joined by + for their sum: l2 (squared), l1, huber, vlb, or norm, the root of
@@ -302,7 +302,7 @@ def errors_of(measurement: Measurement, rule: Rule) -> Floats:
 
 
 def n_known(measured: Measurement, rule: Rule) -> int:
-    """How many of the errors that `rule` reads are there."""
+    """The number of measured errors among those that `rule` reads."""
     n_read = measured.measured.shape[1] if rule.unconditional else measured.shape[1]
     return int(measured.measured[:, :n_read, measured.draw_ids < (rule.draws or 0)].sum())
 

@@ -1,4 +1,4 @@
-"""What a task says of itself before any of its data is read."""
+"""Descriptions of tasks that need none of their data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is being done while nothing is measured yet: importing, fetching, loading, encoding, training.
+"""The stages before anything is measured: importing, fetching, loading, encoding, training.
 
 Whoever does it tells; a command that shows progress listens. Where nobody listens nothing happens.
 """
@@ -24,7 +24,7 @@ _listener: ContextVar[Listener] = ContextVar("listener", default=_deaf)
 
 @contextmanager
 def heard(listener: Listener) -> Generator[None]:
-    """What is told inside goes to `listener`."""
+    """Send the stages announced inside to `listener`."""
     before = _listener.set(listener)
     try:
         yield

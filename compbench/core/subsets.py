@@ -30,9 +30,9 @@ def subset_per_class(class_of: Mapping[str, Hashable], n: int | None) -> list[st
     ['a', 'd']
     """
     members: dict[Hashable, list[str]] = {}
-    for each, its_class in class_of.items():
-        members.setdefault(its_class, []).append(each)
-    chosen = {each for ids in members.values() for each in subset(ids, n)}
+    for example_id, its_class in class_of.items():
+        members.setdefault(its_class, []).append(example_id)
+    chosen = {example_id for ids in members.values() for example_id in subset(ids, n)}
     return [kind for kind in class_of if kind in chosen]
 
 

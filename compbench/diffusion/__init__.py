@@ -1,4 +1,4 @@
-"""How the errors of a diffusion model are measured: the engine, the classifier, the families."""
+"""Measurement of a diffusion model's errors: the engine, the classifier, the families."""
 
 from __future__ import annotations
 

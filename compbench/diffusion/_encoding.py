@@ -41,7 +41,7 @@ class FixedBatches(Generic[Item]):
             encoded, self._size = fitting(batch, self._size, self._device, self._say)
             made.append(encoded)
             start += self._size
-        return {name: torch.cat([each[name] for each in made])[: len(items)] for name in made[0]}
+        return {name: torch.cat([conditioning[name] for conditioning in made])[: len(items)] for name in made[0]}
 
     def _batch(self, items: Sequence[Item], size: int) -> Conditioning:
         some = list(items[:size])

@@ -23,7 +23,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class Vocabulary(NamedTuple):
-    """What a tokenizer is made of."""
+    """The parts of a tokenizer."""
 
     pieces: list[tuple[str, float]]  # in the order of their ids
     charsmap: bytes | None  # None: text is taken as it is

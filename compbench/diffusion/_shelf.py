@@ -1,4 +1,4 @@
-"""What is encoded once and used by many pairs: the latents of images, the conditioning of captions."""
+"""A shelf for encodings that many pairs share: the latents of images, the conditioning of captions."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Shelf(Generic[Key]):
             self._make_room(len(lacking), encoded)
             taken = [self._free.pop() for _ in lacking]
             self._row |= zip(lacking, taken, strict=True)
-            for name, each in encoded.items():
-                rows = on_device(torch.tensor(taken), each.device)
-                self.tensors[name].index_copy_(0, rows, each)
+            for name, tensor in encoded.items():
+                rows = on_device(torch.tensor(taken), tensor.device)
+                self.tensors[name].index_copy_(0, rows, tensor)
         return [self._row[key] for key in keys]
 
     def release(self, keys: Iterable[Key]) -> None:
-        """One use less of each."""
+        """Count one use less of each."""
         for key in keys:
             self._uses[key] -= 1
             if not self._uses[key]:
@@ -51,7 +51,7 @@ class Shelf(Generic[Key]):
             return
         n_rows = len(self._row) + len(self._free)
         n_more = max(n - len(self._free), n_rows)
-        for name, each in like.items():
-            more = each.new_zeros((n_more, *each.shape[1:]))
+        for name, tensor in like.items():
+            more = tensor.new_zeros((n_more, *tensor.shape[1:]))
             self.tensors[name] = torch.cat([self.tensors[name], more]) if n_rows else more
         self._free += range(n_rows, n_rows + n_more)

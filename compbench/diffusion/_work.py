@@ -139,7 +139,7 @@ class Work:
         self._n_taken = self._n_back = self._n_marked = 0  # marked: measured, and handed on when asked for
 
     def _remember(self, known: Measurement) -> None:
-        """What is stored of the draws that are asked for."""
+        """Take over the stored errors of the draws that are asked for."""
         kept = known.draw_ids < self._measured.shape[-1]
         n_captions = min(known.measured.shape[1], len(self.captions))  # both or either may have the empty caption
         draws = known.draw_ids[kept]

@@ -122,7 +122,7 @@ class DiffusionClassifier:
         )
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[Measurement]:
-        """What `known` lacks, draw by draw; an example that outlasts a chunk, or a round, comes in several pieces.
+        """Measure what `known` lacks, draw by draw; an example that outlasts a chunk or round comes in several pieces.
 
         RunError names example, caption and draw of an error that is not finite; what came before it stands.
         """
@@ -192,7 +192,7 @@ class DiffusionClassifier:
         )
 
     def _captions(self, example: Example) -> tuple[str, ...]:
-        """What the network is given, no caption last where that is asked for."""
+        """The captions that the network is given, with the empty one last where that is asked for."""
         captions = example.captions if self._labels is None else self._labels
         return (*captions, _NO_CAPTION) if self.unconditional else captions
 
@@ -273,7 +273,7 @@ class DiffusionClassifier:
                     raise DataError(
                         f"caption {number} of example {example.id!r} is empty; expected words that describe an image"
                     )
-        texts = dict.fromkeys(text for each in distinct.values() for text in each.captions)
+        texts = dict.fromkeys(text for example in distinct.values() for text in example.captions)
         captions = [text for text in texts if text not in self._told]
         self._told.update(captions)
         if too_long := self.denoiser.too_long(captions):

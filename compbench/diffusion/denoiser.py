@@ -1,4 +1,4 @@
-"""What the engine sees of a diffusion or flow model: its training loss, and nothing else.
+"""The engine's view of a diffusion or flow model: its training loss, and nothing else.
 
 x_t = alpha x_0 + sigma eps. A model predicts eps, v = alpha eps - sigma x_0 (Salimans & Ho, "Progressive Distillation",
 2022), x_0, or the flow's velocity u = eps - x_0 (Lipman et al., "Flow Matching", 2023). Errors are kept in the model's
@@ -83,7 +83,7 @@ class Denoiser(Protocol):
     latent_shape: tuple[int, int, int]  # c, h, w
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:
-        """What `encode_pixels` takes of a picture, on the CPU; called from several threads."""
+        """The input of `encode_pixels` for a picture, on the CPU; called from several threads."""
         ...
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Denoiser(Protocol):
         ...
 
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
-        """What the network takes with each caption, on the device."""
+        """The network's conditioning on each caption, on the device."""
         ...
 
     def errors(

@@ -97,7 +97,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """
     if isinstance(error, RunError):  # one of ours, which says what to do
         return False
-    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in _FULL)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _FULL)
 
 
 @contextmanager

@@ -113,7 +113,7 @@ class ErrorEngine:
             latents[image],
             self._noise_of(draw, jobs[start : start + size, 2]) if own is None else own.noise[own.rows[batch]],
             self.timesteps[draw],
-            {name: each[caption] for name, each in conditioning.items()},
+            {name: tensor[caption] for name, tensor in conditioning.items()},
             self.losses,
         )
 

@@ -86,7 +86,7 @@ def _summed(
                 latents.expand(n, -1, -1, -1),
                 noise,
                 timesteps,
-                {name: each[c : c + 1].expand(n, *each.shape[1:]) for name, each in states.items()},
+                {name: tensor[c : c + 1].expand(n, *tensor.shape[1:]) for name, tensor in states.items()},
             )
         ).mean(1)
         for c in (0, 1)

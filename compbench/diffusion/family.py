@@ -24,7 +24,7 @@ ExtraLoss = Callable[..., "Tensor"]  # residual, what the network gave beside it
 
 
 class Family:
-    """What the network is told of a caption, how pictures are noised, what it was trained to predict.
+    """The conditioning, the noising and the prediction target of a family of networks.
 
     Inherit from it and say what differs. Placing, pictures, latents, batches, compiling and the errors themselves are
     `LatentDenoiser`'s. Import torch inside the methods where the family's options must be listed without it.
@@ -36,7 +36,7 @@ class Family:
         """DataError where the parts do not belong together, or are not of this family."""
 
     def target(self, parts: Parts) -> Target:
-        """What the network was trained to predict."""
+        """The quantity that the network was trained to predict."""
         raise NotImplementedError
 
     def noising(self, parts: Parts, dtype: torch.dtype) -> Noising:
@@ -44,7 +44,7 @@ class Family:
         raise NotImplementedError
 
     def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
-        """What the network takes with each caption, under the names by which it takes it; no guidance."""
+        """The network's conditioning on each caption, under its own argument names; no guidance."""
         raise NotImplementedError
 
     def predict(

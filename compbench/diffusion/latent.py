@@ -111,12 +111,12 @@ class LatentDenoiser(Denoiser):
 
     @torch.inference_mode()
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
-        """What the family's network takes with each caption; numbers in its dtype."""
+        """The family's conditioning on each caption, with floats in the network's dtype."""
         encoded = self.family.conditioning(self.parts, captions)
         dtype = self._precision.network
         return {
-            name: (each.to(dtype) if each.is_floating_point() else each).to(self.device)
-            for name, each in encoded.items()
+            name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).to(self.device)
+            for name, tensor in encoded.items()
         }
 
     def too_long(self, captions: Sequence[str]) -> list[str]:

@@ -67,9 +67,9 @@ def weights_of(
     Pickles are read by torch with weights_only, which runs no code of theirs.
     """
     weights = {part.name: checkpoints.weights_of(files, part, name, takes_pickles=takes_pickles) for part in parts}
-    if pickled := [part for part, its in weights.items() if its.files[0].endswith(".bin")]:
+    if pickled := [part for part, found in weights.items() if found.files[0].endswith(".bin")]:
         say(f"{name}: {' and '.join(pickled)} are pickles (.bin), read as weights only: no code of theirs is run")
-    if halves := [part for part, its in weights.items() if its.variant]:
+    if halves := [part for part, found in weights.items() if found.variant]:
         say(f"{name}: {', '.join(halves)} from fp16 weights, the only ones there are")
     return weights
 
@@ -135,7 +135,7 @@ def load_scheduler(folder: Path, files: FileList) -> Any:
     named_too = files.json("model_index.json").get("scheduler") if "model_index.json" in files.names else None
     if isinstance(named_too, list) and named_too and named_too[-1] != config.get("_class_name"):  # pyright: ignore
         other = _scheduler(named_too[-1], config, folder)  # pyright: ignore[reportUnknownArgumentType]
-        ours, its = (getattr(each, "alphas_cumprod", None) for each in (scheduler, other))
+        ours, its = (getattr(holder, "alphas_cumprod", None) for holder in (scheduler, other))
         if isinstance(ours, Tensor) and not (isinstance(its, Tensor) and torch.equal(ours, its)):
             raise DataError(
                 f"{str(folder)!r} names the scheduler {named_too[-1]!r} in model_index.json and "
@@ -145,7 +145,7 @@ def load_scheduler(folder: Path, files: FileList) -> Any:
 
 
 def target_of(scheduler: Any, name: str) -> Target:
-    """What a network was trained to predict, as the scheduler's configuration says."""
+    """The quantity that a network was trained to predict, as the scheduler's configuration says."""
     prediction_type = scheduler.config.get("prediction_type", "epsilon")
     if prediction_type not in _TARGET_OF:
         raise DataError(
@@ -185,15 +185,17 @@ def _lacks_prefix(own: Iterable[str], stored: Iterable[str]) -> bool:
 def _prefixed(kind: Any, place: Path, paths: Sequence[Path]) -> tuple[Any, Mapping[str, Any]]:
     """The text encoder with the prefix put before its tensors, and what did not fit, as transformers says it."""
     network = kind(kind.config_class.from_pretrained(place, local_files_only=True))
-    own = {name: tuple(each.shape) for name, each in network.state_dict().items()}
-    stored = {_TEXT_PREFIX + name: each for path in paths for name, each in load_file(path).items()}
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    stored = {_TEXT_PREFIX + name: tensor for path in paths for name, tensor in load_file(path).items()}
     misshapen = [
-        (name, tuple(each.shape), own[name])
-        for name, each in stored.items()
-        if name in own and tuple(each.shape) != own[name]
+        (name, tuple(tensor.shape), own[name])
+        for name, tensor in stored.items()
+        if name in own and tuple(tensor.shape) != own[name]
     ]
     wrong = {name for name, _, _ in misshapen}
-    found = network.load_state_dict({name: each for name, each in stored.items() if name not in wrong}, strict=False)
+    found = network.load_state_dict(
+        {name: tensor for name, tensor in stored.items() if name not in wrong}, strict=False
+    )
     missing = set(found.missing_keys) - wrong
     return network, {"missing_keys": missing, "unexpected_keys": found.unexpected_keys, "mismatched_keys": misshapen}
 

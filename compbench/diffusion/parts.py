@@ -56,7 +56,10 @@ class Text:
         device = next(self.encoder.parameters()).device
         masks = [None] * len(ids) if mask is None else mask.to(device).split(_CAPTIONS_AT_ONCE)
         rows = zip(ids.to(device).split(_CAPTIONS_AT_ONCE), masks, strict=False)
-        return [self.encoder(some, **({} if its is None else {"attention_mask": its}), **options) for some, its in rows]
+        return [
+            self.encoder(some, **({} if attention is None else {"attention_mask": attention}), **options)
+            for some, attention in rows
+        ]
 
     def read(self, captions: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of each caption that the encoder sees, without padding."""
@@ -88,7 +91,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an error needs of a pipeline; on the CPU in float32 as they are loaded."""
+    """The parts of a pipeline that an error needs; on the CPU in float32 when loaded."""
 
     name: str  # of the model, for messages
     network: Any
@@ -101,7 +104,7 @@ class Parts:
 
     @property
     def grain(self) -> int:
-        """How many pixels of a side become one latent."""
+        """The side in pixels of the square that becomes one latent."""
         return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
 
     def placed(self, device: torch.device, precision: Precision) -> Self:
@@ -118,7 +121,7 @@ class Parts:
         )
 
     def read(self, captions: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:
-        """What all text encoders together see of each caption."""
+        """The tokens of each caption that the text encoders see together."""
         return list(zip(*(text.read(captions) for text in self.texts), strict=True))
 
     def alike(self, captions: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ _TARGETS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a model's configuration says that every result names."""
+    """The facts from a model's configuration that every result names."""
 
     size_px: int  # the side of the pictures
     predicts: str  # eps, v, x0 or flow
@@ -82,7 +82,7 @@ class PipelineFamily(Family):
             )
 
     def trained(self, files: FileList, name: str, left_out: Collection[str] = ()) -> Trained:
-        """What the configurations of a folder or repository say, before any weight."""
+        """The facts in the configurations of a folder or repository, before any weight is read."""
         network = files.json(f"{self.layout.network.name}/config.json")
         step_px = self.grain(files) * int(network.get("patch_size") or 1)
         there = self.layout.texts_in(files, left_out)
@@ -91,7 +91,7 @@ class PipelineFamily(Family):
         return Trained(self.size_px(files, name), predicts, timesteps, step_px, without)
 
     def noised(self, scheduler: Mapping[str, Any], name: str) -> tuple[str, str]:
-        """What the network predicts and the grid of timesteps, by the scheduler's configuration."""
+        """The network's prediction and the grid of timesteps, from the scheduler's configuration."""
         given = scheduler.get("prediction_type", "epsilon")
         if given not in _TARGETS:
             raise DataError(f"model {name!r} predicts {given!r} ({_SCHEDULER}); expected one of {', '.join(_TARGETS)}")
@@ -103,7 +103,7 @@ class PipelineFamily(Family):
         raise NotImplementedError
 
     def grain(self, files: FileList) -> int:
-        """How many pixels of a side become one latent."""
+        """The side in pixels of the square that becomes one latent."""
         return 2 ** max(len(files.json(f"{self.layout.vae.name}/config.json").get("block_out_channels") or ()) - 1, 0)
 
     def size_px(self, files: FileList, name: str) -> int:

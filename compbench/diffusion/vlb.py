@@ -45,7 +45,7 @@ class Bound:
         In terms of the error in eps, and with expm1, it loses nothing in float32 where both variances are almost equal.
         """
         true, beta, weight = (
-            each[timesteps][:, None, None, None] for each in (self.log_variance, self.log_beta, self.mean_weight)
+            table[timesteps][:, None, None, None] for table in (self.log_variance, self.log_beta, self.mean_weight)
         )
         excess = (v + 1) / 2 * (beta - true)  # log of the model's variance over the posterior's
         distance = weight * error.square() * (-true - excess).exp()

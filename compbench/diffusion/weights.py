@@ -112,18 +112,21 @@ def tensors_in(paths: Sequence[Path]) -> dict[str, Tensor]:
     for path in paths:
         if path.suffix != ".safetensors":
             state = _unpickled(path)
-            tensors |= described({name: each for name, each in state.items() if isinstance(each, torch.Tensor)})
+            tensors |= described({name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)})
     return tensors
 
 
 def described(state: Mapping[str, torch.Tensor]) -> dict[str, Tensor]:
     """Tensors in memory as a file's header would have them."""
-    return {name: Tensor(_DTYPES.get(each.dtype, str(each.dtype)), tuple(each.shape)) for name, each in state.items()}
+    return {
+        name: Tensor(_DTYPES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
+        for name, tensor in state.items()
+    }
 
 
 def check_size(blank: nn.Module, tensors: Mapping[str, Tensor], where: str, what: str) -> None:
     """DataError where a configuration describes a far larger network than the weights are of, before it is built."""
-    n_asked = sum(each.numel() for each in (*blank.parameters(), *blank.buffers()))
+    n_asked = sum(tensor.numel() for tensor in (*blank.parameters(), *blank.buffers()))
     n_held = n_numbers(tensors)
     if n_asked > _ROOM * n_held + _SLACK:
         raise DataError(
@@ -156,9 +159,9 @@ def _check_info(info: Mapping[str, Any], n_tensors: int, what: str) -> None:
     )
     missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     faults = [
-        f"{len(each)} {word} ({named(each)})"
-        for each, word in ((missing, "missing"), (misshapen, "of another shape"), (unexpected, "unknown"))
-        if each
+        f"{len(names)} {word} ({named(names)})"
+        for names, word in ((missing, "missing"), (misshapen, "of another shape"), (unexpected, "unknown"))
+        if names
     ]
     if faults:
         raise DataError(

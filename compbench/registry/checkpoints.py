@@ -1,4 +1,4 @@
-"""What a model's repository holds, told by its file names and configurations, before any weight is fetched or read.
+"""The contents of a model's repository, from file names and configurations, before any weight is fetched or read.
 
 `stable_diffusion` and `dit` name the files that their loaders open, weights of a `fp16` variant where there are no
 others, and refuse with a sentence of its own what is something else: another family, a LoRA, a single file.
@@ -129,7 +129,7 @@ def stable_diffusion(files: FileList, name: str) -> tuple[str, ...]:
         raise DataError(f"model {name!r} has a LoRA beside its text encoder in {files.where!r}; {MERGE_A_LORA}")
     tokenizer = tokenizer_files(files, "tokenizer")
     others = present(files, name, "scheduler/scheduler_config.json")
-    weights = [each for part in parts for each in weights_of(files, part, name).names]
+    weights = [file for part in parts for file in weights_of(files, part, name).names]
     optional = [_INDEX] if _INDEX in files.names else []
     return (*optional, *(f"{part.name}/config.json" for part in parts), *weights, *tokenizer, *others)
 
@@ -141,13 +141,13 @@ def dit(files: FileList, name: str) -> tuple[str, ...]:
     if _INDEX in files.names:
         index = _pipeline(files, name, "DiT", "a class-conditional DiT (DiTPipeline)")
         check_components(index, {part.name: part.classes for part in parts}, files, name)
-    lacking = [each for each in needed if each not in files.names]
+    lacking = [file for file in needed if file not in files.names]
     weights: list[str] = []
     for part in parts:
         try:
             weights += weights_of(files, part, name, takes_pickles=True).names
         except DataError:
-            if any(each.startswith(f"{part.name}/{part.stem}") for each in files.names):
+            if any(file.startswith(f"{part.name}/{part.stem}") for file in files.names):
                 raise
             lacking.append(f"{part.name}/{part.stem}.safetensors (or .bin)")
     if lacking:
@@ -173,9 +173,9 @@ def weights_of(files: FileList, part: Part, name: str, *, takes_pickles: bool = 
     if takes_pickles and (pickled := f"{part.name}/{part.stem}.bin") in files.names:
         return Weights(None, (pickled,), None)
     rest = sorted(
-        each.removeprefix(f"{part.name}/")
-        for each in files.names
-        if each.startswith(f"{part.name}/") and not each.endswith(".json")
+        file.removeprefix(f"{part.name}/")
+        for file in files.names
+        if file.startswith(f"{part.name}/") and not file.endswith(".json")
     )
     raise DataError(
         f"model {name!r} has {named(rest, 4) or 'no weights'} in {part.name}/ but no whole {part.stem}.safetensors; "
@@ -212,7 +212,7 @@ def no_pipeline(files: FileList) -> str | None:
     loras = [root for root in roots if root.startswith(("pytorch_lora_weights", "adapter_")) or "lora" in root.lower()]
     loras = [lora for lora in loras if lora.endswith((".safetensors", ".bin"))]
     single = [root for root in roots if root.endswith((".safetensors", ".ckpt"))]
-    loras += [each for each in single if each not in loras and _is_lora(Path(files.where) / each)]
+    loras += [file for file in single if file not in loras and _is_lora(Path(files.where) / file)]
     if loras:
         return f"{files.where!r} holds a LoRA ({named(loras)}); {MERGE_A_LORA}"
     if single and "config.json" not in roots:
@@ -339,7 +339,7 @@ def _of_variant(files: FileList, part: Part, variant: str) -> Weights | None:
 def _shards(index: Mapping[str, Any], folder: str) -> tuple[str, ...]:
     """The files that an index names, none where it names others than its neighbours."""
     placed: Any = index.get("weight_map")
-    names = sorted({str(each) for each in placed.values()}) if isinstance(placed, dict) else []  # pyright: ignore
+    names = sorted({str(file) for file in placed.values()}) if isinstance(placed, dict) else []  # pyright: ignore
     return () if any("/" in name or "\\" in name for name in names) else tuple(f"{folder}/{name}" for name in names)
 
 

@@ -1,4 +1,4 @@
-"""What is known of tasks and models without importing them: a package's `tasks.csv`, `models.csv`, the hub's cache.
+"""Facts on tasks and models, known without importing them: a package's `tasks.csv`, `models.csv`, the hub's cache.
 
 Both files stand in the package that an entry point names, so that a plugin may bring its own. What is not known is left
 empty.

@@ -128,11 +128,11 @@ def fetch_first(
         folder = fetch(source, patterns, is_offline, repo_type, say)
         if _has_any(folder, patterns):
             return folder
-    raise _without_files(source, [each for patterns in alternatives for each in patterns], repo_type)
+    raise _without_files(source, [pattern for patterns in alternatives for pattern in patterns], repo_type)
 
 
 def missing_bytes(source: Source, allow_patterns: Sequence[str], is_offline: bool) -> int | None:
-    """How many bytes `fetch` would bring; 0 for a local folder, None when that cannot be known."""
+    """The number of bytes that `fetch` would download; 0 for a local folder, None when unknown."""
     if source.is_local:
         return 0
     if stays_offline(is_offline):

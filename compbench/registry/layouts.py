@@ -1,4 +1,4 @@
-"""How the pipelines of diffusers lie in a folder: which parts each kind has, told by names and configurations alone.
+"""The folder layouts of diffusers pipelines: the parts of each kind, from names and configurations alone.
 
 A layout names the files that its loader opens, and refuses with a sentence of its own what is something else.
 """
@@ -81,7 +81,7 @@ class Layout:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """What may be fetched of a repository."""
+        """The patterns of the files that may be fetched from a repository."""
         parts = (self.network, self.vae, *(text.encoder for text in self.texts))
         return (
             _INDEX,
@@ -108,7 +108,7 @@ class Layout:
 
 
 def n_tokens_of(files: FileList, encoder: Part) -> int:
-    """How many tokens of a caption a CLIP takes."""
+    """The number of tokens of a caption that a CLIP takes."""
     return int(files.json(f"{encoder.name}/config.json").get("max_position_embeddings", 77))
 
 

@@ -190,7 +190,7 @@ def _fits_none(name: str, value: str, known: Mapping[str, Mapping[str, Option]])
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a model: its type as a reader would say it, its default, and what it does."""
+    """An option of a model: its type in plain words, its default, and what it does."""
 
     name: str
     type: str
@@ -231,7 +231,7 @@ def with_options(spec: Spec, given: Mapping[str, object], *, model: str) -> Spec
 
 
 def retired(name: str, value: object, known: Iterable[str]) -> str:
-    """How an option of former versions is spelled now; empty where it is none of them.
+    """The present spelling of an option from an earlier version; empty for any other.
 
     >>> retired("rule", "l1", ["draws", "loss"])
     'rule is now loss: -o loss=l1'

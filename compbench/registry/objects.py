@@ -28,7 +28,7 @@ _EXPECTED = (
 
 @runtime_checkable
 class _Half(Protocol):
-    """What was meant as a spec."""
+    """An object meant as a spec."""
 
     def identity(self) -> object: ...
     def build(self, source: Any, runtime: Any) -> object: ...
@@ -54,7 +54,7 @@ def spec_of(given: object) -> ModelSpec:
 
 
 def fault(spec: object) -> str:
-    """What keeps an object from being a spec; empty for a spec."""
+    """The reason why an object is not a spec; empty for a spec."""
     if not isinstance(spec, ModelSpec):
         return "does not inherit from compbench.ModelSpec"
     if not dataclasses.is_dataclass(spec):

@@ -1,4 +1,4 @@
-"""What is on offer: models and tasks that installed packages declare as entry points, or that a decorator registered.
+"""The models and tasks that installed packages declare as entry points, or that a decorator registered.
 
 Entry points: group `compbench.tasks`, `compbench.models`, `compbench.model_schemes` for `--model scheme:ADDRESS`,
 `compbench.folder_tasks` for what reads a user's own folder, `compbench.model_objects` for what makes a spec of an
@@ -103,7 +103,7 @@ def find(kind: Kind, name: str) -> Entry:
 
 
 def load(entry: Entry) -> Any:
-    """What the entry point names; UsageError names the package and the error when it cannot be imported."""
+    """The object that the entry point names; UsageError names the package and the error when it cannot be imported."""
     try:
         return entry.load()
     except KeyboardInterrupt:

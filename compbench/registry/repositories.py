@@ -43,7 +43,7 @@ def fetch_opened(source: Source, is_offline: bool, say: Callable[[str], None] | 
 
 
 def missing_bytes(source: Source, is_offline: bool) -> int | None:
-    """How many bytes `fetch_opened` would bring; 0 for a local folder, None when that cannot be known.
+    """The number of bytes that `fetch_opened` would download; 0 for a local folder, None when unknown.
 
     DataError where the repository holds another kind of model: its file list and configurations tell that.
     """

@@ -24,7 +24,7 @@ __all__ = ["MANIFESTS", "find_task", "slug", "task", "tasks"]
 
 MANIFESTS = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.parquet", "metadata.json")
 _SUFFIXES = tuple(name.removeprefix("metadata") for name in MANIFESTS)
-_SEPARATORS = tuple(each for each in ("/", os.sep, os.altsep) if each)
+_SEPARATORS = tuple(separator for separator in ("/", os.sep, os.altsep) if separator)
 _UNNAMED = "own-set"  # where nothing is left of a folder's name
 
 
@@ -143,7 +143,7 @@ def _called(task: str, place: Path) -> OwnSet:
 
 
 def slug(place: Path) -> str:
-    """What the task of a folder is called; a manifest of another name than metadata adds its own.
+    """The name of a folder's task; a manifest that is not called metadata adds its own name.
 
     >>> slug(Path("sets/my set")), slug(Path("sets/my-set/metadata.csv")), slug(Path("sets/my-set/hard.csv"))
     ('my-set', 'my-set', 'my-set-hard')

@@ -55,9 +55,9 @@ def check_floats(tensors: Mapping[str, Tensor], what: str) -> None:
     if not tensors:
         raise DataError(f"{what} holds no tensor; expected the weights of a network: fetch or copy the model again")
     wrong = [
-        f"{name} ({each.dtype})"
-        for name, each in tensors.items()
-        if each.dtype not in _FLOATS and not name.endswith(_WHOLE_BY_DESIGN)
+        f"{name} ({tensor.dtype})"
+        for name, tensor in tensors.items()
+        if tensor.dtype not in _FLOATS and not name.endswith(_WHOLE_BY_DESIGN)
     ]
     if wrong:
         raise DataError(
@@ -68,7 +68,7 @@ def check_floats(tensors: Mapping[str, Tensor], what: str) -> None:
 
 def tell_of_casts(tensors: Mapping[str, Tensor], what: str, say: Callable[[str], None], dtype: str = "float32") -> None:
     """Say how many tensors are of double precision, which no network here computes in."""
-    n_double = sum(each.dtype == "F64" and not name.endswith(_WHOLE_BY_DESIGN) for name, each in tensors.items())
+    n_double = sum(tensor.dtype == "F64" and not name.endswith(_WHOLE_BY_DESIGN) for name, tensor in tensors.items())
     if n_double:
         say(f"{what} has {n_double} of {len(tensors)} tensors in float64; they are rounded to {dtype}")
 
@@ -102,7 +102,7 @@ def _n_asked(key: str, value: Any) -> int:
     if key not in _COUNTS:
         return 0
     if isinstance(value, list):
-        return sum(_n_asked(key, each) for each in value)  # pyright: ignore[reportUnknownVariableType]
+        return sum(_n_asked(key, part) for part in value)  # pyright: ignore[reportUnknownVariableType]
     return value if isinstance(value, int) else 0
 
 
@@ -115,8 +115,8 @@ def _header(path: Path) -> dict[str, Tensor]:
                 raise ValueError(f"its {size:,} bytes hold no whole header")
             header: dict[str, Any] = json.loads(file.read(n_header))
         header.pop("__metadata__", None)
-        tensors = {name: Tensor(each["dtype"], tuple(each["shape"])) for name, each in header.items()}
-        end = max((each["data_offsets"][1] for each in header.values()), default=0)
+        tensors = {name: Tensor(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if 8 + n_header + end > size:
             raise ValueError(f"it has {size:,} of {8 + n_header + end:,} bytes")
     except OSError as error:

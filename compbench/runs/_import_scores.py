@@ -178,7 +178,7 @@ def _check_ids(frame: pd.DataFrame, task: Task, path: Path) -> None:
 def _matrices(frame: pd.DataFrame, form: tuple[str, ...], task: Task, path: Path) -> list[ScoreMatrix]:
     """The scores of each example, in the task's order; choices become 1 for the chosen and 0 for the others."""
     keys = list(form[:-1])
-    if is_twice := {str(each) for each in frame.loc[frame.duplicated(keys), "example_id"]}:
+    if is_twice := {str(example_id) for example_id in frame.loc[frame.duplicated(keys), "example_id"]}:
         raise DataError(f"{path.name!r} has two rows for the same {' and '.join(keys[1:])} in {_named(is_twice)}")
     rows = {str(example_id): part for example_id, part in frame.groupby("example_id", sort=False)}
     return [ScoreMatrix(example.id, _matrix(example, rows[example.id], form, path)) for example in task.examples]

@@ -113,7 +113,7 @@ def _evaluate(
         n_pairs,
         _n_lacking(run.rule, examples, known),
     )
-    unreadable_images: dict[str, UnreadableImage] = {}
+    faulty: dict[str, UnreadableImage] = {}
     try:
         while examples:
             parts = _Parts(run, writer, interrupts, device, online, notes, scorer, reporter.say)
@@ -129,20 +129,20 @@ def _evaluate(
                 done = run.done_of(ids)
                 left = [example for example in examples if example.id not in done]
                 # looked at all at once: the scorer starts again, and should do so once
-                unreadable_images |= {error.name: error, **_unreadable(left, error.name)}
-                examples = [each for each in left if not any(image.name in unreadable_images for image in each.images)]
+                faulty |= {error.name: error, **_unreadable(left, error.name)}
+                examples = [example for example in left if not any(image.name in faulty for image in example.images)]
                 known = run.known([example.id for example in examples])
                 online = _online(run, task, draws)
     finally:
         reporter.stop()
-    lost = {example.id for example in task.examples if any(image.name in unreadable_images for image in example.images)}
+    lost = {example.id for example in task.examples if any(image.name in faulty for image in example.images)}
     if unmeasured := lacking - run.done_of(ids) - lost:
         raise RunError(
             f"model {run.key.model!r} left {len(unmeasured)} of {len(lacking)} examples without all their scores or "
             f"draws, {min(unmeasured)!r} the first; expected a result for each"
         )
-    if unreadable_images:
-        raise UnreadableImages(list(unreadable_images.values()), len(lost & lacking))
+    if faulty:
+        raise UnreadableImages(list(faulty.values()), len(lost & lacking))
 
 
 def _score(
@@ -201,7 +201,7 @@ def _measured(
 
 
 def _online(run: Run, task: Task, draws: DrawTable | None) -> OnlineScorer | None:
-    """What makes scores of errors as they come, where a run keeps no more than those."""
+    """The reducer of errors to scores as they come, for a run that keeps only scores."""
     if "kept" not in run.key.measurement or draws is None:
         return None
     return OnlineScorer(run.rule, run.schedule, draws, task)
@@ -212,7 +212,7 @@ def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Meas
     if rule.draws is None:
         return None
     n_all = rule.draws * sum(len(example.images) * (len(example.captions) + rule.unconditional) for example in examples)
-    return n_all - sum(n_known(each, rule) for each in known.values())
+    return n_all - sum(n_known(measurement, rule) for measurement in known.values())
 
 
 def _shape(result: Measurement | ScoreMatrix) -> tuple[int, ...]:
@@ -249,7 +249,7 @@ class _Counted:
         self._is_stored = isinstance(scorer, MeasuresErrors)  # as errors, one for each
 
     def record(self) -> dict[str, Json]:
-        """What a part says of those since the part before."""
+        """The record of what was seen since the previous part."""
         n_all = self._spent()
         n_new, self._n_recorded = n_all - self._n_recorded, n_all
         return {"n_evaluations": n_new} if not self._is_stored and (n_new or self._is_told) else {}
@@ -283,7 +283,7 @@ class _Notes:
         return {"overlooked": counts, **evaluated} if counts else {**evaluated}
 
     def said(self) -> Iterator[str]:
-        """One sentence for each trait that changes what is measured."""
+        """A sentence for each trait that changes what is measured."""
         of_model = f"{self._model} does not look at (it takes the pixels as they lie in the file)"
         words = {
             "frames": "several frames; the first is measured",
@@ -357,7 +357,7 @@ class _Parts:
         return engine
 
     def _lesson(self) -> dict[str, Json]:
-        """What the model of this part learned from."""
+        """The source that the model of this part learned from."""
         return {"learned_from": self._scorer.learned_from()} if isinstance(self._scorer, TellsLesson) else {}
 
     def _scale(self) -> dict[str, float]:
@@ -365,7 +365,7 @@ class _Parts:
         return dict(self._scorer.scale()) if isinstance(self._scorer, TellsScale) else {}
 
     def _evaluations(self) -> dict[str, int]:
-        """How many errors the scores of this part are made of, which are not there to be counted."""
+        """The number of errors behind the scores of this part, which are not stored themselves."""
         if self.online is None:
             return {}
         n_errors = self.online.n_evaluations - self._n_counted

@@ -29,7 +29,7 @@ class OnlineScorer:
     _pieces: dict[str, list[Measurement]] = field(default_factory=dict[str, list[Measurement]])
 
     def scores(self, results: Iterable[Measurement | ScoreMatrix]) -> Iterator[ScoreMatrix]:
-        """One for each example, when its last piece has come."""
+        """The scores of each example, once its last piece has come."""
         examples = {example.id: example for example in self.task.examples}
         for result in results:
             if isinstance(result, ScoreMatrix):

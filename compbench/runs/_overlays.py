@@ -25,7 +25,7 @@ _PANEL_INCHES = 2.6
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """One picture and its map [h, w], positive where the picture speaks for `caption` rather than `other`."""
+    """A picture and its map [h, w], positive where the picture speaks for `caption` rather than `other`."""
 
     picture: PIL.Image.Image
     map: Floats
@@ -33,22 +33,22 @@ class Overlay:
     other: str
 
 
-def overlays(shown: Sequence[Overlay], title: str = "") -> Figure:
-    """A row for each picture: as it is, then grey and tinted by its map; all maps share one scale, centred at 0."""
+def overlays(shown: Sequence[Overlay], title: str = "", scale: str = "difference of the errors") -> Figure:
+    """A row for each picture: as it is, then grey and tinted by its map; all maps share one `scale`, centred at 0."""
     figure = Figure(figsize=(2.4 * _PANEL_INCHES, 0.7 + (_PANEL_INCHES + 0.55) * len(shown)), layout="constrained")
     axes: Any = figure.subplots(len(shown), 2, squeeze=False)
-    strongest = max(float(np.abs(each.map).max()) for each in shown) or 1.0
+    strongest = max(float(np.abs(overlay.map).max()) for overlay in shown) or 1.0
     norm = CenteredNorm(0, strongest)
-    for (plain, covered), each in zip(axes, shown, strict=True):
-        plain.imshow(each.picture.convert("RGB"))
-        covered.imshow(_tinted(each, norm))
-        said = [f"purple: {each.caption}", f"orange: {each.other}"]
+    for (plain, covered), overlay in zip(axes, shown, strict=True):
+        plain.imshow(overlay.picture.convert("RGB"))
+        covered.imshow(_tinted(overlay, norm))
+        said = [f"purple: {overlay.caption}", f"orange: {overlay.other}"]
         covered.set_title("\n".join(_lines(said)), fontsize=8, loc="left", parse_math=False)
         for axis in (plain, covered):
             axis.set_axis_off()
     bar = figure.colorbar(ScalarMappable(norm, _COLOURS), ax=axes[:, 1], shrink=0.7, aspect=30)
     bar.ax.tick_params(labelsize=7)
-    bar.set_label("difference of the errors", fontsize=8)
+    bar.set_label(scale, fontsize=8)
     figure.suptitle(title, fontsize=9, parse_math=False)
     return figure
 

@@ -32,6 +32,7 @@ def check_result(result: object, examples: Mapping[str, Example], n_bank: int | 
         _check_array("scores", result.scores, example.shape, where)
         if result.unconditional is not None:
             _check_array("unconditional scores", result.unconditional, example.shape[:1], where)
+        _check_by_position(result, where)
         for scores in (result.scores, result.unconditional):
             if scores is not None and (np.abs(scores[np.isfinite(scores)]) > LARGEST_SCORE).any():
                 raise RunError(
@@ -46,13 +47,24 @@ def check_result(result: object, examples: Mapping[str, Example], n_bank: int | 
 def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: object) -> None:
     values, bad = _not_finite(result)
     if len(bad):
-        image, caption, *draw = (int(each) for each in bad[0])
+        image, caption, *draw = (int(place) for place in bad[0])
         where = f", draw {int(result.draw_ids[draw[0]])}" if isinstance(result, Measurement) else ""
         raise RunError(
             f"the model gave {values[tuple(bad[0])]} for example {example.id!r}, image {image}, "
             f"{_caption(example, caption)}{where}, and {len(bad) - 1} more such values there; "
             f"what was stored stays: {nan_advice(dtype)}"
         )
+
+
+def _check_by_position(result: ScoreMatrix, where: str) -> None:
+    """RunError for anything but a grid per score, all of one size."""
+    grids: Any = result.by_position
+    if grids is None:
+        return
+    grid: tuple[int, ...] = np.shape(grids)[2:]
+    if len(grid) != 2 or 0 in grid:
+        raise RunError(f"the model gave scores by position {_kind(grids)} for {where}; expected a grid per score")
+    _check_array("scores by position", grids, (*result.scores.shape, *grid), where)
 
 
 def _check_measurement(result: Measurement, example: Example, n_bank: int | None, where: str) -> None:

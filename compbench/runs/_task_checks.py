@@ -62,7 +62,7 @@ def _check_captions(task: Task, example: Example, shared: tuple[str, ...], what:
 def classes_of(task: Task) -> dict[str, tuple[str, ...]]:
     """Example id -> its class; UsageError where the task has none."""
     class_of = {example.id: example.tags.get("class", ()) for example in task.examples}
-    if lacking := [each for each, its_class in class_of.items() if not its_class]:
+    if lacking := [example_id for example_id, its_class in class_of.items() if not its_class]:
         raise UsageError(
             f"images_per_class cannot be had of task {task.name!r}: it has no classes (example {lacking[0]!r} has no "
             "tag 'class'); use limit"

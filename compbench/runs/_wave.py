@@ -67,7 +67,7 @@ def measure_first(
     known = writer.run.contents.measurements(first)
     if not known:
         raise RunError(f"task {task.name!r}: no image of the first wave's {len(first)} examples can be read")
-    wave = {name: errors_of(one, schedule.rule) for name, one in known.items()}
+    wave = {name: errors_of(measurement, schedule.rule) for name, measurement in known.items()}
     matches = {example.id: example.matches for example in task.examples if example.id in known}
     lesson = schedule.lesson(wave, matches, writer.run.contents.draws(), task.classes)
     writer.keep_wave(Wave(schedule.wave.ids, lesson, _digest(known)))
@@ -76,8 +76,8 @@ def measure_first(
 def _digest(known: dict[str, Measurement]) -> str:
     """Twelve hex digits of the errors that a wave was learned from."""
     hashed = hashlib.sha256()
-    for name, one in sorted(known.items()):
-        hashed.update(f"{name}\0{one.shape}".encode())
-        for loss in sorted(one.errors):
-            hashed.update(np.ascontiguousarray(one.errors[loss]).tobytes())
+    for name, measurement in sorted(known.items()):
+        hashed.update(f"{name}\0{measurement.shape}".encode())
+        for loss in sorted(measurement.errors):
+            hashed.update(np.ascontiguousarray(measurement.errors[loss]).tobytes())
     return hashed.hexdigest()[:12]

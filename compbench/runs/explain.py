@@ -1,4 +1,8 @@
-"""Why a model preferred a caption: maps of its error over the image, stored with the run for the report to show."""
+"""Why a model preferred a caption: maps of its error over the image, stored with the run for the report to show.
+
+A diffusion model measures its errors by position anew. A run that stores its scores by position is read: that takes no
+weights.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,13 @@ from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime
+from compbench.core.rules import Rule
 from compbench.diffusion import emulation
 from compbench.registry import hub
 from compbench.registry.names import of_today, options
 from compbench.runs.request import RunRequest
 from compbench.runs.resolve import ResolvedRun, resolve
+from compbench.store import positions
 from compbench.store.run import Run
 
 if TYPE_CHECKING:
@@ -42,8 +48,8 @@ class Explanation:
 
     example_id: str
     choices: tuple[Choice, ...]  # a row a map
-    maps: Floats  # [k, h, w] float32: the error under the other caption less that under the caption
-    draws: int
+    maps: Floats  # [k, h, w] float32: the error under the other caption less that under the caption; of scores, minus
+    draws: int | None  # None for a model without draws
     path: Path  # of the picture; the numbers lie beside it as .npz
 
 
@@ -63,27 +69,64 @@ def explain(
     is_offline: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Explanation:
-    """Measure where in the images of an example the model's error tells two captions apart, and store it with the run.
+    """Find where in the images of an example the model's error tells two captions apart, and store it with the run.
 
     For each image (or `image` alone, numbered from 0): its true caption against the false one that scores best, or the
-    two `captions`. Over the first `draws` draws (None: as many as the run is scored on). `task` and `model` are those
-    in memory; without them they are found by their names. UsageError where the model or data are no longer the run's.
+    two `captions`. Over the first `draws` draws (None: as many as the run is scored on), or from the log-likelihoods of
+    an autoregressive model, which are stored. `task` and `model` are those in memory; without them they are found by
+    their names. UsageError where the model or data are no longer the run's.
 
     >>> import compbench
     >>> run = compbench.run("shapes", model="tiny-sd", limit=2, draws=4)
     >>> explain(run, run.ids()[0]).path.suffix
     '.png'
     """
-    from compbench.diffusion.error_map import error_map, seen
-
-    rule = _rule(run)
+    rule = _rule(run, draws)
     asked = _asked(run, task, model, (data, images), is_offline, say)
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
+    if rule is None:
+        maps, pictures = _stored(run, asked.model, example, choices)
+        made = Explanation(example_id, choices, maps, None, _path(run, example_id))
+    else:
+        runtime = Runtime(device, batch_size, is_offline, say)
+        maps, n_draws, pictures = _measured(run, rule, draws, asked, example, choices, runtime)
+        made = Explanation(example_id, choices, maps, n_draws, _path(run, example_id))
+    _store(made, run, example, pictures)
+    return made
+
+
+def _stored(
+    run: Run, model: ResolvedModel, example: Example, choices: Sequence[Choice]
+) -> tuple[Floats, list[PIL.Image.Image]]:
+    """The maps of scores that are stored by position, and the pictures as the network sees them."""
+    scores = positions.by_position(run, example.id)  # [I, C, h, w]
+    if scores is None:
+        where = f"example {example.id!r} of run {str(run.path)!r}"
+        if example.id not in run.done():
+            raise UsageError(f"{where} is not measured yet: rerun the run's command")
+        raise UsageError(f"{where} has too many pairs for scores by position to be stored, and no map without them")
+    maps = np.stack([scores[image, caption] - scores[image, other] for image, caption, other in choices])
+    pictures = [example.images[image].decode() for image, _, _ in choices]
+    return maps, [picture if model.seen is None else model.seen(picture) for picture in pictures]
+
+
+def _measured(
+    run: Run,
+    rule: Rule,
+    draws: int | None,
+    asked: ResolvedRun,
+    example: Example,
+    choices: Sequence[Choice],
+    runtime: Runtime,
+) -> tuple[Floats, int, list[PIL.Image.Image]]:
+    """The maps of a diffusion model's errors, over how many draws, and the pictures as the network sees them."""
+    from compbench.diffusion.error_map import error_map, seen
+
     source = asked.model.source
     if source is not None:
-        say(hub.loading(asked.label, source, asked.model.files))
-    scorer: Any = _computable(asked, device, say).build(source, Runtime(device, batch_size, is_offline, say))
+        runtime.say(hub.loading(asked.label, source, asked.model.files))
+    scorer: Any = _computable(asked, runtime.device, runtime.say).build(source, runtime)
     classifier: DiffusionClassifier = scorer
     bank = classifier.draw_table() if run.keeps_scores else run.draws()
     n_draws = draws or rule.draws or max(1, run.n_common_draws())
@@ -99,17 +142,22 @@ def explain(
             of=(example.id, image),
             weights=weights,
             loss=rule.loss,
-            batch_size=batch_size,
+            batch_size=runtime.batch_size,
         )
         for picture, (image, caption, other) in zip(pictures, choices, strict=True)
     ]
-    made = Explanation(example_id, choices, np.stack(maps), n_draws, _path(run, example_id))
-    _store(made, run, example, [seen(classifier, picture) for picture in pictures])
-    return made
+    return np.stack(maps), n_draws, [seen(classifier, picture) for picture in pictures]
 
 
-def _rule(run: Run) -> Any:
-    """The run's rule, when its errors can be told by position; a run that keeps scores alone is measured anew too."""
+def _rule(run: Run, draws: int | None) -> Rule | None:
+    """The run's rule, when its errors can be told by position; None for a run that stores its scores by position.
+
+    A diffusion model's run that keeps scores alone is measured anew too.
+    """
+    if positions.are_stored(run):
+        if draws is not None:
+            raise UsageError(f"run {str(run.path)!r} has no draws: a likelihood is exact; leave out draws={draws}")
+        return None
     if not run.keeps_scores:
         run.check_errors()
     if run.rule.loss not in ("l2", "l1"):
@@ -125,7 +173,7 @@ def _asked(
     is_offline: bool,
     say: Callable[[str], None],
 ) -> ResolvedRun:
-    """What was asked when the run was made; UsageError where the same words now mean something else."""
+    """The request that made the run; UsageError where the same words now mean something else."""
     stored = {name: value for name, value in run.info.model.options.items() if value is not None}
     given = {} if model is not None else of_today(stored, options(registry.model(run.key.model).spec))
     request = RunRequest(
@@ -217,20 +265,24 @@ def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Ima
     from compbench.runs._overlays import Overlay, overlays
 
     shown = [
-        Overlay(picture, each, example.captions[caption], example.captions[other])
-        for picture, each, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
+        Overlay(picture, difference, example.captions[caption], example.captions[other])
+        for picture, difference, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
     ]
+    over = "" if made.draws is None else f", mean of {made.draws} draws"
+    what = "likelihood of the picture's tokens" if made.draws is None else "error"
     about = (
-        f"where the error tells two captions apart, mean of {made.draws} draws; purple speaks for the caption named "
-        "first, orange for the other"
+        f"where the {what} tells two captions apart{over}; purple speaks for the caption named first, orange for the "
+        "other"
     )
+    title = f"{run.key.model}, example {example.id}" + ("" if made.draws is None else f", {made.draws} draws")
+    scale = f"difference of the {'log-likelihoods' if made.draws is None else 'errors'}"
     picture, numbers = io.BytesIO(), io.BytesIO()
-    overlays(shown, f"{run.key.model}, example {example.id}, {made.draws} draws").savefig(picture, dpi=150)
+    overlays(shown, title, scale).savefig(picture, dpi=150)
     np.savez_compressed(
         numbers,
         maps=made.maps,
         choices=np.array(made.choices),
-        n_draws=made.draws,
+        n_draws=made.draws or 0,  # 0: a model without draws
         example=example.id,
         about=about,
     )

@@ -1,4 +1,4 @@
-"""What one `compbench run` asks for: every model on every task, all of it checked before anything is measured."""
+"""The grid of one `compbench run`: every model on every task, all checked before anything is measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Cell", "Failure", "Outcome", "cells", "measure", "planned"]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One model on one task of a grid."""
+    """A model on a task, in a grid."""
 
     task: str
     model: str
@@ -54,7 +54,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What has become of the cells."""
+    """The state of the cells after a grid."""
 
     finished: list[Finished]  # in the order in which they were measured
     runs: list[Run]  # in the order in which they were asked for
@@ -76,9 +76,9 @@ class Outcome:
 
         All of them take the cells in one order, so who completes the last cell has seen the others end theirs.
         """
-        if not all(each.is_whole for each in self.finished):
+        if not all(job.is_whole for job in self.finished):
             return False
-        worked = [each.how for each in self.finished if each.how != "found"]
+        worked = [job.how for job in self.finished if job.how != "found"]
         return worked[-1] == "completed" if worked else shard is None or shard.number == 1
 
 
@@ -222,7 +222,7 @@ class _Attempts:
 
     @contextmanager
     def of(self, cell: Cell) -> Generator[None]:
-        """What is done inside is the cell's."""
+        """Attribute what happens inside to the cell."""
         try:
             yield
         except (DataError, RunError) as error:
@@ -249,7 +249,7 @@ class _Attempts:
 def _resolved(
     cells: Sequence[Cell], attempts: _Attempts, reporter: Reporter, check: Callable[[Task], object] | None
 ) -> dict[int, ResolvedRun]:
-    """What is asked of each cell that can be run, by its number; UsageError where that is none of them."""
+    """The resolved request of each cell that can run, by its number; UsageError where none can."""
     from compbench.runs.resolve import resolve
     from compbench.store.shards import shard_here
 

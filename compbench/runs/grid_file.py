@@ -27,7 +27,7 @@ _LISTS = ("tasks", "models")
 
 @dataclass(frozen=True, slots=True)
 class GridFile:
-    """What a file asks for; where the command line says otherwise, the command line wins."""
+    """The request in a grid file; the command line overrides it."""
 
     tasks: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
@@ -72,13 +72,13 @@ def _options(path: Path, value: object) -> list[str]:
     if not isinstance(value, dict):
         raise _wrong(path, "options", value, "a table such as { draws = 8 }")
     texts: list[str] = []
-    for name, each in value.items():
-        inner = each if isinstance(each, dict) else {"": each}
-        for option, one in inner.items():
+    for name, given in value.items():
+        inner = given if isinstance(given, dict) else {"": given}
+        for option, option_value in inner.items():
             full = f"{name}.{option}" if option else str(name)
-            if not isinstance(one, bool | int | float | str):
-                raise _wrong(path, f"options.{full}", one, "a text, a number, true or false")
-            texts.append(f"{full}={str(one).lower() if isinstance(one, bool) else one}")
+            if not isinstance(option_value, bool | int | float | str):
+                raise _wrong(path, f"options.{full}", option_value, "a text, a number, true or false")
+            texts.append(f"{full}={str(option_value).lower() if isinstance(option_value, bool) else option_value}")
     return texts
 
 

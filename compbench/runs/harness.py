@@ -207,10 +207,10 @@ def _keep_unreadable(asked: ResolvedRun, writer: RunWriter, error: UnreadableIma
         return
     with writer.guarded():
         before, done = stored.unreadable(), stored.done()
-        names = {*before.images, *(each.name for each in (error.errors if error else ()))}
+        names = {*before.images, *(unread.name for unread in (error.errors if error else ()))}
         lost = [example for example in asked.task.examples if example.id not in done]
-        images = {image.name: image.identity() for each in lost for image in each.images if image.name in names}
-        ids = tuple(each.id for each in lost if any(image.name in images for image in each.images))
+        images = {image.name: image.identity() for example in lost for image in example.images if image.name in names}
+        ids = tuple(example.id for example in lost if any(image.name in images for image in example.images))
         unreadable.write(
             stored.path, unreadable.Unreadable(images, ids, asked.skip_unreadable, image_files.limits().max_pixels)
         )
@@ -242,7 +242,7 @@ def _begin(asked: ResolvedRun, writer: RunWriter, say: Callable[[str], None]) ->
 
 
 def _n_asked(asked: ResolvedRun, stored: Run) -> int | None:
-    """How many examples this command or those before it asked for; None for all of the task's."""
+    """The number of examples that this command and earlier ones asked for; None for all of the task's."""
     before = stored.info.limit if stored.parts() else 0
     return None if before is None or asked.n_asked is None else max(before, asked.n_asked)
 
@@ -254,7 +254,7 @@ def _sharded(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> dic
     words: dict[str, Json] = json.loads(json.dumps({"count": asked.shard.count, **asked.shared_words}))
     before = stored.info.sharded or words
     if unlike := [name for name in words if before.get(name) != words[name]]:
-        then, now = (", ".join(f"{name}={each.get(name)}" for name in unlike) for each in (before, words))
+        then, now = (", ".join(f"{name}={known.get(name)}" for name in unlike) for known in (before, words))
         say(
             f"shard {asked.shard} of run {str(stored.path)!r} is asked for {now}, and the shards before it were for "
             f"{then}: the run is whole only when all shards are given the same options and limits"

@@ -24,13 +24,13 @@ class Interrupts:
             yield
             return
         # an ignored SIGINT stays ignored: so a shell starts what runs in the background
-        watched = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) != signal.SIG_IGN]
-        before = [signal.signal(each, self._hear) for each in watched]
+        watched = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
+        before = [signal.signal(number, self._hear) for number in watched]
         try:
             yield
         finally:
-            for each, handler in zip(watched, before, strict=True):
-                signal.signal(each, signal.SIG_DFL if handler is None else handler)
+            for number, handler in zip(watched, before, strict=True):
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @property
     def is_asked(self) -> bool:

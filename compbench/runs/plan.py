@@ -1,4 +1,4 @@
-"""What a run would do and what it would cost, before it is begun."""
+"""The plan of a run and its cost, before it begins."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Plan:
 def plan(
     task: str | Path | Task, *, model: str | ModelSpec | Any, reporter: Reporter | None = None, **settings: Any
 ) -> Plan:
-    """What `run` with the same arguments would do. Nothing is fetched or written; weights at hand are probed."""
+    """The plan of `run` with the same arguments. Nothing is fetched or written; weights at hand are probed."""
     request = RunRequest.of_keywords(task, model, settings)
     cache = ScorerCache(request, reporter or QuietReporter())
     with request.reading_images():
@@ -138,7 +138,7 @@ def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
 
 
 def _preparation(asked: ResolvedRun, missing: Sequence[Example], scorer: Scorer | None) -> Preparation | None:
-    """What a model that learns still has to make, with its operations and time where its weights are here."""
+    """The work left for a model that learns, with its operations, and its time where the weights are here."""
     if not missing or asked.model.learning is None:
         return None
     with blamed(asked.model.spec, "when asked what it has to make"):
@@ -230,6 +230,6 @@ def _n_measured(asked: ResolvedRun, stored: Run | None, missing: Sequence[Exampl
     n_draws = asked.view.get("n_draws")
     if stored is None or not isinstance(n_draws, int):
         return 0
-    known = stored.known([each.id for each in missing])
+    known = stored.known([example.id for example in missing])
     rule = Rule.of_view(asked.view)
-    return sum(n_known(each, rule) for each in known.values())
+    return sum(n_known(measurement, rule) for measurement in known.values())

@@ -1,4 +1,4 @@
-"""How a run tells its user that it moves."""
+"""The interface through which a run reports its progress."""
 
 from __future__ import annotations
 

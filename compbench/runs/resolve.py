@@ -55,7 +55,7 @@ class ResolvedRun:
 
     @property
     def view(self) -> dict[str, Json]:
-        """How the run is to be read."""
+        """The reading of the run, in the words of run.json."""
         return dict(self.model.view)
 
     @property
@@ -65,7 +65,7 @@ class ResolvedRun:
 
     @property
     def n_asked(self) -> int | None:
-        """How many examples; None for all of the task's."""
+        """The number of examples asked for; None for all of the task's."""
         return len(self.ids) if len(self.ids) < len(self.task.examples) else None
 
     def narrowed(self, stored: Run) -> Run:
@@ -84,7 +84,7 @@ class ResolvedRun:
         return list(self.ids) if self.shard is None else self.shard.of(self.ids)
 
     def missing(self, stored: Run | None) -> list[Example]:
-        """What this process is asked for and is not stored yet."""
+        """The examples that this process was asked for and that are not stored yet."""
         own = self.own_ids
         lacking = set(own) - self._done(stored, own) - self.skipped(stored)
         return [example for example in self.task.examples if example.id in lacking]
@@ -218,7 +218,7 @@ def _mark(label: str, model: ResolvedModel, request: RunRequest, say: Callable[[
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """What decides, beside the model, where its run is stored."""
+    """The settings that decide, with the model, where its run is stored."""
 
     task: Task
     label: str
@@ -292,7 +292,7 @@ def _as_json(spec: ModelSpec, what: str, given: object) -> dict[str, Json]:
 
 
 def _selected(task: Task, request: RunRequest, say: Callable[[str], None]) -> tuple[int | None, int | None, list[str]]:
-    """What of limit and images_per_class leaves something out, and the examples that both leave."""
+    """The values of limit and images_per_class that leave something out, and the examples that remain."""
     ids, words = [example.id for example in task.examples], ""
     images_per_class = request.images_per_class
     if images_per_class is not None:

@@ -193,7 +193,7 @@ def _n_within(differences: Floats, limits: Floats) -> Ints:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """What prefixes say about the mean over the bank, [m, looks]."""
+    """An estimate of the mean over the bank from each prefix, [m, looks]."""
 
     mean: Floats  # the stratified mean
     standard_error: Floats  # of a sample without replacement; 0 when the bank is exhausted, inf when unknown
@@ -314,9 +314,9 @@ def _moments(differences: Floats, within: Ints, counts: Ints) -> _Moments:
     members = [np.flatnonzero(within == stratum) for stratum in range(counts.shape[1])]
     for first in range(0, len(differences), rows):
         block = slice(first, first + rows)
-        for stratum, its in enumerate(members):
-            if len(its):
-                _fill(found, (block, slice(None), stratum), differences[block, its], counts[:, stratum])
+        for stratum, draws in enumerate(members):
+            if len(draws):
+                _fill(found, (block, slice(None), stratum), differences[block, draws], counts[:, stratum])
     return found
 
 
@@ -326,7 +326,7 @@ def _fill(found: _Moments, where: tuple[slice, slice, int], values: Floats, coun
     values = values - origin
     squares = values * values
     n, last = np.maximum(counts, 1), np.maximum(counts, 1) - 1
-    sums, squared, cubed = (np.cumsum(each, 1)[:, last] for each in (values, squares, squares * values))
+    sums, squared, cubed = (np.cumsum(sums, 1)[:, last] for sums in (values, squares, squares * values))
     mean = sums / n
     highest, lowest = np.maximum.accumulate(values, 1)[:, last], np.minimum.accumulate(values, 1)[:, last]
     found.mean[where] = mean + origin

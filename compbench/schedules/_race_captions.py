@@ -32,7 +32,7 @@ __all__ = ["CaptionRace"]
 
 @dataclass(frozen=True, eq=False)
 class _Race:
-    """How far a race has come."""
+    """The state of a race."""
 
     missing: Bools  # [P, D], what it waits for; all False when it is over
     signs: Ints  # [m]
@@ -62,17 +62,25 @@ class CaptionRace:
         return self._run(*_flat(errors, measured)).missing.reshape(errors.shape)
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
-        flat, race = self._over(errors, measured)
-        return raced_scores(flat, self.bound.strata, race.n_draws).reshape(self.matches.shape)
+        return self._scored(*self._over(errors, measured))
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        return self._judged(*self._over(errors, measured))
+
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
         flat, race = self._over(errors, measured)
+        return self._scored(flat, race), self._judged(flat, race)
+
+    def _scored(self, flat: Floats, race: _Race) -> Floats:
+        return raced_scores(flat, self.bound.strata, race.n_draws).reshape(self.matches.shape)
+
+    def _judged(self, flat: Floats, race: _Race) -> Verdict:
         found = self._described(flat, race)
         outcomes = {
             name: _outcome(is_right, [found[n] for n in np.flatnonzero(self._pairs.members[name])])
             for name, is_right in self._pairs.outcomes(race.signs).items()
         }
-        n_bank = errors.shape[-1]
+        n_bank = flat.shape[-1]
         risk = self.risk if len(self.bound.strata.looks) > 1 else 0.0
         return Verdict(
             self._bound_of(flat, race), risk, race.n_draws.reshape(self.matches.shape), n_bank, outcomes, tuple(found)
@@ -202,6 +210,10 @@ def _signs(scores: Floats, pairs: Comparisons, comparisons: Bools) -> Ints:
 def _outcome(is_right: bool, its: Sequence[Comparison]) -> Outcome:
     """Right hangs on all of its comparisons, wrong on the surest of those that say so."""
     if is_right:
-        return Outcome(True, all(each.is_exact for each in its), min(1.0, sum(each.doubt for each in its)))
-    against = [each for each in its if each.sign < 0]
-    return Outcome(False, any(each.is_exact for each in against), min(each.doubt for each in against))
+        return Outcome(
+            True, all(comparison.is_exact for comparison in its), min(1.0, sum(comparison.doubt for comparison in its))
+        )
+    against = [comparison for comparison in its if comparison.sign < 0]
+    return Outcome(
+        False, any(comparison.is_exact for comparison in against), min(comparison.doubt for comparison in against)
+    )

@@ -33,7 +33,7 @@ TOP_1 = "top-1"
 
 @dataclass(frozen=True, eq=False)
 class _Race:
-    """How far a race has come."""
+    """The state of a race."""
 
     missing: Bools  # [C, D], what it waits for; all False when it is over
     n_draws: Ints  # [C]
@@ -42,7 +42,7 @@ class _Race:
 
 @dataclass(frozen=True, eq=False)
 class _Duels:
-    """What the test says of one caption against others at the looks from number `since` up to some horizon."""
+    """Tests of one caption against others at the looks from number `since` up to some horizon."""
 
     winner: int
     since: int
@@ -83,16 +83,24 @@ class Elimination:
         return self._run(_known(errors, measured), measured[0]).missing[None]
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
-        known, race = self._over(errors, measured)
-        return raced_scores(known, self.bound.strata, race.n_draws)[None]
+        return self._scored(*self._over(errors, measured))
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        return self._judged(*self._over(errors, measured))
+
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
         known, race = self._over(errors, measured)
+        return self._scored(known, race), self._judged(known, race)
+
+    def _scored(self, known: Floats, race: _Race) -> Floats:
+        return raced_scores(known, self.bound.strata, race.n_draws)[None]
+
+    def _judged(self, known: Floats, race: _Race) -> Verdict:
         found = self._described(known, race)
-        doubt = min(1.0, sum(each.doubt for each in found))
-        top_1 = Outcome(bool(self.matches[0, race.winner]), all(each.is_exact for each in found), doubt)
+        doubt = min(1.0, sum(comparison.doubt for comparison in found))
+        top_1 = Outcome(bool(self.matches[0, race.winner]), all(comparison.is_exact for comparison in found), doubt)
         risk = self.risk if len(self.bound.strata.looks) > 1 else 0.0
-        n_draws, n_bank = race.n_draws[None], errors.shape[-1]
+        n_draws, n_bank = race.n_draws[None], known.shape[-1]
         return Verdict(self._bound_of(known, race), risk, n_draws, n_bank, {TOP_1: top_1}, tuple(found), (race.winner,))
 
     def _bound_of(self, errors: Floats, race: _Race) -> str:
@@ -182,7 +190,7 @@ class Elimination:
             draws = strata.order[:n]
             about = estimate(errors[np.ix_(rivals, draws)] - errors[race.winner, draws], strata, [n])
             found |= _against(race.winner, rivals, about, n, n_bank)
-        return [found[each] for each in sorted(found)]
+        return [found[label] for label in sorted(found)]
 
 
 def _known(errors: Floats, measured: Bools) -> Floats:

@@ -50,7 +50,7 @@ class Comparisons:
 
     @property
     def widest(self) -> int:
-        """How many comparisons the outcome with the most of them hangs on."""
+        """The largest number of comparisons that an outcome depends on."""
         return max((int(mask.sum()) for mask in self.members.values()), default=0)
 
     def outcomes(self, signs: Ints) -> dict[str, bool]:

@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One thing that is asked of an example."""
+    """An outcome of an example under one metric."""
 
     is_right: bool
     is_exact: bool  # it rests on nothing but the full bank
@@ -62,7 +62,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What is concluded of one example, and how surely."""
+    """The conclusions on one example, and how sure they are."""
 
     bound: str  # of racing.BOUNDS, staged, which bounds nothing, wave, or beyond: a draw was beyond the wave's limits
     risk: float  # that was taken, before the first draw, of an outcome that differs from the full bank's; see `bound`
@@ -79,18 +79,22 @@ class Verdict:
 
 
 class Policy(Protocol):
-    """How much of one example is measured."""
+    """The policy that decides how much of one example is measured."""
 
     def wanted(self, errors: Floats, measured: Bools) -> Bools:
         """[I, C, D], what to measure next; all False when the example is finished."""
         ...
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        """What follows; Unfinished while anything is wanted."""
+        """The verdict on the example; Unfinished while more errors are wanted."""
         ...
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
         """[I, C] float64, from which the metrics read exactly the verdict; Unfinished while anything is wanted."""
+        ...
+
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
+        """The scores and the verdict, for the price of one: what was measured is gone through once."""
         ...
 
 
@@ -109,7 +113,14 @@ class Weighted:
         return self.policy.scores(*self._units(errors, measured))
 
     def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        found, size = self.policy.verdict(*self._units(errors, measured)), self.together
+        return self._in_draws(self.policy.verdict(*self._units(errors, measured)))
+
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
+        scores, verdict = self.policy.concluded(*self._units(errors, measured))
+        return scores, self._in_draws(verdict)
+
+    def _in_draws(self, found: Verdict) -> Verdict:
+        size = self.together
         compared = tuple(comparison._replace(n_draws=comparison.n_draws * size) for comparison in found.comparisons)
         return replace(found, n_draws=found.n_draws * size, n_bank=found.n_bank * size, comparisons=compared)
 

@@ -29,7 +29,7 @@ N_DECISIVE = 10
 
 
 def n_wave(bound: str) -> int:
-    """How many examples a bound learns from; 0 where it does not."""
+    """The number of examples a bound learns from; 0 where it does not learn."""
     return N_WAVE if bound in _LEARNED else 0
 
 
@@ -95,7 +95,7 @@ class Racing:
     def lesson(
         self, wave: Mapping[str, Floats], matches: Mapping[str, Bools], draws: DrawTable, classes: Classes | None
     ) -> Lesson:
-        """What the errors [I, C, D] of a first wave teach, which are given as they are stored."""
+        """The lesson of a first wave, from its errors [I, C, D] as they are stored."""
         weights = self.rule.weights(draws)[: self.draws]
         of_caption = None if classes is None else np.array(classes.of_caption)
         found: list[Floats] = []

@@ -32,7 +32,7 @@ _FIELDS = {word: field for field, word in _WORDS.items()}
 
 
 def entry_of(schedule: Schedule) -> dict[str, Json]:
-    """What a run's key holds of it: kind, draws, and what differs from the defaults.
+    """The schedule's entry in a run's key: kind, draws, and what differs from the defaults.
 
     >>> entry_of(Racing(100, bound="anytime", max_difference=0.5)), entry_of(Full())
     ({'schedule': {'kind': 'racing', 'n_draws': 100, 'bound': 'anytime', 'limit': 0.5}}, {})

@@ -27,7 +27,7 @@ _N_TIMESTEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """How many captions each stage keeps, and how many timesteps it spreads over the grid, in errors of some loss."""
+    """A schedule in stages: the captions each keeps, and the timesteps it spreads over the grid, for one loss."""
 
     draws: int = field(default=_N_TIMESTEPS, kw_only=True)
     target: str = field(default="native", kw_only=True)
@@ -118,17 +118,23 @@ class Pruning:
 
     def scores(self, errors: Floats, measured: Bools) -> Floats:
         """[I, C]: a caption that was kept scores higher than one that was not, but for ties."""
+        return self._scored(errors, measured, self._over(errors, measured))
+
+    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
+        return self.concluded(errors, measured)[1]
+
+    def concluded(self, errors: Floats, measured: Bools) -> tuple[Floats, Verdict]:
         n_draws = self._over(errors, measured)
+        scores = self._scored(errors, measured, n_draws)
+        predictions = tuple(scores.argmax(1).tolist())
+        return scores, Verdict("staged", 1.0, n_draws, errors.shape[-1], predictions=predictions)
+
+    def _scored(self, errors: Floats, measured: Bools, n_draws: Ints) -> Floats:
         budgets = np.cumsum([len(stage) for stage in self._stages])
         draws = [self._draws(stage) for stage in range(len(self._stages))]
         known = np.where(measured, errors, 0)
         means = np.stack([known[..., draw].mean(-1) for draw in draws], -1)  # [I, C, stages]
-        return np.stack([nested_scores(row, budgets, its) for row, its in zip(means, n_draws, strict=True)])
-
-    def verdict(self, errors: Floats, measured: Bools) -> Verdict:
-        n_draws = self._over(errors, measured)
-        predictions = tuple(self.scores(errors, measured).argmax(1).tolist())
-        return Verdict("staged", 1.0, n_draws, errors.shape[-1], predictions=predictions)
+        return np.stack([nested_scores(row, budgets, n_of_row) for row, n_of_row in zip(means, n_draws, strict=True)])
 
     @cached_property
     def _stages(self) -> tuple[Ints, ...]:
@@ -156,14 +162,14 @@ class Pruning:
     def _run(self, errors: Floats, measured: Bools) -> tuple[Ints, Bools]:
         """[I, C] draws of each pair, and [I, C, D] the part of the stages that each image has come to."""
         n_draws, reached = np.zeros(errors.shape[:2], np.int64), np.zeros(errors.shape, bool)
-        for i, (row, its) in enumerate(zip(errors, measured, strict=True)):
+        for i, (row, measured_row) in enumerate(zip(errors, measured, strict=True)):
             kept = np.arange(errors.shape[1])
             for stage, n_kept in enumerate(self.schedule.to_keep):
                 draws = self._draws(stage)
                 here = np.ix_(kept, draws)
                 reached[i][here] = True
                 n_draws[i, kept] = len(draws)
-                if not its[here].all():
+                if not measured_row[here].all():
                     break
                 order = np.argsort(row[here].mean(-1), kind="stable")
                 kept = np.sort(kept[order[:n_kept]])

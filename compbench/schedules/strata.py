@@ -1,4 +1,4 @@
-"""How one example goes through the run's finite bank of draws: strata of timesteps, its own random order, and looks.
+"""The order in which an example uses the run's finite bank of draws: strata of timesteps, a random order, and looks.
 
 A stratum is a contiguous range of timesteps. Within a stratum the order is random without replacement, so any prefix
 is a stratified random sample of the bank, and the stratified mean of a prefix is unbiased for the mean over the bank.
@@ -35,7 +35,7 @@ _PROPORTIONAL = 0.1  # of a learned allocation, so that no stratum is starved wh
 
 @dataclass(frozen=True, eq=False)
 class Strata:
-    """One example's way through a bank of D draws in H strata."""
+    """An example's way through a bank of D draws in H strata."""
 
     of_draw: Ints  # [D] the stratum of each draw of the bank
     order: Ints  # [D] a permutation of the bank

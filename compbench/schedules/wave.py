@@ -29,7 +29,7 @@ _SLACK = 1.5  # a limit, in largest differences of the wave
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What a wave taught, of draws as they are raced (antithetic pairs are one)."""
+    """The lesson of a wave, over draws as they are raced (an antithetic pair counts as one)."""
 
     certain: tuple[int, ...]  # measured first, for everyone
     allocation: tuple[float, ...]  # [H] each stratum's share of the other evaluations

@@ -1,4 +1,4 @@
-"""What is said of files of a run that are written anew."""
+"""Messages about files of a run that have to be written again."""
 
 from __future__ import annotations
 

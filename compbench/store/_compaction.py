@@ -72,8 +72,8 @@ def _groups(parts: Parts) -> Iterator[list[_Piece]]:
 def _fits(group: Sequence[_Piece], piece: _Piece) -> bool:
     return (
         piece.part.columns == group[0].part.columns
-        and sum(each.part.size for each in group) + piece.part.size <= _BYTES
-        and sum(each.n_errors for each in group) + piece.n_errors <= _ERRORS
+        and sum(member.part.size for member in group) + piece.part.size <= _BYTES
+        and sum(member.n_errors for member in group) + piece.n_errors <= _ERRORS
     )
 
 

@@ -24,11 +24,11 @@ def fullest(run: Run, view: Mapping[str, Json] | None) -> tuple[dict[str, Json],
     counts = own.get("n_draws"), asked.get("n_draws")
     most = max(n for n in counts if isinstance(n, int)) if all(isinstance(n, int) for n in counts) else counts[0]
     candidates = [own | {"n_draws": most}] if own and most != counts[0] else []
-    candidates += [each for each in (own, asked) if each not in candidates]
+    candidates += [reading for reading in (own, asked) if reading not in candidates]
     found: list[tuple[dict[str, Json], int]] = []
     for candidate in candidates:
         rule = Rule.of_view(candidate)
         found.append((candidate, len(run.contents.done(rule.draws, rule.unconditional))))
         if found[-1][1] == run.info.n_task_examples:  # no other can read more
             break
-    return max(found, key=lambda each: each[1])
+    return max(found, key=lambda found: found[1])

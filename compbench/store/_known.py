@@ -1,4 +1,4 @@
-"""What is stored of examples that lack something, read in blocks as a scorer comes to them."""
+"""The stored measurements of incomplete examples, read in blocks as a scorer comes to them."""
 
 from __future__ import annotations
 

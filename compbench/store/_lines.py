@@ -20,7 +20,7 @@ _PART = re.compile(r"(errors|scores)/\d+-[0-9a-f]{12}\.parquet")
 
 @dataclass(frozen=True)
 class Lines:
-    """What the file says; damaged lines are left out."""
+    """The lines of the file; damaged ones are left out."""
 
     records: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])  # by part
     discarded: frozenset[str] = frozenset()  # parts that were given up

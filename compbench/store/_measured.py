@@ -51,7 +51,9 @@ def scored(chunk: Sequence[str], errors: Mapping[str, Floats], measured: Bools, 
     if rule.draws is None or not measured.all():
         return np.stack(
             [
-                _whole_matrix(_scored_alone(name, {of: its[n] for of, its in errors.items()}, measured[n], draws, rule))
+                _whole_matrix(
+                    _scored_alone(name, {of: of_loss[n] for of, of_loss in errors.items()}, measured[n], draws, rule)
+                )
                 for n, name in enumerate(chunk)
             ]
         )

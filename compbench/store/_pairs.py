@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from compbench.core.examples import ScoreTable
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.store._parquet import ERRORS, NO_CAPTION, SCORES, column_of
+from compbench.store._parquet import BY_POSITION, ERRORS, NO_CAPTION, SCORES, column_of
 
 __all__ = ["errors_table", "scores_table", "whole_scores_table"]
 
@@ -20,7 +20,7 @@ _MAIN = column_of("l2")
 
 
 def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
-    """One row a pair; an error that was not measured is left out, and a pair without any."""
+    """A table of errors, one row per pair; errors that were not measured are left out, as are pairs without any."""
     ids, images, captions, lengths, draws = [], [], [], [], []
     names = sorted(map(column_of, measurements[0].errors), key=lambda name: name != _MAIN)
     errors: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -46,7 +46,7 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
         "draws": pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(draws))),
     }
     columns |= {
-        name: pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(each))) for name, each in errors.items()
+        name: pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(lists))) for name, lists in errors.items()
     }
     kept = [field for field in ERRORS if field.name != _MAIN]
     schema = pa.schema([*kept, *(pa.field(name, ERRORS.field(_MAIN).type) for name in names)])
@@ -54,7 +54,10 @@ def errors_table(measurements: Sequence[Measurement]) -> pa.Table:
 
 
 def scores_table(matrices: Sequence[ScoreMatrix]) -> pa.Table:
-    """One row a pair, float64; the score of no caption stands under caption -1."""
+    """A table of scores, one row per pair, float64; the score without a caption has caption -1.
+
+    With a column more where some scores have their parts by position.
+    """
     rows = [_score_rows(matrix) for matrix in matrices]
     lengths = [len(values) for _, _, values in rows]
     images, captions, values = (
@@ -63,7 +66,10 @@ def scores_table(matrices: Sequence[ScoreMatrix]) -> pa.Table:
     )
     ids = np.repeat(np.array([matrix.example_id for matrix in matrices], object), lengths)
     columns = [pa.array(ids, pa.string()), pa.array(images), pa.array(captions), pa.array(values)]
-    return pa.Table.from_arrays(columns, schema=SCORES)
+    table = pa.Table.from_arrays(columns, schema=SCORES)
+    if all(matrix.by_position is None for matrix in matrices):
+        return table
+    return table.append_column(BY_POSITION, pa.concat_arrays(list(map(_by_position, matrices))))
 
 
 def whole_scores_table(tables: Iterable[ScoreTable], ids: Sequence[str]) -> pa.Table:
@@ -89,6 +95,18 @@ def whole_scores_table(tables: Iterable[ScoreTable], ids: Sequence[str]) -> pa.T
     names = pa.DictionaryArray.from_arrays(pa.array(joined["place"][order]), pa.array(ids, pa.string()))
     rest = [pa.array(joined[name][order]) for name in SCORES.names[1:]]
     return pa.Table.from_arrays([names.cast(pa.string()), *rest], schema=SCORES)
+
+
+def _by_position(matrix: ScoreMatrix) -> pa.Array:
+    """A grid per row of `_score_rows`, in the same order; null where there is none."""
+    n_without = 0 if matrix.unconditional is None else len(matrix.unconditional)
+    if matrix.by_position is None:
+        return pa.nulls(matrix.scores.size + n_without, BY_POSITION.type)
+    height, width = matrix.by_position.shape[2:]
+    values = pa.array(matrix.by_position.astype(np.float32).ravel())
+    lines = pa.ListArray.from_arrays(np.arange(0, len(values) + 1, width, dtype=np.int32), values)
+    grids = pa.ListArray.from_arrays(np.arange(0, len(lines) + 1, height, dtype=np.int32), lines)
+    return pa.concat_arrays([grids.cast(BY_POSITION.type), pa.nulls(n_without, BY_POSITION.type)])
 
 
 def _score_rows(matrix: ScoreMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

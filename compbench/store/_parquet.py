@@ -28,6 +28,7 @@ from compbench.core.examples import Example
 from compbench.core.measurements import DrawTable
 
 __all__ = [
+    "BY_POSITION",
     "ERRORS",
     "ID",
     "NO_CAPTION",
@@ -80,11 +81,16 @@ ERRORS = pa.schema(
 NO_CAPTION = -1
 _MAIN = "errors"  # the column of the squared error
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
+BY_POSITION = pa.field("by_position", pa.list_(pa.list_(pa.float32())))  # [h, w], beside a score that is their sum
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
 _SHARED = b"captions"
 _RECORD = b"record"
 ID = "example_id"
-_PACKED = {"draws.list.element": "DELTA_BINARY_PACKED", "errors.list.element": "BYTE_STREAM_SPLIT"}
+_PACKED = {
+    "draws.list.element": "DELTA_BINARY_PACKED",
+    "errors.list.element": "BYTE_STREAM_SPLIT",
+    "by_position.list.element.list.element": "BYTE_STREAM_SPLIT",
+}
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
 _ERRORS_AT_ONCE = 2_097_152  # 16 MB, with the numbers of their draws
 _ROWS_AT_ONCE = 2_048, 131_072  # at least and at most: a few MB of scores
@@ -98,7 +104,7 @@ class DamagedPart(ValueError):
 
 
 def examples_table(examples: Sequence[Example]) -> pa.Table:
-    """What an analysis needs of the examples, so that it never needs the task; captions that all share stand once."""
+    """The columns of the examples that an analysis needs, so that it never needs the task; shared captions once."""
     shared = _shared_captions(examples)
     rows = [
         {
@@ -120,7 +126,7 @@ def examples_table(examples: Sequence[Example]) -> pa.Table:
 
 
 def read_examples(path: Path) -> pd.DataFrame:
-    """What `examples_table` holds, one row an example: captions a tuple, matches [I, C], tags a mapping.
+    """The contents of `examples_table`, one row per example: captions a tuple, matches [I, C], tags a mapping.
 
     Shared captions are one tuple, and the matches of a class one array, which cannot be written to.
     """
@@ -143,7 +149,7 @@ def _examples_frame(table: pa.Table) -> pd.DataFrame:
     shared = tuple(json.loads(words))
     matches_of = cache(partial(_matches, len(shared)))
     pairs = zip(frame["image_names"], frame.pop("true_pairs"), strict=True)
-    frame["matches"] = [matches_of(len(names), tuple(each.tolist())) for names, each in pairs]
+    frame["matches"] = [matches_of(len(names), tuple(true.tolist())) for names, true in pairs]
     frame["captions"] = [shared] * len(frame)
     return frame
 
@@ -173,7 +179,7 @@ def loss_in(column: str) -> str:
 
 def draws_table(draws: DrawTable) -> pa.Table:
     """The bank, one row a draw, and what the network predicts."""
-    columns = [pa.array(np.asarray(each, np.float32)) for each in (draws.timesteps, draws.alpha, draws.sigma)]
+    columns = [pa.array(np.asarray(column, np.float32)) for column in (draws.timesteps, draws.alpha, draws.sigma)]
     targets = pa.array([draws.target] * len(draws.alpha), pa.string())
     return pa.Table.from_arrays([*columns, targets], schema=DRAWS)
 
@@ -181,7 +187,7 @@ def draws_table(draws: DrawTable) -> pa.Table:
 def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
     """The bytes of a Parquet file."""
     packed = {name: how for name, how in _PACKED.items() if name.split(".")[0] in table.column_names}
-    names = [name for name in table.column_names if f"{name}.list.element" not in packed]
+    names = [name for name in table.column_names if name not in {column.split(".")[0] for column in packed}]
     out = io.BytesIO()
     pq.write_table(
         table,
@@ -196,7 +202,7 @@ def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
 
 
 def name(number: int, content: bytes | memoryview) -> str:
-    """What the part with this content is called, e.g. 000001-5f2c9a1b03d4.parquet; later parts sort later."""
+    """The file name of the part with this content, e.g. 000001-5f2c9a1b03d4.parquet; later parts sort later."""
     return f"{number:06d}-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
 
 
@@ -217,7 +223,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a part whose bytes are those that were written holds."""
+    """The contents of a part whose bytes are those that were written."""
 
     ids: tuple[str, ...]  # of its examples
     columns: tuple[str, ...]
@@ -228,7 +234,7 @@ class Checked:
 
 
 def checked(path: Path, sha256: str | None = None) -> Checked:
-    """What is in a part; DamagedPart when its bytes are not those that were written.
+    """The contents of a part; DamagedPart when its bytes are not those that were written.
 
     They are known by the digest in the part's name, and by all of `sha256` where that is given. A small part is read
     once: its rows are those of the very bytes that were checked.
@@ -252,8 +258,8 @@ def checked(path: Path, sha256: str | None = None) -> Checked:
             ids_of = _ids_by_part(pieces, len(holds))
             columns = tuple(name for name in file.schema_arrow.names if name != PART)
         members = tuple(
-            Member(each["part"], {name: value for name, value in each.items() if name != "part"}, ids)
-            for each, ids in zip(holds, ids_of, strict=bool(holds))
+            Member(held["part"], {name: value for name, value in held.items() if name != "part"}, ids)
+            for held, ids in zip(holds, ids_of, strict=bool(holds))
         )
         every = tuple(dict.fromkeys(name for ids in ids_of for name in ids))
         return Checked(every, columns, None if record is None else json.loads(record), rows, members, replaced)
@@ -346,6 +352,6 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatc
 
 
 def rows_at_once(n_rows: int, n_draws: int) -> int:
-    """How many of the rows of a part are decoded at once; `n_draws` are all that they hold."""
+    """The number of rows of a part to decode at once; `n_draws` counts all that they hold."""
     least, most = _ROWS_AT_ONCE
     return min(max(_ERRORS_AT_ONCE * n_rows // max(n_draws, 1), least), most)

@@ -311,7 +311,7 @@ class Parts:
         return "errors" if self.has_errors else "scores"
 
     def _lines(self) -> _lines.Lines:
-        """What parts.jsonl says, read again where it has changed."""
+        """The contents of parts.jsonl, read again when it has changed."""
         path = self.folder / _lines.NAME
         try:
             stamp = disk.stamp(path.stat())
@@ -345,7 +345,7 @@ class Parts:
         )
 
     def _next_number(self, folder: Path) -> int:
-        """One more than any part has; the folder is listed only where another process may have added one."""
+        """The next free part number; the folder is listed only when another process may have added a part."""
         time, number = self._numbered
         if time != folder.stat().st_mtime_ns:
             numbers = [int(found[1]) for name in os.listdir(folder) if (found := _PART_NAME.match(name))]
@@ -354,7 +354,7 @@ class Parts:
 
 
 def _told(words: Mapping[str, Json]) -> dict[str, Json]:
-    """What a line says of who measured a part, rather than of its bytes."""
+    """The part of a line about who measured a part, not about its bytes."""
     return {name: value for name, value in words.items() if name not in ("size", "sha256", "check")}
 
 

@@ -1,4 +1,4 @@
-"""What a run folder holds, as arrays: streamed over its parts, each read for a bounded number of examples at a time.
+"""The contents of a run folder as arrays, streamed over its parts for a bounded number of examples at a time.
 
 Reading needs no lock, and costs time linear in what is read. Where two parts hold the same draw of the same pair the
 later part counts; how the draws are spread over parts changes no bit of a result.
@@ -68,7 +68,7 @@ class Contents:
 
     @cached_property
     def examples(self) -> pd.DataFrame:
-        """One row an example in the task's order; `tags` are mappings and `matches` arrays [I, C]."""
+        """A row per example in the task's order; `tags` are mappings and `matches` arrays [I, C]."""
         try:
             path = self.folder / "examples.parquet"
             self.check_digest(path)
@@ -116,7 +116,9 @@ class Contents:
         """The examples of which every pair has each of the first `n_draws` draws, whatever a schedule wanted."""
         found = self._coverage().items()
         return frozenset(
-            name for name, its in found if (its.n_leading_without if unconditional else its.n_leading) >= n_draws
+            name
+            for name, coverage in found
+            if (coverage.n_leading_without if unconditional else coverage.n_leading) >= n_draws
         )
 
     def known(self, ids: Sequence[str]) -> Mapping[str, Measurement]:
@@ -125,7 +127,7 @@ class Contents:
         return KnownErrors([name for name in ids if name in seen], self._near, self.measurements)
 
     def _near(self, ids: Sequence[str]) -> int:
-        """How many of the first `ids` fit in memory at once."""
+        """The number of the first `ids` that fit in memory at once."""
         n_bytes = 4 * max(len(self._columns()), 1) + 1
         sizes = np.cumsum([self.matches[name].size * self._bank_size() * n_bytes for name in ids])
         return max(1, int(np.searchsorted(sizes, self.bytes_at_once, side="right")))
@@ -139,7 +141,7 @@ class Contents:
         columns = self._columns()
         for chunk, errors, measured in self._errors(self._known(ids), n_bank, columns, unconditional=True):
             for n, example_id in enumerate(chunk):
-                one = measurement_of(example_id, {name: each[n] for name, each in errors.items()}, measured[n])
+                one = measurement_of(example_id, {name: rows[n] for name, rows in errors.items()}, measured[n])
                 if len(one.draw_ids):
                     found[example_id] = one
         return found
@@ -160,7 +162,7 @@ class Contents:
         return frozenset(self.parts.usable().numbers_of)
 
     def n_common_draws(self, ids: Sequence[str]) -> int:
-        """How many leading draws of the bank every pair of each of `ids` was measured on."""
+        """The number of leading draws of the bank on which every pair of each of `ids` was measured."""
         covered = self._coverage()
         return min((covered[name].n_leading if name in covered else self._bank_size() for name in ids), default=0)
 
@@ -224,8 +226,8 @@ class Contents:
         elif n_draws is not None:
             yield from self.whole(n_draws, unconditional)
         else:
-            for name, its in self._coverage().items():
-                if its.is_even_without if unconditional else its.is_even:
+            for name, coverage in self._coverage().items():
+                if coverage.is_even_without if unconditional else coverage.is_even:
                     yield name
 
     def _coverage(self) -> dict[str, Coverage]:
@@ -383,7 +385,7 @@ def _shape(matches: Bools) -> Shape:
 
 
 def words_of(rule: Rule) -> dict[str, str]:
-    """What the file of derived scores says of the rule they were derived under."""
+    """The metadata in the file of derived scores about the rule they were derived under."""
     words = {name: word for name, word in rule.words().items() if name not in ("draws", "loss")}
     words |= {"n_draws": "" if rule.draws is None else str(rule.draws)}
     return words | ({"reduction": rules.stored_loss(rule.loss)} if rule.loss != "l2" else {})

@@ -104,7 +104,8 @@ def encoded(concluded: Mapping[str, Concluded], parts: Mapping[str, str], basis:
         "risk": [verdict.risk for verdict in verdicts],
         "n_bank": [verdict.n_bank for verdict in verdicts],
         "outcomes": [
-            json.dumps({name: [*map(_plain, its)] for name, its in verdict.outcomes.items()}) for verdict in verdicts
+            json.dumps({name: [*map(_plain, outcome)] for name, outcome in verdict.outcomes.items()})
+            for verdict in verdicts
         ],
     }
     columns = {name: pa.array(values, _ALONE[name]) for name, values in alone.items()}
@@ -113,7 +114,7 @@ def encoded(concluded: Mapping[str, Concluded], parts: Mapping[str, str], basis:
     columns["predictions"] = _lists([np.array(verdict.predictions, np.int32) for verdict in verdicts], pa.int32())
     compared = [_known(row) for row in rows]
     for name in COMPARED.names or ():
-        columns[f"compared_{name}"] = _lists([each[name] for each in compared], _COMPARED[f"compared_{name}"])
+        columns[f"compared_{name}"] = _lists([row[name] for row in compared], _COMPARED[f"compared_{name}"])
     table = pa.table(columns).replace_schema_metadata({_BASIS: basis})
     return _parquet.encode(table, rows_in_group=_ROWS_IN_GROUP)
 
@@ -171,7 +172,7 @@ def with_comparisons(concluded: Concluded, compared: np.ndarray) -> Verdict:
 
 
 def _concluded(row: Mapping[str, Any], scores: np.ndarray, n_draws: np.ndarray, predictions: np.ndarray) -> Concluded:
-    outcomes = {name: Outcome(*its) for name, its in json.loads(row["outcomes"]).items()}
+    outcomes = {name: Outcome(*fields) for name, fields in json.loads(row["outcomes"]).items()}
     shape = -1, row["n_captions"]
     verdict = Verdict(
         row["bound"],

@@ -1,4 +1,4 @@
-"""What a schedule concludes of examples: read where it is stored and still fits, else derived by a replay.
+"""A schedule's conclusions on examples: read where they are stored and still valid, else derived by a replay.
 
 A replay of a policy takes long: of a race among a thousand classes, a second an example. The writer stores what comes
 of it in `verdicts/`, with a digest of all that it rests on; a reader believes it where that fits, and otherwise derives
@@ -91,7 +91,7 @@ class Verdicts:
             if not own:
                 continue
             compared = self._compared(own)
-            whole = {name: replace(one, compared=compared[name]) for name, one in own.items()}
+            whole = {name: replace(conclusion, compared=compared[name]) for name, conclusion in own.items()}
             content = _verdict_files.encoded(whole, rests_on, self._basis)
             with guarded(), disk.writing(self.folder):
                 folder.mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ class Verdicts:
         return {name: _digest(written_in[name]) for name in ids if name in written_in}
 
     def _stored(self, rests_on: Mapping[str, str]) -> dict[str, Concluded]:
-        """What is stored and fits; what is damaged or outdated is said."""
+        """The stored conclusions that are still valid; damaged or outdated ones are reported."""
         self._look()
         found: dict[str, Concluded] = {}
         outdated: set[str] = set()
@@ -179,7 +179,7 @@ class Verdicts:
         for name, errors, measured in self.errors_of(ids):
             try:
                 policy = self.schedule.policy(name, self.matches[name], self.draws, self.classes)
-                yield name, Concluded.of(policy.scores(errors, measured), policy.verdict(errors, measured))
+                yield name, Concluded.of(*policy.concluded(errors, measured))
             except Unfinished:
                 yield name, None
 
@@ -187,7 +187,7 @@ class Verdicts:
         """The comparisons of each, from the files where they are not in memory."""
         compared = {name: own.compared for name, own in found.items() if own.compared is not None}
         for stored in self._files.values():
-            own = [name for name, one in found.items() if stored.concluded.get(name) is one]
+            own = [name for name, conclusion in found.items() if stored.concluded.get(name) is conclusion]
             with suppress(DamagedPart):  # it was whole when it was read
                 compared |= _verdict_files.comparisons(stored, own) if own else {}
         replayed = self._replayed([name for name in found if name not in compared])

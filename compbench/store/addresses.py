@@ -1,8 +1,8 @@
-"""What stands for runs: a folder, task/model, task/model/digest, a task (all its models), a digest's first letters."""
+"""Names of runs: a folder, task/model, task/model/digest, a task (all its models), a digest's first letters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from compbench.core.errors import RunError, UsageError
 from compbench.core.suggestions import did_you_mean
 from compbench.store import run_file
 from compbench.store.key import RunKey
+from compbench.store.told_apart import told_apart
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
@@ -51,11 +52,10 @@ def is_run(folder: Path) -> bool:
 
 
 def settings(runs: Sequence[Run]) -> list[str]:
-    """What tells each of the runs from the others: the settings that differ, in words; "" where none does."""
-    told = [_told(run.key) for run in runs]
-    names = list(dict.fromkeys(name for words in told for name in words))
-    unlike = [name for name in names if len({words.get(name) for words in told}) > 1]
-    return [", ".join(f"{name}={words[name]}" for name in unlike if name in words) for words in told]
+    """The settings in which each of the runs differs from the others, in words; "" where none does."""
+    keys = [run.key for run in runs]
+    told = [{**key.measurement, "task": key.task_revision, "weights": key.weights or "none"} for key in keys]
+    return [", ".join(words) for words in told_apart(told)]
 
 
 def _runs_below(folder: Path) -> list[Path]:
@@ -84,7 +84,7 @@ def _of_digest(name: str, runs: Sequence[Run]) -> Run | None:
 
 def _addresses(key: RunKey, name: str) -> list[str]:
     """The digest, and with task/model before it where the name begins with that."""
-    return [key.digest, *(f"{each}/{key.digest}" for each in _names(key) if name.startswith(f"{each}/"))]
+    return [key.digest, *(f"{folder}/{key.digest}" for folder in _names(key) if name.startswith(f"{folder}/"))]
 
 
 def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:
@@ -115,22 +115,6 @@ def _described(runs: Sequence[Run], whole: Sequence[Run]) -> list[str]:
 def _is_whole(run: Run) -> bool:
     status = run.status
     return status == "done" or (status != "partial" and not run.is_partial)
-
-
-def _told(key: RunKey) -> dict[str, str]:
-    """The settings of a key as flat words."""
-    words = {"task": key.task_revision, "weights": str(key.weights)}
-    return {**_flat(key.measurement), **words}
-
-
-def _flat(values: Mapping[str, object]) -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name}.{inner}": word for inner, word in _flat(value).items()}  # pyright: ignore[reportUnknownArgumentType]
-        else:
-            flat[name] = str(value)
-    return flat
 
 
 def _names(key: RunKey) -> set[str]:

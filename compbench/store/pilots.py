@@ -1,4 +1,4 @@
-"""What a pilot teaches a race: each stratum's share of the evaluations, frozen into the identity of a run."""
+"""The lesson of a pilot for a race: each stratum's share of the evaluations, frozen into the identity of a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Pilot:
         return sum(example_id in self.ids for example_id in ids) if is_same else 0
 
     def said(self, task: Task, ids: Sequence[str]) -> str:
-        """What the pilot cost, and whether it holds examples that are raced again."""
+        """A sentence on what the pilot cost, and whether it contains examples that are raced again."""
         cost = f"the pilot {self.run} took {self.n_evaluations:,} evaluations, on {len(self.ids)} examples"
         if not (n_raced := self.n_raced(task, ids)):
             return f"{cost}; none of them is raced here"

@@ -198,7 +198,7 @@ def _read_table(path: Path) -> tuple[str, tuple[tuple[float, float], ...]]:
 
 
 def _stored(run: Run) -> str:
-    """How many draws are stored, in words."""
+    """The number of stored draws, in words."""
     n_draws = run.n_common_draws()
     without = "also" if run.done(1, unconditional=True) else "none"
     return f"it has {n_draws} draw{'s' * (n_draws != 1)} of each example, {without} without a caption"

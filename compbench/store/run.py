@@ -1,4 +1,4 @@
-"""One run on disk: its key, what it holds, and how it is read."""
+"""A run on disk: its key, its contents, and how it is read."""
 
 from __future__ import annotations
 
@@ -72,22 +72,22 @@ class Run:
 
     @property
     def info(self) -> RunInfo:
-        """What run.json says now; RunError when it is damaged, of a newer format or of another folder."""
+        """The current contents of run.json; RunError when it is damaged, of a newer format or of another folder."""
         return run_file.read(self.path)
 
     @cached_property
     def key(self) -> RunKey:
-        """What was measured."""
+        """The key of the measurement."""
         return self.info.key
 
     @property
     def rule(self) -> Rule:
-        """How the run is read: as was asked, else by its own rule."""
+        """The rule by which the run is read: the one asked for, else its own."""
         return self._rule or self.own_rule
 
     @property
     def own_rule(self) -> Rule:
-        """How the run is read unless told otherwise: by the first command's rule, on all draws that are stored.
+        """The rule by which the run is read by default: the first command's, over all stored draws.
 
         Where another command's rule can read more examples than the first one's, it is that rule.
         """
@@ -166,8 +166,10 @@ class Run:
         if self.images_per_class is None:
             return subset(list(self.contents.matches), self.limit)
         examples = self.contents.examples
-        class_of = {each: tags.get("class", ()) for each, tags in zip(examples["id"], examples["tags"], strict=True)}
-        of_each = {each: tuple(its_class) for each, its_class in class_of.items()}
+        class_of = {
+            example_id: tags.get("class", ()) for example_id, tags in zip(examples["id"], examples["tags"], strict=True)
+        }
+        of_each = {example_id: tuple(its_class) for example_id, its_class in class_of.items()}
         return subset(subset_per_class(of_each, self.images_per_class), self.limit)
 
     def examples(self) -> pd.DataFrame:
@@ -210,8 +212,10 @@ class Run:
         view). UsageError for a run of scores, and where an example lacks one of the draws: a mean over other draws
         than its neighbours' is no comparison.
         """
+        from compbench.store._complete import complete
+
         rule = rule or self.rule
-        n_asked, ids = self._complete(draws, rule)
+        n_asked, ids = complete(self, draws, rule)
         return self.contents.error_tables(ids, n_asked, rule)
 
     def losses(self) -> tuple[str, ...]:
@@ -219,7 +223,7 @@ class Run:
         return self.contents.losses() if self.contents.has_errors else ()
 
     def n_common_draws(self) -> int:
-        """How many leading draws of the bank every measured example has; 0 for a run of scores or a raced one."""
+        """The number of leading draws that every measured example has; 0 for a run of scores or a raced one."""
         if not isinstance(self.schedule, Full):
             return 0
         seen = self.contents.seen()
@@ -274,21 +278,41 @@ class Run:
             return empty_table(self.contents.matches)
         return self.contents.tables(rule, wanted)
 
-    def to_frame(self, rule: Rule | None = None) -> pd.DataFrame:
-        """One row an example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py."""
+    def to_frame(
+        self, rule: Rule | None = None, *, temperature: float | None = None, with_posteriors: bool = True
+    ) -> pd.DataFrame:
+        """A row per example: outcome, tie and margin of each metric, its tags, and its scores; see frames.py.
+
+        Of a classification also the posterior of the true class and of the predicted one, at `temperature` (None: as
+        `compbench calibrate` fits it, which takes seconds where there are many classes); see `posteriors`.
+        """
         from compbench.store.frames import to_frame
 
-        return to_frame(self.tables(rule), self.contents.examples, self.info.task.metrics, self.classes)
+        frame = to_frame(self.tables(rule), self.contents.examples, self.info.task.metrics, self.classes)
+        if self.classes is None or not with_posteriors:
+            return frame
+        found = import_module("compbench_analysis.frames.posteriors").columns(self, rule, temperature)
+        found = found.loc[list(frame["id"])]
+        for place, name in enumerate(found, list(frame).index("score_false") + 1):
+            frame.insert(place, name, found[name].to_numpy())
+        return frame
+
+    def posteriors(self, rule: Rule | None = None, *, temperature: float | None = None) -> pd.DataFrame:
+        """The posterior of every class, Eq. 3 of the paper: a row for each example, a column for each class.
+
+        UsageError for a run that is not a classification.
+        """
+        return import_module("compbench_analysis.frames.posteriors").posteriors(self, rule, temperature)
 
     def summary(self, by: str | Sequence[str] | None = None, rule: Rule | None = None) -> pd.DataFrame:
-        """One row for each metric and tag of the columns `by` (None: "tag"): n, value, 95 % interval and chance.
+        """A row per metric and tag of the columns `by` (None: "tag"): n, value, 95 % interval and chance.
 
         This is `compbench.tidy(run, by)`.
         """
         return import_module("compbench_analysis.frames.tables").tidy(self, by, rule)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: which run this is, how far it is, and its scores."""
+        """The run as a notebook shows it: its name, its progress and its scores."""
         return import_module("compbench_analysis.report.notebook").shown(self)
 
     @property
@@ -301,7 +325,7 @@ class Run:
         return self._schedule
 
     def verdicts(self, ids: Sequence[str] | None = None, *, comparisons: bool = True) -> dict[str, Verdict]:
-        """What staging or racing concludes of each example that is done, and how surely; empty for a full run.
+        """The conclusions of staging or racing on each finished example, and how sure they are; empty for a full run.
 
         `comparisons`: with those of each verdict, which are as many as its classes.
         """
@@ -313,12 +337,17 @@ class Run:
 
     @property
     def classes(self) -> Classes | None:
-        """What the captions of a classification task stand for; None for another task."""
+        """The classes that the captions of a classification task stand for; None for any other task."""
         return self.info.task.classes
 
     def unreadable(self) -> Unreadable:
         """The images that could not be read; that the list of them is damaged is said once."""
-        return unreadable.read(self.path, self.contents.parts.say_once)
+        return unreadable.read(self.path, self.say_once)
+
+    def say_once(self, message: str) -> None:
+        """Say what was not said of this run before; nothing where there is nothing to say."""
+        if message:
+            self.contents.parts.say_once(message)
 
     def parts(self) -> list[dict[str, Json]]:
         """The record of each part that can be read, oldest first.
@@ -342,36 +371,9 @@ class Run:
         is_derived = not self.contents.has_errors or self.contents.has_derived(self.own_rule)
         return is_said and is_derived and not self.contents.parts.damaged()
 
-    def _complete(self, draws: int | None, rule: Rule) -> tuple[int, list[str]]:
-        """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
-        where = f"run {str(self.path)!r} of {self.key.model!r}"
-        self.check_errors()
-        if not isinstance(self.schedule, Full):
-            raise UsageError(
-                f"{where} was measured with schedule={self.schedule.name}, which leaves out draws that its outcomes do "
-                "not need; what asks for every draw (curves, other weightings, resampled draws) needs a run with "
-                "schedule=full"
-            )
-        if draws is not None and draws < 1:
-            raise UsageError(f"draws={draws} was asked of {where}; expected at least 1")
-        seen = self.contents.seen()
-        ids = [example_id for example_id in self.ids() if example_id in seen]
-        n_asked = draws if draws is not None else max(1, self.contents.n_common_draws(ids))
-        if not ids:
-            raise UsageError(f"{where} has no measured example of the subset that is read: rerun its command")
-        whole = self.contents.whole(n_asked, rule.unconditional)
-        if lacking := [example_id for example_id in ids if example_id not in whole]:
-            n_common = self.contents.n_common_draws(ids)
-            raise UsageError(
-                f"{where}: {len(lacking)} of its {len(ids)} measured examples, {lacking[0]!r} the first, lack some of "
-                f"the first {n_asked} draws (the run was interrupted, or has fewer); rerun its command with "
-                f"draws={n_asked}" + (f", or read it with draws={n_common}" if n_common else "")
-            )
-        return n_asked, ids
-
     @cached_property
     def contents(self) -> Contents:
-        """What the folder holds, as arrays; of the room's own."""
+        """The folder's contents as arrays; private to the room."""
         from compbench.store._reader import Contents
 
         return Contents(self.path, self.say, lambda: self.schedule, self.classes, digest_of=self._digest_of)

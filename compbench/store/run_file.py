@@ -36,12 +36,12 @@ class DamagedRun(RunError):
 
 
 def read(folder: Path) -> RunInfo:
-    """What run.json in `folder` says; RunError when it is damaged, of a newer format or of another folder."""
+    """The contents of run.json in `folder`; RunError when it is damaged, of a newer format or of another folder."""
     return _checked(folder, _content(folder))
 
 
 def words(folder: Path) -> dict[str, Any]:
-    """What run.json holds, for whoever writes it anew with other words; checked as `read` checks it."""
+    """The raw contents of run.json, for a caller that rewrites it; checked as `read` checks it."""
     content = _content(folder)
     _checked(folder, content)
     return _sealed.unchecked(content)

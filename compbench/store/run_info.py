@@ -55,7 +55,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What a run says of itself."""
+    """A run's description of itself."""
 
     format: int
     key: RunKey
@@ -79,7 +79,7 @@ class RunInfo:
 
     @property
     def rule(self) -> Rule:
-        """How the run is read unless told otherwise."""
+        """The rule by which the run is read by default."""
         return Rule.of_view(self.view)
 
     @classmethod

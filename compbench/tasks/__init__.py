@@ -1,3 +1,3 @@
-"""What is asked of a model: image/text matching and classification, each with its own reader."""
+"""The tasks: image/text matching and classification, each with its own reader."""
 
 __all__: list[str] = []

@@ -36,7 +36,7 @@ def contact_sheet(examples: Sequence[Example], n: int = 12) -> Image.Image:
 
 
 def _card(example: Example) -> Image.Image:
-    """One example: a heading, its images with their captions, and the captions that belong to no single image."""
+    """A card for an example: a heading, its images with their captions, and the captions that fit no single image."""
     singles = [c for c in range(example.shape[1]) if example.matches[:, c].sum() == 1]
     own = {int(example.matches[:, c].argmax()): c for c in reversed(singles)}  # of several prompts the first
     width = max(1, len(example.images)) * (_IMAGE_PX + _GAP_PX) - _GAP_PX

@@ -51,7 +51,7 @@ _SUPERSAMPLE = 4
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One coloured shape: names from COLOURS and SHAPES."""
+    """A coloured shape: names from COLOURS and SHAPES."""
 
     colour: str
     shape: str

@@ -57,8 +57,8 @@ def _examples(split: str, prompts: Prompts) -> Sequence[Example]:
     made = examples_of(Split(pictures, None, ()), [f"{split}/{picture.name}" for picture in pictures], prompts)
     unseen = {f"{kind.colour} {kind.shape}" for kind in _CLASSES if scenes.is_held_out(kind)}
     return tuple(
-        replace(each, tags={"seen": ("unseen" if each.tags["class"][0] in unseen else "seen",), **each.tags})
-        for each in made
+        replace(example, tags={"seen": ("unseen" if example.tags["class"][0] in unseen else "seen",), **example.tags})
+        for example in made
     )
 
 

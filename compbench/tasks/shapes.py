@@ -56,7 +56,7 @@ _WHAT_STREAM, _WHERE_STREAM = 100, 101
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one caption says."""
+    """The scene that one caption describes."""
 
     first: scenes.Shape
     relation: str

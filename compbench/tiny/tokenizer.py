@@ -16,7 +16,7 @@ _FILLERS = ["a", "an", "the", "and", "nothing", *_PLACES]
 
 
 def make_tokenizer() -> CLIPTokenizer:
-    """One token a word of the scenes; other words fall apart into letters.
+    """A tokenizer with a token for each word of the scenes; other words are split into letters.
 
     The end token has the highest id, as in CLIP, whose text tower finds it by argmax.
     """

@@ -170,7 +170,7 @@ def train_dit(recipe: Recipe, bank: Bank, watch: Callable[[DiTTransformer2DModel
 
     def report(step: int, average: Mapping[str, Tensor]) -> None:
         averaged = copy.deepcopy(transformer)
-        averaged.load_state_dict({key.removeprefix("transformer."): each for key, each in average.items()})
+        averaged.load_state_dict({key.removeprefix("transformer."): tensor for key, tensor in average.items()})
         print(f"  step {step}: {watch(averaged.eval())}", file=sys.stderr, flush=True)
 
     stage = Stage(

@@ -35,7 +35,7 @@ def test_two_share_a_letter_where_they_are_not_told_apart_and_nowhere_else(is_to
 def test_no_letter_says_what_another_says_already(is_told_apart: np.ndarray) -> None:
     found = letters(is_told_apart)
     members = [{n for n, own in enumerate(found) if letter in own} for letter in sorted(set("".join(found)))]
-    assert not any(one < other for one in members for other in members)
+    assert not any(first < other for first in members for other in members)
     assert all(found)
 
 

@@ -45,7 +45,7 @@ def _run(root: Path, model: str = "model") -> Run:
     """Example n is right by a margin of n - 4: the first four are wrong, the fifth is tied."""
     task = Task("fake", _examples(), MATCHING, tag_order={"tag": fakes.TAGS})
     run = Store(root).open(RunKey("fake", task.revision, model, None, {}), task)
-    RunWriter(run).append([ScoreMatrix(each.id, (n - 4) * np.eye(2)) for n, each in enumerate(task.examples)])
+    RunWriter(run).append([ScoreMatrix(example.id, (n - 4) * np.eye(2)) for n, example in enumerate(task.examples)])
     RunWriter(run).settle(None)
     return run
 

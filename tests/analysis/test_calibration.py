@@ -75,7 +75,9 @@ def stored(root: Path, n: int = 400, temperature: float = 0.3, seed: int = 0) ->
     run = Store(root).open(RunKey("beasts", task.revision, "model", None, {}), task)
     worse = scores[:, 1] - 1  # the bee's other prompt
     rows = np.stack([scores[:, 0], scores[:, 1], worse, scores[:, 2], scores[:, 3]], axis=1)
-    RunWriter(run).append([ScoreMatrix(each.id, row[None]) for each, row in zip(task.examples, rows, strict=True)])
+    RunWriter(run).append(
+        [ScoreMatrix(example.id, row[None]) for example, row in zip(task.examples, rows, strict=True)]
+    )
     RunWriter(run).mark("done")
     return run
 
@@ -131,8 +133,8 @@ class TestTemperature:
         scores, labels = sampled(200, 0.5)
         found, _ = fit_temperature(scores_of(scores, labels=labels))
         losses = [
-            -scipy.special.log_softmax(scores / each, axis=-1)[np.arange(200), labels].mean()
-            for each in (found * 0.98, found, found * 1.02)
+            -scipy.special.log_softmax(scores / temperature, axis=-1)[np.arange(200), labels].mean()
+            for temperature in (found * 0.98, found, found * 1.02)
         ]
         assert losses[1] == min(losses)
 
@@ -211,7 +213,9 @@ class TestRuns:
         task = task_of(labels)
         run = Store(tmp_path / "other").open(RunKey("beasts", task.revision, "model", None, {}), task)
         rows = np.stack([scores[:, 0], scores[:, 1], scores[:, 1] - 1, scores[:, 2], scores[:, 3]], axis=1) * 1e-5 - 7
-        RunWriter(run).append([ScoreMatrix(each.id, row[None]) for each, row in zip(task.examples, rows, strict=True)])
+        RunWriter(run).append(
+            [ScoreMatrix(example.id, row[None]) for example, row in zip(task.examples, rows, strict=True)]
+        )
         other = calibrate(run)
         assert other.temperature == pytest.approx(one.temperature * 1e-5, rel=1e-3)
         assert np.allclose(other.examples["probability"], one.examples["probability"], atol=1e-3)

@@ -21,8 +21,8 @@ from compbench_analysis.frames.breakdowns import read_tags
 IDS = ("0", "1", "2")
 TASK = fakes.Task(
     "three",
-    tuple(fakes.Example(each, *(getattr(fakes.example(n), part) for part in ("images", "captions", "matches", "tags")))
-          for n, each in enumerate(IDS)),
+    tuple(fakes.Example(name, *(getattr(fakes.example(n), part) for part in ("images", "captions", "matches", "tags")))
+          for n, name in enumerate(IDS)),
     fakes.MATCHING,
 )  # fmt: skip
 ROWS = [
@@ -157,7 +157,7 @@ def test_tags_are_the_text_of_their_cells(text: str, expected: list[str], tmp_pa
     (tmp_path / "TAGS.CSV").write_text(text)
     tags = read_tags(tmp_path / "TAGS.CSV")
     assert list(tags.index) == list(IDS)
-    assert ["".join(each) for each in tags.iloc[:, 0]] == expected
+    assert ["".join(letters) for letters in tags.iloc[:, 0]] == expected
 
 
 def test_a_column_of_numbers_with_a_gap_holds_whole_numbers(tmp_path: Path) -> None:

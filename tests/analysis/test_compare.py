@@ -47,11 +47,14 @@ def _task(n_of: Mapping[str, int], name: str = "fake", more: Mapping[str, str] |
 def _stored(root: Path, task: Task, is_right: Mapping[str, bool], model: str, **measurement: str | int) -> Run:
     """A run that has measured the examples in `is_right`; the size of a score is the example's own."""
     run = Store(root).open(RunKey(task.name, task.revision, model, "hf:org/name@0123456789abcdef", measurement), task)
-    size_of = {each.id: 1 + i % 7 for i, each in enumerate(sorted(task.examples, key=lambda each: each.id))}
+    size_of = {example.id: 1 + i % 7 for i, example in enumerate(sorted(task.examples, key=lambda example: example.id))}
     done = [example.id for example in task.examples if example.id in is_right]
     if done:
         RunWriter(run).append(
-            [ScoreMatrix(each, size_of[each] * (RIGHT if is_right[each] else WRONG)) for each in done]
+            [
+                ScoreMatrix(example_id, size_of[example_id] * (RIGHT if is_right[example_id] else WRONG))
+                for example_id in done
+            ]
         )
     RunWriter(run).settle(None)
     return run
@@ -150,7 +153,7 @@ def test_the_scale_of_a_models_scores_does_not_matter(tmp_path: Path) -> None:
     larger = Store(tmp_path).open(RunKey(task.name, task.revision, "larger", None, {}), task)
     table = two.table()
     RunWriter(larger).append(
-        [ScoreMatrix(each, 1000 * score) for each, score in zip(table.ids, table.scores, strict=True)]
+        [ScoreMatrix(example_id, 1000 * score) for example_id, score in zip(table.ids, table.scores, strict=True)]
     )
     RunWriter(larger).settle(None)
     here, there = compare([one, two]).margins, compare([one, larger]).margins
@@ -184,7 +187,9 @@ def test_shared_images_widen_the_interval_and_are_said(tmp_path: Path) -> None:
     a, b = _outcomes(alone, cells)
     rows = {}
     for name, task in (("alone", alone), ("shared", shared)):
-        comparison = compare([_stored(tmp_path / name, task, each, model) for each, model in ((a, "one"), (b, "two"))])
+        comparison = compare(
+            [_stored(tmp_path / name, task, run_task, model) for run_task, model in ((a, "one"), (b, "two"))]
+        )
         rows[name] = _row(comparison.outcomes, "overall")
     assert rows["shared"]["p"] > rows["alone"]["p"]
     assert rows["shared"]["low"] < rows["alone"]["low"]
@@ -250,7 +255,9 @@ def test_different_protocols_are_marked(tmp_path: Path) -> None:
 
 def test_examples_of_one_image_have_no_image_score(tmp_path: Path) -> None:
     base = [fakes.example(i) for i in range(4)]
-    examples = tuple(Example(each.id, each.images[:1], each.captions, np.array([[True, False]])) for each in base)
+    examples = tuple(
+        Example(example.id, example.images[:1], example.captions, np.array([[True, False]])) for example in base
+    )
     task = Task("narrow", examples, MATCHING)
     runs = []
     for name, score in (("one", [[1.0, 0.0]]), ("two", [[0.0, 1.0]])):

@@ -293,9 +293,9 @@ def test_examples_of_several_shapes_keep_to_the_metrics_they_have(tmp_path: Path
     run = Store(tmp_path).open(RunKey("mixed", task.revision, "model", None, {}), task, view={"n_draws": 3})
     RunWriter(run).write_draws(_bank(3))
     draws = np.arange(3, dtype=np.int32)
-    for each in task.examples:
-        errors = np.repeat((~each.matches)[..., None], 3, axis=-1).astype(np.float32)
-        RunWriter(run).append([Measurement(each.id, draws, {"l2": errors}, np.ones(errors.shape, bool))])
+    for example in task.examples:
+        errors = np.repeat((~example.matches)[..., None], 3, axis=-1).astype(np.float32)
+        RunWriter(run).append([Measurement(example.id, draws, {"l2": errors}, np.ones(errors.shape, bool))])
     frame = curves.by_draws(run, n_subsets=3)
     assert {metric: _overall(frame, metric)["n"].iloc[0] for metric in MATCHING} == {"text": 2, "image": 1, "group": 1}
     assert (frame["value"] == 1).all()

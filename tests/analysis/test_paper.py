@@ -51,7 +51,9 @@ def _run(folder: Path, n_right: int) -> None:
     examples = [Example(f"{k:03d}", pictures, ("a", "b"), eye, {"tag": (tag,)}) for k, tag in enumerate(tags)]
     task = Task("winoground", examples, MATCHING)
     run = Store(folder).open(RunKey("winoground", "0", "sd2", None, {}), task)
-    RunWriter(run).append([ScoreMatrix(each.id, right if k < n_right else wrong) for k, each in enumerate(examples)])
+    RunWriter(run).append(
+        [ScoreMatrix(example.id, right if k < n_right else wrong) for k, example in enumerate(examples)]
+    )
     RunWriter(run).settle(None)
 
 
@@ -78,7 +80,7 @@ def test_the_difference_counts_the_papers_sampling_too(tmp_path: Path) -> None:
     (a_low, a_high), (b_low, b_high) = wilson(56, 70), wilson(48, 80)
     row = {"value": 56 / 70, "low": a_low, "high": a_high, "paper": 48 / 80, "paper_low": b_low, "paper_high": b_high}
     found = paper.apart(row)
-    assert [round(each, 4) for each in found.values()] == [0.2, 0.0524, 0.3339]
+    assert [round(value, 4) for value in found.values()] == [0.2, 0.0524, 0.3339]
     alone = paper.apart({**row, "paper_low": float("nan"), "paper_high": float("nan")})
     assert alone["difference_high"] - alone["difference_low"] < found["difference_high"] - found["difference_low"]
 

@@ -264,7 +264,7 @@ _TEXTS = st.lists(st.text(min_size=1, max_size=30) | st.sampled_from(_NASTY), mi
 def test_captions_names_and_tags_are_text_whatever_they_hold(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ) -> None:
-    name, model, tag, value, *captions = [f"{each}{n}" for n, each in enumerate(texts)]
+    name, model, tag, value, *captions = [f"{text}{n}" for n, text in enumerate(texts)]
     examples = []
     for n, (first, second) in enumerate(zip(captions[::2], captions[1::2], strict=True)):
         made = pages.example(n, captions=(first, second))
@@ -310,7 +310,7 @@ def test_equal_pictures_are_kept_once_and_an_unreadable_one_is_named() -> None:
     same = [Image("a", lambda: grey), Image("b", grey.copy)]
     made = _thumbnails.album([*same, Image("torn.png", b"no picture")])
     assert len(made.uris) == 1
-    assert [made.place[each] for each in same] == [0, 0]
+    assert [made.place[name] for name in same] == [0, 0]
     assert made.notes[0].startswith("1 image cannot be read")
     assert "torn.png" in made.notes[0]
 
@@ -363,7 +363,7 @@ def test_a_single_tag_leaves_nothing_to_contrast_and_breaks_nothing(tmp_path: Pa
 def test_a_damaged_part_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
     run = _small(tmp_path, n=6)
     more = {example.id: example for example in pages.task(_FEW).examples[6:]}
-    path = RunWriter(run).append([ScoreMatrix(each, pages.RIGHT) for each in more])
+    path = RunWriter(run).append([ScoreMatrix(example_id, pages.RIGHT) for example_id in more])
     path.write_bytes(path.read_bytes()[:-40])
     page = _page(Run(run.path))
     assert "is damaged" in page.said
@@ -401,7 +401,7 @@ def test_different_tasks_have_a_section_each_and_different_examples_are_not_test
         _small(tmp_path, task=other),
     ]
     page = _page(*runs)
-    assert [each["task"] for each in page.data] == ["photos", "others"]
+    assert [chart["task"] for chart in page.data] == ["photos", "others"]
     assert page.said.count("8 examples are in both, 4 only in 'photos/one'") == 1
     assert "No model is called the better one" in page.said
     assert "8 to 12 of 12 examples measured" in page.said
@@ -449,7 +449,7 @@ def test_tags_of_ones_own_divide_the_tables_and_can_be_filtered_by(tmp_path: Pat
     task = pages.task(_FEW)
     file = tmp_path / "tags.csv"
     file.write_text(
-        "id,looks\n" + "".join(f"{each.id},{'old' if n < 5 else 'new'}\n" for n, each in enumerate(task.examples))
+        "id,looks\n" + "".join(f"{example.id},{'old' if n < 5 else 'new'}\n" for n, example in enumerate(task.examples))
     )
     by = Breakdown(tags=read_tags(file))
     page = _page(_small(tmp_path, task=task), by=by)

@@ -60,7 +60,7 @@ def test_models_that_are_not_fitted_do_not_move_the_line() -> None:
 def test_the_line_is_that_of_least_squares_in_logits() -> None:
     shifted = {"a": 0.3, "b": 0.55, "c": 0.6, "other": 0.5}
     result = effective_robustness(_frame(shifted), "plain", FITTED)
-    slope, intercept = np.polyfit(logit([PLAIN[each] for each in FITTED]), logit([0.3, 0.55, 0.6]), 1)
+    slope, intercept = np.polyfit(logit([PLAIN[name] for name in FITTED]), logit([0.3, 0.55, 0.6]), 1)
     np.testing.assert_allclose(result[["slope", "intercept"]].iloc[0], [slope, intercept])
 
 
@@ -75,7 +75,7 @@ def test_the_interval_holds_the_truth_in_most_worlds() -> None:
     rng = np.random.default_rng(0)
     truth, n, hits = _line(0.9, -0.5), 2000, 0
     for _ in range(30):
-        worlds = [{model: rng.binomial(n, value) / n for model, value in each.items()} for each in (PLAIN, truth)]
+        worlds = [{model: rng.binomial(n, value) / n for model, value in values.items()} for values in (PLAIN, truth)]
         result = effective_robustness(_frame(worlds[1], plain=worlds[0], n=n), "plain", FITTED)
         row = result[result["model"] == "other"].iloc[0]
         hits += row["rho_low"] <= 0 <= row["rho_high"]
@@ -93,7 +93,7 @@ def test_a_model_without_the_shifted_task_is_left_out_and_each_shift_has_a_line_
     result = effective_robustness(
         pd.concat([frame[(frame["task"] == "plain") | (frame["model"] != "other")], second]), "plain", FITTED
     )
-    assert [tuple(each) for each in result[["task", "model"]].to_numpy()] == [
+    assert [tuple(row) for row in result[["task", "model"]].to_numpy()] == [
         *(("shifted", model) for model in FITTED),
         *(("second", model) for model in PLAIN),
     ]

@@ -24,7 +24,7 @@ TASK = test_tables._task(fakes.TAGS * 20)
 
 
 def _run(root: Path, is_right: Sequence[bool], seed: int, model: str = "sd", **measurement: str) -> Run:
-    scores = [RIGHT if each else WRONG for each in is_right]
+    scores = [RIGHT if right else WRONG for right in is_right]
     return test_tables._stored(root, TASK, scores, model, seed=seed, **measurement)
 
 
@@ -57,7 +57,7 @@ def test_the_table_says_mean_and_spread_and_how_many(tmp_path: Path) -> None:
 def test_each_shows_them_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = _seeds(tmp_path)
     text = show.to_text(runs, each_seed=True)
-    assert "sd (seed=1)" in text
+    assert "sd (seed 1)" in text
     assert "seeds" not in text
     asked = [run.key.digest for run in runs]
     assert main(["show", *asked, "--each", "--runs", str(tmp_path)]) == 0
@@ -75,7 +75,7 @@ def test_csv_holds_the_interval_and_the_digests(tmp_path: Path) -> None:
 
 def test_the_order_of_the_seeds_changes_nothing_but_their_names(tmp_path: Path) -> None:
     runs = _seeds(tmp_path)
-    here, there = (tables.over_seeds(each).drop(columns="run") for each in (runs, runs[::-1]))
+    here, there = (tables.over_seeds(given).drop(columns="run") for given in (runs, runs[::-1]))
     assert np.allclose(here[["value", "sd", "low", "high"]], there[["value", "sd", "low", "high"]])
 
 
@@ -89,7 +89,7 @@ def test_what_differs_in_more_than_the_seed_stays_apart(tmp_path: Path) -> None:
         test_tables._stored(tmp_path, TASK, [RIGHT] * 60, "clip"),
         test_tables._stored(tmp_path, TASK, [RIGHT] * 60, "clip", dtype="float16"),
     ]
-    assert [len(each.runs) for each in same_but_seed(runs)] == [1] * 6
+    assert [len(group.runs) for group in same_but_seed(runs)] == [1] * 6
 
 
 def test_a_single_run_is_what_tidy_says(tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ def test_the_shares_are_those_of_a_data_set_without_the_picture(data: Path, tmp_
     runs = [run(data, "chance"), run(data, "tiny-clip", "--skip-unreadable")]
     ids = sorted(set(runs[1].done()))
     (row,) = compare(runs).outcomes.query("metric == 'top1' and column == ''").to_dict("records")
-    for side, each in zip("ab", runs, strict=True):
-        frame = each.to_frame().set_index("id").loc[ids]
+    for side, stored in zip("ab", runs, strict=True):
+        frame = stored.to_frame().set_index("id").loc[ids]
         assert row[f"value_{side}"] == pytest.approx(frame["top1"].mean())
 
 

@@ -35,10 +35,14 @@ PUBLISHED = {"Object": (38, 141), "Relation": (60, 233), "Both": (15, 26)}
 def _task(tags: Sequence[str], column: str = "tag", shape: tuple[int, int] = (2, 2)) -> Task:
     examples = [
         Example(
-            each.id, each.images[: shape[0]], each.captions, np.eye(*shape, dtype=bool), {column: (tag,)} if tag else {}
+            example.id,
+            example.images[: shape[0]],
+            example.captions,
+            np.eye(*shape, dtype=bool),
+            {column: (tag,)} if tag else {},
         )
         for number, tag in enumerate(tags)
-        for each in [fakes.example(number)]
+        for example in [fakes.example(number)]
     ]
     return Task("fake", tuple(examples), MATCHING, tag_order={"tag": fakes.TAGS}, citation="@misc{fake}")
 
@@ -49,7 +53,7 @@ def _stored(
     """A run of which the first len(scores) examples are done."""
     run = Store(root).open(RunKey(task.name, task.revision, model, "hf:org/name@0123456789abcdef", measurement), task)
     if len(scores):
-        done = [ScoreMatrix(each.id, score) for each, score in zip(task.examples, scores, strict=False)]
+        done = [ScoreMatrix(example.id, score) for example, score in zip(task.examples, scores, strict=False)]
         RunWriter(run).append(done, seconds=75.0, device="cpu")
     RunWriter(run).settle(None)
     return run
@@ -144,9 +148,9 @@ def test_models_that_saw_different_examples_get_a_table_of_n(tmp_path: Path) -> 
     task = _task(["Object"] * 3)
     runs = [_stored(tmp_path, task, [RIGHT] * 3, "whole"), _stored(tmp_path, task, [RIGHT] * 2, "half")]
     short, text = show.to_text(runs), show.to_text(runs, full=True)
-    for each in (short, text):
-        assert "half: partial: 2 of 3 examples" in each
-        assert "The models did not see the same examples" in each
+    for printed in (short, text):
+        assert "half: partial: 2 of 3 examples" in printed
+        assert "The models did not see the same examples" in printed
     assert short.startswith("No model is called the better one: cannot compare 'fake/whole'")
     assert ["half (partial)", "2", "2"] in [line.rsplit(maxsplit=2) for line in text.splitlines()]
 
@@ -256,7 +260,7 @@ def test_a_signature_is_one_word_that_names_everything(tmp_path: Path) -> None:
 def test_runs_of_one_model_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     task = _task(["Object"])
     runs = [_stored(tmp_path, task, [RIGHT], "sd2", protocol=protocol, seed=1) for protocol in ("paper", "compbench")]
-    assert labels(runs) == ["sd2 (protocol=paper)", "sd2 (protocol=compbench)"]
+    assert labels(runs) == ["sd2 (paper protocol)", "sd2 (compbench protocol)"]
     assert labels(runs[:1]) == ["sd2"]
 
 

@@ -77,7 +77,7 @@ def test_the_command_prints_what_the_function_says(tmp_path: Path, capsys: Captu
 
 def test_weightings_worked_by_hand() -> None:
     draws = test_curves._bank(6)  # errors in v
-    alpha, sigma = (np.asarray(each, float) for each in (draws.alpha, draws.sigma))
+    alpha, sigma = (np.asarray(column, float) for column in (draws.alpha, draws.sigma))
     of_x0, snr, t = sigma**2, alpha**2 / sigma**2, np.asarray(draws.timesteps) / 1000
     found = {weighting.name: weighting.weights * 6 for weighting in weightings(draws, np.arange(6))}
     assert found["x0"] == pytest.approx(of_x0)

@@ -45,7 +45,7 @@ def _task(n_sets: int = 3) -> Task:
 def _stored(root: Path, task: Task, scores: list[np.ndarray], model: str = "model") -> Run:
     run = Store(root).open(RunKey(task.name, task.revision, model, None, {}), task)
     RunWriter(run).append(
-        [ScoreMatrix(each.id, score) for each, score in zip(task.examples, scores, strict=False)], device="cpu"
+        [ScoreMatrix(example.id, score) for example, score in zip(task.examples, scores, strict=False)], device="cpu"
     )
     RunWriter(run).settle(None)
     return run
@@ -110,8 +110,8 @@ def test_readings_of_stored_errors_judge_whole_units(tmp_path: Path) -> None:
     errors = [np.repeat(-score[..., None], 2, axis=-1).astype(np.float32) for score in SCORES]
     RunWriter(run).append(
         [
-            Measurement(each.id, np.arange(2, dtype=np.int32), {"l2": error}, np.ones(error.shape, bool))
-            for each, error in zip(task.examples, errors, strict=True)
+            Measurement(example.id, np.arange(2, dtype=np.int32), {"l2": error}, np.ones(error.shape, bool))
+            for example, error in zip(task.examples, errors, strict=True)
         ],
         device="cpu",
     )

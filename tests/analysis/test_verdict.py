@@ -37,7 +37,9 @@ def stored(root: Path, n_right: int, model: str, *, n: int = 60, n_done: int | N
     scores: Sequence[Floats] = [RIGHT if first <= number < first + n_right else WRONG for number in range(n)]
     run = Store(root).open(RunKey("fake", task.revision, model, None, {"of": model}), task, view=None)
     writer = RunWriter(run)
-    writer.append([ScoreMatrix(each.id, its) for each, its in zip(task.examples, scores, strict=True)][:n_done])
+    writer.append(
+        [ScoreMatrix(example.id, score) for example, score in zip(task.examples, scores, strict=True)][:n_done]
+    )
     writer.mark("done" if n_done is None else "interrupted")
     return run
 

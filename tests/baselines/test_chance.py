@@ -68,7 +68,7 @@ def test_scores_do_not_depend_on_the_order_of_the_examples() -> None:
     examples = _examples(20)
     forward, backward = _scores(Chance(), examples), _scores(Chance(), examples[::-1])
     alone = _scores(Chance(), examples[7:8])
-    assert all((forward[each] == backward[each]).all() for each in forward)
+    assert all((forward[name] == backward[name]).all() for name in forward)
     assert (alone["7"] == forward["7"]).all()
 
 

@@ -154,7 +154,7 @@ def test_a_function_is_called_by_its_name() -> None:
             return SCORES
 
     named = [constant, lambda images, captions: SCORES, functools.partial(constant), Scorer(), Scorer().__call__]
-    names = [compbench.from_function(each).name for each in named]
+    names = [compbench.from_function(function).name for function in named]
     assert names == ["constant", "function", "constant", "Scorer", "__call__"]
     assert compbench.from_function(constant, name="other").name == "other"
 

@@ -70,7 +70,7 @@ def test_measured_anew_the_model_learns_without_the_copy(data: Path, tmp_path: P
     before = stored(data).path.rename(tmp_path / "moved")
     assert run(data, "--max-pixels", str(LARGE)) == 0
     assert len(stored(data).done()) == 9
-    (now,), (then,) = ({part["learned_from"] for part in each.parts()} for each in (stored(data), Run(before)))
+    (now,), (then,) = ({part["learned_from"] for part in run.parts()} for run in (stored(data), Run(before)))
     assert now != then
 
 

@@ -80,7 +80,7 @@ def _count_rows(scorer: ClipScorer) -> dict[str, int]:
 
 
 def _numbers(items: Sequence[str]) -> Floats:
-    return np.array([[float(item)] for item in items], dtype=np.float32)
+    return np.array([[float(number)] for number in items], dtype=np.float32)
 
 
 def _ends_with_a_class_token(captions: list[str], context_length: int) -> torch.Tensor:
@@ -125,7 +125,7 @@ class TestScores:
         ):
             np.testing.assert_allclose(after[:: -1 if number % 2 else 1, ::-1], before, atol=1e-6)
         for metric in MATCHING.values():
-            outcomes = [metric.outcome(_table(scorer, each)) for each in (examples, relabelled)]
+            outcomes = [metric.outcome(_table(scorer, some)) for some in (examples, relabelled)]
             assert (outcomes[0] == outcomes[1]).all()
 
     def test_equal_captions_tie_wherever_they_stand(self, tiny_clip_folder: Path) -> None:
@@ -163,7 +163,7 @@ class TestScores:
         )
         held = 0
         for group in groups:
-            assert embeddings.of(group)[:, 0].tolist() == [float(each) for each in group]
+            assert embeddings.of(group)[:, 0].tolist() == [float(number) for number in group]
             held = max(held, len(embeddings._embedded))
         assert held <= 8 + 1  # a batch, and the end of the one before
         assert not embeddings._embedded
@@ -339,7 +339,7 @@ class TestNames:
         pairs = set(open_clip.list_pretrained())
         shipped = [value for name, value in vars(presets).items() if name.isupper() and isinstance(value, OpenClip)]
         assert len(shipped) == 21
-        assert all((each.architecture, each.tag) in pairs for each in shipped if each.architecture)
+        assert all((row.architecture, row.tag) in pairs for row in shipped if row.architecture)
 
     def test_the_path_of_a_folder_is_no_part_of_a_run_s_identity(self, tiny_clip_folder: Path, tmp_path: Path) -> None:
         moved = shutil.copytree(tiny_clip_folder, tmp_path / "moved")

@@ -40,7 +40,7 @@ def tiny_sd() -> Parts:
 
 def _make(parts: Parts, folder: Path, wanted: list[Wanted]) -> dict[Wanted, bytes]:
     files = Generator(parts, SETTINGS, folder, Runtime("cpu")).make(wanted)
-    return {each: file.read_bytes() for each, file in zip(wanted, files, strict=True)}
+    return {want: file.read_bytes() for want, file in zip(wanted, files, strict=True)}
 
 
 def _wanted(caption: str, *numbers: int) -> list[Wanted]:
@@ -91,7 +91,7 @@ class TestPictures:
     def test_a_picture_depends_on_its_caption_and_number_alone(self, tiny_sd: Parts, tmp_path: Path) -> None:
         few, more = _wanted(RED, 0, 1), [*_wanted(BLUE, 3), *_wanted(RED, 2, 1, 0)]
         one, other = _make(tiny_sd, tmp_path / "few", few), _make(tiny_sd, tmp_path / "more", more)
-        assert all(one[each] == other[each] for each in few)
+        assert all(one[want] == other[want] for want in few)
         assert len(set(other.values())) == 4
 
     def test_a_picture_says_what_it_was_made_from(self, tiny_sd: Parts, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ class TestSpec:
             {"size_px": 16}, {"epochs": 3}, {"augment": "true"}, {"dtype": "bfloat16"}, {"asked": "others"},
         ]  # fmt: skip
         changed = [dataclasses.replace(plain, **change).identity() for change in changes]  # pyright: ignore
-        assert all(each != plain.identity() for each in changed)
+        assert all(identity != plain.identity() for identity in changed)
 
     def test_defaults_follow_the_base(self) -> None:
         large, small = SyntheticSD().settled(), SyntheticSD(base="tiny-sd").settled()

@@ -72,8 +72,8 @@ def test_without_templates_the_captions_are_scored_as_they_are(tiny_clip_folder:
     task = colours(n=1)
     plain = dataclasses.replace(task, classes=None)
     none, auto, unclassed = (
-        _scores(_spec(tiny_clip_folder, option), each)[0]
-        for option, each in (("none", task), ("auto", task), ("auto", plain))
+        _scores(_spec(tiny_clip_folder, option), task_given)[0]
+        for option, task_given in (("none", task), ("auto", task), ("auto", plain))
     )
     np.testing.assert_array_equal(none, auto)  # no list is published for `colours`
     np.testing.assert_array_equal(none, unclassed)
@@ -171,7 +171,7 @@ def _published(name: str) -> Task:
     """A task with one example and the classes of a published data set."""
     shipped = _prompt_files.shipped(name)
     ids = [(wnid,) for wnid in _prompt_files.wnids()] if name == "imagenet" else [()] * len(shipped.names)
-    known = [(each, *more) for each, more in zip(shipped.names, ids, strict=True)]
+    known = [(name, *more) for name, more in zip(shipped.names, ids, strict=True)]
     asked = chosen_prompts(shipped, known, None)
     classes = Classes(asked.names, asked.of_caption, words=asked.words)
     (example, *_) = fakes.task(n=1).examples

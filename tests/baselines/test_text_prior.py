@@ -40,8 +40,8 @@ def examples() -> list[Example]:
     image = fakes.task(1).examples[0].images[0]
     captions = (CAPTIONS, CAPTIONS[2:], [CAPTIONS[3], CAPTIONS[0]])
     return [
-        Example(f"{number}", (image,), tuple(each), np.eye(1, len(each), dtype=bool))
-        for number, each in enumerate(captions)
+        Example(f"{number}", (image,), tuple(texts), np.eye(1, len(texts), dtype=bool))
+        for number, texts in enumerate(captions)
     ]
 
 
@@ -98,7 +98,7 @@ def test_each_distinct_caption_goes_through_the_network_once(folders: dict[str, 
     assert rows["captions"] == len(CAPTIONS)
     again = [matrix.scores for matrix in made.score(examples(), {})]
     assert rows["captions"] == len(CAPTIONS)
-    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    assert all(np.array_equal(scores, other) for scores, other in zip(first, again, strict=True))
 
 
 def test_pictures_tie_by_construction_and_that_is_said(

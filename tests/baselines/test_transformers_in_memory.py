@@ -80,7 +80,9 @@ def by_the_library(family: str, model: Any, processor: Any) -> Any:
     inputs = {**processor.image_processor(PICTURES, return_tensors="pt"),
               "input_ids": processor.tokenizer(CAPTIONS, return_tensors="pt", **padding)["input_ids"]}  # fmt: skip
     found = model(**inputs)
-    images, texts = (torch.nn.functional.normalize(each, dim=-1) for each in (found.image_embeds, found.text_embeds))
+    images, texts = (
+        torch.nn.functional.normalize(embeds, dim=-1) for embeds in (found.image_embeds, found.text_embeds)
+    )
     return (images @ texts.T).numpy()
 
 

@@ -198,7 +198,7 @@ class TestRefused:
         folder = tmp_path / "headless"
         shutil.copytree(folders[family], folder)
         tensors = safetensors.torch.load_file(folder / "model.safetensors")
-        kept = {name: each for name, each in tensors.items() if not name.startswith("itm_head")}
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("itm_head")}
         safetensors.torch.save_file(kept, folder / "model.safetensors", {"format": "pt"})
         with pytest.raises(DataError, match=r"2 missing \(itm_head.bias, itm_head.weight\)"):
             scores(folder)
@@ -256,7 +256,7 @@ def test_a_matching_head_reads_a_class_s_own_caption_and_says_so(
     assert (
         "a matching head takes no average over templates; it reads the task's own captions" in capsys.readouterr().err
     )
-    example = next(one for one in registry.task("shape-classes").examples if one.id == run.table().ids[0])
+    example = next(example for example in registry.task("shape-classes").examples if example.id == run.table().ids[0])
     alone = compbench.score_pairs(model, [example.images[0].decode()], example.captions, device="cpu")
     np.testing.assert_allclose(run.table().scores[0], alone, atol=1e-5)
     compbench.run("shape-classes", model=model, limit=1, runs=tmp_path, device="cpu", templates="none")

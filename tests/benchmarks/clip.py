@@ -83,12 +83,12 @@ def plain(loaded: clip_weights.Loaded, examples: Sequence[Example], device: str)
     model, scores = loaded.model, list[np.ndarray]()
     for start in range(0, len(examples), _PLAIN_BATCH):
         batch = examples[start : start + _PLAIN_BATCH]
-        pixels = torch.stack([loaded.transform(image.decode()) for each in batch for image in each.images])
+        pixels = torch.stack([loaded.transform(image.decode()) for example in batch for image in example.images])
         images = F.normalize(model.encode_image(pixels.to(device)).float(), dim=-1)
-        tokens = loaded.tokenize([caption for each in batch for caption in each.captions])
+        tokens = loaded.tokenize([caption for example in batch for caption in example.captions])
         captions = F.normalize(model.encode_text(tokens.to(device)).float(), dim=-1)
-        for each in batch:
-            n_images, n_captions = each.shape
+        for example in batch:
+            n_images, n_captions = example.shape
             scores.append((images[:n_images] @ captions[:n_captions].T).cpu().numpy())
             images, captions = images[n_images:], captions[n_captions:]
     return scores
@@ -129,9 +129,9 @@ def rows(name: str, loaded: clip_weights.Loaded, sets: dict[str, list[Example]],
                 began = time.perf_counter()
                 results[loop] = run(loaded._replace(model=counted[loop]), examples, device)  # pyright: ignore
                 seconds[loop].append(time.perf_counter() - began)
-        for one, other in zip(*results.values(), strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-4)
-        best = {loop: min(each) for loop, each in seconds.items()}
+        for first, other in zip(*results.values(), strict=True):
+            np.testing.assert_allclose(first, other, atol=1e-4)
+        best = {loop: min(times) for loop, times in seconds.items()}
         plain_seconds = best[next(iter(loops))]
         made += [
             Row(name, title, loop, counted[loop].images, counted[loop].captions, best[loop], plain_seconds / best[loop])

@@ -119,7 +119,7 @@ def measure(subject: Subject, repeats: int, risk: float = 0.05) -> tuple[list[Ro
         "racing": lambda examples: _raced(ours["racing"], race, examples),
     }
     unets = dict.fromkeys(("literal", "diffusers"), subject.pipeline.unet) | {
-        name: each.denoiser.parts.network for name, each in ours.items()
+        name: classifier.denoiser.parts.network for name, classifier in ours.items()
     }
     warm = ours["eager"].price(subject.examples, probe_seconds=0.1)
     loops["compiled"](subject.examples)  # so that compiling is in no timed or counted pass
@@ -208,7 +208,7 @@ def _full(ours: Any, examples: Sequence[Example]) -> np.ndarray:
 
 def _raced(ours: Any, race: Racing, examples: Sequence[Example]) -> np.ndarray:
     reduction = OnlineScorer(race.rule, race, ours.draw_table(), Task("benchmark", examples, MATCHING))
-    found = {each.example_id: -each.scores for each in reduction.scores(ours.score(examples, {}))}
+    found = {result.example_id: -result.scores for result in reduction.scores(ours.score(examples, {}))}
     return np.stack([found[example.id] for example in examples])
 
 
@@ -219,7 +219,7 @@ def _bare(ours: Any, subject: Subject, n_evaluations: int) -> Loop:
     latents, states = ours._first_pair(example)
     timesteps = torch.arange(size, device=latents.device) % 1000
     network_input = torch.randn((size, *latents.shape[1:])).to(latents.device, denoiser._precision.network)
-    states = {name: each.expand(size, *each.shape[1:]) for name, each in states.items()}
+    states = {name: tensor.expand(size, *tensor.shape[1:]) for name, tensor in states.items()}
 
     @torch.inference_mode()
     def run(examples: Sequence[Example]) -> np.ndarray:
@@ -269,11 +269,13 @@ def levers(subject: Subject, repeats: int) -> list[Lever]:
     classifiers["channels_last"].denoiser._network = channels_last.to(memory_format=torch.channels_last)
     seconds: dict[str, list[float]] = {name: [] for name in classifiers}
     errors: dict[str, np.ndarray] = {}
-    for name, each in classifiers.items():
-        errors[name] = _full(each, subject.examples)  # warm, compiled
+    for name, classifier in classifiers.items():
+        errors[name] = _full(classifier, subject.examples)  # warm, compiled
     for _ in range(repeats):
-        for name, each in classifiers.items():
-            errors[name], spent, _ = _timed(lambda examples, each=each: _full(each, examples), subject)
+        for name, classifier in classifiers.items():
+            errors[name], spent, _ = _timed(
+                lambda examples, classifier=classifier: _full(classifier, examples), subject
+            )
             seconds[name].append(spent)
     n = subject.n_draws * sum(len(example.images) * len(example.captions) for example in subject.examples)
     rates = {name: n / min(spent) for name, spent in seconds.items()}
@@ -284,10 +286,10 @@ def levers(subject: Subject, repeats: int) -> list[Lever]:
             name,
             rates[name],
             rates[name] / rates[first],
-            float(np.median(np.abs(_margins(its) - _margins(truth))) / scale),
-            int((_decisions(its, subject.examples) != _decisions(truth, subject.examples)).sum()),
+            float(np.median(np.abs(_margins(found) - _margins(truth))) / scale),
+            int((_decisions(found, subject.examples) != _decisions(truth, subject.examples)).sum()),
         )
-        for name, its in errors.items()
+        for name, found in errors.items()
     ]
 
 

@@ -105,9 +105,9 @@ def _raced(budget: Budget, race: Racing, n_orders: int, what: str, name: str) ->
         first: frozenset[str] = frozenset()
         if own.n_wave:
             first = frozenset(wave_ids(budget.ids, own.n_wave, seed))
-            chosen = {each: k for k, each in enumerate(budget.ids) if each in first}
-            wave = {each: budget.errors[k] for each, k in chosen.items()}
-            matches = {each: budget.matches[k] for each, k in chosen.items()}
+            chosen = {example_id: k for k, example_id in enumerate(budget.ids) if example_id in first}
+            wave = {example_id: budget.errors[k] for example_id, k in chosen.items()}
+            matches = {example_id: budget.matches[k] for example_id, k in chosen.items()}
             own = replace(own, wave=Wave(first, own.lesson(wave, matches, budget.draws, None)))
         for example_id, errors, matches_of in zip(budget.ids, budget.errors, budget.matches, strict=True):
             policy = own.policy(example_id, matches_of, budget.draws, None)
@@ -140,13 +140,16 @@ def _read(path: str, n_draws: int, target: str) -> Budget:
     weights = compbench.Rule(target).weights(draws)[:n_draws]
     matches = dict(zip(run.examples()["id"], run.examples()["matches"], strict=True))
     whole = {
-        example_id: each.errors["l2"][..., each.draw_ids < n_draws].astype(np.float64) * weights
-        for example_id, each in sorted(run.measurements().items())
-        if (each.draw_ids < n_draws).sum() == n_draws and each.measured[..., each.draw_ids < n_draws].all()
+        example_id: measurement.errors["l2"][..., measurement.draw_ids < n_draws].astype(np.float64) * weights
+        for example_id, measurement in sorted(run.measurements().items())
+        if (measurement.draw_ids < n_draws).sum() == n_draws
+        and measurement.measured[..., measurement.draw_ids < n_draws].all()
     }
     if not whole:
         raise SystemExit(f"run {path!r} has no example with the first {n_draws} draws; choose fewer with --draws")
-    return Budget(list(whole), draws, np.stack(list(whole.values())), np.stack([matches[each] for each in whole]))
+    return Budget(
+        list(whole), draws, np.stack(list(whole.values())), np.stack([matches[example_id] for example_id in whole])
+    )
 
 
 def _print(rows: Sequence[Row], title: str) -> None:

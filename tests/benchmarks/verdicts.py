@@ -69,12 +69,12 @@ def main() -> None:
             view = {"n_draws": schedule.draws, "target": "native"}
             with Store(folder).writer(key, task, view=view) as writer:
                 writer.write_draws(draws)
-                for one in _measured(task, schedule, draws):
-                    writer.append([one])
+                for result in _measured(task, schedule, draws):
+                    writer.append([result])
                 began = time.perf_counter()
                 writer.settle(None)
             settled, path = time.perf_counter() - began, writer.run.path
-            size = sum(each.stat().st_size for each in (path / "verdicts").iterdir())
+            size = sum(file.stat().st_size for file in (path / "verdicts").iterdir())
             stored = _seconds_of_show(path)
             shutil.rmtree(path / "verdicts")
             print(

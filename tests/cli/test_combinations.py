@@ -133,7 +133,7 @@ def test_every_two_values_stand_together_in_some_command(fits: object) -> None:
             pair = dict(zip((first, second), values, strict=True))
             rest = {name: FACTORS[name] for name in FACTORS if name not in pair}
             rows_with_it = (
-                {**pair, **dict(zip(rest, each, strict=True))} for each in itertools.product(*rest.values())
+                {**pair, **dict(zip(rest, values, strict=True))} for values in itertools.product(*rest.values())
             )
             can_be_had = any(is_quick(row) and (runs(row) == (fits is runs)) for row in rows_with_it)
             assert (frozenset(pair.items()) in covered) == can_be_had, pair

@@ -39,11 +39,11 @@ def test_versions_are_held_against_the_declared_ranges(
     assert set(found) == {"torch", "there-is-none"}
     assert found["torch"].found == f"{metadata.version('torch')}; expected >=999"
     assert found["there-is-none"].advice == "pip install 'there-is-none>=1'"
-    assert {each.state for each in found.values()} == {"problem"}
+    assert {check.state for check in found.values()} == {"problem"}
 
 
 def test_it_says_what_is_fast_where_and_what_is_kept_where(checks: dict[str, Check]) -> None:
-    assert any(name.startswith("fast on ") and "float32" in each.found for name, each in checks.items())
+    assert any(name.startswith("fast on ") and "float32" in check.found for name, check in checks.items())
     for name in ("hub cache", "cache", "runs"):
         assert "GB free" in checks[name].found
     assert "not asked" in checks["gated repositories"].found

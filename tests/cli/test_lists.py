@@ -129,5 +129,5 @@ def test_a_shell_completes_names(
     assert main(["run", "shapes", "-m", "chance", "--limit", "2", "-q"]) == 0
     *before, last = words.split()
     made = BashComplete(group, {}, "compbench", "_COMPBENCH_COMPLETE")
-    assert {item.value for item in made.get_completions(before, last)} == expected
+    assert {completion.value for completion in made.get_completions(before, last)} == expected
     assert isinstance(group, click.Group)

@@ -108,7 +108,7 @@ def measured(runs: Path, model: str) -> dict[str, list[float]]:
     """All that is stored of a model: its errors by example, or its scores."""
     stored = Store(runs).find(f"winoground/{model}")
     if errors := stored.measurements():
-        return {name: each.errors["l2"].ravel().tolist() for name, each in errors.items()}
+        return {name: measurement.errors["l2"].ravel().tolist() for name, measurement in errors.items()}
     found = stored.table()
     return dict(zip(found.ids, found.scores.reshape(len(found.ids), -1).tolist(), strict=True))
 
@@ -195,7 +195,7 @@ def test_a_repository_with_pickled_weights_alone_is_read_too(
     weights = safetensors.torch.load(repositories["clip-h"]["open_clip_model.safetensors"])
     sink = io.BytesIO()
     torch.save(weights, sink)
-    files = {name: each for name, each in repositories["clip-h"].items() if name != "open_clip_model.safetensors"}
+    files = {name: file for name, file in repositories["clip-h"].items() if name != "open_clip_model.safetensors"}
     hub.add("models", published.CLIP_H, files | {"open_clip_pytorch_model.bin": sink.getvalue()})
     command = ["run", "winoground", "-m", "openclip-vit-h-14", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     assert main(command) == 0

@@ -77,9 +77,9 @@ def test_the_latest_whole_run_of_a_model_is_taken_and_the_others_are_named_once(
     rows, said = _show(capsys, "fake/Seeded", "fake")
     assert {row["run"] for row in rows} == {later.key.digest}
     assert said.count("the latest whole run is taken") == 1
-    assert f"{later.key.digest[:6]} (seed=1); the others are " in said
-    assert f"{whole.key.digest[:6]} (seed=0)" in said
-    assert f"{partial.key.digest[:6]} (seed=2, partial)" in said
+    assert f"{later.key.digest[:6]} (seed 1); the others are " in said
+    assert f"{whole.key.digest[:6]} (seed 0)" in said
+    assert f"{partial.key.digest[:6]} (seed 2, partial)" in said
 
 
 def test_where_no_run_is_whole_the_latest_is_taken_and_that_is_said(capsys: Captured) -> None:

@@ -139,7 +139,10 @@ def _classified(folder: Path, task_name: str, model: str, n_right: int) -> None:
     task = Task(task_name, examples, CLASSIFYING, classes=Classes(("a", "b"), (0, 1)))
     run = Store(folder).open(RunKey(task_name, "0", model, None, {}), task)
     RunWriter(run).append(
-        [ScoreMatrix(each.id, np.array([[1.0, 0.0] if k < n_right else [0.0, 1.0]])) for k, each in enumerate(examples)]
+        [
+            ScoreMatrix(example.id, np.array([[1.0, 0.0] if k < n_right else [0.0, 1.0]]))
+            for k, example in enumerate(examples)
+        ]
     )
     RunWriter(run).settle(None)
 

@@ -40,7 +40,7 @@ def test_every_row_takes_local_weights(
     for model in dict.fromkeys(cell["model"] for cell in paper.cells(table)):
         option = OPTION_OF[model]
         copies = {"dit": Path(TINY_DIT.repo), "clip": tiny_clip_folder}
-        copy = next((each for kind, each in copies.items() if kind in model), tiny_pipeline_folder)
+        copy = next((copy for kind, copy in copies.items() if kind in model), tiny_pipeline_folder)
         place = file if option == "weights" else copy
         _, spec = registry.model(model, {option: str(place)})
         source = spec.resolve(None).source

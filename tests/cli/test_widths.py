@@ -31,7 +31,8 @@ N = 66
 
 def _task(name: str = "matching") -> Task:
     examples = [
-        replace(each, tags={**each.tags, "kind": (KINDS[n % 11],)}) for n, each in enumerate(fakes.task(N).examples)
+        replace(example, tags={**example.tags, "kind": (KINDS[n % 11],)})
+        for n, example in enumerate(fakes.task(N).examples)
     ]
     return Task(name, tuple(examples), MATCHING, tag_order={"tag": fakes.TAGS})
 
@@ -39,8 +40,8 @@ def _task(name: str = "matching") -> Task:
 def _classes() -> Task:
     names = tuple(f"{kind} ({n})" for n, kind in enumerate(KINDS))
     examples = tuple(
-        Example(f"{n:04d}", each.images[:1], names, np.eye(11, dtype=bool)[[n % 11]], {"class": (names[n % 11],)})
-        for n, each in enumerate(fakes.task(N).examples)
+        Example(f"{n:04d}", example.images[:1], names, np.eye(11, dtype=bool)[[n % 11]], {"class": (names[n % 11],)})
+        for n, example in enumerate(fakes.task(N).examples)
     )
     return Task("classes-of-many-letters", examples, CLASSIFYING, classes=Classes(names, tuple(range(11))))
 

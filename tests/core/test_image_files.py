@@ -57,7 +57,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
 def test_a_twelve_bit_tiff_is_scaled_by_its_own_range_and_white_may_be_zero() -> None:
     plain = encoded(PIL.Image.fromarray(deep()), "TIFF")
     inverted = encoded(PIL.Image.fromarray(deep()), "TIFF", tiffinfo={262: 0})
-    one, other = (np.asarray(Image("tif", each).decode()) for each in (plain, inverted))
+    one, other = (np.asarray(Image("tif", content).decode()) for content in (plain, inverted))
     np.testing.assert_array_equal(other, 255 - one)
 
 

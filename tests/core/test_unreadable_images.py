@@ -45,7 +45,7 @@ def scores(data: Path) -> dict[str, list[float]]:
 
 def n_measured(data: Path) -> int:
     """Examples of all parts of all runs: what was measured, once or again."""
-    lines = [each for path in (data.parent / "runs").rglob("parts.jsonl") for each in path.read_text().splitlines()]
+    lines = [line for path in (data.parent / "runs").rglob("parts.jsonl") for line in path.read_text().splitlines()]
     return sum(json.loads(line)["n_examples"] for line in set(lines))
 
 
@@ -168,8 +168,8 @@ def test_a_diffusion_model_goes_on_as_if_the_bad_image_had_never_been(data: Path
     newest = next(run for run in Store(data.parent / "runs").runs() if run.path != whole.path)
     found = newest.measurements()
     assert found.keys() == expected.keys() - {bad}
-    for name, each in found.items():
-        np.testing.assert_allclose(each.errors["l2"], expected[name].errors["l2"], rtol=1e-5)
+    for name, measurement in found.items():
+        np.testing.assert_allclose(measurement.errors["l2"], expected[name].errors["l2"], rtol=1e-5)
 
 
 def test_an_image_that_is_a_pipe_a_loop_or_forbidden_is_named_like_any_other(

@@ -65,8 +65,8 @@ def test_a_picture_that_another_example_has_too_gives_the_same_errors_alone() ->
 
 def test_measuring_without_a_caption_too_moves_no_error_of_a_caption(tmp_path: Path) -> None:
     runs = [
-        harness.run(TASK, model="tiny-sd", limit=2, draws=2, unconditional=each, runs=tmp_path / str(each))
-        for each in (False, True)
+        harness.run(TASK, model="tiny-sd", limit=2, draws=2, unconditional=choice, runs=tmp_path / str(choice))
+        for choice in (False, True)
     ]
     assert _same(*runs)
 

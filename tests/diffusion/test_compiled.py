@@ -61,6 +61,6 @@ def test_compiled_and_eager_parts_of_one_run_differ_by_rounding_alone(
     (eager,), (mixed,) = (Store(tmp_path / name).runs() for name in ("eager", "mixed"))
     assert list(dict.fromkeys(part["engine"] for part in mixed.parts())) == ["eager", "compiled: default"]
     expected, found = eager.measurements(), mixed.measurements()
-    worst = max(float(np.abs(found[each].errors["l2"] / expected[each].errors["l2"] - 1).max()) for each in expected)
+    worst = max(float(np.abs(found[name].errors["l2"] / expected[name].errors["l2"] - 1).max()) for name in expected)
     print(f"largest relative difference of an error: {worst:.1e}")
     assert worst <= BOUND

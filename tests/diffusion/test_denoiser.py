@@ -22,7 +22,7 @@ def drawn(noising):
 def errors_of(target, draws):
     """[6] errors in `target` of one and the same guess of the noise: each other target's prediction follows from it."""
     alpha, sigma, latents, noise, eps_hat = draws
-    alpha, sigma = (each.view(-1, 1, 1, 1) for each in (alpha, sigma))
+    alpha, sigma = (values.view(-1, 1, 1, 1) for values in (alpha, sigma))
     x_t = alpha * latents + sigma * noise
     x0_hat = (x_t - sigma * eps_hat) / alpha
     predicted = {
@@ -102,7 +102,7 @@ def test_at_equal_signal_to_noise_a_flow_s_x_t_is_a_diffusion_s_times_a_number()
 
 
 def test_the_formulas_by_hand():
-    x0, eps, alpha, sigma = (torch.tensor(each) for each in (2.0, 5.0, 0.6, 0.8))
+    x0, eps, alpha, sigma = (torch.tensor(number) for number in (2.0, 5.0, 0.6, 0.8))
     assert TARGETS["eps"](x0, eps, alpha, sigma) == 5
     assert TARGETS["v"](x0, eps, alpha, sigma) == pytest.approx(0.6 * 5 - 0.8 * 2)
     assert TARGETS["x0"](x0, eps, alpha, sigma) == 2
@@ -116,7 +116,7 @@ def test_the_mean_square_is_over_all_but_the_batch():
 
 def test_alpha_and_sigma_are_float32_roots_and_a_half_schedule_stays_half():
     alphas_cumprod = torch.tensor([0.9991, 0.5, 0.0047])
-    exact, published = (Tabled.from_alphas_cumprod(each, "eps") for each in (alphas_cumprod, alphas_cumprod.half()))
+    exact, published = (Tabled.from_alphas_cumprod(table, "eps") for table in (alphas_cumprod, alphas_cumprod.half()))
     assert exact.alpha.dtype == torch.float32
     assert torch.allclose(exact.alpha**2 + exact.sigma**2, torch.ones(3))
     assert published.alpha.dtype == published.sigma.dtype == torch.float16

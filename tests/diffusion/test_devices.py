@@ -54,7 +54,7 @@ def notebook(how: str) -> Iterator[None]:
 
 def switches() -> list[str]:
     backends: Any = torch.backends
-    return [each.fp32_precision for each in (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul)]
+    return [backend.fp32_precision for backend in (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul)]
 
 
 needs_switches = pytest.mark.skipif(
@@ -110,8 +110,8 @@ def test_a_notebook_s_setting_moves_no_error(how: str, tmp_path: Path) -> None:
     plain = harness.run("shapes", model="tiny-sd", limit=1, draws=2, runs=tmp_path / "plain")
     with notebook(how):
         other = harness.run("shapes", model="tiny-sd", limit=1, draws=2, runs=tmp_path / "other")
-    for name, one in plain.measurements().items():
-        assert np.array_equal(one.errors["l2"], other.measurements()[name].errors["l2"])
+    for name, measurement in plain.measurements().items():
+        assert np.array_equal(measurement.errors["l2"], other.measurements()[name].errors["l2"])
 
 
 @pytest.mark.parametrize("message", MESSAGES)
@@ -170,8 +170,8 @@ def test_pictures_and_captions_that_do_not_fit_together_are_encoded_one_by_one(w
     setattr(denoiser, what, cramped)
     scorer = DiffusionClassifier(denoiser, seeded_bank(0), 3, Runtime("cpu", say=said.append))
     results = joined(scorer.score(EXAMPLES, {}))
-    for each, result in zip(EXAMPLES, results, strict=True):
-        np.testing.assert_allclose(result.errors["l2"], expected(each, scorer.bank.timesteps[:3]), rtol=1e-5)
+    for example, result in zip(EXAMPLES, results, strict=True):
+        np.testing.assert_allclose(result.errors["l2"], expected(example, scorer.bank.timesteps[:3]), rtol=1e-5)
     assert said == ["out of memory: batch size 2 → 1"]
 
 

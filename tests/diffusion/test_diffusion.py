@@ -41,11 +41,11 @@ def test_each_error_lands_where_it_belongs(batch_size):
     classifier = scorer(batch_size=batch_size)
     results = joined(classifier.score(EXAMPLES, {}))
     assert [result.example_id for result in results] == [example.id for example in EXAMPLES]
-    for each, result in zip(EXAMPLES, results, strict=True):
+    for scored, result in zip(EXAMPLES, results, strict=True):
         assert result.draw_ids.tolist() == list(range(10))
         assert result.measured.all()
         assert result.errors["l2"].dtype == np.float32
-        np.testing.assert_allclose(result.errors["l2"], expected(each, classifier.bank.timesteps[:10]), rtol=1e-5)
+        np.testing.assert_allclose(result.errors["l2"], expected(scored, classifier.bank.timesteps[:10]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [3, 7, 16])
@@ -185,12 +185,12 @@ def unconditional(denoiser=None, n_draws=10):
 def test_the_error_without_a_caption_is_measured_under_the_same_draws_and_changes_no_other():
     classifier = unconditional()
     with_it, plain = joined(classifier.score(EXAMPLES, {})), joined(scorer(batch_size=7).score(EXAMPLES, {}))
-    for each, one, other in zip(EXAMPLES, with_it, plain, strict=True):
-        assert one.has_null_caption
-        assert np.array_equal(one.errors["l2"][:, :-1], other.errors["l2"])
-        by_hand = without_caption(each, classifier.bank.timesteps[:10])
-        np.testing.assert_allclose(one.errors["l2"][:, -1], by_hand, rtol=1e-5)
-        assert one.measured[:, -1].all()
+    for scored, result, other in zip(EXAMPLES, with_it, plain, strict=True):
+        assert result.has_null_caption
+        assert np.array_equal(result.errors["l2"][:, :-1], other.errors["l2"])
+        by_hand = without_caption(scored, classifier.bank.timesteps[:10])
+        np.testing.assert_allclose(result.errors["l2"][:, -1], by_hand, rtol=1e-5)
+        assert result.measured[:, -1].all()
 
 
 def test_the_error_without_a_caption_can_be_added_and_costs_one_evaluation_an_image_and_draw():
@@ -199,8 +199,8 @@ def test_the_error_without_a_caption_can_be_added_and_costs_one_evaluation_an_im
     added = joined(unconditional(denoiser).score(EXAMPLES, known))
     assert {number for _, number, _ in denoiser.jobs} == {-1}
     assert len(set(denoiser.jobs)) == 5 * 2 * 10
-    assert not any(each.measured[:, :-1].any() for each in added)
-    assert all(each.measured[:, -1].all() for each in added)
+    assert not any(result.measured[:, :-1].any() for result in added)
+    assert all(result.measured[:, -1].all() for result in added)
 
 
 def test_the_absolute_error_comes_from_the_same_evaluation():
@@ -226,9 +226,11 @@ class Halving:
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_a_policy_s_rounds_are_measured_and_nothing_else_however_the_batches_fall(batch_size):
     runtime = Runtime("cpu", batch_size=batch_size)
-    classifier = DiffusionClassifier(RecordingDenoiser(), seeded_bank(0), 10, runtime, policy_of=lambda each: Halving())
-    for each, result in zip(EXAMPLES, joined(classifier.score(EXAMPLES, {})), strict=True):
-        by_hand = expected(each, classifier.bank.timesteps[:10])
+    classifier = DiffusionClassifier(
+        RecordingDenoiser(), seeded_bank(0), 10, runtime, policy_of=lambda example: Halving()
+    )
+    for scored, result in zip(EXAMPLES, joined(classifier.score(EXAMPLES, {})), strict=True):
+        by_hand = expected(scored, classifier.bank.timesteps[:10])
         is_low = by_hand[..., 0] < by_hand[..., 0].mean()
         n_measured = np.zeros((2, 2, 3), int)
         np.add.at(n_measured, np.s_[:, :, result.draw_ids], result.measured)

@@ -147,12 +147,12 @@ def test_all_images_and_classes_share_the_draws_and_the_batch_size_changes_nothi
     spec = replace(TINY_DIT, folder=untrained, draws=6)
     small, large = (spec.build(spec.source(), Runtime("cpu", size)) for size in (3, 64))
     results: list[list[Measurement]] = []
-    for each in (small, large):
-        each.prepare(task)
-        results.append(joined(each.score(task.examples[:3], {})))
-    for one, other in zip(*results, strict=True):
-        np.testing.assert_allclose(one.errors["l2"], other.errors["l2"], rtol=1e-5)
-        np.testing.assert_allclose(one.errors["vlb"], other.errors["vlb"], rtol=1e-5)
+    for scorer in (small, large):
+        scorer.prepare(task)
+        results.append(joined(scorer.score(task.examples[:3], {})))
+    for result, other in zip(*results, strict=True):
+        np.testing.assert_allclose(result.errors["l2"], other.errors["l2"], rtol=1e-5)
+        np.testing.assert_allclose(result.errors["vlb"], other.errors["vlb"], rtol=1e-5)
 
 
 def test_nothing_waits_for_the_device_between_two_evaluations(untrained: Path, task: Task) -> None:
@@ -269,8 +269,8 @@ def test_pickles_are_read_as_weights_only_and_that_is_said(untrained: Path, pick
     given = torch.ones(1, 4, 8, 8), torch.zeros(1, 4, 8, 8), torch.tensor([500])
     with torch.inference_mode():
         one, other = (
-            each.denoiser.errors(*given, each.denoiser.encode_captions(["3"]), ("l2", "l1", "vlb"))
-            for each in (scorer, classifier(untrained))
+            given_model.denoiser.errors(*given, given_model.denoiser.encode_captions(["3"]), ("l2", "l1", "vlb"))
+            for given_model in (scorer, classifier(untrained))
         )
     assert torch.equal(one, other)
 
@@ -357,13 +357,13 @@ def test_a_rule_only_reads_what_is_measured() -> None:
     rules = {rule: replace(TINY_DIT, loss=rule, draws=7) for rule in ("l2", "l1", "vlb", "l2+vlb")}
     assert len({json.dumps(dict(spec.identity())) for spec in rules.values()}) == 1
     read = {rule: Rule.of_view(spec.view()) for rule, spec in rules.items()}
-    assert {rule: each.losses for rule, each in read.items()} == {
+    assert {rule: found.losses for rule, found in read.items()} == {
         "l2": ("l2",),
         "l1": ("l1",),
         "vlb": ("vlb",),
         "l2+vlb": ("l2", "vlb"),
     }
-    assert all(each.draws == 7 for each in read.values())
+    assert all(found.draws == 7 for found in read.values())
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"dtype": "bfloat16"}, {"protocol": "compbench"}])
@@ -415,7 +415,7 @@ def test_the_variance_of_the_shipped_model_is_learned(task: Task) -> None:
             output = parts.network.eval()(alpha * latents + sigma * noise, timesteps, labels).sample
         eps, v = output.chunk(2, dim=1)
         learned, lowest, highest = (
-            bound.bits(noise - eps, each, timesteps).mean() for each in (v, -torch.ones_like(v), torch.ones_like(v))
+            bound.bits(noise - eps, guess, timesteps).mean() for guess in (v, -torch.ones_like(v), torch.ones_like(v))
         )
         assert learned < min(lowest, highest)
 

@@ -105,10 +105,10 @@ def test_the_mean_of_a_map_is_the_difference_of_the_stored_errors(run: Run) -> N
     weights = run.rule.weights(run.draws())[:6]
     stored = run.measurements([example_id])[example_id].errors["l2"]  # [I, C, D]
     assert made.choices == ((0, 0, 1), (1, 1, 0))
-    for (image, caption, other), each in zip(made.choices, made.maps, strict=True):
+    for (image, caption, other), shown in zip(made.choices, made.maps, strict=True):
         expected = ((stored[image, other].astype(float) - stored[image, caption]) * weights).mean()
-        assert float(each.astype(float).mean()) == pytest.approx(expected, rel=1e-5, abs=1e-7)
-        assert each.std() > 0
+        assert float(shown.astype(float).mean()) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+        assert shown.std() > 0
     scores = run.table(ids=[example_id]).scores[0]
     assert made.maps[0].mean() == pytest.approx(scores[0, 0] - scores[0, 1], rel=1e-5, abs=1e-7)
 

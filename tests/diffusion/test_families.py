@@ -163,10 +163,10 @@ def test_an_evaluation_is_priced_by_the_configuration_as_by_the_network(folder: 
 @pytest.mark.parametrize("family", ["sdxl", "pixart-alpha", "sd3"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_the_network_s_alone(folders: Callable[[str], Path], family: str, dtype: str) -> None:
-    half, full = (classifier(folders(family), dtype=each, draws=3) for each in (dtype, "float32"))
+    half, full = (classifier(folders(family), dtype=precision, draws=3) for precision in (dtype, "float32"))
     assert half.draw_table().alpha.dtype == np.float32
     assert half.denoiser.parts.vae.dtype == torch.float32  # type: ignore[attr-defined]
-    (rounded,), (exact,) = (joined(each.score([example(0)], {})) for each in (half, full))
+    (rounded,), (exact,) = (joined(scorer.score([example(0)], {})) for scorer in (half, full))
     np.testing.assert_allclose(rounded.errors["l2"], exact.errors["l2"], rtol=0.05)
     assert not np.array_equal(rounded.errors["l2"], exact.errors["l2"])
 
@@ -221,7 +221,8 @@ def error_of_an_oracle(folder: Path, flip: str = "") -> float:
     timesteps = torch.from_numpy(ours.bank.timesteps[:N_DRAWS])
     noise = ours.bank.noise(range(N_DRAWS), denoiser.latent_shape)
     told = {
-        name: each.expand(N_DRAWS, *each.shape[1:]) for name, each in denoiser.encode_captions(CAPTIONS[:1]).items()
+        name: tensor.expand(N_DRAWS, *tensor.shape[1:])
+        for name, tensor in denoiser.encode_captions(CAPTIONS[:1]).items()
     }
     with torch.inference_mode():
         return float(denoiser.errors(latents.expand_as(noise), noise, timesteps, told, ("l2",)).mean())

@@ -95,9 +95,9 @@ def test_order_number_of_examples_and_resuming_change_nothing() -> None:
         np.testing.assert_allclose(backward.errors["l2"], whole[backward.example_id].errors["l2"], rtol=1e-6)
     few = {example.example_id: example for example in joined(_scorer(n_draws=2).score(EXAMPLES, {}))}
     added = joined(_scorer().score(EXAMPLES, few))
-    for each in added:
-        assert each.draw_ids.tolist() == [2, 3, 4, 5]
-        np.testing.assert_allclose(each.errors["l2"], whole[each.example_id].errors["l2"][..., 2:], rtol=1e-6)
+    for result in added:
+        assert result.draw_ids.tolist() == [2, 3, 4, 5]
+        np.testing.assert_allclose(result.errors["l2"], whole[result.example_id].errors["l2"][..., 2:], rtol=1e-6)
 
 
 def test_an_image_and_no_caption_share_its_noise() -> None:
@@ -120,8 +120,8 @@ def test_a_run_is_named_and_signed_by_it_and_says_that_images_are_compared(tmp_p
     assert ours.path != shared.path
     assert "|noise:per-image|" in show.to_text([ours], full=True)
     assert sum("noise=per-image gives each its own noise" in message for message in said) == 1
-    for name, each in ours.measurements().items():
-        assert not np.isclose(each.errors["l2"], shared.measurements()[name].errors["l2"]).all()
+    for name, measurement in ours.measurements().items():
+        assert not np.isclose(measurement.errors["l2"], shared.measurements()[name].errors["l2"]).all()
 
 
 def test_the_published_protocol_takes_it_and_stays_the_default_of_its_tasks() -> None:
@@ -138,7 +138,7 @@ class _Heard:
         self._said = said
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *given, **named: self._said.extend(each for each in given if isinstance(each, str))
+        return lambda *given, **named: self._said.extend(word for word in given if isinstance(word, str))
 
 
 def _errors(rng: np.random.Generator, n: int, n_draws: int) -> np.ndarray:

@@ -64,16 +64,16 @@ def test_the_norm_is_that_of_the_residual_over_the_root_of_its_size() -> None:
 def _literal(run: Run, *, is_image: bool) -> dict[str, bool]:
     """DiffusionITM's decisions by a plain loop over what is stored."""
     outcomes: dict[str, bool] = {}
-    for name, each in run.measurements().items():
-        n_draws = len(each.draw_ids)
+    for name, measurement in run.measurements().items():
+        n_draws = len(measurement.draw_ids)
         score = [[0.0, 0.0], [0.0, 0.0]]
         for image in range(2):
             for caption in range(2):
                 for draw in range(n_draws):
-                    score[image][caption] -= math.sqrt(float(each.errors["l2"][image, caption, draw])) / n_draws
+                    score[image][caption] -= math.sqrt(float(measurement.errors["l2"][image, caption, draw])) / n_draws
                     if is_image:
-                        assert each.has_null_caption
-                        score[image][caption] += math.sqrt(float(each.errors["l2"][image, -1, draw])) / n_draws
+                        assert measurement.has_null_caption
+                        score[image][caption] += math.sqrt(float(measurement.errors["l2"][image, -1, draw])) / n_draws
         if is_image:
             outcomes[name] = score[0][0] > score[1][0] and score[1][1] > score[0][1]
         else:

@@ -51,8 +51,12 @@ def test_every_error_and_decision_is_that_of_the_literal_loop(target, tiny_pipel
     assert ours.denoiser.target == target
     weights = Rule("eps").weights(ours.draw_table())[:N_DRAWS]
     timesteps = ours.bank.timesteps[:N_DRAWS].tolist()
-    for each, result in zip(map(example, (0, 1)), joined(ours.score([example(0), example(1)], {})), strict=True):
-        published = literal.literal_errors(folder, [image.decode() for image in each.images], CAPTIONS, timesteps)
+    for image_example, result in zip(
+        map(example, (0, 1)), joined(ours.score([example(0), example(1)], {})), strict=True
+    ):
+        published = literal.literal_errors(
+            folder, [image.decode() for image in image_example.images], CAPTIONS, timesteps
+        )
         np.testing.assert_allclose(result.errors["l2"] * weights, published, rtol=1e-5)
         scores = rules.score(result, ours.draw_table(), Rule("eps")).scores
         assert np.array_equal(np.argsort(scores, axis=None), np.argsort(-published.astype(float).mean(-1), axis=None))
@@ -89,7 +93,7 @@ def test_the_published_halves_are_imitated(tiny_eps_pipeline_folder):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.01), ("bfloat16", 0.08)])
 def test_the_paper_protocol_in_half_precision_keeps_float32_arithmetic(dtype, tolerance, tiny_pipeline_folder):
-    half, full = (classifier(tiny_pipeline_folder, draws=4, dtype=each) for each in (dtype, "float32"))
+    half, full = (classifier(tiny_pipeline_folder, draws=4, dtype=precision) for precision in (dtype, "float32"))
     assert half.draw_table().alpha.dtype == np.float32
     assert np.array_equal(half.draw_table().alpha, full.draw_table().alpha)
     (rounded,), (exact,) = joined(half.score([example(0)], {})), joined(full.score([example(0)], {}))

@@ -26,7 +26,9 @@ FILES = {
 
 
 def doubled(path: Path) -> None:
-    state = {name: each.double() if each.is_floating_point() else each for name, each in load_file(path).items()}
+    state = {
+        name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+    }
     save_file(state, path, {"format": "pt"})
 
 
@@ -57,9 +59,11 @@ def test_float32_weights_are_loaded_without_a_word(tmp_path: Path, capsys: Captu
 
 def test_torchvision_s_weights_too(tmp_path: Path) -> None:
     path, state = tmp_path / "weights.pth", torchvision.models.resnet18().state_dict()
-    torch.save({name: each.double() if each.is_floating_point() else each for name, each in state.items()}, path)
+    torch.save(
+        {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in state.items()}, path
+    )
     _, spec = names.model("resnet18", {"weights": path})
     said: list[str] = []
     spec.build(spec.source(), Runtime("cpu", say=said.append))
-    n_floats = sum(each.is_floating_point() for each in state.values())
+    n_floats = sum(tensor.is_floating_point() for tensor in state.values())
     assert said == [f"{str(path)!r} has {n_floats} of {n_floats} tensors in float64; they are rounded to float32"]

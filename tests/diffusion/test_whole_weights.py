@@ -137,7 +137,7 @@ def test_old_names_and_needless_tensors_of_real_checkpoints_are_no_fault(tmp_pat
     )
     expected = sd_unet.load(Path(TINY_SD.repo)).texts[0].encoder.state_dict()
     loaded = sd_unet.load(folder).texts[0].encoder.state_dict()
-    assert all(torch.equal(loaded[name], each) for name, each in expected.items())
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
 
 
 def test_an_autoencoder_of_old_names_is_loaded(tmp_path):
@@ -160,7 +160,7 @@ def test_an_autoencoder_of_old_names_is_loaded(tmp_path):
     change(folder / VAE, rename)
     assert any(".proj_attn." in name for name in load_file(folder / VAE))
     loaded = dit_transformer.load(folder, "mine", print).vae.state_dict()
-    assert all(torch.equal(loaded[name], each) for name, each in vae.state_dict().items())
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in vae.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def halved_folder(tmp_path):
     folder = copy(TINY_SD, tmp_path)
     for name in (UNET, VAE, TEXT):
         file = folder / name
-        save_file({key: each.half() for key, each in load_file(file).items()}, file)
+        save_file({key: tensor.half() for key, tensor in load_file(file).items()}, file)
         file.rename(file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")))
     return folder
 
@@ -329,8 +329,8 @@ def test_fp16_weights_are_used_where_there_are_no_others_and_that_is_said(tmp_pa
     parts = sd_unet.load(folder, said.append)
     assert "unet, vae, text_encoder from fp16 weights" in said[0]
     whole = sd_unet.load(Path(TINY_SD.repo))
-    one, other = (each.network.state_dict() for each in (parts, whole))
-    assert all(torch.equal(one[name], each) for name, each in other.items())  # tiny-sd is float16 on disk
+    one, other = (network.network.state_dict() for network in (parts, whole))
+    assert all(torch.equal(one[name], tensor) for name, tensor in other.items())  # tiny-sd is float16 on disk
 
 
 def test_fp16_weights_are_not_opened_where_there_are_others(tmp_path):
@@ -349,6 +349,6 @@ def test_sharded_weights_are_opened_by_their_index(tmp_path):
     opened = checkpoints.stable_diffusion(FileList.of_folder(folder), "mine")
     assert sum("-of-" in name for name in opened) > 1
     assert "unet/diffusion_pytorch_model.safetensors.index.json" in opened
-    one, other = (each.state_dict() for each in (sd_unet.load(folder).network, loaded))
-    assert all(torch.equal(one[name], each) for name, each in other.items())
+    one, other = (network.state_dict() for network in (sd_unet.load(folder).network, loaded))
+    assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
     assert from_address(str(folder)).source() is not None

@@ -71,8 +71,8 @@ def test_no_network_is_found_behind_other_libraries_errors():
 
 def test_offline_without_a_copy_says_how_to_get_one():
     error = errors.LocalEntryNotFoundError("outgoing traffic has been disabled")
-    for each in (error, errors.OfflineModeIsEnabled("offline")):
-        message = str(hub.explain(each, "org/data", "dataset"))
+    for fault in (error, errors.OfflineModeIsEnabled("offline")):
+        message = str(hub.explain(fault, "org/data", "dataset"))
         assert "run once without --offline" in message
         assert "--data PATH" in message
 

@@ -83,10 +83,10 @@ def test_a_network_in_several_files_loads_without_a_bar(
     whole.unlink()
     names = sorted(tensors)
     weight_map: dict[str, str] = {}
-    for part, its in enumerate((names[::2], names[1::2]), start=1):
+    for part, own_names in enumerate((names[::2], names[1::2]), start=1):
         name = f"diffusion_pytorch_model-0000{part}-of-00002.safetensors"
-        save_file({each: tensors[each] for each in its}, folder / "unet" / name)
-        weight_map |= dict.fromkeys(its, name)
+        save_file({tensor_name: tensors[tensor_name] for tensor_name in own_names}, folder / "unet" / name)
+        weight_map |= dict.fromkeys(own_names, name)
     index = {"metadata": {}, "weight_map": weight_map}
     (folder / "unet" / f"{whole.name}.index.json").write_text(json.dumps(index), encoding="utf-8")
     assert run(tmp_path / "runs", "-m", f"sd:{folder}", "-o", "draws=1") == 0

@@ -40,10 +40,10 @@ class Hub(BaseHTTPRequestHandler):
             if not files:
                 self.answer(b"{}", {"X-Error-Code": "RepoNotFound"}, 404)
             elif rest[:1] == ["tree"]:
-                listed = [{"type": "file", "path": each, "size": n, "oid": "0" * 40} for each, n in files.items()]
+                listed = [{"type": "file", "path": path, "size": n, "oid": "0" * 40} for path, n in files.items()]
                 self.answer(json.dumps(listed).encode())
             else:
-                siblings = [{"rfilename": each, "size": n} for each, n in files.items()]
+                siblings = [{"rfilename": path, "size": n} for path, n in files.items()]
                 self.answer(json.dumps({"id": f"{org}/{name}", "sha": COMMIT, "siblings": siblings}).encode())
         else:
             repo, _, name = path[1:].partition(f"/resolve/{COMMIT}/")

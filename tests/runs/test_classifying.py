@@ -176,7 +176,7 @@ def test_the_frame_of_a_classification_names_the_prediction_and_has_no_column_fo
     run = Store(tmp_path).open(KEY, task)
     scores = [[1, 9, 8, 2, 3, 4], [1, 2, 3, 4, 5, 6], [7, 1, 1, 7, 1, 1], [9, 9, 2, 9, 0, 0]]
     RunWriter(run).append(
-        [ScoreMatrix(each.id, np.array([row], float)) for each, row in zip(task.examples, scores, strict=True)]
+        [ScoreMatrix(example.id, np.array([row], float)) for example, row in zip(task.examples, scores, strict=True)]
     )
     frame = run.to_frame()
     assert list(frame["top1"]) == [True, False, False, False]

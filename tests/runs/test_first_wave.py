@@ -148,7 +148,7 @@ def test_tiny_sd_is_raced_from_the_option_to_the_printed_table(bound: str, tmp_p
     run = compbench.run("shapes", model="tiny-sd", schedule="racing", bound=bound, runs=tmp_path, **options)
     assert run.info.wave is not None
     assert len(run.info.wave.ids) == N_WAVE
-    ours, theirs = (each.to_frame().set_index("id") for each in (run, full))
+    ours, theirs = (table.to_frame().set_index("id") for table in (run, full))
     assert (ours.loc[theirs.index, "group"] == theirs["group"]).mean() >= 0.95
     text = " ".join(show.to_text([run], full=True).split())
     assert f"raced at risk 0.05 per outcome, {bound} bound" in text

@@ -170,7 +170,7 @@ def test_nan_stops_the_run_and_names_example_caption_and_draw(tmp_path: Path) ->
     assert stored.table().ids == tuple(f"{n:04d}" for n in range(7))
     rest = fakes.ErrorScorer()
     assert harness.run(task, model=fakes.GivenSpec(rest, VIEW), runs=tmp_path).status == "done"
-    assert {each for each, _ in rest.measured_draws} == {f"{n:04d}" for n in range(7, 12)}
+    assert {example_id for example_id, _ in rest.measured_draws} == {f"{n:04d}" for n in range(7, 12)}
 
 
 def test_an_infinite_score_is_no_score(tmp_path: Path) -> None:

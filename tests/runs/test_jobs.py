@@ -290,7 +290,7 @@ def test_images_per_class_are_that_many_of_each_and_part_of_more(n: int) -> None
     class_of = {example.id: example.tags["class"][0] for example in _classes().examples}
     chosen, more = subset_per_class(class_of, n), subset_per_class(class_of, n + 1)
     assert [kind for kind in class_of if kind in set(chosen)] == chosen
-    assert [sum(class_of[each] == name for each in chosen) for name in CLASSES] == [n, n, n]
+    assert [sum(class_of[example_id] == name for example_id in chosen) for name in CLASSES] == [n, n, n]
     assert set(chosen) < set(more)
 
 

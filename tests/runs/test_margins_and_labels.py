@@ -120,8 +120,8 @@ def test_seeds_are_counted_in_place_of_the_first_one_s_name(tmp_path: Path) -> N
     runs += [test_seeds._run(tmp_path, every, seed, protocol="paper") for seed in (7, 8)]
     runs += [test_seeds._run(tmp_path, every[:40], 5), test_seeds._run(tmp_path, every, 9, protocol="x")]
     shown = list(dict.fromkeys(tables.over_seeds(runs)["model"]))
-    assert shown == ["sd (3 seeds)", "sd (protocol=paper, 2 seeds)", "sd (seed=5)", "sd (seed=9, protocol=x)"]
-    assert labels(runs)[3:5] == ["sd (seed=7, protocol=paper)", "sd (seed=8, protocol=paper)"]
+    assert shown == ["sd (3 seeds)", "sd (paper protocol, 2 seeds)", "sd (seed 5)", "sd (x protocol, seed 9)"]
+    assert labels(runs)[3:5] == ["sd (seed 7, paper protocol)", "sd (seed 8, paper protocol)"]
 
 
 def test_families_that_words_cannot_tell_apart_are_told_by_digest(tmp_path: Path) -> None:

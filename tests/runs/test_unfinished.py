@@ -185,8 +185,8 @@ def test_draws_that_are_missing_are_said_beside_the_scores_that_are_there(tmp_pa
 def _classified(root: Path, labels: list[int], right: list[bool], model: str = "model") -> Run:
     task = test_classifying._task(labels)
     run = Store(root).open(RunKey(task.name, task.revision, model, None, {}), task)
-    for each, is_right in zip(task.examples, right, strict=True):
-        RunWriter(run).append([ScoreMatrix(each.id, each.matches if is_right else ~each.matches)])
+    for example, is_right in zip(task.examples, right, strict=True):
+        RunWriter(run).append([ScoreMatrix(example.id, example.matches if is_right else ~example.matches)])
     RunWriter(run).settle(None)
     return run
 

@@ -23,12 +23,14 @@ from compbench.schedules.policies import (
     Policy,
     Unfinished,
     Verdict,
+    Weighted,
     allowed_changed,
     expected_changed,
     full_scores,
     nested_scores,
     raced_scores,
 )
+from compbench.schedules.staged import Pruning, Staged
 from compbench.schedules.strata import N_STRATA, strata
 
 METRICS = {"text": TEXT, "image": IMAGE, "group": GROUP}
@@ -95,7 +97,7 @@ def run(policy: Policy, errors: np.ndarray, rng: np.random.Generator | None = No
 def read(scores: np.ndarray, matches: np.ndarray) -> dict[str, bool]:
     """The outcomes that the metrics read from the scores of one example."""
     table = ScoreTable(("a",), scores[None], matches[None])
-    return {name: bool(each.outcome(table)[0]) for name, each in METRICS.items() if each.applies(matches.shape)}
+    return {name: bool(metric.outcome(table)[0]) for name, metric in METRICS.items() if metric.applies(matches.shape)}
 
 
 @pytest.mark.parametrize("matches", SHAPES.values(), ids=SHAPES)
@@ -108,8 +110,8 @@ def test_at_risk_zero_a_race_is_the_full_budget(matches: np.ndarray, name: str) 
         everything = np.ones(errors.shape, bool)
         truth = full.verdict(errors, everything)
         ours = policy.verdict(errors, measured)
-        assert {each: its.is_right for each, its in ours.outcomes.items()} == {
-            each: its.is_right for each, its in truth.outcomes.items()
+        assert {name: outcome.is_right for name, outcome in ours.outcomes.items()} == {
+            name: outcome.is_right for name, outcome in truth.outcomes.items()
         }
         assert all(outcome.is_exact and outcome.doubt == 0 for outcome in ours.outcomes.values())
         assert read(policy.scores(errors, measured), matches) == read(full.scores(errors, everything), matches)
@@ -125,7 +127,7 @@ def test_the_metrics_read_the_verdict_from_the_scores(matches: np.ndarray, name:
         measured = run(policy, errors)
         n_saved += (~measured).sum()
         verdict = policy.verdict(errors, measured)
-        outcomes = {each: its.is_right for each, its in verdict.outcomes.items()}
+        outcomes = {name: outcome.is_right for name, outcome in verdict.outcomes.items()}
         assert read(policy.scores(np.where(measured, errors, np.nan), measured), matches) == outcomes
         np.testing.assert_array_equal(verdict.n_draws, measured.sum(-1))
         assert verdict.is_full == measured.all()
@@ -135,7 +137,7 @@ def test_the_metrics_read_the_verdict_from_the_scores(matches: np.ndarray, name:
 @pytest.mark.parametrize(("shape", "risk"), [("1x2", 0.3), ("2x2", 0.5)])
 def test_a_race_differs_from_the_full_budget_no_more_often_than_asked(shape: str, risk: float) -> None:
     n, matches = 150, SHAPES[shape]
-    names = [name for name, each in METRICS.items() if each.applies(matches.shape)]
+    names = [name for name, metric in METRICS.items() if metric.applies(matches.shape)]
     changed, verdicts = dict.fromkeys(names, 0), []
     for seed in range(n):
         errors = errors_of(matches.shape, 100, seed, margin=0.5)
@@ -251,7 +253,7 @@ def test_what_the_scores_contradict_is_measured_to_the_end() -> None:
     measured = run(policy, errors)
     assert measured.sum(-1).tolist() == [[100, 100], [100, 16]]
     verdict = policy.verdict(errors, measured)
-    outcomes = {name: each.is_right for name, each in verdict.outcomes.items()}
+    outcomes = {name: outcome.is_right for name, outcome in verdict.outcomes.items()}
     assert read(policy.scores(errors, measured), TWO) == outcomes == read(-errors.mean(-1), TWO)
     assert outcomes == {"text": True, "image": True, "group": True}
 
@@ -318,21 +320,34 @@ def test_the_full_policy_wants_all_and_says_what_the_metrics_say() -> None:
     measured = run(policy, errors)
     assert measured.all()
     verdict = policy.verdict(errors, measured)
-    assert {name: each.is_right for name, each in verdict.outcomes.items()} == read(-errors.mean(-1), TWO)
+    assert {name: outcome.is_right for name, outcome in verdict.outcomes.items()} == read(-errors.mean(-1), TWO)
     assert (verdict.bound, verdict.risk, allowed_changed([verdict], "text")) == ("exact", 0.0, 0.0)
     measured[0, 0, 3] = False
     with pytest.raises(Unfinished, match="1 of 80"):
         policy.scores(errors, measured)
 
 
+@pytest.mark.parametrize("together", [1, 2])
+def test_scores_and_verdict_are_those_that_come_together(together: int) -> None:
+    errors, weights = errors_of((1, 4), 500 * together, 0), np.linspace(0.5, 1.5, 500 * together)
+    stages = Pruning(2 * np.arange(500), Staged((2, 1), (10, 250)))
+    races = CaptionRace(np.eye(4, dtype=bool)[:1], bound_of(500)), Elimination(*classes(4), bound_of(500))
+    for policy in (stages, *races):
+        weighted = Weighted(policy, weights, together)
+        measured = run(weighted, errors)
+        scores, verdict = weighted.concluded(errors, measured)
+        np.testing.assert_array_equal(scores, weighted.scores(errors, measured))
+        assert repr(verdict) == repr(weighted.verdict(errors, measured))
+
+
 def test_an_unfinished_race_gives_no_answer() -> None:
     errors = errors_of((2, 2), 40, 10)
     none = np.zeros(errors.shape, bool)
     policies = CaptionRace(TWO, bound_of(40)), Elimination(TWO[:1], np.arange(2), bound_of(40))
-    for policy, its in zip(policies, (errors, errors[:1]), strict=True):
+    for policy, some_errors in zip(policies, (errors, errors[:1]), strict=True):
         for answer in (policy.verdict, policy.scores):
             with pytest.raises(Unfinished, match="more errors are wanted"):
-                answer(its, none[: len(its)])
+                answer(some_errors, none[: len(some_errors)])
 
 
 @pytest.mark.parametrize("risk", [-0.1, 0.6, float("nan")])

@@ -33,7 +33,8 @@ RACE = Racing(N_BANK)
 def stored(run: Run) -> dict[str, tuple[Any, ...]]:
     its = run.measurements()
     return {
-        each: (one.draw_ids.tolist(), one.errors["l2"].tolist(), one.measured.tolist()) for each, one in its.items()
+        name: (measurement.draw_ids.tolist(), measurement.errors["l2"].tolist(), measurement.measured.tolist())
+        for name, measurement in its.items()
     }
 
 
@@ -183,7 +184,7 @@ def test_the_published_stages_on_tiny_sd_are_those_of_a_literal_loop(name: str, 
         if (c, t) not in errors:
             (stage,) = (stage for stage in published_stages if t in stage)
             its = pair_errors(pipeline, latent, texts[c], noise, stage, loss="l1")
-            errors.update({(c, each): float(value) for each, value in zip(stage, its, strict=True)})
+            errors.update({(c, index): float(value) for index, value in zip(stage, its, strict=True)})
         return errors[c, t]
 
     published_stages = [list(stage) for stage in known.stages()]  # how the loop's calls are grouped, not which they are

@@ -63,8 +63,8 @@ def _all_orders(of_draw: np.ndarray, turns: np.ndarray) -> list[Strata]:
     orders = []
     for arrangement in itertools.product(*(itertools.permutations(member) for member in members)):
         order = np.empty(len(of_draw), int)
-        for stratum, its in enumerate(arrangement):
-            order[turns == stratum] = its
+        for stratum, block in enumerate(arrangement):
+            order[turns == stratum] = block
         orders.append(Strata(of_draw, order, (0.5, 0.5)))
     return orders
 
@@ -74,9 +74,11 @@ def test_mean_and_variance_of_a_prefix_are_unbiased_over_all_orders() -> None:
     orders = _all_orders(np.array([0, 0, 0, 1, 1, 1, 1]), np.array([0, 1, 1, 0, 1, 0, 1]))
     for n in (4, 5):
         found = [estimate(values[ordering.order][None, :n], ordering, [n]) for ordering in orders]
-        means = np.array([each.mean[0, 0] for each in found])
+        means = np.array([estimate.mean[0, 0] for estimate in found])
         assert means.mean() == pytest.approx(values.mean(), rel=1e-12)
-        assert np.mean([each.standard_error[0, 0] ** 2 for each in found]) == pytest.approx(means.var(), rel=1e-12)
+        assert np.mean([estimate.standard_error[0, 0] ** 2 for estimate in found]) == pytest.approx(
+            means.var(), rel=1e-12
+        )
         weighted = np.array(
             [ordering.weights[ordering.looks == n, :n] @ values[ordering.order[:n]] for ordering in orders]
         )

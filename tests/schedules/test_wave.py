@@ -36,7 +36,7 @@ def test_draws_that_are_heavy_for_all_become_certain_and_the_rest_is_limited_by_
     lesson = learned(wave, np.arange(N), 2)
     assert lesson.certain == (7, 60)
     rest = np.delete(np.arange(N), [7, 60])
-    largest = [max(np.abs(one[:, part]).max() for one in wave) for part in (rest[:49], rest[49:])]
+    largest = [max(np.abs(image[:, part]).max() for image in wave) for part in (rest[:49], rest[49:])]
     np.testing.assert_allclose(lesson.limits, np.multiply(1.5, largest), rtol=1e-3)
     assert lesson.allocation[1] == pytest.approx(0.9 * 2 / 3 + 0.1 / 2, abs=0.03)  # Neyman's, a tenth spread evenly
 

@@ -123,9 +123,9 @@ def assert_reads_as(run: Run, before: Run) -> None:
     np.testing.assert_array_equal(run.table().scores, before.table().scores)
     ones, others = run.measurements(), before.measurements()
     assert ones.keys() == others.keys()
-    for name, one in ones.items():
-        np.testing.assert_array_equal(one.errors["l2"], others[name].errors["l2"])
-        np.testing.assert_array_equal(one.draw_ids, others[name].draw_ids)
+    for name, measurement in ones.items():
+        np.testing.assert_array_equal(measurement.errors["l2"], others[name].errors["l2"])
+        np.testing.assert_array_equal(measurement.draw_ids, others[name].draw_ids)
 
 
 def files(run: Run) -> list[str]:
@@ -164,8 +164,8 @@ def test_what_is_measured_later_counts_and_is_compacted_in_turn(run: Run, tmp_pa
     RunWriter(run).repair()
     for _ in range(N_PARTS):
         again = measured("0003", np.arange(2, dtype=np.int32), rng)
-        for each in (run, plain):
-            RunWriter(each).append([again], seconds=1.0)
+        for stored_run in (run, plain):
+            RunWriter(stored_run).append([again], seconds=1.0)
     assert len(files(run)) == 1 + N_PARTS
     RunWriter(run).settle(None)
     assert len(files(run)) == 1
@@ -197,8 +197,8 @@ def test_who_opened_the_run_before_reads_on(stored: Run, run: Run) -> None:
     RunWriter(Run(run.path)).repair()
     assert len(files(run)) == 1
     found = {name: errors for table in (first, *tables) for name, errors in zip(table.ids, table.errors, strict=True)}
-    for name, one in stored.measurements().items():
-        np.testing.assert_array_equal(found[name], one.errors["l2"])
+    for name, measurement in stored.measurements().items():
+        np.testing.assert_array_equal(found[name], measurement.errors["l2"])
     np.testing.assert_array_equal(run.table().scores, stored.table().scores)
 
 
@@ -274,8 +274,8 @@ def test_a_damaged_compacted_part_is_named_and_its_examples_are_measured_again(t
     task = fakes.task(N_PARTS)
     run = compbench.run(task, model=fakes.HashSpec(), runs=tmp_path, limit=1)
     whole = fakes.HashSpec().build(None, None)  # pyright: ignore[reportArgumentType]
-    for one in whole.score(task.examples, {}):
-        RunWriter(run).append([one])
+    for result in whole.score(task.examples, {}):
+        RunWriter(run).append([result])
     run = Run(run.path)
     RunWriter(run).settle(None)
     expected = run.table().scores.copy()

@@ -34,7 +34,7 @@ N_REPLAYED: list[str] = []
 @pytest.fixture(autouse=True)
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts what policies are asked; each answers as it does anyway."""
-    for name in ("wanted", "scores", "verdict"):
+    for name in ("wanted", "scores", "verdict", "concluded"):
         asked = getattr(Weighted, name)
 
         def noting(self: Weighted, *arguments: Any, asked: Any = asked, name: str = name) -> Any:
@@ -51,16 +51,16 @@ def raced(root: Path, task: Task | None = None, schedule: Schedule = RACE, **set
     return found
 
 
-def staged(root: Path) -> Run:
-    """Eight pictures of nine classes, measured in full, which the stages need not be."""
-    task, level = classes(), np.full(1000, np.sqrt(0.5), np.float32)
-    key = RunKey(task.name, task.revision, "staged", None, {"kind": "fake", **entry_of(STAGES)})
-    rng, draws = np.random.default_rng(0), np.arange(1000, dtype=np.int32)
-    with Store(root).writer(key, task, view={"n_draws": 1000, "target": "native"}) as writer:
-        writer.write_draws(DrawTable(rng.permutation(1000).astype(np.float32), level, level, "eps"))
-        for example in task.examples:
-            errors = rng.random((1, 9, 1000), dtype=np.float32)
-            writer.append([Measurement(example.id, draws, {"l2": errors}, np.ones(errors.shape, bool))])
+def given(root: Path, task: Task, schedule: Staged | Racing) -> Run:
+    """A run of random errors that is measured in full, which the schedule need not have it."""
+    n_draws = schedule.draws
+    key = RunKey(task.name, task.revision, "given", None, {"kind": "fake", **entry_of(schedule)})
+    rng, draws, level = np.random.default_rng(0), np.arange(n_draws, dtype=np.int32), np.full(n_draws, np.sqrt(0.5))
+    with Store(root).writer(key, task, view={"n_draws": n_draws, "target": "native"}) as writer:
+        writer.write_draws(DrawTable(rng.permutation(n_draws).astype(np.float32), *np.float32([level, level]), "eps"))
+        errors = [rng.random((*example.shape, n_draws), dtype=np.float32) for example in task.examples]
+        pairs = zip(task.examples, errors, strict=True)
+        writer.append([Measurement(one.id, draws, {"l2": own}, np.ones(own.shape, bool)) for one, own in pairs])
         writer.settle(None)
     N_REPLAYED.clear()
     return Run(writer.run.path)
@@ -73,10 +73,13 @@ def replayed(run: Run) -> tuple[dict[str, np.ndarray], dict[str, Verdict]]:
     scores: dict[str, np.ndarray] = {}
     verdicts: dict[str, Verdict] = {}
     matches = dict(zip(run.examples()["id"], run.examples()["matches"], strict=True))
-    for name, one in run.measurements().items():
-        errors = np.zeros((*one.shape, schedule.draws), np.float32)
+    for name, measurement in run.measurements().items():
+        errors = np.zeros((*measurement.shape, schedule.draws), np.float32)
         measured = np.zeros(errors.shape, bool)
-        errors[..., one.draw_ids], measured[..., one.draw_ids] = one.errors["l2"], one.measured
+        errors[..., measurement.draw_ids], measured[..., measurement.draw_ids] = (
+            measurement.errors["l2"],
+            measurement.measured,
+        )
         policy = schedule.policy(name, matches[name], draws, run.classes)
         scores[name], verdicts[name] = policy.scores(errors, measured), policy.verdict(errors, measured)
     return scores, verdicts
@@ -90,7 +93,7 @@ def assert_is_the_replay(run: Run) -> None:
         assert row.tobytes() == scores[name].tobytes()
         assert told[name].n_draws.dtype == verdicts[name].n_draws.dtype
         np.testing.assert_array_equal(told[name].n_draws, verdicts[name].n_draws)
-        plain = [replace(each[name], n_draws=np.zeros(0, int)) for each in (told, verdicts)]
+        plain = [replace(verdicts_of[name], n_draws=np.zeros(0, int)) for verdicts_of in (told, verdicts)]
         assert _words(plain[0]) == _words(plain[1])
     N_REPLAYED.clear()
 
@@ -117,7 +120,7 @@ def test_what_is_stored_is_the_replay_bit_for_bit(tmp_path: Path, task: Task, sc
 
 
 def test_what_is_stored_of_stages_is_the_replay_bit_for_bit(tmp_path: Path) -> None:
-    run = staged(tmp_path)
+    run = given(tmp_path, classes(), STAGES)
     assert len(run.table().ids) == 8
     assert not N_REPLAYED
     assert_is_the_replay(run)
@@ -152,17 +155,16 @@ def test_no_command_that_reads_replays_what_is_stored(tmp_path: Path, command: l
 def test_a_reader_that_must_replay_does_so_once_and_writes_nothing(tmp_path: Path) -> None:
     path = raced(tmp_path).path
     shutil.rmtree(path / "verdicts")
-    before = sorted((each, each.stat().st_mtime_ns) for each in path.rglob("*"))
+    before = sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*"))
     told: list[str] = []
     run = Run(path, say=told.append)
     run.to_frame()
-    n_replayed = len(N_REPLAYED)
-    assert n_replayed == 2 * 8  # scores and verdict of each example
+    assert N_REPLAYED == ["concluded"] * 8
     run.done()
     run.table()
     run.verdicts()
-    assert len(N_REPLAYED) == n_replayed
-    assert sorted((each, each.stat().st_mtime_ns) for each in path.rglob("*")) == before
+    assert len(N_REPLAYED) == 8
+    assert sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*")) == before
     assert told == []  # as every run was that an older version made
     assert_is_the_replay(Run(path))
 
@@ -180,8 +182,8 @@ def test_the_command_of_an_older_run_stores_what_it_lacks(tmp_path: Path) -> Non
 def test_a_continued_run_replays_only_what_is_new(tmp_path: Path) -> None:
     path = raced(tmp_path, limit=3).path
     compbench.run(classes(), model=NoisySpec(RACE), runs=tmp_path)
-    built = [name for name in N_REPLAYED if name in ("scores", "verdict")]
-    assert len(built) == 2 * 5
+    built = [name for name in N_REPLAYED if name != "wanted"]
+    assert built == ["concluded"] * 5
     N_REPLAYED.clear()
     run = Run(path)
     run.to_frame()
@@ -197,7 +199,7 @@ def test_a_changed_part_outdates_what_was_concluded_of_its_examples(tmp_path: Pa
     again = Run(run.path, say=told.append)
     again.table()
     again.verdicts()
-    assert len(N_REPLAYED) == 2
+    assert N_REPLAYED == ["concluded"]
     assert [message for message in told if "outdated for 1 of 8 examples" in message] == told
     assert len(told) == 1
     assert_is_the_replay(again)
@@ -240,7 +242,7 @@ def test_another_schedule_bank_or_task_outdates_everything(tmp_path: Path) -> No
     for changed in (
         {"schedule": replace(RACE, risk=0.2)},
         {"draws": DrawTable(bank.timesteps, bank.alpha, bank.sigma[::-1], bank.target)},
-        {"matches": {name: each[:, ::-1] for name, each in own.matches.items()}},
+        {"matches": {name: array[:, ::-1] for name, array in own.matches.items()}},
         {"classes": None},
     ):
         assert not replace(own, _files={}, say_once=told.append, **changed).are_stored(ids)
@@ -284,7 +286,7 @@ def test_what_does_not_fit_in_memory_is_the_same(tmp_path: Path) -> None:
 def test_many_classes_are_read_from_several_groups_of_rows(tmp_path: Path) -> None:
     names, truths = ("kind 0", "kind 1"), np.eye(2, dtype=bool)[:, None]
     examples = [Example(f"{k:03d}", (grey(k % 200),), names, truths[k % 2]) for k in range(300)]
-    run = raced(tmp_path, Task("many", examples, CLASSIFYING, classes=Classes(names, (0, 1))))
+    run = given(tmp_path, Task("many", examples, CLASSIFYING, classes=Classes(names, (0, 1))), RACE)
     some = [run.ids()[place] for place in (299, 0, 128, 127)]
     expected, (_, verdicts) = run.verdicts(some), replayed(run)
     assert [_words(expected[name]) for name in some] == [_words(verdicts[name]) for name in some]

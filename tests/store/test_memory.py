@@ -48,7 +48,7 @@ def _write(root: Path, n: int) -> None:
     for start in range(0, n, 250):
         errors = rng.random((250, 2, 2, N_DRAWS), np.float32)
         part = zip(task.examples[start : start + 250], errors, strict=True)
-        RunWriter(run).append([Measurement(each.id, draws, {"l2": its}, every) for each, its in part])
+        RunWriter(run).append([Measurement(example.id, draws, {"l2": errors}, every) for example, errors in part])
 
 
 def _peak_kb(root: Path, n: int) -> int:

@@ -86,7 +86,7 @@ def _not_launched(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_shards_are_disjoint_and_together_everything(count: int) -> None:
     items = list(range(13))
     shares = [Shard(number, count).of(items) for number in range(1, count + 1)]
-    assert sorted(item for share in shares for item in share) == items
+    assert sorted(part for share in shares for part in share) == items
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
@@ -147,7 +147,7 @@ def test_three_processes_of_which_one_is_killed_and_given_again_equal_one(tmp_pa
     fast = [_begun(RUN, tmp_path / "shards", 0.01, shard) for shard in ("1/3", "3/3")]
     _wait_for_a_part(tmp_path / "shards", slow.pid)
     slow.send_signal(signal.SIGKILL)
-    assert [_ended(each) for each in (slow, *fast)] == [-signal.SIGKILL, 0, 0]
+    assert [_ended(process) for process in (slow, *fast)] == [-signal.SIGKILL, 0, 0]
     run = _only_run(tmp_path / "shards")
     asked = [example.id for example in fakes.task(N_EXAMPLES).examples]
     assert {*asked[0::3], *asked[2::3]} <= run.done()  # and more, where one of the others saw that it died
@@ -155,7 +155,7 @@ def test_three_processes_of_which_one_is_killed_and_given_again_equal_one(tmp_pa
     _assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
     stored = pd.concat(pd.read_parquet(part) for part in (run.path / "errors").glob("*.parquet"))
     assert not stored.duplicated(["example_id", "image", "caption"]).any()  # nothing was measured twice
-    assert {slow.pid, *(each.pid for each in fast)} <= {part["pid"] for part in run.parts()}
+    assert {slow.pid, *(process.pid for process in fast)} <= {part["pid"] for part in run.parts()}
 
 
 def test_a_share_whose_process_was_killed_is_taken_by_whoever_has_done_its_own(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ ASKED: list[bool] = []  # for each thing that a policy was asked: whether the ru
 @pytest.fixture
 def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Notes what policies are asked while; each answers as it does anyway."""
-    for name in ("wanted", "scores", "verdict"):
+    for name in ("wanted", "scores", "verdict", "concluded"):
         asked = getattr(Weighted, name)
 
         def noting(self: Weighted, *arguments: Any, asked: Any = asked) -> Any:
@@ -67,12 +67,12 @@ def test_each_shard_concludes_on_its_own_examples_and_the_last_on_no_more(tmp_pa
 
 
 def test_errors_that_are_known_already_are_read_in_blocks_that_fit_in_memory(tmp_path: Path) -> None:
-    task, rng, draws = fakes.task(400), np.random.default_rng(0), np.arange(400, dtype=np.int32)
+    task, rng, draws = fakes.task(100), np.random.default_rng(0), np.arange(400, dtype=np.int32)
     key = RunKey(task.name, task.revision, "model", None, {"kind": "fake"})
     run = Store(tmp_path).open(key, task, view={"n_draws": 400, "target": "native"})
     level, ids = np.full(400, np.sqrt(0.5), np.float32), [example.id for example in task.examples]
     RunWriter(run).write_draws(DrawTable(draws.astype(np.float32), level, level, "v"))
-    for start in range(0, 400, 10):
+    for start in range(0, 100, 10):
         errors = rng.random((10, 2, 2, 400), dtype=np.float32)
         pairs = zip(ids[start : start + 10], errors, strict=True)
         RunWriter(run).append([Measurement(name, draws, {"l2": own}, own > -1) for name, own in pairs])
@@ -81,7 +81,10 @@ def test_errors_that_are_known_already_are_read_in_blocks_that_fit_in_memory(tmp
 
     def peak_of(read: Any) -> tuple[int, dict[str, Any]]:
         tracemalloc.start()
-        sums = {name: (len(one.draw_ids), float(one.errors["l2"].sum())) for name, one in read().items()}
+        sums = {
+            name: (len(measurement.draw_ids), float(measurement.errors["l2"].sum()))
+            for name, measurement in read().items()
+        }
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak, sums

@@ -370,7 +370,7 @@ def test_letters_that_begin_several_digests_are_too_few(tmp_path: Path) -> None:
     store = Store(tmp_path)
     runs = [store.open(dataclasses.replace(KEY, measurement={"n": n}), fakes.task(1)) for n in range(17)]
     first = [run.key.digest[0] for run in runs]  # of 17 digests two begin with the same of 16 digits
-    shared = next(each for each in first if first.count(each) > 1)
+    shared = next(key for key in first if first.count(key) > 1)
     with pytest.raises(UsageError, match=f"{first.count(shared)} runs begin with '{shared}'"):
         store.find(shared)
 

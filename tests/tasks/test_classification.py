@@ -278,7 +278,7 @@ class TestImageNet:
 
         reference = ImageFolder(str(sorted_copy / "val"))
         task = catalogue.imagenet(sorted_copy)
-        by_id = {each.id: label for each, label in zip(task.examples, labels_of(task.examples), strict=True)}
+        by_id = {example.id: label for example, label in zip(task.examples, labels_of(task.examples), strict=True)}
         assert by_id == {f"test/{Path(file).name}": label for file, label in reference.samples}
         assert task.classes is not None
         assert task.classes.label_space == "imagenet"
@@ -381,12 +381,14 @@ class TestObjectNet:
         stands_for: dict[int, set[int]] = {}
         for label, place in zip(labelled.classes.labels, labelled.classes.of_caption, strict=True):
             stands_for.setdefault(place, set()).add(label)
-        assert {n: tuple(sorted(each)) for n, each in stands_for.items()} == dict(
+        assert {n: tuple(sorted(numbers)) for n, numbers in stands_for.items()} == dict(
             enumerate(_prompt_files.labels("objectnet"))
         )
-        for one, other in zip(task.examples, labelled.examples, strict=True):
-            assert one.id == other.id
-            assert (np.array(labelled.classes.of_caption) == labels_of([one])[0]).tolist() == other.matches[0].tolist()
+        for example, other in zip(task.examples, labelled.examples, strict=True):
+            assert example.id == other.id
+            assert (np.array(labelled.classes.of_caption) == labels_of([example])[0]).tolist() == other.matches[
+                0
+            ].tolist()
 
     def test_the_125_labels_are_imagenets_for_the_things_that_a_class_names(self) -> None:
         names = _prompt_files.shipped("imagenet").names
@@ -410,7 +412,7 @@ class TestObjectNet:
         task = catalogue.objectnet(objectnet_copy)
         requests = [RunRequest(task=task, model=model, runs=tmp_path) for model in (fakes.GivenSpec(), Labelled())]
         asked = [resolve(request, print).task for request in requests]
-        assert [len(each.examples[0].captions) for each in asked] == [113, 125]
+        assert [len(task.examples[0].captions) for task in asked] == [113, 125]
 
 
 class TestFolders:

@@ -33,12 +33,12 @@ def slant(pixels: NDArray[np.float64]) -> float:
     rows, columns = np.indices(pixels.shape)
     weights = pixels / pixels.sum()
     y, x = rows - (weights * rows).sum(), columns - (weights * columns).sum()
-    xx, yy, xy = ((weights * each).sum() for each in (x * x, y * y, x * y))
+    xx, yy, xy = ((weights * moment).sum() for moment in (x * x, y * y, x * y))
     return float(np.degrees(0.5 * np.arctan2(2 * xy, xx - yy)))
 
 
 def test_every_digit_is_tested_or_trained_on_and_none_is_both(task: Task) -> None:
-    tested, trained = ({number(each) for each in some} for some in (task.examples, digits.training_examples()))
+    tested, trained = ({number(example) for example in some} for some in (task.examples, digits.training_examples()))
     assert (len(tested), len(trained)) == (597, 1200)
     assert tested | trained == set(range(1797))
 
@@ -69,18 +69,18 @@ def test_each_class_is_named_by_its_caption_and_by_its_label(task: Task) -> None
 def test_a_shifted_task_shows_the_same_digits_changed_the_same_way_each_time(task: Task, shifted: object) -> None:
     once, again = shifted(), shifted()  # type: ignore[operator]
     assert [example.id for example in once.examples] == [example.id for example in task.examples]
-    for plain, one, other in zip(task.examples[:50], once.examples, again.examples, strict=False):
-        assert np.array_equal(plain.matches, one.matches)
-        assert not np.array_equal(grey(plain), grey(one))
-        assert np.array_equal(grey(one), grey(other))
+    for plain, rotated, other in zip(task.examples[:50], once.examples, again.examples, strict=False):
+        assert np.array_equal(plain.matches, rotated.matches)
+        assert not np.array_equal(grey(plain), grey(rotated))
+        assert np.array_equal(grey(rotated), grey(other))
 
 
 def test_the_four_tasks_have_four_revisions_and_one_training_split(task: Task) -> None:
-    shifted = [each() for each in SHIFTED]
-    assert len({task.revision, *(each.revision for each in shifted)}) == 4
-    for each in shifted:
-        assert each.training is not None
-        assert [example.id for example in each.training()] == [example.id for example in digits.training_examples()]
+    shifted = [make() for make in SHIFTED]
+    assert len({task.revision, *(task.revision for task in shifted)}) == 4
+    for changed in shifted:
+        assert changed.training is not None
+        assert [example.id for example in changed.training()] == [example.id for example in digits.training_examples()]
 
 
 def test_the_revision_of_the_digits_stays_what_it_was(task: Task) -> None:
@@ -89,7 +89,7 @@ def test_the_revision_of_the_digits_stays_what_it_was(task: Task) -> None:
 
 def test_noise_has_the_standard_deviation_that_is_stated(task: Task) -> None:
     pairs = zip(task.examples, digits.digits_noise().examples, strict=True)
-    plain, noisy = map(np.concatenate, zip(*((grey(one), grey(other)) for one, other in pairs), strict=True))
+    plain, noisy = map(np.concatenate, zip(*((grey(first), grey(other)) for first, other in pairs), strict=True))
     is_middle = np.abs(plain - 127.5) < 12
     clipped = np.random.default_rng(0).normal(0, 0.3, 100_000).clip(-0.5, 0.5)
     assert (noisy - plain)[is_middle].std() / 255 == pytest.approx(clipped.std(), rel=0.02)
@@ -98,15 +98,15 @@ def test_noise_has_the_standard_deviation_that_is_stated(task: Task) -> None:
 
 def test_rotation_turns_by_twenty_to_forty_degrees_either_way_and_loses_no_ink(task: Task) -> None:
     turns = []
-    for one, other in zip(task.examples, digits.digits_rotation().examples, strict=True):
-        assert grey(other).sum() == pytest.approx(grey(one).sum(), rel=0.05)
-        if one.tags["class"] == ("one",):  # long enough to have a direction
-            turns.append((slant(grey(other)) - slant(grey(one)) + 90) % 180 - 90)
+    for plain, other in zip(task.examples, digits.digits_rotation().examples, strict=True):
+        assert grey(other).sum() == pytest.approx(grey(plain).sum(), rel=0.05)
+        if plain.tags["class"] == ("one",):  # long enough to have a direction
+            turns.append((slant(grey(other)) - slant(grey(plain)) + 90) % 180 - 90)
     assert np.quantile(np.abs(turns), [0.1, 0.9]) == pytest.approx([22, 38], abs=4)
     assert 0.3 < np.mean(np.array(turns) > 0) < 0.7
 
 
 def test_blur_keeps_the_ink_and_flattens_it(task: Task) -> None:
-    for one, other in zip(task.examples[:50], digits.digits_blur().examples, strict=False):
-        assert grey(other).sum() == pytest.approx(grey(one).sum(), rel=0.15)
-        assert np.abs(np.diff(grey(other))).sum() < 0.8 * np.abs(np.diff(grey(one))).sum()
+    for plain, other in zip(task.examples[:50], digits.digits_blur().examples, strict=False):
+        assert grey(other).sum() == pytest.approx(grey(plain).sum(), rel=0.15)
+        assert np.abs(np.diff(grey(other))).sum() < 0.8 * np.abs(np.diff(grey(plain))).sum()

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def faults(folder: Path) -> list[tuple[int | None, str, str]]:
-    return [(each.line, each.column, each.problem) for each in inspect(folder).problems]
+    return [(fault.line, fault.column, fault.problem) for fault in inspect(folder).problems]
 
 
 @pytest.mark.parametrize(

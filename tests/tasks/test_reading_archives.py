@@ -108,9 +108,9 @@ def test_archives_of_windows_and_macos_are_read_like_any_other(tmp_path: Path) -
     plain = read(write_jsonl(tmp_path / "plain", ROWS[:2])).revision
     written = {f"ex_{n}_img_{side}.png": encoded(n, side) for n in (0, 1) for side in (0, 1)}
     names = [(f"ex_{n}_img_0", f"ex_{n}_img_1") for n in (0, 1)]
-    backslashes = packed(tmp_path / "dotnet", {f"images\\{name}": each for name, each in written.items()}, names)
+    backslashes = packed(tmp_path / "dotnet", {f"images\\{name}": content for name, content in written.items()}, names)
     junk = {f"__MACOSX/images/._{name}": b"junk" for name in written} | {"images/.DS_Store": b"\0", "Thumbs.db": b"\0"}
-    macos = packed(tmp_path / "macos", {f"images/{name}": each for name, each in written.items()} | junk, names)
+    macos = packed(tmp_path / "macos", {f"images/{name}": content for name, content in written.items()} | junk, names)
     assert read(backslashes).revision == read(macos).revision == plain
 
 

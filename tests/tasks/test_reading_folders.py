@@ -29,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def folders(root: Path, *names: str, n: int = 2) -> Path:
     """`root` with a folder of pictures for each class."""
     for number, name in enumerate(names):
-        for each in range(n):
-            layouts.picture(root / name / f"{each}.png", 10 * number + each)
+        for k in range(n):
+            layouts.picture(root / name / f"{k}.png", 10 * number + k)
     return root
 
 
@@ -103,7 +103,7 @@ def test_a_folder_whose_name_two_classes_have_is_refused(tmp_path: Path) -> None
 
 def test_published_spellings_of_a_name_are_one_class() -> None:
     pairs = [("apple_pie", "Apple pie"), ("F-16A_B", "F-16A/B"), ("colt's foot", "colt s foot"), ("É", "e\u0301")]
-    assert all(same_name(one, other) for one, other in pairs)
+    assert all(same_name(first, other) for first, other in pairs)
 
 
 def test_decomposed_names_are_the_same_task_as_composed_ones(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def test_the_picture_shows_the_class_on_the_left_and_nothing_else(task: Task) ->
 def test_the_training_split_has_all_classes_and_none_of_the_test_pictures(task: Task) -> None:
     assert task.training is not None
     training = task.training()
-    assert Counter(each.tags["class"][0] for each in training) == dict.fromkeys(task.tag_order["class"], 40)
+    assert Counter(example.tags["class"][0] for example in training) == dict.fromkeys(task.tag_order["class"], 40)
     shown = {example.images[0].digest() for example in task.examples}
-    learned = {each.images[0].digest() for each in training}
+    learned = {example.images[0].digest() for example in training}
     assert (len(shown), len(learned)) == (240, 960)
     assert not shown & learned
     assert training[0].captions is task.examples[0].captions

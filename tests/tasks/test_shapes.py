@@ -35,8 +35,8 @@ def test_the_400_examples_are_spread_over_tags_axes_and_seen(task: Task) -> None
     assert Counter(tag["tag"] for tag in tags) == {"Object": 134, "Relation": 133, "Both": 133}
     assert Counter(tag["axis"] for tag in tags) == {"horizontal": 200, "vertical": 200}
     for tag in TAG_ORDER["tag"]:
-        seen = Counter(each["seen"] for each in tags if each["tag"] == tag)
-        axes = Counter(each["axis"] for each in tags if each["tag"] == tag)
+        seen = Counter(row["seen"] for row in tags if row["tag"] == tag)
+        axes = Counter(row["axis"] for row in tags if row["tag"] == tag)
         assert seen["unseen"] == pytest.approx(0.25 * seen.total(), abs=1)
         assert abs(axes["horizontal"] - axes["vertical"]) <= 1
 

@@ -66,7 +66,7 @@ def agreement(
     palette: style.Palette = None,
     footer: bool = False,
 ) -> Any:
-    """How often two models are right together, alone and not at all, from the outcomes of `compare.compare`.
+    """A heat map of how often two models are right together, alone and not at all, from `compare.compare`.
 
     A row for each pair, a column for each metric, a bar for each tag; what one alone has right is in its own colour.
     """

@@ -176,7 +176,7 @@ def margin_histogram(
     palette: style.Palette = None,
     footer: bool = False,
 ) -> Any:
-    """How far examples are from the other decision, from `margins.margins`: a row a model, a column a metric.
+    """Histograms of decision margins, from `margins.margins`: one row per model, one column per metric.
 
     Margins are shown in standard errors over draws; between the dotted lines, at 2 of them, lie the examples that
     another bank of draws could decide otherwise.

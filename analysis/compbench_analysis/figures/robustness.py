@@ -44,7 +44,7 @@ def plot(frame: pd.DataFrame) -> Figure:
 
 
 def _panel(axis: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
-    """One shifted task: a mark and its interval for each model, the fitted line, and the line of no loss."""
+    """A panel for a shifted task: a mark and its interval for each model, the fitted line, and the line of no loss."""
     across, up = _ends(rows, "plain"), _ends(rows, "shifted", "shifted_low", "shifted_high", "expected")
     x = expit(np.linspace(float(logit(across[0])), float(logit(across[1])), 100))
     slope, intercept = rows[["slope", "intercept"]].iloc[0]

@@ -1,4 +1,4 @@
-"""How figures look: one colour, hatch, line and marker for each model, for every eye and on grey paper."""
+"""The style of figures: a colour, hatch, line and marker for each model, safe for colour blindness and grey paper."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ class Picture(Figure):
         with warnings.catch_warnings(record=True) as caught:
             warnings.filterwarnings("always", "Glyph .* missing from", UserWarning)
             super().draw(renderer)
-        for others in (each for each in caught if "missing from" not in str(each.message)):
+        for others in (warning for warning in caught if "missing from" not in str(warning.message)):
             warnings.warn_explicit(others.message, others.category, others.filename, others.lineno)
-        if not self._has_said and any("missing from" in str(each.message) for each in caught):
+        if not self._has_said and any("missing from" in str(warning.message) for warning in caught):
             self._has_said = True
             say("some letters of the figure are not in its font; install one that has them and set font.family")
 
@@ -136,7 +136,7 @@ class Models:
         return self.palette[self.names.index(model) % len(self.palette)]
 
     def hatch(self, model: str) -> str:
-        """What tells its bars apart where a page is printed grey."""
+        """The hatch that tells the model's bars apart in grey print."""
         return hatch(self.names.index(model))
 
     def stroke(self, model: str) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def footer(frame: pd.DataFrame, note: str) -> str:
 
 
 def small_note(frame: pd.DataFrame) -> str:
-    """What the mark of a small tag means, on a line of its own; nothing where there is none."""
+    """The meaning of the small-tag mark, on a line of its own; empty where no tag is small."""
     if not has_small(frame):
         return ""
     return f"\n{SMALL} too small to rank models by: fewer than {FEW} examples or wider than ±{100 * WIDE:.0f} points"

@@ -1,4 +1,4 @@
-"""What each metric says of each example of a run, and how the examples of a cell stand for others of their kind."""
+"""The outcome of each metric on each example of a run, and the sampling of a cell's examples from a population."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ORDER = ("text", "image", "group", "image_raw", "group_raw", "top1", "mean_per_
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What one metric says of each example under each of R readings of a run, or in each of R runs."""
+    """The outcomes of one metric on each example under each of R readings of a run, or in each of R runs."""
 
     metric: Metric
     rows: Mapping[str, int]  # example id -> row
@@ -37,7 +37,7 @@ class Outcomes:
     @classmethod
     def of(cls, metric: Metric, ids: Sequence[str], is_right: Bools, is_tied: Bools | None = None) -> Outcomes:
         """The outcomes of examples in the order of the rows."""
-        return cls(metric, {each: row for row, each in enumerate(ids)}, is_right, is_tied)
+        return cls(metric, {example_id: row for row, example_id in enumerate(ids)}, is_right, is_tied)
 
     def measured(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that were measured, sorted, so that the order of a task's examples changes no bit."""
@@ -52,7 +52,7 @@ class Outcomes:
         return self.matrix(ids).T.astype(np.float64)
 
     def n_tied(self, ids: Sequence[str]) -> float:
-        """How many of them are wrong only because of a tie, the mean over R."""
+        """The number of examples that are wrong only because of a tie, averaged over R."""
         return math.nan if self.is_tied is None else float(self.is_tied[self._at(ids)].sum(0).mean())
 
     def _at(self, ids: Sequence[str]) -> Ints:
@@ -66,7 +66,7 @@ class Population:
     examples: pd.DataFrame
 
     def sample(self, metric: Metric, ids: Sequence[str]) -> Sample:
-        """How the examples `ids` count in the metric's number."""
+        """The sample that the examples `ids` make for the metric."""
         classes = [self.values(metric.column)[example_id] for example_id in ids] if metric.is_per_class else None
         return Sample.of([self._group_of[example_id] for example_id in ids], classes)
 
@@ -77,7 +77,7 @@ class Population:
     @cached_property
     def _group_of(self) -> dict[str, str]:
         ids, groups = (self.examples[name].tolist() for name in ("id", "group"))
-        return {each: str(group) or each for each, group in zip(ids, groups, strict=True)}
+        return {example_id: str(group) or example_id for example_id, group in zip(ids, groups, strict=True)}
 
     def counts(self, metric: Metric, example_id: str) -> bool:
         """Whether an example has the tag without which it does not count in the metric."""
@@ -89,7 +89,7 @@ class Population:
         if column not in self._values_of:
             ids = (str(example) for example in self.examples["id"])
             tags = zip(ids, self.examples["tags"], strict=True)
-            self._values_of[column] = {each: "\x1f".join(own.get(column, ())) for each, own in tags}
+            self._values_of[column] = {example_id: "\x1f".join(own.get(column, ())) for example_id, own in tags}
         return self._values_of[column]
 
     @cached_property
@@ -100,7 +100,7 @@ class Population:
 def metrics_of(run: Run, rule: Rule) -> list[Metric]:
     """The metrics that a run has under `rule`, in the one order in which they stand everywhere."""
     found = named(run.info.task.metrics, unconditional=rule.is_normalised)
-    return [metric for name in ordered([each.name for each in found]) for metric in found if metric.name == name]
+    return [metric for name in ordered([column.name for column in found]) for metric in found if metric.name == name]
 
 
 def ordered(names: Sequence[str]) -> list[str]:
@@ -114,7 +114,7 @@ def judged(run: Run, rule: Rule) -> list[Outcomes]:
     found: list[Outcomes] = []
     for metric in metrics_of(run, rule):
         tables = [table for shape, table in scored.items() if table.ids and metric.applies(shape)]
-        ids = [each for table in tables for each in table.ids]
+        ids = [example_id for table in tables for example_id in table.ids]
         is_right, is_tied = (
             np.concatenate([np.zeros(0, bool), *(judge(table) for table in tables)])
             for judge in (metric.outcome, metric.ties)
@@ -139,9 +139,9 @@ def counted(run: Run, outcomes: Outcomes) -> Outcomes:
 
 
 def joined(runs: Sequence[Outcomes]) -> Outcomes:
-    """One metric's outcomes of several runs on the same examples side by side: R is the number of runs."""
+    """The outcomes of one metric in several runs on the same examples, side by side: R is the number of runs."""
     order = [[run.rows[example_id] for example_id in runs[0].rows] for run in runs]
-    is_right = np.concatenate([each.is_right[its] for each, its in zip(runs, order, strict=True)], axis=1)
-    ties = [each.is_tied[its] for each, its in zip(runs, order, strict=True) if each.is_tied is not None]
-    rows = {each: row for row, each in enumerate(runs[0].rows)}
+    is_right = np.concatenate([run.is_right[rows_of_run] for run, rows_of_run in zip(runs, order, strict=True)], axis=1)
+    ties = [run.is_tied[rows_of_run] for run, rows_of_run in zip(runs, order, strict=True) if run.is_tied is not None]
+    rows = {example_id: row for row, example_id in enumerate(runs[0].rows)}
     return Outcomes(runs[0].metric, rows, is_right, np.concatenate(ties, axis=1) if len(ties) == len(runs) else None)

@@ -65,7 +65,7 @@ def effective(a: Bools, b: Bools, sample: Sample) -> Agreement:
 
 
 def measured_alike(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
-    """What each run has measured, once it is certain that only the models differ; UsageError where more does."""
+    """The examples that each run has measured; UsageError where more than the models differs."""
     if len(runs) < 2:
         raise UsageError(f"a comparison needs two different runs, got {len(runs)}; name another one")
     first = runs[0]
@@ -82,13 +82,13 @@ def measured_alike(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
 
 
 def _measured(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
-    """What each run has measured; UsageError where one lacks another's example for no image that it could not read."""
+    """The examples each run measured; UsageError where one lacks an example, unless an image of it was unreadable."""
     first = runs[0]
     of_each = [set(run.done((rule or run.rule).draws)) for run in runs]
     lost = [set(run.unreadable().examples) for run in runs]
-    for other, its, its_lost in zip(runs[1:], of_each[1:], lost[1:], strict=True):
-        if not (of_each[0] - its <= its_lost and its - of_each[0] <= lost[0]):
-            raise UsageError(_unmatched(first, other, of_each[0], its))
+    for other, measured, its_lost in zip(runs[1:], of_each[1:], lost[1:], strict=True):
+        if not (of_each[0] - measured <= its_lost and measured - of_each[0] <= lost[0]):
+            raise UsageError(_unmatched(first, other, of_each[0], measured))
     if not of_each[0]:
         raise UsageError(f"cannot compare {_name(first)}: no example of it is measured; rerun its command")
     if not set.intersection(*of_each):
@@ -97,7 +97,7 @@ def _measured(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:
 
 
 def _unmatched(first: Run, other: Run, done: set[str], its: set[str]) -> str:
-    """How many examples the two do not share, and what to do."""
+    """A message on how many examples the two do not share, and what to do."""
     only, only_its = sorted(done - its), sorted(its - done)
     counts = " and ".join(
         f"{len(ids)} only in {_name(run)} ({ids[0]!r} the first)"

@@ -1,4 +1,4 @@
-"""What other draws would have made of a staged run: its stages gone through again under resampled errors.
+"""A staged run under other draws: its stages replayed on resampled errors.
 
 The published stages leave a class out of the later ones, so that its mean over other draws cannot be read off what is
 stored: under other draws another class might have stayed. Here each stage's means are drawn anew around those measured,
@@ -52,13 +52,13 @@ def outcomes(run: Run, n_resamples: int, seed: int) -> dict[str, Outcomes]:
     of_caption = np.array(classes.of_caption)
     examples = run.examples()
     truths = {
-        str(each): of_caption[int(np.argmax(rows[0]))]
-        for each, rows in zip(examples["id"], examples["matches"], strict=True)
+        str(example_id): of_caption[int(np.argmax(rows[0]))]
+        for example_id, rows in zip(examples["id"], examples["matches"], strict=True)
     }
     is_right = np.zeros((len(ids), n_resamples), bool)
     for row, (name, errors, measured, winner) in enumerate(_examples(run, ids)):
         is_right[row] = of_caption[stages_again(errors, measured, winner, stages)] == truths[name]
-    rows = {each: row for row, each in enumerate(ids)}
+    rows = {example_id: row for row, example_id in enumerate(ids)}
     return {metric.name: Outcomes(metric, rows, is_right) for metric in metrics_of(run, schedule.rule)}
 
 

@@ -40,13 +40,15 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
     examples, names = runs[0].examples(), labels(runs)
     tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
     found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
-    metrics = [name for name in found[0] if all(name in its for its in found)]
+    metrics = [name for name in found[0] if all(name in of_run for of_run in found)]
     population = Population(examples)
     rows = [
         {"column": column, "tag": tag, "metric": metric, **row}
         for metric in metrics
         for column, tag, ids in tags
-        for row in _cell([its[metric] for its in found], names, sorted(done.intersection(ids)), population, n_resamples)
+        for row in _cell(
+            [of_run[metric] for of_run in found], names, sorted(done.intersection(ids)), population, n_resamples
+        )
     ]
     return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
 
@@ -93,20 +95,20 @@ def _cell(
     right = [outcome.matrix(measured)[:, 0] for outcome in outcomes]
     pairs = list(combinations(range(len(names)), 2))
     found = [paired(right[a], right[b], sample, n_resamples=n_resamples) for a, b in pairs]
-    corrected = holm([each.p for each in found])
-    for (a, b), its, p_holm in zip(pairs, found, corrected, strict=True):
+    corrected = holm([pair.p for pair in found])
+    for (a, b), pair, p_holm in zip(pairs, found, corrected, strict=True):
         yield {
             "n": len(measured),
             "a": names[a],
             "b": names[b],
-            "only_a": int(its.cells.only_a),
-            "only_b": int(its.cells.only_b),
-            "value_a": its.value_a,
-            "value_b": its.value_b,
-            "difference": its.difference,
-            "low": its.low,
-            "high": its.high,
-            "p": its.p,
+            "only_a": int(pair.cells.only_a),
+            "only_b": int(pair.cells.only_b),
+            "value_a": pair.value_a,
+            "value_b": pair.value_b,
+            "difference": pair.difference,
+            "low": pair.low,
+            "high": pair.high,
+            "p": pair.p,
             "p_holm": p_holm,
             "is_sure": bool(p_holm <= SURE),
         }

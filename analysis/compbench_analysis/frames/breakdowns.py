@@ -63,7 +63,7 @@ By = str | Sequence[str] | Breakdown | None
 
 
 def breakdown(by: By) -> Breakdown:
-    """What `by` stands for."""
+    """The breakdown that `by` names."""
     if isinstance(by, Breakdown):
         return by
     return Breakdown((by,) if isinstance(by, str) else tuple(by or ()))
@@ -95,7 +95,7 @@ def unmatched(by: By, ids: Sequence[str]) -> list[str]:
     if tags is None:
         return []
     known = set(ids)
-    if unknown := [each for each in tags.index if each not in known]:
+    if unknown := [example_id for example_id in tags.index if example_id not in known]:
         raise UsageError(
             f"{len(unknown)} of the {len(tags)} ids in the file of tags are not examples of this task, "
             f"{unknown[0]!r} the first; its examples are called such as {next(iter(ids), '')!r}"
@@ -135,8 +135,8 @@ def with_margin(examples: pd.DataFrame, margins: Mapping[str, float]) -> pd.Data
     sizes = np.abs([margins.get(example_id, np.nan) for example_id in ids])
     number = _thirds(sizes)
     tags = [
-        {**each, MARGIN: () if np.isnan(size) else (_MARGIN_TAGS[third],)}
-        for each, size, third in zip(examples["tags"], sizes, number, strict=True)
+        {**tag, MARGIN: () if np.isnan(size) else (_MARGIN_TAGS[third],)}
+        for tag, size, third in zip(examples["tags"], sizes, number, strict=True)
     ]
     return examples.assign(tags=tags)
 
@@ -159,8 +159,8 @@ def _add(tags: list[dict[str, Sequence[str]]], columns: Mapping[str, Sequence[Se
     for name, values in columns.items():
         if any(name in tag for tag in tags):
             raise UsageError(f"the task has tags named {name!r} of its own; give the column of the file another name")
-        for each, value in zip(tags, values, strict=True):
-            each[name] = value
+        for own_tags, value in zip(tags, values, strict=True):
+            own_tags[name] = value
 
 
 def _of_file(examples: pd.DataFrame, column: pd.Series) -> list[Sequence[str]]:
@@ -170,7 +170,7 @@ def _of_file(examples: pd.DataFrame, column: pd.Series) -> list[Sequence[str]]:
 
 def _caption_lengths(captions: Iterable[Sequence[str]]) -> tuple[list[str], list[str]]:
     """A name for each example, such as "4–6 words", and the names from short to long."""
-    n_words = np.array([max((len(each.split()) for each in caption), default=0) for caption in captions])
+    n_words = np.array([max((len(text.split()) for text in caption), default=0) for caption in captions])
     number = _thirds(n_words.astype(float))
     names = {third: _span(n_words[number == third]) for third in sorted(set(number.tolist()))}
     return [names[third] for third in number.tolist()], list(names.values())
@@ -194,7 +194,7 @@ def _by_column(
     ids: Sequence[str], tags: Sequence[Tags], column: str, orders: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str, list[str]]]:
     return [
-        (column, tag, [each for each, its in zip(ids, tags, strict=True) if tag in its.get(column, ())])
+        (column, tag, [example_id for example_id, own in zip(ids, tags, strict=True) if tag in own.get(column, ())])
         for tag in _ordered(tags, column, orders)
     ]
 
@@ -207,7 +207,10 @@ def _crossed(
     for column in columns:
         combinations = [(*before, tag) for before in combinations for tag in _ordered(tags, column, orders)]
     groups = [
-        (combination, [each for each, its in zip(ids, tags, strict=True) if _has_all(its, columns, combination)])
+        (
+            combination,
+            [example_id for example_id, own in zip(ids, tags, strict=True) if _has_all(own, columns, combination)],
+        )
         for combination in combinations
     ]
     return [(_CROSSED.join(columns), _CROSSED.join(tag), members) for tag, members in groups if members]
@@ -232,9 +235,9 @@ def _no_such_column(column: str, known: Sequence[str]) -> str:
 def _values(cell: Any) -> tuple[str, ...]:
     """The tags in a cell."""
     if isinstance(cell, list | tuple | np.ndarray):
-        return tuple(str(each) for each in cell)
+        return tuple(str(part) for part in cell)
     if cell is None or (isinstance(cell, float | np.floating) and np.isnan(cell)):
         return ()
     if isinstance(cell, float | np.floating) and cell == int(cell):  # a column of whole numbers with a gap in it
         return (str(int(cell)),)
-    return tuple(each.strip() for each in str(cell).split(";") if each.strip())
+    return tuple(part.strip() for part in str(cell).split(";") if part.strip())

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from compbench.store.run import Run
 
 __all__ = [
+    "SHARE_FITTED",
     "Calibration",
     "ClassScores",
     "calibrate",
@@ -50,6 +51,7 @@ __all__ = [
     "reliability",
 ]
 
+SHARE_FITTED = 0.2  # of the examples
 _LEVEL = 0.95  # of the intervals of all given-up classes of an example together
 _BEYOND = 1e6  # scores further than this many temperatures apart are as good as infinitely far
 _AT_ONCE = 64  # examples whose errors are in memory
@@ -74,7 +76,7 @@ class ClassScores:
 
     def of(self, rows: Ints) -> ClassScores:
         """Some of the examples."""
-        ids, groups = (tuple(np.array(each, object)[rows]) for each in (self.ids, self.groups))
+        ids, groups = (tuple(np.array(names, object)[rows]) for names in (self.ids, self.groups))
         low = self.low[rows]
         high = low if self.high is self.low else self.high[rows]
         return ClassScores(ids, groups, self.labels[rows], self.predicted[rows], low, high)
@@ -82,7 +84,7 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far a model's probabilities may be believed. Shares are fractions of 1, losses are in nats per example.
+    """The calibration of a model's probabilities. Shares are fractions of 1, losses are in nats per example.
 
     Where classes were given up early, `ece` and the rest stand for the lower ends of the confidences and `ece_high`
     for the upper ends: what is true lies between them or beside them, nobody knows where.
@@ -105,7 +107,7 @@ class Calibration:
 
 
 def calibrate(
-    run: Run, *, share: float = 0.2, seed: int = 0, n_bins: int = 15, rule: Rule | None = None
+    run: Run, *, share: float = SHARE_FITTED, seed: int = 0, n_bins: int = 15, rule: Rule | None = None
 ) -> Calibration:
     """Fit the temperature on a seeded `share` of the run's examples and judge the probabilities of the others."""
     if not 0 < share < 1:
@@ -348,7 +350,7 @@ def _log_share(own: Floats, others: Floats, temperature: float) -> Floats:
     """[N, K]: log of e^(own / T) over itself plus the sum of e^(others / T) of all other classes."""
     if own is others:
         return scipy.special.log_softmax(own / temperature, axis=-1)
-    own, others = (np.clip(each / temperature, -_BEYOND, _BEYOND) for each in (own, others))
+    own, others = (np.clip(logits / temperature, -_BEYOND, _BEYOND) for logits in (own, others))
     top = others.max(-1, keepdims=True)
     is_top = np.arange(own.shape[-1]) == others.argmax(-1)[:, None]
     second = np.where(is_top, -_BEYOND, others).max(-1, keepdims=True)

@@ -69,7 +69,7 @@ class Comparison:
             rows = rows.iloc[np.flatnonzero(rows[name] == value)]
         if cell not in CELLS:
             raise UsageError(f"no cell {cell!r} of an agreement; expected one of {', '.join(CELLS)}")
-        return list(dict.fromkeys(each for ids in rows[f"ids_{cell}"] for each in ids))
+        return list(dict.fromkeys(example_id for ids in rows[f"ids_{cell}"] for example_id in ids))
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,23 @@ def compare(
         examples=pd.DataFrame([row for pair in pairs for row in _cells(pair)]),
         n_shared_groups=n_shared,
         n_examples=len(done),
-        left_out={name: tuple(sorted(its - done)) for name, its in zip(names, of_each, strict=True) if its - done},
+        left_out={
+            name: tuple(sorted(measured - done))
+            for name, measured in zip(names, of_each, strict=True)
+            if measured - done
+        },
     )
 
 
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None, ids: Sequence[str]) -> Iterator[_Pair]:
     """Each pair of runs, on the examples `ids`, which all of them have measured."""
-    frames = [run.to_frame(rule).set_index("id").loc[list(ids)] for run in runs]
+    frames = [run.to_frame(rule, with_posteriors=False).set_index("id").loc[list(ids)] for run in runs]
     found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
-    metrics = [each.metric for name, each in found[0].items() if each.rows and all(name in its for its in found)]
+    metrics = [
+        judgement.metric
+        for name, judgement in found[0].items()
+        if judgement.rows and all(name in of_run for of_run in found)
+    ]
     for a, b in combinations(range(len(runs)), 2):
         yield _Pair(
             names={"task": runs[a].key.task, "a": names[a], "b": names[b], "metric": ""},
@@ -209,11 +217,11 @@ def _margins(
 
 
 def _interactions(pair: _Pair, tags: Sequence[tuple[str, str, list[str]]]) -> Iterator[dict[str, Any]]:
-    alone = {name: its for name, its in pair.outcomes.items() if not pair.metrics[name].is_per_class}
+    alone = {name: table for name, table in pair.outcomes.items() if not pair.metrics[name].is_per_class}
     for metric, outcomes in alone.items():
         for column, tag, other_tag, ids, other_ids in _contrasts(tags, outcomes.index):
             first, second = outcomes.loc[ids], outcomes.loc[other_ids]
-            cells, others = (Agreement.of(each["a"].to_numpy(), each["b"].to_numpy()) for each in (first, second))
+            cells, others = (Agreement.of(table["a"].to_numpy(), table["b"].to_numpy()) for table in (first, second))
             low, high = paired_tests.gain_interval(cells, others)
             yield {
                 **pair.names,
@@ -239,9 +247,9 @@ def _contrasts(
     """
     everything = set(measured)
     for column in dict.fromkeys(column for column, _, _ in tags if column):
-        members = {tag: everything.intersection(ids) for its, tag, ids in tags if its == column}
+        members = {tag: everything.intersection(ids) for of_column, tag, ids in tags if of_column == column}
         if len(members) <= _MOST_TAGS_IN_PAIRS:
-            contrasts = [(one, other, members[one], members[other]) for one, other in combinations(members, 2)]
+            contrasts = [(first, second, members[first], members[second]) for first, second in combinations(members, 2)]
         else:
             contrasts = [(tag, REST, ids, everything - ids) for tag, ids in members.items()]
         for tag, other_tag, ids, other_ids in contrasts:

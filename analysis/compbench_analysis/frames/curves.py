@@ -1,4 +1,4 @@
-"""What the stored errors of a run say beyond its table: how many draws are enough, which timesteps tell, what is noise.
+"""Curves from the stored errors of a run: how many draws are enough, which timesteps matter, what is noise.
 
 Every frame is made from the errors alone. Draws are resampled jointly for all examples where all share one bank: what
 the draws add to a score's uncertainty does not shrink with more examples then, and stands apart from their sampling.
@@ -77,7 +77,7 @@ def by_timestep(
 def differences(
     runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_bins: int = 10
 ) -> pd.DataFrame:
-    """How much larger the error of wrong pairs is than that of right ones, by bin of timesteps and by tag.
+    """The excess error of wrong pairs over right ones, by bin of timesteps and by tag.
 
     An example's difference is paired: same pictures, captions and noise. `difference` is the mean over examples, `low`
     to `high` its 95 % interval (Student's t) over the sampling of examples, or of the groups that share a picture;
@@ -102,7 +102,7 @@ def monte_carlo(
 
 
 def enough_draws(run: Run, rule: Rule | None = None) -> tuple[int, int, bool]:
-    """How many draws are read, how many independent ones they are, and whether these are too few for `monte_carlo`."""
+    """The number of draws read, the number of independent ones, and whether these are too few for `monte_carlo`."""
     least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
     if isinstance(run.schedule, Staged):
         n_draws = n_units = sum(map(len, run.schedule.stages()))
@@ -173,7 +173,7 @@ def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
     for table in stored.tables():
         by_bin = _wrong_minus_right(table) @ weights.T  # [N, bins]
         paired = np.flatnonzero(np.isfinite(by_bin).all(1))
-        found |= {table.ids[each]: by_bin[each] for each in paired}
+        found |= {table.ids[row]: by_bin[row] for row in paired}
     for column, tag, ids in _groups(run, by):
         members = sorted(example_id for example_id in ids if example_id in found)
         its = np.array([found[member] for member in members]).reshape(-1, n_bins).T  # [bins, n]
@@ -230,8 +230,8 @@ def _by_rule(
         readings = list(weightings(stored.bank, stored.draw_ids, loss, windows, str(run.path)))
         weights = np.stack([reading.weights for reading in readings])
         for row, members in _read(stored, label, by, weights):
-            for each, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
-                how = {"rule": each.name, "source": each.source, "n_draws": int((each.weights > 0).sum())}
+            for reader, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
+                how = {"rule": reader.name, "source": reader.source, "n_draws": int((reader.weights > 0).sum())}
                 yield {**_cell(row), **how, "value": value, "low": low, "high": high}
 
 
@@ -243,7 +243,7 @@ def _losses(run: Run, view: Rule) -> list[str]:
 
 def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:
     given = runs if isinstance(runs, Iterable) else [runs]
-    runs = list({each.path: each for each in given}.values())
+    runs = list({run.path: run for run in given}.values())
     return list(zip(runs, labels(runs), strict=True))
 
 
@@ -294,7 +294,7 @@ def _cells(
     population = Population(run.examples())
     members = {(column, tag): ids for column, tag, ids in _groups(run, by)}
     for row in tables.tidy(run, by, rule).to_dict("records"):
-        row = {**{str(name): each for name, each in row.items()}, "model": label}
+        row = {**{str(name): value for name, value in row.items()}, "model": label}
         its = outcomes[row["metric"]]
         if ids := its.measured(members[row["column"], row["tag"]]):
             yield row, _Members(its, ids, population.sample(its.metric, ids))
@@ -324,7 +324,7 @@ def _within(bins: Sequence[np.ndarray], n_draws: int) -> Floats:
 def _described(stored: Stored, members: np.ndarray) -> dict[str, Any]:
     timesteps = stored.draws.timesteps[members]
     within = {"first": timesteps.min(), "timestep": timesteps.mean(), "last": timesteps.max()}
-    return {**{name: float(each) for name, each in within.items()}, "n_draws": len(members)}
+    return {**{name: float(timestep) for name, timestep in within.items()}, "n_draws": len(members)}
 
 
 def _wrong_minus_right(table: ErrorTable) -> Floats:

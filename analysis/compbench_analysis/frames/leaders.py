@@ -64,13 +64,13 @@ def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = N
     groups = tag_groups(examples, None if is_by_margin else by, runs[0].info.task.order_of())
     cells = [(column, tag, done.intersection(ids)) for column, tag, ids in groups if not is_by_margin or tag == OVERALL]
     found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
-    names = [name for name in found[0] if all(name in its for its in found)]
+    names = [name for name in found[0] if all(name in of_run for of_run in found)]
     population, labels = Population(examples), [member.label for member in members]
     rows = [
         {"column": column, "tag": tag, "metric": name, **row}
         for column, tag, ids in cells
         for name in names
-        for row in _cell({label: its[name] for label, its in zip(labels, found, strict=True)}, ids, population)
+        for row in _cell({label: of_run[name] for label, of_run in zip(labels, found, strict=True)}, ids, population)
     ]
     return Standings(pd.DataFrame(rows, columns=pd.Index(_COLUMNS)))
 
@@ -82,8 +82,8 @@ def _cell(outcomes: Mapping[str, Outcomes], ids: set[str], population: Populatio
     if not measured:
         return
     sample = population.sample(first.metric, measured)
-    right = {label: each.matrix(measured)[:, 0] for label, each in outcomes.items()}
-    values = {label: float(sample.mean(each.astype(float))) for label, each in right.items()}
+    right = {label: table.matrix(measured)[:, 0] for label, table in outcomes.items()}
+    values = {label: float(sample.mean(rights.astype(float))) for label, rights in right.items()}
     leader = max(values, key=lambda label: values[label])
     others = {label: paired(right[label], right[leader], sample) for label in right if label != leader}
     corrected = dict(zip(others, holm([other.p for other in others.values()]), strict=True))

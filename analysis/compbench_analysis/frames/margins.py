@@ -1,4 +1,4 @@
-"""How sure a run is of each example: its decision margin, that margin's standard error over draws, if it may flip."""
+"""The certainty of a run on each example: its decision margin, the margin's standard error, and whether it may flip."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["flip_probability", "margins"]
 
 
 def margins(runs: Run | Iterable[Run], rule: Rule | None = None) -> pd.DataFrame:
-    """One row for each run, example and metric: margin, its standard error over draws, p_flip, tags.
+    """A row per run, example and metric: margin, its standard error over draws, p_flip, tags.
 
     The metric is text, image or top1, and image_raw beside an image score that is normalised by that of no caption.
     `margin` is the lowest true minus the highest false score (top1: the highest true one), where that is worst, as in
@@ -32,14 +32,14 @@ def margins(runs: Run | Iterable[Run], rule: Rule | None = None) -> pd.DataFrame
     `p_flip` is `flip_probability`. Both take the deciding pairs as given: where others come close, they say too little.
     """
     given = runs if isinstance(runs, Iterable) else [runs]
-    runs = list({each.path: each for each in given}.values())
+    runs = list({run.path: run for run in given}.values())
     return pd.concat(
         [_of_run(run, label, rule) for run, label in zip(runs, labels(runs), strict=True)], ignore_index=True
     )
 
 
 def flip_probability(margin: Floats, se: Floats) -> Floats:
-    """How likely another bank of as many draws decides otherwise: Phi(-|margin| / (sqrt(2) se)); 0.5 for a margin of 0.
+    """The chance that as many other draws decide otherwise: Phi(-|margin| / (sqrt(2) se)); 0.5 for a margin of 0.
 
     Both margins err normally around the same unknown one, hence the root of two (Killeen, Psychological Science 16,
     2005, whose p_rep is one minus this). NaN where the standard error is not known.
@@ -67,7 +67,7 @@ def _of_run(run: Run, label: str, rule: Rule | None) -> pd.DataFrame:
     found["n_draws"] = stored.n_draws
     found["run"] = run.key.digest
     examples = run.examples()
-    order = {each: number for number, each in enumerate(examples["id"])}
+    order = {example_id: number for number, example_id in enumerate(examples["id"])}
     ordered = found.sort_values("id", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
     tags = pd.DataFrame(
         [{name: ", ".join(values) for name, values in example.items()} for example in examples["tags"]],

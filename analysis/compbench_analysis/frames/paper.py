@@ -17,6 +17,7 @@ import pandas as pd
 
 from compbench.core.errors import UsageError
 from compbench.store.run import Run
+from compbench.store.told_apart import in_words
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.signature import partial, signature
 from compbench_analysis.statistics.intervals import wilson
@@ -36,7 +37,7 @@ def cells(name: str) -> list[dict[str, str]]:
 
 
 def beside(name: str, runs: Sequence[Run], reasons: Mapping[tuple[str, str], str] | None = None) -> pd.DataFrame:
-    """One row for each cell of the table: the paper's value, ours with its interval, and the difference, as fractions.
+    """A row per cell of the table: the paper's value, ours with its interval, and the difference, as fractions.
 
     row, model, task, tag, metric; paper, paper_low, paper_high (NaN where the number of images is not known); n, value,
     low, high, is_partial (NaN and False without a run); difference, ours less the paper's, with its interval
@@ -107,7 +108,7 @@ def _how(run: Run) -> str:
     words = [words_of_part] if (words_of_part := partial(run)) else []
     if n_draws:
         words.append(f"{n_draws} draws" + (f", {kinds.get(schedule['kind'], schedule['kind'])}" if schedule else ""))
-    words += [f"{name}={measurement[name]}" for name in _TOLD if measurement.get(name) is not None]
+    words += [in_words(name, measurement[name]) for name in _TOLD if measurement.get(name) is not None]
     if str(run.key.weights or "").startswith("sha256:"):
         words.append("weights of a local folder")
     return ", ".join(words) or "all images"

@@ -27,7 +27,7 @@ _RHO = ["rho", "rho_low", "rho_high", "is_fitted", "slope", "intercept", "n"]
 def effective_robustness(
     frame: pd.DataFrame, plain: str, fitted: Sequence[str], *, metric: str | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """One row for each shifted task and model of a tidy frame (`tables.tidy`): accuracies, the line, rho.
+    """A row per shifted task and model of a tidy frame (`tables.tidy`): accuracies, the line, rho.
 
     `plain` is the task without a shift; `fitted` are the models that the line goes through, at least two. `metric` is
     needed where the frame has several. `rho_low` to `rho_high` holds 95 % of 2,000 worlds in which every accuracy was

@@ -37,9 +37,9 @@ class SeedGroup:
         return [replace(self, runs=(run,)) for run in self.runs]
 
     def margins(self, metric: str, rule: Rule) -> dict[str, float]:
-        """How far each example's score is from a tie, the mean over seeds; for a metric of both sides the nearer."""
+        """Each example's distance from a tie, averaged over seeds; for a two-sided metric, the nearer one."""
         per_run = [_margins(run, metric, rule) for run in self.runs]
-        return {each: float(np.mean([its[each] for its in per_run])) for each in per_run[0]}
+        return {example_id: float(np.mean([of_run[example_id] for of_run in per_run])) for example_id in per_run[0]}
 
 
 def singles(runs: Run | Iterable[Run]) -> list[SeedGroup]:
@@ -61,7 +61,7 @@ def same_but_seed(runs: Run | Iterable[Run], rule: Rule | None = None) -> list[S
     for single in singles(runs):
         members.setdefault(_but_seed(single.runs[0], rule), []).append(single.runs[0])
     firsts = labels([member[0] for member in members.values()], [len(member) for member in members.values()])
-    return [SeedGroup(label, tuple(its)) for label, its in zip(firsts, members.values(), strict=True)]
+    return [SeedGroup(label, tuple(runs)) for label, runs in zip(firsts, members.values(), strict=True)]
 
 
 def _read_as(run: Run) -> tuple[object, ...]:
@@ -69,7 +69,7 @@ def _read_as(run: Run) -> tuple[object, ...]:
 
 
 def _but_seed(run: Run, rule: Rule | None) -> tuple[object, ...]:
-    """What is the same in runs that differ by their seed alone; a run without a seed has no kin."""
+    """The settings that runs differing only in their seed share; unique for a run without a seed."""
     key, measurement = run.key, dict(run.key.measurement)
     if measurement.pop("seed", None) is None:
         return (str(run.path),)
@@ -80,7 +80,7 @@ def _but_seed(run: Run, rule: Rule | None) -> tuple[object, ...]:
 
 
 def _margins(run: Run, metric: str, rule: Rule) -> dict[str, float]:
-    frame = run.to_frame(rule)
+    frame = run.to_frame(rule, with_posteriors=False)
     sides = {"group": ("text", "image"), "group_raw": ("text", "image_raw")}.get(metric, (metric,))
     columns = [f"{side}_margin" for side in sides]
     if not set(columns) <= set(frame):

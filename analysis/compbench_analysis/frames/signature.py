@@ -1,4 +1,4 @@
-"""What a run was, in one line that can be pasted into a paper."""
+"""Signatures: a run in one line that can be pasted into a paper."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compbench.core.errors import RunError
+from compbench.store.told_apart import flat, told_apart
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
@@ -91,55 +92,36 @@ def _skipped(run: Run) -> dict[str, str]:
 
 
 def labels(runs: Sequence[Run], n_seeds: Sequence[int] = ()) -> list[str]:
-    """The model names, followed by what tells apart two runs of the same model on the same task.
+    """The model names, followed by what tells apart two runs of the same model on the same task, in words.
 
     `n_seeds`: of how many seeds each run stands for all; then that number is said in place of its own seed.
     """
     counts = n_seeds or [1] * len(runs)
     told = [_told(run, n) for run, n in zip(runs, counts, strict=True)]
-    twins = [[its for each, its in zip(runs, told, strict=True) if _model(each) == _model(run)] for run in runs]
-    return [
-        run.key.model + _difference(run, own, its, n)
-        for run, own, its, n in zip(runs, told, twins, counts, strict=True)
-    ]
+    twins = [[place for place, other in enumerate(runs) if _model(other) == _model(run)] for run in runs]
+    shown: list[str] = []
+    for place, (run, beside, n) in enumerate(zip(runs, twins, counts, strict=True)):
+        words = told_apart([told[other] for other in beside])
+        own, seeds = words[beside.index(place)], [f"{n} seeds"] if n > 1 else []
+        if len(beside) > 1 and (words.count(own) > 1 or not own + seeds):
+            own = [run.key.digest[:6]]  # words are not enough
+        said = ", ".join(own + seeds)
+        shown.append(run.key.model + (f" ({said})" if said else ""))
+    return shown
 
 
 def _model(run: Run) -> tuple[str, str]:
     return run.key.task, run.key.model
 
 
-def _told(run: Run, n_seeds: int) -> dict[str, str]:
-    """The words that identify the measurement, without the seed where a run stands for several."""
-    own = _flat(run.key.measurement)
-    return {name: value for name, value in own.items() if name != "seed" or n_seeds == 1}
-
-
-def _difference(run: Run, own: Mapping[str, str], twins: Sequence[Mapping[str, str]], n_seeds: int) -> str:
-    """In parentheses, '' for the only run of its model over one seed; the digest where words are not enough."""
-    names = list(dict.fromkeys(name for each in (own, *twins) for name in each))
-    unlike = [name for name in names if len({twin.get(name) for twin in twins}) > 1]
-    words = [f"{name}={own[name]}" for name in unlike if name in own]
-    seeds = [f"{n_seeds} seeds"] if n_seeds > 1 else []
-    is_alone = [_values(twin, unlike) for twin in twins].count(_values(own, unlike)) == 1
-    if len(twins) > 1 and not (is_alone and (words or seeds)):
-        words = [run.key.digest[:6]]
-    said = ", ".join([*words, *seeds])
-    return f" ({said})" if said else ""
-
-
-def _values(own: Mapping[str, str], names: Sequence[str]) -> tuple[str | None, ...]:
-    return tuple(own.get(name) for name in names)
+def _told(run: Run, n_seeds: int) -> dict[str, object]:
+    """What identifies the measurement, without the seed where a run stands for several."""
+    return {name: value for name, value in run.key.measurement.items() if name != "seed" or n_seeds == 1}
 
 
 def _flat(values: Mapping[str, object]) -> dict[str, str]:
     """Nested names joined by a dot; spaces out, so that a signature is one word."""
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}  # pyright: ignore[reportUnknownArgumentType]
-        else:
-            flat[name] = str(value).replace(" ", "").replace("|", "/")
-    return flat
+    return {name: str(value).replace(" ", "").replace("|", "/") for name, value in flat(values).items()}
 
 
 def _short(weights: str) -> str:

@@ -1,4 +1,4 @@
-"""One run read in many ways at once: outcomes under any number of weightings of the same stored errors.
+"""Many readings of one run at once: outcomes under any number of weightings of the same stored errors.
 
 A reading is a weight for each draw; a score is minus the weighted sum of the errors. The errors are streamed.
 """
@@ -141,4 +141,6 @@ def _scored(table: ErrorTable, weights: Floats) -> Iterator[list[ScoreTable]]:
             yield [ScoreTable(ids, score, matches) for score in scores]
         else:
             without = scores_under(table.unconditional[some, :, None], weights)[..., 0]  # [R, n, I]
-            yield [ScoreTable(ids, each, matches, its) for each, its in zip(scores, without, strict=True)]
+            yield [
+                ScoreTable(ids, part, matches, part_without) for part, part_without in zip(scores, without, strict=True)
+            ]

@@ -66,7 +66,7 @@ Groups = dict[tuple[str, str], list[str]]  # (column, tag) -> example ids
 
 
 def tidy(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> pd.DataFrame:
-    """One row for each run, tag and metric: counts, value, 95 % interval (fractions of 1), ties and chance.
+    """A row per run, tag and metric: counts, value, 95 % interval (fractions of 1), ties and chance.
 
     `by` names tag columns of the task ("fine", "visual" ...; None: "tag" where there is one), `caption_length` or
     `margin`, or is a Breakdown; the whole set is tagged `overall`. An example with several tags of a column counts
@@ -89,9 +89,9 @@ def over_seeds(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = Non
     sampling of examples. `run` names the digests. Runs of a seed that measured other examples stay apart.
     """
     rows = [
-        {**row, "seeds": len(each.runs), "sd": sd}
-        for each in same_but_seed(runs, rule)
-        for row, sd in _with_sd(each, by, rule)
+        {**row, "seeds": len(group.runs), "sd": sd}
+        for group in same_but_seed(runs, rule)
+        for row, sd in _with_sd(group, by, rule)
     ]
     return pd.DataFrame(rows, columns=pd.Index([*_COLUMNS, "seeds", "sd"]))
 
@@ -121,8 +121,11 @@ def _rows(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[dict[str, Any
     run, examples = group.runs[0], group.runs[0].examples()
     rule = rule or run.rule
     population = Population(examples)
-    matches = {str(each): _bools(rows) for each, rows in zip(examples["id"].tolist(), examples["matches"], strict=True)}
-    outcomes = [joined(its) for its in zip(*(judged(run, rule) for run in group.runs), strict=True)]
+    matches = {
+        str(example_id): _bools(rows)
+        for example_id, rows in zip(examples["id"].tolist(), examples["matches"], strict=True)
+    }
+    outcomes = [joined(outcomes) for outcomes in zip(*(judged(run, rule) for run in group.runs), strict=True)]
     groups = {outcome.metric.name: _groups(group, outcome.metric, examples, by, rule) for outcome in outcomes}
     is_partial = len(run.done(rule.draws)) < len(matches)
     for column, tag in dict.fromkeys(key for group in groups.values() for key in group):

@@ -1,4 +1,4 @@
-"""What stands in the tables of the page: text to read, a number to sort by, an interval to see."""
+"""The cells of the page's tables: text to read, a number to sort by, an interval to see."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ def link(**where: str) -> str:
 
 
 def reach_of(rows: Sequence[Mapping[str, Any]]) -> float:
-    """How far the strips of differences reach, in points: the same for a whole table."""
-    ends = [abs(100 * row[each]) for row in rows for each in ("low", "high") if row[each] is not None]
+    """The range of the strips of differences, in points: the same for a whole table."""
+    ends = [abs(100 * row[end]) for row in rows for end in ("low", "high") if row[end] is not None]
     return max([*ends, 1.0])
 
 

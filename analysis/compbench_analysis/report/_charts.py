@@ -83,7 +83,7 @@ def by_rule(section: Section) -> Chart:
 
 
 def margin_chart(section: Section) -> Chart:
-    """How far examples are from the other decision."""
+    """A chart of decision margins."""
     about = "Between the dotted lines lie the examples that another set of draws could decide otherwise."
     return _of_runs(
         section,
@@ -97,10 +97,10 @@ def without_repeats(charts: Sequence[Chart]) -> list[Chart]:
     """The charts in order; reasons that stood under the one before are not said again."""
     before: tuple[tuple[str, ...], ...] = ((), *(chart.reasons for chart in charts[:-1]))
     return [
-        replace(each, reasons=() if each.src else ("For the reason above there is none.",))
-        if each.reasons and each.reasons == said
-        else each
-        for each, said in zip(charts, before, strict=True)
+        replace(chart, reasons=() if chart.src else ("For the reason above there is none.",))
+        if chart.reasons and chart.reasons == said
+        else chart
+        for chart, said in zip(charts, before, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""How far the scores would move under other draws of noise, for the runs that store their errors."""
+"""The spread of the scores over other draws of noise, for the runs that store their errors."""
 
 from __future__ import annotations
 

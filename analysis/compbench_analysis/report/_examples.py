@@ -31,7 +31,7 @@ _BEST_SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What of a task's data is shown: its pictures as far as they are at hand, and its captions."""
+    """The part of a task's data that is shown: the pictures that are at hand, and the captions."""
 
     pictures: Pictures
     album: Album
@@ -56,7 +56,7 @@ def browser(section: Section, shown: Shown, by: By = None) -> dict[str, Any]:
         own = [result.get(example["id"]) for result in results]
         if not any(own):
             continue
-        kept = _kept_captions(example["matches"], [each["s"] for each in own if each])
+        kept = _kept_captions(example["matches"], [result["s"] for result in own if result])
         numbers = [distinct.setdefault(example["captions"][c], len(distinct)) for c in kept]
         rows.append(
             {
@@ -67,7 +67,7 @@ def browser(section: Section, shown: Shown, by: By = None) -> dict[str, Any]:
                 "n": list(example["image_names"]),
                 "m": example["matches"][:, kept].astype(int).tolist(),
                 "t": [column.get(str(example["id"]), []) for column in columns.values()],
-                "r": [each and {**each, "s": _rounded(each["s"][:, kept])} for each in own],
+                "r": [result and {**result, "s": _rounded(result["s"][:, kept])} for result in own],
                 "x": maps.get(str(example["id"]), []),
             }
         )
@@ -92,8 +92,8 @@ def _own_columns(examples: pd.DataFrame, section: Section, by: By) -> dict[str, 
             columns.setdefault(name, {})[str(example_id)] = list(values)
     known = set(columns)
     for name, tag, ids in tables.tag_groups(examples, by, section.described.order_of()):
-        for each in ids if name and name not in known else ():
-            columns.setdefault(name, {}).setdefault(each, []).append(tag)
+        for member in ids if name and name not in known else ():
+            columns.setdefault(name, {}).setdefault(member, []).append(tag)
     return columns
 
 
@@ -103,16 +103,18 @@ def _known(section: Section) -> list[str]:
 
 def _judged(results: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[str]:
     """The metrics that say something of some example."""
-    return list(dict.fromkeys(name for result in results for each in result.values() for name in each["o"]))
+    return list(dict.fromkeys(name for result in results for found in result.values() for name in found["o"]))
 
 
 def _results(run: Run, section: Section) -> dict[str, dict[str, Any]]:
     """Example id -> scores (still an array), outcomes and margins."""
     if not section.n_done(run):
         return {}
-    frame = run.to_frame(section.rule).set_index("id")
+    frame = run.to_frame(section.rule, with_posteriors=False).set_index("id")
     scores = {
-        each: table.scores[row] for table in run.tables(section.rule).values() for row, each in enumerate(table.ids)
+        example_id: table.scores[row]
+        for table in run.tables(section.rule).values()
+        for row, example_id in enumerate(table.ids)
     }
     names = [name for name in _known(section) if name in frame]
     outcomes = {name: _outcomes(frame, name) for name in names}
@@ -120,12 +122,12 @@ def _results(run: Run, section: Section) -> dict[str, dict[str, Any]]:
     columns = {name: frame[f"{name}_margin"].to_numpy(dtype=float) for name in with_margin}
     deviations = _deviations(run, section)
     found: dict[str, dict[str, Any]] = {}
-    for row, each in enumerate(map(str, frame.index)):
-        found[each] = {
-            "s": scores[each],
+    for row, example_id in enumerate(map(str, frame.index)):
+        found[example_id] = {
+            "s": scores[example_id],
             "o": {name: outcomes[name][row] for name in names if outcomes[name][row] is not None},
             "d": {
-                name: [_short(columns[name][row]), *_spread(columns[name][row], deviations.get((each, name)))]
+                name: [_short(columns[name][row]), *_spread(columns[name][row], deviations.get((example_id, name)))]
                 for name in with_margin
                 if np.isfinite(columns[name][row])
             },
@@ -148,7 +150,10 @@ def _deviations(run: Run, section: Section) -> dict[tuple[str, str], tuple[float
     except UsageError:  # the section on timesteps says why
         return {}
     columns = (frame[name] for name in ("id", "metric", "margin", "se", "p_flip"))
-    return {(str(each), metric): (margin, se, flip) for each, metric, margin, se, flip in zip(*columns, strict=True)}
+    return {
+        (str(example_id), metric): (margin, se, flip)
+        for example_id, metric, margin, se, flip in zip(*columns, strict=True)
+    }
 
 
 def _spread(margin: float, found: tuple[float, float, float] | None) -> tuple[float | None, float | None]:
@@ -174,7 +179,7 @@ def _places(example: Mapping[str, Any], shown: Shown) -> list[int]:
 
 
 def _rounded(scores: Floats) -> list[list[float | None]]:
-    return [[_short(each) for each in row] for row in scores.tolist()]
+    return [[_short(score) for score in row] for row in scores.tolist()]
 
 
 def _short(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""How it was measured: what somebody needs to trust a run, or to measure it again."""
+"""The method section: what a reader needs to trust a run, or to repeat it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from compbench.core.errors import RunError
 from compbench.store.run import Run
+from compbench.store.told_apart import flat, in_words
 from compbench_analysis.frames.signature import scored_by, signature
 from compbench_analysis.report._cells import Cell, Heading, Table, named, number
 from compbench_analysis.report._sections import Section
@@ -21,7 +22,7 @@ __all__ = ["RunView", "bibtex", "run_views"]
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One run, told in full."""
+    """A run in full."""
 
     label: str
     colour: int
@@ -31,7 +32,7 @@ class RunView:
 
 
 def run_views(section: Section) -> list[RunView]:
-    """One for each run, in order."""
+    """A view of each run, in order."""
     return [
         RunView(label, n, signature(run, section.rule), tuple(_facts(run, section).items()), _parts(run))
         for n, (run, label) in enumerate(zip(section.runs, section.labels, strict=True))
@@ -39,7 +40,7 @@ def run_views(section: Section) -> list[RunView]:
 
 
 def bibtex(section: Section) -> str:
-    """What to cite."""
+    """The references to cite."""
     return to_bibtex(section.runs)
 
 
@@ -49,8 +50,8 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "examples": f"{count(section.n_done(run))} of {count(section.n_examples)} ({run.status})",
         "task": f"{run.key.task} at revision {run.key.task_revision}",
         "model": f"{run.key.model}, weights {run.key.weights or 'none'}",
-        "measured as": _listed(run.key.measurement) or "no options",
-        "options": _listed(_without_folders(info.model.options)) or "none",
+        "measured as": _in_words(run.key.measurement) or "no options",
+        "options": _in_words(_without_folders(info.model.options)) or "none",
     }
     if info.has_rule:
         facts["scored by"] = scored_by(run, rule)
@@ -66,6 +67,10 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "run": f"{run.key.folder.as_posix()}, format {info.format}, compbench {info.compbench}",
     }
     return facts
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(in_words(name, value) for name, value in flat(settings).items())
 
 
 def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def pair_view(comparison: Comparison, section: Section) -> PairView:
 
 
 def tested(comparison: Comparison) -> list[str]:
-    """What differs between the runs beside their models, and how the tests were made."""
+    """Sentences on what differs between the runs besides their models, and how the tests were made."""
     return [*compare.marks(comparison), *compare.notes(comparison)]
 
 

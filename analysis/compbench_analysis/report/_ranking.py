@@ -30,7 +30,7 @@ def overall_pairs(pairs: pd.DataFrame | None, metric: str) -> pd.DataFrame:
 
 
 def sentences(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None, why_not: str) -> list[str]:
-    """What a reader takes home: who is ahead and whether that is sure, and who is not above chance."""
+    """The conclusions: who leads and whether that is significant, and who is not above chance."""
     rows = _overall(frame)
     found = Standings(pd.DataFrame(), why_not if len(section.runs) > 1 else "")
     if rows and pairs is not None and len(own := overall_pairs(pairs, headline(metrics_of(rows)))):
@@ -87,12 +87,12 @@ _GROUP = "Holm-corrected p above 0.05 over all pairs of models"
 
 
 def _ties(rows: Sequence[Row], labels: Sequence[str]) -> list[str]:
-    """How many examples each model is wrong on only because two of its scores are equal."""
+    """The number of examples each model gets wrong only because two of its scores are equal."""
     found = {label: [row for row in rows if row["model"] == label and row["ties"]] for label in labels}
     said = [
-        f"{label} " + ", ".join(f"{row['ties']:,.3g} ({metric_heading(row['metric'])})" for row in its)
-        for label, its in found.items()
-        if its
+        f"{label} " + ", ".join(f"{row['ties']:,.3g} ({metric_heading(row['metric'])})" for row in tied)
+        for label, tied in found.items()
+        if tied
     ]
     return [f"Tied, and so counted as wrong: {'; '.join(said)}."] if said else []
 

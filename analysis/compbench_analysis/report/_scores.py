@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a reader chooses a table by: its metric, and its tag where there is one for each."""
+    """The key by which a reader chooses a table: its metric, and its tag where there is one for each."""
 
     metric: str
     tag: str = ""
@@ -100,7 +100,7 @@ def methods(frame: pd.DataFrame) -> list[str]:
 
 
 def published_table(section: Section) -> Table | None:
-    """What others have published on the task; None where nothing is known."""
+    """A table of published scores on the task; None where none are known."""
     try:
         rows = published.rows(section.name)
     except UsageError:
@@ -155,7 +155,7 @@ def _by_tag(rows: Sequence[Row], section: Section) -> Table:
 
 
 def small_note(rows: Sequence[Row]) -> tuple[str, ...]:
-    """What the star means, where there is one."""
+    """The meaning of the star, where there is one."""
     return (f"{tables.SMALL} {TOO_SMALL}.",) if any(row["is_small"] for row in rows if row["value"] is not None) else ()
 
 

@@ -42,7 +42,7 @@ class Section:
         return len(run.done((self.rule or run.rule).draws))
 
     def notes(self) -> list[str]:
-        """What is not whole, each once."""
+        """Notes on incomplete runs, each once."""
         return list(dict.fromkeys([*self._states(), *map(self.without_paths, self.said)]))
 
     def without_paths(self, message: str) -> str:

@@ -50,7 +50,7 @@ _OPENED = "This data is gated, and this page holds its pictures and captions: it
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How runs are shown."""
+    """The settings by which runs are shown."""
 
     by: By = None  # tag columns, or a Breakdown; none: "tag" for scores and tests, all columns for the breakdown
     rule: Rule | None = None
@@ -144,7 +144,7 @@ def _view(section: Section, look: Look) -> dict[str, Any]:
 
 
 def _measured(section: Section) -> str:
-    """How many examples were measured, of how many."""
+    """The number of measured examples, out of how many."""
     counts, n_all = sorted({section.n_done(run) for run in section.runs}), section.n_examples
     if counts == [n_all]:
         return f"{count(n_all)} examples measured"
@@ -177,9 +177,9 @@ def _shown(section: Section, look: Look) -> Shown:
     is_wanted = look.with_images if look.with_images is not None else not is_gated
     if not is_wanted:
         return Shown({}, Album((), (), {}), has_captions=not is_gated, why_not=_GATED if is_gated else "")
-    measured = {each for run in section.runs for each in run.done((look.rule or run.rule).draws)}
+    measured = {example_id for run in section.runs for example_id in run.done((look.rule or run.rule).draws)}
     at_hand = look.pictures.get((section.name, section.runs[0].key.task_revision), {})
-    pictures = {each: images for each, images in at_hand.items() if each in measured}
+    pictures = {example_id: images for example_id, images in at_hand.items() if example_id in measured}
     made = album(image for images in pictures.values() for image in images)
     why_not = [_OPENED if is_gated else "", "" if at_hand else look.notes.get(section.name, "No pictures are at hand.")]
     return Shown(pictures, made, why_not=" ".join([*filter(None, why_not), *made.notes]))

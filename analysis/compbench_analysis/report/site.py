@@ -33,7 +33,7 @@ _INDEX, _NUMBERS = "index.html", "results.csv"
 
 @dataclass(frozen=True, slots=True)
 class _Board:
-    """What the leaderboard shows of one task."""
+    """The leaderboard's entry for one task."""
 
     section: Section
     page: str  # the file's name
@@ -162,7 +162,7 @@ def _chance(board: _Board) -> Cell:
 
 
 def _published(boards: Sequence[_Board]) -> Table | None:
-    """What others have published on these tasks; None where nothing is known."""
+    """A table of published scores on these tasks; None where none are known."""
     found: dict[str, dict[str, Row]] = {}
     said: list[str] = []
     for board in boards:

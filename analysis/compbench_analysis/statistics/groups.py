@@ -21,9 +21,9 @@ def letters(is_told_apart: Bools) -> list[str]:
     ['a', 'ab', 'b']
     """
     alike = ~np.asarray(is_told_apart, bool)
-    neighbours = [set(np.flatnonzero(row).tolist()) - {item} for item, row in enumerate(alike)]
+    neighbours = [set(np.flatnonzero(row).tolist()) - {member} for member, row in enumerate(alike)]
     groups = sorted(sorted(group) for group in _cliques(neighbours, set(), set(range(len(alike))), set()))
-    return ["".join(_letter(n) for n, group in enumerate(groups) if item in group) for item in range(len(alike))]
+    return ["".join(_letter(n) for n, group in enumerate(groups) if member in group) for member in range(len(alike))]
 
 
 def _cliques(neighbours: list[set[int]], chosen: set[int], open_to: set[int], left_out: set[int]) -> Iterator[set[int]]:
@@ -31,11 +31,11 @@ def _cliques(neighbours: list[set[int]], chosen: set[int], open_to: set[int], le
     if not open_to and not left_out:
         yield chosen
         return
-    pivot = max(open_to | left_out, key=lambda item: len(neighbours[item] & open_to))
-    for item in sorted(open_to - neighbours[pivot]):
-        own = neighbours[item]
-        yield from _cliques(neighbours, chosen | {item}, open_to & own, left_out & own)
-        open_to, left_out = open_to - {item}, left_out | {item}
+    pivot = max(open_to | left_out, key=lambda member: len(neighbours[member] & open_to))
+    for member in sorted(open_to - neighbours[pivot]):
+        own = neighbours[member]
+        yield from _cliques(neighbours, chosen | {member}, open_to & own, left_out & own)
+        open_to, left_out = open_to - {member}, left_out | {member}
 
 
 def _letter(number: int) -> str:

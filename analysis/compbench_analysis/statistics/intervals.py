@@ -30,7 +30,7 @@ _LEAST_N = 1e-9  # an interval of next to no examples is all there is: 0 to 1
 
 @dataclass(frozen=True)
 class Sample:
-    """How examples stand for others of their kind: by what weight, drawn within which stratum, in which group."""
+    """A sample of examples from a population: each one's weight, stratum and group."""
 
     weights: Floats  # [N], of sum 1
     strata: Ints  # [N]: 0, 1, 2 ...

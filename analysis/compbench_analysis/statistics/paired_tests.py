@@ -1,4 +1,4 @@
-"""What can be said of two models on the same examples: exact tests, intervals, and what could have been seen.
+"""Comparisons of two models on the same examples: exact tests, intervals, and the smallest difference detectable.
 
 Numbers in, numbers out; every function gives the mirrored answer when the two models change places, and none depends
 on the order of the examples but `sign_flips`, whose callers sort them.
@@ -22,7 +22,7 @@ _SIGNS_AT_ONCE = 8_000_000
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How often two models are right together, alone, and not at all."""
+    """The counts of examples on which two models are right together, alone, and not at all."""
 
     both: float
     only_a: float

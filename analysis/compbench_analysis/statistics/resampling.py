@@ -103,7 +103,7 @@ def balanced_subsets(timesteps: Floats, n_draws: int, n_subsets: int, seed: int,
     chosen = _one_of_each_block(rng, np.argsort(means, kind="stable"), n_units, n_subsets)[:, unit_of]  # [subsets, D]
     for row in chosen:
         spare = rng.permutation(np.flatnonzero(row))
-        partners = [each for each in spare if row[unit_of == unit_of[each]].sum() > 1]
+        partners = [draw for draw in spare if row[unit_of == unit_of[draw]].sum() > 1]
         row[partners[: max(0, int(row.sum()) - n_draws)]] = 0
     return chosen / chosen.sum(1, keepdims=True)
 

@@ -96,7 +96,7 @@ def _title(run: Run) -> str:
 
 
 def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
-    """What the signs in the table mean."""
+    """The legend of the signs in the table."""
     frame = its.frame
     methods = list(dict.fromkeys(str(method) for method in frame["method"]))
     kind = {1: f" ({methods[0]})".replace("(wilson)", "(Wilson)")}.get(len(methods), "") if methods else ""
@@ -128,7 +128,7 @@ def _repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
 
 
 def _ties(frame: pd.DataFrame) -> Iterator[str]:
-    """How many examples are wrong by a tie alone, where there are some."""
+    """The number of examples that are wrong only because of a tie, where there are any."""
     overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL and row["ties"]]
     for model in dict.fromkeys(str(row["model"]) for row in overall):
         counts = ", ".join(

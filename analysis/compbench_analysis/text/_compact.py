@@ -86,7 +86,7 @@ class Scores:
         return model + (tables.SMALL if is_small else "")
 
     def chances(self, tag: str) -> dict[str, float | None]:
-        """What random scores get, by metric."""
+        """The score of random scores, by metric."""
         found: dict[str, float | None] = {}
         for row in self.of_tag(tag):
             if row["chance"] is not None:
@@ -97,8 +97,8 @@ class Scores:
     def is_one_chance(self) -> bool:
         """Whether random scores get the same under every tag."""
         known = [self.chances(tag) for tag in self.tags]
-        shown = [{name: percent(value) for name, value in each.items()} for each in known]
-        return all(each == shown[0] for each in shown)
+        shown = [{name: percent(value) for name, value in chances.items()} for chances in known]
+        return all(chances == shown[0] for chances in shown)
 
     def cell(self, tag: str, model: str, metric: str, interval: Interval) -> Cell:
         """A score with its interval, or with the standard deviation over seeds."""

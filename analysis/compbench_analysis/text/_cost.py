@@ -1,4 +1,4 @@
-"""What runs have cost so far."""
+"""The cost of runs so far."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTS = ("n_errors", "n_evaluations")  # of a part: the latter where scores ar
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run has cost so far."""
+    """The cost of a run so far."""
 
     # of the network: one for each stored error; those for pictures and features of a model that learned; else 0
     n_evaluations: int

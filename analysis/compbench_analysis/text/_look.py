@@ -1,4 +1,4 @@
-"""How stored runs are read for a table, and the rows that this gives."""
+"""The reading of stored runs for a table, and the rows of that table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _N_RESAMPLES = 400  # of the draws: the standard error of a standard deviation i
 
 @dataclass(frozen=True)
 class Look:
-    """How the runs are read."""
+    """The way the runs are read."""
 
     by: By
     rule: Rule | None
@@ -51,7 +51,7 @@ def read(runs: Sequence[Run], look: Look, *, has_draws: bool = True) -> tuple[li
 
 
 def published_rows(runs: Sequence[Run], look: Look) -> list[dict[str, Any]]:
-    """What others have published of the task, where that is asked for."""
+    """The published scores on the task, where they are asked for."""
     names = breakdowns.breakdown(look.by).names
     return published.rows(runs[0].key.task, names) if look.has_published else []
 

@@ -1,4 +1,4 @@
-"""What has to be known to read a table of scores: what is missing, overlooked or taken together."""
+"""Notes below a table of scores: what is missing, ignored or pooled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["methods", "overlooked", "partials", "repeats", "scored", "unmatched"
 
 
 def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
-    """What is not whole, once for models of which the same can be said."""
+    """Notes on incomplete runs, once for models that share one."""
     labels_of: dict[str, list[str]] = {}
     for member in members:
         if what := partial(member.runs[0], look.rule):
@@ -69,7 +69,7 @@ def methods(methods: Sequence[str]) -> Iterator[str]:
 
 
 def repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
-    """What ± means where a row stands for several seeds."""
+    """The meaning of ± where a row stands for several seeds."""
     if any(len(member.runs) > 1 for member in members):
         yield "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json"
         yield "hold the interval of the mean over the sampling of examples."

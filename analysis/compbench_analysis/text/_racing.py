@@ -1,4 +1,4 @@
-"""What a schedule saved, and how many outcomes may differ from the full budget's because of it."""
+"""The savings of a schedule, and the number of outcomes that may differ from the full budget's because of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["saved"]
 
 
 def saved(run: Run, label: str) -> str:
-    """One sentence about a run whose schedule leaves draws out; '' for another, or where nothing is done."""
+    """A sentence about a run whose schedule leaves draws out; '' for any other, or where nothing is done."""
     verdicts = list(run.verdicts(comparisons=False).values())
     if not verdicts:
         return ""

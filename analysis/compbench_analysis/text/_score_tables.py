@@ -49,7 +49,7 @@ def grids(frame: pd.DataFrame) -> list[Grid]:
 
 
 def few(rows: Iterable[Row]) -> list[str]:
-    """What the mark for small cells means, and what one example of the smallest tags is worth."""
+    """The meaning of the small-cell mark, and what one example of the smallest tags is worth."""
     sizes = {(int(row["n"]), row["tag"]) for row in rows if row["is_small"] and row["n"]}
     if not sizes:
         return []
@@ -77,15 +77,15 @@ def named(rows: Sequence[Row]) -> list[Row]:
 
 
 def _tag_names(rows: Sequence[Row]) -> tuple[dict[str, str], bool]:
-    """What stands above each tag, and whether n is part of it: where the models share it."""
+    """The heading of each tag, and whether n is part of it (it is where the models share it)."""
     n_of: dict[str, set[int]] = {}
     for row in rows:
         n_of.setdefault(row["tag"], set()).update(() if row["n"] is None else (int(row["n"]),))
-    is_one_n = all(len(each) <= 1 for each in n_of.values())
+    is_one_n = all(len(counts) <= 1 for counts in n_of.values())
     small = {row["tag"] for row in rows if row["is_small"]}
     names = {
-        tag: (f"{tag} ({min(each)})" if is_one_n and each else tag) + (SMALL if tag in small else "")
-        for tag, each in n_of.items()
+        tag: (f"{tag} ({min(counts)})" if is_one_n and counts else tag) + (SMALL if tag in small else "")
+        for tag, counts in n_of.items()
     }
     return names, is_one_n
 

@@ -32,7 +32,7 @@ def summary(frame: pd.DataFrame) -> Grid:
 
 
 def _n(rows: list[dict[str, Any]]) -> str:
-    """How many examples were measured, or the fewest and the most where the models differ."""
+    """The number of measured examples, or the fewest and the most where the models differ."""
     counts = sorted({int(row["n"]) for row in rows})
     return count(counts[0]) if len(counts) == 1 else f"{count(counts[0])}–{count(counts[-1])}"
 

@@ -1,4 +1,4 @@
-"""How calibrated runs are, as text and as a reliability diagram."""
+"""The calibration of runs, as text and as a reliability diagram."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ def to_text(found: Mapping[str, Calibration], style: str = "table", *, with_exam
     csv and json hold a row for each model and bin, or with_examples for each model and example.
     """
     if style in ("csv", "json"):
-        return records((row for label, one in found.items() for row in _rows(label, one, with_examples)), style)
-    rows = tuple(_row(label, one) for label, one in found.items())
+        return records(
+            (row for label, calibration in found.items() for row in _rows(label, calibration, with_examples)), style
+        )
+    rows = tuple(_row(label, calibration) for label, calibration in found.items())
     grids = [
         Grid((), (), title="Probabilities of classes, the temperature fitted on held-out examples"),
         Grid(_HEADER, rows, notes=tuple(_notes(found)), align="l" + "r" * 9),
-        *(_bins(label, one) for label, one in found.items()),
+        *(_bins(label, calibration) for label, calibration in found.items()),
     ]
     return render(grids, style)
 
@@ -41,16 +43,16 @@ def reliability_diagram(found: Mapping[str, Calibration]) -> Figure:
 
     figure = Picture(figsize=(3.6 * len(found), 4.2), layout="constrained")
     axes = figure.subplots(2, len(found), sharex=True, squeeze=False, height_ratios=(4, 1))
-    for column, (label, one) in enumerate(found.items()):
+    for column, (label, calibration) in enumerate(found.items()):
         upper, lower = axes[:, column]
-        bins = one.bins
+        bins = calibration.bins
         upper.plot([0, 1], [0, 1], **CHANCE_LINE)
         below = (bins["accuracy"] - bins["accuracy_low"]).clip(0)  # rounding may take an end past the point
         above = (bins["accuracy_high"] - bins["accuracy"]).clip(0)
         upper.errorbar(
             bins["confidence"], bins["accuracy"], [below, above], color=colour(column), marker="o", capsize=2
         )
-        upper.set(title=f"{label}: ECE {percent(one.ece)} %", xlim=(0, 1), ylim=(0, 1))
+        upper.set(title=f"{label}: ECE {percent(calibration.ece)} %", xlim=(0, 1), ylim=(0, 1))
         width, share = bins["high"] - bins["low"], bins["n"] / bins["n"].sum()
         lower.bar(bins["low"], share, width, color=colour(column), align="edge", edgecolor="white")
         lower.set(xlabel="probability of the prediction")
@@ -79,14 +81,14 @@ def _notes(found: Mapping[str, Calibration]) -> Sequence[str]:
     notes = [
         "ECE: mean distance between how sure and how often right, in points. NLL: nats per example; chance says 1 / K."
     ]
-    if any(one.is_at_edge for one in found.values()):
+    if any(calibration.is_at_edge for calibration in found.values()):
         notes.append("* the likelihood has no maximum: the examples that were fitted on are perfectly separated.")
-    for label, one in found.items():
-        if one.n_pruned:
+    for label, calibration in found.items():
+        if calibration.n_pruned:
             notes.append(
-                f"{label}: {count(one.n_pruned)} of {count(one.n_judged)} examples have classes that were given up "
-                "early. Their probabilities are intervals; confidence and NLL are of the least that they may be, and "
-                "ECE is that of the lower ends or of the upper ends."
+                f"{label}: {count(calibration.n_pruned)} of {count(calibration.n_judged)} examples have classes that "
+                "were given up early. Their probabilities are intervals; confidence and NLL are of the least that they "
+                "may be, and ECE is that of the lower ends or of the upper ends."
             )
     return notes
 

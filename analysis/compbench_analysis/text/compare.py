@@ -45,7 +45,7 @@ def to_text(
 
 
 def marks(comparison: Comparison) -> list[str]:
-    """What is not whole, and what was chosen differently beside the models."""
+    """Notes on incomplete runs, and on settings besides the model that differ."""
     return [*_partials(comparison), *left_out(comparison), *_protocols(comparison)]
 
 
@@ -60,7 +60,7 @@ def left_out(comparison: Comparison) -> list[str]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """How it was tested and how to read it."""
+    """Notes on the tests and how to read the table."""
     return list(_notes(comparison))
 
 
@@ -121,7 +121,7 @@ def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:
         for row in first
     )
     is_sure = [row["p_holm"] is not None and row["p_holm"] <= SURE for row in first]
-    strong = frozenset((n, 5) for n, each in enumerate(is_sure) if each)
+    strong = frozenset((n, 5) for n, sure in enumerate(is_sure) if sure)
     return Grid(header, cells, title=title, align="llrrrr", n_names=2, strong=strong)
 
 
@@ -216,17 +216,17 @@ def _partials(comparison: Comparison) -> Iterator[str]:
 
 
 def _protocols(comparison: Comparison) -> Iterator[str]:
-    """What was chosen differently in runs that can choose it."""
+    """The settings that differ between runs that offer a choice."""
     chosen = [
         {str(name): str(value) for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
         | (rule_words(run, run.rule) if run.info.has_rule else {})
         for run in comparison.runs
     ]
-    for name in dict.fromkeys(name for each in chosen if "protocol" in each for name in each):
+    for name in dict.fromkeys(name for choices in chosen if "protocol" in choices for name in choices):
         values = {
-            label: each[name]
-            for label, each in zip(comparison.labels, chosen, strict=True)
-            if {name, "protocol"} <= set(each)
+            label: choices[name]
+            for label, choices in zip(comparison.labels, chosen, strict=True)
+            if {name, "protocol"} <= set(choices)
         }
         if len(set(values.values())) > 1:
             said = ", ".join(f"{label} {value}" for label, value in values.items())

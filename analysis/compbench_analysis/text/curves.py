@@ -1,4 +1,4 @@
-"""What stored errors tell as text or as a picture: scores against draws and timesteps, and under every scoring rule."""
+"""Stored errors as text or as a figure: scores against draws and timesteps, and under every scoring rule."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def to_text(
 
 
 def picture(runs: Sequence[Run], view: str, asked: Asked | None = None) -> Figure:
-    """One view as a figure."""
+    """A view as a figure."""
     from compbench_analysis.figures import plots
 
     draw: dict[str, Callable[..., Figure]] = {
@@ -110,7 +110,7 @@ class _Look:
 
 
 def _last_doubling(frame: pd.DataFrame) -> Iterator[str]:
-    """How much the last draws still changed, for each model."""
+    """A line for each model on how much the last draws still changed."""
     rows = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
     for model in dict.fromkeys(str(row["model"]) for row in rows):
         its = [row for row in rows if row["model"] == model]

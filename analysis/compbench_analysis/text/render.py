@@ -23,7 +23,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 # what Markdown reads as code, emphasis, HTML, a link, an entity or mathematics
 _MARKUP = re.compile(r"[\\`*<~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#?\w+;)|\](?=[(\[:])|!(?=\[)")
 _BLOCK = re.compile(r"^(?:[#>+-]+|\d+[.)])(?=\s|$)")  # at the beginning of a line: a heading, a quotation, a list
-_LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",

@@ -64,7 +64,7 @@ def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs that can stand in one table: of the same task at the same revision."""
     runs = list({run.path: run for run in runs}.values())
     order = list(dict.fromkeys((run.key.task, run.key.task_revision) for run in runs))
-    return [[run for run in runs if (run.key.task, run.key.task_revision) == each] for each in order]
+    return [[run for run in runs if (run.key.task, run.key.task_revision) == task] for task in order]
 
 
 def _rows(runs: Sequence[Run], look: Look) -> Iterator[dict[str, Any]]:

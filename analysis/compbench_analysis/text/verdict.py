@@ -1,4 +1,4 @@
-"""One sentence on a table: who leads and whether that is sure, or what a single run is worth against chance."""
+"""A sentence on a table: who leads and whether that is significant, or how a single run compares with chance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_NAMED = 4  # models, with their scores
 
 
 def verdict(frame: pd.DataFrame, found: Standings, n_examples: int, *, is_corrected: bool | None = None) -> list[str]:
-    """What can be said of the models of a tidy frame, over all examples of their one task.
+    """The verdict on the models of a tidy frame, over all examples of their one task.
 
     `is_corrected`: whether the p of two models is corrected as well, and is said to be (None: that of three or more).
     No model is called the better one where they did not measure the same examples.

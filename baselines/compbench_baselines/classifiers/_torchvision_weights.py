@@ -48,7 +48,7 @@ def load(
     path = _published(spec, weights, is_offline=is_offline) if file is None else file
     state = _read(path)
     _check_fits(state, network.state_dict(), path, spec.builder)
-    floats = {name: each for name, each in state.items() if not name.endswith("num_batches_tracked")}
+    floats = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     check_floats(weights_of.described(floats), repr(str(path)))
     weights_of.check_finite(floats.items(), repr(str(path)))
     tell_of_casts(weights_of.described(floats), repr(str(path)), say)
@@ -99,7 +99,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"{str(path)!r} cannot be read ({reason}); expected a state dict of tensors alone") from error
-    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise DataError(
             f"{str(path)!r} holds no state dict (a {type(state).__name__}); expected name to tensor, as "
             "torch.save(network.state_dict(), FILE) writes it"

@@ -30,7 +30,7 @@ _BATCH = 256
 
 
 class Learning(Protocol):
-    """What a spec says of its training."""
+    """A spec's settings for training."""
 
     @property
     def size_px(self) -> int: ...
@@ -165,7 +165,7 @@ class LogisticScorer:
         for start in range(0, len(examples), _BATCH):
             some = examples[start : start + _BATCH]
             with one_thread():
-                found = self._line.scores(self._inputs([each.images[0] for each in some]))
+                found = self._line.scores(self._inputs([example.images[0] for example in some]))
             found = for_captions(found, self._classes)
             for example, of_captions in zip(some, found, strict=True):
                 yield ScoreMatrix(example.id, of_captions[None])

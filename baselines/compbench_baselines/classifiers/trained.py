@@ -86,7 +86,7 @@ class SmallResNet(ModelSpec):
         }
 
     def trained_as(self, pictures: str) -> Mapping[str, Json]:
-        """What it is kept under."""
+        """The key that the trained model is cached under."""
         about = {"model": "small-resnet", "version": VERSION, "pictures": pictures, "size_px": self.size_px}
         return {**about, "epochs": self.epochs, "seed": self.seed}
 
@@ -140,7 +140,7 @@ class LogisticRegression(ModelSpec):
         }
 
     def trained_as(self, pictures: str) -> Mapping[str, Json]:
-        """What it is kept under."""
+        """The key that the trained model is cached under."""
         about = {"model": "logistic-regression", "version": VERSION, "pictures": pictures}
         return {**about, "size_px": self.size_px, "c": self.c}
 
@@ -157,7 +157,7 @@ class LogisticRegression(ModelSpec):
 
 
 def training_digest(task: Task, model: str) -> str:
-    """What a run's key holds of the training split; UsageError where there is none."""
+    """The training split's entry in a run's key; UsageError where there is none."""
     classes_of(task, model)
     digest = task.training_revision
     if digest is None:

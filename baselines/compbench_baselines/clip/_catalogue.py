@@ -1,4 +1,4 @@
-"""What open_clip offers, read from its source: importing open_clip takes seconds, since it imports torch."""
+"""The models of open_clip, read from its source: importing open_clip takes seconds, since it imports torch."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Lent:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What names a model in memory; None for what cannot be told, of which `unknown` names the first."""
+    """The facts that identify a model in memory; None for each that is unknown, of which `unknown` names the first."""
 
     weights: str | None
     preprocessing: str | None
@@ -51,7 +51,7 @@ class Told:
 
 
 def told(model: Any, preprocess: Any, tokenizer: Any) -> Told:
-    """What names the model as it is now."""
+    """The identity of the model as it is now."""
     unknown: list[str] = []
 
     def tell(what: str, make: Callable[[], str]) -> str | None:

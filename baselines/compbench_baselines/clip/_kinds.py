@@ -16,7 +16,7 @@ Head = Literal["auto", "itc"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the models of a class are scored."""
+    """The way the models of a class are scored."""
 
     name: str
     has_matching_head: bool = False
@@ -35,7 +35,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def kind_of(config: Mapping[str, Any], name: str) -> Kind:
-    """How the model of a configuration is scored; DataError for a class that is not known here."""
+    """The kind that a configuration's model is scored as; DataError for an unknown class."""
     given = architecture(config)
     if given in KINDS:
         return KINDS[given]

@@ -102,7 +102,7 @@ class ClipScorer:
         return frozenset({"orientation", "transparency"})
 
     def scale(self) -> Mapping[str, float]:
-        """What the model multiplies a cosine by, and adds to it, in its own loss."""
+        """The scale and bias that the model applies to a cosine in its own loss."""
         scale, bias = (getattr(self.model, name, None) for name in ("logit_scale", "logit_bias"))
         told = {} if scale is None else {"logit_scale": float(scale.detach().float().exp())}
         return told if bias is None else {**told, "logit_bias": float(bias.detach().float())}
@@ -152,7 +152,7 @@ class ClipScorer:
             tokens, long = self._tokens(batch)
             self._n_long += len(long)
             self._cut.update(tokens[n].numpy().tobytes() for n in long)
-            self._special += [each for each in batch if self._spells_special(each)]
+            self._special += [caption for caption in batch if self._spells_special(caption)]
             yield batch, self._embed(self.model.encode_text, tokens, _CAPTIONS_A_PICTURE)
 
     def _embed_texts(self, texts: Sequence[str]) -> Floats:
@@ -217,7 +217,7 @@ class ClipScorer:
             ends = (getattr(within, name, None) for name in ("bos_token", "eos_token", "cls_token", "sep_token"))
             return tuple(dict.fromkeys(end for end in ends if isinstance(end, str) and len(end) > 1)), False
         decoder = getattr(self.tokenize, "decoder", {})  # of open_clip
-        return tuple(decoder[each] for each in getattr(self.tokenize, "all_special_ids", ())), True
+        return tuple(decoder[token] for token in getattr(self.tokenize, "all_special_ids", ())), True
 
     @cached_property
     def _context_length(self) -> int:
@@ -245,9 +245,9 @@ class _Embeddings(Generic[Key]):
         # one tuple is often shared by many examples: it is looked through once
         self._groups_left = Counter(map(id, groups))
         distinct = {id(group): group for group in groups}.values()
-        self._uses_left = Counter(item for group in distinct for item in group)
+        self._uses_left = Counter(key for group in distinct for key in group)
         self._embedded: dict[Key, Floats] = {} if kept is None else kept
-        new = [item for item in self._uses_left if item not in self._embedded]
+        new = [key for key in self._uses_left if key not in self._embedded]
         self.n_new = len(new)
         self._batches = embed(new)
         self._is_kept = kept is not None and len(self._uses_left) <= _MAX_CAPTIONS
@@ -256,16 +256,16 @@ class _Embeddings(Generic[Key]):
     def of(self, group: tuple[Key, ...]) -> Floats:
         """[n, d] float64 of a group, which is then done with."""
         if self._last is None or self._last[0] is not group:
-            while any(item not in self._embedded for item in group):
+            while any(key not in self._embedded for key in group):
                 items, embedded = next(self._batches)
                 self._embedded.update(zip(items, embedded, strict=True))
-            self._last = group, np.stack([self._embedded[item] for item in group]).astype(np.float64)
+            self._last = group, np.stack([self._embedded[key] for key in group]).astype(np.float64)
         self._groups_left[id(group)] -= 1
         if not self._is_kept and not self._groups_left[id(group)]:
             self._uses_left.subtract(group)
-            for item in dict.fromkeys(group):
-                if not self._uses_left[item]:
-                    del self._embedded[item]
+            for key in dict.fromkeys(group):
+                if not self._uses_left[key]:
+                    del self._embedded[key]
         return self._last[1]
 
 

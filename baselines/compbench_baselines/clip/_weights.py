@@ -39,7 +39,7 @@ _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
 class Loaded(NamedTuple):
-    """What a scorer is made of."""
+    """The parts of a scorer."""
 
     model: nn.Module
     transform: Callable[[PIL.Image.Image], Tensor]  # -> CHW float32, as the model was evaluated by its authors
@@ -178,9 +178,9 @@ def _check_loaded(model: nn.Module, tensors: dict[str, tensors_of.Tensor], weigh
     """DataError for tables of positions that open_clip resized without a word, and for numbers that are none."""
     built = model.state_dict()
     wrong = [
-        f"{name} {each.shape} for {tuple(built[name].shape)}"
-        for name, each in tensors.items()
-        if name in built and "positional_embedding" in name and each.shape != tuple(built[name].shape)
+        f"{name} {tensor.shape} for {tuple(built[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in built and "positional_embedding" in name and tensor.shape != tuple(built[name].shape)
     ]
     if wrong:
         raise DataError(
@@ -191,7 +191,7 @@ def _check_loaded(model: nn.Module, tensors: dict[str, tensors_of.Tensor], weigh
 
 
 def _reason(error: BaseException) -> str:
-    """One line of what open_clip says, tensors by their first names, never torch's advice to load code."""
+    """A one-line version of open_clip's error, naming the first tensors, without torch's advice to load code."""
     text = str(error)
     kinds = re.findall(r"(Missing|Unexpected) key\(s\) in state_dict: (.*?)\.\s*(?:\n|$)", text)
     quoted = re.compile(r'"([^"]+)"')

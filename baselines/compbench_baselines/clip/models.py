@@ -186,7 +186,7 @@ class OpenClip(ModelSpec):
         return 0 if place_of_url(self.weights().url).is_file() else None
 
     def weights(self) -> Pretrained:
-        """What open_clip knows of the tag."""
+        """The open_clip entry for the tag."""
         return pretrained(self.architecture, self.tag)[1]
 
     def identity(self) -> Mapping[str, Json]:

@@ -1,1 +1,1 @@
-"""What the paper trains on a generative model: SD features and synthetic images."""
+"""The paper's baselines trained on a generative model: SD features and synthetic images."""

@@ -79,7 +79,7 @@ def components(base: StableDiffusion, source: Source | None, runtime: Runtime, *
 
 
 def word_for(source: Source) -> str:
-    """What names the weights: a commit or a digest, never a path."""
+    """The word that identifies the weights: a commit or a digest, never a path."""
     return hub.resolve(source, is_offline=True, say=lambda message: None)[1]
 
 
@@ -93,7 +93,7 @@ def known_word(source: Source | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is kept of a picture."""
+    """The bytes kept for a picture."""
 
     px: int  # its side
     latents: int  # numbers

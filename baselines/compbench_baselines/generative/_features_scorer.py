@@ -44,7 +44,7 @@ _Classify = Callable[[Floats], Floats]  # features [n, ...] float32 -> scores of
 
 
 class OfFeatures(Protocol):
-    """What a spec says of the features and of the classifier that learns from them."""
+    """A spec's settings for the features and for the classifier that learns from them."""
 
     @property
     def model(self) -> StableDiffusion: ...
@@ -91,7 +91,7 @@ class MidBlock:
         return cache.Arrays(cache.folder("features", self._spec.features_as(self._weights)))
 
     def names(self, images: Sequence[Image]) -> list[str]:
-        """What pictures are kept under."""
+        """The names that pictures are cached under."""
         return [image.digest() for image in images]
 
     def make(self, images: Sequence[Image]) -> None:
@@ -146,7 +146,7 @@ class MidBlock:
         """float16 maps [n, c, h, w], or their float32 means [n, c]."""
         spec, n = self._spec, len(latents)
         noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(spec.seed)).to(self.device)
-        conditioning = {name: each.expand(n, *each.shape[1:]) for name, each in self._conditioning().items()}
+        conditioning = {name: states.expand(n, *states.shape[1:]) for name, states in self._conditioning().items()}
         timesteps = torch.full((n,), spec.timestep, device=self.device)
         captured: list[Tensor] = []
         handle = self._block.register_forward_hook(_stop_at(captured))  # pyright: ignore
@@ -233,7 +233,7 @@ class FeatureScorer:
         assert self._classify is not None
         for start in range(0, len(examples), _PREDICTED_AT_ONCE):
             some = examples[start : start + _PREDICTED_AT_ONCE]
-            images = [each.images[0] for each in some]
+            images = [example.images[0] for example in some]
             self._block.make(images)
             found = for_captions(self._classify(self._block.read(self._block.names(images))), self._classes)
             for example, of_captions in zip(some, found, strict=True):

@@ -45,7 +45,7 @@ class Generator:
     def make(self, wanted: Sequence[Wanted]) -> list[Path]:
         """The files of the pictures, all of them there; those that were not are made."""
         files = [example.file(self.folder) for example in wanted]
-        lacking = [each for each, file in zip(wanted, files, strict=True) if not file.is_file()]
+        lacking = [want for want, file in zip(wanted, files, strict=True) if not file.is_file()]
         n_each = int(self._settings["steps"]) * (2 if self._is_guided else 1)
         if lacking:
             self._runtime.say(
@@ -58,8 +58,8 @@ class Generator:
             batch = partial(self._pictures, lacking[start:])
             with one_thread():
                 pictures, self._at_once = fitting(batch, self._at_once, self.device, self._runtime.say)
-            for each, picture in zip(lacking[start : start + len(pictures)], pictures, strict=True):
-                self._write(each, picture)
+            for want, picture in zip(lacking[start : start + len(pictures)], pictures, strict=True):
+                self._write(want, picture)
             self._runtime.advance(len(pictures) * n_each)
             start += len(pictures)
             told(n_done=start)
@@ -67,7 +67,7 @@ class Generator:
 
     @torch.inference_mode()
     def evaluate(self, n: int) -> None:
-        """One step of `n` rows, of nothing in particular: for a probe."""
+        """Run one step on `n` arbitrary rows, for a probe."""
         unet = self._loaded().unet
         states = self._embedding("").expand(n, -1, -1)
         latents = torch.zeros((n, *self._shape()), device=self.device, dtype=unet.dtype)
@@ -91,11 +91,11 @@ class Generator:
         padded = [*wanted, *[wanted[-1]] * (at_once - len(wanted))]
         unet, shape = pipeline.unet, self._shape()
         noise = [
-            torch.randn(shape, generator=torch.Generator().manual_seed(each.seed(self._settings["seed"])))
-            for each in padded
+            torch.randn(shape, generator=torch.Generator().manual_seed(want.seed(self._settings["seed"])))
+            for want in padded
         ]
         made = pipeline(
-            prompt_embeds=torch.cat([self._embedding(each.caption) for each in padded]),
+            prompt_embeds=torch.cat([self._embedding(want.caption) for want in padded]),
             negative_prompt_embeds=self._embedding("").expand(len(padded), -1, -1) if self._is_guided else None,
             latents=torch.stack(noise).to(self.device, unet.dtype),
             num_inference_steps=self._settings["steps"],

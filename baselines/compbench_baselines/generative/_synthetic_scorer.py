@@ -33,7 +33,7 @@ _PROBED_ROWS = 16
 
 
 class OfPictures(Protocol):
-    """What a settled spec says of the pictures and of the classifier that learns from them."""
+    """A settled spec's settings for the pictures and for the classifier that learns from them."""
 
     @property
     def seed(self) -> int: ...

@@ -41,7 +41,7 @@ def wanted_pictures(captions: Sequence[str], classes: Classes, n_per_class: int)
     wanted: list[Wanted] = []
     labels: list[int] = []
     for label in range(len(classes.names)):
-        prompts = [each for each, k in zip(captions, classes.of_caption, strict=True) if k == label]
+        prompts = [caption for caption, k in zip(captions, classes.of_caption, strict=True) if k == label]
         prompts = list(dict.fromkeys(prompts))
         wanted += [Wanted(prompts[k % len(prompts)], k) for k in range(n_per_class)]
         labels += [label] * n_per_class

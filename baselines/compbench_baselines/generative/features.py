@@ -130,15 +130,15 @@ class SDFeatures(ModelSpec):
         return {} if self.measured_px is None else {"size_px": self.measured_px}
 
     def latents_as(self, weights: str) -> Mapping[str, Json]:
-        """What latents are kept under."""
+        """The key that latents are cached under."""
         return {"weights": weights, "picture": "whole", "of": "latents", **self.size()}
 
     def features_as(self, weights: str) -> Mapping[str, Json]:
-        """What features are kept under."""
+        """The key that features are cached under."""
         return {**self.latents_as(weights), "of": "features", **self.measured()}
 
     def trained_as(self, weights: str, pictures: str) -> Mapping[str, Json]:
-        """What the classifier is kept under."""
+        """The key that the classifier is cached under."""
         return {**self.features_as(weights), **self.learned(), "version": VERSION, "pictures": pictures}
 
     def learned(self) -> Mapping[str, Json]:
@@ -152,7 +152,7 @@ class SDFeatures(ModelSpec):
         return {"scorer": _NAME, "version": VERSION, **self.measured(), **self.learned(), **trained}
 
     def preparation(self, task: Task, examples: Sequence[Example], source: Source | None) -> Preparation:
-        """One evaluation for each picture without features, learned from or scored, and the training.
+        """The work left: one evaluation for each picture without features, learned from or scored, and the training.
 
         A logistic regression reads its pictures until it converges; they are counted once.
         """

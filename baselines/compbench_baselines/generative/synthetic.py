@@ -137,11 +137,11 @@ class SyntheticSD(ModelSpec):
         return {name: getattr(settled, name) for name in names}
 
     def pictures_as(self, weights: str) -> Mapping[str, Json]:
-        """What pictures are kept under."""
+        """The names that pictures are cached under."""
         return {"weights": weights, **self.generated()}
 
     def trained_as(self, weights: str, captions: Sequence[str], classes: Classes) -> Mapping[str, Json]:
-        """What the classifier is kept under."""
+        """The key that the classifier is cached under."""
         asked = {"captions": [*captions], "classes": [*classes.of_caption]}
         return {**self.pictures_as(weights), **self.learned(), "version": VERSION, **asked}
 

@@ -1,1 +1,1 @@
-"""How the trained baselines are trained, cached and kept apart from test images."""
+"""Training of the baselines: fitting, caching, and keeping test images out."""

@@ -1,4 +1,4 @@
-"""What is dear to make and made once: trained models, features, generated pictures, under the user's cache folder.
+"""A cache of expensive results (trained models, features, generated pictures) in the user's cache folder.
 
 A folder is named by the digest of all that decides its contents, and holds that as `about.json`. One process at a
 time works in it; a second one waits and then finds the work done.
@@ -108,7 +108,7 @@ class Arrays:
         self._open: dict[Path, Any] = {}
 
     def count(self) -> int:
-        """How many are kept."""
+        """The number of entries kept."""
         self._look()
         return len(self._where)
 

@@ -29,7 +29,7 @@ _FINISHED, _CHECKPOINT = "model.safetensors", "checkpoint.pt"
 
 
 class Inputs(Protocol):
-    """What a network is shown, by index."""
+    """The inputs of a network, by index."""
 
     def batches(self, chunks: Iterable[Ints], epoch: int | None) -> Iterator[Tensor]:
         """[b, ...] float32 for each chunk of indices; augmented as `epoch` says, or not at all where it is None."""

@@ -28,7 +28,7 @@ class Labelled:
 
 
 def classes_of(task: Task, model: str) -> Classes:
-    """What the captions stand for; UsageError for a task that is no classification task."""
+    """The classes that the captions stand for; UsageError for a task that is not a classification task."""
     if task.classes is None:
         raise UsageError(
             f"model {model!r} names the class of a picture, and task {task.name!r} has none: its captions differ from "

@@ -36,7 +36,7 @@ def small_resnet(n_classes: int, in_channels: int, seed: int) -> nn.Module:
 
 
 def _small_resnet(n_classes: int, *, in_channels: int, widths: tuple[int, int, int, int]) -> ResNet:
-    """One basic block a stage and a stem that keeps every pixel: some 80,000 weights at (8, 16, 32, 64)."""
+    """A ResNet with one basic block per stage and a full-resolution stem: some 80,000 weights at (8, 16, 32, 64)."""
     network = ResNet(
         BasicBlock,  # pyright: ignore[reportArgumentType]  # timm wants the class and says an instance
         (1, 1, 1, 1),

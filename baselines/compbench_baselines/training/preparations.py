@@ -1,4 +1,4 @@
-"""What a model that learns still has to make, counted without weights and without decoding a picture. Torch-free.
+"""The work left for a model that learns, counted without weights and without decoding a picture. Torch-free.
 
 What is kept in the cache folder costs nothing. Whether a training picture is a test picture saved once more is known
 only of pictures that were looked at before; until then it counts as one that is learned from.
@@ -30,7 +30,7 @@ class Lesson:
 
 
 def lesson(task: Task, model: str, per_class: int | None) -> Lesson:
-    """What `training_images` gives, as far as that can be known without decoding."""
+    """The result of `training_images`, as far as it is known without decoding."""
     examples, _ = chosen(task, model, per_class)
     shown = [example.images[0] for example in examples]
     if not are_looks_kept([*(image for example in task.examples for image in example.images), *shown]):

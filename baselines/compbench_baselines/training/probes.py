@@ -22,7 +22,7 @@ _SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one input costs."""
+    """The cost of one input."""
 
     flops: float
     seconds: float
@@ -55,7 +55,7 @@ def with_training(
     flops: float = 0.0,
     seconds: float = 0.0,
 ) -> Preparation:
-    """What is lacking with its operations, time and bytes: those of pictures and features, and those of the training.
+    """The work left with its operations, time and bytes: for pictures and features, and for the training.
 
     `network` is untrained and takes inputs of `shape`.
     """

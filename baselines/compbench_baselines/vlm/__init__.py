@@ -1,1 +1,1 @@
-"""Language models as scorers: text-only priors, and vision-language models that are asked about a picture."""
+"""Language models as scorers: of text alone, of pictures as tokens, and as judges that are asked about a picture."""

@@ -1,4 +1,4 @@
-"""How likely a caption is as text, blind to the picture: what a language model alone makes of a task. Torch-free.
+"""The likelihood of a caption as text, without the picture: a language model alone on the task. Torch-free.
 
 `--model text-prior:ORG/NAME` or `text-prior:PATH`, any causal language model of transformers. Where it beats chance,
 the task's wrong captions are told by grammar or plausibility, and other models may be right without looking.

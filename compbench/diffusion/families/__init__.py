@@ -1,1 +1,1 @@
-"""One file per family of diffusion models: its spec and its presets."""
+"""Families of diffusion models, a file for each: its spec and its presets."""

@@ -73,8 +73,8 @@ class SDXLFamily(PipelineFamily):
         import torch
 
         encoded = [text.encoded(text.tokens(captions).input_ids, output_hidden_states=True) for text in parts.texts]
-        states = torch.cat([torch.cat([each.hidden_states[-2] for each in of_text]) for of_text in encoded], dim=-1)
-        pooled = torch.cat([each[0] for each in encoded[-1]])
+        states = torch.cat([torch.cat([output.hidden_states[-2] for output in of_text]) for of_text in encoded], dim=-1)
+        pooled = torch.cat([output[0] for output in encoded[-1]])
         if parts.index.get("force_zeros_for_empty_prompt", True):
             is_empty = torch.tensor([not caption for caption in captions], device=states.device)
             states, pooled = states.masked_fill(is_empty[:, None, None], 0), pooled.masked_fill(is_empty[:, None], 0)

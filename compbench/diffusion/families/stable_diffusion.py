@@ -195,7 +195,7 @@ class StableDiffusion(ModelSpec):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What is fetched of a hub repository: no safety checker, no second precision, no pickles."""
+        """The files fetched from a hub repository: no safety checker, no second precision, no pickles."""
         return FILES
 
     @property

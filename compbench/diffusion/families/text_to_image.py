@@ -42,7 +42,7 @@ class TextToImage(StableDiffusion):
         if self.protocol in ("published-fp16", "diffusion-itm", "self-bench") and self.protocol not in self.protocols:
             raise UsageError(
                 f"model {self.name!r}: protocol={self.protocol} is that of published runs of other models; expected "
-                f"{', '.join(('compbench', 'paper', *self.protocols))}"
+                f"{' or '.join(('compbench', 'paper', *self.protocols))}"
             )
 
     @property
@@ -65,7 +65,7 @@ class TextToImage(StableDiffusion):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What is fetched of a hub repository."""
+        """The files fetched from a hub repository."""
         return self._family.layout.patterns
 
     @property

@@ -1,1 +1,1 @@
-"""How the files of a data set are read: folders, archives, Parquet tables, hub data sets."""
+"""Readers of a data set's files: folders, archives, Parquet tables, hub data sets."""

@@ -46,7 +46,7 @@ class Pictures:
         if str(path) in self._readers:
             return self._readers[str(path)]
         by_name, by_own_stem, by_stem = (
-            [PurePosixPath(each) for each in found]
+            [PurePosixPath(place) for place in found]
             for found in (
                 self._by_name.get(path.name, ()),
                 self._by_stem.get(path.name, ()),
@@ -54,9 +54,9 @@ class Pictures:
             )
         )
         for named in (
-            [each for each in by_name if _ends_with(each, path)],
-            [each for each in by_own_stem if _ends_with(each.with_suffix(""), path)],
-            [each for each in by_stem if _ends_with(each.with_suffix(""), path.with_suffix(""))],
+            [place for place in by_name if _ends_with(place, path)],
+            [place for place in by_own_stem if _ends_with(place.with_suffix(""), path)],
+            [place for place in by_stem if _ends_with(place.with_suffix(""), path.with_suffix(""))],
             by_name,
             by_own_stem,
             by_stem,
@@ -64,7 +64,7 @@ class Pictures:
             if len(named) == 1:
                 return self._readers[str(named[0])]
             if named:
-                names = " and ".join(sorted(repr(str(each)) for each in named)[:3])
+                names = " and ".join(sorted(repr(str(place)) for place in named)[:3])
                 raise DataError(
                     f"{where} is {wanted!r}, which is {names} in {str(self.source)!r}; expected a name that only one "
                     "of them has"

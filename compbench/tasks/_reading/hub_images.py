@@ -187,7 +187,7 @@ def _undecoded(rows: Any, column: str, where: str) -> Any:
 
 
 def _file_names(rows: Any, column: str) -> Sequence[str | None]:
-    """What the files were called, where the data set still knows it of every row."""
+    """The original file names, where the data set still has them for every row."""
     values = rows.data.column(column)
     if not isinstance(rows.features[column], Mapping) and "path" not in str(values.type):
         return [None] * len(values)

@@ -18,11 +18,11 @@ _PART = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 def _patterns_of(split: str) -> tuple[str, ...]:
     """Patterns of a split's files, the likeliest first; the first that matches any is read alone."""
     own = (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet", f"*-{split}-*.parquet", f"*-{split}.parquet")
-    return (*own, *(f"data/{each}" for each in own), *(f"*/{each}" for each in own), *_in_snapshot(own))
+    return (*own, *(f"data/{pattern}" for pattern in own), *(f"*/{pattern}" for pattern in own), *_in_snapshot(own))
 
 
 def _in_snapshot(own: Sequence[str]) -> list[str]:
-    return [f"snapshots/*/{folder}{each}" for folder in ("", "data/", "*/") for each in own]
+    return [f"snapshots/*/{folder}{pattern}" for folder in ("", "data/", "*/") for pattern in own]
 
 
 def files_of_split(place: Path, split: str) -> list[Path]:

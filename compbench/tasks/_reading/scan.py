@@ -102,13 +102,13 @@ def left_out(others: Sequence[Path], root: Path, what: str = "not pictures") -> 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry for entry in entries if not is_junk(entry.name)), key=lambda each: each.name)
+            found = sorted((entry for entry in entries if not is_junk(entry.name)), key=lambda present: present.name)
     except OSError as error:
         raise DataError(f"folder {str(folder)!r} cannot be read ({error.strerror}); copy it again") from error
-    for each in found:
-        if half_character(disk.text_of(each.name)):
+    for present in found:
+        if half_character(disk.text_of(present.name)):
             raise DataError(
-                f"folder {str(folder)!r} has a name that is not UTF-8, {os.fsencode(each.name)!r}; rename it"
+                f"folder {str(folder)!r} has a name that is not UTF-8, {os.fsencode(present.name)!r}; rename it"
             )
     return found
 

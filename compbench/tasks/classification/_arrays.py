@@ -27,8 +27,8 @@ _CIFAR_SHAPE, _STL_SHAPE = (3, 32, 32), (3, 96, 96)
 def _read_cifar_pickles(root: Path, split: str) -> Split:
     files = [existing(root / name, f"the {split} split of CIFAR-10 for Python") for name in _CIFAR_PARTS[split]]
     batches = [_unpickled(file, "data", "labels") for file in files]
-    read = [_pixels_and_labels(file, each) for file, each in zip(files, batches, strict=True)]
-    pixels, labels = np.concatenate([each for each, _ in read]), np.concatenate([each for _, each in read])
+    read = [_pixels_and_labels(file, batch) for file, batch in zip(files, batches, strict=True)]
+    pixels, labels = np.concatenate([part for part, _ in read]), np.concatenate([part for _, part in read])
     names = _unpickled(root / "batches.meta", "label_names")["label_names"]
     return _split(pixels, labels, [_text(name) for name in names], (*files, root / "batches.meta"))
 
@@ -43,7 +43,7 @@ def _read_cifar_binaries(root: Path, split: str) -> Split:
 
 
 def _read_stl(root: Path, split: str) -> Split:
-    images, labels = (existing(root / f"{split}_{each}.bin", f"the {split} split of STL-10") for each in "Xy")
+    images, labels = (existing(root / f"{split}_{kind}.bin", f"the {split} split of STL-10") for kind in "Xy")
     names = read_lines(root / "class_names.txt", "the names of STL-10's classes")
     # columns before rows, as Matlab has them
     pixels = _records(images, int(np.prod(_STL_SHAPE))).reshape(-1, *_STL_SHAPE).swapaxes(2, 3)
@@ -118,7 +118,7 @@ class _Arrays(pickle.Unpickler):
 
 
 def _encoded(text: str, encoding: str = "latin1") -> bytes:
-    """How protocol 2 writes bytes."""
+    """The bytes as pickle protocol 2 writes them."""
     return text.encode(encoding)
 
 

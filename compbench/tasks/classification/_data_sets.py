@@ -1,4 +1,4 @@
-"""How a data set of labelled pictures becomes a classification task, whichever way it lies.
+"""Classification tasks from data sets of labelled pictures, in whichever layout.
 
 `--data PATH` is a folder in the source's own layout (as torchvision keeps it), a copy of the hub's data set, or one
 folder for each class; without it the hub's data set is fetched, where there is one. The pictures and their ids are the
@@ -39,7 +39,7 @@ _WNID = re.compile(r"_(n\d{8})(?=\.\w+$)")  # the hub's ImageNet adds it to a fi
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What there is to know of a data set before it is read."""
+    """The facts about a data set that are known before it is read."""
 
     name: str
     about: str
@@ -162,7 +162,7 @@ def _labelled(data_set: DataSet, task: Task) -> Task | None:
     if all(len(label) == 1 for label in labels) or task.classes is None:
         return None
     names, spoken = task.classes.names, _prompt_files.shipped("imagenet").captions
-    pairs = [(label, place) for place, each in enumerate(labels) for label in each]
+    pairs = [(label, place) for place, own in enumerate(labels) for label in own]
     prompts = Prompts(names, tuple(spoken[label] for label, _ in pairs), tuple(place for _, place in pairs))
     matches = _matches(prompts)
     place_of = {name: place for place, name in enumerate(names)}

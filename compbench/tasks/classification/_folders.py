@@ -62,7 +62,7 @@ def class_folders(root: Path) -> list[Path]:
     Hidden folders are none, nor is one that begins with "_" and holds no picture.
     """
     shown = [folder for folder in folders_in(root) if not folder.name.startswith(".")]
-    own = [each for each in shown if not each.name.startswith("_") or pictures_below(each).pictures]
+    own = [folder for folder in shown if not folder.name.startswith("_") or pictures_below(folder).pictures]
     return sorted(own, key=lambda each: nfc(each.name))
 
 
@@ -98,16 +98,16 @@ def _named_splits(place: Path, names: Collection[str]) -> list[Path]:
     """The folders among `names` that are splits: they hold folders, and pictures only by mistake."""
     there = {folder.name: folder for folder in folders_in(place)}
     named = [there[name] for name in names if name in there and _holds_folders(there[name])]
-    if not any(holds_pictures(each) for each in named):
+    if not any(holds_pictures(folder) for folder in named):
         return named
-    beside = [each for name, each in there.items() if name not in _OF_ANY_SPLIT]
-    if not any(holds_pictures(each) for each in beside):
+    beside = [folder for name, folder in there.items() if name not in _OF_ANY_SPLIT]
+    if not any(holds_pictures(folder) for folder in beside):
         return named
-    return [each for each in named if not holds_pictures(each)]  # the others are classes like those beside them
+    return [folder for folder in named if not holds_pictures(folder)]  # the others are classes like those beside them
 
 
 def _holds_folders(folder: Path) -> bool:
-    return any(not each.name.startswith(".") for each in folders_in(folder))
+    return any(not inner.name.startswith(".") for inner in folders_in(folder))
 
 
 def _split_notes(place: Path, split: str) -> tuple[str, ...]:
@@ -115,4 +115,4 @@ def _split_notes(place: Path, split: str) -> tuple[str, ...]:
     named = _named_splits(place, SPLITS[split])
     if len(named) < 2:
         return ()
-    return (f"{str(named[0])!r} is read, {' and '.join(repr(each.name) for each in named[1:])} beside it is not",)
+    return (f"{str(named[0])!r} is read, {' and '.join(repr(folder.name) for folder in named[1:])} beside it is not",)

@@ -32,7 +32,7 @@ def _read_imagenet(root: Path, split: str) -> Split:
     files, others = _numbered(folder)
     _check_numbers(files, len(truth), folder)
     ids = _wnid_of(root / _KIT / "meta.mat")
-    if lacking := [each for each in truth if each not in ids]:
+    if lacking := [name for name in truth if name not in ids]:
         raise DataError(f"{str(root / _TRUTH)!r} has class {lacking[0]!r}, which meta.mat lacks; copy the kit again")
     place = {wnid: n for n, wnid in enumerate(wnids())}
     # the n-th line is the label of the picture whose name has the number n, whatever else lies in the folder

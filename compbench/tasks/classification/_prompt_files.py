@@ -1,4 +1,4 @@
-"""What the classes of a task are called and how they are asked for: CSV files of the form prompt,classname,classidx.
+"""The names and prompts of a task's classes: CSV files of the form prompt,classname,classidx.
 
 That is the form of the published ones. A class may have several prompts. See prompts/README.md for the sources.
 """
@@ -134,7 +134,7 @@ def _frame(prompts: Sequence[str]) -> tuple[str, str]:
 def _shared_start(texts: Sequence[str]) -> str:
     """The longest text that all begin with."""
     lowest, highest = min(texts), max(texts)
-    n_same = next((n for n, (one, other) in enumerate(zip(lowest, highest, strict=False)) if one != other), len(lowest))
+    n_same = next((n for n, (low, other) in enumerate(zip(lowest, highest, strict=False)) if low != other), len(lowest))
     return lowest[:n_same]
 
 

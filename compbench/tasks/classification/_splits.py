@@ -16,7 +16,7 @@ __all__ = ["Layout", "Picture", "Split", "existing", "place_of", "read_lines"]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture of a class, not decoded yet."""
+    """A picture of a class, not decoded yet."""
 
     name: str  # of its file, or its number
     label: int  # the class, counted from 0 in the order of the source's own label file
@@ -35,7 +35,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way in which a data set lies on disk."""
+    """A layout of a data set on disk."""
 
     folder: str  # the name of its own folder, in which or beside which a user may stand
     mark: str  # a file or folder below it that shows the layout is there

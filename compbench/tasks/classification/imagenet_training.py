@@ -56,4 +56,4 @@ class FromImageNet:
 def _holds_training(place: Path) -> bool:
     ids = set(wnids())
     folders = [place / name for name in SPLITS["train"] if (place / name).is_dir()]
-    return any(each.name in ids for folder in folders for each in folders_in(folder))
+    return any(inner.name in ids for folder in folders for inner in folders_in(folder))

@@ -31,7 +31,7 @@ _COLUMNS_KEPT = 8  # image columns of row groups that stay in memory; the hub's 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What was read and from where."""
+    """Rows, and where they were read from."""
 
     rows: Sequence[Mapping[str, Any]]  # image columns: Callable[[], bytes]
     files: tuple[Path, ...]
@@ -98,7 +98,7 @@ def _read_parquet(files: list[Path], text_columns: Sequence[str], image_columns:
 
 
 class ParquetFile:
-    """One Parquet file whose row groups of images are read when asked for and the last few kept."""
+    """A Parquet file whose row groups of images are read on demand, with the last few kept."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa

@@ -1,4 +1,4 @@
-"""What the columns of a manifest are: pictures, captions, wrong captions, and tags for all else.
+"""The columns of a manifest: pictures, captions, wrong captions, and tags for everything else.
 
 Pictures, captions and wrong captions stand in one column (`image`), in numbered ones (`image_0`, `image_1`, or counted
 from 1) or in a list (`images`).
@@ -68,7 +68,7 @@ def plain_name(name: str) -> str:
 
 @lru_cache(1024)
 def columns_of(names: tuple[str, ...]) -> Columns:
-    """What columns with these names are."""
+    """The meaning of columns with these names."""
     faults = [(name, "stands there twice; expected each column once") for name in _twice(names)]
     by_plain = {plain_name(name): name for name in names}
     families: list[Family] = []

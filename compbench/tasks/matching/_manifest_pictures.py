@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What became of a name: the file, and what is wrong with it."""
+    """The result of looking up a picture's name: the file, and what is wrong with it."""
 
     name: str  # composed, with "/" between folders
     path: Path | None = None  # None: there is none

@@ -39,7 +39,7 @@ class _Faulty(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One picture or caption, and the column in which it stands."""
+    """A picture or caption, and its column."""
 
     column: str
     value: str
@@ -68,7 +68,7 @@ def example_of(row: Row, number: int, pictures: Pictures, problems: Problems) ->
         _check_shape(len(images), len(captions) + len(wrong), row, columns)
         made = Example(
             id=_text(row, columns, "id") or str(number),
-            images=tuple(Image(each.name, each.path) for each in found if each.path is not None),
+            images=tuple(Image(image.name, image.path) for image in found if image.path is not None),
             captions=tuple(part.value for part in (*captions, *wrong)),
             matches=_matches(row, columns, len(images), len(captions), len(wrong)),
             tags={plain: _tags(row.cells[name], name) for plain, name in columns.tags.items()},
@@ -84,7 +84,7 @@ def example_of(row: Row, number: int, pictures: Pictures, problems: Problems) ->
 
 
 def _parts(row: Row, columns: Columns, kind: str) -> list[_Part]:
-    """What stands in the columns of a kind; columns in which nothing stands are as if they were not there."""
+    """The cells in the columns of a kind; empty cells are ignored."""
     families = [(family, _family(row, family)) for family in columns.families if family.kind == kind]
     filled = [(family, parts) for family, parts in families if parts]
     if len(filled) > 1:
@@ -225,7 +225,7 @@ def _given_matches(cell: object, name: str, shape: tuple[int, int]) -> Bools:
     such = "a list of 1 and 0 for each picture, one number per caption, such as [[1, 0], [0, 1]]"
     value = _json(cell, name, "[[1, 0], [0, 1]]") if isinstance(cell, str) else cell
     rows: Any = [value] if shape[0] == 1 and _is_flat(value) else value
-    rows = [[each] for each in value] if shape[1] == 1 and shape[0] > 1 and _is_flat(value) else rows  # pyright: ignore
+    rows = [[number] for number in value] if shape[1] == 1 and shape[0] > 1 and _is_flat(value) else rows  # pyright: ignore
     if not isinstance(rows, list) or not all(_is_flat(row) for row in rows):
         raise _Faulty(name, f"is {_shown(cell)}; expected {such}")
     if [len(row) for row in rows] != [shape[1]] * shape[0]:
@@ -239,7 +239,7 @@ def _given_matches(cell: object, name: str, shape: tuple[int, int]) -> Bools:
 
 
 def _is_flat(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, int | float) and each in (0, 1) for each in value)
+    return isinstance(value, list) and all(isinstance(number, int | float) and number in (0, 1) for number in value)
 
 
 # the rest

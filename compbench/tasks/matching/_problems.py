@@ -11,7 +11,7 @@ _MOST_KEPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault: in which file, on which line (or row of a file without lines), in which column, and what."""
+    """A fault: its file, its line (or row, in a file without lines), its column, and a description."""
 
     file: str
     line: int | None  # or row, where the file has no lines; None: of the whole file
@@ -37,7 +37,7 @@ class Problems:
     n_fatal: int = 0  # all but those of the files of pictures
 
     def add(self, line: int | None, column: str, problem: str, *, is_of_picture: bool = False) -> None:
-        """One more; of more than a thousand the rest are counted."""
+        """Add a fault; beyond a thousand they are only counted."""
         self.n_all += 1
         self.n_fatal += not is_of_picture
         if len(self.kept) < _MOST_KEPT:

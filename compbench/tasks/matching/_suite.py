@@ -65,7 +65,7 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a suite is judged: its metrics, and what becomes of the rows before they are asked."""
+    """A way to judge a suite: its metrics, and how its rows are changed first."""
 
     about: str
     metrics: tuple[str, ...]
@@ -112,7 +112,7 @@ class Suite:
         stamped = dict.fromkeys([*found.files, *_files_of(pictures)])
         examples = with_digests(examples, [self.name, *protocol, *map(file_stamp, stamped)])
         return Task(
-            name="+".join([self.name, *(each for each in protocol if each != OFFICIAL)]),
+            name="+".join([self.name, *(choice for choice in protocol if choice != OFFICIAL)]),
             examples=_grouped(examples),
             metrics={name: BY_NAME[name] for name in chosen.metrics},
             description=self.description(chosen),
@@ -127,13 +127,13 @@ class Suite:
         )
 
     def description(self, chosen: Protocol) -> str:
-        """What it is, where it comes from, and what may be done with it."""
+        """A description of the suite: what it is, where it comes from, and its licence."""
         parts = [self.about, chosen.about, f"From {self.origin}. {self.licence}."]
         parts += [f"Pictures: {self.whose_pictures}."] if self.whose_pictures else []
         return "\n".join(part for part in parts if part)
 
     def sheet(self) -> TaskSheet:
-        """How it is judged, and where its parts come from."""
+        """The suite's protocols, and where its parts come from."""
         remote = "" if self.remote is None else "fetched" + ("" if self._is_pinned else ", at whatever main is")
         n = "" if self.n_published is None else f"{self.n_published:,}"
         facts = {

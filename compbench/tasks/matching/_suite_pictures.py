@@ -70,7 +70,7 @@ class Folders:
         return f"{self.whose}, in the folder that --images names, or --data, or one within it"
 
     def check(self, *, may_lack: bool) -> tuple[str, ...]:
-        """How many pictures are missing, the first by name; MissingPictures where all are, or where none may be."""
+        """A note on missing pictures, naming the first; MissingPictures where all are missing or none may be."""
         if not self.missing:
             return ()
         names = ", ".join(list(self.missing)[:_SHOWN]) + (", ..." if len(self.missing) > _SHOWN else "")

@@ -69,7 +69,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JsonFiles:
-    """One file for each split, an object of rows by key or a list of rows; perhaps all in one zip with the pictures."""
+    """A JSON file per split, an object of rows by key or a list of rows; perhaps all in one zip with the pictures."""
 
     files: Mapping[str, str]  # split -> name of the file
     further: tuple[str, ...] = ()  # patterns of a hub's other files

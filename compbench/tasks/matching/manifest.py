@@ -44,7 +44,7 @@ _EXPECTED = ", ".join(MANIFESTS)
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a manifest holds, and everything that is wrong with it."""
+    """The contents of a manifest, and everything that is wrong with it."""
 
     file: Path
     examples: Sequence[Example]  # those that are whole
@@ -57,7 +57,7 @@ class Inspection:
 
     @property
     def shapes(self) -> Mapping[tuple[int, int], int]:
-        """How many examples have (I, C) pictures and captions."""
+        """The number of examples for each shape (I, C) of pictures and captions."""
         return Counter(example.shape for example in self.examples)
 
     @property
@@ -121,7 +121,7 @@ def inspect(place: Path) -> Inspection:
 
 
 def outside(found: Inspection) -> int:
-    """How many of the pictures are links that lead out of the folder; DataError where links are not followed."""
+    """The number of pictures that are links out of the folder; DataError where links are not followed."""
     return n_outside(found.files, found.file.parent)
 
 

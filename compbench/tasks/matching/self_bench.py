@@ -111,7 +111,7 @@ def _beside(root: Path, name: str) -> Path | None:
 
 def _options(made: Mapping[str, Any], prompts: Any, where: str) -> tuple[str, ...]:
     """All prompts that a picture of this kind could be of."""
-    tag, things = made.get("tag"), [thing.get("class") for thing in made.get("include") or [{}]]
+    tag, things = made.get("tag"), [included.get("class") for included in made.get("include") or [{}]]
     try:
         kind = prompts[tag]
         if tag == "color_attr":

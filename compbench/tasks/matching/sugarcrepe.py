@@ -142,7 +142,7 @@ SUGARCREPE_PP = replace(
 
 
 def _split(whole: Suite, split: str, n: int) -> Suite:
-    """One split of a suite, as a task of its own."""
+    """A split of a suite, as a task of its own."""
     reader = replace(whole.reader, files={split: f"{split.replace('-', '_')}.json"})  # pyright: ignore[reportArgumentType, reportCallIssue]
     remote = replace(whole.remote, files=(_file_of(split),)) if isinstance(whole.remote, GitFiles) else whole.remote
     official = whole.protocols[OFFICIAL]

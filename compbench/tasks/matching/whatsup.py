@@ -58,7 +58,7 @@ def _corrected(rows: Sequence[Row]) -> Sequence[Row]:
     of_stem = {str(row["stem"]): row for row in rows}
     if lacking := [stem for stem in _EXCHANGED if stem not in of_stem]:
         raise DataError(f"no picture {lacking[0]!r} whose label could be corrected; expected all of What'sUp A")
-    other = {one: of_stem[two] for one, two in (_EXCHANGED, _EXCHANGED[::-1])}
+    other = {stem: of_stem[two] for stem, two in (_EXCHANGED, _EXCHANGED[::-1])}
     captions = [f"caption_{place}" for place in range(_N_OPTIONS)]
     return [
         {**row, **{name: other[str(row["stem"])][name] for name in (*captions, "relation")}}

@@ -1,0 +1,66 @@
+"""Words that the code does not use: loop variables that name nothing, docstrings that open with What, How or One."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from import_graph import ROOT
+
+FOLDERS = ("compbench", "analysis", "baselines", "tests", "docs", "notebooks", ".ci")
+NAMELESS = {"each", "it", "its", "item", "one", "thing", "x1"}
+PACKAGES = ("compbench/", "analysis/", "baselines/")
+ASKING = re.compile(r"(What|How|One)\b(?!')")
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """The Python of every file, of every page's blocks and of every notebook, by the place it is from."""
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")] + list(ROOT.glob("*"))
+    return {str(path.relative_to(ROOT)): ast.parse(code) for path in sorted(paths) if (code := code_of(path))}
+
+
+def code_of(path: Path) -> str:
+    if path.suffix not in (".py", ".md", ".ipynb"):
+        return ""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return "\n".join(textwrap.dedent(block) for block in BLOCK.findall(text))
+    if path.suffix == ".ipynb":
+        cells = (cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+        return MAGIC.sub("", "\n".join("".join(cell["source"]) for cell in cells))
+    return text
+
+
+def loop_variables(tree: ast.Module) -> Iterator[ast.Name]:
+    for loop in ast.walk(tree):
+        if isinstance(loop, ast.For | ast.AsyncFor | ast.comprehension):
+            yield from (name for name in ast.walk(loop.target) if isinstance(name, ast.Name))
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)):
+            yield text
+
+
+def test_a_loop_variable_is_a_noun() -> None:
+    found = [(place, name) for place, tree in trees().items() for name in loop_variables(tree)]
+    assert len(found) > 1000
+    assert [f"{place}: {name.id} (line {name.lineno})" for place, name in found if name.id in NAMELESS] == []
+
+
+def test_a_docstring_opens_with_a_noun_or_a_verb() -> None:
+    found = [
+        (place, text) for place, tree in trees().items() if place.startswith(PACKAGES) for text in docstrings(tree)
+    ]
+    assert len(found) > 2000
+    assert [f"{place}: {text.splitlines()[0]}" for place, text in found if ASKING.match(text)] == []
