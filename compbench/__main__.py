@@ -2,7 +2,7 @@
 
 import sys
 
-from compbench.cli.app import main
+from compbench.cli.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +34,16 @@ def pytest_collection() -> Generator[None, None, None]:
     yield
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_not_walked() -> Iterator[None]:
+    """The same for what a test imports: diffusers and transformers load their modules when they are first used."""
+    n_before = len(sys.modules)
+    yield
+    if len(sys.modules) > n_before + 20:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +89,16 @@ def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         export.save_clip(folder, export.new_clip(tokenizer), tokenizer)
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder]
+    subprocess.run([*command, Path(__file__).parents[1]], check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
-    from compbench.cli.app import main
+    from compbench.cli.start import main
 
 __all__ = [
     "main",
@@ -16,6 +16,6 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        ".app": ["main"],
+        ".start": ["main"],
     },
 )

@@ -14,7 +14,8 @@ import click
 
 from compbench.cli import streams
 from compbench.cli._exit_codes import DONE, FAILED, INTERRUPTED, MISUSED
-from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.errors import DataError, MissingPackage, RunError, UsageError
+from compbench.core.packages import named
 from compbench.core.printable import say
 from compbench.runs.interrupts import Interrupts
 
@@ -66,7 +67,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     arguments = [*words[1:2], "--help"] if words[:1] == ["help"] else words
     try:
-        code = group.main(arguments, "compbench", standalone_mode=False)
+        with named():
+            code = group.main(arguments, "compbench", standalone_mode=False)
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
         pass
     except (KeyboardInterrupt, click.Abort):
@@ -77,7 +79,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = MISUSED
     except (click.ClickException, UsageError) as error:
         code = _fail(_misuse(error, arguments), MISUSED)
-    except (DataError, RunError) as error:
+    except (DataError, MissingPackage, RunError) as error:
         code = _fail(f"error: {error}", FAILED)
     return code if isinstance(code, int) else DONE
 

@@ -86,7 +86,7 @@ def tags(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
         from compbench.store.store import Store
 
         for run in Store(_root(ctx)).find_all(references[0])[:1] if references else ():
-            columns |= {column for example in run.examples()["tags"] for column in example}
+            columns |= {column for tags in run.task_examples.tags for column in tags}
     return _starting(sorted(columns), incomplete)
 
 

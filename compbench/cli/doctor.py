@@ -16,6 +16,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from compbench.core import packages
+
 __all__ = ["Check", "examine"]
 
 # what is told one by one; the others are only told where something is wrong with them
@@ -38,6 +40,7 @@ def examine(runs: Path, *, is_online: bool = False) -> Iterator[Check]:
     """Every check, one after the other; the network is asked only when `is_online`."""
     looks: dict[str, Callable[[], Iterable[Check]]] = {
         "python": _python,
+        "abilities": _abilities,
         "packages": _packages,
         "device": _hardware,
         "tiny models": lambda: map(_tiny, ("tiny-sd", "tiny-clip", "tiny-dit")),
@@ -52,50 +55,61 @@ def examine(runs: Path, *, is_online: bool = False) -> Iterator[Check]:
         try:
             yield from look()
         except Exception as error:  # of any kind: the other checks matter the more
-            yield Check(name, "problem", f"cannot be looked at: {type(error).__name__}: {error}", _what_to_do(error))
-
-
-def _what_to_do(error: Exception) -> str:
-    missing = error.name if isinstance(error, ImportError) else None
-    return f"pip install {missing.partition('.')[0]}" if missing else ""
+            why = packages.why(error) or f"{type(error).__name__}: {error}"
+            yield Check(name, "problem", f"cannot be looked at: {why}")
 
 
 def _python() -> Iterator[Check]:
     yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
-def _packages() -> Iterator[Check]:
-    """Each package that is asked for against the range that is declared for it."""
-    from packaging.requirements import Requirement
+def _abilities() -> Iterator[Check]:
+    """Whether runs can be read and models measured with the packages that are here."""
+    if unread := packages.missing_for_reading():
+        yield Check("reading runs", "problem", f"needs {_named(unread)}", packages.install(unread))
+    else:
+        yield Check("reading runs", "ok", "show, compare, curves, report, site, results and export work")
+    missing = packages.missing()
+    if not missing:
+        yield Check("measuring", "ok", "no package is missing")
+    elif packages.is_for_reading():
+        found = f"not with this installation, which is for reading runs; needs {_named(missing)}"
+        yield Check("measuring", "note", found, packages.install(missing))
+    else:
+        found = f"not everything works without {_named(missing)}"
+        yield Check("measuring", "problem", found, packages.install(missing))
 
-    wanted = [Requirement(requirement) for requirement in metadata.requires("compbench") or ()]
-    checks = [
-        _package(example) for example in wanted if example.marker is None or example.marker.evaluate({"extra": ""})
-    ]
-    named = [check for check in checks if check.name.replace("-", "_") in _PACKAGES or check.state != "ok"]
-    yield from sorted(named, key=lambda each: each.state == "ok")
-    if n_others := len(checks) - len(named):
+
+def _named(missing: Iterable[packages.Package]) -> str:
+    return ", ".join(package.name for package in missing)
+
+
+def _packages() -> Iterator[Check]:
+    """Each package that is declared against its range; one that is missing is told as what cannot be done."""
+    checks = [_package(package) for package in packages.declared() if not package.is_missing]
+    told = [check for check in checks if check.name.replace("-", "_") in _PACKAGES or check.state != "ok"]
+    yield from sorted(told, key=lambda check: check.state == "ok")
+    if n_others := len(checks) - len(told):
         yield Check("other packages", "ok", f"{n_others}, each within its range")
 
 
-def _package(wanted: object) -> Check:
-    from packaging.requirements import Requirement
+def _package(package: packages.Package) -> Check:
+    from packaging.specifiers import SpecifierSet
 
-    assert isinstance(wanted, Requirement)
-    advice = f"pip install '{wanted.name}{wanted.specifier}'"
-    try:
-        version = metadata.version(wanted.name)
-    except metadata.PackageNotFoundError:
-        return Check(wanted.name, "problem", f"not installed; expected {wanted.specifier}", advice)
-    if not wanted.specifier.contains(version, prereleases=True):
-        return Check(wanted.name, "problem", f"{version}; expected {wanted.specifier}", advice)
-    return Check(wanted.name, "ok", f"{version} ({wanted.specifier})")
+    version = metadata.version(package.name)
+    if not SpecifierSet(package.wanted).contains(version, prereleases=True):
+        found = f"{version}; expected {package.wanted}"
+        return Check(package.name, "problem", found, packages.install([package]))
+    return Check(package.name, "ok", f"{version} ({package.wanted})")
 
 
 def _hardware() -> Iterator[Check]:
     try:
         import torch
     except (ImportError, OSError) as error:
+        if packages.is_for_reading():
+            yield Check("device", "note", "not looked at: torch is not installed")
+            return
         advice = "reinstall torch: see pytorch.org; stored runs can be read without it"
         yield Check("device", "problem", f"torch cannot be imported: {error}", advice)
         return
@@ -160,8 +174,11 @@ def _plugins() -> Iterator[Check]:
 
 
 def _token() -> Iterator[Check]:
-    from huggingface_hub import get_token
-
+    try:
+        from huggingface_hub import get_token
+    except ImportError as error:
+        yield Check("hub token", "note", f"nothing is fetched: {packages.why(error) or error}")
+        return
     if get_token():
         yield Check("hub token", "ok", "present")
     else:

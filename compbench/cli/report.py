@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from compbench import registry
 from compbench.core import disk
-from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.errors import DataError, MissingPackage, RunError, UsageError
 from compbench.core.examples import Image, Task
+from compbench.core.packages import named
 from compbench.store.run import Run
 from compbench.store.store import Store
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["report", "site"]
 
 
+@named()
 def report(
     runs: Run | str | Path | Iterable[Run | str | Path],
     output: Path | str = "report.html",
@@ -60,6 +62,7 @@ def report(
     return write(chosen, output, look)
 
 
+@named()
 def site(
     runs: Run | str | Path | Iterable[Run | str | Path],
     output: Path | str = "site",
@@ -106,7 +109,7 @@ def _pictures(
                 raise DataError(
                     f"the data at hand has revision {task.revision} and the runs {revision}: its pictures may be others"
                 )
-        except (UsageError, DataError) as error:
+        except (UsageError, DataError, MissingPackage) as error:
             notes[name] = f"Pictures of {name} are not at hand ({error})."
             continue
         pictures[name, revision] = {example.id: example.images for example in task.examples}

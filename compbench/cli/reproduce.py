@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compbench.core import disk
-from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.errors import DataError, MissingPackage, RunError, UsageError
+from compbench.core.packages import named
 from compbench.runs.grid import Cell, Failure, cells, measure
 from compbench.runs.grid import planned as plans_of
 from compbench.runs.grid_file import GridFile
@@ -102,8 +103,9 @@ def planned(asked: Asked, reporter: Reporter) -> tuple[list[Plan], list[Failure]
     failures: list[Failure] = []
     for cell in asked.cells:
         try:
-            plans += plans_of([cell], reporter)[0]
-        except (DataError, RunError, UsageError) as error:
+            with named():
+                plans += plans_of([cell], reporter)[0]
+        except (DataError, MissingPackage, RunError, UsageError) as error:
             failures.append(Failure(cell, str(error)))
     return plans, failures
 

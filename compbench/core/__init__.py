@@ -8,7 +8,14 @@ from compbench.core.faces import lazily
 
 if TYPE_CHECKING:
     from compbench.core.aliases import Bools, Floats, Ints, Json
-    from compbench.core.errors import DataError, RunError, UnreadableImage, UnreadableImages, UsageError
+    from compbench.core.errors import (
+        DataError,
+        MissingPackage,
+        RunError,
+        UnreadableImage,
+        UnreadableImages,
+        UsageError,
+    )
     from compbench.core.examples import Classes, ErrorTable, Example, Image, Metric, ScoreTable, Task
     from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
     from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
@@ -27,6 +34,7 @@ __all__ = [
     "Json",
     "Measurement",
     "Metric",
+    "MissingPackage",
     "ModelSpec",
     "ResolvedModel",
     "Rule",
@@ -46,7 +54,7 @@ __getattr__ = lazily(
     __name__,
     {
         ".aliases": ["Bools", "Floats", "Ints", "Json"],
-        ".errors": ["DataError", "RunError", "UnreadableImage", "UnreadableImages", "UsageError"],
+        ".errors": ["DataError", "MissingPackage", "RunError", "UnreadableImage", "UnreadableImages", "UsageError"],
         ".examples": ["Classes", "ErrorTable", "Example", "Image", "Metric", "ScoreTable", "Task"],
         ".measurements": ["DrawTable", "Measurement", "ScoreMatrix"],
         ".models": ["ModelSpec", "ResolvedModel", "Runtime", "Scorer", "Source"],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "DataError",
+    "MissingPackage",
     "MissingPictures",
     "RunError",
     "UnreadableImage",
@@ -27,6 +28,10 @@ class DataError(ValueError):
 
 class MissingPictures(DataError):
     """The captions of a task are there, and pictures are not that its reader was told to find."""
+
+
+class MissingPackage(ImportError):
+    """A package is not installed, or cannot be imported; the command exits with 1."""
 
 
 class UnreadableImage(DataError):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
+from compbench.core.packages import named
+
 __all__ = ["lazily"]
 
 
@@ -20,8 +22,9 @@ def lazily(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], 
     def load(name: str) -> Any:
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = import_module(home_of[name], package)
-        value = getattr(home, name) if hasattr(home, name) else import_module(f"{home.__name__}.{name}")
+        with named():
+            home = import_module(home_of[name], package)
+            value = getattr(home, name) if hasattr(home, name) else import_module(f"{home.__name__}.{name}")
         setattr(sys.modules[package], name, value)
         return value
 

@@ -8,15 +8,19 @@ Listing reads package metadata only; a plugin is imported when it is asked for b
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib import metadata
 from typing import Any, Literal, TypeVar
 
-from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.errors import DataError, MissingPackage, RunError, UsageError
+from compbench.core.packages import named
 from compbench.core.suggestions import unknown
 
 __all__ = ["Entry", "Kind", "blamed", "checked", "each_of", "entries", "find", "load", "model", "owner", "task"]
@@ -32,6 +36,7 @@ _GROUPS: dict[Kind, str] = {
 }
 Registered = TypeVar("Registered")
 Made = TypeVar("Made")
+Folders = tuple[tuple[str, int], ...]  # of sys.path, each with the time of its last change
 _OURS = ("compbench", "compbench_baselines", "compbench_analysis")
 
 
@@ -75,7 +80,7 @@ def task(name: str) -> Callable[[Registered], Registered]:
 
 def entries(*kinds: Kind) -> list[Entry]:
     """Everything on offer, by name; nothing is imported. Names that two packages claim carry an error naming both."""
-    found = [entry for kind in kinds for entry in _installed(kind)]
+    found = [entry for kind in kinds for entry in _installed(kind, _installed_here())]
     found += [entry for (kind, _), entry in _registered.items() if kind in kinds]
     claims: defaultdict[tuple[Kind, str], list[Entry]] = defaultdict(list)
     for entry in found:
@@ -103,10 +108,14 @@ def find(kind: Kind, name: str) -> Entry:
 
 
 def load(entry: Entry) -> Any:
-    """The object that the entry point names; UsageError names the package and the error when it cannot be imported."""
+    """The object that the entry point names; UsageError names the package and the error when it cannot be imported.
+
+    MissingPackage where that lies with a package that compbench itself asks for.
+    """
     try:
-        return entry.load()
-    except KeyboardInterrupt:
+        with named():
+            return entry.load()
+    except (KeyboardInterrupt, MissingPackage):
         raise
     except BaseException as error:  # SystemExit and GeneratorExit are no Exceptions
         raise UsageError(_broken(entry, error)) from error
@@ -125,8 +134,9 @@ def blamed(value: object, doing: str) -> Generator[None]:
     and so does whatever code of this package raises; that would be a fault of ours, and its traceback is wanted.
     """
     try:
-        yield
-    except (UsageError, DataError, RunError, KeyboardInterrupt):
+        with named():
+            yield
+    except (UsageError, DataError, MissingPackage, RunError, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit and GeneratorExit are no Exceptions
         if _is_ours(value) and not isinstance(error, SystemExit):
@@ -163,7 +173,7 @@ def _is_ours(value: object) -> bool:
 
 def _distribution(module: str) -> str:
     """The package and version that a module was installed with, or the module where no package owns it."""
-    names = metadata.packages_distributions().get(module.partition(".")[0], [])
+    names = _distributions(_installed_here()).get(module.partition(".")[0], [])
     return f"{names[0]} {metadata.version(names[0])}" if names else f"module {module}"
 
 
@@ -182,7 +192,7 @@ def _where(error: BaseException) -> str:
 def _failure(entry: Entry) -> str | None:
     try:
         load(entry)
-    except UsageError as error:
+    except (MissingPackage, UsageError) as error:
         return str(error)
     return None
 
@@ -201,7 +211,24 @@ def _clash(claimed: Sequence[Entry]) -> str:
     return f"{first.kind} {first.name!r} is claimed by {owners}; remove one of them"
 
 
-def _installed(kind: Kind) -> list[Entry]:
+def _installed_here() -> Folders:
+    """Where packages are looked for, and when each place last changed: as long as nothing is installed, the same."""
+    stamps = list[tuple[str, int]]()
+    for folder in sys.path:
+        with suppress(OSError):
+            stamps.append((os.path.abspath(folder), os.stat(folder or ".").st_mtime_ns))
+    return tuple(stamps)
+
+
+@lru_cache(maxsize=1)
+def _distributions(folders: Folders) -> Mapping[str, Sequence[str]]:
+    """The packages that each top-level module was installed with; looking takes a tenth of a second and more."""
+    return metadata.packages_distributions()
+
+
+@lru_cache(maxsize=len(_GROUPS))
+def _installed(kind: Kind, folders: Folders) -> list[Entry]:
+    """The entry points of a kind, read once as long as nothing is installed: a command asks several times."""
     points = metadata.entry_points(group=_GROUPS[kind])
     packages = {id(point.dist): point.dist for point in points}  # each reads its metadata whenever it is asked
     names = {number: _package(package) for number, package in packages.items()}
@@ -222,9 +249,8 @@ def _register(kind: Kind, name: str, value: Registered) -> Registered:
     others = [other for other in entries(kind) if other.name == name and _module(other) != module]
     if others:
         raise UsageError(_clash([entry, *others]))
-    if not any(
-        point.name == name for point in _installed(kind)
-    ):  # a plugin may also use the decorator on what it declares
+    if all(declared.name != name for declared in _installed(kind, _installed_here())):
+        # a plugin may also use the decorator on what it declares
         _registered[kind, name] = entry
     return value
 

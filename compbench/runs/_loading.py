@@ -15,6 +15,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix, joined
 from compbench.core.models import MeasuresErrors, ModelSpec, Runtime, Scorer
+from compbench.core.packages import named
 from compbench.core.rules import Rule
 from compbench.diffusion import emulation
 from compbench.registry import hub
@@ -61,6 +62,7 @@ class LoadedModel:
         return rules.score(result, cast(MeasuresErrors, self.scorer).draw_table(), self.rule).scores
 
 
+@named()
 def load_model(
     model: str | ModelSpec | Any,
     *,

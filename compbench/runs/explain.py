@@ -22,6 +22,7 @@ from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime
+from compbench.core.packages import named
 from compbench.core.rules import Rule
 from compbench.diffusion import emulation
 from compbench.registry import hub
@@ -53,6 +54,7 @@ class Explanation:
     path: Path  # of the picture; the numbers lie beside it as .npz
 
 
+@named()
 def explain(
     run: Run,
     example_id: str,

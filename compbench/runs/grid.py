@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.errors import DataError, MissingPackage, RunError, UsageError
+from compbench.core.packages import named
 from compbench.runs.reporter import SpansGrid
 from compbench.runs.request import RunRequest
 
@@ -67,8 +68,8 @@ class Outcome:
             if failure.images:
                 shared.setdefault(failure.images, []).append(failure.cell)
         told = [str(failure) for failure in self.failures if not failure.images]
-        for (summary, *named), failed in shared.items():
-            told += [f"{', '.join(map(str, failed))}: {summary}", *named]
+        for (summary, *lines), failed in shared.items():
+            told += [f"{', '.join(map(str, failed))}: {summary}", *lines]
         return told
 
     def is_told_here(self, shard: Shard | None) -> bool:
@@ -224,8 +225,9 @@ class _Attempts:
     def of(self, cell: Cell) -> Generator[None]:
         """Attribute what happens inside to the cell."""
         try:
-            yield
-        except (DataError, RunError) as error:
+            with named():
+                yield
+        except (DataError, MissingPackage, RunError) as error:
             self.fail(cell, str(error))
         except UsageError as error:
             if self._is_only:
@@ -280,7 +282,7 @@ def _tasks(cells: Sequence[Cell], say: Callable[[str], None], attempts: _Attempt
         try:
             tasks[name] = _with_imagenet(read_task(cell.request), cell.imagenet)
             _links.tell(tasks[name], cell.request.data, say)
-        except DataError as error:
+        except (DataError, MissingPackage) as error:
             if len(firsts) == 1:
                 raise
             for other in cells:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from compbench.core import image_files
 from compbench.core.aliases import Json
-from compbench.core.errors import DataError, RunError, UnreadableImages, UsageError
+from compbench.core.errors import DataError, MissingPackage, RunError, UnreadableImages, UsageError
 from compbench.core.examples import Task
 from compbench.core.models import ModelSpec
+from compbench.core.packages import named
 from compbench.runs import _repaired
 from compbench.runs._import_scores import import_scores
 from compbench.runs._loading import LoadedModel, load_model, score_pairs
@@ -49,6 +50,7 @@ __all__ = [
 _N_NAMED = 3  # of the images that are skipped
 
 
+@named()
 @takes_settings
 def run(
     task: str | Path | Task, *, model: str | ModelSpec | Any, reporter: Reporter | None = None, **settings: Any
@@ -140,7 +142,7 @@ def _finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
         with RunWriter(stored, asked.shard, asked.shared_words) as writer:
             try:
                 is_last, error = _measure(asked, writer, cache)
-            except (DataError, UsageError):  # a model or data that cannot be used leave nothing behind
+            except (DataError, MissingPackage, UsageError):  # a model or data that cannot be used leave nothing behind
                 writer.discard()
                 raise
     except RunError as fault:  # an older run in a folder that cannot be written, say
@@ -151,6 +153,7 @@ def _finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
     return Finished(read, asked, "completed" if is_last else "shared", error)
 
 
+@named()
 def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
     """The run that a folder, `task/model` (the latest) or the first letters of a digest stand for.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compbench.store.run_file import DamagedRun
     from compbench.store.shards import Shard, device_here, shard_here
     from compbench.store.store import Store
+    from compbench.store.stored_examples import StoredExamples
     from compbench.store.writer import RunWriter
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "RunWriter",
     "Shard",
     "Store",
+    "StoredExamples",
     "WAIT_SECONDS",
     "as_cells",
     "device_here",
@@ -50,6 +52,7 @@ __getattr__ = lazily(
         ".run_file": ["DamagedRun"],
         ".shards": ["Shard", "device_here", "shard_here"],
         ".store": ["Store"],
+        ".stored_examples": ["StoredExamples"],
         ".writer": ["RunWriter"],
     },
 )

@@ -18,6 +18,7 @@ from typing import Any
 
 from compbench.core import disk
 from compbench.store import _lines, _parquet
+from compbench.store._arrays import lists, numbers
 from compbench.store._parts import Part, Parts
 
 __all__ = ["compact", "is_worthwhile"]
@@ -80,7 +81,7 @@ def _fits(group: Sequence[_Piece], piece: _Piece) -> bool:
 def _n_errors(rows: Any) -> int:
     if "draws" not in rows.column_names:
         return len(rows)
-    draws = [chunk.flatten().to_numpy() for chunk in rows.column("draws").chunks]
+    draws = [numbers(lists(chunk)[0]) for chunk in rows.column("draws").chunks]
     return len(rows) * (1 + max((int(own.max()) for own in draws if len(own)), default=0))
 
 

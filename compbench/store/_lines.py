@@ -11,6 +11,7 @@ from typing import Any
 
 from compbench.core.aliases import Json
 from compbench.store import _sealed
+from compbench.store._damage import Damaged
 
 __all__ = ["NAME", "Lines", "checked", "line", "read"]
 
@@ -38,7 +39,7 @@ def read(content: bytes) -> Lines:
     for line in lines:
         try:
             words = _sealed.opened(line)
-        except _sealed.Damaged:
+        except Damaged:
             continue
         name = words.pop("part", None)
         if not isinstance(name, str) or not _PART.fullmatch(name):

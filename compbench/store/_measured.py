@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from compbench.core import rules
-from compbench.core.aliases import Bools, Floats
+from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.rules import Rule
 from compbench.store import _parquet
 
-__all__ = ["Coverage", "coverage", "measurement_of", "scored"]
+__all__ = ["Coverage", "measurement_of", "scored"]
 
 _ERRORS_AT_ONCE = 262_144  # float64, 2 MB
 
 
-class Coverage(NamedTuple):
-    """Which draws of the bank an example was measured on."""
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which draws of the bank examples were measured on."""
 
-    n_leading: int  # leading draws that every pair has
-    n_leading_without: int  # likewise, each image without a caption too
-    is_even: bool  # all pairs have the same draws, and some
-    is_even_without: bool
+    ids: tuple[str, ...]
+    n_leading: Ints  # [N] leading draws that every pair has
+    n_leading_without: Ints  # likewise, each image without a caption too
+    is_even: Bools  # [N] all pairs have the same draws, and some
+    is_even_without: Bools
+
+    @classmethod
+    def of(cls, pieces: Iterable[tuple[Sequence[str], Bools]]) -> Coverage:
+        """Of ids and masks [N, I, C + 1, D], the last caption of which is none."""
+        ids, counts, claims = list[str](), [np.zeros((2, 0), int)], [np.zeros((2, 0), bool)]
+        for chunk, measured in pieces:
+            ids += chunk
+            (leading, even), (leading_without, even_without) = _covered(measured[:, :, :-1]), _covered(measured)
+            counts.append(np.stack([leading, leading_without]))
+            claims.append(np.stack([even, even_without]))
+        return cls(tuple(ids), *np.concatenate(counts, axis=1), *np.concatenate(claims, axis=1))
+
+    def named(self, wanted: Bools) -> list[str]:
+        """The ids at which a mask [N] holds."""
+        return [self.ids[place] for place in np.flatnonzero(wanted).tolist()]
 
 
 def measurement_of(
@@ -38,12 +55,12 @@ def measurement_of(
     return Measurement(example_id, draws.astype(np.int32), by_loss, measured[:, kept, draws], is_there)
 
 
-def coverage(measured: Bools) -> tuple[list[int], list[bool]]:
+def _covered(measured: Bools) -> tuple[Ints, Bools]:
     """[N]: how many leading draws every pair of a mask [N, I, C, D] has; whether all have the same draws, and some."""
     some: Bools = np.logical_or.reduce(measured, axis=(1, 2))  # [N, D]
     every: Bools = np.logical_and.reduce(measured, axis=(1, 2))
     n_leading = np.where(every.all(axis=-1), every.shape[1], every.argmin(-1))
-    return n_leading.tolist(), (some.any(axis=-1) & (some == every).all(axis=-1)).tolist()
+    return n_leading, some.any(axis=-1) & (some == every).all(axis=-1)
 
 
 def scored(chunk: Sequence[str], errors: Mapping[str, Floats], measured: Bools, draws: DrawTable, rule: Rule) -> Floats:

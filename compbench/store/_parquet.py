@@ -12,20 +12,20 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from compbench.core.aliases import Bools, Json
-from compbench.core.examples import Example
+from compbench.core.aliases import Json
 from compbench.core.measurements import DrawTable
+from compbench.store._arrays import numbers
+from compbench.store._damage import Damaged, check_digest
 
 __all__ = [
     "BY_POSITION",
@@ -36,39 +36,24 @@ __all__ = [
     "SCORES",
     "SMALL_BYTES",
     "Checked",
-    "DamagedPart",
     "Member",
     "batches",
     "checked",
     "column_of",
     "compacted",
+    "decoding",
     "digest",
     "draws_table",
     "encode",
-    "examples_table",
     "loss_in",
     "metadata",
     "name",
     "read",
     "read_draws",
-    "read_examples",
     "recorded",
     "rows_at_once",
 ]
 
-# where all examples share their captions, these stand once in the file's metadata; captions and matches are null
-EXAMPLES = pa.schema(
-    {
-        "id": pa.string(),
-        "captions": pa.list_(pa.string()),
-        "image_names": pa.list_(pa.string()),
-        "matches": pa.list_(pa.list_(pa.bool_())),  # [I, C]
-        "true_pairs": pa.list_(pa.int32()),  # with shared captions: what matches holds, as image * C + caption
-        "tags": pa.string(),  # a JSON object: column -> values
-        "group": pa.string(),
-        "order": pa.int32(),
-    }
-)
 ERRORS = pa.schema(
     {
         "example_id": pa.string(),
@@ -83,7 +68,6 @@ _MAIN = "errors"  # the column of the squared error
 SCORES = pa.schema({"example_id": pa.string(), "image": pa.int16(), "caption": pa.int16(), "score": pa.float64()})
 BY_POSITION = pa.field("by_position", pa.list_(pa.list_(pa.float32())))  # [h, w], beside a score that is their sum
 DRAWS = pa.schema({"timestep": pa.float32(), "alpha": pa.float32(), "sigma": pa.float32(), "target": pa.string()})
-_SHARED = b"captions"
 _RECORD = b"record"
 ID = "example_id"
 _PACKED = {
@@ -91,80 +75,13 @@ _PACKED = {
     "errors.list.element": "BYTE_STREAM_SPLIT",
     "by_position.list.element.list.element": "BYTE_STREAM_SPLIT",
 }
-_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)  # what pyarrow raises on a file that is not whole
+# what pyarrow raises on a file that is not whole
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 _ERRORS_AT_ONCE = 2_097_152  # 16 MB, with the numbers of their draws
 _ROWS_AT_ONCE = 2_048, 131_072  # at least and at most: a few MB of scores
 SMALL_BYTES = 1_000_000  # of a part that is read at once
 PART = "part"  # the column of a compacted part: which of the parts it was made of holds the row
 _HOLDS, _REPLACED = b"holds", b"replaced"
-
-
-class DamagedPart(ValueError):
-    """A file that is not, or no longer, what was written."""
-
-
-def examples_table(examples: Sequence[Example]) -> pa.Table:
-    """The columns of the examples that an analysis needs, so that it never needs the task; shared captions once."""
-    shared = _shared_captions(examples)
-    rows = [
-        {
-            "id": example.id,
-            "captions": list(example.captions) if shared is None else None,
-            "image_names": [image.name for image in example.images],
-            "matches": example.matches.tolist() if shared is None else None,
-            "true_pairs": np.flatnonzero(example.matches) if shared is not None else None,
-            "tags": json.dumps({name: list(values) for name, values in example.tags.items()}, ensure_ascii=False),
-            "group": example.group or example.id,
-            "order": order,
-        }
-        for order, example in enumerate(examples)
-    ]
-    if shared is None:
-        return pa.Table.from_pylist(rows, EXAMPLES.remove(EXAMPLES.get_field_index("true_pairs")))
-    words = {_SHARED: json.dumps(shared, ensure_ascii=False)}
-    return pa.Table.from_pylist(rows, EXAMPLES).replace_schema_metadata(words)
-
-
-def read_examples(path: Path) -> pd.DataFrame:
-    """The contents of `examples_table`, one row per example: captions a tuple, matches [I, C], tags a mapping.
-
-    Shared captions are one tuple, and the matches of a class one array, which cannot be written to.
-    """
-    table = read(path)
-    try:
-        return _examples_frame(table)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise DamagedPart(f"it does not hold examples: {error}") from error
-
-
-def _examples_frame(table: pa.Table) -> pd.DataFrame:
-    frame = table.to_pandas()
-    words = (table.schema.metadata or {}).get(_SHARED)
-    frame["tags"] = [json.loads(text) for text in frame["tags"]]
-    frame["image_names"] = [tuple(names) for names in frame["image_names"]]
-    if words is None:
-        frame["matches"] = [np.array([list(row) for row in match], dtype=bool) for match in frame["matches"]]
-        frame["captions"] = [tuple(captions) for captions in frame["captions"]]
-        return frame
-    shared = tuple(json.loads(words))
-    matches_of = cache(partial(_matches, len(shared)))
-    pairs = zip(frame["image_names"], frame.pop("true_pairs"), strict=True)
-    frame["matches"] = [matches_of(len(names), tuple(true.tolist())) for names, true in pairs]
-    frame["captions"] = [shared] * len(frame)
-    return frame
-
-
-def _shared_captions(examples: Sequence[Example]) -> tuple[str, ...] | None:
-    """The captions that all of several examples have."""
-    first = examples[0].captions if len(examples) > 1 else None
-    return first if all(example.captions is first or example.captions == first for example in examples) else None
-
-
-def _matches(n_captions: int, n_images: int, true_pairs: tuple[int, ...]) -> Bools:
-    matches = np.zeros((n_images, n_captions), bool)
-    matches.reshape(-1)[list(true_pairs)] = True
-    matches.setflags(write=False)
-    return matches
 
 
 def column_of(loss: str) -> str:
@@ -182,6 +99,17 @@ def draws_table(draws: DrawTable) -> pa.Table:
     columns = [pa.array(np.asarray(column, np.float32)) for column in (draws.timesteps, draws.alpha, draws.sigma)]
     targets = pa.array([draws.target] * len(draws.alpha), pa.string())
     return pa.Table.from_arrays([*columns, targets], schema=DRAWS)
+
+
+@contextmanager
+def decoding() -> Generator[None]:
+    """Damaged where what is read within is not a whole Parquet file; a file that may not be opened is no such."""
+    try:
+        yield
+    except (PermissionError, FileNotFoundError, Damaged):
+        raise
+    except _DAMAGE as error:
+        raise Damaged(str(error)) from error
 
 
 def encode(table: pa.Table, rows_in_group: int | None = None) -> memoryview:
@@ -234,7 +162,7 @@ class Checked:
 
 
 def checked(path: Path, sha256: str | None = None) -> Checked:
-    """The contents of a part; DamagedPart when its bytes are not those that were written.
+    """The contents of a part; Damaged when its bytes are not those that were written.
 
     They are known by the digest in the part's name, and by all of `sha256` where that is given. A small part is read
     once: its rows are those of the very bytes that were checked.
@@ -244,15 +172,15 @@ def checked(path: Path, sha256: str | None = None) -> Checked:
         content = path.read_bytes() if path.stat().st_size <= SMALL_BYTES else None
         own = digest(path) if content is None else hashlib.sha256(content).hexdigest()
     except IsADirectoryError as error:
-        raise DamagedPart("it is a folder") from error
-    if found is None or not own.startswith(found[1]) or own != (sha256 or own):
-        raise DamagedPart("its bytes are not those that were written")
-    try:
+        raise Damaged("it is a folder") from error
+    check_digest(own, sha256)
+    check_digest(own[:12], found[1] if found else "")
+    with decoding():
         with pq.ParquetFile(path if content is None else pa.BufferReader(content), read_dictionary=[ID]) as file:
             words = file.schema_arrow.metadata or {}
             record, holds = words.get(_RECORD), json.loads(words.get(_HOLDS, b"[]"))
             replaced = tuple(json.loads(words.get(_REPLACED, b"[]")))
-            rows = None if content is None else file.read()
+            rows = None if content is None else file.read(use_threads=False)  # of few rows: threads would only wait
             wanted = [ID, PART] if holds else [ID]
             pieces = file.iter_batches(_ROWS_AT_ONCE[1], columns=wanted) if rows is None else rows.to_batches()
             ids_of = _ids_by_part(pieces, len(holds))
@@ -263,10 +191,6 @@ def checked(path: Path, sha256: str | None = None) -> Checked:
         )
         every = tuple(dict.fromkeys(name for ids in ids_of for name in ids))
         return Checked(every, columns, None if record is None else json.loads(record), rows, members, replaced)
-    except (PermissionError, FileNotFoundError):
-        raise
-    except (*_DAMAGE, TypeError) as error:
-        raise DamagedPart(str(error)) from error
 
 
 def _ids_by_part(pieces: Iterable[pa.RecordBatch], n_parts: int) -> list[tuple[str, ...]]:
@@ -277,7 +201,7 @@ def _ids_by_part(pieces: Iterable[pa.RecordBatch], n_parts: int) -> list[tuple[s
         if not n_parts:
             found[0] |= dict.fromkeys(names.tolist())
             continue
-        codes, parts = piece.column(ID).indices.to_numpy(), piece.column(PART).to_numpy()
+        codes, parts = numbers(piece.column(ID).indices), numbers(piece.column(PART))
         changes = np.flatnonzero(np.diff(parts, prepend=-1))
         for start, end in zip(changes, [*changes[1:], len(parts)], strict=True):
             own = codes[start:end]
@@ -295,7 +219,7 @@ def compacted(
     """
     numbered, number = list[pa.Table](), 0
     for table, lines in zip(tables, members, strict=True):
-        own = table.column(PART).to_numpy() if PART in table.column_names else np.zeros(len(table), np.int32)
+        own = numbers(table.column(PART)) if PART in table.column_names else np.zeros(len(table), np.int32)
         rest = table.drop_columns([PART]) if PART in table.column_names else table
         text = rest.column(ID).cast(pa.string())
         rest = rest.set_column(rest.schema.get_field_index(ID), ID, text)
@@ -312,7 +236,7 @@ def recorded(table: pa.Table, record: Mapping[str, Json]) -> pa.Table:
 
 
 def read(path: Path) -> pa.Table:
-    """The whole file; DamagedPart when it is not as written."""
+    """The whole file; Damaged when it is not as written."""
     pieces = list(batches(path, None))
     return pa.Table.from_batches(pieces) if pieces else metadata(path).empty_table()
 
@@ -321,34 +245,30 @@ def read_draws(path: Path) -> DrawTable:
     """The bank that `draws_table` made."""
     table = read(path)
     if table.schema.names != DRAWS.names or not len(table):
-        raise DamagedPart(f"it has columns {table.schema.names} and {len(table)} rows")
-    timesteps, alpha, sigma = (table.column(name).to_numpy() for name in DRAWS.names[:3])
+        raise Damaged(f"it has columns {table.schema.names} and {len(table)} rows")
+    timesteps, alpha, sigma = (numbers(table.column(name)) for name in DRAWS.names[:3])
     return DrawTable(timesteps, alpha, sigma, table.column("target")[0].as_py())
 
 
 def metadata(path: Path) -> pa.Schema:
     """The columns of a file and the words stored with them."""
-    try:
+    with decoding():
         return pq.read_schema(path)
-    except _DAMAGE as error:
-        raise DamagedPart(str(error)) from error
 
 
 def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """Pieces of a file; the ids of examples are read as a dictionary where `columns` are named."""
-    try:
-        with pq.ParquetFile(
+    with (
+        decoding(),
+        pq.ParquetFile(
             path, page_checksum_verification=True, read_dictionary=None if columns is None else [ID]
-        ) as file:
-            about = file.metadata
-            groups = [about.row_group(n) for n in range(about.num_row_groups)]
-            chunks = [group.column(n) for group in groups for n in range(group.num_columns)]
-            n_draws = sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.startswith("draws."))
-            yield from file.iter_batches(rows_at_once(about.num_rows, n_draws), columns=columns)
-    except (PermissionError, FileNotFoundError):
-        raise
-    except _DAMAGE as error:
-        raise DamagedPart(str(error)) from error
+        ) as file,
+    ):
+        about = file.metadata
+        groups = [about.row_group(n) for n in range(about.num_row_groups)]
+        chunks = [group.column(n) for group in groups for n in range(group.num_columns)]
+        n_draws = sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.startswith("draws."))
+        yield from file.iter_batches(rows_at_once(about.num_rows, n_draws), columns=columns)
 
 
 def rows_at_once(n_rows: int, n_draws: int) -> int:

@@ -23,8 +23,10 @@ from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.core.exclusion import Holder
-from compbench.store import _lines, _parquet, _sealed
-from compbench.store._parquet import DamagedPart, Member
+from compbench.store import _damage, _lines, _parquet, _sealed
+from compbench.store._damage import Damaged
+from compbench.store._parquet import Member
+from compbench.store._rows import Rows, together
 
 __all__ = ["Part", "PartList", "Parts"]
 
@@ -138,16 +140,16 @@ class Parts:
         """The parts that are there, or were, and that a whole part was made of."""
         return frozenset(name for part in self._index.values() for name in part.stands_for)
 
-    def read_each(self, seen: PartList, ids: Sequence[str], read: Callable[[Part], None]) -> None:
-        """`read` each part in `seen` that holds something of `ids`, oldest first.
+    def read_each(self, seen: PartList, ids: Sequence[str], read: Callable[[Rows], None]) -> None:
+        """`read` the rows of each part in `seen` that holds something of `ids`, oldest first.
 
         Where one is gone, since another process compacted it, all are read again, as they are now: to no other end,
         where the later part counts.
         """
         for _ in range(_LOOKS):
             try:
-                for part in seen.holding(ids):
-                    read(part)
+                for rows in together(seen.holding(ids)):
+                    read(rows)
             except FileNotFoundError:
                 seen = self.usable()
             else:
@@ -215,7 +217,7 @@ class Parts:
                 path = self.folder / name
                 disk.append_line(self.folder / _lines.NAME, _sealed.sealed({"part": name, "discarded": True}))
                 if path.exists():
-                    path.rename(path.with_name(f"_{path.name}.damaged"))
+                    _damage.set_aside(path)
             self._mend_lines()
             self.remove_compacted()
             for leftover in self.folder.rglob(f"{disk.TEMPORARY}*"):
@@ -252,9 +254,10 @@ class Parts:
         """The parts that are there, by name, those that parts.jsonl has beside, and whether one vanished meanwhile."""
         kind, fresh, has_vanished = self._kind, dict[str, Part](), False
         lines = self._lines()  # before the parts: a part is there before its line is
+        folder = os.fspath(self.folder)
         for name in self._on_disk(kind):
             try:
-                stamp = disk.stamp(os.stat(self.folder / name))
+                stamp = disk.stamp(os.stat(f"{folder}/{name}"))
                 known = self._index.get(name)
                 is_known = known is not None and known.stamp == stamp
                 fresh[name] = known if is_known else self._look_at(name, stamp, lines.records)  # pyright: ignore[reportArgumentType]
@@ -284,13 +287,9 @@ class Parts:
         digest = records.get(name, {}).get("sha256")
         try:
             found = _parquet.checked(path, digest if isinstance(digest, str) else None)
-        except DamagedPart as error:
-            damage = str(error).splitlines()[0]
-            self.say(
-                f"part {str(path)!r} is damaged ({damage}): its examples are left out; "
-                "rerun the command to measure them again"
-            )
-            return Part(path, name, stamp, damage=damage)
+        except Damaged as error:
+            self.say(_damage.said(path, error, "its examples are left out; rerun the command to measure them again"))
+            return Part(path, name, stamp, damage=str(error))
         except PermissionError as error:
             raise RunError(f"part {str(path)!r} cannot be read ({error.strerror}): make it readable") from error
         rows = found.rows
@@ -302,9 +301,7 @@ class Parts:
 
     def _missing(self) -> list[str]:
         """The parts that parts.jsonl has and the disk has not, but for those that were set aside."""
-        return [
-            name for name in self._lost if not (self.folder / name).with_name(f"_{Path(name).name}.damaged").exists()
-        ]
+        return [name for name in self._lost if not _damage.aside(self.folder / name).exists()]
 
     @property
     def _kind(self) -> str:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import pandas as pd
 
-from compbench.core import rules
+from compbench.core import disk, rules
 from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import Classes, ErrorTable, ScoreTable
@@ -25,11 +24,12 @@ from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full, Schedule
 from compbench.schedules.staged import Staged
 from compbench.store import _parquet, _rows
+from compbench.store._damage import Damaged, check_digest
 from compbench.store._known import KnownErrors
-from compbench.store._measured import Coverage, coverage, measurement_of, scored
-from compbench.store._parquet import DamagedPart
+from compbench.store._measured import Coverage, measurement_of, scored
 from compbench.store._parts import Parts
 from compbench.store._verdicts import Verdicts
+from compbench.store.stored_examples import NAME, StoredExamples, read_examples
 
 __all__ = ["Contents", "Shape", "words_of"]
 
@@ -46,7 +46,8 @@ class Contents:
     classes: Classes | None = None
     bytes_at_once: int = 64_000_000  # of errors and their mask in memory, whatever the size of the run
     digest_of: Callable[[str], str | None] = lambda name: None  # of a file in the folder, where run.json has it
-    _covered: tuple[object, dict[str, Coverage]] | None = None
+    _bank: tuple[tuple[int, ...], DrawTable] | None = None
+    _covered: tuple[object, Coverage] | None = None
     _done: dict[tuple[object, ...], frozenset[str]] = field(default_factory=dict[tuple[object, ...], frozenset[str]])
     _verdicts: Verdicts | None = None
     _scored: tuple[tuple[object, ...], dict[Shape, ScoreTable]] | None = None
@@ -67,30 +68,31 @@ class Contents:
         return self.parts.has_errors
 
     @cached_property
-    def examples(self) -> pd.DataFrame:
-        """A row per example in the task's order; `tags` are mappings and `matches` arrays [I, C]."""
+    def examples(self) -> StoredExamples:
+        """All examples of the task, in its order."""
+        path = self.folder / NAME
         try:
-            path = self.folder / "examples.parquet"
-            self.check_digest(path)
-            return _parquet.read_examples(path)
-        except (DamagedPart, FileNotFoundError) as error:
+            return read_examples(path, is_known=self.check_digest(path))
+        except (Damaged, FileNotFoundError) as error:
             raise RunError(
-                f"{str(self.folder / 'examples.parquet')!r} is damaged or missing ({error}): rerun the command that "
-                "made the run"
+                f"{str(path)!r} is damaged or missing ({error}): rerun the command that made the run"
             ) from error
 
     @cached_property
     def matches(self) -> dict[str, Bools]:
         """Example id -> [I, C], in the task's order."""
-        return dict(zip(self.examples["id"].tolist(), self.examples["matches"], strict=True))
+        return dict(zip(self.examples.ids, self.examples.matches, strict=True))
 
     def draws(self) -> DrawTable:
-        """The bank of the run."""
+        """The bank of the run, read again where its file has changed."""
+        path = self.folder / "draws.parquet"
         try:
-            path = self.folder / "draws.parquet"
-            self.check_digest(path)
-            return _parquet.read_draws(path)
-        except (DamagedPart, FileNotFoundError) as error:
+            stamp = disk.stamp(path.stat())
+            if self._bank is None or self._bank[0] != stamp:
+                self.check_digest(path)
+                self._bank = stamp, _parquet.read_draws(path)
+            return self._bank[1]
+        except (Damaged, FileNotFoundError) as error:
             raise RunError(
                 f"the draws of run {str(self.folder)!r} cannot be read ({error}): rerun its command"
             ) from error
@@ -114,12 +116,8 @@ class Contents:
 
     def whole(self, n_draws: int, unconditional: bool = False) -> frozenset[str]:
         """The examples of which every pair has each of the first `n_draws` draws, whatever a schedule wanted."""
-        found = self._coverage().items()
-        return frozenset(
-            name
-            for name, coverage in found
-            if (coverage.n_leading_without if unconditional else coverage.n_leading) >= n_draws
-        )
+        found = self._coverage()
+        return frozenset(found.named((found.n_leading_without if unconditional else found.n_leading) >= n_draws))
 
     def known(self, ids: Sequence[str]) -> Mapping[str, Measurement]:
         """The stored errors of each of `ids` that has any, read as they are asked for."""
@@ -153,6 +151,11 @@ class Contents:
             self._scored = key, self._tables(rule, ids)
         return dict(self._scored[1])
 
+    def no_tables(self) -> dict[Shape, ScoreTable]:
+        """A table without a row, of the first shape of examples."""
+        shape = self._shapes[0] if self._shapes else (0, 0)
+        return {shape: ScoreTable((), np.zeros((0, *shape)), np.zeros((0, *shape), bool))}
+
     def _tables(self, rule: Rule, ids: Sequence[str]) -> dict[Shape, ScoreTable]:
         scored = self._scores_by_rule(rule, ids) if self.has_errors else self._scores(ids)
         return {_shape(table.matches[0]): table for table in scored}
@@ -163,8 +166,9 @@ class Contents:
 
     def n_common_draws(self, ids: Sequence[str]) -> int:
         """The number of leading draws of the bank on which every pair of each of `ids` was measured."""
-        covered = self._coverage()
-        return min((covered[name].n_leading if name in covered else self._bank_size() for name in ids), default=0)
+        covered, wanted = self._coverage(), set(ids)
+        n_of = [n for name, n in zip(covered.ids, covered.n_leading.tolist(), strict=True) if name in wanted]
+        return min(n_of, default=self._bank_size() if wanted else 0)
 
     def losses(self) -> tuple[str, ...]:
         """The names of the errors that are stored, as a rule knows them; none before anything is."""
@@ -195,7 +199,7 @@ class Contents:
         try:
             self.check_digest(self.derived)
             stored = _parquet.metadata(self.derived).metadata or {}
-        except (DamagedPart, FileNotFoundError):
+        except (Damaged, FileNotFoundError):
             return False
         return stored == {name.encode(): value.encode() for name, value in words_of(rule).items()}
 
@@ -203,11 +207,12 @@ class Contents:
     def derived(self) -> Path:
         return self.folder / "scores" / "scores.parquet"
 
-    def check_digest(self, path: Path) -> None:
-        """DamagedPart where a file is not the one that run.json tells of."""
+    def check_digest(self, path: Path) -> bool:
+        """Whether run.json has the digest of a file; Damaged where the file is another."""
         expected = self.digest_of(path.relative_to(self.folder).as_posix())
-        if expected is not None and _parquet.digest(path) != expected:
-            raise DamagedPart("its bytes are not those that were written")
+        if expected is not None:
+            check_digest(_parquet.digest(path), expected)
+        return expected is not None
 
     def _known(self, ids: Iterable[str] | None) -> list[str]:
         return list(self.matches) if ids is None else [example_id for example_id in ids if example_id in self.matches]
@@ -226,26 +231,16 @@ class Contents:
         elif n_draws is not None:
             yield from self.whole(n_draws, unconditional)
         else:
-            for name, coverage in self._coverage().items():
-                if coverage.is_even_without if unconditional else coverage.is_even:
-                    yield name
+            found = self._coverage()
+            yield from found.named(found.is_even_without if unconditional else found.is_even)
 
-    def _coverage(self) -> dict[str, Coverage]:
+    def _coverage(self) -> Coverage:
         """Which draws each example was measured on, from one pass over the numbers of the draws."""
         usable, n_bank = self.parts.usable(), self._bank_size()
         key = usable, n_bank
         if self._covered is None or self._covered[0] != key:
-            found: dict[str, Coverage] = {}
-            for chunk, _, measured in self._errors(list(self.matches), n_bank, unconditional=True) if n_bank else ():
-                rows = [coverage(measured[:, :, :-1]), coverage(measured)]
-                (leading, even), (leading_without, even_without) = rows
-                found |= {
-                    name: Coverage(*row)
-                    for name, row in zip(
-                        chunk, zip(leading, leading_without, even, even_without, strict=True), strict=True
-                    )
-                }
-            self._covered = key, found
+            pieces = self._errors(list(self.matches), n_bank, unconditional=True) if n_bank else ()
+            self._covered = key, Coverage.of((chunk, measured) for chunk, _, measured in pieces)
         return self._covered[1]
 
     def _bank_size(self) -> int:
@@ -373,8 +368,14 @@ class Contents:
                 self.parts.read_each(usable, chunk, fill)
                 yield chunk, errors, measured
 
+    @cached_property
+    def _shapes(self) -> tuple[Shape, ...]:
+        return tuple(dict.fromkeys(map(_shape, self.matches.values())))
+
     def _by_shape(self, ids: Iterable[str]) -> list[tuple[Shape, list[str]]]:
         by_shape: dict[Shape, list[str]] = {}
+        if len(self._shapes) == 1 and (members := list(ids)):
+            return [(self._shapes[0], members)]
         for example_id in ids:
             by_shape.setdefault(_shape(self.matches[example_id]), []).append(example_id)
         return list(by_shape.items())

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,19 +14,61 @@ import numpy as np
 import pyarrow as pa
 
 from compbench.core.aliases import Bools, Floats
+from compbench.store._arrays import lists, numbers
 from compbench.store._parquet import ID, NO_CAPTION, SCORES, batches
 
-__all__ = ["Rows", "fill_errors", "fill_scores"]
+__all__ = ["Rows", "fill_errors", "fill_scores", "together"]
+
+_BYTES_TOGETHER = 16_000_000  # of kept rows that are put into arrays at once: as many errors as of a file
 
 
-class Rows(Protocol):
-    """A part: its file, or all of its rows where they are kept in memory."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a part in its file, or those of neighbouring parts that are kept in memory."""
 
+    path: Path
+    columns: tuple[str, ...]
+    kept: tuple[pa.Table, ...] = ()
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Pieces of some of the columns; the ids of examples are a dictionary."""
+        if not self.kept:
+            yield from batches(self.path, columns)
+        else:
+            rows = pa.concat_tables([table.select(columns) for table in self.kept])
+            yield from rows.unify_dictionaries().combine_chunks().to_batches()
+
+
+class _Part(Protocol):
     @property
     def path(self) -> Path: ...
 
     @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
     def rows(self) -> pa.Table | None: ...
+
+
+def together(parts: Iterable[_Part]) -> Iterator[Rows]:
+    """The rows of parts in their order, those of neighbours that are kept and alike at once: thousands cost as few."""
+    group, n_bytes = list[_Part](), 0
+    for part in parts:
+        if group and (not _is_alike(group[0], part) or n_bytes > _BYTES_TOGETHER):
+            yield _joined(group)
+            group, n_bytes = [], 0
+        group.append(part)
+        n_bytes += 0 if part.rows is None else part.rows.nbytes
+    if group:
+        yield _joined(group)
+
+
+def _is_alike(one: _Part, other: _Part) -> bool:
+    return one.rows is not None and other.rows is not None and other.rows.schema.equals(one.rows.schema)
+
+
+def _joined(group: Sequence[_Part]) -> Rows:
+    return Rows(group[0].path, group[0].columns, tuple(part.rows for part in group if part.rows is not None))
 
 
 def fill_errors(
@@ -43,34 +86,27 @@ def fill_errors(
     """
     columns = [ID, "image", "caption", "draws", *errors]
     n_draws = measured.shape[-1]
-    for batch in _rows_of(part, columns):
+    for batch in part.batches(columns):
         pairs = _pairs(batch, place_of, measured.shape[:3], with_no_caption)  # [rows]
-        lists = batch.column("draws")
-        draws = lists.flatten().to_numpy()  # [rows' draws]
-        pairs = np.repeat(pairs, lists.value_lengths().to_numpy())
+        values, lengths = lists(batch.column("draws"))
+        draws = numbers(values)  # [rows' draws]
+        pairs = np.repeat(pairs, lengths)
         wanted = (pairs >= 0) & (draws < n_draws)
         places = pairs[wanted] * n_draws + draws[wanted]
         measured.reshape(-1)[places] = True
         for name, into in errors.items():
-            into.reshape(-1)[places] = batch.column(name).flatten().to_numpy()[wanted]
+            into.reshape(-1)[places] = numbers(lists(batch.column(name))[0])[wanted]
 
 
 def fill_scores(
     part: Rows, place_of: Mapping[str, int], scores: Floats, measured: Bools, *, with_no_caption: bool = False
 ) -> None:
     """Put what a part knows of examples into arrays [N, I, C], at the place of each."""
-    for batch in _rows_of(part, SCORES.names):
+    for batch in part.batches(SCORES.names):
         pairs = _pairs(batch, place_of, measured.shape, with_no_caption)
         wanted = pairs >= 0
         measured.reshape(-1)[pairs[wanted]] = True
-        scores.reshape(-1)[pairs[wanted]] = batch.column("score").to_numpy()[wanted]
-
-
-def _rows_of(part: Rows, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    if part.rows is None:
-        yield from batches(part.path, columns)
-    else:
-        yield from part.rows.select(columns).to_batches()
+        scores.reshape(-1)[pairs[wanted]] = numbers(batch.column("score"))[wanted]
 
 
 def _pairs(
@@ -79,8 +115,8 @@ def _pairs(
     """[rows] int64: each row's place in an array [N, I, C] in C order, or -1 for a row that is not wanted."""
     ids = batch.column(ID)
     places = np.array([place_of.get(name, -1) for name in ids.dictionary.to_pylist()], np.int64)
-    rows = places[ids.indices.to_numpy()]
-    images, captions = batch.column("image").to_numpy(), batch.column("caption").to_numpy().astype(np.int64)
+    rows = places[numbers(ids.indices)]
+    images, captions = numbers(batch.column("image")), numbers(batch.column("caption")).astype(np.int64)
     n_captions = shape[2] - with_no_caption
     captions = np.where(captions == NO_CAPTION, n_captions if with_no_caption else shape[2], captions)
     is_inside = (rows >= 0) & (images < shape[1]) & (captions < shape[2])

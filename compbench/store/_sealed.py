@@ -12,14 +12,11 @@ from typing import Any
 
 from compbench.core.aliases import Json
 from compbench.core.digests import digest_of
+from compbench.store._damage import Damaged
 
-__all__ = ["Damaged", "is_sealed", "opened", "sealed", "unchecked"]
+__all__ = ["is_sealed", "opened", "sealed", "unchecked"]
 
 _CHECK = "check"
-
-
-class Damaged(ValueError):
-    """Bytes that are not, or no longer, what was written."""
 
 
 def sealed(content: Mapping[str, Json]) -> dict[str, Json]:

@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from compbench.core.aliases import Floats
 from compbench.schedules.policies import Comparison, Outcome, Verdict
 from compbench.store import _parquet
-from compbench.store._parquet import DamagedPart
+from compbench.store._arrays import lists, numbers
+from compbench.store._damage import Damaged, check_digest
 
 __all__ = ["Concluded", "Stored", "comparisons", "encoded", "read", "with_comparisons"]
 
@@ -123,8 +124,7 @@ def read(path: Path, stamp: tuple[int, ...]) -> Stored:
     """The rows of a file but for their comparisons."""
     try:
         content = path.read_bytes()
-        if not path.stem.endswith(f"-{hashlib.sha256(content).hexdigest()[:12]}"):
-            raise DamagedPart("its bytes are not those that were written")
+        check_digest(hashlib.sha256(content).hexdigest()[:12], path.stem.rpartition("-")[2])
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             basis = (file.schema_arrow.metadata or {})[_BASIS].decode()
             table = file.read(columns=[*_ALONE, *_LISTS])
@@ -134,12 +134,12 @@ def read(path: Path, stamp: tuple[int, ...]) -> Stored:
         return Stored(path, stamp, basis, None, {row["id"]: row["parts"] for row in rows}, found)
     except FileNotFoundError:
         raise
-    except (DamagedPart, pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # Damaged among them
         return Stored(path, stamp, damage=str(error).splitlines()[0])
 
 
 def comparisons(stored: Stored, ids: Sequence[str]) -> dict[str, np.ndarray]:
-    """The comparisons of those of `ids` that are in the file; DamagedPart where it is not as it was."""
+    """The comparisons of those of `ids` that are in the file; Damaged where it is not as it was."""
     places = {name: place for place, name in enumerate(stored.concluded)}
     wanted = sorted(places[name] for name in ids if name in places)
     names, found = list(stored.concluded), dict[str, np.ndarray]()
@@ -155,7 +155,7 @@ def comparisons(stored: Stored, ids: Sequence[str]) -> dict[str, np.ndarray]:
                         array[name] = values
                     found[names[place]] = array
     except (pa.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
-        raise DamagedPart(str(error)) from error
+        raise Damaged(str(error)) from error
     return found
 
 
@@ -204,9 +204,8 @@ def _lists(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.ListArray:
 
 def _arrays(table: pa.Table, name: str) -> list[np.ndarray]:
     """The list of each row."""
-    lists = table.column(name).combine_chunks()
-    values = lists.flatten().to_numpy(zero_copy_only=False)
-    return list(_pieces(values, lists.value_lengths().to_numpy()))
+    values, lengths = lists(table.column(name))
+    return list(_pieces(numbers(values), lengths))
 
 
 def _pieces(values: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:

@@ -26,8 +26,8 @@ from compbench.schedules.policies import Unfinished, Verdict
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import entry_of
 from compbench.schedules.staged import Staged
-from compbench.store import _parquet, _verdict_files
-from compbench.store._parquet import DamagedPart
+from compbench.store import _damage, _parquet, _verdict_files
+from compbench.store._damage import Damaged
 from compbench.store._parts import PartList
 from compbench.store._verdict_files import Concluded, Stored
 
@@ -111,7 +111,7 @@ class Verdicts:
             for stored in sorted(self._files.values(), key=lambda each: each.path.name, reverse=True):
                 own = {name for name in self._fitting(stored, rests_on) if name not in taken}
                 if not own and stored.path.is_dir():  # whatever it is, it is not ours
-                    stored.path.rename(stored.path.with_name(f"_{stored.path.name}.damaged"))
+                    _damage.set_aside(stored.path)
                 elif not own:
                     stored.path.unlink(missing_ok=True)
                 taken |= own
@@ -131,10 +131,11 @@ class Verdicts:
         outdated: set[str] = set()
         for _, stored in sorted(self._files.items()):
             if stored.damage is not None:
-                self.say_once(
-                    f"{str(stored.path)!r} is damaged ({stored.damage}): what the schedule concluded is derived from "
-                    "the errors again; rerun the command that made the run to store it"
+                then = (
+                    "what the schedule concluded is derived from the errors again; rerun the command that made the run "
+                    "to store it"
                 )
+                self.say_once(_damage.said(stored.path, stored.damage, then))
             fitting = self._fitting(stored, rests_on)
             outdated |= {name for name in rests_on if name in stored.concluded}.difference(fitting)
             found |= {name: stored.concluded[name] for name in fitting}
@@ -188,7 +189,7 @@ class Verdicts:
         compared = {name: own.compared for name, own in found.items() if own.compared is not None}
         for stored in self._files.values():
             own = [name for name, conclusion in found.items() if stored.concluded.get(name) is conclusion]
-            with suppress(DamagedPart):  # it was whole when it was read
+            with suppress(Damaged):  # it was whole when it was read
                 compared |= _verdict_files.comparisons(stored, own) if own else {}
         replayed = self._replayed([name for name in found if name not in compared])
         return compared | {name: own.compared for name, own in replayed if own and own.compared is not None}

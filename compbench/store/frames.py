@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,16 @@ from compbench.core.examples import Classes, Metric, ScoreTable
 from compbench.core.metrics import TOP1, column_of, image_scores, named, over_units
 from compbench.core.printable import printable, to_cell
 
-__all__ = ["as_cells", "empty_table", "predicted", "to_frame"]
+if TYPE_CHECKING:
+    from compbench.store.stored_examples import StoredExamples
+
+__all__ = ["as_cells", "predicted", "to_frame"]
 
 Shape = tuple[int, int]
 
 
 def to_frame(
-    tables: Mapping[Shape, ScoreTable], examples: pd.DataFrame, metrics: Sequence[str], classes: Classes | None = None
+    tables: Mapping[Shape, ScoreTable], examples: StoredExamples, metrics: Sequence[str], classes: Classes | None = None
 ) -> pd.DataFrame:
     """The rows of `tables` in the order of `examples`.
 
@@ -37,14 +41,14 @@ def to_frame(
     judging = named(metrics, unconditional=is_normalised)
     of_one_shape = partial(_of_one_shape, judging) if classes is None else partial(_of_classes, classes)
     frame = pd.concat([of_one_shape(shape, table) for shape, table in tables.items()], ignore_index=True)
-    tags = pd.DataFrame([_joined(example) for example in examples["tags"]], index=list(examples["id"]))
+    tags = pd.DataFrame([_joined(tags) for tags in examples.tags], index=examples.ids)
     described = frame[["id"]].join(tags, on="id").drop(columns="id")
     for metric in judging:
         if metric.name in frame and column_of(metric):
             frame = _counted(frame, metric, described)
     is_score = frame.columns.str.fullmatch(r"score_\d+_(\d+|without)")
     ordered = pd.concat([frame.loc[:, ~is_score], described, frame.loc[:, is_score]], axis=1)
-    order = pd.Series(range(len(examples)), index=list(examples["id"]))
+    order = pd.Series(range(len(examples.ids)), index=examples.ids)
     return ordered.sort_values("id", key=lambda ids: ids.map(order)).reset_index(drop=True)
 
 
@@ -55,13 +59,6 @@ def as_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """
     cells = frame.map(lambda cell: to_cell(printable(cell)) if isinstance(cell, str) else cell)
     return cells.rename(columns=lambda name: to_cell(printable(str(name))))
-
-
-def empty_table(matches: Mapping[str, Bools]) -> dict[Shape, ScoreTable]:
-    """A table of no examples of the first shape there is."""
-    n_images, n_captions = next(iter(matches.values())).shape if matches else (0, 0)
-    none = np.zeros((0, n_images, n_captions))
-    return {(n_images, n_captions): ScoreTable((), none, none.astype(bool))}
 
 
 def _of_classes(classes: Classes, shape: Shape, table: ScoreTable) -> pd.DataFrame:

@@ -20,7 +20,8 @@ from compbench.core.rules import stored_loss
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full
 from compbench.schedules.strata import allocation_from, strata
-from compbench.store import _sealed, run_file
+from compbench.store import _damage, _sealed, run_file
+from compbench.store._damage import Damaged
 from compbench.store.run import Run
 
 __all__ = ["Pilot", "learned"]
@@ -84,7 +85,8 @@ def learned(pilot: Path, race: Racing, identity: Mapping[str, Any]) -> Pilot:
     kept = run.path / f"shares-{digest_of(what)}.json"
     if (stored := _stored(kept, what)) is None:
         if kept.exists():
-            say(f"{str(kept)!r} is damaged: the shares are learned from the pilot again, as it is now")
+            then = "the shares are learned from the pilot again, as it is now"
+            say(_damage.said(kept, "it does not hold what a pilot taught", then))
         stored = (
             _learned(run, race),
             tuple(example_id for example_id in run.ids() if example_id in run.done(race.draws)),
@@ -93,13 +95,14 @@ def learned(pilot: Path, race: Racing, identity: Mapping[str, Any]) -> Pilot:
             content = {**what, "shares": list(stored[0]), "examples": list(stored[1])}
             disk.write_json(kept, _sealed.sealed(content))
     ids = frozenset(stored[1] or run.done(race.draws))  # of older ones the examples are not known
-    shapes = dict(zip(run.examples()["id"], (example.size for example in run.examples()["matches"]), strict=True))
+    sizes = (matches.size for matches in run.task_examples.matches)
+    size_of = dict(zip(run.task_examples.ids, sizes, strict=True))
     return Pilot(
         stored[0],
         f"{run.key.folder}",
         (run.key.task, run.key.task_revision),
         ids,
-        race.draws * sum(shapes[example_id] for example_id in ids),
+        race.draws * sum(size_of[example_id] for example_id in ids),
     )
 
 
@@ -125,7 +128,7 @@ def _stored(path: Path, what: Mapping[str, Any]) -> tuple[tuple[float, ...], tup
     """The shares that were kept and the examples they were learned from; None where none can be believed."""
     try:
         kept = _sealed.opened(path.read_bytes())
-    except (OSError, _sealed.Damaged):
+    except (OSError, Damaged):
         return None
     shares, examples = kept.get("shares"), kept.get("examples", [])
     is_same = all(kept.get(name) == value for name, value in json.loads(json.dumps(what)).items())

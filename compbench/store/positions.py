@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from compbench.core.aliases import Floats
-from compbench.store._parquet import BY_POSITION, ID, batches
-from compbench.store._parts import Part
+from compbench.store._parquet import BY_POSITION, ID
+from compbench.store._rows import Rows
 from compbench.store.run import Run
 
 __all__ = ["are_stored", "by_position"]
@@ -31,7 +31,7 @@ def by_position(run: Run, example_id: str) -> Floats | None:
     n_images, n_captions = run.contents.matches[example_id].shape
     found: dict[tuple[int, int], Floats] = {}
 
-    def read(part: Part) -> None:
+    def read(part: Rows) -> None:
         if BY_POSITION.name not in part.columns:
             return
         for rows in _rows_of(part, example_id):
@@ -46,7 +46,6 @@ def by_position(run: Run, example_id: str) -> Floats | None:
     return np.stack([found[pair] for pair in wanted]).reshape(n_images, n_captions, *found[0, 0].shape)
 
 
-def _rows_of(part: Part, example_id: str) -> Iterator[pa.RecordBatch]:
-    pieces = batches(part.path, _COLUMNS) if part.rows is None else part.rows.select(_COLUMNS).to_batches()
-    for piece in pieces:
+def _rows_of(part: Rows, example_id: str) -> Iterator[pa.RecordBatch]:
+    for piece in part.batches(_COLUMNS):
         yield piece.filter(pa.array(piece.column(ID).cast(pa.string()).to_numpy(zero_copy_only=False) == example_id))

@@ -62,7 +62,7 @@ def answerable(run: Run, given: Mapping[str, object]) -> tuple[Rule | None, froz
         asked = replace(asked, weight=name, table=table)
     bank = run.draws()
     asked.weights(bank)  # UsageError where no draw lies in the window, or the table has no weight for one
-    return asked, frozenset() if weight else run.left_out
+    return asked, run.left_out
 
 
 def settings_of(options: Sequence[str]) -> Settings:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from compbench.schedules.policies import Verdict
     from compbench.store._reader import Contents
     from compbench.store.reading import Settings
+    from compbench.store.stored_examples import StoredExamples
 
 __all__ = ["Run"]
 
@@ -134,11 +135,12 @@ class Run:
         """
         from compbench.store.reading import answerable
 
+        given = {name: value for name, value in settings.items() if value is not None}
         narrowed = self._but(
+            left_out=frozenset[str]() if "weight" in given else self.left_out,
             limit=self.limit if limit is None else limit,
             images_per_class=self.images_per_class if images_per_class is None else images_per_class,
         )
-        given = {name: value for name, value in settings.items() if value is not None}
         if not given:
             return narrowed
         rule, left_out = answerable(narrowed, given)
@@ -160,21 +162,24 @@ class Run:
 
     def ids(self) -> list[str]:
         """The examples that are read, measured or not, in the task's order."""
-        return [each for each in self._subset() if each not in self.left_out]
+        return [example_id for example_id in self._subset() if example_id not in self.left_out]
 
     def _subset(self) -> list[str]:
         if self.images_per_class is None:
             return subset(list(self.contents.matches), self.limit)
         examples = self.contents.examples
-        class_of = {
-            example_id: tags.get("class", ()) for example_id, tags in zip(examples["id"], examples["tags"], strict=True)
-        }
-        of_each = {example_id: tuple(its_class) for example_id, its_class in class_of.items()}
-        return subset(subset_per_class(of_each, self.images_per_class), self.limit)
+        tags_of = zip(examples.ids, examples.tags, strict=True)
+        class_of = {example_id: tuple(tags.get("class", ())) for example_id, tags in tags_of}
+        return subset(subset_per_class(class_of, self.images_per_class), self.limit)
 
     def examples(self) -> pd.DataFrame:
         """All examples of the task: id, captions, image_names, matches [I, C], tags (a mapping), group, order."""
-        return self.contents.examples.copy()
+        return self.contents.examples.frame()
+
+    @property
+    def task_examples(self) -> StoredExamples:
+        """The same as lists, each column read when it is asked for."""
+        return self.contents.examples
 
     def seen(self) -> frozenset[str]:
         """The examples of which anything is stored."""
@@ -259,8 +264,6 @@ class Run:
 
     def tables(self, rule: Rule | None = None, ids: Sequence[str] | None = None) -> dict[tuple[int, int], ScoreTable]:
         """`table` for each shape (I, C) of examples; an empty table where nothing is done."""
-        from compbench.store.frames import empty_table
-
         rule = rule or self.rule
         if self.keeps_scores and rule != self.rule:
             raise UsageError(
@@ -274,9 +277,7 @@ class Run:
                 f"{len(lacking)} of the {len(wanted)} examples asked for are not measured, {lacking[0]!r} the first; "
                 "rerun the command that made the run"
             )
-        if not wanted:
-            return empty_table(self.contents.matches)
-        return self.contents.tables(rule, wanted)
+        return self.contents.tables(rule, wanted) or self.contents.no_tables()
 
     def to_frame(
         self, rule: Rule | None = None, *, temperature: float | None = None, with_posteriors: bool = True
@@ -309,11 +310,11 @@ class Run:
 
         This is `compbench.tidy(run, by)`.
         """
-        return import_module("compbench_analysis.frames.tables").tidy(self, by, rule)
+        return import_module("compbench").tidy(self, by, rule)
 
     def _repr_html_(self) -> str:
         """The run as a notebook shows it: its name, its progress and its scores."""
-        return import_module("compbench_analysis.report.notebook").shown(self)
+        return import_module("compbench_analysis.report").shown(self)
 
     @property
     def schedule(self) -> Schedule:
@@ -360,7 +361,7 @@ class Run:
     def has_examples(self) -> bool:
         """Whether the file of the task's examples is there and whole."""
         try:
-            return len(self.contents.examples) > 0
+            return len(self.contents.examples.ids) > 0
         except RunError:
             return False
 

@@ -18,7 +18,8 @@ from compbench.core.errors import RunError, UsageError
 from compbench.core.rules import VIEW_KEYS, Rule
 from compbench.schedules.schedule import Full, schedule_in
 from compbench.schedules.wave import Wave
-from compbench.store import _sealed
+from compbench.store import _damage, _sealed
+from compbench.store._damage import Damaged
 from compbench.store.key import RunKey
 from compbench.store.run_info import RunInfo
 
@@ -62,17 +63,17 @@ def _checked(folder: Path, content: bytes) -> RunInfo:
     """RunError where the bytes are not a run.json that can be believed."""
     try:
         info = _sealed.opened(content)
-    except _sealed.Damaged as error:
-        raise DamagedRun(_damage(folder, content, str(error))) from error
+    except Damaged as error:
+        raise DamagedRun(_of_damage(folder, content, str(error))) from error
     number = info.get("format")
     if isinstance(number, int) and number > COMPACTED:
         raise RunError(f"run {str(folder)!r} was {_newer(number)}: upgrade compbench")
     if unknown := _first_unknown(info):
         if _sealed.is_sealed(content):
             raise RunError(f"run {str(folder)!r} has {unknown}: it was written by a newer compbench; upgrade compbench")
-        raise DamagedRun(_damage(folder, content, f"it has {unknown}"))
+        raise DamagedRun(_of_damage(folder, content, f"it has {unknown}"))
     if wrong := _first_wrong(info, _FIELDS):
-        raise DamagedRun(_damage(folder, content, wrong))
+        raise DamagedRun(_of_damage(folder, content, wrong))
     _check_place(folder, info, is_sealed=_sealed.is_sealed(content))
     return RunInfo.of(info)
 
@@ -85,14 +86,14 @@ def write(folder: Path, info: Mapping[str, Json]) -> None:
 _CURE = "rerun the command that made the run, which writes it anew; what was measured is kept"
 
 
-def _damage(folder: Path, content: bytes, why: str) -> str:
+def _of_damage(folder: Path, content: bytes, why: str) -> str:
     """A newer version that seals its files in another way is told from damage by its number alone."""
     found = re.search(rb'"format":\s*(\d{1,9})\b', content)
     number = int(found[1]) if found else 0
     if number > COMPACTED:
         what = f"run {str(folder)!r} was {_newer(number)}, or its run.json is damaged ({why})"
         return f"{what}: upgrade compbench, or {_CURE}"
-    return f"{str(folder / NAME)!r} is damaged ({why}): {_CURE}"
+    return _damage.said(folder / NAME, why, _CURE)
 
 
 def _newer(number: int) -> str:

@@ -20,8 +20,7 @@ from compbench.core.printable import say as say_to_stderr
 from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Schedule, schedule_in
-from compbench.store import addresses, provenance, run_file
-from compbench.store._anew import anew
+from compbench.store import _damage, addresses, provenance, run_file
 from compbench.store._retagged import refresh_tags
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, Guard
@@ -91,6 +90,7 @@ class Store:
         A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
         """
         from compbench.store import _parquet
+        from compbench.store.stored_examples import examples_table
         from compbench.store.writer import RunWriter
 
         path = self.root / key.folder
@@ -105,8 +105,8 @@ class Store:
                         self._create(path, key, task, view or {}, model or {})
         run = run or self.run_in(path)
         if not run.has_examples():
-            self._say(anew(path, ["examples.parquet"], "from the task's data"))
-            RunWriter(run).write_examples(_parquet.encode(_parquet.examples_table(task.examples)))
+            self._say(_damage.rewritten(path, ["examples.parquet"], "from the task's data"))
+            RunWriter(run).write_examples(_parquet.encode(examples_table(task.examples)))
         refresh_tags(run, task, _told_of(task, key), self._say)
         return run
 
@@ -218,11 +218,12 @@ class Store:
     ) -> None:
         from compbench.store import _parquet
         from compbench.store._parts import Parts
+        from compbench.store.stored_examples import examples_table
 
         parts = Parts(path, self._say)
         records = parts.records()
         lost = [name for name in (run_file.NAME, "examples.parquet") if not (path / name).exists()]
-        disk.write(path / "examples.parquet", _parquet.encode(_parquet.examples_table(task.examples)))
+        disk.write(path / "examples.parquet", _parquet.encode(examples_table(task.examples)))
         files = {"examples.parquet": _parquet.digest(path / "examples.parquet")}
         number = COMPACTED if parts.compacted() else FORMAT
         first: dict[str, Json] = {
@@ -232,10 +233,10 @@ class Store:
             "files": files,
         }
         with suppress(FileNotFoundError):
-            (path / run_file.NAME).rename(path / f"_{run_file.NAME}.damaged")
+            _damage.set_aside(path / run_file.NAME)
         run_file.write(path, first)  # last: its presence makes the folder a run
         if records and lost:
-            self._say(anew(path, lost, "from this command and what the parts say"))
+            self._say(_damage.rewritten(path, lost, "from this command and what the parts say"))
 
     def say_once(self, message: str) -> None:
         """Say what has not been said before."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from compbench.core import disk
 from compbench.core.digests import digest_of
-from compbench.store import _sealed
+from compbench.store import _damage, _sealed
+from compbench.store._damage import Damaged
 
 __all__ = ["Unreadable", "read", "write"]
 
@@ -35,16 +36,14 @@ def read(folder: Path, say: Callable[[str], None] = lambda message: None) -> Unr
     try:
         written = (folder / _NAME).read_bytes()
         if not _sealed.is_sealed(written):
-            raise _sealed.Damaged("it has no checksum")
+            raise Damaged("it has no checksum")
         found = _sealed.opened(written)
         return Unreadable(found["images"], tuple(found["examples"]), found["is_skipped"], found["max_pixels"])
     except FileNotFoundError:
         return Unreadable()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        say(
-            f"{_NAME} of run {str(folder)!r} is damaged ({error}): which images could not be read is not known; "
-            "rerun the command to write it anew"
-        )
+        then = "which images could not be read is not known; rerun the command to write it anew"
+        say(_damage.said(folder / _NAME, error, then))
         return Unreadable()
 
 

@@ -16,10 +16,9 @@ from compbench.core.rules import Rule
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full
 from compbench.schedules.wave import Wave
-from compbench.store import _compaction, _pairs, _parquet, provenance, run_file
-from compbench.store._anew import anew
+from compbench.store import _compaction, _damage, _pairs, _parquet, provenance, run_file
+from compbench.store._damage import Damaged
 from compbench.store._fullest import fullest
-from compbench.store._parquet import DamagedPart
 from compbench.store._reader import words_of
 from compbench.store.lock import Guard, is_shared, locked
 from compbench.store.run import Run
@@ -94,7 +93,7 @@ class RunWriter:
             try:
                 self.run.contents.check_digest(path)
                 stored = _parquet.read(path)
-            except (FileNotFoundError, DamagedPart):
+            except (FileNotFoundError, Damaged):
                 stored = None
             if stored is not None and not stored.equals(table):
                 raise RunError(
@@ -106,7 +105,7 @@ class RunWriter:
                     disk.write(path, _parquet.encode(table))
                 self._write({**run_file.words(self.run.path), "files": self._digests("draws.parquet")})
                 if self.run.contents.parts.usable().parts:  # errors of these draws
-                    self.run.say(anew(self.run.path, ["draws.parquet"], "from the model's options"))
+                    self.run.say(_damage.rewritten(self.run.path, ["draws.parquet"], "from the model's options"))
 
     def repair(self) -> None:
         """Set damaged parts aside, so that their examples are measured again, and compact the small ones."""

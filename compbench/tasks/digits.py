@@ -75,6 +75,7 @@ def training_examples() -> Sequence[Example]:
     return _examples("digits", training, _unchanged)
 
 
+@cache
 def _task(name: str, change: Change) -> Task:
     test, _ = _split()
     return Task(
@@ -89,7 +90,8 @@ def _task(name: str, change: Change) -> Task:
     )
 
 
-def _examples(name: str, numbers: Sequence[int], change: Change) -> Sequence[Example]:
+@cache
+def _examples(name: str, numbers: tuple[int, ...], change: Change) -> Sequence[Example]:
     _, labels = _handwritten()
     examples = [_example(name, number, int(labels[number]), change) for number in numbers]
     return with_digests(examples, [*_origin(), name, *(str(number) for number in numbers)])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -43,13 +43,18 @@ def shape_classes(prompts: PromptFiles = None) -> Task:
     asked = chosen_prompts(own, [(name,) for name in names], prompts)
     return Task(
         name="shape-classes",
-        examples=with_digests(_examples("test", asked), _origin()),
+        examples=_test_examples(asked),
         metrics=CLASSIFYING,
         description=__doc__ or "",
         tag_order={"seen": ("seen", "unseen"), "class": names},
         classes=Classes(names, asked.of_caption),
         training=lambda: _examples("train", asked),
     )
+
+
+@lru_cache(maxsize=4)
+def _test_examples(prompts: Prompts) -> Sequence[Example]:
+    return with_digests(_examples("test", prompts), _origin())
 
 
 def _examples(split: str, prompts: Prompts) -> Sequence[Example]:

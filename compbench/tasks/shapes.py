@@ -20,7 +20,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain, islice, permutations, product
 from pathlib import Path
 
@@ -76,8 +76,9 @@ class Scene:
         return scenes.draw(self.first, self.relation, self.second, np.random.default_rng(seed))
 
 
+@cache
 def shapes() -> Task:
-    """The 400 examples; nothing is read or fetched, and pictures are drawn when asked for."""
+    """The 400 examples, made once; nothing is read or fetched, and pictures are drawn when asked for."""
     pairs = _pairs(np.random.default_rng([_SEED, _WHAT_STREAM]))
     examples = [_example(number, *pair) for number, pair in enumerate(pairs)]
     return Task(

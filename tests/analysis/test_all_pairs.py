@@ -53,13 +53,13 @@ def test_a_pair_has_the_numbers_of_the_comparison_of_its_two(page_of_eight: Writ
 
 def test_the_leader_stands_first_and_the_others_by_what_they_lack(page_of_eight: Written) -> None:
     found = all_pairs(page_of_eight.runs).query("metric == 'group' and tag == 'overall'")
-    standing = standings_of(found).rows.set_index("model")
-    assert standing.loc["model-1", "difference"] == 0
-    assert standing.loc["model-8", "difference"] == pytest.approx((9 - 57) / 60)
+    standing = {row["model"]: row for row in standings_of(found).rows}
+    assert standing["model-1"]["difference"] == 0
+    assert standing["model-8"]["difference"] == pytest.approx((9 - 57) / 60)
     is_sure = {frozenset((row["a"], row["b"])): row["is_sure"] for row in found.to_dict("records")}
     for model in ("model-2", "model-5", "model-8"):
-        assert standing.loc[model, "is_level"] != is_sure[frozenset(("model-1", model))]
-    assert standing.loc["model-1", "is_level"]
+        assert standing[model]["is_level"] != is_sure[frozenset(("model-1", model))]
+    assert standing["model-1"]["is_level"]
 
 
 def test_runs_on_other_examples_are_refused(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import MATCHING
+from compbench.store import StoredExamples
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
+from compbench.store.stored_examples import examples_table
 from compbench.store.writer import RunWriter
 from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.breakdowns import Breakdown, read_tags, tag_groups
@@ -69,7 +71,9 @@ def test_captions_are_divided_by_their_words_in_thirds_with_the_edges_shown(tmp_
 
 
 def test_captions_of_one_length_are_one_group() -> None:
-    examples = pd.DataFrame({"id": ["a", "b"], "captions": [("x y",), ("y z",)], "tags": [{}, {}]})
+    images, matches = (fakes.task(1).examples[0].images[0],), np.ones((1, 1), bool)
+    told = [Example(name, images, (caption,), matches) for name, caption in (("a", "x y"), ("b", "y z"))]
+    examples = StoredExamples(examples_table(told))
     assert tag_groups(examples, "caption_length", {})[0] == ("caption_length", "2 words", ["a", "b"])
 
 

@@ -100,11 +100,11 @@ def test_the_marks_are_those_of_the_tests_of_compare(tmp_path: Path) -> None:
     runs = [stored(tmp_path, n, name) for n, name in ((40, "a"), (57, "b"))]
     found = standings(singles(runs)).rows
     tested = compare(runs).outcomes.set_index(["metric", "tag"])
-    for row in found.query("model == 'a'").to_dict("records"):
+    for row in [row for row in found if row["model"] == "a"]:
         assert row["p"] == tested.loc[(row["metric"], row["tag"]), "p"]
         assert row["difference"] == pytest.approx(tested.loc[(row["metric"], row["tag"]), "difference"])
         assert bool(row["is_level"]) is bool(row["p"] > 0.05)
-    assert found.query("model == 'b'")["is_level"].all()
+    assert all(row["is_level"] for row in found if row["model"] == "b")
 
 
 def test_a_model_called_chance_is_not_the_row_of_random_scores(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from compbench.core.metrics import BY_NAME, ONE_SIDED
 from compbench.core.models import Runtime
 from compbench_baselines.chance import Chance
 
-N_MANY = 20_000
+N_MANY = 10_000
 
 
 def _scores(chance: Chance, examples: list[Example]) -> dict[str, np.ndarray]:
@@ -38,6 +39,16 @@ def _examples(n: int, shape: tuple[int, int] = (2, 2)) -> list[Example]:
     ]
 
 
+@cache
+def _table(shape: tuple[int, int]) -> ScoreTable:
+    """The scores of many examples of one shape, which several metrics read."""
+    examples = _examples(N_MANY, shape)
+    scores = _scores(Chance(), examples)
+    return ScoreTable(
+        tuple(scores), np.stack(list(scores.values())), np.stack([example.matches for example in examples])
+    )
+
+
 @pytest.mark.parametrize(
     ("metric", "shape"),
     [
@@ -51,12 +62,8 @@ def _examples(n: int, shape: tuple[int, int] = (2, 2)) -> list[Example]:
     ],
 )
 def test_simulated_chance_agrees_with_the_closed_form(metric: Metric, shape: tuple[int, int]) -> None:
-    examples = _examples(N_MANY, shape)
-    scores = _scores(Chance(), examples)
-    table = ScoreTable(
-        tuple(scores), np.stack(list(scores.values())), np.stack([example.matches for example in examples])
-    )
-    expected = metric.chance(examples[0].matches)
+    table = _table(shape)
+    expected = metric.chance(table.matches[0])
     assert expected is not None
     n_right = int(metric.outcome(table).sum())
     # one seed, one draw: this either always passes or never does

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from math import log
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,18 @@ def pictures(task: Task, n: int) -> list[PIL.Image.Image]:
     return [example.images[0].decode() for example in task.examples[:n]]
 
 
+@cache
+def literal_parts(folder: Path) -> tuple[DiTTransformer2DModel, AutoencoderKL]:
+    """In float64."""
+    transformer = DiTTransformer2DModel.from_pretrained(folder, subfolder="transformer", low_cpu_mem_usage=False)
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False)
+    return transformer.double().eval(), vae.double().eval()
+
+
 @torch.no_grad()
 def literal_errors(folder: Path, picture: PIL.Image.Image, label: int, t: int) -> dict[str, float]:
     """The published evaluation of one (image, class, timestep) in float64, with torch's own KL of two Gaussians."""
-    transformer = DiTTransformer2DModel.from_pretrained(folder, subfolder="transformer", low_cpu_mem_usage=False)
-    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", low_cpu_mem_usage=False)
-    transformer, vae = transformer.double().eval(), vae.double().eval()
+    transformer, vae = literal_parts(folder)
     pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].double() / 127.5 - 1
     x_0 = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
     noise = literal.published_noise(tuple(x_0.shape[1:]))[(t - 2) // 4].double()
@@ -200,13 +207,13 @@ def test_the_labels_of_the_shipped_model_are_those_of_the_task(task: Task) -> No
 
 def test_a_class_is_scored_under_its_own_label(task: Task) -> None:
     """Were labels mixed up, the shipped model would be right on a tenth of the digits."""
-    ours = classifier(TRAINED, draws=8)
+    ours = classifier(TRAINED, draws=4)
     ours.prepare(task)
-    results = joined(ours.score(task.examples[:60], {}))
+    labels = np.array([example.matches[0].argmax() for example in task.examples])
+    some = [number for label in range(10) for number in np.flatnonzero(labels == label)[:3]]
+    results = joined(ours.score([task.examples[number] for number in some], {}))
     guesses = np.array([result.errors["l2"][0].mean(-1).argmin() for result in results])
-    labels = np.array([example.matches[0].argmax() for example in task.examples[:60]])
-    assert np.mean(guesses == labels) > 0.8
-    assert len(set(labels.tolist())) == 10
+    assert np.mean(guesses == labels[some]) > 0.6
 
 
 def test_one_pass_measures_what_every_rule_reads(untrained: Path, task: Task, tmp_path: Path) -> None:

@@ -216,3 +216,17 @@ def test_doctor_and_list_live_where_a_plugin_leaves_the_process(tmp_path: Path) 
     asked = ran("run", "shapes", "-m", "leaves")
     assert asked.returncode == 2
     assert asked.stderr.count("\n") == 1
+
+
+def test_a_package_that_is_installed_or_removed_meanwhile_is_on_offer_or_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "late" not in {entry.name for entry in plugins.entries("model")}
+    about = tmp_path / "late-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[compbench.models]\nlate = late:X\n")
+    assert plugins.find("model", "late").package == "late 1.0"
+    about.rename(tmp_path / "gone")
+    assert "late" not in {entry.name for entry in plugins.entries("model")}

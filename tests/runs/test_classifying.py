@@ -26,6 +26,7 @@ from compbench.runs.resolve import resolve
 from compbench.store import _parquet
 from compbench.store.key import RunKey
 from compbench.store.store import Store
+from compbench.store.stored_examples import examples_table, read_examples
 from compbench.store.writer import RunWriter
 
 OF_CAPTION = np.array([0, 0, 1, 2, 2, 2])  # three classes of two, one and three prompts
@@ -114,8 +115,8 @@ def test_a_thousand_captions_of_many_examples_cost_no_more_on_disk_than_those_of
     def size(n: int) -> int:
         examples = [Example(f"{i:05d}", (Image(f"{i:05d}", b""),), captions, matches[i % 1000]) for i in range(n)]
         path = tmp_path / f"{n}.parquet"
-        path.write_bytes(_parquet.encode(_parquet.examples_table(examples)))
-        assert _parquet.read_examples(path)["captions"].iloc[-1] == captions
+        path.write_bytes(_parquet.encode(examples_table(examples)))
+        assert read_examples(path, is_known=True).captions[-1] == captions
         return path.stat().st_size
 
     assert size(2000) - size(2) < 2000 * 20  # bytes an example: its id, its name, its one true pair

@@ -24,6 +24,7 @@ from compbench.core.rules import Rule
 from compbench.core.subsets import subset
 from compbench.schedules.schedule import Full
 from compbench.store import _parquet, run_file
+from compbench.store._damage import Damaged
 from compbench.store._reader import Contents
 from compbench.store.key import RunKey
 from compbench.store.run import Run
@@ -389,7 +390,7 @@ def test_every_byte_of_a_part_is_guarded(tmp_path: Path) -> None:
     assert _parquet.checked(path).ids == ("0000",)
     for place in range(0, len(content), 7):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        with pytest.raises(_parquet.DamagedPart):
+        with pytest.raises(Damaged):
             _parquet.checked(path)
 
 
@@ -400,7 +401,7 @@ def test_whatever_byte_of_another_file_is_damaged_it_is_said_or_harmless(tmp_pat
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         try:
             np.testing.assert_array_equal(_parquet.read_draws(path).alpha, BANK.alpha)
-        except _parquet.DamagedPart:
+        except Damaged:
             continue
 
 

@@ -20,6 +20,7 @@ from compbench.tasks.shapes import TAG_ORDER, Scene, shapes, swapped
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        shapes.cache_clear()  # so that its pictures are drawn here
         return shapes()
 
 
@@ -106,7 +107,10 @@ def test_the_task_is_the_same_every_time_and_every_picture_another(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert shapes() is shapes()
+    shapes.cache_clear()
     again = shapes()
+    assert again is not task
     assert again.revision == task.revision
     assert len({image.digest() for example in task.examples for image in example.images}) == 800
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.examples import Metric
@@ -18,6 +18,7 @@ from compbench_analysis.statistics.intervals import Sample
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
+    from compbench.store import StoredExamples
     from compbench.store.run import Run
 
 __all__ = ["Outcomes", "Population", "counted", "joined", "judged", "metrics_of", "ordered"]
@@ -63,7 +64,7 @@ class Outcomes:
 class Population:
     """The examples of a task: the groups that some share, and the classes of a classification task."""
 
-    examples: pd.DataFrame
+    examples: StoredExamples
 
     def sample(self, metric: Metric, ids: Sequence[str]) -> Sample:
         """The sample that the examples `ids` make for the metric."""
@@ -76,8 +77,35 @@ class Population:
 
     @cached_property
     def _group_of(self) -> dict[str, str]:
-        ids, groups = (self.examples[name].tolist() for name in ("id", "group"))
-        return {example_id: str(group) or example_id for example_id, group in zip(ids, groups, strict=True)}
+        pairs = zip(self.examples.ids, self.examples.groups, strict=True)
+        return {example_id: group or example_id for example_id, group in pairs}
+
+    def judged(self, metric: Metric, ids: Sequence[str]) -> Sequence[str]:
+        """Those of `ids` that the metric applies to and that count in it."""
+        applying = {shape for shape in set(self._shape_of.values()) if metric.applies(shape)}
+        if not column_of(metric) and len(applying) == len(set(self._shape_of.values())):
+            return ids
+        return [name for name in ids if self._shape_of[name] in applying and self.counts(metric, name)]
+
+    def chance(self, metric: Metric, ids: Sequence[str]) -> float:
+        """The mean over `ids` of the closed-form value; NaN where it is not known for a shape."""
+        total = 0.0
+        for matches, n in Counter(map(self._pattern_of.__getitem__, ids)).items():
+            shape, flags = matches
+            value = metric.chance(np.frombuffer(flags, dtype=bool).reshape(shape))
+            total += math.nan if value is None else n * value
+        return total / len(ids)
+
+    @cached_property
+    def _shape_of(self) -> dict[str, tuple[int, int]]:
+        own = (matches.shape for matches in self.examples.matches)
+        return {name: (shape[0], shape[1]) for name, shape in zip(self.examples.ids, own, strict=True)}
+
+    @cached_property
+    def _pattern_of(self) -> dict[str, tuple[tuple[int, ...], bytes]]:
+        """Which captions belong to which images, of each example, as something to count."""
+        pairs = zip(self.examples.ids, self.examples.matches, strict=True)
+        return {example_id: (matches.shape, matches.tobytes()) for example_id, matches in pairs}
 
     def counts(self, metric: Metric, example_id: str) -> bool:
         """Whether an example has the tag without which it does not count in the metric."""
@@ -87,8 +115,7 @@ class Population:
     def values(self, column: str) -> Mapping[str, str]:
         """Example id -> its value in a tag column, "" where it has none."""
         if column not in self._values_of:
-            ids = (str(example) for example in self.examples["id"])
-            tags = zip(ids, self.examples["tags"], strict=True)
+            tags = zip(self.examples.ids, self.examples.tags, strict=True)
             self._values_of[column] = {example_id: "\x1f".join(own.get(column, ())) for example_id, own in tags}
         return self._values_of[column]
 
@@ -128,7 +155,7 @@ def counted(run: Run, outcomes: Outcomes) -> Outcomes:
     column = column_of(outcomes.metric)
     if not column:
         return outcomes
-    ids, value_of = list(outcomes.rows), Population(run.examples()).values(column)
+    ids, value_of = list(outcomes.rows), Population(run.task_examples).values(column)
     values = [value_of[example_id] for example_id in ids]
     rows, is_right = over_units(outcomes.metric, values, outcomes.is_right)
     is_tied = None

@@ -50,11 +50,8 @@ def outcomes(run: Run, n_resamples: int, seed: int) -> dict[str, Outcomes]:
     draws = run.draws()
     stages = stages_of(draws.timesteps, schedule, n_resamples, seed, units_of(run, np.arange(len(draws.timesteps))))
     of_caption = np.array(classes.of_caption)
-    examples = run.examples()
-    truths = {
-        str(example_id): of_caption[int(np.argmax(rows[0]))]
-        for example_id, rows in zip(examples["id"], examples["matches"], strict=True)
-    }
+    pairs = zip(run.task_examples.ids, run.task_examples.matches, strict=True)
+    truths = {name: of_caption[int(np.argmax(matches[0]))] for name, matches in pairs}
     is_right = np.zeros((len(ids), n_resamples), bool)
     for row, (name, errors, measured, winner) in enumerate(_examples(run, ids)):
         is_right[row] = of_caption[stages_again(errors, measured, winner, stages)] == truths[name]

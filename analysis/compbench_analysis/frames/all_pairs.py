@@ -37,7 +37,7 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
     UsageError where the runs did not measure the same examples.
     """
     done = set.intersection(*measured_alike(runs, rule))
-    examples, names = runs[0].examples(), labels(runs)
+    examples, names = runs[0].task_examples, labels(runs)
     tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
     found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
     metrics = [name for name in found[0] if all(name in of_run for of_run in found)]
@@ -74,7 +74,7 @@ def standings_of(rows: pd.DataFrame) -> Standings:
     for model, value in values.items():
         row = of_leader.get(frozenset((model, leader)))
         if row is None:
-            found = dict.fromkeys(("difference", "low", "high"), 0.0) | dict.fromkeys(("p", "p_holm"), np.nan)
+            found = dict.fromkeys(("difference", "low", "high"), 0.0) | dict.fromkeys(("p", "p_holm"))
             standing.append({**same, "model": model, "value": value, **found, "is_level": True})
             continue
         sign = 1 if row["a"] == model else -1
@@ -82,7 +82,7 @@ def standings_of(rows: pd.DataFrame) -> Standings:
         found = {"difference": sign * row["difference"], "low": low, "high": high, "p": row["p"]}
         found |= {"p_holm": row["p_holm"], "is_level": not row["is_sure"]}
         standing.append({**same, "model": model, "value": value, **found})
-    return Standings(pd.DataFrame(standing))
+    return Standings(standing)
 
 
 def _cell(

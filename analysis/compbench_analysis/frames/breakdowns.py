@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from compbench.core import disk
 from compbench.core.aliases import Floats
 from compbench.core.cells import read_table
 from compbench.core.errors import DataError, UsageError
 from compbench.core.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from compbench.store import StoredExamples
 
 __all__ = [
     "CAPTION_LENGTH",
@@ -30,7 +34,6 @@ __all__ = [
     "tag_columns",
     "tag_groups",
     "unmatched",
-    "with_margin",
 ]
 
 OVERALL = "overall"
@@ -104,12 +107,20 @@ def unmatched(by: By, ids: Sequence[str]) -> list[str]:
 
 
 def tag_groups(
-    examples: pd.DataFrame, by: By, tag_order: Mapping[str, Sequence[str]]
+    examples: StoredExamples,
+    by: By,
+    tag_order: Mapping[str, Sequence[str]],
+    margins: Mapping[str, float] | None = None,
 ) -> list[tuple[str, str, list[str]]]:
-    """(column, tag, example ids) for each tag of the columns, in the task's own order, then the whole set."""
-    wanted, ids = breakdown(by), [str(example) for example in examples["id"]]
+    """(column, tag, example ids) for each tag of the columns, in the task's own order, then the whole set.
+
+    `margins`, by example, are what the column MARGIN is of: the thirds of their size.
+    """
+    wanted, ids = breakdown(by), examples.ids
     unmatched(wanted, ids)
     tags, orders = _enriched(examples, wanted, dict(tag_order))
+    if margins is not None:
+        tags = [{**own, MARGIN: third} for own, third in zip(tags, _margin_tags(ids, margins), strict=True)]
     columns = tag_columns(wanted, tags)
     if wanted.is_crossed:
         groups = _crossed(ids, tags, columns, orders)
@@ -129,27 +140,22 @@ def tag_columns(by: By, tags: Iterable[Tags]) -> list[str]:
     return columns
 
 
-def with_margin(examples: pd.DataFrame, margins: Mapping[str, float]) -> pd.DataFrame:
-    """The examples with the tag MARGIN: the thirds of the size of `margins`, by example id."""
-    ids = [str(example) for example in examples["id"]]
+def _margin_tags(ids: Sequence[str], margins: Mapping[str, float]) -> list[tuple[str, ...]]:
+    """The tag of each example; none of one without a margin."""
     sizes = np.abs([margins.get(example_id, np.nan) for example_id in ids])
-    number = _thirds(sizes)
-    tags = [
-        {**tag, MARGIN: () if np.isnan(size) else (_MARGIN_TAGS[third],)}
-        for tag, size, third in zip(examples["tags"], sizes, number, strict=True)
-    ]
-    return examples.assign(tags=tags)
+    thirds = _thirds(sizes)
+    return [() if np.isnan(size) else (_MARGIN_TAGS[third],) for size, third in zip(sizes, thirds, strict=True)]
 
 
 def _enriched(
-    examples: pd.DataFrame, wanted: Breakdown, orders: dict[str, Sequence[str]]
+    examples: StoredExamples, wanted: Breakdown, orders: dict[str, Sequence[str]]
 ) -> tuple[list[Tags], dict[str, Sequence[str]]]:
     """Each example's tags with those that are not the task's own, and the order of every column's tags."""
-    tags: list[dict[str, Sequence[str]]] = [dict(example) for example in examples["tags"]]
+    tags: list[dict[str, Sequence[str]]] = [dict(own) for own in examples.tags]
     if wanted.tags is not None:
         _add(tags, {str(name): _of_file(examples, values) for name, values in wanted.tags.items()})
     if CAPTION_LENGTH in wanted.names and not any(CAPTION_LENGTH in tag for tag in tags):
-        names, order = _caption_lengths(examples["captions"])
+        names, order = _caption_lengths(examples.captions)
         _add(tags, {CAPTION_LENGTH: [(name,) for name in names]})
         orders[CAPTION_LENGTH] = order
     return list(tags), {MARGIN: _MARGIN_TAGS, **orders}
@@ -163,9 +169,9 @@ def _add(tags: list[dict[str, Sequence[str]]], columns: Mapping[str, Sequence[Se
             own_tags[name] = value
 
 
-def _of_file(examples: pd.DataFrame, column: pd.Series) -> list[Sequence[str]]:
+def _of_file(examples: StoredExamples, column: pd.Series) -> list[Sequence[str]]:
     values = column.to_dict()
-    return [values.get(str(example), ()) for example in examples["id"]]
+    return [values.get(example_id, ()) for example_id in examples.ids]
 
 
 def _caption_lengths(captions: Iterable[Sequence[str]]) -> tuple[list[str], list[str]]:

@@ -103,7 +103,7 @@ def compare(
     runs = tuple({run.path.resolve(): run for run in runs}.values())
     of_each = measured_alike(runs, rule)
     done = set.intersection(*of_each)
-    examples, names = runs[0].examples(), labels(runs)
+    examples, names = runs[0].task_examples, labels(runs)
     tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
     tags = [(column, tag, [example_id for example_id in ids if example_id in done]) for column, tag, ids in tags]
     population = Population(examples)

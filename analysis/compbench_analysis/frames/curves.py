@@ -166,7 +166,7 @@ def _by_timestep(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -
 
 
 def _differences(run: Run, label: str, by: By, rule: Rule | None, n_bins: int) -> Iterator[dict[str, Any]]:
-    stored, population = Stored(run, rule), Population(run.examples())
+    stored, population = Stored(run, rule), Population(run.task_examples)
     bins = _bins(stored, n_bins)
     weights = _within(bins, stored.n_draws) * stored.weights
     found: dict[str, Floats] = {}
@@ -252,7 +252,7 @@ def _frames(rows: Iterable[Iterable[dict[str, Any]]]) -> pd.DataFrame:
 
 
 def _groups(run: Run, by: By) -> list[tuple[str, str, list[str]]]:
-    return tables.tag_groups(run.examples(), by, run.info.task.order_of())
+    return tables.tag_groups(run.task_examples, by, run.info.task.order_of())
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def _cells(
     run: Run, label: str, by: By, rule: Rule | None, outcomes: Mapping[str, Outcomes]
 ) -> Iterator[tuple[dict[str, Any], _Members]]:
     """Each row of the table under `rule` with its examples under the readings that `outcomes` are of."""
-    population = Population(run.examples())
+    population = Population(run.task_examples)
     members = {(column, tag): ids for column, tag, ids in _groups(run, by)}
     for row in tables.tidy(run, by, rule).to_dict("records"):
         row = {**{str(name): value for name, value in row.items()}, "model": label}

@@ -10,9 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
 from compbench.core.errors import UsageError
 from compbench_analysis.frames._outcomes import Outcomes, Population, judged
 from compbench_analysis.frames._pairing import measured_alike, paired
@@ -26,19 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["SURE", "Standings", "headline", "standings"]
 
 SURE = 0.05  # a difference with a corrected p of at most this is one
-_COLUMNS = ["column", "tag", "metric", "model", "value", "difference", "low", "high", "p", "p_holm", "is_level"]
 
 
 @dataclass(frozen=True)
 class Standings:
     """A row for each cell and model: what it lacks to the leader, and whether that can be told from nothing.
 
-    `difference` is the model's value less the leader's, with its 95 % interval; of the leader it is 0 and p is NaN.
+    `difference` is the model's value less the leader's, with its 95 % interval; of the leader it is 0 and p is None.
     `is_level` holds for the leader and for each model that the test does not tell from it. Where no models can be held
-    against each other there are no rows, and `reason` says why.
+    against each other there are no rows, and `reason` says why. A row has column, tag, metric, model, value,
+    difference, low, high, p, p_holm and is_level.
     """
 
-    rows: pd.DataFrame
+    rows: Sequence[Mapping[str, Any]] = ()
     reason: str = ""
 
 
@@ -49,17 +46,16 @@ def headline(metrics: Sequence[str]) -> str:
 
 def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = None) -> Standings:
     """Of models on one task, overall and by the tags of the columns `by` (None: "tag")."""
-    nothing = pd.DataFrame(columns=pd.Index(_COLUMNS))
     if len(members) < 2:
-        return Standings(nothing)
+        return Standings()
     if any(len(member.runs) > 1 for member in members):
-        return Standings(nothing, "models of several seeds are not tested here; compare tests single runs")
+        return Standings(reason="models of several seeds are not tested here; compare tests single runs")
     runs = [member.runs[0] for member in members]
     try:
         done = set.intersection(*measured_alike(runs, rule))
     except UsageError as error:
-        return Standings(nothing, str(error))
-    examples = runs[0].examples()
+        return Standings(reason=str(error))
+    examples = runs[0].task_examples
     is_by_margin = MARGIN in breakdown(by).names
     groups = tag_groups(examples, None if is_by_margin else by, runs[0].info.task.order_of())
     cells = [(column, tag, done.intersection(ids)) for column, tag, ids in groups if not is_by_margin or tag == OVERALL]
@@ -72,7 +68,7 @@ def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = N
         for name in names
         for row in _cell({label: of_run[name] for label, of_run in zip(labels, found, strict=True)}, ids, population)
     ]
-    return Standings(pd.DataFrame(rows, columns=pd.Index(_COLUMNS)))
+    return Standings(rows)
 
 
 def _cell(outcomes: Mapping[str, Outcomes], ids: set[str], population: Population) -> Iterator[dict[str, Any]]:
@@ -93,7 +89,7 @@ def _cell(outcomes: Mapping[str, Outcomes], ids: set[str], population: Populatio
             yield (
                 row
                 | dict.fromkeys(("difference", "low", "high"), 0.0)
-                | {"p": np.nan, "p_holm": np.nan}
+                | {"p": None, "p_holm": None}
                 | {"is_level": True}
             )
         else:

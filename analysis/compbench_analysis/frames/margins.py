@@ -12,6 +12,7 @@ from compbench.core.aliases import Bools, Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import ErrorTable
 from compbench.core.metrics import TOP1
+from compbench.core.packages import named
 from compbench.core.rules import Rule, scores_under
 from compbench_analysis.frames.signature import labels
 from compbench_analysis.frames.stored_errors import Stored
@@ -47,7 +48,8 @@ def flip_probability(margin: Floats, se: Floats) -> Floats:
     >>> flip_probability(np.array([0.0, 2.0]), np.array([1.0, 1.0])).round(3).tolist()
     [0.5, 0.079]
     """
-    from scipy import special
+    with named():
+        from scipy import special
 
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(np.asarray(margin) == 0, np.where(np.isnan(se), np.nan, 0.0), np.abs(margin) / se)

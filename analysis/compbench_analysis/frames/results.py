@@ -35,7 +35,7 @@ def results(runs: Sequence[Run], rule: Rule | None = None) -> pd.DataFrame:
 def small_columns(run: Run, most: int = _MOST_TAGS) -> list[str]:
     """The tag columns of a run's task that have no more than so many tags."""
     values: dict[str, set[str]] = {}
-    for tags in run.examples()["tags"]:
+    for tags in run.task_examples.tags:
         for name, own in tags.items():
             values.setdefault(name, set()).update(own)
     return [name for name, own in values.items() if 0 < len(own) <= most]

@@ -7,21 +7,21 @@ examples of a task is absent.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from compbench.core.aliases import Bools, Floats
+from compbench.core.aliases import Floats
 from compbench.core.examples import Metric
 from compbench_analysis.frames._outcomes import Outcomes, Population, joined, judged
-from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_columns, tag_groups, with_margin
+from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_columns, tag_groups
 from compbench_analysis.frames.seeds import SeedGroup, same_but_seed, singles
 from compbench_analysis.statistics.intervals import interval, wilson
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
@@ -33,7 +33,10 @@ __all__ = [
     "WIDE",
     "is_small",
     "over_seeds",
+    "plain",
     "plain_rows",
+    "rows",
+    "rows_over_seeds",
     "tag_columns",
     "tag_groups",
     "tidy",
@@ -78,8 +81,7 @@ def tidy(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> 
     >>> frame.query("tag == 'overall'")[["metric", "n"]].values.tolist()
     [['text', 6], ['image', 6], ['group', 6]]
     """
-    rows = [row for single in singles(runs) for row in _rows(single, by, rule)]
-    return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
+    return _framed([row for single in singles(runs) for row in rows(single, by, rule)], _COLUMNS)
 
 
 def over_seeds(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None) -> pd.DataFrame:
@@ -88,12 +90,19 @@ def over_seeds(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = Non
     `sd` is the standard deviation over seeds, NaN for one. `low` to `high` is the interval of the mean over the
     sampling of examples. `run` names the digests. Runs of a seed that measured other examples stay apart.
     """
-    rows = [
-        {**row, "seeds": len(group.runs), "sd": sd}
-        for group in same_but_seed(runs, rule)
-        for row, sd in _with_sd(group, by, rule)
-    ]
-    return pd.DataFrame(rows, columns=pd.Index([*_COLUMNS, "seeds", "sd"]))
+    return _framed(rows_over_seeds(same_but_seed(runs, rule), by, rule), [*_COLUMNS, "seeds", "sd"])
+
+
+def rows_over_seeds(groups: Iterable[SeedGroup], by: By = None, rule: Rule | None = None) -> list[dict[str, Any]]:
+    """The rows of `over_seeds`, NaN for what is not known."""
+    found: list[dict[str, Any]] = []
+    for group in groups:
+        by_seed = [list(rows(single, by, rule)) for single in group.singles()] if len(group.runs) > 1 else []
+        for number, row in enumerate(rows(group, by, rule)):
+            values = [own[number]["value"] for own in by_seed]
+            sd = float(np.std(values, ddof=1)) if values else math.nan
+            found.append({**row, "seeds": len(group.runs), "sd": sd})
+    return found
 
 
 def is_small(n: float, low: float, high: float) -> bool:
@@ -102,40 +111,30 @@ def is_small(n: float, low: float, high: float) -> bool:
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as Python values, None for what is not known."""
+    """The rows of a frame as Python values, None for what is not known."""
+    return plain(frame.to_dict("records"))
+
+
+def plain(rows: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    """The rows with None for what is not known."""
     return [
         {str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-        for row in frame.to_dict("records")
+        for row in rows
     ]
 
 
-def _with_sd(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[tuple[dict[str, Any], float]]:
-    """The rows of a group with the standard deviation over its seeds."""
-    by_seed = [list(_rows(single, by, rule)) for single in group.singles()] if len(group.runs) > 1 else []
-    for number, row in enumerate(_rows(group, by, rule)):
-        values = [rows[number]["value"] for rows in by_seed]
-        yield row, float(np.std(values, ddof=1)) if values else math.nan
-
-
-def _rows(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[dict[str, Any]]:
-    run, examples = group.runs[0], group.runs[0].examples()
+def rows(group: SeedGroup, by: By = None, rule: Rule | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of `tidy` of one run, or of several that differ by their seed: then each value is a mean over them."""
+    run, examples = group.runs[0], group.runs[0].task_examples
     rule = rule or run.rule
     population = Population(examples)
-    matches = {
-        str(example_id): _bools(rows)
-        for example_id, rows in zip(examples["id"].tolist(), examples["matches"], strict=True)
-    }
-    outcomes = [joined(outcomes) for outcomes in zip(*(judged(run, rule) for run in group.runs), strict=True)]
-    groups = {outcome.metric.name: _groups(group, outcome.metric, examples, by, rule) for outcome in outcomes}
-    is_partial = len(run.done(rule.draws)) < len(matches)
+    outcomes = [joined(own) for own in zip(*(judged(run, rule) for run in group.runs), strict=True)]
+    groups = {outcome.metric.name: _groups(group, outcome.metric, by, rule) for outcome in outcomes}
+    is_partial = len(run.done(rule.draws)) < len(examples.ids)
     for column, tag in dict.fromkeys(key for group in groups.values() for key in group):
         for outcome in outcomes:
             ids = groups[outcome.metric.name].get((column, tag), [])
-            if members := [
-                example_id
-                for example_id in ids
-                if _is_judged(outcome.metric, example_id, matches[example_id].shape, population)
-            ]:
+            if members := population.judged(outcome.metric, ids):
                 yield {
                     "task": run.key.task,
                     "model": group.label,
@@ -143,23 +142,25 @@ def _rows(group: SeedGroup, by: By, rule: Rule | None) -> Iterator[dict[str, Any
                     "tag": tag,
                     "metric": outcome.metric.name,
                     **_tally(outcome, members, population),
-                    "chance": _chance(outcome.metric, [matches[member] for member in members]),
+                    "chance": population.chance(outcome.metric, members),
                     "n_total": len(members),
                     "is_partial": is_partial,
                     "run": group.digest,
                 }
 
 
-def _is_judged(metric: Metric, example_id: str, shape: tuple[int, ...], population: Population) -> bool:
-    return metric.applies((shape[0], shape[1])) and population.counts(metric, example_id)
-
-
-def _groups(group: SeedGroup, metric: Metric, examples: pd.DataFrame, by: By, rule: Rule) -> Groups:
+def _groups(group: SeedGroup, metric: Metric, by: By, rule: Rule) -> Groups:
     """Those of the breakdown, which may be by the metric's own margin."""
-    if MARGIN in breakdown(by).names:
-        examples = with_margin(examples, group.margins(metric.name, rule))
-    order = group.runs[0].info.task.order_of()
-    return {(column, tag): ids for column, tag, ids in tag_groups(examples, by, order)}
+    run = group.runs[0]
+    margins = group.margins(metric.name, rule) if MARGIN in breakdown(by).names else None
+    found = tag_groups(run.task_examples, by, run.info.task.order_of(), margins)
+    return {(column, tag): ids for column, tag, ids in found}
+
+
+def _framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
 def _tally(outcomes: Outcomes, members: Sequence[str], population: Population) -> dict[str, Any]:
@@ -181,17 +182,3 @@ def _tally(outcomes: Outcomes, members: Sequence[str], population: Population) -
 def _whole(count: float | Floats) -> float:
     """A count as a whole number where it is one, as the mean over several seeds need not be."""
     return int(count) if float(count).is_integer() else float(count)
-
-
-def _chance(metric: Metric, matches: Sequence[Bools]) -> float:
-    """The mean closed-form value; NaN where it is not known for a shape."""
-    times = Counter((match.shape, match.tobytes()) for match in matches)
-    total = 0.0
-    for (shape, pattern), n in times.items():
-        value = metric.chance(np.frombuffer(pattern, dtype=bool).reshape(shape))
-        total += math.nan if value is None else n * value
-    return total / len(matches)
-
-
-def _bools(rows: Iterable[Iterable[bool]]) -> Bools:
-    return np.asarray(rows, dtype=bool) if isinstance(rows, np.ndarray) else np.array([list(row) for row in rows], bool)

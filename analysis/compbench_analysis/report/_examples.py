@@ -91,7 +91,7 @@ def _own_columns(examples: pd.DataFrame, section: Section, by: By) -> dict[str, 
         for name, values in tags.items():
             columns.setdefault(name, {})[str(example_id)] = list(values)
     known = set(columns)
-    for name, tag, ids in tables.tag_groups(examples, by, section.described.order_of()):
+    for name, tag, ids in tables.tag_groups(section.runs[0].task_examples, by, section.described.order_of()):
         for member in ids if name and name not in known else ():
             columns.setdefault(name, {}).setdefault(member, []).append(tag)
     return columns

@@ -32,10 +32,10 @@ def overall_pairs(pairs: pd.DataFrame | None, metric: str) -> pd.DataFrame:
 def sentences(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None, why_not: str) -> list[str]:
     """The conclusions: who leads and whether that is significant, and who is not above chance."""
     rows = _overall(frame)
-    found = Standings(pd.DataFrame(), why_not if len(section.runs) > 1 else "")
+    found = Standings(reason=why_not if len(section.runs) > 1 else "")
     if rows and pairs is not None and len(own := overall_pairs(pairs, headline(metrics_of(rows)))):
         found = all_pairs.standings_of(own)
-    return verdict(frame, found, section.n_examples)
+    return verdict(tables.plain_rows(frame), found, section.n_examples)
 
 
 def ranking(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None) -> Table | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compbench.core.aliases import Floats, Ints
+from compbench.core.packages import named
 
 __all__ = ["METHODS", "Sample", "effective_n", "interval", "standard_error", "student", "wilson"]
 
@@ -137,7 +138,8 @@ def standard_error(values: Floats, sample: Sample) -> tuple[Floats, int]:
 
 def student(n_free: int) -> float:
     """The 97.5 % quantile of Student's t with `n_free` degrees of freedom."""
-    from scipy import special  # scipy.stats, or this where it is not needed, delays every command
+    with named():  # scipy.stats, or this where it is not needed, delays every command
+        from scipy import special
 
     return float(special.stdtrit(n_free, 0.975))
 

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 
 from compbench.core.aliases import Bools, Floats, Ints
+from compbench.core.packages import named
 from compbench_analysis.statistics.intervals import wilson
 
 __all__ = ["Agreement", "detectable", "gain_interval", "gain_test", "holm", "interval", "mcnemar", "sign_flips"]
@@ -53,7 +54,8 @@ def mcnemar(cells: Agreement) -> float:
     """
     if not cells.n:
         return math.nan
-    from scipy import special  # a tenth of a second, which a table of one model should not wait for
+    with named():  # a tenth of a second, which a table of one model should not wait for
+        from scipy import special
 
     fewer, both = min(cells.only_a, cells.only_b), cells.only_a + cells.only_b
     return min(1.0, 2 * float(special.bdtr(fewer, int(both), 0.5)))
@@ -85,7 +87,8 @@ def detectable(cells: Agreement, power: float = 0.8, alpha: float = 0.05) -> flo
     Of m disagreements a share of 1/2 + x is A's; the difference is 2 x m / n. NaN where they are too few to ever
     give p <= alpha: fewer than six at 5 %.
     """
-    from scipy import optimize, stats  # half a second, which no other command should wait for
+    with named():  # half a second, which no other command should wait for
+        from scipy import optimize, stats
 
     m = int(cells.only_a + cells.only_b)
     counts = np.arange(m + 1)
@@ -182,7 +185,8 @@ def _hypotenuse(one: float, other: float, correlation: float) -> float:
 
 def _log_choose(n: int, k: Ints) -> Floats:
     """The logarithm of n over k; minus infinity where k is not between 0 and n."""
-    from scipy import special
+    with named():
+        from scipy import special
 
     inside = np.clip(k, 0, n)
     ways = special.gammaln(n + 1) - special.gammaln(inside + 1) - special.gammaln(n - inside + 1)
@@ -191,7 +195,8 @@ def _log_choose(n: int, k: Ints) -> Floats:
 
 def _likely(n: int, n_marked: int, n_dealt: int) -> Ints:
     """The numbers of marked among the dealt that are not beyond imagination."""
-    from scipy import stats
+    with named():
+        from scipy import stats
 
     low, high = (int(stats.hypergeom.ppf(q, n, n_marked, n_dealt)) for q in (1e-15, 1 - 1e-15))
     return np.arange(max(low - 2, 0, n_dealt + n_marked - n), min(high + 2, n_marked, n_dealt) + 1)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from compbench.core.printable import screen_width
 from compbench.schedules.schedule import Full
@@ -15,7 +13,7 @@ from compbench_analysis.frames.leaders import SURE, Standings, standings
 from compbench_analysis.frames.seeds import SeedGroup
 from compbench_analysis.text import _compact, _notes
 from compbench_analysis.text._latex_scores import latex_scores
-from compbench_analysis.text._look import Look, published_rows, read
+from compbench_analysis.text._look import Look, members_of, published_rows
 from compbench_analysis.text.format import metric_words
 from compbench_analysis.text.render import Grid, count
 from compbench_analysis.text.verdict import verdict
@@ -40,7 +38,7 @@ def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) ->
         *_notes.overlooked(its.members),
         *_marks(its, interval),
         *_repeats(its.members),
-        *_ties(its.frame),
+        *_ties(its.rows),
         *_raced(its.members),
     )
     said = _verdict(runs[0], its)
@@ -63,7 +61,7 @@ def brief_latex(runs: Sequence[Run], look: Look) -> str:
         *_notes.overlooked(its.members),
         *_marks(its, None),
         *_repeats(its.members),
-        *_ties(its.frame),
+        *_ties(its.rows),
         *_raced(its.members),
         *([published.NOTE, *published.sources(its.published)] if its.published else []),
     ]
@@ -73,21 +71,21 @@ def brief_latex(runs: Sequence[Run], look: Look) -> str:
 @dataclass(frozen=True)
 class _Read:
     members: list[SeedGroup]
-    frame: pd.DataFrame  # of the runs alone
+    rows: list[dict[str, Any]]  # of the runs alone
     found: Standings
     published: list[dict[str, Any]]
     scores: _compact.Scores  # of both
 
 
 def _read(runs: Sequence[Run], look: Look, mark: str) -> _Read:
-    members, frame, _ = read(runs, look, has_draws=False)
+    members = members_of(runs, look)
+    rows = tables.plain(tables.rows_over_seeds(members, look.by, look.rule))
     found, more = standings(members, look.by, look.rule), published_rows(runs, look)
-    beside = pd.DataFrame([*frame.to_dict("records"), *more]) if more else frame
-    return _Read(members, frame, found, more, _compact.Scores.of(beside, found, mark))
+    return _Read(members, rows, found, more, _compact.Scores.of([*rows, *more], found, mark))
 
 
 def _verdict(run: Run, its: _Read) -> list[str]:
-    return verdict(its.frame, its.found, run.info.n_task_examples)
+    return verdict(its.rows, its.found, run.info.n_task_examples)
 
 
 def _title(run: Run) -> str:
@@ -97,8 +95,7 @@ def _title(run: Run) -> str:
 
 def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
     """The legend of the signs in the table."""
-    frame = its.frame
-    methods = list(dict.fromkeys(str(method) for method in frame["method"]))
+    methods = list(dict.fromkeys(str(row["method"]) for row in its.rows))
     kind = {1: f" ({methods[0]})".replace("(wilson)", "(Wilson)")}.get(len(methods), "") if methods else ""
     if interval == "brackets":
         yield f"In brackets: the 95 % interval{kind}."
@@ -110,12 +107,11 @@ def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
         test = (
             "exact McNemar test" if is_plain else "exact McNemar test, or sign flips where examples do not stand alone"
         )
-        n_models = len(set(its.found.rows["model"]))
+        n_models = len({row["model"] for row in its.found.rows})
         corrected = ", Holm over the models" if n_models > 2 else ""
         mark = its.scores.mark or "In bold:"
         yield f"{mark} the best, or not told apart from it at {SURE:g} ({test}{corrected})."
-    small = [row for row in tables.plain_rows(frame) if row["is_small"] and row["n"]]
-    if small:
+    if any(row["is_small"] and row["n"] for row in its.rows):
         yield (
             f"{tables.SMALL} too small to rank models by: fewer than {tables.FEW} examples, or an interval wider "
             f"than ±{100 * tables.WIDE:.0f} points."
@@ -127,9 +123,9 @@ def _repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
         yield "Of several seeds: the mean, and its standard deviation (sd) over them; --each shows them apart."
 
 
-def _ties(frame: pd.DataFrame) -> Iterator[str]:
+def _ties(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The number of examples that are wrong only because of a tie, where there are any."""
-    overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL and row["ties"]]
+    overall = [row for row in rows if row["tag"] == tables.OVERALL and row["ties"]]
     for model in dict.fromkeys(str(row["model"]) for row in overall):
         counts = ", ".join(
             f"{row['ties']:,.3g} ({metric_words(row['metric'])})" for row in overall if row["model"] == model

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pandas as pd
-
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.leaders import Standings
 from compbench_analysis.text import _score_tables
@@ -31,7 +29,7 @@ Cell = tuple[str, bool]  # what it says, and whether it is among the best
 
 @dataclass(frozen=True)
 class Scores:
-    """The rows of a tidy frame of one task by tag, model and metric, and which of them are the best of their cell."""
+    """The rows of one task by tag, model and metric, and which of them are the best of their cell."""
 
     cells: Mapping[tuple[str, str, str], Row]
     tags: tuple[str, ...]  # all examples first
@@ -41,10 +39,9 @@ class Scores:
     mark: str = BEST  # "" where the best stand in bold
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, found: Standings, mark: str = BEST) -> Scores:
-        """Of a tidy frame, in its order."""
-        rows = _score_tables.named(tables.plain_rows(frame))
-        plain = tables.plain_rows(frame)
+    def of(cls, plain: Sequence[Row], found: Standings, mark: str = BEST) -> Scores:
+        """Of plain rows, in their order."""
+        rows = _score_tables.named(plain)
         name_of = {
             (row["column"], row["tag"], row["model"]): (shown["tag"], shown["model"])
             for row, shown in zip(plain, rows, strict=True)
@@ -52,7 +49,7 @@ class Scores:
         tags = dict.fromkeys(str(row["tag"]) for row in rows)
         best = {
             (*name_of[row["column"], row["tag"], row["model"]], row["metric"])
-            for row in tables.plain_rows(found.rows)
+            for row in found.rows
             if row["is_level"] and (row["column"], row["tag"], row["model"]) in name_of
         }
         return cls(

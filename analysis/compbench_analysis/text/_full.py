@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
-import pandas as pd
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from compbench.schedules.schedule import Full
 from compbench_analysis.frames import published, tables
@@ -14,7 +12,7 @@ from compbench_analysis.frames.signature import labels, signature
 from compbench_analysis.frames.stored_errors import has_own_noise
 from compbench_analysis.text import _notes, _racing, _score_tables
 from compbench_analysis.text._cost import cost_of
-from compbench_analysis.text._look import Look, published_rows, read
+from compbench_analysis.text._look import Look, members_of, published_rows, with_draws
 from compbench_analysis.text.render import Grid, count, duration
 
 if TYPE_CHECKING:
@@ -22,13 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["full"]
 
+Row = Mapping[str, Any]
+
 
 def full(runs: Sequence[Run], look: Look) -> list[Grid]:
     """A block for each metric, what the runs cost, their ties and their signatures."""
-    members, frame, reasons = read(runs, look)
+    members = members_of(runs, look)
+    rows, reasons = with_draws(tables.plain(tables.rows_over_seeds(members, look.by, look.rule)), members, look)
     more = published_rows(runs, look)
-    beside = pd.DataFrame([*frame.to_dict("records"), *more]) if more else frame
-    methods = list(dict.fromkeys(frame["method"]))
+    methods = list(dict.fromkeys(str(row["method"]) for row in rows))
     notes = [
         *_notes.partials(members, look),
         *_notes.unmatched(runs[0], look.by),
@@ -44,18 +44,18 @@ def full(runs: Sequence[Run], look: Look) -> list[Grid]:
     savings = [words for run, label in zip(runs, labels(runs), strict=True) if (words := _racing.saved(run, label))]
     return [
         Grid((), (), title=title, notes=tuple(notes)),
-        *_score_tables.grids(beside),
-        Grid((), (), notes=tuple([*_draws(members, frame), *_score_tables.few(tables.plain_rows(beside))])),
+        *_score_tables.grids([*rows, *more]),
+        Grid((), (), notes=tuple([*_draws(members, rows), *_score_tables.few([*rows, *more])])),
         *([Grid((), (), title=published.NOTE, notes=tuple(published.sources(more)))] if more else []),
-        _costs(members, frame),
+        _costs(members, rows),
         *([Grid((), (), notes=tuple(savings))] if savings else []),
         Grid((), (), title="Signature for a paper" if len(runs) == 1 else "Signatures for a paper", notes=signatures),
     ]
 
 
-def _draws(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
+def _draws(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Iterator[str]:
     """The note on ±draws: its meaning, and whether more examples make it smaller."""
-    shown = set(frame.loc[frame["draws_se"].notna(), "run"])
+    shown = {row["run"] for row in rows if row["draws_se"] is not None}
     own = {member.label: has_own_noise(member.runs[0]) for member in members if member.digest in shown}
     if own:
         told = "one standard deviation over other draws (timesteps and noise), from the stored errors;"
@@ -73,12 +73,12 @@ def _draws(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Iterator[str]:
         yield "  was given up early is taken to keep its distance."
 
 
-def _costs(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Grid:
+def _costs(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Grid:
     """Network evaluations and time of each model, and the ties of each metric where there are any."""
-    overall = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
+    overall = [row for row in rows if row["tag"] == tables.OVERALL]
     ties = {(row["run"], row["metric"]): row["ties"] for row in overall}
     tied = list(dict.fromkeys(row["metric"] for row in overall if row["ties"]))
-    rows: list[tuple[str, ...]] = []
+    lines: list[tuple[str, ...]] = []
     notes: list[str] = []
     for member in members:
         spent = cost_of(member.runs)
@@ -88,8 +88,8 @@ def _costs(members: Sequence[SeedGroup], frame: pd.DataFrame) -> Grid:
                 f"{member.label}: 0 evaluations, since the pictures or features it needs were kept from earlier runs."
             )
         n_ties = (f"{ties.get((member.digest, metric)) or 0:,.3g}" for metric in tied)
-        rows.append((member.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
+        lines.append((member.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
     header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
     if tied:
         notes.append("A tie is wrong: no model is right about two equal scores.")
-    return Grid(header, tuple(rows), notes=tuple(notes), align="lrrl" + "r" * len(tied))
+    return Grid(header, tuple(lines), notes=tuple(notes), align="lrrl" + "r" * len(tied))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from compbench.core.errors import UsageError
-from compbench_analysis.frames import breakdowns, curves, published, tables
+from compbench_analysis.frames import breakdowns, published, tables
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.seeds import SeedGroup, same_but_seed, singles
 from compbench_analysis.frames.stored_errors import has_own_noise
@@ -20,7 +18,9 @@ if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["Look", "published_rows", "read", "too_few_draws", "with_draws"]
+__all__ = ["Look", "members_of", "published_rows", "too_few_draws", "with_draws"]
+
+Row = Mapping[str, Any]
 
 _DRAWS = ["draws_se", "draws_low", "draws_high"]
 _N_RESAMPLES = 400  # of the draws: the standard error of a standard deviation is then 4 % of it
@@ -37,17 +37,9 @@ class Look:
     has_published: bool
 
 
-def read(runs: Sequence[Run], look: Look, *, has_draws: bool = True) -> tuple[list[SeedGroup], pd.DataFrame, list[str]]:
-    """The rows of the table, which runs they are of, and why a run has no Monte Carlo part."""
-    if look.is_each:
-        members = singles(runs)
-        frame = tables.tidy(runs, look.by, look.rule).assign(seeds=1, sd=float("nan"))
-    else:
-        members = same_but_seed(runs, look.rule)
-        frame = tables.over_seeds(runs, look.by, look.rule)
-    single = [member.runs[0] for member in members if len(member.runs) == 1 and look.has_draws and has_draws]
-    frame, reasons = with_draws(frame, single, look.by, look.rule)
-    return members, frame, reasons
+def members_of(runs: Sequence[Run], look: Look) -> list[SeedGroup]:
+    """The runs of each row of the table."""
+    return singles(runs) if look.is_each else same_but_seed(runs, look.rule)
 
 
 def published_rows(runs: Sequence[Run], look: Look) -> list[dict[str, Any]]:
@@ -56,14 +48,16 @@ def published_rows(runs: Sequence[Run], look: Look) -> list[dict[str, Any]]:
     return published.rows(runs[0].key.task, names) if look.has_published else []
 
 
-def with_draws(
-    frame: pd.DataFrame, runs: Iterable[Run], by: By = None, rule: Rule | None = None
-) -> tuple[pd.DataFrame, list[str]]:
-    """A tidy frame with the Monte Carlo columns of `curves.monte_carlo`, and why a run of errors has none.
+def with_draws(rows: Sequence[Row], members: Sequence[SeedGroup], look: Look) -> tuple[list[Row], list[str]]:
+    """The rows of `members` with the Monte Carlo columns of `curves.monte_carlo`, and why a run of errors has none.
 
-    They are NaN for runs of scores, and for a row over several seeds, whose `sd` tells of other draws.
+    They are None for runs of scores, and for a row over several seeds, whose `sd` tells of other draws.
     """
-    measured: dict[tuple[object, ...], list[float]] = {}
+    from compbench_analysis.frames import curves
+
+    by, rule = look.by, look.rule
+    runs = [member.runs[0] for member in members if len(member.runs) == 1 and look.has_draws]
+    measured: dict[tuple[object, ...], Row] = {}
     reasons: list[str] = []
     for run in runs:
         if run.losses():
@@ -76,9 +70,8 @@ def with_draws(
             except UsageError as error:
                 reasons.append(f"No {_score_tables.DRAWS}: {error}.")
                 continue
-            measured |= {_cell(row): [row[name] for name in _DRAWS] for row in found.to_dict("records")}
-    values = [measured.get(_cell(row), [float("nan")] * len(_DRAWS)) for row in frame.to_dict("records")]
-    return frame.assign(**{name: [value[n] for value in values] for n, name in enumerate(_DRAWS)}), reasons
+            measured |= {_cell(row): {name: row[name] for name in _DRAWS} for row in tables.plain_rows(found)}
+    return [{**row, **measured.get(_cell(row), dict.fromkeys(_DRAWS))} for row in rows], reasons
 
 
 def too_few_draws(run: Run, n_draws: int, n_units: int) -> str:
@@ -92,5 +85,5 @@ def too_few_draws(run: Run, n_draws: int, n_units: int) -> str:
     )
 
 
-def _cell(row: dict[Any, Any]) -> tuple[object, ...]:
+def _cell(row: Row) -> tuple[object, ...]:
     return row["run"], row["column"], row["tag"], row["metric"]

@@ -43,7 +43,7 @@ def scored(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
 
 def unmatched(run: Run, by: By) -> Iterator[str]:
     """The examples that a file of tags says nothing of."""
-    ids = [str(example) for example in run.examples()["id"]]
+    ids = run.task_examples.ids
     if lacking := breakdowns.unmatched(by, ids):
         some = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
         yield f"{len(lacking)} of {len(ids)} examples are not in the file of tags and count overall alone: {some}."

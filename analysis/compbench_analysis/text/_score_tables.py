@@ -1,14 +1,12 @@
-"""A tidy frame of one task as small grids of strings: a block for each metric, models by tags."""
+"""The rows of one task as small grids of strings: a block for each metric, models by tags."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from compbench_analysis.frames.pivot import Pivot, pivot
-from compbench_analysis.frames.tables import CHANCE, FEW, SMALL, WIDE, plain_rows
+from compbench_analysis.frames.tables import CHANCE, FEW, SMALL, WIDE
 from compbench_analysis.text.format import MISSING, percent, percent_aligned, spread
 from compbench_analysis.text.render import Grid
 
@@ -19,14 +17,14 @@ Row = Mapping[str, Any]
 _MOST_TAGS_ACROSS = 5  # more tags than this go down the side, models across the top
 
 
-def grids(frame: pd.DataFrame) -> list[Grid]:
-    """A block for each metric of a tidy frame of one task: models down, tags across, or turned when tags are many.
+def grids(rows: Sequence[Row]) -> list[Grid]:
+    """A block for each metric of the plain rows of one task: models down, tags across, or turned when tags are many.
 
     Where all models measured the same examples n stands beside the tag; otherwise in a block of its own. A tag with a
     small cell is marked. With `draws_se` (curves.monte_carlo) a column ±draws stands beside the overall score, and a
     block of all of them below.
     """
-    rows = named(plain_rows(frame))
+    rows = named(rows)
     if not rows:
         return []
     metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))

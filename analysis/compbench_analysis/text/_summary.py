@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from compbench_analysis.frames.tables import OVERALL, plain_rows
+from compbench_analysis.frames.tables import OVERALL
 from compbench_analysis.text.format import percent, percent_aligned
 from compbench_analysis.text.render import Grid, count
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["summary"]
 
 
-def summary(frame: pd.DataFrame) -> Grid:
-    """A row for each task and metric of a tidy frame, over all examples; a dash where a model has no run."""
-    rows = [row for row in plain_rows(frame) if row["tag"] == OVERALL]
+def summary(found: Iterable[Mapping[str, Any]]) -> Grid:
+    """A row for each task and metric of plain rows, over all examples; a dash where a model has no run."""
+    rows = [row for row in found if row["tag"] == OVERALL]
     models = list(dict.fromkeys(str(row["model"]) for row in rows))
     lines = list(dict.fromkeys((str(row["task"]), str(row["metric"])) for row in rows))
     cells: list[tuple[str, ...]] = []
@@ -31,12 +29,12 @@ def summary(frame: pd.DataFrame) -> Grid:
     return Grid(header, tuple(cells), title="Summary: all examples of each task", align="llrr" + "l" * len(models))
 
 
-def _n(rows: list[dict[str, Any]]) -> str:
+def _n(rows: Sequence[Mapping[str, Any]]) -> str:
     """The number of measured examples, or the fewest and the most where the models differ."""
     counts = sorted({int(row["n"]) for row in rows})
     return count(counts[0]) if len(counts) == 1 else f"{count(counts[0])}–{count(counts[-1])}"
 
 
-def _chance(rows: list[dict[str, Any]]) -> str:
+def _chance(rows: Sequence[Mapping[str, Any]]) -> str:
     known = [row["chance"] for row in rows if row["chance"] is not None]
     return percent(known[0] if known else None)

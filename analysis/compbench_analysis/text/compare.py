@@ -80,8 +80,8 @@ def _brief(comparison: Comparison) -> Iterator[Grid]:
     """The verdict and the outcomes of each pair."""
     members = singles(comparison.runs)
     found = standings(members, rule=None)
-    frame = tables.tidy(comparison.runs)
-    said = verdict(frame, _as_tested(found, comparison), comparison.n_examples, is_corrected=True)
+    rows = tables.plain_rows(tables.tidy(comparison.runs))
+    said = verdict(rows, _as_tested(found, comparison), comparison.n_examples, is_corrected=True)
     yield Grid((), (), title=said[0], notes=(*said[1:], *marks(comparison)))
     n_all = count(comparison.n_examples)
     for (a, b), rows in _by_pair(comparison.outcomes).items():
@@ -94,15 +94,13 @@ def _as_tested(found: Standings, comparison: Comparison) -> Standings:
     """The standings with the p of the table below them, which is corrected over all its pairs and scores."""
     outcomes = [row for row in tables.plain_rows(comparison.outcomes) if row["tag"] == tables.OVERALL]
     p_of = {(frozenset((row["a"], row["b"])), row["metric"]): row["p_holm"] for row in outcomes}
-    rows = found.rows.loc[found.rows["tag"] == tables.OVERALL, :].copy()
-    leader_of = dict(rows.loc[rows["p"].isna(), ["metric", "model"]].itertuples(index=False))
-    pairs = [
-        (frozenset((model, leader_of.get(metric))), metric)
-        for model, metric in zip(rows["model"], rows["metric"], strict=True)
-    ]
-    rows["p_holm"] = [p_of.get(pair, float("nan")) for pair in pairs]
-    rows["is_level"] = ~(rows["p_holm"] <= SURE)
-    return Standings(rows, found.reason)
+    rows = [row for row in found.rows if row["tag"] == tables.OVERALL]
+    leader_of = {row["metric"]: row["model"] for row in rows if row["p"] is None}
+    tested: list[Row] = []
+    for row in rows:
+        p_holm = p_of.get((frozenset((row["model"], leader_of.get(row["metric"]))), row["metric"]))
+        tested.append({**row, "p_holm": p_holm, "is_level": p_holm is None or not p_holm <= SURE})
+    return Standings(tested, found.reason)
 
 
 def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:

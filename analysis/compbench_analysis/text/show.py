@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.signature import signature
 from compbench_analysis.text import _brief, _full
 from compbench_analysis.text._cost import Cost, cost, cost_of
-from compbench_analysis.text._look import Look, published_rows, read, too_few_draws, with_draws
+from compbench_analysis.text._look import Look, members_of, published_rows, too_few_draws, with_draws
 from compbench_analysis.text._summary import summary
 from compbench_analysis.text.render import records, render
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["Cost", "cost", "to_text", "too_few_draws", "with_draws"]
+__all__ = ["Cost", "cost", "to_text", "too_few_draws"]
 
 
 def to_text(
@@ -55,8 +53,8 @@ def to_text(
     else:
         shown = [render(_brief.brief(part, look, style, n_columns), style, n_columns) for part in parts]
     if len(parts) > 1:
-        tidied = tables.tidy if each_seed else tables.over_seeds
-        shown.append(render([summary(pd.concat([tidied(part, rule=rule) for part in parts]))], style, n_columns))
+        overall = [tables.rows_over_seeds(members_of(part, look), None, rule) for part in parts]
+        shown.append(render([summary(tables.plain(row for rows in overall for row in rows))], style, n_columns))
     return "\n\n\n".join(shown)
 
 
@@ -68,7 +66,8 @@ def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _rows(runs: Sequence[Run], look: Look) -> Iterator[dict[str, Any]]:
-    members, frame, _ = read(runs, look)
+    members = members_of(runs, look)
+    rows, _ = with_draws(tables.plain(tables.rows_over_seeds(members, look.by, look.rule)), members, look)
     more = {
         member.digest: {
             **asdict(cost_of(member.runs)),
@@ -77,6 +76,6 @@ def _rows(runs: Sequence[Run], look: Look) -> Iterator[dict[str, Any]]:
         }
         for member in members
     }
-    for row in tables.plain_rows(frame):
+    for row in rows:
         yield {**row, **more[row["run"]]}
     yield from published_rows(runs, look)

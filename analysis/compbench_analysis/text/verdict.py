@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.leaders import Standings, headline
 from compbench_analysis.text.format import metric_words, p_in_words, percent, plain_points
@@ -18,14 +16,13 @@ Row = Mapping[str, Any]
 _MOST_NAMED = 4  # models, with their scores
 
 
-def verdict(frame: pd.DataFrame, found: Standings, n_examples: int, *, is_corrected: bool | None = None) -> list[str]:
-    """The verdict on the models of a tidy frame, over all examples of their one task.
+def verdict(rows: Sequence[Row], found: Standings, n_examples: int, *, is_corrected: bool | None = None) -> list[str]:
+    """The verdict on the models of plain rows of a table, over all examples of their one task.
 
     `is_corrected`: whether the p of two models is corrected as well, and is said to be (None: that of three or more).
     No model is called the better one where they did not measure the same examples.
     """
-    rows = [row for row in tables.plain_rows(frame) if row["tag"] == tables.OVERALL]
-    measured = [row for row in rows if row["value"] is not None]
+    measured = [row for row in rows if row["tag"] == tables.OVERALL and row["value"] is not None]
     if not measured:
         return [f"Nothing is measured yet of {count(n_examples)} examples."]
     metric = headline(list(dict.fromkeys(str(row["metric"]) for row in measured)))
@@ -35,14 +32,9 @@ def verdict(frame: pd.DataFrame, found: Standings, n_examples: int, *, is_correc
     if found.reason:
         said = f"No model is called the better one: {found.reason}."
     else:
-        rows = _standing(found, metric)
-        said = _between(rows, metric, is_corrected=len(rows) > 2 if is_corrected is None else is_corrected)
+        stand = [row for row in found.rows if row["tag"] == tables.OVERALL and row["metric"] == metric]
+        said = _between(stand, metric, is_corrected=len(stand) > 2 if is_corrected is None else is_corrected)
     return [said, *_not_above_chance(of_metric)]
-
-
-def _standing(found: Standings, metric: str) -> list[Row]:
-    rows = tables.plain_rows(found.rows)
-    return [row for row in rows if row["tag"] == tables.OVERALL and row["metric"] == metric]
 
 
 def _alone(row: Row) -> str:

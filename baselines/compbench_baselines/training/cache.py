@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -127,6 +125,8 @@ class Arrays:
     def flush(self) -> None:
         """Everything that was added is on the disk."""
         if self._waiting:
+            from safetensors.numpy import save  # here, so that a model can be listed where it is not installed
+
             names = list(self._waiting)
             part = self._path / f"{hashlib.sha256(''.join(names).encode()).hexdigest()[:16]}.safetensors"
             values = np.stack([self._waiting[name] for name in names])
@@ -158,10 +158,14 @@ class Arrays:
     def _opened(self, part: Path) -> Any:
         """The part, mapped into memory as long as this lives."""
         if part not in self._open:
+            from safetensors import safe_open
+
             self._open[part] = safe_open(part, framework="numpy")
         return self._open[part]
 
     def _index(self, part: Path) -> None:
+        from safetensors import SafetensorError
+
         try:
             names = self._opened(part).metadata()["names"].split("\n")
         except (OSError, KeyError, SafetensorError) as error:

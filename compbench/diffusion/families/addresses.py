@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from compbench.core import disk
-from compbench.core.errors import DataError, UsageError
+from compbench.core.errors import DataError, MissingPackage, UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Source
 from compbench.diffusion.families import stable_diffusion
@@ -47,7 +47,7 @@ def _readers() -> tuple[list[tuple[type[TextToImage], PipelineFamily]], str]:
     for entry in plugins.entries("family"):
         try:
             readers += plugins.load(entry)
-        except UsageError as error:
+        except (MissingPackage, UsageError) as error:
             broken += f". {error}"
     return readers, broken
 
