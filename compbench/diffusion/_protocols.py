@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.devices import pick_device
 from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank, stepped_bank
 from compbench.diffusion.family import Family, Timesteps
-from compbench.diffusion.images import centre_crop, rgb_centre_crop, squeezed, whole_picture
+from compbench.diffusion.images import Transform, centre_crop, squeezed, whole_picture
 from compbench.diffusion.latent import LatentDenoiser
 from compbench.diffusion.parts import Parts, Precision
 from compbench.schedules.schedule import Schedule
 
-__all__ = ["classifier", "precision"]
+__all__ = ["Measuring", "precision"]
 
 _N_TIMESTEPS = 1000
 # the published loops: range(10, 990, 1000 // 10), and every 33rd of a scheduler's table, from 10 or, of a flow, 20 on
@@ -28,46 +28,45 @@ _FLOW_STEPS = np.arange(20, 980, 33)
 _TRANSFORMS = {"compbench": whole_picture, "diffusion-itm": squeezed, "self-bench": squeezed}
 
 
-def classifier(
-    family: Family,
-    parts: Parts,
-    *,
-    protocol: str,
-    seed: int,
-    dtype: str,
-    draws: int,
-    runtime: Runtime,
-    schedule: Schedule,
-    losses: Sequence[str] = ("l2",),
-    unconditional: bool = False,
-    compile_mode: str = "auto",
-    noise: str = "independent",
-    size_px: int | None = None,
-    is_rgb_first: bool = False,
-    keeps_encoders: bool = False,
-) -> DiffusionClassifier:
-    """The Diffusion Classifier over a pipeline's parts, as `protocol` measures.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """The settings by which the errors of a pipeline are measured, with nothing left open."""
 
-    `is_rgb_first`: the published transform follows a loader that converts to RGB, as those of the data sets do.
-    `keeps_encoders`: they stay in float32 under every protocol.
-    """
-    published = rgb_centre_crop if is_rgb_first else centre_crop
-    transform = _TRANSFORMS.get(protocol, published)
-    device = pick_device(runtime.device)
-    stages = precision(protocol, dtype)
-    stages = replace(stages, encoders=torch.float32) if keeps_encoders else stages
-    sampled = seed if protocol == "self-bench" else None
-    denoiser = LatentDenoiser(family, parts, transform, stages, device, size_px=size_px, sampled=sampled)
-    return DiffusionClassifier(
-        denoiser,
-        _bank(noise, seed, family.grid(parts), protocol, parts.name),
-        draws,
-        runtime,
-        losses=losses,
-        unconditional=unconditional,
-        compile_mode=compile_mode,
-        schedule=schedule,
-    )
+    protocol: str
+    seed: int
+    dtype: str  # of the network
+    draws: int
+    schedule: Schedule
+    losses: Sequence[str] = ("l2",)
+    unconditional: bool = False
+    compile_mode: str = "auto"
+    noise: str = "independent"
+    size_px: int | None = None  # the side of the pictures, where it is not what the network was configured for
+    crop: Transform = centre_crop  # under the paper's protocols; others take the whole picture
+    keeps_encoders: bool = False  # in float32, under every protocol
+
+    def classifier(self, family: Family, parts: Parts, runtime: Runtime) -> DiffusionClassifier:
+        """The Diffusion Classifier over a pipeline's parts."""
+        stages = precision(self.protocol, self.dtype)
+        denoiser = LatentDenoiser(
+            family,
+            parts,
+            _TRANSFORMS.get(self.protocol, self.crop),
+            replace(stages, encoders=torch.float32) if self.keeps_encoders else stages,
+            pick_device(runtime.device),
+            size_px=self.size_px,
+            sampled=self.seed if self.protocol == "self-bench" else None,
+        )
+        return DiffusionClassifier(
+            denoiser,
+            _bank(self.noise, self.seed, family.grid(parts), self.protocol, parts.name),
+            self.draws,
+            runtime,
+            losses=self.losses,
+            unconditional=self.unconditional,
+            compile_mode=self.compile_mode,
+            schedule=self.schedule,
+        )
 
 
 def _bank(noise: str, seed: int, grid: Timesteps, protocol: str, name: str) -> DrawBank:
