@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -70,6 +70,7 @@ class StableDiffusion(ModelSpec):
     for each picture: noise=per-image.
     """
 
+    is_later_family: ClassVar[bool] = False  # than Stable Diffusion 2: protocol=self-bench reads its own target
     name: str = field(default="stable-diffusion", metadata=_FIXED)
     repo: str = field(default="", metadata=_FIXED)
     revision: str | None = field(default=None, metadata=_FIXED)
@@ -185,11 +186,6 @@ class StableDiffusion(ModelSpec):
     def has_published_runs(self) -> bool:
         """Whether the paper's runs on its tasks are of such models."""
         return not self.is_small
-
-    @property
-    def is_later_family(self) -> bool:
-        """Whether it is none of Stable Diffusion 1 and 2, so that protocol=self-bench reads its own target."""
-        return False
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -34,6 +34,7 @@ class TextToImage(StableDiffusion):
     network: the encoders stay in float32.
     """
 
+    is_later_family: ClassVar[bool] = True
     family: Any = field(default=None, repr=False, metadata=_FIXED)  # a PipelineFamily
     known: Trained | None = field(default=None, repr=False, metadata=_FIXED)  # of the weights at `repo`
     found: Trained | None = field(default=None, repr=False, metadata=_FIXED)  # of the weights that are measured
@@ -49,10 +50,6 @@ class TextToImage(StableDiffusion):
     @property
     def has_published_runs(self) -> bool:
         return False
-
-    @property
-    def is_later_family(self) -> bool:
-        return True
 
     @property
     def protocols(self) -> tuple[str, ...]:
