@@ -33,8 +33,13 @@ def is_package(module: str) -> bool:
 
 
 @functools.cache
+def parsed(path: Path) -> ast.Module:
+    """A file's tree, which many laws look at."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def tree(module: str) -> ast.Module:
-    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+    return parsed(modules()[module])
 
 
 @functools.cache
