@@ -147,7 +147,7 @@ class Run:
         return narrowed._but(rule=rule, left_out=left_out)
 
     def heard(self, say: Callable[[str], None]) -> Run:
-        """The same run, which tells `say` what is wrong with it, looked at anew."""
+        """The same run, which tells `say` what is wrong with it, read again."""
         return self._anew(say=say)
 
     def _but(self, **changes: Any) -> Run:

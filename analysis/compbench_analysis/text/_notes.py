@@ -32,7 +32,7 @@ def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
 
 
 def scored(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
-    """How stored errors were read: whose, by which weight, on which timesteps; once for models read alike."""
+    """The reading of stored errors: whose, with which weight, on which timesteps; once for models read alike."""
     labels_of: dict[str, list[str]] = {}
     for member in members:
         if (run := member.runs[0]).info.has_rule:

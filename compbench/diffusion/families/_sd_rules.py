@@ -69,7 +69,7 @@ def losses_of(spec: StableDiffusion) -> tuple[str, ...]:
 
 
 def view_of(spec: StableDiffusion) -> Mapping[str, Json]:
-    """How the errors of a settled spec are read, in the words of run.json: what is not the default, and the target."""
+    """The reading of a settled spec's errors, in the words of run.json: the target and all that is not the default."""
     further: dict[str, Json] = {
         "reduction": stored_loss(spec.loss) if spec.loss != "l2" else None,
         "unconditional": spec.unconditional or None,

@@ -190,7 +190,7 @@ class StableDiffusion(ModelSpec):
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """What is made of a residual: all that is asked for, and the squared error always."""
+        """The losses computed from a residual: those asked for, and always the squared error."""
         return losses_of(self)
 
     @property
