@@ -1,0 +1,100 @@
+"""Make the pictures of the README and the manual: `python .ci/pictures.py [--runs DIR]`.
+
+`docs/pictures.json` holds a digest of each picture and of the code that draws it, docstrings and comments apart;
+`tests/house/test_pictures.py` fails once one of them has changed, until this script is run again. It needs Debian's
+Chromium, and measures the three models of the README unless DIR has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "docs" / "pictures.json"
+COMMAND = "python .ci/pictures.py"
+_ANALYSIS = "analysis/compbench_analysis"
+SOURCES = {
+    "docs/per_tag.png": (f"{_ANALYSIS}/figures/plots.py", f"{_ANALYSIS}/figures/style.py"),
+    "docs/report.png": (
+        f"{_ANALYSIS}/report/*.py",
+        f"{_ANALYSIS}/report/templates/*",
+        f"{_ANALYSIS}/text/verdict.py",
+    ),
+}
+_MODELS = ("tiny-sd", "tiny-clip", "chance")
+_SIZE = {"width": 1160, "height": 1070}
+
+
+def state() -> dict[str, dict[str, str]]:
+    """For each picture its digest and that of its sources, as they are now."""
+    return {
+        picture: {"picture": _digest([(ROOT / picture).read_bytes()]), "sources": _digest(map(_code, _files(globs)))}
+        for picture, globs in SOURCES.items()
+    }
+
+
+def stale() -> list[str]:
+    """The pictures that were changed by hand, or whose sources have changed since they were made."""
+    kept, now = json.loads(KEPT.read_text(encoding="utf-8")), state()
+    return [picture for picture in now if kept.get(picture) != now[picture]]
+
+
+def _files(globs: tuple[str, ...]) -> list[Path]:
+    return sorted(path for glob in globs for path in ROOT.glob(glob) if path.is_file())
+
+
+def _code(path: Path) -> bytes:
+    """A template as it is; Python without comments and docstrings."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return text.encode()
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree).encode()
+
+
+def _digest(contents: Any) -> str:
+    hashed = hashlib.sha256()
+    for content in contents:
+        hashed.update(hashlib.sha256(content).digest())
+    return hashed.hexdigest()[:16]
+
+
+def make(runs: Path) -> None:
+    import compbench
+    from compbench_analysis.figures import plots
+
+    measured = [compbench.run("shapes", model=model, runs=runs) for model in _MODELS]
+    figure = plots.per_tag_bars(compbench.tidy(measured), footer=True)
+    figure.savefig(ROOT / "docs" / "per_tag.png", dpi=110, bbox_inches="tight")
+    page = compbench.report(measured, runs / "report.html")
+    _photograph(page, ROOT / "docs" / "report.png")
+    KEPT.write_text(json.dumps(state(), indent=2) + "\n", encoding="utf-8")
+
+
+def _photograph(page: Path, picture: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        shown = browser.new_page(viewport=_SIZE, color_scheme="light")
+        shown.goto(page.absolute().as_uri())
+        shown.screenshot(path=picture)
+        browser.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, help="a folder of runs to read or to measure in")
+    given = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as folder:
+        make(given or Path(folder))
