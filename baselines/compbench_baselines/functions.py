@@ -97,7 +97,7 @@ class FunctionScorer:
 
 
 def _array(scores: Any) -> NDArray[Any]:
-    """As numpy's, unchecked but for what numpy would read in a way of its own."""
+    """The scores as a numpy array, unchecked except for what numpy would misread."""
     if isinstance(scores, np.ndarray):
         return scores  # pyright: ignore[reportUnknownVariableType]
     if isinstance(scores, list | tuple):

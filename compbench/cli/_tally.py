@@ -67,7 +67,7 @@ class Tally:
         return self.n_done >= self.n_examples
 
     def rate(self, now: float) -> float:
-        """Of the finest unit, per second; 0 before anything is done."""
+        """The rate in the finest unit, per second; 0 before anything is done."""
         return self.work[0] / (now - self.started) if now > self.started else 0.0
 
     def seconds_left(self, now: float) -> float | None:

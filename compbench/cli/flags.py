@@ -89,7 +89,7 @@ class _UserPath(click.Path):
 
 
 def _limit_images(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """For as long as the command lasts."""
+    """Apply the image limits for as long as the command lasts."""
     if value is not None and value != parameter.default:
         from compbench.core import image_files
 

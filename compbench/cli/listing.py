@@ -129,7 +129,7 @@ def examples(chosen: Sequence[Example]) -> Grid:
 
 
 def where(runs: Sequence[Run], root: Path | None) -> str:
-    """Where runs are stored and the commands that look at them next."""
+    """The place where runs are stored, and the commands that show them."""
     from compbench.store.store import Store
 
     store = Store(root, say=lambda message: None)

@@ -54,7 +54,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class DataFolders:
-    """Where the local copies are: a folder with one folder for each task, and folders of single tasks before it."""
+    """The local copies of data: a folder with one folder for each task, and folders of single tasks before it."""
 
     root: Path | None = None
     of_task: Mapping[str, Path] = field(default_factory=dict[str, Path])

@@ -76,7 +76,7 @@ def group_match(matches: Bools) -> float | None:
 
 
 def power(chance: Chance, n: int) -> Chance:
-    """Of `n` independent examples with one pattern that must all be right."""
+    """The chance that `n` independent examples of one pattern are all right."""
 
     def all_right(matches: Bools) -> float | None:
         one = chance(matches)

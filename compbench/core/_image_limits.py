@@ -1,4 +1,4 @@
-"""Which images are read at all: up to how many pixels, and whether through links."""
+"""Limits on the images that are read: up to how many pixels, and whether through links."""
 
 from __future__ import annotations
 

@@ -109,12 +109,12 @@ def top1(table: ScoreTable, *, or_ties: bool = False) -> Bools:
 
 
 def recalled_text(k: int) -> Outcome:
-    """For every image, one of its captions is among the first `k`."""
+    """The outcome that for every image, one of its captions is among the first `k`."""
     return lambda table, *, or_ties=False: _among_first(table.scores, table.matches, k, or_ties=or_ties)
 
 
 def recalled_image(k: int) -> Outcome:
-    """For every caption, one of its images is among the first `k`."""
+    """The outcome that for every caption, one of its images is among the first `k`."""
 
     def outcome(table: ScoreTable, *, or_ties: bool = False) -> Bools:
         return _among_first(image_scores(table).swapaxes(1, 2), table.matches.swapaxes(1, 2), k, or_ties=or_ties)

@@ -10,7 +10,7 @@ _LONGEST_CAPTION, _LONGEST_WORD = 100_000, 10_000  # characters: tokenizers take
 
 
 def caption_fault(text: str) -> str:
-    """Why a text cannot be a caption, as the end of a sentence about it; "" where it can.
+    """The reason why a text cannot be a caption, as the end of a sentence about it; "" where it can.
 
     >>> caption_fault("a red hat"), caption_fault("  ")
     ('', 'is empty; expected words that describe an image')

@@ -70,7 +70,7 @@ class Holder:
 
     @property
     def last_heard(self) -> str:
-        """When, in UTC, to the minute."""
+        """The time it was last heard of, in UTC, to the minute."""
         return datetime.fromtimestamp(self.heard, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
     def to_json(self) -> dict[str, str | int]:

@@ -275,7 +275,7 @@ def _hush() -> None:
 
 
 def _plain(image: PIL.Image.Image, name: str, where: str) -> PIL.Image.Image:
-    """In a mode that becomes RGB without loss of range; the same object where it is that already."""
+    """The image in a mode that becomes RGB without loss of range; the same object where it is that already."""
     if image.mode in _PLAIN:
         return image
     if is_scaled(image):

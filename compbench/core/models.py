@@ -1,4 +1,4 @@
-"""Who measures: model specs, scorers, and what the harness may know about them. Torch-free."""
+"""Model specs, scorers, and what the harness may know about them. Torch-free."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Overlooks(Protocol):
     """A scorer whose published transform does not look at all there is in an image."""
 
     def overlooked(self) -> frozenset[str]:
-        """Of "orientation" (EXIF) and "transparency"."""
+        """The traits it ignores, out of "orientation" (EXIF) and "transparency"."""
         ...
 
 
@@ -163,7 +163,7 @@ def _made_anew(key: Hashable, make: Callable[[], Made]) -> Made:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where and how to compute: nothing here may change a measurement."""
+    """The settings of where and how to compute; none may change a measurement."""
 
     device: str = "auto"  # auto, auto:1 (the second process of a machine), cpu, cuda, cuda:1, mps
     batch_size: int | None = None  # None: found automatically
@@ -175,7 +175,7 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model's weights come from: a hub repository at a revision, or a local folder."""
+    """The source of a model's weights: a hub repository at a revision, or a local folder."""
 
     repo: str  # "org/name", or a path when `is_local`
     revision: str | None = None  # a commit; None: whatever `main` is when a run starts
@@ -199,7 +199,7 @@ class HalfPrecision:
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """That a model makes pictures or features, or is trained, before it scores; the cache folder keeps them."""
+    """A note that a model makes pictures or features, or is trained, before it scores; the cache folder keeps them."""
 
     fewer_by: str  # the option that narrows what is learned from
     is_narrowed: bool  # whether it does
@@ -310,7 +310,7 @@ class ModelSpec:
         raise UsageError(f"model {type(self).__name__!r} has no build(); expected one that gives a scorer")
 
     def source(self) -> Source | None:
-        """Where the weights come from; None for a model that has none."""
+        """The source of the weights; None for a model that has none."""
         return None
 
     def view(self) -> Mapping[str, Json]:

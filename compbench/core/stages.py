@@ -38,5 +38,5 @@ def tell(what: str, n_done: int = 0, n_all: int = 0, unit: str = "") -> bool:
 
 
 def listener() -> Listener:
-    """Who listens here, for a thread of a library's own, which would not find out."""
+    """The listener of this thread, to pass on to a library's own threads."""
     return _listener.get()

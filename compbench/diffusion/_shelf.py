@@ -27,7 +27,7 @@ class Shelf(Generic[Key]):
         self.tensors: dict[str, Tensor] = {}  # name -> [rows, ...]
 
     def rows(self, keys: Sequence[Key]) -> list[int]:
-        """Where each of `keys` stands in `tensors`; those that do not are encoded in one call."""
+        """The row of each of `keys` in `tensors`; those that are missing are encoded in one call."""
         lacking = list(dict.fromkeys(key for key in keys if key not in self._row))
         if lacking:
             encoded = self._encode(lacking)

@@ -68,7 +68,7 @@ class Work:
         return time.monotonic() - self._last_news
 
     def place(self, image_rows: Sequence[int], caption_rows: Sequence[int]) -> None:
-        """Where the engine finds its latents and conditioning."""
+        """Set where the engine finds its latents and conditioning."""
         self._image_rows, self._caption_rows = np.array(image_rows), np.array(caption_rows)
 
     def coming(self, n: int) -> Ints:

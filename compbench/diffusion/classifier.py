@@ -100,7 +100,7 @@ class DiffusionClassifier:
         self._encoders = self._encoders_of(task.examples)
 
     def follow(self, schedule: Schedule) -> None:
-        """From the next `prepare` on, examples are measured as `schedule` says: a first wave has taught it more."""
+        """Measure examples by `schedule` from the next `prepare` on: a first wave has taught it more."""
         self._schedule = schedule
 
     def computed_with(self) -> Mapping[str, Json]:
@@ -258,7 +258,7 @@ class DiffusionClassifier:
         return latents, encode_captions([_NO_CAPTION])
 
     def _flops(self, engine: ErrorEngine, latents: Tensor, states: Conditioning) -> float:
-        """Of one evaluation; attention is counted in its written-out form, since not every fused kernel is counted."""
+        """The operations of one evaluation; attention in its written-out form, as not every fused kernel is counted."""
         noise = engine.noise[:1].to(self.device)
         with torch.inference_mode(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             self.denoiser.errors(latents, noise, engine.timesteps[:1], states, self.losses)

@@ -109,7 +109,7 @@ class Denoiser(Protocol):
 
     @property
     def dtype(self) -> str:
-        """Of the network; empty where it is not known."""
+        """The network's dtype; empty where it is not known."""
         return ""
 
     @property
@@ -123,7 +123,7 @@ class Denoiser(Protocol):
         return frozenset()
 
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
-        """From now on the network is run through torch.compile."""
+        """Run the network through torch.compile from now on."""
 
     def too_long(self, captions: Sequence[str]) -> list[str]:
         """The captions of which a text encoder sees only the beginning."""

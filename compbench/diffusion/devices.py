@@ -1,4 +1,4 @@
-"""Where to compute, and what to do when its memory runs out."""
+"""Devices, and what to do when their memory runs out."""
 
 from __future__ import annotations
 

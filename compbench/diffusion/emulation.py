@@ -64,7 +64,7 @@ def settled(label: str, model: ResolvedModel, device: str, say: Callable[[str], 
 
 
 def why_slow(dtype: str, device: str) -> str | None:
-    """Why `dtype` is slow on a device, in words; None where the device computes it itself."""
+    """The reason why `dtype` is slow on a device, in words; None where the device computes it itself."""
     kind = kind_of(device)
     if dtype == "float32":
         return None

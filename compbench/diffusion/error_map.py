@@ -1,4 +1,4 @@
-"""Where in the image: the error of one caption less that of another, position by position, averaged over draws."""
+"""The error of one caption minus that of another, position by position in the image, averaged over draws."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Family:
         return np.arange(len(parts.scheduler.alphas_cumprod))
 
     def side(self, parts: Parts) -> int:
-        """Of the latents, as the network was configured for."""
+        """The side of the latents that the network was configured for."""
         return int(parts.network.config["sample_size"])
 
     def extra_losses(self, parts: Parts, device: torch.device) -> Mapping[str, ExtraLoss]:

@@ -64,7 +64,7 @@ class LatentDenoiser(Denoiser):
 
     @property
     def dtype(self) -> str:
-        """Of the network."""
+        """The network's dtype."""
         return dtype_name(self._precision.network)
 
     @property
@@ -73,7 +73,7 @@ class LatentDenoiser(Denoiser):
         return self._network.engine if isinstance(self._network, Compiled) else "eager"
 
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
-        """From now on the network is run through torch.compile."""
+        """Run the network through torch.compile from now on."""
         self._network = Compiled(self.parts.network, mode, say)
 
     @property

@@ -108,7 +108,7 @@ class Parts:
         return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
 
     def placed(self, device: torch.device, precision: Precision) -> Self:
-        """In evaluation mode on a device; borrowed ones are copied where they would have to change."""
+        """The parts in evaluation mode on a device; borrowed ones are copied where they would have to change."""
 
         def placed(module: Module, dtype: torch.dtype) -> Module:
             return _placed(module, device, dtype, self.is_borrowed)

@@ -99,7 +99,7 @@ class PipelineFamily(Family):
         return _TARGETS[given], f"0-{n_timesteps - 1}"
 
     def shapes(self, config: Mapping[str, Any], files: FileList) -> Mapping[str, tuple[int, ...]]:
-        """Of what `conditioning` gives for one caption, by the network's configuration: to price a run in advance."""
+        """The shapes of one caption's conditioning, from the network's configuration: to price a run in advance."""
         raise NotImplementedError
 
     def grain(self, files: FileList) -> int:

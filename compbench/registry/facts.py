@@ -22,7 +22,7 @@ __all__ = ["ModelFacts", "TaskFacts", "hub_cache", "is_cached", "of_models", "of
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """Of one task; all as text."""
+    """The facts on one task, all as text."""
 
     name: str
     kind: str = ""  # matching, classification, retrieval
@@ -45,7 +45,7 @@ class TaskFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Of one model; all as text."""
+    """The facts on one model, all as text."""
 
     name: str
     family: str = ""
@@ -68,12 +68,12 @@ Facts = TypeVar("Facts", TaskFacts, ModelFacts)
 
 
 def of_tasks(entries: Iterable[Entry]) -> dict[str, TaskFacts]:
-    """By name; one without facts has its name alone."""
+    """The facts by name; an entry without facts has only its name."""
     return _read(entries, "tasks.csv", TaskFacts)
 
 
 def of_models(entries: Iterable[Entry]) -> dict[str, ModelFacts]:
-    """By name; one without facts has its name alone."""
+    """The facts by name; an entry without facts has only its name."""
     return _read(entries, "models.csv", ModelFacts)
 
 

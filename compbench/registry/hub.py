@@ -170,7 +170,7 @@ def loading(label: str, source: Source, files: Sequence[str] = ()) -> str:
 
 
 def size_of(n_bytes: int) -> str:
-    """In GB, or in MB where that is less than one.
+    """The size in GB, or in MB below one GB.
 
     >>> size_of(3_460_000_000), size_of(13_400_000)
     ('3.5 GB', '13.4 MB')

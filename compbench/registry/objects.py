@@ -66,7 +66,7 @@ def fault(spec: object) -> str:
 
 
 def _taker(given: object) -> Entry | None:
-    """Who makes a spec of it: by its class or the nearest of those it inherits from, else as a function."""
+    """The entry point that makes it a spec: by its class or the nearest one it inherits from, else as a function."""
     offered = {entry.name: entry for entry in plugins.entries("model object")}
     packages = [kind.__module__.partition(".")[0] for kind in type(given).__mro__]
     found = next((offered[package] for package in packages if package in offered), None)

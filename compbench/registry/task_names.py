@@ -76,7 +76,7 @@ def task(
 
 
 def find_task(name: str | Path, data: Path | None = None) -> Entry | OwnSet:
-    """Who offers the task, nothing read yet; UsageError for an unknown name, with the nearest ones."""
+    """The source of the task, before anything is read; UsageError for an unknown name, with the nearest ones."""
     if (own := own_set(name, data)) is not None:
         return own
     try:

@@ -361,7 +361,7 @@ class _Parts:
         return {"learned_from": lesson} if lesson else {}
 
     def _scale(self) -> dict[str, float]:
-        """By what the scores of this part become probabilities."""
+        """The scale and bias that turn the scores of this part into probabilities."""
         return dict(self._scorer.scale()) if isinstance(self._scorer, TellsScale) else {}
 
     def _evaluations(self) -> dict[str, int]:

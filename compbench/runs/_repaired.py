@@ -18,7 +18,7 @@ _TAKEN = ("draws.parquet", "parts.jsonl", "errors", "scores", "verdicts")
 
 
 def take_over(asked: ResolvedRun, say: Callable[[str], None]) -> None:
-    """Where there is no such run yet, copy one that differs only by images that could not be read."""
+    """Copy a run that differs only by images that could not be read, where there is no such run yet."""
     if asked.store.has(asked.key) or "training" in asked.key.measurement:
         return  # a model that learns leaves out test pictures, and which those are depends on the unreadable ones too
     others = asked.store.of_model(asked.key)

@@ -58,7 +58,7 @@ class ScorerCache:
         return self._last[2]
 
     def device_of(self, scorer: Scorer) -> str:
-        """Where it computes, in words."""
+        """The device it computes on, in words."""
         if isinstance(scorer, TellsDevice):
             return str(scorer.device)
         return "cpu" if self._device == "auto" else self._device

@@ -1,4 +1,4 @@
-"""Which weights a run is of: the commit of a hub repository, and the stored run that this goes on with."""
+"""The weights of a run: the commit of a hub repository, and the stored run that this goes on with."""
 
 from __future__ import annotations
 

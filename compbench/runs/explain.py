@@ -1,4 +1,4 @@
-"""Why a model preferred a caption: maps of its error over the image, stored with the run for the report to show.
+"""Explanations of a model's choice of caption: maps of its error over the image, stored for the report to show.
 
 A diffusion model measures its errors by position again. A run that stores its scores by position is read: that takes no
 weights.
@@ -221,7 +221,7 @@ def _example(task: Task, example_id: str) -> Example:
 
 
 def _choices(example: Example, run: Run, image: int | None, captions: tuple[int, int] | None) -> tuple[Choice, ...]:
-    """Which images and captions are looked at."""
+    """The images and captions to explain."""
     n_images, n_captions = example.shape
     if image is not None and not 0 <= image < n_images:
         raise UsageError(f"no image {image} in example {example.id!r}; expected 0 to {n_images - 1}")

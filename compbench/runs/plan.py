@@ -209,7 +209,7 @@ def _fetch_bytes(model: ResolvedModel, is_offline: bool) -> int | None:
 
 
 def _flops(asked: ResolvedRun, is_offline: bool) -> float | None:
-    """Of one evaluation, from the configuration of weights that are not here; None where that cannot be told."""
+    """The operations of one evaluation, from the configuration of weights that are not here; None where unknown."""
     model = asked.model
     if model.flops_per_evaluation is None or model.source is None:
         return None
@@ -220,7 +220,7 @@ def _flops(asked: ResolvedRun, is_offline: bool) -> float | None:
 
 
 def _n_pairs(asked: ResolvedRun, examples: Sequence[Example]) -> int:
-    """Of images and captions; an image without a caption counts where that is measured too."""
+    """The number of pairs of images and captions; an image without a caption counts where that is measured too."""
     without = bool(asked.view.get("unconditional"))
     return sum(len(example.images) * (len(example.captions) + without) for example in examples)
 

@@ -131,7 +131,7 @@ class RunRequest:
 
     @classmethod
     def of_keywords(cls, task: "str | Path | Task", model: Any, given: Mapping[str, Any]) -> "RunRequest":
-        """Of the keywords of `run`: those that are not settings are options of the model."""
+        """The request from the keywords of `run`; those that are not settings are options of the model."""
         settings = {name: value for name, value in given.items() if name in cls.__dataclass_fields__}
         options = {name: value for name, value in given.items() if name not in settings}
         options = {**(settings.pop("options", None) or {}), **options}

@@ -80,7 +80,7 @@ class ResolvedRun:
 
     @property
     def own_ids(self) -> list[str]:
-        """Of the examples that this process is to measure, whatever is stored already."""
+        """The ids of the examples that this process is to measure, whatever is already stored."""
         return list(self.ids) if self.shard is None else self.shard.of(self.ids)
 
     def missing(self, stored: Run | None) -> list[Example]:
@@ -256,7 +256,7 @@ class _Address:
 
 
 def _computable(asked: ResolvedRun, address: _Address) -> ResolvedRun:
-    """In a dtype that the device does not emulate; as it is where all of it is stored, since nothing is computed."""
+    """The request in a dtype the device does not emulate; unchanged if all is stored, since nothing is computed."""
     if asked.model.precision is None:
         return asked
     stored = asked.store.known(asked.key)

@@ -1,4 +1,4 @@
-"""Which draws may be left out, and at what risk: full, staged and racing schedules."""
+"""Schedules, which say which draws may be left out and at what risk: full, staged and racing schedules."""
 
 from __future__ import annotations
 

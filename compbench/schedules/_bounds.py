@@ -299,7 +299,7 @@ def _normal(t: Floats, freedom: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Moments:
-    """Of m differences in each of H strata at each look, [m, looks, H]."""
+    """The moments of m differences in each of H strata at each look, [m, looks, H]."""
 
     mean: Floats
     second: Floats  # sums of squares and cubes about the stratum's mean
@@ -308,7 +308,7 @@ class _Moments:
 
 
 def _moments(differences: Floats, within: Ints, counts: Ints) -> _Moments:
-    """For all looks in one pass, over blocks of rows that fit the cache: a race of a thousand classes is not rare."""
+    """The moments at all looks in one pass, over blocks that fit the cache: races of a thousand classes are common."""
     found = _Moments(*np.zeros((4, len(differences), *counts.shape)))
     rows = max(1, _BLOCK // max(1, differences.shape[1]))
     members = [np.flatnonzero(within == stratum) for stratum in range(counts.shape[1])]

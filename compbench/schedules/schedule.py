@@ -1,4 +1,4 @@
-"""Which draws a run measures, as its key holds it: every one, the published stages, or a race.
+"""The draws that a run measures, as its key holds them: every one, the published stages, or a race.
 
 A schedule decides which errors are stored, so it is part of a run's identity; a full one leaves no entry there.
 """

@@ -81,7 +81,7 @@ def compared(errors: Floats, matches: Bools, of_caption: Ints | None, asked: Seq
 
 
 def learned(wave: Sequence[Floats], timesteps: Floats | Ints, n_strata: int) -> Lesson:
-    """From the differences [m, D] of each example of the wave over the whole bank."""
+    """Learn from the differences [m, D] of each example of the wave over the whole bank."""
     standard = np.concatenate([_standardised(differences) for differences in wave])
     distances = np.abs(standard).mean(0) if len(standard) else np.zeros(len(timesteps))
     certain = _heavy(distances, timesteps, n_strata)

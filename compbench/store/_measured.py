@@ -47,7 +47,7 @@ class Coverage:
 def measurement_of(
     example_id: str, errors: Mapping[str, Floats], measured: Bools, *, with_no_caption: bool = True
 ) -> Measurement:
-    """Of arrays [I, C, D], the last caption of which is none if `with_no_caption`."""
+    """A measurement from arrays [I, C, D], the last caption of which is none if `with_no_caption`."""
     draws = np.flatnonzero(measured.any((0, 1)))
     is_there = with_no_caption and bool(measured[:, -1, draws].any())
     kept = slice(None, -1 if with_no_caption and not is_there else None)

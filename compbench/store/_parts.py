@@ -52,7 +52,7 @@ class Part:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return self.stamp[2]
 
     @property
@@ -356,7 +356,7 @@ def _told(words: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _mark() -> str:
-    """Of a partial file that is written while others may repair the run."""
+    """The mark of a partial file that is written while others may repair the run."""
     return f"{os.getpid()}-{disk.slug(socket.gethostname())}-at-"
 
 

@@ -54,7 +54,7 @@ class Contents:
 
     @property
     def schedule(self) -> Schedule:
-        """Which draws are measured."""
+        """The schedule of the draws that are measured."""
         return self.schedule_of()
 
     @cached_property
@@ -235,7 +235,7 @@ class Contents:
             yield from found.named(found.is_even_without if unconditional else found.is_even)
 
     def _coverage(self) -> Coverage:
-        """Which draws each example was measured on, from one pass over the numbers of the draws."""
+        """The draws that each example was measured on, from one pass over their numbers."""
         usable, n_bank = self.parts.usable(), self._bank_size()
         key = usable, n_bank
         if self._covered is None or self._covered[0] != key:

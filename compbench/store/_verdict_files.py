@@ -67,7 +67,7 @@ class Concluded:
 
     @classmethod
     def of(cls, scores: Floats, verdict: Verdict) -> Concluded:
-        """Of the scores and the verdict as a policy gives them."""
+        """A conclusion from the scores and the verdict of a policy."""
         n_captions = scores.shape[1]
         rows = [
             (

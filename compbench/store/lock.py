@@ -1,4 +1,4 @@
-"""Who may measure a run: one process, or several that each have a shard of it.
+"""Locks on measuring a run: by one process, or by several that each have a shard of it.
 
 A process holds the file "lock", or "lock-2-of-3" for its shard, as long as it measures; the operating system frees
 the lock of a process that dies. What is written, it writes while it also holds "write.lock", for moments only.

@@ -1,4 +1,4 @@
-"""Who measured: versions, device, host, git commit. Stored with every part of a run."""
+"""The provenance of a measurement: versions, device, host, git commit. Stored with every part of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ways of reading a run its stored errors can answer; another way is refused with what is stored."""
+"""Checks that a run's stored errors allow a way of reading; any other is refused with what is stored."""
 
 from __future__ import annotations
 

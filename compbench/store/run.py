@@ -318,7 +318,7 @@ class Run:
 
     @property
     def schedule(self) -> Schedule:
-        """Which draws are measured; of a race with a first wave, as far as that has got."""
+        """The schedule of the draws that are measured; for a race with a first wave, as far as that has got."""
         if self._schedule is None or (isinstance(self._schedule, Racing) and self._schedule.is_waiting):
             self._schedule = schedule_in(self.key.measurement)
             if isinstance(self._schedule, Racing) and (wave := self.info.wave) is not None:

@@ -84,7 +84,7 @@ class RunInfo:
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> RunInfo:
-        """Of what run.json holds, after it was checked."""
+        """The description in run.json, after it was checked."""
         return cls(
             words["format"],
             RunKey(**words["key"]),

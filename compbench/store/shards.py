@@ -1,4 +1,4 @@
-"""Which examples one of several processes takes: `--shard k/n`, else what the launcher says of its processes.
+"""The examples that one of several processes takes: `--shard k/n`, else what the launcher says of its processes.
 
 Processes share nothing but the run's folder: each takes every n-th example, whatever is stored already, and writes
 its own parts. What a killed process left of its share is taken by the next that has done its own; else rerun its

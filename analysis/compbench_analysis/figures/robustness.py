@@ -74,7 +74,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
 
 
 def _ends(rows: pd.DataFrame, *names: str) -> tuple[float, float]:
-    """Where an axis begins and ends: all values, with some room, and never at 0 or 1."""
+    """The ends of an axis: all values, with some room, and never at 0 or 1."""
     inside = logit(np.clip(rows[list(names)].to_numpy(float), 0.002, 0.998))
     room = 0.25 + 0.08 * np.ptp(inside)
     low, high = expit([inside.min() - room, inside.max() + room])

@@ -92,7 +92,7 @@ class Picture(Figure):
 
 
 def colour(number: int) -> tuple[float, float, float]:
-    """Of the model with that number."""
+    """The style of the model with that number."""
     palette = sns.color_palette("colorblind")
     return palette[number % len(palette)]
 
@@ -103,7 +103,7 @@ def model_colours(n_models: int) -> list[str]:
 
 
 def hatch(number: int) -> str:
-    """Of the model with that number."""
+    """The style of the model with that number."""
     return _HATCHES[number % len(_HATCHES)]
 
 
@@ -132,7 +132,7 @@ class Models:
         return cls(names, tuple(map(to_rgb, colours)), tuple(name for name in names if name in held), partial)
 
     def colour(self, model: str) -> Colour:
-        """Of a model, wherever the figure shows it."""
+        """The colour of a model, wherever the figure shows it."""
         return self.palette[self.names.index(model) % len(self.palette)]
 
     def hatch(self, model: str) -> str:

@@ -1,4 +1,4 @@
-"""By what a table is divided: tag columns of the task or of one's own file, caption length, score margin, and crossed.
+"""The breakdowns of a table: tag columns of the task or of one's own file, caption length, score margin, and crossed.
 
 A Breakdown can stand wherever the analysis takes `by`; a column's name, or several, is one too.
 """

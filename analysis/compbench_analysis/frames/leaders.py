@@ -1,4 +1,4 @@
-"""Which models lead a table, and which cannot be told from the leader: each held against it on the same examples.
+"""The models that lead a table, and those not told apart from the leader by tests on the same examples.
 
 The leader of a cell is the model with the highest value. Every other one is tested against it as `compare` tests two
 runs, with Holm's correction over the models of the cell.
@@ -45,7 +45,7 @@ def headline(metrics: Sequence[str]) -> str:
 
 
 def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = None) -> Standings:
-    """Of models on one task, overall and by the tags of the columns `by` (None: "tag")."""
+    """The standings of models on one task, overall and by the tags of the columns `by` (None: "tag")."""
     if len(members) < 2:
         return Standings()
     if any(len(member.runs) > 1 for member in members):

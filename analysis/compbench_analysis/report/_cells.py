@@ -97,7 +97,7 @@ class Scale:
         return cls(low, high) if low < high else cls(max(0, low - 10), min(100, high + 10))
 
     def place(self, percent: float) -> float:
-        """From 0 to 100 along a strip."""
+        """The place along a strip, from 0 to 100."""
         return min(100.0, max(0.0, 100 * (percent - self.low) / (self.high - self.low)))
 
     def has(self, percent: float) -> bool:
@@ -105,7 +105,7 @@ class Scale:
         return self.low <= percent <= self.high
 
     def said(self) -> str:
-        """For the note under a table."""
+        """The sentence for the note under a table."""
         return f"The dots run from {self.low:.0f} to {self.high:.0f} %."
 
 

@@ -153,7 +153,7 @@ def _whole_first(rows: Sequence[Row]) -> list[Row]:
 
 
 def _what(row: Row, rows: Sequence[Row]) -> Cell:
-    """Which score of which examples."""
+    """The cell that names the score and the examples."""
     columns = {row["column"] for row in rows if row["column"]}
     column = f"{row['column']}, " if row["column"] and len(columns) > 1 else ""
     return Cell(

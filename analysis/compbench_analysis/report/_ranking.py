@@ -1,4 +1,4 @@
-"""Who leads: one list of the models by the metric of the headline, with the groups that cannot be told apart."""
+"""The ranking: one list of the models by the metric of the headline, with the groups that cannot be told apart."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def seeds_table(section: Section, by: By) -> Table | None:
 
 
 def methods(frame: pd.DataFrame) -> list[str]:
-    """Which interval stands in the tables."""
+    """A sentence on the interval in the tables."""
     kinds = dict.fromkeys(kind for method in frame["method"] for kind in str(method).split("+"))
     return [f"Interval: {METHODS[kind]}." for kind in kinds if kind in METHODS]
 

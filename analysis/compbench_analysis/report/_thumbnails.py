@@ -113,7 +113,7 @@ def _encoded(flat: PIL.Image.Image, rung: int) -> tuple[bytes, tuple[int, int]]:
 
 
 def _in_threads(make: Callable[[Image], _Thumbnail | str], images: Sequence[Image]) -> Iterator[_Thumbnail | str]:
-    """In order, a few at a time, so that no more than these are in memory as pixels."""
+    """Thumbnails in order, a few at a time, so that no more than these are in memory as pixels."""
     with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
         waiting: deque[Future[_Thumbnail | str]] = deque()
         for image in images:

@@ -68,7 +68,7 @@ class Sample:
 
     @property
     def method(self) -> str:
-        """Which of METHODS its interval is; joined by + where it is two of them."""
+        """The name in METHODS of its interval; two of them are joined by +."""
         kinds = (["clustered"] if self.is_shared else []) + (["stratified"] if self.is_stratified else [])
         return "+".join(kinds) or "wilson"
 

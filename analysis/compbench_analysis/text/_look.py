@@ -75,7 +75,7 @@ def with_draws(rows: Sequence[Row], members: Sequence[SeedGroup], look: Look) ->
 
 
 def too_few_draws(run: Run, n_draws: int, n_units: int) -> str:
-    """Why a run of so many draws, so many of which are independent, has no ±draws; see `curves.enough_draws`."""
+    """A sentence on why so many draws, so many of them independent, give no ±draws; see `curves.enough_draws`."""
     size = round(n_draws / max(n_units, 1))
     least = LEAST_UNITS_OF_OWN_NOISE if has_own_noise(run) else LEAST_UNITS
     what = f"{n_units} antithetic pairs" if size > 1 else f"{n_units} draws"

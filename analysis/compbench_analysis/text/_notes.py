@@ -62,7 +62,7 @@ def overlooked(members: Sequence[SeedGroup]) -> Iterator[str]:
 
 
 def methods(methods: Sequence[str]) -> Iterator[str]:
-    """Which interval it is, where it is not everywhere that of a plain proportion."""
+    """A sentence on the interval, where it is not everywhere that of a plain proportion."""
     for method in methods if methods != ["wilson"] else []:
         said = " and ".join(METHODS[kind] for kind in method.split("+"))
         yield f"{method.replace('wilson', 'Wilson')} interval: {said}." if len(methods) > 1 else f"Interval: {said}."

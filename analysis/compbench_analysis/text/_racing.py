@@ -50,7 +50,7 @@ def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
 
 
 def _assumption(schedule: Racing) -> str:
-    """When the risk is kept."""
+    """A sentence on the assumption under which the risk is kept."""
     if schedule.risk == 0:
         return "At risk 0, no outcome differs."
     if schedule.bound == "anytime":

@@ -36,7 +36,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """By which tags, and for which windows of timesteps (none: thirds of the draws)."""
+    """The tags and the windows of timesteps asked for (none: thirds of the draws)."""
 
     by: By = None
     windows: tuple[Window, ...] = ()

@@ -104,7 +104,7 @@ def scorer(family: str, lent: Lent, templates: str, runtime: Runtime) -> Scorer:
 
 
 def _tokenize(family: str, lent: Lent) -> Any:
-    """As the user's tokenizer pads; of a SigLIP 2 in lower case and on the right, as it was trained."""
+    """Tokens padded as the user's tokenizer pads; of a SigLIP 2 in lower case and on the right, as it was trained."""
     from compbench_baselines.clip._transformers import Tokenize
 
     if family == "siglip2":
@@ -121,6 +121,6 @@ class _LentScorer(ClipScorer):
 
 
 def _image_dtype(model: nn.Module) -> torch.dtype:
-    """Of what the image tower takes: its first convolution's, since norms may be of another dtype."""
+    """The dtype of the image tower's input: its first convolution's, since norms may be of another dtype."""
     floats = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
     return next((number.dtype for number in floats if number.ndim == 4), floats[0].dtype)

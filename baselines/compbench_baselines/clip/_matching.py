@@ -53,7 +53,7 @@ class Matcher(Protocol):
 
 
 def matcher(network: Any) -> Matcher:
-    """Of a BLIP or a BLIP-2 of transformers."""
+    """The matcher of a BLIP or a BLIP-2 of transformers."""
     return _Blip2(network) if hasattr(network, "qformer") else _Blip(network)
 
 
@@ -237,7 +237,7 @@ def _log_odds(head: Tensor) -> Tensor:
 
 
 def _windows(examples: Sequence[Example], n_pairs: int) -> Iterator[Sequence[Example]]:
-    """As many examples in a row as hold so many pairs together, at least one."""
+    """Groups of consecutive examples with at most so many pairs together, at least one example each."""
     start = n = 0
     for number, example in enumerate(examples):
         n += len(example.images) * len(example.captions)

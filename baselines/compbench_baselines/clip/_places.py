@@ -1,4 +1,4 @@
-"""Where a CLIP's weights lie: the file of a repository that open_clip takes, the file it keeps of a url."""
+"""The place of a CLIP's weights: the file of a repository that open_clip takes, the file it keeps of a url."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _QUICK = "quick_gelu"
 
 
 def check_activation(config: Mapping[str, Any], names: Iterable[str], say: Callable[[str], None]) -> None:
-    """Of a config.json of transformers: DataError where its two towers differ, said where OpenAI's name is on it."""
+    """Check a config.json of transformers: DataError where its two towers differ, said where OpenAI's name is on it."""
     if config.get("model_type") != "clip":
         return
     towers = [_mapping(config.get(part)).get("hidden_act", _QUICK) for part in ("text_config", "vision_config")]
@@ -30,7 +30,7 @@ def check_activation(config: Mapping[str, Any], names: Iterable[str], say: Calla
 
 
 def check_open_clip(model_config: Mapping[str, Any], names: Iterable[str], say: Callable[[str], None]) -> None:
-    """Of an open_clip_config.json."""
+    """Check an open_clip_config.json."""
     if not model_config.get(_QUICK, False) and not _mapping(model_config.get("vision_cfg")).get("timm_model_name"):
         _say_where_openai(names, "no quick_gelu", _QUICK, say)
 

@@ -314,7 +314,7 @@ def _size_px(model: nn.Module) -> int:
 
 
 def _batches(items: Iterable[Key], size: Callable[[], int]) -> Iterator[list[Key]]:
-    """As large as `size` says when a batch is begun."""
+    """Batches as large as `size` says when each is begun."""
     left = iter(items)
     while batch := list(islice(left, size())):
         yield batch

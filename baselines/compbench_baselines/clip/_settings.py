@@ -104,7 +104,7 @@ def _of_module(value: nn.Module, within: tuple[int, ...]) -> Json:
 
 
 def _of_tokenizer(value: Any, within: tuple[int, ...]) -> Json:
-    """Of one of transformers', less what its last call has left in it."""
+    """The settings of a tokenizer of transformers, without what its last call has left in it."""
     backend = getattr(value, "backend_tokenizer", None)
     if backend is None:
         vocabulary: Json = settings(value.get_vocab(), within)
@@ -129,7 +129,7 @@ def _of_function(value: Any, within: tuple[int, ...]) -> Json:
 
 
 def _of_expression(value: Any, within: tuple[int, ...]) -> Json:
-    """Of a regular expression, of whichever library."""
+    """The settings of a regular expression, of whichever library."""
     return [str(value.pattern), int(value.flags)]
 
 

@@ -117,11 +117,11 @@ def _unpacked(packed: Tensor) -> dict[str, Tensor]:
 
 
 def _features(found: Any) -> Tensor:
-    """Of transformers before version 5 the features themselves, since then an output that holds them."""
+    """The features: transformers before version 5 returns them as they are, later ones in an output."""
     return found if isinstance(found, Tensor) else found.pooler_output
 
 
 def _context_length(model: Any) -> int:
-    """Of BLIP-2 the Q-Former's, which reads the captions; the language model beside it does not."""
+    """The context length; in BLIP-2 the Q-Former's, which reads the captions (the language model does not)."""
     text = model.config.qformer_config if hasattr(model.config, "qformer_config") else model.config.text_config
     return int(text.max_position_embeddings)

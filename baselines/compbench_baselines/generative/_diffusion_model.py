@@ -102,7 +102,7 @@ class Sizes:
 
 
 def sizes_of(base: StableDiffusion, source: Source | None, px: int | None = None) -> Sizes | None:
-    """By the configuration of the weights, or as published where they are not here; None where neither is known.
+    """The sizes from the weights' configuration, or as published where that is not here; None where unknown.
 
     `px`: the side of pictures where it is another than the configuration says.
     """
@@ -123,7 +123,7 @@ def _published(base: StableDiffusion) -> Mapping[str, Any]:
 
 
 def _config(source: Source | None, part: str) -> Mapping[str, Any] | None:
-    """Of a part of the pipeline; None where it is not here."""
+    """The configuration of a part of the pipeline; None where it is not here."""
     if source is None:
         return None
     name = f"{part}/config.json"

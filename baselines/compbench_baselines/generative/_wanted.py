@@ -1,4 +1,4 @@
-"""Which pictures a classifier learns from that has seen nothing but generated ones. Torch-free."""
+"""The pictures for a classifier that learns only from generated ones. Torch-free."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Wanted:
     k: int
 
     def seed(self, seed: int) -> int:
-        """Of its noise."""
+        """The seed of its noise."""
         digest = hashlib.sha256(f"{seed}/{self.caption}/{self.k}".encode()).digest()
         return int.from_bytes(digest[:6])
 
     def file(self, folder: Path) -> Path:
-        """Where it is kept: captions that look alike as names have folders of their own."""
+        """The file it is kept in: captions that look alike as names have folders of their own."""
         digest = hashlib.sha256(self.caption.encode()).hexdigest()[:8]
         return folder / f"{slug(self.caption)[:60]}-{digest}" / f"{self.k:05d}.png"
 

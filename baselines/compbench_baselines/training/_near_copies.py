@@ -1,4 +1,4 @@
-"""Which training pictures are test pictures too: the same file, the same pixels, or the same picture saved once more.
+"""Training pictures that are also test pictures: the same file, the same pixels, or the same picture saved once more.
 
 A picture saved again as a JPEG, or at another size, has other bytes and nearly the same look: 16 by 16 mean colours, a
 perceptual hash that is not cut down to bits. Pictures of a data set may all look alike, as scanned digits do; so a

@@ -38,7 +38,7 @@ _MAX_WAITING_BYTES = 256 << 20
 
 
 def place(kind: str, about: Mapping[str, Json]) -> Path:
-    """Where the folder for what `about` decides would be: `$XDG_CACHE_HOME/compbench/KIND/DIGEST`."""
+    """The place of the folder for what `about` decides: `$XDG_CACHE_HOME/compbench/KIND/DIGEST`."""
     return cache_folder() / kind / digest_of(about)
 
 

@@ -1,4 +1,4 @@
-"""Which class a picture shows, and which classes the captions of a task stand for. Torch-free."""
+"""The class that a picture shows, and the classes that a task's captions stand for. Torch-free."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Line:
 
 
 def line_bytes(n_classes: int, n_inputs: int) -> int:
-    """Of what is kept of a fit to `n_inputs` numbers."""
+    """The size in bytes of what is kept of a fit to `n_inputs` numbers."""
     n_lines = 1 if n_classes == 2 else n_classes
     return 8 * (n_lines * (n_inputs + 1) + 2 * n_inputs)
 

@@ -253,7 +253,7 @@ def _forget(found: _Found, needed: set[Image]) -> None:
 
 
 def _windows(examples: Sequence[Example], n_pairs: int) -> Iterator[Sequence[Example]]:
-    """As many examples in a row as hold so many pairs together, at least one."""
+    """Groups of consecutive examples with at most so many pairs together, at least one example each."""
     start = n = 0
     for number, example in enumerate(examples):
         n += len(example.images) * (len(example.captions) + 1)

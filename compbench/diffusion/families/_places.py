@@ -1,4 +1,4 @@
-"""Where an address of a diffusers pipeline leads: a folder, or a repository of the hub at a revision."""
+"""Addresses of diffusers pipelines: a folder, or a repository of the hub at a revision."""
 
 from __future__ import annotations
 

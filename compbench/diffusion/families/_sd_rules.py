@@ -1,4 +1,4 @@
-"""Which options of a Stable Diffusion model go together; all is checked before anything is loaded."""
+"""The combinations of options that a Stable Diffusion model allows, checked before anything is loaded."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class PixArtSigma(PixArtAlpha):
 
 
 def _is_told_sizes(config: Any) -> bool:
-    """As diffusers' network decides where its configuration leaves it open."""
+    """Decide as diffusers' network does where its configuration leaves it open."""
     given = config.get("use_additional_conditions")
     return config["sample_size"] == 128 if given is None else bool(given)
 

@@ -114,7 +114,7 @@ def _check_is_supported(parts: Parts) -> None:
 
 
 def _correct_size(unet: Any, files: FileList, name: str, say: Callable[[str], None]) -> None:
-    """As diffusers' own pipeline does."""
+    """Correct the size as diffusers' own pipeline does."""
     configured, corrected, grain = checkpoints.sizes_px(files, name)
     if corrected != configured:
         unet.register_to_config(sample_size=corrected // grain)

@@ -27,7 +27,7 @@ _ANYWHERE = ("*.parquet", "*/*.parquet", "*/*/*.parquet", "snapshots/*/*/*.parqu
 
 @dataclass(frozen=True, slots=True)
 class HubData:
-    """Where a data set is on the hub and what its columns are called."""
+    """The place of a data set on the hub, and the names of its columns."""
 
     repo: str
     revision: str | None = None  # a commit; None where none is known to us: then `main`

@@ -72,7 +72,7 @@ def whole(files: Sequence[Path]) -> list[Path]:
 
 
 def not_data(path: Path) -> str:
-    """Why a file that should hold data does not, and what to do."""
+    """The reason why a file that should hold data does not, and what to do."""
     with path.open("rb") as file:
         if is_lfs_pointer(file.read(40)):
             return "is a Git LFS pointer, not the data: run `git lfs pull` there"

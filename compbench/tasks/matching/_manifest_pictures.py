@@ -111,7 +111,7 @@ class Pictures:
 
 
 def _why_outside(name: str) -> str:
-    """Why a name cannot be that of a file in the folder; "" where it can."""
+    """The reason why a name cannot be that of a file in the folder; "" where it can."""
     if not name:
         return "expected the name of a picture"
     try:

@@ -1,4 +1,4 @@
-"""From a row of a manifest to an example, or to all that is wrong with it."""
+"""The example in a row of a manifest, or all that is wrong with it."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def unchanged(rows: Sequence[Row]) -> Sequence[Row]:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which columns hold what, a column of several as a list. Of several images each has the caption in its place.
+    """The roles of columns, a column of several as a list. Of several images each has the caption in its place.
 
     Of one image the first `n_true` captions are true. `tags`: column of tags -> column of the row, or SPLIT. A missing
     value is not a tag.
@@ -239,7 +239,7 @@ class Suite:
             seen.add(example.id)
 
     def _commit_note(self, found: Found) -> tuple[str, ...]:
-        """Which commit was read, where the suite is pinned to none."""
+        """A note on the commit that was read, where the suite is pinned to none."""
         if not found.origin or not isinstance(self.remote, Source) or self._is_pinned:
             return ()
         return (f"main of {self.remote.repo} is commit {found.origin.rpartition('@')[2]}",)

@@ -1,4 +1,4 @@
-"""Why an example of Winoground is hard beside its composition, by id (Diwan et al., EMNLP 2022; MIT licence).
+"""The reasons besides composition why an example of Winoground is hard, by id (Diwan et al., EMNLP 2022; MIT licence).
 
 From new_tag_assignments.json of ajd12342/why-winoground-hard at 7069ff6. An example may have several of the tags; the
 authors call the 172 without any vanilla.
