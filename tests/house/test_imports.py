@@ -52,6 +52,16 @@ def test_a_run_is_shown_and_answered_from_the_store_without_a_deep_learning_libr
     assert loaded_after(steps, DEEP) == {step: [] for step in steps}
 
 
+def test_a_table_needs_neither_frames_nor_scipy() -> None:
+    commands = [["errors"], ["scores"], ["scores", "--full"], ["scores", "--format", "json"]]
+    steps = [
+        f"from compbench.cli import main; assert main(['show', {str(ROOT / 'tests' / 'golden' / run)!r}, *{more!r}]) == 0"
+        for run, *more in commands
+    ]
+    libraries = (*DEEP, "pandas", "pyarrow.compute", "pyarrow.dataset", "rich", "PIL")
+    assert loaded_after(steps, libraries) == {step: [] for step in steps}
+
+
 def test_every_public_name_exists() -> None:
     import compbench
 
