@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 from compbench.core import disk
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Source, in_precision
 
-__all__ = ["Address", "address_of", "architecture", "resolved", "source_of", "weight_files"]
+__all__ = ["FOLDER", "Address", "Dtype", "HubModel", "address_of", "architecture", "not_a", "weight_files"]
+
+FOLDER: Mapping[str, str] = {"help": "a local copy in place of the hub's"}
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 CONFIG = "config.json"
 _SAFE, _INDEX, _PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
@@ -40,6 +44,7 @@ _BESIDE = (
     "tokenizer.model",
     "sentencepiece.bpe.model",
 )
+_FIXED = {"option": False}
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
 
 
@@ -75,18 +80,65 @@ def address_of(text: str, scheme: str) -> Address:
     return Address(repo, revision or None)
 
 
-def source_of(address: Address, name: str, check: Callable[[Mapping[str, Any], str], object], scheme: str) -> Source:
-    """The weights of an address. `check` of the configuration raises DataError for another kind of model."""
-    opened = partial(_opened, name=name, check=check)
-    instead = f"a folder that `save_pretrained` wrote, with --model {scheme}:PATH"
-    return Source(address.repo, address.revision, address.is_local, instead=instead, opened=opened)
+@dataclass(frozen=True)
+class HubModel(ModelSpec):
+    """A model at an address in transformers' layout. What inherits from it says what it checks and how it scores."""
 
+    scheme: ClassVar[str]  # what its address begins with
 
-def resolved(spec: Any, dtype: str, task: Task | None) -> ResolvedModel:
-    """A spec with an option `dtype`, settled as `dtype`; in float32 where a device only emulates half precision."""
-    in_float32 = replace(spec, dtype="float32")
-    precision = HalfPrecision(dtype, spec.dtype == dtype, lambda: in_float32.resolve(task))
-    return replace(ModelSpec.resolve(replace(spec, dtype=dtype), task), precision=precision)
+    repo: str = field(default="", metadata=_FIXED)
+    revision: str | None = field(default=None, metadata=_FIXED)
+    is_local: bool = field(default=False, metadata=_FIXED)
+    dtype: Dtype = field(default="auto", metadata={"help": "dtype of the network; auto is float32"})
+    folder: Path | None = field(default=None, metadata=_FIXED)  # an option of the models that have names here
+
+    def __post_init__(self) -> None:
+        if self.folder is not None:
+            address_of(str(disk.expanded(self.folder).absolute()), self.scheme)
+
+    @classmethod
+    def at(cls, text: str) -> Self:
+        """The model of what follows the scheme."""
+        found = address_of(text, cls.scheme)
+        return cls(found.repo, found.revision, found.is_local)
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The address of this model."""
+        return f"{self.scheme}:{self.address}"
+
+    @property
+    def address(self) -> Address:
+        """Where its weights are."""
+        if self.folder is not None:
+            return Address(str(disk.expanded(self.folder).resolve()), is_local=True)
+        return Address(self.repo, self.revision, self.is_local)
+
+    @property
+    def settled_dtype(self) -> Dtype:
+        """The dtype that the network runs in."""
+        return "float32" if self.dtype == "auto" else self.dtype
+
+    def check(self, config: Mapping[str, Any], name: str) -> None:
+        """DataError where config.json is that of another kind of model."""
+        raise NotImplementedError
+
+    def on(self, task: Task) -> Self:
+        """With what depends on the task."""
+        return self
+
+    def resolve(self, task: Task | None) -> ResolvedModel:
+        settled = replace(self if task is None else self.on(task), dtype=self.settled_dtype)
+        return in_precision(settled, self.dtype == settled.dtype, lambda spec: spec.resolved(task))
+
+    def resolved(self, task: Task | None) -> ResolvedModel:
+        """Of a model whose dtype is settled."""
+        return ModelSpec.resolve(self, task)
+
+    def source(self) -> Source:
+        address, opened = self.address, partial(_opened, name=self.name, check=self.check)
+        instead = f"a folder that `save_pretrained` wrote, with --model {self.scheme}:PATH"
+        return Source(address.repo, address.revision, address.is_local, instead=instead, opened=opened)
 
 
 def architecture(config: Mapping[str, Any]) -> str:
@@ -97,6 +149,12 @@ def architecture(config: Mapping[str, Any]) -> str:
     """
     given: Any = config.get("architectures")
     return str(given[0]) if isinstance(given, list) and given else ""  # pyright: ignore[reportUnknownArgumentType]
+
+
+def not_a(expected: str, config: Mapping[str, Any], name: str) -> DataError:
+    """Says what class the model `name` is, and what was expected."""
+    what = f"is a {given}" if (given := architecture(config)) else "names no class in its config.json"
+    return DataError(f"model {name!r} {what}; expected {expected}")
 
 
 def weight_files(files: FileList, name: str) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
@@ -36,6 +37,7 @@ __all__ = [
     "TellsEngine",
     "TellsLesson",
     "TellsScale",
+    "in_precision",
 ]
 
 
@@ -133,7 +135,7 @@ class TellsLesson(Protocol):
     """A scorer that learns from pictures, which all parts of a run have to share."""
 
     def learned_from(self) -> str:
-        """A digest of the pictures and their classes, once it is prepared."""
+        """A digest of the pictures and their classes, once it is prepared; empty where it learned from none."""
         ...
 
 
@@ -255,6 +257,24 @@ class ResolvedModel:
     def rule(self) -> Rule:
         """The rule that the view stands for."""
         return Rule.of_view(self.view)
+
+
+def in_precision(
+    spec: Any, is_asked_for: bool, resolve: Callable[[Any], ResolvedModel], *, is_fixed: bool = False
+) -> ResolvedModel:
+    """`resolve` of a spec whose option `dtype` is settled, with the same model in float32 to fall back to.
+
+    `is_asked_for`: the user named the dtype. `is_fixed`: it is half precision by definition, and cannot fall back.
+    """
+    model, again = resolve(spec), partial(in_precision, is_asked_for=is_asked_for, resolve=resolve, is_fixed=is_fixed)
+    in_float32 = None if is_fixed else lambda: again(replace(spec, dtype="float32"))
+
+    def with_files(files: Callable[[], FileList]) -> ResolvedModel:
+        assert model.with_files is not None
+        return again(model.with_files(files).spec)
+
+    precision = HalfPrecision(spec.dtype, is_asked_for, in_float32)
+    return replace(model, precision=precision, with_files=model.with_files and with_files)
 
 
 class ModelSpec:

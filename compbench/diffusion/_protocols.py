@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,54 +12,56 @@ from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.devices import pick_device
 from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
 from compbench.diffusion.family import Family, Timesteps
-from compbench.diffusion.images import centre_crop, rgb_centre_crop, whole_picture
+from compbench.diffusion.images import Transform, centre_crop, whole_picture
 from compbench.diffusion.latent import LatentDenoiser
 from compbench.diffusion.parts import Parts, Precision
 from compbench.schedules.schedule import Schedule
 
-__all__ = ["classifier", "precision"]
+__all__ = ["Measuring", "precision"]
 
 
-def classifier(
-    family: Family,
-    parts: Parts,
-    *,
-    protocol: str,
-    seed: int,
-    dtype: str,
-    draws: int,
-    runtime: Runtime,
-    schedule: Schedule,
-    losses: Sequence[str] = ("l2",),
-    unconditional: bool = False,
-    compile_mode: str = "auto",
-    noise: str = "independent",
-    size_px: int | None = None,
-    is_rgb_first: bool = False,
-    keeps_encoders: bool = False,
-) -> DiffusionClassifier:
-    """The Diffusion Classifier over a pipeline's parts, as `protocol` measures.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """The settings by which the errors of a pipeline are measured, with nothing left open."""
 
-    `is_rgb_first`: the published transform follows a loader that converts to RGB, as those of the data sets do.
-    `keeps_encoders`: they stay in float32 under every protocol.
-    """
-    is_ours = protocol == "compbench"
-    published = rgb_centre_crop if is_rgb_first else centre_crop
-    transform = whole_picture if is_ours else published
-    device = pick_device(runtime.device)
-    stages = precision(protocol, dtype)
-    stages = replace(stages, encoders=torch.float32) if keeps_encoders else stages
-    denoiser = LatentDenoiser(family, parts, transform, stages, device, size_px=size_px)
-    return DiffusionClassifier(
-        denoiser,
-        _bank(noise, seed, family.grid(parts), is_ours=is_ours),
-        draws,
-        runtime,
-        losses=losses,
-        unconditional=unconditional,
-        compile_mode=compile_mode,
-        schedule=schedule,
-    )
+    protocol: str
+    seed: int
+    dtype: str  # of the network
+    draws: int
+    schedule: Schedule
+    losses: Sequence[str] = ("l2",)
+    unconditional: bool = False
+    compile_mode: str = "auto"
+    noise: str = "independent"
+    size_px: int | None = None  # the side of the pictures, where it is not what the network was configured for
+    crop: Transform = centre_crop  # under a published protocol; compbench's own takes the whole picture
+    keeps_encoders: bool = False  # in float32, under every protocol
+
+    def classifier(self, family: Family, parts: Parts, runtime: Runtime) -> DiffusionClassifier:
+        """The Diffusion Classifier over a pipeline's parts."""
+        stages = precision(self.protocol, self.dtype)
+        denoiser = LatentDenoiser(
+            family,
+            parts,
+            whole_picture if self._is_ours else self.crop,
+            replace(stages, encoders=torch.float32) if self.keeps_encoders else stages,
+            pick_device(runtime.device),
+            size_px=self.size_px,
+        )
+        return DiffusionClassifier(
+            denoiser,
+            _bank(self.noise, self.seed, family.grid(parts), is_ours=self._is_ours),
+            self.draws,
+            runtime,
+            losses=self.losses,
+            unconditional=self.unconditional,
+            compile_mode=self.compile_mode,
+            schedule=self.schedule,
+        )
+
+    @property
+    def _is_ours(self) -> bool:
+        return self.protocol == "compbench"
 
 
 def _bank(noise: str, seed: int, grid: Timesteps, *, is_ours: bool) -> DrawBank:

@@ -329,10 +329,9 @@ class _Parts:
         if not self._results:
             return
         with self._interrupts.held():
-            seconds = time.monotonic() - self._flushed
             self._writer.append(
                 self._results,
-                seconds=round(seconds, 3),
+                seconds=round(time.monotonic() - self._flushed, 3),
                 **self._evaluations(),
                 **self._notes.record(self._results),
                 **self._engine(),
@@ -357,8 +356,9 @@ class _Parts:
         return engine
 
     def _lesson(self) -> dict[str, Json]:
-        """The source that the model of this part learned from."""
-        return {"learned_from": self._scorer.learned_from()} if isinstance(self._scorer, TellsLesson) else {}
+        """The digest of what the model of this part learned from."""
+        lesson = self._scorer.learned_from() if isinstance(self._scorer, TellsLesson) else ""
+        return {"learned_from": lesson} if lesson else {}
 
     def _scale(self) -> dict[str, float]:
         """By what the scores of this part become probabilities."""

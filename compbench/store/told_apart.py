@@ -18,9 +18,9 @@ def told_apart(settings: Sequence[Mapping[str, object]]) -> list[list[str]]:
     >>> told_apart([{"seed": 0}, {"seed": 0, "schedule": {"kind": "racing", "n_draws": 100}}])
     [['every draw'], ['racing']]
     """
-    told = [flat(one) for one in settings]
+    told = [flat(entry) for entry in settings]
     unlike = [name for name in dict.fromkeys(name for words in told for name in words) if _differs(name, told)]
-    return [[words for name in unlike if (words := _said(name, one))] for one in told]
+    return [[words for name in unlike if (words := _said(name, entry))] for entry in told]
 
 
 def in_words(name: str, value: object) -> str:
@@ -51,9 +51,9 @@ def flat(values: Mapping[str, object]) -> dict[str, object]:
 def _differs(name: str, told: Sequence[Mapping[str, object]]) -> bool:
     """Whether a setting tells some apart; one of a schedule only where it does among schedules of one kind."""
     if not name.startswith("schedule.") or name == _KIND:
-        return len({str(one.get(name)) for one in told}) > 1
-    kinds = {str(one.get(_KIND)) for one in told}
-    return any(len({str(one.get(name)) for one in told if str(one.get(_KIND)) == kind}) > 1 for kind in kinds)
+        return len({str(entry.get(name)) for entry in told}) > 1
+    kinds = {str(entry.get(_KIND)) for entry in told}
+    return any(len({str(entry.get(name)) for entry in told if str(entry.get(_KIND)) == kind}) > 1 for kind in kinds)
 
 
 def _said(name: str, one: Mapping[str, object]) -> str:
@@ -108,6 +108,9 @@ _WORDS: Mapping[str, Callable[[object], str]] = {
     "n_per_class": _put("{} pictures per class"),
     "training": _digest("training pictures {}"),
     "draws": _put("{} draws"),
+    "target": _put("{} target"),
+    "loss": _losses,
+    "unconditional": _one_of({"True": "less the score without a caption", "False": "plain scores"}),
     "train_per_class": _put("learned from {} per class"),
     "epochs": _put("{} epochs"),
     "steps": _put("{} steps"),

@@ -22,8 +22,9 @@ from compbench.core.models import Runtime
 from compbench.diffusion.families import sd_unet
 from compbench.diffusion.images import whole_picture
 from compbench.diffusion.parts import Parts
-from compbench_baselines.generative._features_scorer import FeatureScorer, MidBlock
+from compbench_baselines.generative._mid_block import MidBlock
 from compbench_baselines.generative.features import SDFeatures
+from compbench_baselines.training.scorer import TrainedScorer
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def _block(spec: SDFeatures, batch_size: int | None = None) -> MidBlock:
     return MidBlock(spec, sd_unet.load(Path(spec.base)), "weights", Runtime("cpu", batch_size))
 
 
-def _scorer(spec: SDFeatures, said: list[str] | None = None) -> FeatureScorer:
+def _scorer(spec: SDFeatures, said: list[str] | None = None) -> TrainedScorer:
     return spec.build(spec.source(), Runtime("cpu", say=(said if said is not None else []).append))
 
 

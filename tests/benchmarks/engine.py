@@ -232,16 +232,14 @@ def _bare(ours: Any, subject: Subject, n_evaluations: int) -> Loop:
 
 
 def _classifier(subject: Subject, *, compile_mode: str = "off", **settings: Any) -> Any:
-    classifier = _protocols.classifier(
+    options = {"dtype": subject.dtype, "schedule": Full(), **settings}
+    measuring = _protocols.Measuring(
+        protocol="paper", seed=42, draws=subject.n_draws, compile_mode=compile_mode, **options
+    )
+    classifier = measuring.classifier(
         sd_unet.UNetFamily(),
         sd_unet.of_pipeline(subject.pipeline, subject.name),
-        protocol="paper",
-        seed=42,
-        dtype=settings.pop("dtype", subject.dtype),
-        draws=subject.n_draws,
-        runtime=Runtime(subject.device, subject.batch_size, say=lambda message: print(message, file=sys.stderr)),
-        compile_mode=compile_mode,
-        **{"schedule": Full(), **settings},
+        Runtime(subject.device, subject.batch_size, say=lambda message: print(message, file=sys.stderr)),
     )
     classifier.prepare(Task("benchmark", subject.examples, MATCHING))
     return classifier

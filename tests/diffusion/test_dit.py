@@ -135,8 +135,8 @@ def test_the_bound_by_hand() -> None:
     )
 
 
-def test_timesteps_and_noise_are_the_published_ones() -> None:
-    bank = dit.every_fourth(42)
+def test_timesteps_and_noise_are_the_published_ones(untrained: Path) -> None:
+    bank = classifier(untrained).bank
     order = np.argsort(bank.timesteps)
     assert bank.timesteps[order].tolist() == list(range(2, 1000, 4))
     noise = bank.noise(order.tolist(), (4, 8, 8))
@@ -144,8 +144,8 @@ def test_timesteps_and_noise_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("n_draws", [10, 25, 50, 125])
-def test_the_first_draws_are_spread_evenly_over_the_timesteps(n_draws: int) -> None:
-    timesteps = np.sort(dit.every_fourth(42).timesteps[:n_draws])
+def test_the_first_draws_are_spread_evenly_over_the_timesteps(untrained: Path, n_draws: int) -> None:
+    timesteps = np.sort(classifier(untrained).bank.timesteps[:n_draws])
     quarters = np.bincount(timesteps // 250, minlength=4)
     assert quarters.max() - quarters.min() <= 2
 

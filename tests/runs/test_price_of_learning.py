@@ -17,13 +17,15 @@ from compbench.cli import listing
 from compbench.core.examples import Classes, Example, Image, Task
 from compbench.core.metrics import CLASSIFYING
 from compbench.core.models import ModelSpec, Runtime
+from compbench.diffusion.families import sd_unet
 from compbench.runs.plan import Plan, plan
 from compbench.runs.request import RunRequest
 from compbench.runs.resolve import resolve
 from compbench.store.run import Run
 from compbench_analysis.text import show
 from compbench_baselines.classifiers.trained import LogisticRegression, SmallResNet
-from compbench_baselines.generative._features_scorer import MidBlock
+from compbench_baselines.generative._diffusion_model import word_for
+from compbench_baselines.generative._mid_block import MidBlock
 from compbench_baselines.generative.features import SDFeatures
 from compbench_baselines.generative.synthetic import SyntheticSD
 
@@ -39,6 +41,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def features(folder: Path, **options: object) -> SDFeatures:
     return dataclasses.replace(SDFeatures(base=str(folder), dtype="float32", epochs=2), **options)  # pyright: ignore
+
+
+def block(spec: SDFeatures) -> MidBlock:
+    """What a run of `spec` reads features with."""
+    source = spec.source()
+    assert source is not None
+    return MidBlock(spec, sd_unet.load(Path(spec.base)), word_for(source), Runtime("cpu"))
 
 
 def synthetic(folder: Path, **options: object) -> SyntheticSD:
@@ -75,8 +84,7 @@ class TestFeatures:
         spec = features(tiny_pipeline_folder)
         assert TASK.training is not None
         shown = [example.images[0] for example in TASK.training()]
-        scorer = spec.resolve(TASK).build(spec.source(), Runtime("cpu"))
-        scorer._block.make(shown[:4])  # pyright: ignore[reportPrivateUsage]
+        block(spec).make(shown[:4])
         half = planned(spec, tmp_path)
         assert half.evaluations == N_TRAINING + N_TEST - 4
         assert n_made(made(spec, tmp_path)) == half.evaluations
@@ -251,10 +259,8 @@ def _kept_bytes(cache: Path) -> int:
 
 
 def test_the_block_that_is_probed_is_the_one_that_is_run(tiny_pipeline_folder: Path) -> None:
-    model = features(tiny_pipeline_folder).resolve(TASK)
-    block: MidBlock = model.build(model.source, Runtime("cpu"))._block  # pyright: ignore[reportPrivateUsage]
-    probe, shape = block.probe()
-    image = TASK.examples[0].images[0]
-    block.make([image])
-    assert block.read(block.names([image])).shape[1:] == shape
+    middle, image = block(features(tiny_pipeline_folder)), TASK.examples[0].images[0]
+    probe, shape = middle.probe()
+    middle.make([image])
+    assert middle.read(middle.names([image])).shape[1:] == shape
     assert probe.flops > 0

@@ -60,7 +60,7 @@ def given(root: Path, task: Task, schedule: Staged | Racing) -> Run:
         writer.write_draws(DrawTable(rng.permutation(n_draws).astype(np.float32), *np.float32([level, level]), "eps"))
         errors = [rng.random((*example.shape, n_draws), dtype=np.float32) for example in task.examples]
         pairs = zip(task.examples, errors, strict=True)
-        writer.append([Measurement(one.id, draws, {"l2": own}, np.ones(own.shape, bool)) for one, own in pairs])
+        writer.append([Measurement(example.id, draws, {"l2": own}, np.ones(own.shape, bool)) for example, own in pairs])
         writer.settle(None)
     N_REPLAYED.clear()
     return Run(writer.run.path)

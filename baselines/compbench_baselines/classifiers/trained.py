@@ -1,4 +1,4 @@
-"""Small classifiers that are trained on the spot, on a task's training split. Torch-free; training in trained_scorer.
+"""Small classifiers that are trained on the spot, on a task's training split. Torch-free; see _small_scorers.py.
 
 They say how hard a task is for a model that may see its pictures: what a class-conditional diffusion model is compared
 with. A trained one is kept under the digest of what it learned from, so the shifted versions of a test set share it.
@@ -18,7 +18,7 @@ from compbench_baselines.training.labels import classes_of
 from compbench_baselines.training.preparations import is_trained, lesson
 
 if TYPE_CHECKING:
-    from compbench.core.models import Scorer
+    from compbench_baselines.training.scorer import TrainedScorer
 
 __all__ = ["VERSION", "LogisticRegression", "SmallResNet", "check_per_class", "few", "training_digest"]
 
@@ -96,10 +96,10 @@ class SmallResNet(ModelSpec):
         is_known = learned.digest is not None and is_trained(self.trained_as(learned.digest))
         return Preparation(trained=0 if is_known else self.epochs * len(learned.images))
 
-    def build(self, source: Source | None, runtime: Runtime) -> Scorer:
-        from compbench_baselines.classifiers._trained_scorer import ResNetScorer
+    def build(self, source: Source | None, runtime: Runtime) -> TrainedScorer:
+        from compbench_baselines.classifiers._small_scorers import resnet_scorer
 
-        return ResNetScorer(self, runtime)
+        return resnet_scorer(self, runtime)
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,10 @@ class LogisticRegression(ModelSpec):
         is_known = learned.digest is not None and is_trained(self.trained_as(learned.digest))
         return Preparation(trained=0 if is_known else len(learned.images))
 
-    def build(self, source: Source | None, runtime: Runtime) -> Scorer:
-        from compbench_baselines.classifiers._trained_scorer import LogisticScorer
+    def build(self, source: Source | None, runtime: Runtime) -> TrainedScorer:
+        from compbench_baselines.classifiers._small_scorers import logistic_scorer
 
-        return LogisticScorer(self, runtime)
+        return logistic_scorer(self, runtime)
 
 
 def training_digest(task: Task, model: str) -> str:

@@ -16,10 +16,16 @@ import numpy as np
 
 from compbench.core import disk
 from compbench.core.aliases import Floats
+from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Classes, Task
 
-__all__ = ["class_embeddings", "named", "sentences", "templates_for", "words_of"]
+__all__ = ["OPTION", "class_embeddings", "digest_for", "named", "sentences", "templates_for", "words_of"]
+
+OPTION: Mapping[str, str] = {
+    "help": "sentences that a class's name is put into and that are averaged: auto (those published for the data set, "
+    "if any), none (the task's own captions), or a file with a template a line"
+}
 
 
 def templates_for(option: str, task: Task) -> tuple[str, ...]:
@@ -32,6 +38,12 @@ def templates_for(option: str, task: Task) -> tuple[str, ...]:
     if option == "auto":
         return named().get(task.name, ())
     return _from_file(disk.expanded(option))
+
+
+def digest_for(option: str, task: Task) -> str | None:
+    """The digest of the templates and the names that a task is classified with; None without templates."""
+    chosen = templates_for(option, task)
+    return digest_of([chosen, words_of(task.classes) if task.classes else ()]) if chosen else None
 
 
 def sentences(templates: Sequence[str], classes: Classes) -> dict[int, list[str]]:

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from compbench.core.aliases import Json
-from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
-from compbench_baselines.clip._templates import templates_for, words_of
+from compbench_baselines.clip._templates import OPTION, digest_for
 
 __all__ = ["InMemory", "from_open_clip", "from_transformers", "refuse_open_clip", "refuse_transformers"]
 
@@ -124,22 +123,15 @@ class InMemory(ModelSpec):
     preprocess: Any = field(repr=False, compare=False, metadata=_FIXED)
     tokenizer: Any = field(repr=False, compare=False, metadata=_FIXED)
     identity_given: str | None = field(default=None, metadata=_FIXED)
-    templates: str = field(
-        default="auto",
-        metadata={
-            "help": "sentences that a class's name is put into and that are averaged: auto (those published for the "
-            "data set, if any), none (the task's own captions), or a file with a template a line"
-        },
-    )
+    templates: str = field(default="auto", metadata=OPTION)
     classes: str | None = field(default=None, metadata=_FIXED)  # digest of the templates and names of the task
     told: Any = field(default=None, metadata=_FIXED)  # as the model is when a run starts
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = self._told()
         if task is not None:
-            chosen = templates_for(self.templates, task) if not self.family.endswith("-itm") else None
-            words = words_of(task.classes) if task.classes else ()
-            settled = replace(settled, classes=digest_of([chosen, words]) if chosen else None)
+            is_matcher = self.family.endswith("-itm")
+            settled = replace(settled, classes=None if is_matcher else digest_for(self.templates, task))
         unknown = settled.told.unknown
         why = f"the settings of {unknown} cannot be told" if unknown and self.identity_given is None else ""
         has_text_tower = self.family != "blip-itm"

@@ -13,19 +13,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from compbench.core import disk
 from compbench.core.aliases import Json
-from compbench.core.digests import digest_of
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 from compbench_baselines.clip._catalogue import Pretrained, pretrained
 from compbench_baselines.clip._papers import paper_of
 from compbench_baselines.clip._places import place_of_url, weights_file
-from compbench_baselines.clip._templates import templates_for, words_of
+from compbench_baselines.clip._templates import OPTION, digest_for
 
 if TYPE_CHECKING:
     from compbench_baselines.clip._scorer import ClipScorer
@@ -116,13 +115,7 @@ class OpenClip(ModelSpec):
         default="auto",
         metadata={"help": "dtype of the towers; auto is float32, half precision makes ties (scores are float32)"},
     )
-    templates: str = field(
-        default="auto",
-        metadata={
-            "help": "sentences that a class's name is put into and that are averaged: auto (those published for the "
-            "data set, if any), none (the task's own captions), or a file with a template a line"
-        },
-    )
+    templates: str = field(default="auto", metadata=OPTION)
     folder: Path | None = field(
         default=None,
         metadata={
@@ -149,21 +142,12 @@ class OpenClip(ModelSpec):
         return _CLIP if self.tag == "openai" else _CLIP + _OPENCLIP + paper_of(self.architecture, self.tag)
 
     def resolve(self, task: Task | None) -> ResolvedModel:
-        settled = self if task is None else self._on(task)
-        dtype = self._dtype
-        return dataclasses.replace(
-            ModelSpec.resolve(dataclasses.replace(settled, dtype=dtype), task),
-            precision=HalfPrecision(
-                dtype, self.dtype == dtype, lambda: dataclasses.replace(settled, dtype="float32").resolve(task)
-            ),
-            bytes_to_fetch=self.bytes_to_fetch,
-            embeds_text=True,
-        )
+        classes = self.classes if task is None else digest_for(self.templates, task)
+        settled = dataclasses.replace(self, classes=classes, dtype=self._dtype)
+        return in_precision(settled, self.dtype == settled.dtype, OpenClip._resolved)
 
-    def _on(self, task: Task) -> Self:
-        chosen = templates_for(self.templates, task)
-        words = words_of(task.classes) if task.classes else ()
-        return dataclasses.replace(self, classes=digest_of([chosen, words]) if chosen else None)
+    def _resolved(self) -> ResolvedModel:
+        return dataclasses.replace(super().resolve(None), bytes_to_fetch=self.bytes_to_fetch, embeds_text=True)
 
     @property
     def _dtype(self) -> Dtype:

@@ -10,17 +10,15 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Self
 
-from compbench.core import disk
 from compbench.core.aliases import Json
-from compbench.core.digests import digest_of
 from compbench.core.errors import DataError
 from compbench.core.examples import Task
-from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
+from compbench.core.models import Runtime, Scorer, Source
 from compbench_baselines.clip._kinds import Head, kind_of
-from compbench_baselines.clip._templates import templates_for, words_of
-from compbench_baselines.hub_models import Address, address_of, architecture, resolved, source_of
+from compbench_baselines.clip._templates import OPTION, digest_for
+from compbench_baselines.hub_models import FOLDER, Dtype, HubModel, architecture
 
 __all__ = [
     "BLIP2_ITM",
@@ -31,7 +29,6 @@ __all__ = [
     "from_address",
 ]
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _FIXED = {"option": False}
 
 
@@ -54,12 +51,15 @@ _BLIP2 = """@inproceedings{li2023blip2,
 
 
 @dataclass(frozen=True)
-class TransformersModel(ModelSpec):
+class TransformersModel(HubModel):
     """A dual or cross encoder in transformers' own layout."""
 
-    repo: str = field(default="", metadata=_FIXED)
-    revision: str | None = field(default=None, metadata=_FIXED)
-    is_local: bool = field(default=False, metadata=_FIXED)
+    scheme: ClassVar[str] = "transformers"
+
+    dtype: Dtype = field(
+        default="auto",
+        metadata={"help": "dtype of the network; auto is float32, half precision makes ties (scores are float32)"},
+    )
     head: Head = field(
         default="auto",
         metadata={
@@ -67,62 +67,25 @@ class TransformersModel(ModelSpec):
             "the cosine of a model that has a matching head too"
         },
     )
-    dtype: Dtype = field(
-        default="auto",
-        metadata={"help": "dtype of the network; auto is float32, half precision makes ties (scores are float32)"},
-    )
-    templates: str = field(
-        default="auto",
-        metadata={
-            "help": "sentences that a class's name is put into and that are averaged: auto (those published for the "
-            "data set, if any), none (the task's own captions), or a file with a template a line"
-        },
-    )
-    folder: Path | None = field(default=None, metadata={"help": "a local copy in place of the hub's"})
+    templates: str = field(default="auto", metadata=OPTION)
+    folder: Path | None = field(default=None, metadata=FOLDER)
     classes: str | None = field(default=None, metadata=_FIXED)  # digest of the templates and names of the task
     paper: str = field(default="", repr=False, metadata=_FIXED)  # BibTeX
-
-    def __post_init__(self) -> None:
-        if self.folder is not None:
-            address_of(str(disk.expanded(self.folder).absolute()), "transformers")
-
-    @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The address of this model."""
-        return f"transformers:{self._address}"
-
-    @property
-    def _address(self) -> Address:
-        if self.folder is not None:
-            return Address(str(disk.expanded(self.folder).resolve()), is_local=True)
-        return Address(self.repo, self.revision, self.is_local)
 
     @property
     def citation(self) -> str:
         """BibTeX of the weights where they have a name here."""
         return self.paper
 
-    @property
-    def _dtype(self) -> Dtype:
-        return "float32" if self.dtype == "auto" else self.dtype
-
-    def resolve(self, task: Task | None) -> ResolvedModel:
-        return resolved(self if task is None else self._on(task), self._dtype, task)
-
-    def _on(self, task: Task) -> Self:
-        chosen = templates_for(self.templates, task)
-        words = words_of(task.classes) if task.classes else ()
-        return dataclasses.replace(self, classes=digest_of([chosen, words]) if chosen else None)
-
-    def source(self) -> Source:
-        return source_of(self._address, self.name, self._check, "transformers")
+    def on(self, task: Task) -> Self:
+        return dataclasses.replace(self, classes=digest_for(self.templates, task))
 
     def identity(self) -> Mapping[str, Json]:
         identity: dict[str, Json] = {"scorer": "transformers", "version": 1, "head": self.head}
-        identity["dtype"] = self._dtype
+        identity["dtype"] = self.settled_dtype
         return identity | ({"templates": self.classes} if self.classes else {})
 
-    def _check(self, config: Mapping[str, Any], name: str) -> None:
+    def check(self, config: Mapping[str, Any], name: str) -> None:
         kind = kind_of(config, name)
         if self.head == "itc" and not kind.has_matching_head:
             raise DataError(
@@ -133,8 +96,8 @@ class TransformersModel(ModelSpec):
         from compbench_baselines.clip import _transformers_loading as loading
 
         assert source is not None
-        dtype = self._dtype
-        loaded = runtime.kept(("transformers", source, dtype), lambda: loading.load(source, self.name, dtype, runtime))
+        dtype = self.settled_dtype
+        loaded = runtime.kept((self.scheme, source, dtype), lambda: loading.load(source, self.name, dtype, runtime))
         return loading.scorer(loaded, self.head, self.templates, runtime)
 
 
@@ -144,8 +107,7 @@ def from_address(address: str) -> TransformersModel:
     >>> from_address("openai/clip-vit-base-patch32").name
     'transformers:openai/clip-vit-base-patch32'
     """
-    found = address_of(address, "transformers")
-    return TransformersModel(found.repo, found.revision, found.is_local)
+    return TransformersModel.at(address)
 
 
 BLIP_ITM = TransformersModel("Salesforce/blip-itm-base-coco", paper=_BLIP)

@@ -16,14 +16,14 @@ from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.file_list import FileList
-from compbench.core.models import HalfPrecision, Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source
+from compbench.core.models import Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source, in_precision
 from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench_baselines.classifiers.trained import VERSION, check_per_class, few, training_digest
-from compbench_baselines.generative._base import base_model, known_word, settled_dtype, sizes_of, source_of
+from compbench_baselines.generative._diffusion_model import base_model, known_word, settled_dtype, sizes_of, source_of
 from compbench_baselines.training.preparations import is_trained, lacking, lesson, scored
 
 if TYPE_CHECKING:
-    from compbench_baselines.generative._features_scorer import FeatureScorer
+    from compbench_baselines.training.scorer import TrainedScorer
 
 __all__ = ["SDFeatures"]
 
@@ -89,20 +89,15 @@ class SDFeatures(ModelSpec):
         settled = replace(self, dtype=settled_dtype(self.dtype, self.model))
         if task is not None:
             settled = replace(settled, training=training_digest(task, _NAME))
-        return settled._resolved(self.dtype == settled.dtype)
+        return in_precision(settled, self.dtype == settled.dtype, SDFeatures._resolved)
 
-    def _resolved(self, is_dtype_asked_for: bool) -> ResolvedModel:
+    def _resolved(self) -> ResolvedModel:
         def with_files(files: Callable[[], FileList]) -> ResolvedModel:
-            return self.with_files(files)._resolved(is_dtype_asked_for)
+            return self.with_files(files)._resolved()
 
         return replace(
             super().resolve(None),
             files=self.model.resolve(None).files,
-            precision=HalfPrecision(
-                self.dtype,
-                is_dtype_asked_for,
-                lambda: replace(self, dtype="float32")._resolved(is_dtype_asked_for),
-            ),
             learning=Learning("train_per_class", self.train_per_class is not None, True, self.preparation),
             with_files=with_files,
         )
@@ -170,11 +165,12 @@ class SDFeatures(ModelSpec):
             n_bytes = len(without) * of_features + n_latents * 4 * sizes.latents
         return Preparation(len(without), 0, 0 if is_known else n_epochs * len(learned.images), n_bytes)
 
-    def build(self, source: Source | None, runtime: Runtime) -> FeatureScorer:
-        from compbench_baselines.generative._base import components, word_for
-        from compbench_baselines.generative._features_scorer import FeatureScorer
+    def build(self, source: Source | None, runtime: Runtime) -> TrainedScorer:
+        from compbench_baselines.generative._diffusion_model import components, word_for
+        from compbench_baselines.generative._features_scorer import features_scorer
+        from compbench_baselines.generative._mid_block import MidBlock
 
         parts = components(self.model, source, runtime, owner=_NAME)
         assert source is not None  # or there would be no components
-        settled = replace(self, dtype=settled_dtype(self.dtype, self.model))
-        return FeatureScorer(settled, parts, word_for(source), runtime)
+        settled, weights = replace(self, dtype=settled_dtype(self.dtype, self.model)), word_for(source)
+        return features_scorer(settled, MidBlock(settled, parts, weights, runtime), weights, runtime)

@@ -16,17 +16,17 @@ from compbench.core.aliases import Json
 from compbench.core.digests import digest_of
 from compbench.core.errors import UsageError
 from compbench.core.examples import Classes, Example, Task
-from compbench.core.models import HalfPrecision, Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source
+from compbench.core.models import Learning, ModelSpec, Preparation, ResolvedModel, Runtime, Source, in_precision
 from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench_baselines.classifiers.trained import VERSION
-from compbench_baselines.generative._base import base_model, known_word, settled_dtype, sizes_of, source_of
+from compbench_baselines.generative._diffusion_model import base_model, known_word, settled_dtype, sizes_of, source_of
 from compbench_baselines.generative._wanted import wanted_pictures
 from compbench_baselines.training import cache
 from compbench_baselines.training.labels import classes_of
 from compbench_baselines.training.preparations import is_trained
 
 if TYPE_CHECKING:
-    from compbench_baselines.generative._synthetic_scorer import SyntheticScorer
+    from compbench_baselines.training.scorer import TrainedScorer
 
 __all__ = ["SyntheticSD"]
 
@@ -88,11 +88,12 @@ class SyntheticSD(ModelSpec):
         if task is not None:
             asked = digest_of([*task.examples[0].captions, *classes_of(task, _NAME).of_caption])
             settled = replace(settled, asked=asked)
-        in_float32 = replace(self, dtype="float32")
+        return in_precision(settled, self.dtype == settled.dtype, SyntheticSD._resolved)
+
+    def _resolved(self) -> ResolvedModel:
         return replace(
-            ModelSpec.resolve(settled, task),
+            super().resolve(None),
             files=self.model.resolve(None).files,
-            precision=HalfPrecision(settled.dtype, self.dtype == settled.dtype, lambda: in_float32.resolve(task)),
             learning=Learning("n_per_class", self.n_per_class is not None, False, self.preparation),
         )
 
@@ -167,14 +168,14 @@ class SyntheticSD(ModelSpec):
     def identity(self) -> Mapping[str, Json]:
         return {"scorer": _NAME, "version": VERSION, **self.generated(), **self.learned(), "asked": self.asked}
 
-    def build(self, source: Source | None, runtime: Runtime) -> SyntheticScorer:
-        from compbench_baselines.generative._base import components, word_for
-        from compbench_baselines.generative._synthetic_scorer import SyntheticScorer
+    def build(self, source: Source | None, runtime: Runtime) -> TrainedScorer:
+        from compbench_baselines.generative._diffusion_model import components, word_for
+        from compbench_baselines.generative._synthetic_scorer import synthetic_scorer
 
         settled = self.settled()
         parts = components(settled.model, source, runtime, owner=_NAME)
         assert source is not None  # or there would be no components
-        return SyntheticScorer(settled, parts, word_for(source), runtime)
+        return synthetic_scorer(settled, parts, word_for(source), runtime)
 
 
 def _or(value: float | None, otherwise: float) -> float:

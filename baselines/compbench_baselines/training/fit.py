@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from compbench.core import disk, stages
-from compbench.core.aliases import Ints
+from compbench.core.aliases import Bools, Ints
 from compbench.core.errors import DataError
 from compbench_baselines.training.cache import writing
 
@@ -54,13 +55,22 @@ class Job:
     name: str
     inputs: Inputs
     labels: Ints  # [n]
-    learned: Ints  # indices that are learned from
-    validated: Ints  # indices that choose among the epochs; empty: the last epoch is taken
     recipe: Recipe
     folder: Path
     device: torch.device
     say: Callable[[str], None] = lambda message: None
+    is_held_out: Bools | None = None  # [n], those that choose among the epochs; None: the last epoch is taken
     seconds_between_checkpoints: float = 15.0
+
+    @cached_property
+    def learned(self) -> Ints:
+        """Indices of the inputs that are learned from."""
+        return np.arange(len(self.labels)) if self.is_held_out is None else np.flatnonzero(~self.is_held_out)
+
+    @cached_property
+    def validated(self) -> Ints:
+        """Indices of the inputs that choose among the epochs."""
+        return np.arange(0) if self.is_held_out is None else np.flatnonzero(self.is_held_out)
 
 
 @dataclass

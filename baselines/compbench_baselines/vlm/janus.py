@@ -10,25 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from compbench.core import disk
 from compbench.core.aliases import Json
-from compbench.core.errors import DataError
 from compbench.core.examples import Task
 from compbench.core.image_transforms import on_white, upright
-from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Scorer, Source
-from compbench_baselines.hub_models import Address, address_of, architecture, resolved, source_of
+from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
+from compbench_baselines.hub_models import FOLDER, Dtype, HubModel, architecture, not_a
 
 if TYPE_CHECKING:
     import PIL.Image
 
 __all__ = ["CLASS", "JANUS_PRO_1B", "JANUS_PRO_7B", "Janus", "from_address", "padded"]
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 CLASS = "JanusForConditionalGeneration"
-_SCHEME = "janus"
-_FIXED = {"option": False}
 _GREY = (127, 127, 127)  # what Janus-Pro's image processor pads with
 _JANUS_PRO = """@article{chen2025januspro,
   title   = {{Janus-Pro}: Unified Multimodal Understanding and Generation with Data and Model Scaling},
@@ -41,63 +36,45 @@ _JANUS_PRO = """@article{chen2025januspro,
 
 
 @dataclass(frozen=True)
-class Janus(ModelSpec):
+class Janus(HubModel):
     """An autoregressive image model of transformers, by the likelihood of a picture's tokens."""
 
-    repo: str = field(default="", metadata=_FIXED)
-    revision: str | None = field(default=None, metadata=_FIXED)
-    is_local: bool = field(default=False, metadata=_FIXED)
+    scheme: ClassVar[str] = "janus"
+
     dtype: Dtype = field(
         default="auto",
         metadata={"help": "dtype of the language model; auto is float32, and pictures' tokens and scores always are"},
     )
-    folder: Path | None = field(default=None, metadata={"help": "a local copy in place of the hub's"})
-
-    def __post_init__(self) -> None:
-        if self.folder is not None:
-            address_of(str(disk.expanded(self.folder).absolute()), _SCHEME)
-
-    @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The address of this model."""
-        return f"{_SCHEME}:{self._address}"
+    folder: Path | None = field(default=None, metadata=FOLDER)
 
     @property
     def citation(self) -> str:
         """BibTeX of the weights."""
         return _JANUS_PRO
 
-    @property
-    def _address(self) -> Address:
-        if self.folder is not None:
-            return Address(str(disk.expanded(self.folder).resolve()), is_local=True)
-        return Address(self.repo, self.revision, self.is_local)
+    def resolved(self, task: Task | None) -> ResolvedModel:
+        return replace(super().resolved(task), seen=padded)
 
-    @property
-    def _dtype(self) -> Dtype:
-        return "float32" if self.dtype == "auto" else self.dtype
-
-    def resolve(self, task: Task | None) -> ResolvedModel:
-        return replace(resolved(self, self._dtype, task), seen=padded)
-
-    def source(self) -> Source:
-        return source_of(self._address, self.name, _check, _SCHEME)
+    def check(self, config: Mapping[str, Any], name: str) -> None:
+        if architecture(config) != CLASS:
+            raise not_a(f"a {CLASS}", config, name)
 
     def identity(self) -> Mapping[str, Json]:
         return {
-            "scorer": _SCHEME,
+            "scorer": self.scheme,
             "version": 1,
             "text": "log-likelihood",
-            "image": "log-likelihood less the empty prompt's",
+            "image": "log-likelihood-less-empty-prompt",
             "empty_prompt": "padding",
-            "dtype": self._dtype,
+            "dtype": self.settled_dtype,
         }
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm import _janus_scorer as scorer
 
         assert source is not None
-        loaded = runtime.kept((_SCHEME, source, self._dtype), lambda: scorer.load(source, self._dtype, runtime))
+        dtype = self.settled_dtype
+        loaded = runtime.kept((self.scheme, source, dtype), lambda: scorer.load(source, dtype, runtime))
         return scorer.JanusScorer(*loaded, runtime)
 
 
@@ -107,8 +84,7 @@ def from_address(address: str) -> Janus:
     >>> from_address("deepseek-community/Janus-Pro-1B").name
     'janus:deepseek-community/Janus-Pro-1B'
     """
-    found = address_of(address, _SCHEME)
-    return Janus(found.repo, found.revision, found.is_local)
+    return Janus.at(address)
 
 
 def padded(picture: PIL.Image.Image) -> PIL.Image.Image:
@@ -125,14 +101,6 @@ def padded(picture: PIL.Image.Image) -> PIL.Image.Image:
     square = PIL.Image.new("RGB", (side, side), _GREY)
     square.paste(whole, ((side - whole.width) // 2, (side - whole.height) // 2))
     return square
-
-
-def _check(config: Mapping[str, Any], name: str) -> None:
-    """DataError for another class."""
-    given = architecture(config)
-    if given != CLASS:
-        what = f"is a {given}" if given else "names no class in its config.json"
-        raise DataError(f"model {name!r} {what}; expected a {CLASS}")
 
 
 JANUS_PRO_1B = Janus("deepseek-community/Janus-Pro-1B")

@@ -14,14 +14,16 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 from compbench.core.rules import stored_loss
+from compbench.diffusion.families import _citations
 from compbench.registry import checkpoints
 from compbench.schedules.policies import checked_risk
 from compbench.schedules.racing import Racing, n_wave
 from compbench.schedules.schedule import Full, entry_of
 
 if TYPE_CHECKING:
+    from compbench.diffusion._protocols import Measuring
     from compbench.diffusion.classifier import DiffusionClassifier
 
 __all__ = ["DIT_256", "DIT_512", "TINY_DIT", "DiT"]
@@ -109,7 +111,7 @@ class DiT(ModelSpec):
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return f"{_DIT_BIBTEX}\n\n{DIFFUSION_CLASSIFIER}"
+        return f"{_citations.DIT}\n\n{DIFFUSION_CLASSIFIER}"
 
     def for_task(self, task: str | None) -> DiT:
         """Every None filled in; nothing depends on the task."""
@@ -117,13 +119,13 @@ class DiT(ModelSpec):
         return replace(self, draws=self.draws or self.default_draws, seed=seed)
 
     def resolve(self, task: Task | None) -> ResolvedModel:
-        settled = self.for_task(None)  # nothing depends on the task
+        return in_precision(self.for_task(None), True, DiT._resolved)  # no dtype is left to the model
+
+    def _resolved(self) -> ResolvedModel:
         return replace(
-            ModelSpec.resolve(settled, task),
+            super().resolve(None),
             files=_FILES,
             label_space=self.label_space,
-            # no dtype is left to the model
-            precision=HalfPrecision(self.dtype, True, lambda: replace(settled, dtype="float32").resolve(task)),
             flops_per_evaluation=self.flops_per_evaluation,
         )
 
@@ -174,30 +176,30 @@ class DiT(ModelSpec):
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         from compbench.diffusion import loading
-        from compbench.diffusion.families import dit_transformer as dit
+        from compbench.diffusion.families import dit_transformer as network
 
-        settled = self.for_task(None)
         assert source is not None  # every DiT has weights
         folder = loading.fetch_folder(source, checkpoints.dit, runtime.is_offline, self.name, runtime.say)
-        return dit.classifier(
-            dit.load(folder, self.name, runtime.say),
-            label_space=self.label_space,
-            protocol=settled.protocol,
-            seed=settled.seed or 0,
-            dtype=settled.dtype,
-            draws=settled.draws or _N_BANK,
-            runtime=runtime,
-            compile_mode=settled.compile,
-            schedule=settled._schedule(),
+        parts = network.load(folder, self.name, runtime.say)
+        return self.for_task(None)._measuring().classifier(network.DiTFamily(self.label_space), parts, runtime)
+
+    def _measuring(self) -> Measuring:
+        """The settings by which a settled model measures."""
+        from compbench.diffusion._protocols import Measuring
+        from compbench.diffusion.images import adm_centre_crop
+
+        return Measuring(
+            protocol=self.protocol,
+            seed=self.seed or 0,
+            dtype=self.dtype,
+            draws=self.draws or _N_BANK,
+            schedule=self._schedule(),
+            losses=("l2", "l1", "vlb"),
+            compile_mode=self.compile,
+            crop=adm_centre_crop,
+            keeps_encoders=True,
         )
 
-
-_DIT_BIBTEX = """@inproceedings{peebles2023scalable,
-  title     = {Scalable Diffusion Models with Transformers},
-  author    = {Peebles, William and Xie, Saining},
-  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
-  year      = {2023}
-}"""
 
 # no commit of either is known to us, so main is looked up when a run starts
 DIT_256 = DiT("dit-256", "facebook/DiT-XL-2-256")

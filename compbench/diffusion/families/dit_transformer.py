@@ -17,24 +17,17 @@ from torch import Tensor
 
 from compbench.core.errors import DataError, UsageError
 from compbench.core.file_list import FileList
-from compbench.core.models import Runtime
 from compbench.diffusion import loading
-from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.denoiser import Conditioning, Tabled, Target
-from compbench.diffusion.devices import pick_device
-from compbench.diffusion.draws import DrawBank, paper_bank, seeded_bank
-from compbench.diffusion.family import ExtraLoss, Family
-from compbench.diffusion.images import adm_centre_crop, whole_picture
-from compbench.diffusion.latent import LatentDenoiser
-from compbench.diffusion.parts import Parts, Precision
+from compbench.diffusion.family import ExtraLoss, Family, Timesteps
+from compbench.diffusion.parts import Parts
 from compbench.diffusion.silence import quiet
 from compbench.diffusion.vlb import Bound
 from compbench.diffusion.weights import LOADING_ERRORS
 from compbench.registry import checkpoints
 from compbench.registry.checkpoints import TRANSFORMER, VAE
-from compbench.schedules.schedule import Schedule
 
-__all__ = ["DiTFamily", "betas_of", "classifier", "every_fourth", "load"]
+__all__ = ["DiTFamily", "betas_of", "load"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +52,14 @@ class DiTFamily(Family):
         labels = [self._label(caption, known, parts.name) if caption else no_class for caption in captions]
         return {"class_labels": torch.tensor(labels)}
 
+    def grid(self, parts: Parts) -> Timesteps:
+        """Timesteps 2, 6, ..., 998.
+
+        In the published run the i-th draw of them goes with the i-th of 1024 noises drawn at once after
+        manual_seed(seed), for every image and class.
+        """
+        return np.arange(2, len(betas_of(parts)), 4)
+
     def extra_losses(self, parts: Parts, device: torch.device) -> Mapping[str, ExtraLoss]:
         bound = Bound.from_betas(betas_of(parts), device)
         return {"vlb": bound.bits}
@@ -71,49 +72,6 @@ class DiTFamily(Family):
                 f"{self.label_space!r}"
             )
         return label
-
-
-def classifier(
-    parts: Parts,
-    *,
-    label_space: str,
-    protocol: str,
-    seed: int,
-    dtype: str,
-    draws: int,
-    runtime: Runtime,
-    schedule: Schedule,
-    compile_mode: str = "auto",
-) -> DiffusionClassifier:
-    """The Diffusion Classifier over a DiT, as `protocol` measures."""
-    is_published = protocol == "paper"
-    denoiser = LatentDenoiser(
-        DiTFamily(label_space),
-        parts,
-        adm_centre_crop if is_published else whole_picture,
-        Precision(getattr(torch, dtype), encoders=torch.float32),
-        pick_device(runtime.device),
-    )
-    return DiffusionClassifier(
-        denoiser,
-        every_fourth(seed, len(betas_of(parts)), is_published),
-        draws,
-        runtime,
-        losses=("l2", "l1", "vlb"),
-        compile_mode=compile_mode,
-        schedule=schedule,
-    )
-
-
-def every_fourth(seed: int, n_timesteps: int = 1000, is_published: bool = True) -> DrawBank:
-    """Timesteps 2, 6, ..., 998 in balanced order.
-
-    In the published run the i-th of them goes with the i-th of 1024 noises drawn at once after manual_seed(seed), for
-    every image and class.
-    """
-    grid = np.arange(2, n_timesteps, 4)
-    drawn = paper_bank(seed, len(grid)) if is_published else seeded_bank(seed, len(grid))
-    return drawn.over(grid)
 
 
 def load(folder: Path, name: str, say: Callable[[str], None]) -> Parts:

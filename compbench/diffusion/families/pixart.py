@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
+from compbench.diffusion.families import _citations
 from compbench.diffusion.families.text_to_image import TextToImage
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 from compbench.registry.checkpoints import Part
@@ -37,13 +38,7 @@ class PixArtAlpha(PipelineFamily):
 
     name = "pixart-alpha"
     layout = _layout("PixArtAlphaPipeline", "PixArt-α", 120)
-    bibtex = """@inproceedings{chen2024pixart,
-  title     = {PixArt-$\\alpha$: Fast Training of Diffusion Transformer for Photorealistic Text-to-Image Synthesis},
-  author    = {Chen, Junsong and Yu, Jincheng and Ge, Chongjian and Yao, Lewei and Xie, Enze and Wu, Yue and
-               Wang, Zhongdao and Kwok, James and Luo, Ping and Lu, Huchuan and Li, Zhenguo},
-  booktitle = {International Conference on Learning Representations},
-  year      = {2024}
-}"""
+    bibtex = _citations.PIXART_ALPHA
 
     def check(self, parts: Parts) -> None:
         from compbench.diffusion.parts import check_vocabulary
@@ -94,13 +89,7 @@ class PixArtSigma(PixArtAlpha):
 
     name = "pixart-sigma"
     layout = _layout("PixArtSigmaPipeline", "PixArt-Σ", 300)
-    bibtex = """@inproceedings{chen2024pixartsigma,
-  title     = {PixArt-$\\Sigma$: Weak-to-Strong Training of Diffusion Transformer for 4K Text-to-Image Generation},
-  author    = {Chen, Junsong and Ge, Chongjian and Xie, Enze and Wu, Yue and Yao, Lewei and Ren, Xiaozhe and
-               Wang, Zhongdao and Luo, Ping and Lu, Huchuan and Li, Zhenguo},
-  booktitle = {European Conference on Computer Vision},
-  year      = {2024}
-}"""
+    bibtex = _citations.PIXART_SIGMA
 
 
 def _is_told_sizes(config: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
+from compbench.diffusion.families import _citations
 from compbench.diffusion.families.text_to_image import TextToImage
 from compbench.diffusion.pipeline import FlowFamily, Trained
 from compbench.registry.checkpoints import Part
@@ -44,13 +45,7 @@ class SD3Family(FlowFamily):
             TextPart(_T5, "tokenizer_3", T5, _T5_TOKENS, left_out_by="t5=off"),
         ),
     )
-    bibtex = """@inproceedings{esser2024scaling,
-  title     = {Scaling Rectified Flow Transformers for High-Resolution Image Synthesis},
-  author    = {Esser, Patrick and Kulal, Sumith and Blattmann, Andreas and Entezari, Rahim and M{\\"u}ller, Jonas and
-               Saini, Harry and Levi, Yam and Lorenz, Dominik and Sauer, Axel and Boesel, Frederic and others},
-  booktitle = {International Conference on Machine Learning},
-  year      = {2024}
-}"""
+    bibtex = _citations.SD3
 
     def check(self, parts: Parts) -> None:
         from compbench.diffusion.parts import check_vocabulary

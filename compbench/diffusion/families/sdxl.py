@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
+from compbench.diffusion.families import _citations
 from compbench.diffusion.families.text_to_image import TextToImage
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 from compbench.registry.checkpoints import TEXT_ENCODER, UNET, Part
@@ -36,13 +37,7 @@ class SDXLFamily(PipelineFamily):
         UNET,
         (TextPart(TEXT_ENCODER, "tokenizer", CLIP), TextPart(_SECOND, "tokenizer_2", CLIP)),
     )
-    bibtex = """@inproceedings{podell2024sdxl,
-  title     = {SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis},
-  author    = {Podell, Dustin and English, Zion and Lacey, Kyle and Blattmann, Andreas and Dockhorn, Tim and
-               M{\\"u}ller, Jonas and Penna, Joe and Rombach, Robin},
-  booktitle = {International Conference on Learning Representations},
-  year      = {2024}
-}"""
+    bibtex = _citations.SDXL
 
     def check(self, parts: Parts) -> None:
         from compbench.diffusion.parts import check_vocabulary

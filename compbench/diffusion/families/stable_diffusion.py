@@ -14,7 +14,7 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import HalfPrecision, ModelSpec, ResolvedModel, Runtime, Source
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 from compbench.core.rules import stored_loss
 from compbench.diffusion.families._citations import LATENT_DIFFUSION
 from compbench.diffusion.families._places import placed
@@ -28,7 +28,10 @@ from compbench.schedules.schedule import entry_of
 from compbench.schedules.staged import Staged, published
 
 if TYPE_CHECKING:
+    from compbench.diffusion._protocols import Measuring
     from compbench.diffusion.classifier import DiffusionClassifier
+    from compbench.diffusion.family import Family
+    from compbench.diffusion.parts import Parts
 
 __all__ = [
     "SD1_4",
@@ -185,18 +188,17 @@ class StableDiffusion(ModelSpec):
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = self.for_task(None if task is None else task.name)
-        return (settled if task is None else settled.on(task))._resolved(self.dtype == settled.dtype)
+        settled = settled if task is None else settled.on(task)
+        is_fixed = settled.protocol == "published-fp16"
+        return in_precision(settled, self.dtype == settled.dtype, StableDiffusion._resolved, is_fixed=is_fixed)
 
-    def _resolved(self, is_asked_for: bool) -> ResolvedModel:
+    def _resolved(self) -> ResolvedModel:
         def with_files(files: Callable[[], FileList]) -> ResolvedModel:
-            return self.with_files(files)._resolved(is_asked_for)
+            return self.with_files(files)._resolved()
 
-        always_half = self.protocol == "published-fp16"
-        in_float32 = None if always_half else lambda: replace(self, dtype="float32")._resolved(is_asked_for)
         return replace(
             super().resolve(None),
             files=self.files,
-            precision=HalfPrecision(self.dtype, is_asked_for, in_float32),
             taught=self.taught,
             with_files=with_files,
             flops_per_evaluation=self.flops_per_evaluation,
@@ -286,34 +288,38 @@ class StableDiffusion(ModelSpec):
         )
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
-        from compbench.diffusion import _protocols, loading
+        settled = self.for_task(None)
+        return settled.measuring().classifier(*settled.loaded(source, runtime), runtime)
+
+    def loaded(self, source: Source | None, runtime: Runtime) -> tuple[Family, Parts]:
+        """The network's family and its parts; they are cast in place, so another task shares those of its precision."""
+        from compbench.diffusion import loading
         from compbench.diffusion.families import sd_unet as network
 
-        settled = self.for_task(None)
         if source is None:
-            parts = network.of_pipeline(self.pipeline, self.name)
-        else:
-            opens = checkpoints.stable_diffusion
-            folder = loading.fetch_folder(source, opens, runtime.is_offline, self.name, runtime.say)
-            # for another task too, where it wants them in the same precision: they are cast in place
-            key = ("stable-diffusion", str(folder), settled.protocol, settled.dtype)
-            px = settled.size_px
-            parts = runtime.kept(key, lambda: network.load(folder, runtime.say, self.name, size_px=px))
-        return _protocols.classifier(
-            network.UNetFamily(),
-            parts,
-            protocol=settled.protocol,
-            seed=settled.seed or 0,
-            dtype=settled.dtype,
-            draws=settled.draws or N_BANK,
-            runtime=runtime,
-            losses=settled.losses,
-            unconditional=settled.unconditional,
-            compile_mode=settled.compile,
-            schedule=schedule_of(settled),
-            noise=settled.noise,
-            size_px=settled.size_px,
-            is_rgb_first=settled.is_rgb_first,
+            return network.UNetFamily(), network.of_pipeline(self.pipeline, self.name)
+        folder = loading.fetch_folder(source, checkpoints.stable_diffusion, runtime.is_offline, self.name, runtime.say)
+        key = ("stable-diffusion", str(folder), self.protocol, self.dtype)
+        load = partial(network.load, folder, runtime.say, self.name, size_px=self.size_px)
+        return network.UNetFamily(), runtime.kept(key, load)
+
+    def measuring(self) -> Measuring:
+        """The settings by which a settled model measures."""
+        from compbench.diffusion import images
+        from compbench.diffusion._protocols import Measuring
+
+        return Measuring(
+            protocol=self.protocol,
+            seed=self.seed or 0,
+            dtype=self.dtype,
+            draws=self.draws or N_BANK,
+            schedule=schedule_of(self),
+            losses=self.losses,
+            unconditional=self.unconditional,
+            compile_mode=self.compile,
+            noise=self.noise,
+            size_px=self.size_px,
+            crop=images.rgb_centre_crop if self.is_rgb_first else images.centre_crop,
         )
 
     def _digest(self) -> str | None:

@@ -12,12 +12,13 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime, Source
-from compbench.diffusion.families._sd_rules import N_BANK, schedule_of
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 
 if TYPE_CHECKING:
-    from compbench.diffusion.classifier import DiffusionClassifier
+    from compbench.diffusion._protocols import Measuring
+    from compbench.diffusion.family import Family
+    from compbench.diffusion.parts import Parts
 
 __all__ = ["TextToImage"]
 
@@ -99,30 +100,17 @@ class TextToImage(StableDiffusion):
             trained |= {"without": ", ".join(without)} if without else {}
         return {**super().identity(), "family": self._family.name, **trained}
 
-    def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
-        from compbench.diffusion import _protocols, loading
+    def loaded(self, source: Source | None, runtime: Runtime) -> tuple[Family, Parts]:
+        from compbench.diffusion import loading
 
         assert source is not None  # all have weights
-        settled, family = self.for_task(None), self._family
+        family = self._family
         folder = loading.fetch_folder(source, family.layout.opened, runtime.is_offline, self.name, runtime.say)
-        key = (family.name, str(folder), settled.dtype, self.left_out)
-        return _protocols.classifier(
-            family,
-            runtime.kept(key, lambda: family.load(folder, self.name, runtime.say, self.left_out)),
-            protocol=settled.protocol,
-            seed=settled.seed or 0,
-            dtype=settled.dtype,
-            draws=settled.draws or N_BANK,
-            runtime=runtime,
-            losses=settled.losses,
-            unconditional=settled.unconditional,
-            compile_mode=settled.compile,
-            schedule=schedule_of(settled),
-            noise=settled.noise,
-            size_px=settled.size_px,
-            is_rgb_first=settled.is_rgb_first,
-            keeps_encoders=True,
-        )
+        key = (family.name, str(folder), self.dtype, self.left_out)
+        return family, runtime.kept(key, lambda: family.load(folder, self.name, runtime.say, self.left_out))
+
+    def measuring(self) -> Measuring:
+        return replace(super().measuring(), keeps_encoders=True)
 
     def _opened(self, files: FileList) -> tuple[str, ...]:
         return self._family.layout.opened(files, self.name, self.left_out)
