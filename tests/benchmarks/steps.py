@@ -1,13 +1,10 @@
-"""What one reads to follow a number or a name through the code: `python -m tests.benchmarks.steps`.
+"""What one reads to follow a stored error to a table cell: `python -m tests.benchmarks.steps`.
 
-Both ways are traced, not typed. A stored error to a table cell: two runs are stored that differ in their errors alone,
-and each is shown. A function of ours whose result is another one is on the way of the errors, from the parts to the
-printed line. It is a step where it calls others on the way and hands on what comes of them; what calls none computes or
-formats and is read by its name, and so is the vocabulary that all pages share (VOCABULARY). Left out is what makes the
-sentences around the table and the names of its rows (BESIDE).
-
-A name to a scorer: the files of ours in which a function of `compbench run` runs whose result is another one for
-another name, by the same rule, until the scorer is built.
+The way is traced, not typed. Two runs are stored that differ in their errors alone, and each is shown. A function of
+ours whose result is another one is on the way of the errors, from the parts to the printed line. It is a step where it
+calls others on the way and hands on what comes of them, as is what stands between two steps and fills an array; what
+calls none computes or formats and is read by its name, and so is the vocabulary that all pages share (VOCABULARY). Left
+out is what makes the sentences around the table and the names of its rows (BESIDE).
 """
 
 from __future__ import annotations
@@ -17,13 +14,14 @@ import hashlib
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from compbench.cli.app import main as command
@@ -34,7 +32,7 @@ from compbench.store.key import RunKey
 from compbench.store.store import Store
 from tests.benchmarks.growth import MadeUpScorer, pairs
 
-OWN = ("compbench", "compbench_analysis")
+OWN = ("compbench.", "compbench_analysis.")
 VOCABULARY = (
     "compbench.core.",
     "compbench.cli.",
@@ -48,7 +46,7 @@ BESIDE = (
     "compbench.store._lines.",
     "compbench.store.run.Run.parts",
     "compbench_analysis.frames.seeds.",
-    "compbench_analysis.text._brief._verdict",
+    "compbench_analysis.text.verdict.",
     "compbench_analysis.text._brief._marks",
     "compbench_analysis.text._brief._ties",
     "compbench_analysis.text._notes.",
@@ -63,13 +61,18 @@ N_EXAMPLES, PER_PART = 40, 10
 def steps() -> list[str]:
     """The functions from a stored error to a table cell, each where it first hands on a result."""
     with tempfile.TemporaryDirectory() as folder:
-        right, wrong, again = (traced_show(Path(folder) / name, name == "wrong") for name in ("right", "wrong", "again"))
+        right, wrong, again = (
+            traced_show(Path(folder) / name, name == "wrong") for name in ("right", "wrong", "again")
+        )
     own = [
         name
         for name, results in right.results.items()
         if results != wrong.results.get(name) and results == again.results.get(name)
     ]
-    return [name for name in own if right.callees.get(name, set()).intersection(own)]
+    calling = [name for name in right.results if right.callees.get(name, set()).intersection(own)]
+    called = set().union(*(right.callees.get(name, ()) for name in own))
+    silent = {name for name in called if set(right.results.get(name, ())) == {digest_of([None])}}
+    return [name for name in calling if name in own or name in silent]
 
 
 def traced_show(folder: Path, is_wrong: bool) -> Trace:
@@ -113,7 +116,7 @@ class Trace:
         self._stack: list[tuple[FrameType, str]] = []
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Generator[None]:
         """Watch what is called within."""
         sys.setprofile(self._heard)
         try:
@@ -132,17 +135,16 @@ class Trace:
         if is_beside(name) or any(is_beside(known) for known in map(name_of, callers(frame)) if known):
             return
         sys.setprofile(None)
-        filled = [value for key, value in frame.f_locals.items() if name.endswith((".fill_errors", ".fill_scores"))]
-        told = hashlib.sha256(repr(told_of([given, *filled])).encode()).hexdigest()
-        self.results.setdefault(name, []).append(told)
+        filled = list(frame.f_locals.values()) if name.endswith((".fill_errors", ".fill_scores")) else []
+        self.results.setdefault(name, []).append(digest_of([given, *filled]))
         sys.setprofile(self._heard)
 
 
 def name_of(frame: FrameType) -> str:
     """module.Class.function of ours; "" of what is not ours, of comprehensions, and of the shared vocabulary."""
-    module, function = str(frame.f_globals.get("__name__", "")), frame.f_code.co_qualname
+    module, function = str(frame.f_globals.get("__name__", "")), frame.f_code.co_qualname.replace("<locals>", "")
     name = f"{module}.{function}"
-    if module.split(".")[0] not in OWN or "<" in function.replace("<locals>", ""):
+    if not f"{module}.".startswith(OWN) or "<" in function:
         return ""
     return "" if name.startswith(VOCABULARY) and not name.startswith(READ) else name
 
@@ -158,16 +160,22 @@ def is_beside(name: str) -> bool:
     return name.startswith(BESIDE)
 
 
+def digest_of(values: list[Any]) -> str:
+    return hashlib.sha256(repr(told_of(values)).encode()).hexdigest()
+
+
 def told_of(value: Any, depth: int = 0) -> Any:
     """Whatever a value says, but for places and times, as something to compare."""
-    if depth > 6:
+    if depth > 12:
         return ""
     if isinstance(value, np.ndarray):
-        return value.tobytes() if value.dtype != object else [told_of(own, depth + 1) for own in value.ravel()]
+        return value.tolist()
     if isinstance(value, pa.Table | pa.RecordBatch):
-        return value.to_pydict()
-    if is_dataclass(value) and not isinstance(value, type):
-        return [told_of(getattr(value, own.name), depth + 1) for own in fields(value) if own.name not in _PLACES]
+        value = value.to_pydict()
+    elif isinstance(value, pd.DataFrame):
+        value = value.to_dict("list")
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = {own.name: getattr(value, own.name) for own in fields(value) if own.name not in _PLACES}
     if isinstance(value, Mapping):
         return {repr(name): told_of(own, depth + 1) for name, own in value.items()}
     if isinstance(value, list | tuple):

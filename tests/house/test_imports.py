@@ -53,11 +53,9 @@ def test_a_run_is_shown_and_answered_from_the_store_without_a_deep_learning_libr
 
 
 def test_a_table_needs_neither_frames_nor_scipy() -> None:
-    commands = [["errors"], ["scores"], ["scores", "--full"], ["scores", "--format", "json"]]
-    steps = [
-        f"from compbench.cli import main; assert main(['show', {str(ROOT / 'tests' / 'golden' / run)!r}, *{more!r}]) == 0"
-        for run, *more in commands
-    ]
+    runs = [["errors"], ["scores"], ["scores", "--full"], ["scores", "--format", "json"]]
+    commands = [["show", str(ROOT / "tests" / "golden" / run), *more] for run, *more in runs]
+    steps = [f"from compbench.cli import main; assert main({words!r}) == 0" for words in commands]
     libraries = (*DEEP, "pandas", "pyarrow.compute", "pyarrow.dataset", "rich", "PIL")
     assert loaded_after(steps, libraries) == {step: [] for step in steps}
 

@@ -50,7 +50,7 @@ class Outcomes:
 
     def right(self, ids: Sequence[str]) -> Floats:
         """[R, len(ids)]: 1 where they are right, else 0."""
-        return self.matrix(ids).T.astype(np.float64)
+        return self.is_right[self._at(ids)].T.astype(np.float64)
 
     def n_tied(self, ids: Sequence[str]) -> float:
         """The number of examples that are wrong only because of a tie, averaged over R."""
