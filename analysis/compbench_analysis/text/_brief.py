@@ -38,6 +38,7 @@ def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) ->
     said = verdict(rows, found, runs[0].info.n_task_examples)
     notes = (
         *_notes.partials(members, look),
+        *_notes.scored(members, look),
         *_notes.unmatched(runs[0], look.by),
         *_notes.overlooked(members),
         *_marks(rows, scores, found, None if style == "latex" else interval),
