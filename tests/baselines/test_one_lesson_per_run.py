@@ -57,7 +57,7 @@ def test_a_larger_limit_on_a_rerun_never_mixes_two_trained_models(data: Path, ca
     capsys.readouterr()
     assert run(data, "--max-pixels", str(LARGE)) == 1
     said = capsys.readouterr().err
-    assert "1 of 13 training pictures are test pictures too" in said  # now that they can be compared
+    assert "1 of 13 training pictures are also test pictures" in said  # now that they can be compared
     assert "as it learned from other training pictures than are to be had now" in said
     assert "Traceback" not in said
     assert [part["learned_from"] for part in stored(data).parts()] == [first]

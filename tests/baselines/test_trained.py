@@ -78,7 +78,7 @@ class TestBoth:
         leaking = dataclasses.replace(task, training=lambda: [*colours().training(), *task.examples])  # pyright: ignore
         said: list[str] = []
         np.testing.assert_array_equal(_scores(spec, leaking, said), _scores(spec, task))
-        assert "12 of 30 training pictures are test pictures too" in said[0]
+        assert "12 of 30 training pictures are also test pictures" in said[0]
 
     def test_a_task_without_classes_or_training_split_is_refused(self, spec: ModelSpec) -> None:
         with pytest.raises(UsageError, match="expected a classification task"):

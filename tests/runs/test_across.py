@@ -101,7 +101,7 @@ def test_a_model_that_learns_without_the_test_s_pictures_learns_again_when_one_i
     assert main([*command, str(tmp_path / "runs")]) == 1
     repaired.write_bytes((tmp_path / "data" / "train" / "cat" / "2.png").read_bytes())  # it learns from this no more
     assert main([*command, str(tmp_path / "runs")]) == 0
-    assert "1 of 10 training pictures are test pictures too" in capsys.readouterr().err
+    assert "1 of 10 training pictures are also test pictures" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "fresh")]) == 0
     (fresh,) = Store(tmp_path / "fresh").runs()
     found = Store(tmp_path / "runs").get(fresh.key)
