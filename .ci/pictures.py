@@ -1,6 +1,6 @@
 """Make the pictures of the README and the manual: `python .ci/pictures.py [--runs DIR]`.
 
-`docs/pictures.json` holds a digest of each picture and of the code that draws it, docstrings and comments apart;
+`.ci/pictures.json` holds a digest of each picture and of the code that draws it, docstrings and comments apart;
 `tests/house/test_pictures.py` fails once one of them has changed, until this script is run again. It needs Debian's
 Chromium, and measures the three models of the README unless DIR has them.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-KEPT = ROOT / "docs" / "pictures.json"
+KEPT = ROOT / ".ci" / "pictures.json"
 COMMAND = "python .ci/pictures.py"
 _ANALYSIS = "analysis/compbench_analysis"
 SOURCES = {
