@@ -157,6 +157,23 @@ def test_margins_stand_in_the_histogram_once_each() -> None:
     figure.savefig(io.BytesIO(), dpi=30)
 
 
+def test_the_last_bars_of_a_histogram_say_that_they_hold_all_beyond() -> None:
+    margin = [-0.1, 0.5, 40.0]
+    frame = pd.DataFrame({"task": "fake", "model": "one", "metric": "text", "margin": margin, "se": 1.0})
+    figure = plots.margin_histogram(frame.assign(p_flip=0.0, is_right=[False, True, True]))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "5", "10", "≥ 15"]
+
+
+def test_a_legend_of_several_lines_is_read_line_by_line() -> None:
+    figure = plots.per_tag_bars(_frame(tuple(f"a-model-with-a-long-name-{n}" for n in range(4))))
+    figure.draw_without_rendering()
+    texts = figure.legends[0].get_texts()
+    where = [(-text.get_window_extent().y0, text.get_window_extent().x0) for text in texts]
+    read = [text.get_text() for _, text in sorted(zip(where, texts, strict=True), key=lambda pair: pair[0])]
+    assert read == [*(f"a-model-with-a-long-name-{n}" for n in range(4)), "random chance"]
+    assert len({round(y) for y, _ in where}) > 1
+
+
 def _small(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(is_small=frame["tag"] == "Both")
 

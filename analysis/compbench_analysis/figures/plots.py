@@ -188,8 +188,10 @@ def margin_histogram(
     known = np.clip([*ratio[np.isfinite(ratio)], -3, 3], -_FURTHEST, _FURTHEST)
     first, last = np.floor(known.min()), np.ceil(known.max())
     edges = np.arange(first, last + 0.25, 0.5 if last - first < 20 else 1.0)
+    ticks = np.arange(5 * np.ceil(first / 5), last + 1, 5) + 0.0  # no minus before 0
     for (row, model), (number, metric) in _product(models.shown, metrics):
         axis = panels.axes[row, number]
+        axis.set_xticks(ticks, [_beyond(tick) for tick in ticks])
         part = where(where(frame.assign(ratio=ratio), "model", model), "metric", metric)
         inside = part["ratio"].clip(first, last).to_numpy()  # what lies further out is in the last bar
         is_right = part["is_right"].to_numpy(dtype=bool)
@@ -207,6 +209,12 @@ def margin_histogram(
     )
     right = [Patch(facecolor=models.colour(model), label=f"{model} right") for model in models.shown]
     return panels.finish([*right, Patch(facecolor=_WRONG, label="wrong")], _MARGIN, note)
+
+
+def _beyond(tick: float) -> str:
+    """The number below a tick; at the last bars, which hold all that lies further out, that they do."""
+    sign = {_FURTHEST: "≥ ", -_FURTHEST: "≤ "}.get(tick, "")
+    return f"{sign}{tick:g}".replace("-", "−")
 
 
 def _by_metric_and_tag(frame: pd.DataFrame, along: str, models: style.Models, ax: Axes | None) -> style.Panels:
