@@ -9,7 +9,7 @@ __all__ = ["flat", "in_words", "told_apart"]
 
 _LETTERS = 12  # of a commit or a digest
 _SIGNS = re.compile(r"[_=\[\]{}'\"]+")  # of code
-_LOSSES = {"l1": "absolute errors", "l2": "squared errors", "norm": "rooted errors"}
+_LOSSES = {"l1": "absolute errors", "l2": "squared errors", "norm": "rooted errors", "huber": "Huber errors"}
 
 
 def told_apart(settings: Sequence[Mapping[str, object]]) -> list[list[str]]:

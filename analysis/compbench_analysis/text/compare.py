@@ -232,7 +232,8 @@ def _read_by(run: Run) -> dict[str, object]:
     if not run.info.has_rule:
         return {}
     rule = run.rule
-    return {"draws": rule.draws, "target": rule.target, "loss": rule.loss, "unconditional": rule.unconditional}
+    read_by = {"draws": rule.draws, "target": rule.target, "loss": rule.loss, "unconditional": rule.unconditional}
+    return read_by | {name: word for name, word in rule.words().items() if name not in read_by}
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:

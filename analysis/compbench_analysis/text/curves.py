@@ -32,7 +32,6 @@ __all__ = ["PICTURES", "VIEWS", "Asked", "picture", "to_text", "window"]
 VIEWS = ("draws", "timesteps", "differences", "rules")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 Row = Mapping[str, Any]
-_N_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _frame(runs: Sequence[Run], view: str, asked: Asked) -> pd.DataFrame:
         return curves.by_draws(runs, asked.by)
     if view == "rules":
         return curves.by_rule(runs, asked.by, windows=asked.windows or None)
-    n_bins = min(_N_BINS, *(max(1, run.rule.draws or run.n_common_draws()) for run in runs))
+    n_bins = min(curves.n_bins_of(run) for run in runs)
     read = curves.by_timestep if view == "timesteps" else curves.differences
     return read(runs, asked.by, n_bins=n_bins)
 

@@ -1,9 +1,10 @@
 """Log-probabilities of the answer Yes, of each picture and caption, by a vision-language model.
 
 The soft-max is over the whole vocabulary, at the first token of the answer, in float64; nothing is sampled. What a
-prompt has up to the end of its picture goes through the model once for each picture, and its keys and values serve all
-captions. Each distinct pair is computed once; pairs whose questions are of similar length share a batch, padded on the
-left under a mask. The probability is exp(score).
+prompt has up to the end of its picture goes through the model once for each picture, and its keys and values serve
+all captions: that is exact since no token looks ahead in the models listed. Each distinct pair is computed once;
+pairs whose questions are of similar length share a batch, padded on the left under a mask. The probability is
+exp(score).
 """
 
 from __future__ import annotations
