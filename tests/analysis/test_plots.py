@@ -72,7 +72,7 @@ def test_partial_runs_are_marked() -> None:
 
 def test_a_metric_or_tag_that_a_model_lacks_leaves_a_gap() -> None:
     frame = _frame()
-    lacking = frame[~((frame["model"] == "other") & (frame["metric"] == "image"))]
+    lacking = frame.loc[~((frame["model"] == "other") & (frame["metric"] == "image")), :]
     plots.per_tag_bars(lacking).savefig(io.BytesIO(), dpi=30)
 
 
@@ -130,7 +130,7 @@ def test_a_model_has_the_colour_that_it_has_in_the_bars() -> None:
 
 def test_difference_by_timestep_draws_what_the_frame_holds() -> None:
     curve = _curve(("one",), is_partial=True)
-    figure = plots.difference_by_timestep(curve[curve["metric"] == "text"])
+    figure = plots.difference_by_timestep(curve.loc[curve["metric"] == "text", :])
     assert figure.axes[0].lines[0].get_xdata().tolist() == [100, 200, 400, 600]
     assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([0.1, 0.2, 0.4, 0.6])
     assert figure.legends[0].get_texts()[0].get_text() == "one (partial)"
@@ -190,7 +190,7 @@ def test_a_tag_that_is_too_small_to_rank_is_marked_in_every_figure() -> None:
 
 def test_the_heat_map_has_a_row_for_each_model_and_one_of_chance() -> None:
     frame = _frame()
-    lacking = frame[~((frame["model"] == "one") & (frame["metric"] == "image"))]
+    lacking = frame.loc[~((frame["model"] == "one") & (frame["metric"] == "image")), :]
     figure = plots.tag_heat_map(lacking)
     text, image = figure.axes
     assert [label.get_text() for label in text.get_yticklabels()] == ["one", "other", "random chance"]
@@ -229,6 +229,18 @@ def test_rules_stand_below_one_another_with_their_intervals() -> None:
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["native", "eps"]
     assert figure.axes[0].containers[0].lines[0].get_xdata().tolist() == pytest.approx([0.54, 0.54])
     figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_the_rule_of_a_networks_own_target_is_drawn_once() -> None:
+    rules = ("native", "v", "eps")
+    frame = pd.concat([_curve(("one",)).query("n_draws == 4").assign(rule=rule, target="v") for rule in rules])
+    figure = plots.accuracy_by_rule(frame)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["native (v)", "eps"]
+
+
+def test_a_score_is_called_what_tables_call_it() -> None:
+    figure = plots.accuracy_by_draws(_curve().assign(metric="top1"))
+    assert figure.axes[0].get_ylabel() == "top-1 accuracy"
 
 
 def test_accuracy_by_timestep_draws_what_the_frame_holds() -> None:
