@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from collections import Counter
@@ -193,15 +195,20 @@ def test_in_half_precision_tokens_and_soft_max_stay_in_float32(folder: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_command_tabulates_it_beside_another_kind(
+def test_a_command_tabulates_it_beside_every_other_kind(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = ["--runs", str(tmp_path)]
-    models = ["--model", f"janus:{folder}", "--model", "tiny-clip"]
-    assert main(["run", "shapes", *models, "--limit", "6", "--device", "cpu", *runs]) == 0
-    assert main(["show", "shapes", "--by", "tag", *runs]) == 0
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in ("janus", "tiny-clip", "Object"))
+    runs = ["--runs", str(tmp_path / "runs")]
+    others = {"vqascore": "qwen3-vl", "transformers": "blip", "text-prior": "qwen3"}
+    places = {scheme: small_transformers.save(tmp_path / family, family) for scheme, family in others.items()}
+    names = [f"janus:{folder}", "tiny-clip", *(f"{scheme}:{place}" for scheme, place in places.items())]
+    asked = [word for name in names for word in ("--model", name)]
+    assert main(["run", "shapes", *asked, "--limit", "6", "--device", "cpu", *runs]) == 0
+    capsys.readouterr()
+    assert main(["show", "shapes", "--by", "tag", "--format", "csv", *runs]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for tag in {row["tag"] for row in rows}:
+        assert {row["model"] for row in rows if row["tag"] == tag and row["metric"] == "text"} == set(names)
 
 
 @pytest.fixture(scope="module")
