@@ -23,7 +23,8 @@ import compbench
 import small_transformers
 from compbench import registry
 from compbench.cli.app import main
-from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.errors import DataError, RunError, UnreadableImage, UsageError
+from compbench.core.examples import Image
 from compbench.core.metrics import named
 from compbench.core.models import Runtime
 from compbench.store.positions import by_position
@@ -161,6 +162,27 @@ def test_each_picture_pair_and_empty_prompt_is_computed_once_and_each_caption_re
     assert counts["pictures"] == 6
     assert 12 + 6 <= counts["rows"] <= 12 + 6 + 4  # pairs that come again in a later window are computed again
     assert read == Counter(captions)
+
+
+def test_the_price_counts_the_empty_prompt_of_each_picture_and_what_is_stored_of_each_token(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["run", "shapes", "--model", f"janus:{folder}", "--limit", "6", "--device", "cpu", "--runs", str(tmp_path)]
+    assert main([*asked, "--dry-run", "--format", "json"]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)
+    assert (plan["pairs"], plan["evaluations"]) == (24, 24 + 12)
+    assert plan["store_bytes"] == 24 * (32 + 4 * N_TOKENS)
+    assert plan["tflops"] > 0
+    assert plan["seconds"] > 0
+
+
+def test_the_price_is_probed_on_a_picture_that_can_be_read(folder: Path, tmp_path: Path) -> None:
+    torn = Image("torn", tmp_path / "torn.png")
+    (tmp_path / "torn.png").write_bytes(b"no picture")
+    example = replace(EXAMPLES[0], images=(torn, EXAMPLES[0].images[1]))
+    assert scorer(folder).price([example]).seconds_per_evaluation > 0
+    with pytest.raises(UnreadableImage, match="torn"):
+        scorer(folder).price([replace(example, images=(torn,), matches=np.eye(1, 2, dtype=bool))])
 
 
 def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(folder: Path) -> None:
