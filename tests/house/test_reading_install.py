@@ -46,6 +46,21 @@ MEASURING = [
     "run digits -m logistic-regression --limit 2 --runs own",
     "run winoground -m chance --runs own",
 ]
+# a package that is missing is met by some of these, whichever it is
+ONE_BY_ONE = [
+    "list runs",
+    "show golden shapes digits",
+    "compare golden/Spec/d23138cc7068 golden/Spec/b9c6dd592cac",
+    "curves golden/Spec/d23138cc7068 --output curves.png",
+    "report shapes digits --output report.html",
+    "results --output results.parquet",
+    "show-task shapes --n 2 --output shapes.png",
+    "doctor",
+    "run shapes -m tiny-clip,chance --limit 2 --runs own",
+    "run shapes -m tiny-sd --limit 2 -o draws=1 --runs own",
+    "run digits -m logistic-regression --limit 2 --runs own",
+    "run winoground -m chance --runs own",
+]
 PYTHON = [
     "import compbench; run = compbench.load_run('golden/Spec/d23138cc7068'); run.to_frame(); run.summary()",
     "run._repr_html_()",
@@ -139,7 +154,7 @@ def test_the_doctor_says_what_works_and_what_measuring_needs(told: Mapping[str, 
     ],
 )
 def test_a_missing_package_is_one_line_that_names_it(requirement: str, folder: Path) -> None:
-    commands = ["show golden", "doctor"] if requirement.startswith(("click", "pandas")) else [*READING, *MEASURING]
+    commands = ["show golden", "doctor"] if requirement.startswith(("click", "pandas")) else ONE_BY_ONE
     results = without([declared()[requirement]], folder, [command.split() for command in commands], PYTHON)
     name = requirement.partition(">")[0].replace("_", "-")
     for asked, result in zip([*commands, *PYTHON], results, strict=True):
