@@ -198,8 +198,8 @@ read = _together(
         multiple=True,
         metavar="K=V",
         shell_complete=completing.options,
-        help="How stored errors are read: draws, target, loss or unconditional (repeatable), such as -o draws=16; else "
-        "as the run's first command read them, on all draws that are stored.",
+        help="How stored errors are read (repeatable): draws, target, loss, weight, timesteps, guidance, unconditional "
+        "or normalise, such as -o draws=16; else as the run's first command read them, on all draws that are stored.",
     ),
     click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures."),
 )

@@ -23,6 +23,8 @@ __all__ = ["checks", "examples", "plans", "stored", "task_sheet", "where"]
 
 _DAY = 86_400
 
+_IN_COLUMNS = ("draws", "target", "loss")  # of a rule
+
 
 def task_sheet(name: str) -> list[Grid]:
     """The protocols of a suite, and the sources of its captions and pictures; UsageError for any other task."""
@@ -56,7 +58,9 @@ def _stored(run: Run) -> tuple[str, ...]:
         rule = run.own_rule
         schedule = run.schedule.name
         draws = "all" if rule.draws is None else str(rule.draws)
-        error = f"{rule.target}/{rule.loss}" + (", unconditional" if rule.unconditional else "")
+        words = rule.words()
+        further = [name if name == "unconditional" else word for name, word in words.items() if name not in _IN_COLUMNS]
+        error = ", ".join([f"{rule.target}/{rule.loss}", *further])
     n_all = info.n_task_examples
     n_done = n_all if info.status == "done" else len(run.done())
     return (
@@ -170,10 +174,8 @@ def in_lines(words: Sequence[str], indent: str = "  ") -> list[str]:
 
 def _reading(runs: Sequence[Run]) -> list[str]:
     """The options that read runs as their command did, where a plain reader would not and all were read one way."""
-    from compbench.store.reading import reading_words
-
     unlike = [run for run in runs if run.rule != run.own_rule]
-    words = {tuple(reading_words(run.rule)) for run in unlike}
+    words = {tuple(f"{name}={word}" for name, word in run.rule.words().items()) for run in unlike}
     return [word for option in words.pop() for word in ("-o", option)] if len(words) == 1 else []
 
 

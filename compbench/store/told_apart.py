@@ -9,7 +9,7 @@ __all__ = ["flat", "in_words", "told_apart"]
 
 _LETTERS = 12  # of a commit or a digest
 _SIGNS = re.compile(r"[_=\[\]{}'\"]+")  # of code
-_LOSSES = {"l1": "absolute errors", "l2": "squared errors", "norm": "rooted errors"}
+_LOSSES = {"l1": "absolute errors", "l2": "squared errors", "norm": "rooted errors", "huber": "Huber errors"}
 
 
 def told_apart(settings: Sequence[Mapping[str, object]]) -> list[list[str]]:
@@ -108,6 +108,9 @@ _WORDS: Mapping[str, Callable[[object], str]] = {
     "n_per_class": _put("{} pictures per class"),
     "training": _digest("training pictures {}"),
     "draws": _put("{} draws"),
+    "target": _put("{} target"),
+    "loss": _losses,
+    "unconditional": _one_of({"True": "less the score without a caption", "False": "plain scores"}),
     "train_per_class": _put("learned from {} per class"),
     "epochs": _put("{} epochs"),
     "steps": _put("{} steps"),

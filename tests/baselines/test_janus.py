@@ -201,7 +201,7 @@ def test_a_command_tabulates_it_beside_another_kind(
     assert main(["run", "shapes", *models, "--limit", "6", "--device", "cpu", *runs]) == 0
     assert main(["show", "shapes", "--by", "tag", *runs]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("janus", "tiny-clip", "object"))
+    assert all(name in shown for name in ("janus", "tiny-clip", "Object"))
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +306,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("caption", "says"),
         [
-            ("x" * 120, r"make 1.. tokens, and the context holds 128"),
+            ("x" * 500, r"make 5.. tokens, and the context holds 512"),
             ("a <begin_of_image>", "spells a token of pictures, <begin_of_image>"),
             (" ", "empty"),
         ],

@@ -67,6 +67,10 @@ IS_RUN: dict[str, Run] = {
     "compbench explain shapes/tiny-sd both-303": Run("--draws 4"),
     "compbench explain shapes/tiny-sd object-001": Run("--draws 4"),
     "compbench show shapes/tiny-sd -o draws=8": Run(),
+    "compbench show shapes/tiny-sd -o weight=elbo": Run(),
+    "compbench show shapes/tiny-sd -o timesteps=200:800:2 -o target=eps": Run(),
+    "compbench show shapes/tiny-sd -o weight=learned:0.2": Run(),
+    "compbench curves shapes/tiny-sd --view rules": Run(),
     "compbench list runs": Run(),
     "compbench export shapes/tiny-sd --output scores.parquet": Run(),
     "compbench export shapes/tiny-sd --output scores.jsonl": Run(),
@@ -142,6 +146,7 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.overhead": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.clip": "minutes of timing",
+    "python -m tests.benchmarks.scorers": "the same; test_benchmarks.py runs it on four examples",
     "python -m tests.benchmarks.loading": "minutes of timing; test_benchmarks.py runs it small",
 }
 # blocks of Python by their first line of code: what is replaced to shorten them

@@ -61,7 +61,7 @@ def by_timestep(section: Section, by: By) -> Chart:
     return _of_runs(
         section,
         ("Where in the noise the decision is made", about),
-        lambda run: curves.differences(run, by, section.rule, n_bins=min(10, run.n_common_draws())),
+        lambda run: curves.differences(run, by, section.rule, n_bins=curves.n_bins_of(run, section.rule)),
         lambda frame: plots.difference_by_timestep(frame, order=section.labels, footer=True),
     )
 

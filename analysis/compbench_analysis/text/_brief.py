@@ -33,6 +33,7 @@ def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) ->
     grid, interval = _compact.score_grid(its.scores, _title(runs[0]), width)
     notes = (
         *_notes.partials(its.members, look),
+        *_notes.scored(its.members, look),
         *_notes.unmatched(runs[0], look.by),
         *_notes.overlooked(its.members),
         *_marks(its, interval),
@@ -55,6 +56,7 @@ def brief_latex(runs: Sequence[Run], look: Look) -> str:
     comments = [
         *_verdict(runs[0], its),
         *_notes.partials(its.members, look),
+        *_notes.scored(its.members, look),
         *_notes.unmatched(runs[0], look.by),
         *_notes.overlooked(its.members),
         *_marks(its, None),

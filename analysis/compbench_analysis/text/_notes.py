@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from compbench_analysis.frames import breakdowns
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.seeds import SeedGroup
-from compbench_analysis.frames.signature import partial
+from compbench_analysis.frames.signature import partial, scored_by
 from compbench_analysis.statistics.intervals import METHODS
 from compbench_analysis.text._look import Look
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["methods", "overlooked", "partials", "repeats", "unmatched"]
+__all__ = ["methods", "overlooked", "partials", "repeats", "scored", "unmatched"]
 
 
 def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
@@ -29,6 +29,16 @@ def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
         yield what if len(names) == len(members) else f"{', '.join(names)}: {what}"
     if len(labels_of) > 1 or 0 < sum(map(len, labels_of.values())) < len(members):
         yield "The models did not see the same examples: n stands in a table of its own."
+
+
+def scored(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
+    """How stored errors were read: whose, by which weight, on which timesteps; once for models read alike."""
+    labels_of: dict[str, list[str]] = {}
+    for member in members:
+        if (run := member.runs[0]).info.has_rule:
+            labels_of.setdefault(scored_by(run, look.rule or run.rule), []).append(member.label)
+    for said, names in labels_of.items():
+        yield f"{', '.join(names)}: {said}."
 
 
 def unmatched(run: Run, by: By) -> Iterator[str]:
@@ -55,11 +65,13 @@ def methods(methods: Sequence[str]) -> Iterator[str]:
     """Which interval it is, where it is not everywhere that of a plain proportion."""
     for method in methods if methods != ["wilson"] else []:
         said = " and ".join(METHODS[kind] for kind in method.split("+"))
-        yield f"{method} interval: {said}." if len(methods) > 1 else f"Interval: {said}."
+        yield f"{method.replace('wilson', 'Wilson')} interval: {said}." if len(methods) > 1 else f"Interval: {said}."
 
 
 def repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
     """The meaning of ± where a row stands for several seeds."""
     if any(len(member.runs) > 1 for member in members):
-        yield "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json"
-        yield "hold the interval of the mean over the sampling of examples."
+        yield (
+            "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json "
+            "hold the interval of the mean over the sampling of examples."
+        )

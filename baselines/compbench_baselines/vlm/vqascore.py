@@ -21,6 +21,7 @@ CLASSES = (  # those whose scores are tested against their own forward
     "Qwen2VLForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
+    "JanusForConditionalGeneration",
 )
 _VQASCORE = """@inproceedings{lin2024vqascore,
   title     = {Evaluating Text-to-Visual Generation with Image-to-Text Generation},

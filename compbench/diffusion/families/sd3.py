@@ -110,6 +110,10 @@ class StableDiffusion3(TextToImage):
     )
 
     @property
+    def protocols(self) -> tuple[str, ...]:
+        return ("self-bench",)
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         return (_T5.name,) if self.t5 == "off" else ()
 
