@@ -192,7 +192,7 @@ def test_the_monte_carlo_error_is_the_spread_over_other_banks(tmp_path: Path) ->
     # noise that all examples share moves them together: more examples do not average it away
     banks = [gaps + rng.normal(0, 1, (150, 2, 2, 16)) + rng.normal(0, 1, (1, 2, 2, 16)) for _ in range(24)]
     frames = [
-        _overall(curves.monte_carlo(_run(tmp_path / str(n), errors), n_resamples=300)) for n, errors in enumerate(banks)
+        _overall(curves.monte_carlo(_run(tmp_path / str(n), errors), n_resamples=100)) for n, errors in enumerate(banks)
     ]
     spread = np.std([frame["value"].iloc[0] for frame in frames], ddof=1)
     told = np.sqrt(np.mean([frame["draws_se"].iloc[0] ** 2 for frame in frames]))
