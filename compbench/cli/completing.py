@@ -26,10 +26,10 @@ _SOURCES = {
 }
 
 
-@click.command(short_help="Print what makes a shell complete names.")
+@click.command(short_help="Print a shell completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the lines that make a shell complete tasks, models, runs, tags and options.
+    """Print a shell script that completes tasks, models, runs, tags and options.
 
     \b
     compbench completion bash

@@ -151,7 +151,7 @@ class LatentDenoiser(Denoiser):
         if self._no_caption is None:
             self._no_caption = self.encode_captions([""])
         n = len(latents)
-        conditioning = {name: each.expand(n, *each.shape[1:]) for name, each in self._no_caption.items()}
+        conditioning = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self._no_caption.items()}
         return self.residual(latents, noise, timesteps, conditioning)
 
     def residual(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:

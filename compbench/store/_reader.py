@@ -244,7 +244,7 @@ class Contents:
         return self._covered[1]
 
     def _bank_size(self) -> int:
-        """0 where the draws cannot be read: the scorer writes them anew."""
+        """0 where the draws cannot be read: the scorer rewrites them."""
         if not self.has_errors:
             return 0
         try:
@@ -322,7 +322,7 @@ class Contents:
         if rule != schedule.rule:
             raise UsageError(
                 f"run {str(self.folder)!r} stopped measuring where its own rule ({schedule.rule.target}, "
-                f"{schedule.rule.draws} draws) had decided and cannot be read by another; run it with schedule=full"
+                f"{schedule.rule.draws} draws) had decided, so it cannot be read by another; run it with schedule=full"
             )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:

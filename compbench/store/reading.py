@@ -100,13 +100,14 @@ def _check_that_errors_are_stored(run: Run, asked: Rule) -> None:
     where = f"run {str(run.path)!r} of {run.key.model!r}"
     if run.keeps_scores:
         raise UsageError(
-            f"{where} keeps scores alone, of {_said(run.own_rule)}, and cannot be read with {_said(asked)}; run it "
+            f"{where} keeps only scores, of {_said(run.own_rule)}, and cannot be read with {_said(asked)}; run it "
             "without --keep scores"
         )
     run.check_errors()
     if not isinstance(run.schedule, Full):
         raise UsageError(
-            f"{where} stopped measuring where its own rule ({_said(run.own_rule)}) had decided and cannot be read with "
+            f"{where} stopped measuring where its own rule ({_said(run.own_rule)}) had decided, so it cannot be "
+            f"read with "
             f"{_said(asked)}; run it with schedule=full"
         )
     _check_losses(run, where, asked)

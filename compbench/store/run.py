@@ -148,7 +148,7 @@ class Run:
         return narrowed._but(rule=rule, left_out=left_out)
 
     def heard(self, say: Callable[[str], None]) -> Run:
-        """The same run, which tells `say` what is wrong with it, looked at anew."""
+        """The same run, which tells `say` what is wrong with it, read again."""
         return self._anew(say=say)
 
     def _but(self, **changes: Any) -> Run:
@@ -216,7 +216,7 @@ class Run:
 
         On the first `draws` draws (None: as many as all of them have), those that `rule` reads (None: the run's
         view). UsageError for a run of scores, and where an example lacks one of the draws: a mean over other draws
-        than its neighbours' is no comparison.
+        than its neighbours' is not a comparison.
         """
         from compbench.store._complete import complete
 
@@ -241,12 +241,12 @@ class Run:
             return
         where = f"run {str(self.path)!r} of {self.key.model!r}"
         if self.keeps_scores:
-            raise UsageError(f"{where} keeps scores alone and no errors per draw; run it without --keep scores")
+            raise UsageError(f"{where} keeps only scores and no errors per draw; run it without --keep scores")
         if not self.info.has_rule:
             raise UsageError(
                 f"{where} stores scores and no errors per draw: only a run of a diffusion model such as 'tiny-sd' does"
             )
-        raise UsageError(f"{where} has no measured example yet: rerun its command")
+        raise UsageError(f"{where} has no measured examples yet: rerun its command")
 
     def draws(self) -> DrawTable:
         """The bank of an error run."""
@@ -268,7 +268,7 @@ class Run:
         rule = rule or self.rule
         if self.keeps_scores and rule != self.rule:
             raise UsageError(
-                f"run {str(self.path)!r} keeps scores alone and cannot be read by another rule or fewer draws than its "
+                f"run {str(self.path)!r} keeps only scores and cannot be read by another rule or fewer draws than its "
                 "own; run it without keep=scores"
             )
         done = self.done(rule.draws, unconditional=rule.unconditional)

@@ -1,4 +1,4 @@
-"""What tells the runs of one model apart, in words a reader knows: "racing, 100 draws", "paper protocol", "seed 1"."""
+"""The differences between the runs of a model, in a reader's words: "racing, 100 draws", "paper protocol", "seed 1"."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class RunWriter:
             if stored is not None and not stored.equals(table):
                 raise RunError(
                     f"run {str(self.run.path)!r} holds errors of other draws than this model's: "
-                    "the model's identity() lacks what changed; move the folder away and start again"
+                    "the model's identity() leaves out the change; move the folder away and start again"
                 )
             if stored is None:
                 with disk.writing(self.run.path):

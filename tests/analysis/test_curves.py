@@ -276,10 +276,10 @@ def test_a_run_of_nothing_and_a_single_draw_are_said(tmp_path: Path) -> None:
     task = fakes.task(2)
     empty = Store(tmp_path / "empty").open(RunKey("fake", task.revision, "model", None, {}), task, view={"n_draws": 4})
     RunWriter(empty).write_draws(_bank(4))
-    with pytest.raises(UsageError, match="no measured example yet"):
+    with pytest.raises(UsageError, match="no measured examples yet"):
         curves.differences(empty)
     single = _run(tmp_path / "single", _noisy(3, 1))
-    with pytest.raises(UsageError, match="one draw tells nothing"):
+    with pytest.raises(UsageError, match="one draw says nothing"):
         curves.monte_carlo(single)
     assert margins(single)["se"].isna().all()
     with pytest.raises(UsageError, match="10 bins of 1 draws"):

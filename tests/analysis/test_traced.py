@@ -190,4 +190,4 @@ def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path:
 def test_a_run_whose_errors_are_not_whole_says_why_it_has_no_draws_part(tmp_path: Path) -> None:
     run = test_curves._run(tmp_path, test_curves._noisy(4, 6), view=6)
     RunWriter(run).mark("partial", view={"n_draws": 1, "target": "native"})
-    assert "No ±draws: one draw tells nothing of what other draws would give" in show.to_text([run], full=True)
+    assert "No ±draws: one draw says nothing about other draws" in show.to_text([run], full=True)

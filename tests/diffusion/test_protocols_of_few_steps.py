@@ -103,7 +103,7 @@ def test_every_norm_and_decision_is_that_of_the_published_loop(protocol: str, ti
         scheduler: Any = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
         steps = sampled_timesteps(scheduler.timesteps, 0.8) if protocol == "self-bench" else None
         published = np.array(
-            [[distances(pipeline, one, caption, steps) for caption in example.captions] for one in latents]
+            [[distances(pipeline, latent, caption, steps) for caption in example.captions] for latent in latents]
         )
         np.testing.assert_allclose(norms, published, rtol=1e-5)
         expected = -published.mean(-1)
@@ -123,18 +123,18 @@ def test_self_bench_of_sd3_is_its_loop_over_the_shifted_table(tmp_path: Path) ->
     assert np.sort(ours.draw_table().timesteps) == pytest.approx(steps)
     assert (round(steps[0], 1), round(steps[-1], 1)) == (66.0, 993.2)
     noises = noise_samples(1000, ours.denoiser.latent_shape)
-    for number, one in enumerate(latents):
+    for number, latent in enumerate(latents):
         for c, caption in enumerate(example.captions):
             states, _, pooled, _ = pipeline.encode_prompt(caption, None, None, do_classifier_free_guidance=False)
             for step, t in enumerate(steps):
                 noise, timestep = noises[step][None], torch.tensor([t], dtype=torch.float32)
                 predicted = pipeline.transformer(
-                    hidden_states=pipeline.scheduler.scale_noise(one, timestep, noise),
+                    hidden_states=pipeline.scheduler.scale_noise(latent, timestep, noise),
                     timestep=timestep,
                     encoder_hidden_states=states,
                     pooled_projections=pooled,
                 )[0]
-                expected = float(torch.norm((predicted - (noise - one)).reshape(1, -1), p=2, dim=1))
+                expected = float(torch.norm((predicted - (noise - latent)).reshape(1, -1), p=2, dim=1))
                 assert norms[number, c, step] == pytest.approx(expected, rel=1e-5)
 
 

@@ -67,3 +67,18 @@ def test_a_docstring_opens_with_a_noun_or_a_verb() -> None:
     ]
     assert len(found) > 2000
     assert [f"{place}: {text.splitlines()[0]}" for place, text in found if ASKING.match(text)] == []
+
+
+def test_no_text_is_cut_off_by_a_missing_bracket() -> None:
+    """Two lines of text are one only within brackets; without them Python drops the second in silence."""
+    dropped = [
+        f"{place}: line {statement.lineno}"
+        for place, tree in trees().items()
+        if place.endswith(".py")
+        for node in ast.walk(tree)
+        for block in (getattr(node, "body", None), getattr(node, "orelse", None))
+        for statement in (block[1:] if isinstance(block, list) else ())
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant | ast.JoinedStr)
+        if getattr(statement.value, "value", "") is not ...
+    ]
+    assert dropped == []

@@ -80,7 +80,7 @@ class TestFeatures:
         assert (warm.evaluations, warm.trained_inputs, warm.kept_bytes) == (0, 0, 0)
         again = made(spec, tmp_path / "b")
         assert n_made(again) == 0
-        assert "0 evaluations, since the pictures or features it needs were kept" in show.to_text([again], full=True)
+        assert "0 evaluations, since earlier runs made the pictures or features" in show.to_text([again], full=True)
 
     def test_what_is_kept_costs_nothing(self, small_sd_folder: Path, tmp_path: Path) -> None:
         spec = features(small_sd_folder)

@@ -30,9 +30,12 @@ def _literal(run: Run, weight: np.ndarray) -> dict[str, np.ndarray]:
     kept = np.flatnonzero(weight)
     return {
         name: -np.array(
-            [[sum(weight[d] * float(pair[d]) for d in kept) / len(kept) for pair in row] for row in each.errors["l2"]]
+            [
+                [sum(weight[d] * float(pair[d]) for d in kept) / len(kept) for pair in row]
+                for row in measurement.errors["l2"]
+            ]
         )
-        for name, each in run.measurements().items()
+        for name, measurement in run.measurements().items()
     }
 
 
@@ -163,7 +166,7 @@ def test_learned_weights_find_the_timesteps_that_tell_and_leave_out_what_they_le
     assert len(read.done()) + len(read.left_out) == run.info.n_task_examples
     assert "which are left out" in heard[0]
     ids = sorted(read.done())
-    by_uniform, by_learned = (one.to_frame().set_index("id").loc[ids, "text"].mean() for one in (run, read))
+    by_uniform, by_learned = (reading.to_frame().set_index("id").loc[ids, "text"].mean() for reading in (run, read))
     assert by_learned > 0.9
     assert by_uniform < 0.7
     text = show.to_text([read])

@@ -113,7 +113,7 @@ def enough_draws(run: Run, rule: Rule | None = None) -> tuple[int, int, bool]:
 
 
 def n_bins_of(run: Run, rule: Rule | None = None) -> int:
-    """How many bins its draws are shown in: ten, or one for each where they are fewer."""
+    """The number of bins for its draws: ten, or one for each where they are fewer."""
     return min(_N_BINS, Stored(run, rule).n_draws)
 
 

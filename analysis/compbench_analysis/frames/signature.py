@@ -115,7 +115,7 @@ def _model(run: Run) -> tuple[str, str]:
 
 
 def _told(run: Run, n_seeds: int) -> dict[str, object]:
-    """What identifies the measurement, without the seed where a run stands for several."""
+    """The settings that identify the measurement, without the seed where a run stands for several."""
     return {name: value for name, value in run.key.measurement.items() if name != "seed" or n_seeds == 1}
 
 

@@ -204,14 +204,14 @@ class VQAScorer:
         """DataError for a chat template that drops the picture or the question."""
         if not getattr(self._processor, "chat_template", None):
             raise DataError(
-                "the model has no chat template, so it cannot be asked; expected an instruction-tuned model"
+                "the model has no chat template, so it cannot be asked a question; expected an instruction-tuned model"
             )
         question = self._question.replace("{}", "a red circle")
         prompt, token = self._rendered(question), self._processor.image_token
         if prompt.count(token) != 1:
             raise DataError(
-                f"the chat template puts {prompt.count(token)} pictures ({token}) into a question about one, and the "
-                "model would answer without looking; expected the template that belongs to the model"
+                f"the chat template puts {prompt.count(token)} pictures ({token}) into a question about one, so "
+                f"the model would answer without looking at it; expected the template that belongs to the model"
             )
         if question not in prompt:
             raise DataError(f"the chat template changes or drops the question {question!r}; it made {prompt[:200]!r}")

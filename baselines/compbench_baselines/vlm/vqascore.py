@@ -44,7 +44,7 @@ class VQAScore(HubModel):
     )
     question: str = field(
         default='Does this figure show "{}"? Please answer yes or no.',
-        metadata={"help": "what is asked about a picture, with {} for the caption"},
+        metadata={"help": "the question about a picture, with {} for the caption"},
     )
     answer: str = field(default="Yes", metadata={"help": "the answer whose first token is scored"})
 

@@ -69,7 +69,7 @@ def losses_of(spec: StableDiffusion) -> tuple[str, ...]:
 
 
 def view_of(spec: StableDiffusion) -> Mapping[str, Json]:
-    """How the errors of a settled spec are read, in the words of run.json: what is not the default, and the target."""
+    """The reading of a settled spec's errors, in the words of run.json: the target and all that is not the default."""
     further: dict[str, Json] = {
         "reduction": stored_loss(spec.loss) if spec.loss != "l2" else None,
         "unconditional": spec.unconditional or None,
@@ -133,12 +133,12 @@ def _check_values(spec: StableDiffusion) -> None:
     if spec.protocol == "published-fp16" and spec.dtype not in ("auto", "float16"):
         raise UsageError(
             f"model {spec.name!r}: protocol=published-fp16 is float16 throughout and cannot be {spec.dtype}; "
-            "protocol=paper takes any dtype"
+            "protocol=paper allows any dtype"
         )
     if spec.size_px is not None and not 0 < spec.size_px <= checkpoints.MAX_PX:
         raise UsageError(
-            f"model {spec.name!r} cannot take size_px={spec.size_px}; expected at most {checkpoints.MAX_PX}, and a "
-            "multiple of what its networks shrink a picture by (8 for Stable Diffusion)"
+            f"model {spec.name!r} cannot take size_px={spec.size_px}; expected at most {checkpoints.MAX_PX}, and "
+            f"a multiple of its networks' downsampling factor (8 for Stable Diffusion)"
         )
 
 
@@ -146,14 +146,14 @@ def _check_schedule(spec: StableDiffusion) -> None:
     what = f"model {spec.name!r}: schedule={spec.schedule}"
     checked_risk(spec.risk)
     if spec.schedule in ("paper", "racing") and spec.unconditional:
-        raise UsageError(f"{what} stops measuring where image scores would need more; unconditional needs full")
+        raise UsageError(f"{what} stops before image scores are complete; unconditional needs full")
     if spec.unconditional and spec.loss == "l1":
         raise UsageError(f"model {spec.name!r}: the error without a caption is the squared one; leave loss=l1 out")
     if spec.max_difference is not None and not spec.max_difference > 0:
         raise UsageError(f"model {spec.name!r} cannot take max_difference={spec.max_difference}; expected more than 0")
     _check_that_racing_is_asked_for(spec)
     if spec.schedule == "paper" and spec.draws not in (None, N_BANK):
-        raise UsageError(f"{what} goes through its own timesteps of all {N_BANK}; leave draws={spec.draws} out")
+        raise UsageError(f"{what} uses its own timesteps out of all {N_BANK}; leave draws={spec.draws} out")
     if spec.schedule == "racing" and spec.bound == "anytime" and spec.max_difference is None:
         raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: max_difference=NUMBER")
     if spec.noise == "antithetic" and spec.protocol not in ("auto", "compbench"):
@@ -165,6 +165,6 @@ def _check_that_racing_is_asked_for(spec: StableDiffusion) -> None:
     given = [name for name, default in plain.items() if getattr(spec, name) != default]
     if given and spec.schedule != "racing":
         raise UsageError(
-            f"model {spec.name!r}: {given[0]}={getattr(spec, given[0])} belongs to schedule=racing, and "
-            f"schedule={spec.schedule} is asked for; add -o schedule=racing, or leave it out"
+            f"model {spec.name!r}: {given[0]}={getattr(spec, given[0])} only applies to schedule=racing, not "
+            f"schedule={spec.schedule}; add -o schedule=racing, or leave it out"
         )

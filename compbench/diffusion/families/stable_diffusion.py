@@ -88,7 +88,7 @@ class StableDiffusion(ModelSpec):
     is_rgb_first: bool = field(default=False, metadata=_FIXED)
 
     draws: int | None = field(
-        default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 1000; more can be added later"}
+        default=None, metadata={"help": "draws that a score averages, 1 to 1000; more can be added later"}
     )
     target: Literal["auto", "native", "eps", "v", "x0", "flow"] = field(
         default="auto", metadata={"help": "the target whose squared error is averaged"}
@@ -127,7 +127,7 @@ class StableDiffusion(ModelSpec):
         default="independent",
         metadata={
             "help": "independent: one noise per draw, shared by all images; antithetic: the same in pairs of opposite "
-            "noise, which scatter less (protocol compbench); per-image: each image has noise of its own, as in the "
+            "noise, which scatter less (protocol compbench); per-image: each image has its own noise, as in the "
             "published runs on classes"
         },
     )
@@ -139,12 +139,13 @@ class StableDiffusion(ModelSpec):
     )
     risk: float = field(
         default=0.05,
-        metadata={"help": "racing: how probably an outcome may differ from the full budget's, as far as `bound` holds"},
+        metadata={"help": "racing: probability that an outcome may differ from the full budget's, if `bound` holds"},
     )
     bound: Literal["auto", "pooled", "guaranteed", "asymptotic", "anytime"] = field(
         default="auto",
         metadata={
-            "help": "racing: pooled measures what a first wave of examples finds heavy for everyone; guaranteed also "
+            "help": "racing: pooled measures the draws that a first wave finds heavy for every example; "
+            "guaranteed also "
             "keeps `risk` where an example has 10 or more heavy draws of its own; asymptotic is the plain studentised "
             "test; anytime rests on `max_difference`; auto: pooled, or asymptotic with a pilot"
         },
@@ -153,11 +154,11 @@ class StableDiffusion(ModelSpec):
         default=None, metadata={"help": "bound=anytime: the largest difference of two errors under one draw"}
     )
     outcomes: Literal["all", "text"] = field(
-        default="all", metadata={"help": "racing: what is raced for; text alone needs fewer evaluations"}
+        default="all", metadata={"help": "racing: the outcomes to decide; text alone needs fewer evaluations"}
     )
     pilot: Path | None = field(
         default=None,
-        metadata={"help": "racing: the folder of a full run, which tells the timesteps to draw more from"},
+        metadata={"help": "racing: the folder of a full run that shows which timesteps need more draws"},
     )
     unconditional: bool = field(
         default=False,
@@ -170,13 +171,13 @@ class StableDiffusion(ModelSpec):
         default=None, metadata={"help": "score the guided prediction of this scale; an evaluation is two passes then"}
     )
     size_px: int | None = field(
-        default=None, metadata={"help": "side of the pictures that the network sees; none: as its configuration says"}
+        default=None, metadata={"help": "side of the network's input pictures; none: from its configuration"}
     )
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
     )
     folder: Path | None = field(
-        default=None, metadata={"help": "a local copy in the diffusers layout, in place of the hub's"}
+        default=None, metadata={"help": "a local copy in the diffusers layout, instead of the hub's"}
     )
 
     def __post_init__(self) -> None:
@@ -189,7 +190,7 @@ class StableDiffusion(ModelSpec):
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """What is made of a residual: all that is asked for, and the squared error always."""
+        """The losses computed from a residual: those asked for, and always the squared error."""
         return losses_of(self)
 
     @property
