@@ -108,7 +108,7 @@ class Rule:
         if self.guidance is not None and (not math.isfinite(self.guidance) or self.loss not in ("l2", NORM)):
             raise UsageError(
                 f"guidance={self.guidance:g} cannot be read with loss={self.loss}; expected a number, and loss l2 or "
-                f"{NORM}"
+                f"{NORM}; guidance=none leaves it out"
             )
 
     def _check_weight(self) -> None:

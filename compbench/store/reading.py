@@ -34,7 +34,7 @@ class Settings(TypedDict, total=False):
     weight: str | None  # a name, learned:SHARE, learned:COLUMN=TAG, or the path of a .csv file
     timesteps: str | None  # FIRST:LAST:STRIDE
     normalise: str | None  # captions, or none
-    guidance: float | None
+    guidance: float | str | None  # a scale, or none
 
 
 SETTINGS = tuple(Settings.__annotations__)  # as -o of the commands that read, and as keywords of Run.read
@@ -84,7 +84,7 @@ def _asked(rule: Rule, given: Mapping[str, object]) -> Rule:
     if (weight := changes.get("weight")) is not None:
         is_named = not weight.startswith(_LEARNED) and not weight.lower().endswith(".csv")
         if is_named and weight != UNIFORM:
-            changes.setdefault("target", _published(weight))
+            changes = {"target": _published(weight), "loss": "l2"} | changes
         changes |= {"weight": weight if is_named else UNIFORM, "table": ()}
     return replace(rule, **changes)
 
@@ -127,14 +127,14 @@ def _claim(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _number(text: str) -> float:
+def _scale(text: str) -> float | str:
     try:
-        return float(text)
+        return text if text == "none" else float(text)
     except ValueError as error:
-        raise UsageError(f"guidance cannot be {text!r}; expected a number, such as 3") from error
+        raise UsageError(f"guidance cannot be {text!r}; expected a number, such as 3, or none") from error
 
 
-_READ = {"draws": _count, "unconditional": _claim, "guidance": _number}
+_READ = {"draws": _count, "unconditional": _claim, "guidance": _scale}
 
 
 def _checked(name: str, value: object) -> object:
@@ -142,13 +142,21 @@ def _checked(name: str, value: object) -> object:
         raise UsageError(f"draws cannot be {value!r}; expected a whole number, at least 1")
     if name == "unconditional" and not isinstance(value, bool):
         raise UsageError(f"unconditional cannot be {value!r}; expected true or false")
-    if name == "guidance" and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise UsageError(f"guidance cannot be {value!r}; expected a number, such as 3")
+    if name == "guidance":
+        return _checked_scale(value)
     if name == "normalise" and value not in (CAPTIONS, "none"):
         raise UsageError(f"normalise cannot be {value!r}; expected {CAPTIONS} or none")
     if name == "normalise" and value == "none":
         return ""
     return str(value) if name in ("loss", "weight", "timesteps") else value
+
+
+def _checked_scale(value: object) -> float | None:
+    if value == "none":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"guidance cannot be {value!r}; expected a number, such as 3, or none")
+    return float(value)
 
 
 def _check_losses(run: Run, where: str, asked: Rule) -> None:

@@ -80,6 +80,12 @@ def test_a_published_weighting_needs_no_target_and_says_which_it_has(run: Run) -
     assert "squared error in x0, min-snr-5 weight" in show.to_text([read])
 
 
+def test_a_published_weighting_is_of_the_squared_error_whatever_the_run_is_read_by(run: Run) -> None:
+    assert run.read(loss="norm").read(weight="elbo").rule == run.read(weight="elbo").rule
+    with pytest.raises(UsageError, match="cannot weigh loss=norm"):
+        run.read(weight="elbo", loss="norm")
+
+
 def test_every_result_names_target_weighting_and_timesteps(run: Run) -> None:
     assert "|target:native|weighting:uniform|timesteps:" in signature(run)
     assert scored_by(run, run.rule).startswith("squared error in the network's own target, uniform weight, ")
