@@ -19,6 +19,7 @@ import small_transformers
 from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.examples import Example, Image
 from compbench.core.models import Runtime
 from compbench_baselines.vlm.vqascore import CLASSES
 
@@ -80,16 +81,61 @@ def test_batch_size_and_padding_side_change_nothing(folders: dict[str, Path], tm
     np.testing.assert_allclose(scores(folder, batch_size=4), expected, atol=1e-5)
 
 
-def test_each_distinct_pair_goes_through_the_network_once(folders: dict[str, Path]) -> None:
+def scorer(folder: Path, batch_size: int | None = None, **runtime: Any) -> Any:
+    spec = registry.model(f"vqascore:{folder}").spec
+    return spec.build(spec.source(), Runtime("cpu", batch_size, **runtime))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_picture_and_each_distinct_pair_goes_through_the_network_once(
+    folders: dict[str, Path], family: str
+) -> None:
     examples = registry.task("shapes").examples[:3]
-    spec = registry.model(f"vqascore:{folders['qwen2.5-vl']}").spec
-    made: Any = spec.build(spec.source(), Runtime("cpu", 5))
-    rows = Counter[str]()
-    made._network.register_forward_pre_hook(
-        lambda _, inputs, given: rows.update(pairs=len(given["input_ids"])), with_kwargs=True
-    )
+    made = scorer(folders[family], 5)
+    counts = Counter[str]()
+
+    def count(_: Any, inputs: Any, given: Any) -> None:
+        ids = given["input_ids"]
+        counts.update({"pictures" if "pixel_values" in given else "pairs": len(ids), "tokens": ids.numel()})
+        counts.update(picture_tokens=int((ids == made._picture).sum()))
+
+    made._network.register_forward_pre_hook(count, with_kwargs=True)
     assert len(list(made.score([*examples, examples[0]], {}))) == 4
-    assert rows["pairs"] == 12
+    assert (counts["pictures"], counts["pairs"]) == (6, 12)
+    assert counts["picture_tokens"] == 6 * 9  # 48 px in tokens of 16
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_the_mask_the_batch_would_change_scores(folders: dict[str, Path], family: str) -> None:
+    made = scorer(folders[family], 16)
+    images = tuple(Image(f"{number}", lambda picture=picture: picture) for number, picture in enumerate(PICTURES))
+    example = Example("0", images, tuple(CAPTIONS), np.eye(2, 3, dtype=bool))
+    (expected,) = made.score([example], {})
+    made._network.register_forward_pre_hook(
+        lambda _, inputs, given: (inputs, {**given, "attention_mask": torch.ones_like(given["attention_mask"])}),
+        with_kwargs=True,
+    )
+    (blind,) = made.score([example], {})
+    assert np.abs(blind.scores - expected.scores).max() > 1e-3
+
+
+def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(folders: dict[str, Path]) -> None:
+    said: list[str] = []
+    made = scorer(folders["qwen2.5-vl"], 8, say=said.append)
+    examples = registry.task("shapes").examples[:3]
+    expected = [found.scores for found in scorer(folders["qwen2.5-vl"]).score(examples, {})]
+
+    def full(_: Any, inputs: Any, given: Any) -> None:
+        if len(given["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    made._network.register_forward_pre_hook(full, with_kwargs=True)
+    found = [matrix.scores for matrix in made.score(examples, {})]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [line.removeprefix("out of memory: ") for line in said if "→" in line] == [
+        "batch size 8 → 4",
+        "batch size 4 → 2",
+    ]
 
 
 def test_the_question_is_an_option_and_a_part_of_the_identity(folders: dict[str, Path]) -> None:

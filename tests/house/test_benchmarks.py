@@ -87,6 +87,22 @@ def test_pictures_are_decoded_ahead_of_the_network_and_a_manifest_is_listed_in_l
 
 
 @pytest.mark.slow
+def test_every_kind_of_scorer_does_less_than_the_plain_loop_for_the_same_scores() -> None:
+    rows = answer("tests.benchmarks.scorers", "--examples", "4", "--times", "1")
+    by_scorer = {
+        plain["scorer"].split(" (")[0]: (plain, ours) for plain, ours in zip(rows[::2], rows[1::2], strict=True)
+    }
+    assert len(by_scorer) == 5
+    for scorer in ("cross encoder", "image tokens", "VQAScore"):  # sixteen pairs of eight pictures
+        plain, ours = by_scorer[scorer]
+        assert (plain["pictures"], ours["pictures"]) == (16, 8)
+        assert ours["calls"] < plain["calls"] == 16
+    plain, ours = by_scorer["VQAScore"]
+    assert ours["positions"] < 0.7 * plain["positions"]
+    assert [row["calls"] for row in by_scorer["text-only prior"]] == [8, 1]
+
+
+@pytest.mark.slow
 def test_every_step_on_a_run_costs_time_and_memory_linear_in_its_examples() -> None:
     rows = answer("tests.benchmarks.growth", "--examples", "500", "4000")
     (few, few_mib), (many, many_mib) = (

@@ -124,9 +124,12 @@ class Population:
         return {}
 
 
-def metrics_of(run: Run, rule: Rule) -> list[Metric]:
-    """The metrics that a run has under `rule`, in the one order in which they stand everywhere."""
-    found = named(run.info.task.metrics, unconditional=rule.unconditional)
+def metrics_of(run: Run, rule: Rule, is_normalised: bool = False) -> list[Metric]:
+    """The metrics that a run has under `rule`, in the one order in which they stand everywhere.
+
+    `is_normalised`: its model gives scores without a caption too.
+    """
+    found = named(run.info.task.metrics, unconditional=rule.unconditional or is_normalised)
     return [metric for name in ordered([column.name for column in found]) for metric in found if metric.name == name]
 
 
@@ -139,7 +142,8 @@ def judged(run: Run, rule: Rule) -> list[Outcomes]:
     """Each metric's outcomes on the examples that it applies to, R = 1."""
     scored = run.tables(rule)
     found: list[Outcomes] = []
-    for metric in metrics_of(run, rule):
+    is_normalised = any(table.unconditional is not None for table in scored.values())
+    for metric in metrics_of(run, rule, is_normalised):
         tables = [table for shape, table in scored.items() if table.ids and metric.applies(shape)]
         ids = [example_id for table in tables for example_id in table.ids]
         is_right, is_tied = (

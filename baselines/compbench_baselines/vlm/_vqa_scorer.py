@@ -1,20 +1,24 @@
-"""Log-probabilities of the answer Yes, of each picture and caption by one pass through a vision-language model.
+"""Log-probabilities of the answer Yes, of each picture and caption, by a vision-language model.
 
-The soft-max is over the whole vocabulary, at the first token of the answer, in float64; nothing is sampled. Each
-distinct pair is computed once; pairs whose questions are of similar length share a batch, padded on the left under a
-mask. The probability is exp(score).
+The soft-max is over the whole vocabulary, at the first token of the answer, in float64; nothing is sampled. What a
+prompt has up to the end of its picture goes through the model once for each picture, and its keys and values serve all
+captions. Each distinct pair is computed once; pairs whose questions are of similar length share a batch, padded on the
+left under a mask. The probability is exp(score).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 import transformers
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from compbench.core.errors import DataError, RunError, nan_advice
 from compbench.core.examples import Example, Image, Task
@@ -39,6 +43,23 @@ def load(source: Source, dtype: str, runtime: Runtime) -> tuple[Any, Any]:
     return network, hub_loading.processor(folder)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Pictures that went through the model."""
+
+    row_of: Mapping[Image, int]
+    cache: Any  # their keys and values, a picture a row
+    mask: Tensor  # [pictures, longest] 0 where a row is padded
+    behind: Tensor | None  # [pictures, 1]
+
+    def keys_and_values(self, rows: Tensor) -> Any:
+        """Those of some pictures, which a question may be added to."""
+        chosen = transformers.DynamicCache()
+        for number, layer in enumerate(self.cache.layers):
+            chosen.update(layer.keys[rows], layer.values[rows], number)
+        return chosen
+
+
 class VQAScorer:
     """The chat template is asked once, when the scorer is built, whether it lets the model see the picture."""
 
@@ -48,6 +69,9 @@ class VQAScorer:
         self._say, self._batch_size = runtime.say, runtime.batch_size or _BATCH_SIZE.get(self.device.type, 16)
         self._longest = getattr(network.config.get_text_config(), "max_position_embeddings", None)
         self._token = self._token_of(answer)
+        self._picture = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
+        # transformers renames it within its major version 5
+        self._cache = "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
         self._check_template()
 
     def prepare(self, task: Task) -> None: ...
@@ -72,37 +96,74 @@ class VQAScorer:
         yield from self._scored(window)
 
     def _scored(self, window: Sequence[Example]) -> Iterator[ScoreMatrix]:
-        images = dict.fromkeys(image for example in window for image in example.images)
-        pictures = {image: opaque(image.decode()).convert("RGB") for image in images}
-        pairs = list(
-            dict.fromkeys(
-                (image, caption) for example in window for image in example.images for caption in example.captions
-            )
+        images = list(dict.fromkeys(image for example in window for image in example.images))
+        pairs = dict.fromkeys(
+            (image, caption) for example in window for image in example.images for caption in example.captions
         )
-        pairs.sort(key=lambda pair: len(pair[1]))
+        captions = dict.fromkeys(caption for _, caption in pairs)
+        questions = {caption: self._after_picture(self._prompt(caption)) for caption in captions}
         scores: dict[Pair, float] = {}
-        while len(scores) < len(pairs):
-            batch = partial(self._log_probabilities, pairs[len(scores) :], pictures)
-            found, self._batch_size = fitting(batch, self._batch_size, self.device, self._say)
-            scores.update(zip(pairs[len(scores) :], found, strict=False))
+        while images:
+            seen, self._batch_size = fitting(partial(self._look_at, images), self._batch_size, self.device, self._say)
+            images = images[len(seen.row_of) :]
+            own = [pair for pair in pairs if pair[0] in seen.row_of]
+            scores |= self._answered(sorted(own, key=lambda pair: len(questions[pair[1]])), seen, questions)
         for example in window:
             matrix = [[scores[image, caption] for caption in example.captions] for image in example.images]
             yield ScoreMatrix(example.id, np.array(matrix))
 
+    def _answered(self, pairs: Sequence[Pair], seen: _Seen, questions: Mapping[str, Tensor]) -> dict[Pair, float]:
+        scores: dict[Pair, float] = {}
+        while len(scores) < len(pairs):
+            batch = partial(self._log_probabilities, pairs[len(scores) :], seen, questions)
+            found, self._batch_size = fitting(batch, self._batch_size, self.device, self._say)
+            scores.update(zip(pairs[len(scores) :], found, strict=False))
+        return scores
+
     @torch.inference_mode()
-    def _log_probabilities(
-        self, pairs: Sequence[Pair], pictures: Mapping[Image, PIL.Image.Image], batch_size: int
-    ) -> list[float]:
-        pairs = pairs[:batch_size]
+    def _look_at(self, images: Sequence[Image], n: int) -> _Seen:
+        """The first `n` images, each at the end of what all prompts begin with."""
+        images = images[:n]
+        prompt = self._rendered(self._question)
         inputs = self._processor(
-            text=[self._prompt(caption) for _, caption in pairs],
-            images=[pictures[image] for image, _ in pairs],
+            text=[prompt] * len(images),
+            images=[opaque(image.decode()).convert("RGB") for image in images],
             padding=True,
             padding_side="left",
             return_tensors="pt",
         )
-        self._check_lengths(pairs, inputs["attention_mask"])
-        logits = self._network(**self._placed(inputs), logits_to_keep=1).logits[:, -1]  # [n, vocabulary]
+        shape, n_after = inputs["input_ids"].shape, len(self._after_picture(prompt))
+        before = {name: value[:, :-n_after] if value.shape == shape else value for name, value in inputs.items()}
+        cache = transformers.DynamicCache()
+        self._network(**self._placed(before), **{self._cache: cache}, use_cache=True, logits_to_keep=1)
+        # of Qwen: by how much the positions of text fall behind its count, since a picture takes few of them
+        behind = getattr(self._network.model, "rope_deltas", None)
+        row_of = {image: row for row, image in enumerate(images)}
+        return _Seen(row_of, cache, before["attention_mask"].to(self.device), behind)
+
+    @torch.inference_mode()
+    def _log_probabilities(
+        self, pairs: Sequence[Pair], seen: _Seen, questions: Mapping[str, Tensor], batch_size: int
+    ) -> list[float]:
+        pairs = pairs[:batch_size]
+        rows = torch.tensor([seen.row_of[image] for image, _ in pairs], device=self.device)
+        after = [questions[caption].flip(0) for _, caption in pairs]
+        words, is_word = (
+            pad_sequence(padded, batch_first=True).flip(1).to(self.device)
+            for padded in (after, [torch.ones_like(row) for row in after])
+        )  # padded on the left
+        mask = torch.cat([seen.mask[rows], is_word], dim=1)
+        self._check_lengths(pairs, mask)
+        positions = (mask.cumsum(1) - 1)[:, -words.shape[1] :].clamp(min=0)
+        if seen.behind is not None:
+            positions = (positions + seen.behind[rows])[None].expand(3, -1, -1)  # time, height and width alike
+        logits = self._network(
+            input_ids=words,
+            attention_mask=mask,
+            position_ids=positions,
+            logits_to_keep=1,
+            **{self._cache: seen.keys_and_values(rows)},
+        ).logits[:, -1]  # [n, vocabulary]
         found = logits.float().double().log_softmax(-1)[:, self._token].tolist()
         for (image, caption), score in zip(pairs, found, strict=True):
             if not np.isfinite(score):
@@ -111,6 +172,12 @@ class VQAScorer:
                     f"{nan_advice(str(self._network.dtype).removeprefix('torch.'))}"
                 )
         return found
+
+    def _after_picture(self, prompt: str) -> Tensor:
+        """[n] the tokens of a prompt that follow its picture."""
+        tokens = torch.tensor(self._processor.tokenizer(prompt)["input_ids"])
+        (last,) = (tokens == self._picture).nonzero()[-1].tolist()
+        return tokens[last + 1 :]
 
     def _placed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """On the device, pixels in the dtype of the network."""
@@ -157,7 +224,7 @@ class VQAScorer:
             self._say(f"{answer!r} is {len(tokens)} tokens of this tokenizer; the first, {first!r}, is scored")
         return tokens[0]
 
-    def _check_lengths(self, pairs: Sequence[Pair], mask: torch.Tensor) -> None:
+    def _check_lengths(self, pairs: Sequence[Pair], mask: Tensor) -> None:
         lengths = mask.sum(1).tolist()
         for (image, caption), length in zip(pairs, lengths, strict=True):
             if self._longest is not None and length > self._longest:

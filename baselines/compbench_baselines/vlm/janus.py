@@ -64,7 +64,7 @@ class Janus(HubModel):
             "scorer": self.scheme,
             "version": 1,
             "text": "log-likelihood",
-            "image": "log-likelihood less the empty prompt's",
+            "image": "log-likelihood-less-empty-prompt",
             "empty_prompt": "padding",
             "dtype": self.settled_dtype,
         }
