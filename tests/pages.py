@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import PIL.Image
 
 import fakes
+from compbench.core.aliases import Json
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
 from compbench.core.metrics import MATCHING
@@ -69,10 +71,16 @@ def scored(
     return run
 
 
-def measured(root: Path, task: Task, model: str, right: Callable[[int], bool]) -> Run:
+def measured(
+    root: Path,
+    task: Task,
+    model: str,
+    right: Callable[[int], bool],
+    measurement: Mapping[str, Json] = MappingProxyType({"kind": "errors"}),
+) -> Run:
     """A run of errors on N_DRAWS draws: an example's wrong pairs have the larger ones, unless it is not `right`."""
     view = {"n_draws": N_DRAWS, "target": "native"}
-    run = Store(root).open(RunKey(task.name, task.revision, model, None, {"kind": "errors"}), task, view=view)
+    run = Store(root).open(RunKey(task.name, task.revision, model, None, measurement), task, view=view)
     ramp = np.linspace(0.1, 0.9, N_DRAWS, dtype=np.float32)
     RunWriter(run).write_draws(DrawTable(np.arange(N_DRAWS) * 100.0, np.sqrt(1 - ramp**2), ramp, "v"))
     results = [_errors(example, right(i)) for i, example in enumerate(task.examples)]

@@ -76,7 +76,7 @@ def wrapped(text: str, n_columns: int, indent: str = "") -> list[str]:
     lead = text[: len(text) - len(text.lstrip(" "))]
     lines, line = list[str](), lead
     for word in _WORD.findall(text):
-        for part, glue in _parts(word, n_columns - max(len(indent), len(lead))):
+        for part, glue in _parts(word, max(1, n_columns - len(lead) - len(indent))):
             if line.strip() and width(line) + len(glue) + width(part) > n_columns:
                 lines.append(line)
                 line = lead + indent + part

@@ -315,7 +315,7 @@ class TestCommand:
         run = stored(tmp_path)
         ask = ["calibrate", "beasts/model", "--runs", str(tmp_path)]
         table = CliRunner().invoke(app.group, ask, catch_exceptions=False)
-        assert "ECE at T = 1" in table.output
+        assert "at T = 1  " in table.output
         rows = json.loads(CliRunner().invoke(app.group, [*ask, "--format", "json"]).output)
         assert sum(row["n"] for row in rows) == 320
         assert {row["temperature"] for row in rows} == {calibrate(run).temperature}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from compbench.core.printable import screen_width, width, wrapped
 from compbench_analysis.text.render import Grid, render
@@ -14,6 +14,7 @@ LINES = st.lists(st.tuples(WORDS, WORDS, WORDS, WORDS), min_size=1, max_size=4)
 
 
 @settings(max_examples=150, deadline=None)
+@example([(" /999999999", "", "", "9" * 17)], 40, "lrrr", 2)
 @given(LINES, st.integers(40, 120), st.sampled_from(["llll", "lrrr", "lwlw", ""]), st.integers(1, 2))
 def test_no_line_is_wider_than_the_screen(
     rows: list[tuple[str, ...]], n_columns: int, align: str, n_names: int

@@ -37,13 +37,14 @@ def _task(name: str = "matching") -> Task:
     return Task(name, tuple(examples), MATCHING, tag_order={"tag": fakes.TAGS})
 
 
-def _classes() -> Task:
+def classes(name: str) -> Task:
+    """66 pictures of eleven classes."""
     names = tuple(f"{kind} ({n})" for n, kind in enumerate(KINDS))
     examples = tuple(
         Example(f"{n:04d}", example.images[:1], names, np.eye(11, dtype=bool)[[n % 11]], {"class": (names[n % 11],)})
         for n, example in enumerate(fakes.task(N).examples)
     )
-    return Task("classes-of-many-letters", examples, CLASSIFYING, classes=Classes(names, tuple(range(11))))
+    return Task(name, examples, CLASSIFYING, classes=Classes(names, tuple(range(11))))
 
 
 def _store(task: Task, root: Path, models: Sequence[str]) -> None:
@@ -76,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("terminal")
     runs = place / "runs"
     _store(_task(), runs, NAMES)
-    _store(_classes(), runs, NAMES[:2])
+    _store(classes("classes-of-many-letters"), runs, NAMES[:2])
     _store_errors(_task("errors"), runs)
     for name, caption in (("right", "a dog chases a ball"), ("wrong", "")):
         (place / name).mkdir()

@@ -28,7 +28,7 @@ def fitted(grid: Grid, n_columns: int) -> list[str]:
     """Title, table and notes."""
     lines = sentences([grid.title] if grid.title else [], n_columns, "")
     if grid.rows:
-        lines += _table(grid, n_columns)
+        lines += [*_table(grid, n_columns), *([""] if grid.notes else [])]
     return [*lines, *sentences(grid.notes, n_columns)]
 
 

@@ -13,6 +13,7 @@ from compbench_analysis.frames.stored_errors import has_own_noise
 from compbench_analysis.text import _notes, _racing, _score_tables
 from compbench_analysis.text._cost import cost_of
 from compbench_analysis.text._look import Look, members_of, published_rows, with_draws
+from compbench_analysis.text.format import metric_heading
 from compbench_analysis.text.render import Grid, count, duration
 
 if TYPE_CHECKING:
@@ -58,19 +59,24 @@ def _draws(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Iterator[str]:
     shown = {row["run"] for row in rows if row["draws_se"] is not None}
     own = {member.label: has_own_noise(member.runs[0]) for member in members if member.digest in shown}
     if own:
-        told = "one standard deviation over other draws (timesteps and noise), from the stored errors;"
-        yield f"{_score_tables.DRAWS}: {told}"
-    if own and not all(own.values()):
-        yield "  all examples share the draws, so that more examples do not make it smaller."
+        shared = "; all examples share the draws, so that more examples do not make it smaller"
+        yield (
+            f"{_score_tables.DRAWS}: one standard deviation over other draws (timesteps and noise), from the stored "
+            f"errors{'' if all(own.values()) else shared}."
+        )
     if some := [label for label, is_own in own.items() if is_own]:
-        yield f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the"
-        yield "  interval over examples holds it already."
+        yield (
+            f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the "
+            "interval over examples holds it already."
+        )
     staged = [
         member.label for member in members if member.label in own and not isinstance(member.runs[0].schedule, Full)
     ]
     if staged:
-        yield f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that"
-        yield "  was given up early is taken to keep its distance."
+        yield (
+            f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that "
+            "was given up early is taken to keep its distance."
+        )
 
 
 def _costs(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Grid:
@@ -89,7 +95,8 @@ def _costs(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Grid:
             )
         n_ties = (f"{ties.get((member.digest, metric)) or 0:,.3g}" for metric in tied)
         lines.append((member.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
-    header = ("model", "network evaluations", "time spent", "device", *(f"ties, {metric}" for metric in tied))
+    of_ties = (f"ties, {metric_heading(metric)}" for metric in tied)
+    header = ("model", "network evaluations", "time spent", "device", *of_ties)
     if tied:
         notes.append("A tie is wrong: no model is right about two equal scores.")
     return Grid(header, tuple(lines), notes=tuple(notes), align="lrrl" + "r" * len(tied))

@@ -55,11 +55,13 @@ def methods(methods: Sequence[str]) -> Iterator[str]:
     """Which interval it is, where it is not everywhere that of a plain proportion."""
     for method in methods if methods != ["wilson"] else []:
         said = " and ".join(METHODS[kind] for kind in method.split("+"))
-        yield f"{method} interval: {said}." if len(methods) > 1 else f"Interval: {said}."
+        yield f"{method.replace('wilson', 'Wilson')} interval: {said}." if len(methods) > 1 else f"Interval: {said}."
 
 
 def repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
     """The meaning of ± where a row stands for several seeds."""
     if any(len(member.runs) > 1 for member in members):
-        yield "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json"
-        yield "hold the interval of the mean over the sampling of examples."
+        yield (
+            "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json "
+            "hold the interval of the mean over the sampling of examples."
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from compbench_analysis.frames.pivot import Pivot, pivot
 from compbench_analysis.frames.tables import CHANCE, FEW, SMALL, WIDE
-from compbench_analysis.text.format import MISSING, percent, percent_aligned, spread
+from compbench_analysis.text.format import MISSING, metric_heading, metric_words, percent, percent_aligned, spread
 from compbench_analysis.text.render import Grid
 
 __all__ = ["DRAWS", "few", "grids", "named"]
@@ -29,16 +29,15 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
         return []
     metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
     names, is_one_n = _tag_names(rows)
-    width = len(max(metrics, key=len))  # the blocks line up
+    titles = {metric: f"{metric_words(metric)}, %" for metric in metrics}
+    width = max(map(len, titles.values()))  # the blocks line up
     blocks = [
-        _block(f"{metric} score, %".ljust(width + 9), [row for row in rows if row["metric"] == metric], names)
-        for metric in metrics
+        _block(title.ljust(width), [row for row in rows if row["metric"] == metric], names)
+        for metric, title in titles.items()
     ]
     with_se = [row for row in rows if _has_se(row)]
     if with_se and len(names) > 1:
-        draws = pivot(
-            with_se, lambda row: f"{row['model']}, {row['metric']}", _tag, lambda row: spread(row["draws_se"])
-        )
+        draws = pivot(with_se, _model_and_metric, _tag, lambda row: spread(row["draws_se"]))
         blocks.append(_turned(f"{DRAWS}, points", names, draws))
     if is_one_n:
         return blocks
@@ -128,6 +127,10 @@ def _n(row: Row) -> str:
 
 def _model(row: Row) -> str:
     return row["model"]
+
+
+def _model_and_metric(row: Row) -> str:
+    return f"{row['model']}, {metric_heading(row['metric'])}"
 
 
 def _tag(row: Row) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compbench_analysis.frames.tables import OVERALL
-from compbench_analysis.text.format import percent, percent_aligned
+from compbench_analysis.text.format import metric_heading, percent, percent_aligned
 from compbench_analysis.text.render import Grid, count
 
 __all__ = ["summary"]
@@ -24,7 +24,7 @@ def summary(found: Iterable[Mapping[str, Any]]) -> Grid:
             percent_aligned(*((row["value"], row["low"], row["high"]) if (row := its.get(model)) else (None,)))
             for model in models
         )
-        cells.append((task, metric, _n(list(its.values())), _chance(list(its.values())), *values))
+        cells.append((task, metric_heading(metric), _n(list(its.values())), _chance(list(its.values())), *values))
     header = ("task", "score, %", "n", "random", *models)
     return Grid(header, tuple(cells), title="Summary: all examples of each task", align="llrr" + "l" * len(models))
 

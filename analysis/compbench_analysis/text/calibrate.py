@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["reliability_diagram", "to_text"]
 
-_HEADER = ("model", "temperature", "fitted on", "judged", "right", "confidence", "ECE", "ECE at T = 1", "NLL", "chance")
+_HEADER = ("model", "temperature", "fitted on", "judged", "right", "confidence", "ECE", "at T = 1", "NLL")
 
 
 def to_text(found: Mapping[str, Calibration], style: str = "table", *, with_examples: bool = False) -> str:
@@ -30,8 +30,12 @@ def to_text(found: Mapping[str, Calibration], style: str = "table", *, with_exam
         )
     rows = tuple(_row(label, calibration) for label, calibration in found.items())
     grids = [
-        Grid((), (), title="Probabilities of classes, the temperature fitted on held-out examples"),
-        Grid(_HEADER, rows, notes=tuple(_notes(found)), align="l" + "r" * 9),
+        Grid(
+            (),
+            (),
+            title="Probabilities of classes, at a temperature fitted on some examples and judged on the others",
+        ),
+        Grid(_HEADER, rows, notes=tuple(_notes(found)), align="l" + "r" * 8),
         *(_bins(label, calibration) for label, calibration in found.items()),
     ]
     return render(grids, style)
@@ -73,13 +77,15 @@ def _row(label: str, one: Calibration) -> tuple[str, ...]:
         ece,
         percent(one.ece_untempered),
         f"{one.nll:.3f}",
-        f"{one.nll_of_chance:.3f}",
     )
 
 
 def _notes(found: Mapping[str, Calibration]) -> Sequence[str]:
+    chances = dict.fromkeys(f"{one.nll_of_chance:.3f}" for one in found.values())
     notes = [
-        "ECE: mean distance between how sure and how often right, in points. NLL: nats per example; chance says 1 / K."
+        "ECE: mean distance between how sure and how often right, in points; beside it at temperature 1, as in the "
+        "paper's equation.",
+        f"NLL: nats per example; with 1 / K for each class it is {' or '.join(chances)}.",
     ]
     if any(calibration.is_at_edge for calibration in found.values()):
         notes.append("* the likelihood has no maximum: the examples that were fitted on are perfectly separated.")

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from compbench.core.errors import UsageError
-from compbench.core.rules import Rule
+from compbench.store.run import Run
+from compbench.store.told_apart import told_apart
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.compare import CELLS, Comparison
 from compbench_analysis.frames.leaders import SURE, Standings, standings
@@ -23,7 +24,7 @@ __all__ = ["left_out", "marks", "notes", "to_text"]
 Row = dict[str, Any]
 _N_NAMED = 3  # of the examples that are left out
 _FEW = f"{tables.SMALL} fewer than {tables.FEW} examples; one of them is more than {100 / tables.FEW:.0f} points."
-_NO_PROTOCOL = {"seed", "weights"}
+_NO_PROTOCOL = {"seed", "weights", "family", "predicts", "timesteps"}  # the last three are the model's own
 
 
 def to_text(
@@ -163,7 +164,7 @@ def _outcomes(title: str, rows: Sequence[Row]) -> Grid:
         header,
         tuple(
             (
-                row["metric"],
+                metric_heading(row["metric"]),
                 _tag(row["tag"], row["n"], row, rows),
                 percent(row["value_a"]),
                 percent(row["value_b"]),
@@ -184,7 +185,7 @@ def _outcomes(title: str, rows: Sequence[Row]) -> Grid:
 def _margins(title: str, rows: Sequence[Row]) -> Grid:
     cells = tuple(
         (
-            row["metric"],
+            metric_heading(row["metric"]),
             _tag(row["tag"], row["n"], row, rows),
             MISSING if row["difference"] is None else f"{row['difference']:+.3f}",
             p_value(row["p"]),
@@ -198,7 +199,7 @@ def _margins(title: str, rows: Sequence[Row]) -> Grid:
 def _interactions(title: str, rows: Sequence[Row]) -> Grid:
     cells = tuple(
         (
-            row["metric"],
+            metric_heading(row["metric"]),
             f"{_tag(row['tag'], row['n'], row, rows)} - {_tag(row['other_tag'], row['other_n'], row, rows)}",
             _difference(row),
             p_value(row["p"]),
@@ -216,26 +217,22 @@ def _partials(comparison: Comparison) -> Iterator[str]:
 
 def _protocols(comparison: Comparison) -> Iterator[str]:
     """The settings that differ between runs that offer a choice."""
-    chosen = [
-        {str(name): str(value) for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
-        | (_rule_words(run.rule) if run.info.has_rule else {})
-        for run in comparison.runs
-    ]
-    for name in dict.fromkeys(name for choices in chosen if "protocol" in choices for name in choices):
-        values = {
-            label: choices[name]
-            for label, choices in zip(comparison.labels, chosen, strict=True)
-            if {name, "protocol"} <= set(choices)
-        }
-        if len(set(values.values())) > 1:
-            said = ", ".join(f"{label} {value}" for label, value in values.items())
-            yield f"DIFFERENT PROTOCOLS ({name}): {said}. The difference is of models and protocols together."
+    chosen = {
+        label: {name: value for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL} | _read_by(run)
+        for label, run in zip(comparison.labels, comparison.runs, strict=True)
+        if "protocol" in run.key.measurement
+    }
+    words = told_apart(list(chosen.values()))
+    if any(words):
+        said = "; ".join(f"{label}: {', '.join(own) or 'neither'}" for label, own in zip(chosen, words, strict=True))
+        yield f"DIFFERENT PROTOCOLS: {said}. The difference is of models and protocols together."
 
 
-def _rule_words(rule: Rule) -> dict[str, str]:
-    words = {"draws": str(rule.draws), "target": rule.target}
-    words |= {"loss": rule.loss} if rule.loss != "l2" else {}
-    return words | ({"unconditional": "True"} if rule.unconditional else {})
+def _read_by(run: Run) -> dict[str, object]:
+    if not run.info.has_rule:
+        return {}
+    rule = run.rule
+    return {"draws": rule.draws, "target": rule.target, "loss": rule.loss, "unconditional": rule.unconditional}
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
@@ -245,11 +242,15 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield "Interaction tests and detectable differences need examples that stand alone, and are left out."
     else:
         yield "p: exact McNemar test; a tie is wrong. Interval: Newcombe's for paired proportions (1998, method 10)."
-        yield "detectable: the difference in points that this test finds 4 times in 5 (p <= 0.05, uncorrected),"
-        yield "given how often the two disagree; fewer than 6 disagreements can show nothing (–)."
+        yield (
+            "detectable: the difference in points that this test finds 4 times in 5 (p <= 0.05, uncorrected), given "
+            "how often the two disagree; fewer than 6 disagreements can show nothing (–)."
+        )
     yield from _families(comparison.outcomes, comparison.margins, comparison.interactions)
-    yield "Margin: lowest true minus highest false score. Models have different scales: the margins of each are divided"
-    yield "by their root mean square over all examples, and zero stays zero. p: sign flips, with a fixed seed."
+    yield (
+        "Margin: lowest true minus highest false score. Models have different scales: the margins of each are divided "
+        "by their root mean square over all examples, and zero stays zero. p: sign flips, with a fixed seed."
+    )
     if len(comparison.interactions):
         yield "Gains in two tags: exact permutation of examples between them; interval by MOVER (Zou & Donner, 2008)."
         yield "One tag with a small p and one without does not show that they differ; a small p here does."

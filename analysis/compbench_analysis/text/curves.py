@@ -18,6 +18,7 @@ from compbench_analysis.frames.signature import labels
 from compbench_analysis.frames.weightings import Window
 from compbench_analysis.text import _score_tables
 from compbench_analysis.text._fitted import natural_width
+from compbench_analysis.text._look import too_few_draws
 from compbench_analysis.text.format import MISSING, farther_end, metric_heading, metric_words, percent, percent_aligned
 from compbench_analysis.text.render import Grid, records, render
 
@@ -62,7 +63,8 @@ def to_text(
         return records(rows, style)
     own = {label: run.draws().target for label, run in zip(labels(runs), runs, strict=True)}
     lead = [Grid((), (), notes=tuple(_last_doubling(frames["draws"])))] if "draws" in frames else []
-    look = _Look(full or bool(breakdown(asked.by).names), full, n_columns or screen_width(), own)
+    closing = tuple(_closing(runs)) if "draws" in frames else ()
+    look = _Look(full or bool(breakdown(asked.by).names), full, n_columns or screen_width(), own, closing)
     return render([*lead, *(grid for view, frame in frames.items() for grid in _grids(view, frame, look))], style)
 
 
@@ -108,6 +110,7 @@ class _Look:
     has_sources: bool
     n_columns: int
     own: Mapping[str, str]  # model -> the target that its network was trained on
+    closing: tuple[str, ...]  # notes on the last of the draws
 
 
 def _last_doubling(frame: pd.DataFrame) -> Iterator[str]:
@@ -124,12 +127,20 @@ def _last_doubling(frame: pd.DataFrame) -> Iterator[str]:
         yield f"{model}: {scores}."
 
 
+def _closing(runs: Sequence[Run]) -> Iterator[str]:
+    """Why the last interval is a point, and where to read what other draws would change, as far as that is known."""
+    told = "The last interval closes because there is nothing left to choose"
+    few = [(run, n_draws, n_units) for run in runs for n_draws, n_units, is_few in [curves.enough_draws(run)] if is_few]
+    yield told + ("." if len(few) == len(runs) else "; show --full has what other draws change.")
+    yield from (too_few_draws(*one) for one in few)
+
+
 def _grids(view: str, frame: pd.DataFrame, look: _Look) -> list[Grid]:
     """The grids of one view, below a line that says what they are."""
     title, notes, named, cell = _LOOKS[view]
     rows = _score_tables.named([_by_one_name(row, look.own) for row in tables.plain_rows(frame) if _is_new(row, look)])
     made = list(_by_tag(rows, named, cell) if look.has_tags else _by_metric(rows, named, cell, look.n_columns))
-    grids = [Grid((), (), title=title, notes=notes), *made]
+    grids = [Grid((), (), title=title, notes=look.closing if view == "draws" else notes), *made]
     if view == "rules" and look.has_sources:
         sources = {row["rule"]: row["source"] for row in rows}
         grids.append(
@@ -227,7 +238,7 @@ def _difference(row: Row) -> str:
 _LOOKS: dict[str, tuple[str, tuple[str, ...], Callable[[Row], str], Callable[[Row], str]]] = {
     "draws": (
         "Score against the number of draws: the bank's first draws [95 % of balanced random subsets of as many]",
-        ("The last interval closes because there is nothing left to choose; show --full has what other draws change.",),
+        (),
         _n_draws,
         _spread,
     ),

@@ -10,7 +10,7 @@ import pandas as pd
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.robustness import effective_robustness
 from compbench_analysis.frames.signature import partial
-from compbench_analysis.text.format import percent, points
+from compbench_analysis.text.format import metric_heading, percent, points
 from compbench_analysis.text.render import Grid, records, render
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def to_text(frame: pd.DataFrame, runs: Sequence[Run], style: str = "table") -> s
     lines = frame.drop_duplicates("task").to_dict("records")
     notes += [f"{row['task']}: logit = {row['slope']:.3f} logit({plain}) {row['intercept']:+.3f}" for row in lines]
     notes += [f"{run.key.task}/{run.key.model}: {what}" for run in runs if (what := partial(run))]
-    title = f"Effective robustness over {plain}, {frame['metric'].iloc[0]}, %: differences in points [95 % interval]"
+    what = metric_heading(frame["metric"].iloc[0])
+    title = f"Effective robustness over {plain}, {what}, %: differences in points [95 % interval]"
     return render([grid(frame, title, notes, is_marked=True)], style)
 
 
