@@ -18,19 +18,14 @@ from compbench.cli.app import main
 from compbench.core.errors import UnreadableImages
 from compbench.store import unreadable
 from compbench.store.store import Store
+from noise_pictures import cats_and_dogs
 
 N = 12  # of each class
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for number in range(N):
-            pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
-            PIL.Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number:03}.png")
-    return tmp_path / "data"
+    return cats_and_dogs(tmp_path / "data", N, np.random.default_rng(0))
 
 
 def command(data: Path, *more: str) -> list[str]:
