@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # printed tables fit the terminal: not the one that the tests happen to be started in
 os.environ["COLUMNS"] = "200"
+
+# thousands of small files, each of which waits for the disk: in memory where there is room, unless TMPDIR says where
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4e9 and "TMPDIR" not in os.environ:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # a shell starts what runs in the background with SIGINT ignored, and the processes that tests start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -98,6 +104,14 @@ def tiny_pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_eps_pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with an epsilon scheduler."""
     return _save_pipeline(tmp_path_factory.mktemp("pipeline") / "eps", "epsilon")
+
+
+@pytest.fixture(scope="session")
+def small_sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest Stable Diffusion, untrained, where it does not matter what the network says."""
+    import small_sd
+
+    return small_sd.save(tmp_path_factory.mktemp("small") / "sd")
 
 
 @pytest.fixture(scope="session")

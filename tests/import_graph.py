@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,8 +34,15 @@ def is_package(module: str) -> bool:
 
 
 @functools.cache
+def parsed(path: Path) -> ast.Module:
+    """A file's tree, which many laws look at."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    gc.freeze()  # it stays, and so do all others: the collector need not walk them whenever one more is parsed
+    return tree
+
+
 def tree(module: str) -> ast.Module:
-    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+    return parsed(modules()[module])
 
 
 @functools.cache

@@ -153,7 +153,7 @@ def _qwen3_vl() -> tuple[Any, Any]:
 def _janus() -> tuple[Any, Any]:
     """A picture is 4x4 tokens of 64; the processor's colours are not those that the image tokenizer reads."""
     tokenizer = _bytes("<bos>", pad_token="<pad>", extra_special_tokens=_IMAGES)
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 128}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 512}
     vq = {"embed_dim": 8, "num_embeddings": 64, "latent_channels": 32, "base_channels": 32, "num_res_blocks": 1}
     vq |= {"channel_multiplier": [1, 1, 1, 1], "projection_dim": 16, "image_token_embed_dim": 16}
     vision = {**_SHAPE, "mlp_ratio": 1, "projection_dim": 16, "image_size": SIDE, "patch_size": 8}

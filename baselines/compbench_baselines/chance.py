@@ -24,7 +24,7 @@ __all__ = ["Chance"]
 class Chance(ModelSpec):
     """Independent uniform scores; spec and scorer in one."""
 
-    seed: int = field(default=0, metadata={"help": "another seed draws other scores"})
+    seed: int = field(default=0, metadata={"help": "another seed gives other scores"})
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         return replace(ModelSpec.resolve(self, task), embeds_text=True)  # whatever is compared

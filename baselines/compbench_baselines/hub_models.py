@@ -21,7 +21,7 @@ from compbench.core.models import ModelSpec, ResolvedModel, Source, in_precision
 
 __all__ = ["FOLDER", "Address", "Dtype", "HubModel", "address_of", "architecture", "not_a", "weight_files"]
 
-FOLDER: Mapping[str, str] = {"help": "a local copy in place of the hub's"}
+FOLDER: Mapping[str, str] = {"help": "a local copy instead of the hub's"}
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 CONFIG = "config.json"

@@ -43,7 +43,7 @@ _HOMES = {
     "doctor": "looking:doctor",
     "completion": "completing:completion",
 }
-_INTERRUPTED = "interrupted: run the same command to go on"
+_INTERRUPTED = "interrupted: rerun the same command to resume"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

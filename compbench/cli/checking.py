@@ -22,15 +22,15 @@ __all__ = ["check"]
 _MOST_TAGS = 5  # of a column
 
 
-@click.command(short_help="Say what your own pictures and captions are, or all that is wrong with them.")
+@click.command(short_help="Check a folder of your own pictures and captions.")
 @click.argument("place", type=flags.PATH, metavar="FOLDER")
 @flags.image_limits
 @flags.printed
 def check(place: Path, style: str, output: Path | None) -> int:
-    """Read a folder with metadata.jsonl, .csv or .parquet: print what it holds, or every fault with its line.
+    """Read a folder with metadata.jsonl, .csv or .parquet and print what it contains, or every fault with its line.
 
     Columns: image, caption, foil; or image_0, image_1, caption_0, caption_1; or images, captions, matches. Every other
-    one but id and group is a tag. Pictures are known by their headers; none is decoded.
+    column except id and group is a tag. Only the headers of pictures are read.
 
     \b
     compbench check ./my-set

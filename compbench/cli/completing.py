@@ -13,11 +13,12 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from compbench.cli import streams
 from compbench.core.errors import DataError, RunError, UsageError
+from compbench.store.reading import SETTINGS
 
 __all__ = ["completion", "listed", "models", "options", "runs", "tags", "tasks"]
 
 _VARIABLE = "_COMPBENCH_COMPLETE"
-_READ = ("draws=", "target=", "loss=", "unconditional=")
+_READ = tuple(f"{name}=" for name in SETTINGS)
 _SOURCES = {
     "bash": 'eval "$(compbench completion bash)"   # in ~/.bashrc',
     "zsh": 'eval "$(compbench completion zsh)"   # in ~/.zshrc',
@@ -25,10 +26,10 @@ _SOURCES = {
 }
 
 
-@click.command(short_help="Print what makes a shell complete names.")
+@click.command(short_help="Print a shell completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the lines that make a shell complete tasks, models, runs, tags and options.
+    """Print a shell script that completes tasks, models, runs, tags and options.
 
     \b
     compbench completion bash

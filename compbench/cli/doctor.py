@@ -56,7 +56,7 @@ def examine(runs: Path, *, is_online: bool = False) -> Iterator[Check]:
             yield from look()
         except Exception as error:  # of any kind: the other checks matter the more
             why = packages.why(error) or f"{type(error).__name__}: {error}"
-            yield Check(name, "problem", f"cannot be looked at: {why}")
+            yield Check(name, "problem", f"cannot be checked: {why}")
 
 
 def _python() -> Iterator[Check]:
@@ -140,7 +140,9 @@ def _halves(device: str) -> Iterator[Check]:
     for dtype in ("bfloat16", "float16"):
         name = f"{dtype} on {device}"
         if reason := emulation.why_slow(dtype, device):
-            yield Check(name, "note", reason, "dtype=auto is float32 there; --dtype and --device together insist")
+            yield Check(
+                name, "note", reason, "dtype=auto becomes float32 there; give both --dtype and --device to insist"
+            )
             continue
         fast.insert(0, dtype)
         if device.startswith("cuda"):
@@ -155,7 +157,7 @@ def _tiny(name: str) -> Check:
     folder = files("compbench") / "tiny" / name
     if folder.is_dir() and any(path.name for path in folder.iterdir()):
         return Check(name, "ok", "ships with this installation")
-    return Check(name, "note", "weights are not in this installation", "python -m compbench.tiny.train makes them")
+    return Check(name, "note", "the weights are not installed", "python -m compbench.tiny.train makes them")
 
 
 def _plugins() -> Iterator[Check]:

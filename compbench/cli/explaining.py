@@ -14,18 +14,18 @@ from compbench.core.printable import say
 __all__ = ["explain"]
 
 
-@click.command(short_help="Show where in the images a model's decision was made.")
+@click.command(short_help="Map where in the image a model decides.")
 @click.argument("reference", metavar="RUN", shell_complete=completing.runs)
 @click.argument("example_id", metavar="EXAMPLE")
-@click.option("--image", type=click.IntRange(0), help="Explain this image alone, numbered from 0.")
+@click.option("--image", type=click.IntRange(0), help="Explain only this image, numbered from 0.")
 @click.option(
     "--captions",
     type=(click.IntRange(0), click.IntRange(0)),
     metavar="A B",
-    help="Two captions, numbered from 0; else the true one and the false one that scores best.",
+    help="Two captions, numbered from 0; default: the true one and the best-scoring false one.",
 )
 @click.option(
-    "--draws", type=click.IntRange(1), help="How many draws of the bank; else as many as the run is scored on."
+    "--draws", type=click.IntRange(1), help="Number of draws of the bank; default: as many as the run is scored on."
 )
 @flags.runs
 @flags.data
@@ -34,7 +34,7 @@ __all__ = ["explain"]
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @flags.offline
 def explain(reference: str, example_id: str, runs: Path | None, **asked: Any) -> None:
-    """Map over the images where the model's error, or its likelihood, tells two captions apart; report shows it.
+    """Map where in the image a model's error, or its likelihood, tells two captions apart; report shows the map.
 
     \b
     compbench explain shapes/tiny-sd object-001

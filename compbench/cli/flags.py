@@ -166,14 +166,14 @@ _style = click.option(
     type=click.Choice(FORMATS),
     default="table",
     show_default=True,
-    help="How the result is printed.",
+    help="Format of the result.",
 )
 by = click.option(
     "--by",
     multiple=True,
     metavar="COLUMN",
     shell_complete=completing.tags,
-    help="Tag column of the table (repeatable); else tag.",
+    help="Tag column of the table (repeatable); default: tag.",
 )
 broken_down = _together(
     click.option(
@@ -181,7 +181,7 @@ broken_down = _together(
         multiple=True,
         metavar="COLUMN",
         shell_complete=completing.tags,
-        help="Tag column (repeatable), or caption_length; with show also margin. Else tag.",
+        help="Tag column (repeatable), caption_length, or with show also margin; default: tag.",
     ),
     click.option(
         "--tags",
@@ -199,8 +199,8 @@ read = _together(
         multiple=True,
         metavar="K=V",
         shell_complete=completing.options,
-        help="How stored errors are read: draws, target, loss or unconditional (repeatable), such as -o draws=16; else "
-        "as the run's first command read them, on all draws that are stored.",
+        help="How stored errors are read (repeatable): draws, target, loss, weight, timesteps, guidance, unconditional "
+        "or normalise, such as -o draws=16; else as the run's first command read them, on all draws that are stored.",
     ),
     click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures."),
 )
@@ -212,10 +212,10 @@ def written(help: str, metavar: str = "FILE") -> Callable[[Command], Command]:
 
 
 output = click.option(
-    "--output", type=PATH, callback=check_folder, metavar="FILE", help="Write the result to this file; else to stdout."
+    "--output", type=PATH, callback=check_folder, metavar="FILE", help="Write the result to this file, not stdout."
 )
 printed = _together(_style, output)
-full = click.option("--full", "is_full", is_flag=True, help="Print all there is: cost, ties, signatures, every test.")
+full = click.option("--full", "is_full", is_flag=True, help="Print everything: cost, ties, signatures, every test.")
 to_run = _together(
     click.option(
         "--model",
@@ -223,7 +223,7 @@ to_run = _together(
         "models",
         multiple=True,
         shell_complete=completing.models,
-        help="Name or scheme:ADDRESS; repeat it, or a,b.",
+        help="A name or scheme:ADDRESS (repeatable, or a,b).",
     ),
     click.option(
         "--option",
@@ -241,7 +241,7 @@ to_run = _together(
         is_eager=True,
         callback=_read_grid,
         metavar="FILE",
-        help="A grid in TOML: tasks, models, options, limit ...; what the command line says wins.",
+        help="A grid in TOML: tasks, models, options, limit ...; the command line overrides it.",
     ),
     *(
         offline if name == "is_offline" else of_setting(name)

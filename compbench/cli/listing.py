@@ -23,6 +23,8 @@ __all__ = ["checks", "examples", "plans", "stored", "task_sheet", "where"]
 
 _DAY = 86_400
 
+_IN_COLUMNS = ("draws", "target", "loss")  # of a rule
+
 
 def task_sheet(name: str) -> list[Grid]:
     """The protocols of a suite, and the sources of its captions and pictures; UsageError for any other task."""
@@ -56,7 +58,9 @@ def _stored(run: Run) -> tuple[str, ...]:
         rule = run.own_rule
         schedule = run.schedule.name
         draws = "all" if rule.draws is None else str(rule.draws)
-        error = f"{rule.target}/{rule.loss}" + (", unconditional" if rule.unconditional else "")
+        words = rule.words()
+        further = [name if name == "unconditional" else word for name, word in words.items() if name not in _IN_COLUMNS]
+        error = ", ".join([f"{rule.target}/{rule.loss}", *further])
     n_all = info.n_task_examples
     n_done = n_all if info.status == "done" else len(run.done())
     return (
@@ -100,11 +104,7 @@ def plans(made: Sequence[Plan], style: str) -> str:
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
         "Nothing was measured or written.",
-        *(
-            ("? cannot be known before weights and data are here, or while the hub does not answer.",)
-            if is_open
-            else ()
-        ),
+        *(("? is unknown until the weights and data are here, or while the hub does not answer.",) if is_open else ()),
     )
     return render([Grid(header, rows, notes=notes, align="ll" + "r" * 7)], style)
 
@@ -144,7 +144,7 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
         [
             "Stored in",
             *(line for run in runs for line in wrapped(f"  {run.path}", screen_width(), "  ")),
-            f"Look at them again, {'by other tags, ' if by else ''}or at all there is: cost, ties, signatures",
+            f"Show them again, {'by other tags, ' if by else ''}or everything: cost, ties, signatures",
             *in_lines(command),
             *(in_lines([*command, *by]) if by else []),
             *in_lines([*command, "--full"]),
@@ -170,10 +170,8 @@ def in_lines(words: Sequence[str], indent: str = "  ") -> list[str]:
 
 def _reading(runs: Sequence[Run]) -> list[str]:
     """The options that read runs as their command did, where a plain reader would not and all were read one way."""
-    from compbench.store.reading import reading_words
-
     unlike = [run for run in runs if run.rule != run.own_rule]
-    words = {tuple(reading_words(run.rule)) for run in unlike}
+    words = {tuple(f"{name}={word}" for name, word in run.rule.words().items()) for run in unlike}
     return [word for option in words.pop() for word in ("-o", option)] if len(words) == 1 else []
 
 
@@ -194,19 +192,19 @@ def _what_is_learned(plan: Plan) -> str:
         makes = f"at most {count(plan.preparing_evaluations)} evaluations of half a network read features of pictures"
     trains = f"{count(plan.trained_inputs)} inputs are trained on, each counted once per epoch"
     does = [*([makes] if plan.preparing_evaluations else []), *([trains] if plan.trained_inputs else [])]
-    kept = "how many bytes is not known yet" if plan.kept_bytes is None else f"at most {size(plan.kept_bytes)}"
+    kept = "size not known yet" if plan.kept_bytes is None else f"at most {size(plan.kept_bytes)}"
     return f"{'; '.join(does)}; the cache folder {cache_folder()} keeps what is made for later runs, {kept}"
 
 
 def _what_happens(plan: Plan) -> str:
     if plan.examples is None:
-        return "its data are not here, and a dry run fetches none; a run fetches them first (--data takes a copy)"
+        return "its data is not here and a dry run fetches none; a run fetches it first (or give a copy with --data)"
     if plan.is_done:
         return f"all of it is stored in {plan.folder}"
-    said = "nothing is stored yet" if plan.folder is None else f"would be stored in {plan.folder}"
+    said = "nothing is stored yet" if plan.folder is None else f"to be stored in {plan.folder}"
     if plan.seconds is not None and plan.seconds > _DAY:
         fewer = "fewer draws (-o draws=N, more can be added later), --limit N"
         if plan.fewer_by is not None:
             fewer = f"fewer pictures to learn from (-o {plan.fewer_by}=N)"
-        said += f"; more than a day: {fewer} or a GPU make it cheaper"
+        said += f"; more than a day: {fewer} or a GPU would make it cheaper"
     return said

@@ -40,10 +40,8 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 @click.command("list", short_help="List models, tasks or stored runs.")
 @click.argument("kind", type=_Kind(), required=False)
 @click.argument("name", required=False, shell_complete=completing.listed)
-@click.option(
-    "--task", metavar="TASK", shell_complete=completing.tasks, help="With a model: its defaults on this task."
-)
-@click.option("--check", is_flag=True, help="Load each model and task, and name those that do not work.")
+@click.option("--task", metavar="TASK", shell_complete=completing.tasks, help="Show a model's defaults on this task.")
+@click.option("--check", is_flag=True, help="Load every model and task, and name those that fail.")
 @flags.runs
 @flags.printed
 def list_(
@@ -55,7 +53,7 @@ def list_(
     style: str,
     output: Path | None,
 ) -> None:
-    """List what can be asked for, or what is stored; with a model's name its options, with a suite's its protocols.
+    """List tasks, models or stored runs; with a model's name its options, with a suite's name its protocols.
 
     \b
     compbench list models
@@ -80,19 +78,19 @@ def list_(
         checked = {listed: plugins.checked(entries) if check else entries for listed, entries in offered.items()}
         tell = {"tasks": offers.tasks, "models": offers.models}
         if kind is None and style in ("csv", "json"):
-            raise UsageError(f"list what as {style}? expected models, tasks or runs")
+            raise UsageError(f"name what to list as {style}: models, tasks or runs")
         told = [tell[listed](checked[listed], style) for listed in tell if kind in (None, listed)]
         print_result("\n\n\n".join(told), output)
 
 
-@click.command("show-task", short_help="Look at examples of a task.")
+@click.command("show-task", short_help="Show examples of a task.")
 @click.argument("task", shell_complete=completing.tasks)
 @flags.data
 @flags.images
 @flags.image_limits
 @flags.prompts
 @click.option(
-    "--n", default=8, show_default=True, type=click.IntRange(1), help="How many examples, spread over the task."
+    "--n", default=8, show_default=True, type=click.IntRange(1), help="Number of examples, spread over the task."
 )
 @flags.offline
 @flags.printed
@@ -106,7 +104,7 @@ def show_task(
     style: str,
     output: Path | None,
 ) -> None:
-    """Print examples of a task; with an --output that ends in .png, draw them as well.
+    """Print examples of a task; with an --output that ends in .png, draw them.
 
     \b
     compbench show-task shapes --n 12 --output shapes.png
@@ -125,16 +123,16 @@ def show_task(
     for note in loaded.notes:
         say(note)
     if loaded.is_gated:
-        say("This data is gated: its licence does not allow passing it on.")
+        say("This data is gated: its licence forbids sharing it.")
 
 
-@click.command(short_help="Say what works on this machine.")
+@click.command(short_help="Check this machine.")
 @click.option("--online", "is_online", is_flag=True, help="Also ask the hub which gated repositories are open to you.")
 @click.option("--json", "is_json", is_flag=True, help="The same as --format json.")
 @flags.runs
 @flags.printed
 def doctor(is_online: bool, is_json: bool, runs: Path | None, style: str, output: Path | None) -> int:
-    """Say what works on this machine and what to do about what does not.
+    """Check this machine and say how to fix what does not work.
 
     \b
     compbench doctor --online

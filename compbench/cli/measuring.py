@@ -27,7 +27,7 @@ __all__ = ["import_", "reproduce", "run"]
 @click.command(short_help="Score models on tasks and print the table.")
 @click.argument("tasks", nargs=-1, metavar="TASK...", shell_complete=completing.tasks)
 @flags.to_run
-@click.option("--dry-run", is_flag=True, help="Print what would be done and its price; measure nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and what it would cost; measure nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
 @flags.by
 @flags.full
@@ -45,7 +45,7 @@ def run(
     output: Path | None,
     **settings: Any,
 ) -> int:
-    """Score models on tasks, store all that is measured, print the table. Rerun the same command to resume.
+    """Score models on tasks, store every measurement and print a table. Rerun the same command to resume.
 
     TASK is a name, or a folder of your own pictures and captions (see compbench check).
 
@@ -78,16 +78,16 @@ def run(
         is_for_reading = style == "table" and output is None
         print_result(f"{text}\n\n{listing.where(outcome.runs, settings['runs'])}" if is_for_reading else text, output)
     elif outcome.runs and not outcome.failures and not quiet:
-        say(f"shard {shard} done; what remains is with the others")
+        say(f"shard {shard} is done; the rest belongs to the other shards")
     for failure in outcome.told():
         say(f"error: {failure}")
     return FAILED if outcome.failures else DONE
 
 
-@click.command(short_help="Run a table of the paper and put its numbers beside ours.")
+@click.command(short_help="Reproduce a table of the paper beside its published numbers.")
 @click.argument("table", type=click.Choice(["table1", "table2", "table3"]))
-@click.option("--model", "-m", "models", multiple=True, help="One of the table's models (repeatable); else all.")
-@click.option("--task", "-t", "tasks", multiple=True, help="One of its data sets (repeatable); else all.")
+@click.option("--model", "-m", "models", multiple=True, help="One of the table's models (repeatable); default: all.")
+@click.option("--task", "-t", "tasks", multiple=True, help="One of its data sets (repeatable); default: all.")
 @click.option(
     "--option",
     "-o",
@@ -101,7 +101,7 @@ def run(
     "data",
     multiple=True,
     metavar="[TASK=]DIR",
-    help="The folder that holds a folder for each task, or the folder of one task (repeatable).",
+    help="A folder with one folder per task, or the folder of one task (repeatable).",
 )
 @flags.limit
 @flags.images_per_class
@@ -109,7 +109,7 @@ def run(
 @flags.runs
 @flags.image_limits
 @flags.offline
-@click.option("--dry-run", is_flag=True, help="Print what each cell would cost, where that can be told.")
+@click.option("--dry-run", is_flag=True, help="Print what each cell would cost, where that is known.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
 @flags.printed
 def reproduce(
@@ -126,8 +126,8 @@ def reproduce(
 ) -> int:
     """Run a table of Li et al. (ICCV 2023) and print the paper's numbers beside ours, with intervals and differences.
 
-    By default each row is measured on a seeded subset that fits a night on one GPU, or on all images where that is
-    cheap. A cell that cannot be run says why.
+    By default each row is measured on a seeded subset that fits in a night on one GPU, or on all images where that
+    is cheap. A cell that cannot be run says why.
 
     \b
     compbench reproduce table2
@@ -160,12 +160,12 @@ def _tell_plans(plans: Sequence[Plan], failures: Sequence[Failure], style: str, 
     return FAILED if failures else DONE
 
 
-@click.command("import", short_help="Store scores of a model that cannot be run here.")
+@click.command("import", short_help="Store scores from a model that was run elsewhere.")
 @click.argument("path", type=flags.PATH)
 @click.option(
     "--task", required=True, metavar="TASK", shell_complete=completing.tasks, help="The task that was scored."
 )
-@click.option("--as", "name", required=True, metavar="NAME", help="The name that the model gets.")
+@click.option("--as", "name", required=True, metavar="NAME", help="The name to give the model.")
 @flags.data
 @flags.images
 @flags.runs

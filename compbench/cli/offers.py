@@ -32,7 +32,9 @@ _KINDS = {
     "retrieval": "Retrieval: the right one among thousands",
     "": "Of other packages",
 }
-_WHERE = "at hand: what is not is fetched by the first run; --data or --images name a copy of your own."
+_WHERE = (
+    "at hand: already on this machine; the first run fetches the rest, or give your own copy with --data or --images."
+)
 
 
 def tasks(entries: Sequence[Entry], style: str) -> str:
@@ -113,7 +115,7 @@ def models(entries: Sequence[Entry], style: str) -> str:
     schemes = tuple((f"{entry.name}:ADDRESS", entry.package) for entry in entries if entry.kind == "scheme")
     more = [Grid(("any other", "package"), schemes)] if schemes else []
     notes = ["GPU: the smallest usual card that its network fits on in half precision, where that is known."]
-    notes += ["compbench list models NAME shows its options, with --task TASK as they are for that task."]
+    notes += ["compbench list models NAME shows its options; --task TASK shows them for that task."]
     return "\n\n".join([render([*grids, *more], style), *_below(entries, notes)])
 
 

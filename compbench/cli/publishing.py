@@ -23,7 +23,7 @@ __all__ = ["results", "site"]
 _SUFFIXES = (".parquet", ".csv")
 
 
-@click.command(short_help="Write a leaderboard and a page for each task.")
+@click.command(short_help="Write a static site with a leaderboard and a page per task.")
 @click.argument("references", nargs=-1, metavar="[RUN...]")
 @flags.written("The folder of the site.", "DIR")
 @flags.runs
@@ -33,7 +33,7 @@ _SUFFIXES = (".parquet", ".csv")
     "--show-images/--no-images",
     "with_images",
     default=None,
-    help="Show images and captions; by default unless the data is gated.",
+    help="Show images and captions; default: yes, unless the data is gated.",
 )
 def site(
     references: Sequence[str],
@@ -43,7 +43,7 @@ def site(
     limit: int | None,
     with_images: bool | None,
 ) -> None:
-    """Write a static site of all runs, or of those named: a leaderboard, a page for each task, all numbers as CSV.
+    """Write a static site of all or the named runs: a leaderboard, a page per task, every number as CSV.
 
     RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
     letters. Any host that serves files can serve the folder.
@@ -67,8 +67,8 @@ def results(
 ) -> None:
     """Write the scores of all runs, or of those named, as one tidy table: a row per run, tag and metric.
 
-    It holds how each was measured, and no caption or picture. RUN is a folder, task/model (its latest whole run),
-    task/model/digest, a task (all its models), or a digest's first letters.
+    The table also says how each was measured; it contains no captions or pictures. RUN is a folder, task/model
+    (its latest whole run), task/model/digest, a task (all its models), or a digest's first letters.
 
     \b
     compbench results --output results.parquet

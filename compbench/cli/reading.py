@@ -27,8 +27,8 @@ __all__ = ["calibrate", "cite", "compare", "curves", "export", "report", "robust
 @flags.read
 @flags.broken_down
 @click.option("--published", "with_published", is_flag=True, help="Show published scores of other models beside them.")
-@click.option("--each", "each_seed", is_flag=True, help="Show runs that differ by their seed alone one by one.")
-@click.option("--no-draws", "draws", flag_value=False, default=True, help="Leave out what other draws would change.")
+@click.option("--each", "each_seed", is_flag=True, help="Show runs that differ only by their seed separately.")
+@click.option("--no-draws", "draws", flag_value=False, default=True, help="Leave out ±draws, the spread over draws.")
 @flags.full
 @flags.printed
 def show(
@@ -44,7 +44,7 @@ def show(
     output: Path | None,
     **shown: Any,
 ) -> None:
-    """Print stored runs; several models on one task are one table, several seeds of a model one row.
+    """Print stored runs; one table for several models on a task, one row for several seeds of a model.
 
     RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
     letters.
@@ -64,7 +64,9 @@ def show(
 @flags.runs
 @flags.read
 @flags.broken_down
-@click.option("--ids", "with_ids", is_flag=True, help="With csv and json: the examples that only A has right, ...")
+@click.option(
+    "--ids", "with_ids", is_flag=True, help="With csv and json: add example ids, such as those only A gets right."
+)
 @flags.full
 @flags.printed
 def compare(
@@ -98,7 +100,7 @@ def compare(
     print_result(compared.to_text(comparison, style, with_ids=with_ids, full=is_full), output)
 
 
-@click.command(short_help="Say what a run's stored errors tell.")
+@click.command(short_help="Analyse a run's stored errors.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.read
@@ -106,10 +108,14 @@ def compare(
 @click.option(
     "--view",
     type=click.Choice(["draws", "timesteps", "differences", "rules"]),
-    help="Print one of them alone; else all. A picture shows one: draws unless told otherwise.",
+    help="Print only this view; default: all. A figure shows one view, draws by default.",
 )
 @click.option(
-    "--window", "windows", multiple=True, metavar="FIRST-LAST", help="A window of timesteps (repeatable); else thirds."
+    "--window",
+    "windows",
+    multiple=True,
+    metavar="FIRST-LAST",
+    help="Window of timesteps (repeatable); default: thirds.",
 )
 @flags.full
 @flags.printed
@@ -127,10 +133,10 @@ def curves(
     style: str,
     output: Path | None,
 ) -> None:
-    """Print accuracy against the number of draws, by timestep and by scoring rule; an --output .png is the picture.
+    """Print accuracy against the number of draws, by timestep and by scoring rule; with an --output .png, plot it.
 
     RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
-    letters. Nothing is measured anew.
+    letters. Nothing is measured again.
 
     \b
     compbench curves shapes/tiny-sd
@@ -146,9 +152,16 @@ def curves(
         print_result(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style, full=is_full), output)
 
 
-@click.command(short_help="Write one page to read, share and keep.")
+@click.command(short_help="Write a self-contained HTML report.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
-@click.option("--output", default=Path("report.html"), show_default=True, type=flags.PATH, callback=flags.check_folder)
+@click.option(
+    "--output",
+    default=Path("report.html"),
+    show_default=True,
+    type=flags.PATH,
+    callback=flags.check_folder,
+    help="The file of the page.",
+)
 @flags.runs
 @flags.read
 @flags.broken_down
@@ -159,9 +172,9 @@ def curves(
     "--show-images/--no-images",
     "with_images",
     default=None,
-    help="Show images and captions; by default unless the data is gated.",
+    help="Show images and captions; default: yes, unless the data is gated.",
 )
-@click.option("--open", "is_opened", is_flag=True, help="Show the page in the browser.")
+@click.option("--open", "is_opened", is_flag=True, help="Open the page in the browser.")
 def report(
     references: Sequence[str],
     output: Path,
@@ -174,7 +187,7 @@ def report(
     is_opened: bool,
     **look: Any,
 ) -> None:
-    """Write one HTML file: who leads and whether that is sure, where, all examples, how it was measured.
+    """Write one HTML page: who leads and whether that is significant, on which tags, every example, and the method.
 
     RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
     letters.
@@ -193,7 +206,7 @@ def report(
         webbrowser.open(page.absolute().as_uri())
 
 
-@click.command(short_help="Say what accuracy models keep when images shift.")
+@click.command(short_help="Print effective robustness under a shift.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @click.option("--plain", required=True, metavar="TASK", help="The task without a shift, such as imagenet.")
 @click.option(
@@ -201,9 +214,9 @@ def report(
     multiple=True,
     required=True,
     metavar="MODEL",
-    help="A model that the line goes through (repeat it, at least two), such as a supervised classifier.",
+    help="A model to fit the line to, such as a supervised classifier (repeat it: at least two).",
 )
-@click.option("--metric", metavar="NAME", help="The metric; else the first of the task's.")
+@click.option("--metric", metavar="NAME", help="The metric; default: the task's first.")
 @flags.runs
 @flags.read
 @flags.printed
@@ -218,7 +231,7 @@ def robustness(
     style: str,
     output: Path | None,
 ) -> None:
-    """Print effective robustness: the accuracy under a shift less what the accuracy without it foretells.
+    """Print effective robustness: the accuracy under a shift minus the accuracy predicted from the unshifted task.
 
     RUN are classifications by the same models on a task and on its shifted versions: folders, task/model (its latest
     whole run), task/model/digest, a task (all its models), or a digest's first letters. An --output .png is the
@@ -239,7 +252,7 @@ def robustness(
         print_result(shifted.to_text(frame, chosen, style), output)
 
 
-@click.command(short_help="Turn scores into probabilities of classes.")
+@click.command(short_help="Calibrate class probabilities.")
 @click.argument("references", nargs=-1, required=True, metavar="RUN...", shell_complete=completing.runs)
 @flags.runs
 @flags.read
@@ -248,7 +261,7 @@ def robustness(
 )
 @click.option("--seed", default=0, show_default=True, help="Seed for choosing those examples.")
 @click.option(
-    "--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="How many bins of confidence."
+    "--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="Number of confidence bins."
 )
 @click.option("--examples", "with_examples", is_flag=True, help="With csv and json: the probabilities of each example.")
 @flags.printed
@@ -262,7 +275,7 @@ def calibrate(
     with_examples: bool,
     **settings: Any,
 ) -> None:
-    """Fit the temperature of p(class | image) on some examples and say how well it holds on the others.
+    """Fit the temperature of p(class | image) on some examples and test the calibration on the others.
 
     RUN is a classification: a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or
     a digest's first letters. An --output .png is the reliability diagram.
@@ -290,9 +303,9 @@ def calibrate(
 @flags.runs
 @flags.read
 def export(reference: str, output: Path, runs: Path | None, options: Sequence[str], limit: int | None) -> None:
-    """Write one row per example: outcomes, ties, margins, tags and scores; .jsonl holds what import reads again.
+    """Write one row per example: outcomes, ties, margins, tags and scores; import reads the .jsonl back.
 
-    That is each example's id, images, captions, matches, tags and scores: also a manifest, beside its pictures.
+    The .jsonl has each example's id, images, captions, matches, tags and scores; next to the pictures it is a manifest.
 
     \b
     compbench export shapes/tiny-sd --output scores.parquet
@@ -326,7 +339,7 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
 @flags.runs
 @flags.output
 def cite(references: Sequence[str], runs: Path | None, output: Path | None) -> None:
-    """Print what to cite for runs, each entry once.
+    """Print the BibTeX entries to cite for runs.
 
     \b
     compbench cite winoground/sd2 >> references.bib

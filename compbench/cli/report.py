@@ -96,7 +96,7 @@ def _pictures(
     wanted = _wanted(runs, with_images)
     data, images = map(disk.given, folders)
     if data is not None and len({task for task, _ in wanted}) > 1:
-        raise UsageError("--data is the data of one task, and these runs are of several; write a page for each")
+        raise UsageError("--data is for one task, but these runs are of several; write a page for each")
     given = {task.name: task for task in tasks}
     pictures: dict[tuple[str, str], Mapping[str, Sequence[Image]]] = {}
     notes: dict[str, str] = {}
@@ -107,10 +107,10 @@ def _pictures(
             )
             if task.revision != revision:
                 raise DataError(
-                    f"the data at hand has revision {task.revision} and the runs {revision}: its pictures may be others"
+                    f"the local data has revision {task.revision} but the runs have {revision}: pictures may differ"
                 )
         except (UsageError, DataError, MissingPackage) as error:
-            notes[name] = f"Pictures of {name} are not at hand ({error})."
+            notes[name] = f"Pictures of {name} are not available ({error})."
             continue
         pictures[name, revision] = {example.id: example.images for example in task.examples}
     return pictures, notes

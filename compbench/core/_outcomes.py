@@ -155,5 +155,5 @@ def _wins(scores: Floats, matches: Bools, *, or_ties: bool) -> Bools:
 def _among_first(scores: Floats, matches: Bools, k: int, *, or_ties: bool) -> Bools:
     """[N]: along the last axis, fewer than `k` false scores reach the highest true one, in every row."""
     highest_true = np.where(matches, scores, -np.inf).max(-1, keepdims=True)
-    before = ~(scores <= highest_true) if or_ties else ~(scores < highest_true)  # what is no number beats all
+    before = ~(scores <= highest_true) if or_ties else ~(scores < highest_true)  # NaN beats everything
     return ((before & ~matches).sum(-1) < k).all(-1)

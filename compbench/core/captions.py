@@ -19,8 +19,8 @@ def caption_fault(text: str) -> str:
         return "is empty; expected words that describe an image"
     if len(text) > _LONGEST_CAPTION:
         return (
-            f"has {len(text):,} characters; expected at most {_LONGEST_CAPTION:,}, of which a text encoder reads the "
-            "first few hundred: cut it"
+            f"has {len(text):,} characters; expected at most {_LONGEST_CAPTION:,}, a text encoder reads only the "
+            f"first few hundred: shorten it"
         )
     if len(text) > _LONGEST_WORD and len(longest := max(text.split(), key=len)) > _LONGEST_WORD:
         return f"has a word of {len(longest):,} characters, {longest[:20]!r}...; expected at most {_LONGEST_WORD:,}"

@@ -180,7 +180,7 @@ def writing(folder: Path, option: str = "--runs DIR") -> Generator[None]:
 
 def _advice(error: OSError, option: str) -> str:
     if error.errno in _FULL:
-        return "free some space, then rerun the command; what was stored stays"
+        return "free some space, then rerun the command; stored measurements are kept"
     if error.errno in _FORBIDDEN:
         return f"make it writable, or choose another place with {option}"
     if error.errno in _NO_FOLDER:
@@ -189,7 +189,7 @@ def _advice(error: OSError, option: str) -> str:
         return f"{error.filename!r} is a symbolic link; expected a file of its own: remove the link"
     if error.errno == errno.ENAMETOOLONG:
         return f"expected names of at most 255 bytes; choose another place with {option}"
-    return "check the disk, then rerun the command; what was stored stays"
+    return "check the disk, then rerun the command; stored measurements are kept"
 
 
 def _encoded(content: Mapping[str, Json], indent: int | None = None) -> bytes:

@@ -126,7 +126,7 @@ class Exclusion:
         self.is_by_marker = False  # since the file system has no flock
 
     def acquire(self) -> bool:
-        """Whether this process has it now; RunError where the lock is no file."""
+        """Whether this process has it now; RunError where the lock is not a file."""
         handle = self._opened()
         try:
             is_mine = self._locked(handle)
@@ -173,7 +173,7 @@ class Exclusion:
         handle = os.open(self.path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise RunError(f"{str(self.path)!r} is not a regular file, which a lock has to be: remove it")
+            raise RunError(f"{str(self.path)!r} is not a regular file, as a lock must be: remove it")
         return handle
 
     def _locked(self, handle: int) -> bool:
@@ -188,7 +188,7 @@ class Exclusion:
         return is_mine and (other is None or not other.lives)
 
     def _marked(self) -> bool:
-        """Whether the marker is this process's now: made, or taken from the dead."""
+        """Whether the marker is this process's now: made, or taken over from a process that died."""
         other = holder_in(self._marker)
         if other is not None and other.lives:
             return False
@@ -212,7 +212,7 @@ class Exclusion:
                 own.unlink()
 
     def _set_aside(self, dead: Holder | None) -> None:
-        """Remove the marker of the dead, unless another process has just done so and made its own."""
+        """Remove the marker of a process that died, unless another process has just done so and made its own."""
         aside = self._aside()
         with suppress(OSError):
             self._marker.rename(aside)

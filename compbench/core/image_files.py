@@ -246,7 +246,7 @@ def _too_large(error: Exception) -> str:
 
     most = allowed or int(2 * (PIL.Image.MAX_IMAGE_PIXELS or 0))
     return (
-        f"has {n_pixels:,} pixels, more than the {most:,} that are read unless you ask for more; if you trust the "
+        f"has {n_pixels:,} pixels, more than the limit of {most:,}; if you trust the "
         f"file, allow it with --max-pixels {n_pixels} (max_pixels={n_pixels} in Python)"
     )
 
@@ -287,8 +287,8 @@ def _plain(image: PIL.Image.Image, name: str, where: str) -> PIL.Image.Image:
 def _without_range(image: PIL.Image.Image, name: str, where: str) -> UnreadableImage:
     return UnreadableImage(
         name,
-        f"image {name!r}{where} holds {_IN_WORDS.get(image.mode, f'pixels of mode {image.mode}')}, and nothing says "
-        "which of them is black and which is white; convert it to 8 or 16 bits",
+        f"image {name!r}{where} holds {_IN_WORDS.get(image.mode, f'pixels of mode {image.mode}')}, and nothing "
+        f"says which of them are black and white; convert it to 8 or 16 bits",
     )
 
 

@@ -151,7 +151,7 @@ def named(names: Iterable[str], *, unconditional: bool = False) -> list[Metric]:
 def column_of(metric: Metric) -> str:
     """The tag column without which an example does not count in the metric; "" where every example counts.
 
-    The class of a classification is no such column: every example has one.
+    The class of a classification is not such a column: every example has one.
     """
     return metric.unit or (metric.column if metric.is_per_class and metric.column != "class" else "")
 

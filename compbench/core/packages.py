@@ -132,7 +132,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _missing(package: Package) -> str:
-    """One line: the package, and what to install for the job that it is wanted for."""
+    """A one-line message: the package, and what to install for the job that needs it."""
     reading = missing_for_reading()
     if package.module in {other.module for other in reading}:
         return f"{package.name} is not installed: {install(reading)}"

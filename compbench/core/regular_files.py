@@ -64,7 +64,7 @@ def _check_regular(status: os.stat_result, where: str) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
-        return "its links lead in a circle"
+        return "its links form a loop"
     return str(getattr(error, "strerror", None) or error)
 
 

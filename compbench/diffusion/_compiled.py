@@ -32,10 +32,10 @@ class Compiled:
             output = self._network(*inputs, **named)
         except TorchDynamoException as error:
             reason = str(error).strip().partition("\n")[0]
-            self._say(f"the network cannot be compiled here ({reason}): it runs as it is, which is slower")
+            self._say(f"the network cannot be compiled here ({reason}): it runs uncompiled, which is slower")
             self._network, self._is_told, self.engine = self._plain, True, "eager"
             return self._plain(*inputs, **named)
         if not self._is_told:
-            self._say(f"the network was compiled in {time.perf_counter() - began:.0f} s; its cache spares the next run")
+            self._say(f"the network was compiled in {time.perf_counter() - began:.0f} s; the cache saves the next run")
             self._is_told = True
         return output

@@ -120,6 +120,6 @@ def _fault(work: Work, fault: Fault, bank: DrawBank, dtype: str) -> RunError:
     value, image, caption, draw = fault
     return RunError(
         f"the network gave {value} for example {work.example.id!r}, image {image}, caption {caption} "
-        f"({work.captions[caption]!r}), draw {draw} (timestep {bank.timesteps[draw]:g}); what was measured before "
-        f"is stored: {nan_advice(dtype)}"
+        f"({work.captions[caption]!r}), draw {draw} (timestep {bank.timesteps[draw]:g}); earlier measurements are "
+        f"stored: {nan_advice(dtype)}"
     )

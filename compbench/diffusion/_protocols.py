@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
+from compbench.core.errors import DataError
 from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.devices import pick_device
-from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank
+from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank, stepped_bank
 from compbench.diffusion.family import Family, Timesteps
-from compbench.diffusion.images import Transform, centre_crop, whole_picture
+from compbench.diffusion.images import Transform, centre_crop, squeezed, whole_picture
 from compbench.diffusion.latent import LatentDenoiser
 from compbench.diffusion.parts import Parts, Precision
 from compbench.schedules.schedule import Schedule
 
 __all__ = ["Measuring", "precision"]
+
+_N_TIMESTEPS = 1000
+# the published loops: range(10, 990, 1000 // 10), and every 33rd of a scheduler's table, from 10 or, of a flow, 20 on
+_STEPS = {"diffusion-itm": np.arange(10, 990, 100), "self-bench": np.arange(32, 990, 33)}
+_FLOW_STEPS = np.arange(20, 980, 33)
+_TRANSFORMS = {"compbench": whole_picture, "diffusion-itm": squeezed, "self-bench": squeezed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +42,7 @@ class Measuring:
     compile_mode: str = "auto"
     noise: str = "independent"
     size_px: int | None = None  # the side of the pictures, where it is not what the network was configured for
-    crop: Transform = centre_crop  # under a published protocol; compbench's own takes the whole picture
+    crop: Transform = centre_crop  # under the paper's protocols; others take the whole picture
     keeps_encoders: bool = False  # in float32, under every protocol
 
     def classifier(self, family: Family, parts: Parts, runtime: Runtime) -> DiffusionClassifier:
@@ -43,14 +51,15 @@ class Measuring:
         denoiser = LatentDenoiser(
             family,
             parts,
-            whole_picture if self._is_ours else self.crop,
+            _TRANSFORMS.get(self.protocol, self.crop),
             replace(stages, encoders=torch.float32) if self.keeps_encoders else stages,
             pick_device(runtime.device),
             size_px=self.size_px,
+            sampled=self.seed if self.protocol == "self-bench" else None,
         )
         return DiffusionClassifier(
             denoiser,
-            _bank(self.noise, self.seed, family.grid(parts), is_ours=self._is_ours),
+            _bank(self.noise, self.seed, family.grid(parts), self.protocol, parts.name),
             self.draws,
             runtime,
             losses=self.losses,
@@ -59,13 +68,17 @@ class Measuring:
             schedule=self.schedule,
         )
 
-    @property
-    def _is_ours(self) -> bool:
-        return self.protocol == "compbench"
 
-
-def _bank(noise: str, seed: int, grid: Timesteps, *, is_ours: bool) -> DrawBank:
+def _bank(noise: str, seed: int, grid: Timesteps, protocol: str, name: str) -> DrawBank:
     """A bank over the timesteps of a grid."""
+    if (steps := _STEPS.get(protocol)) is not None:
+        if len(grid) != _N_TIMESTEPS:
+            raise DataError(
+                f"model {name!r} has {len(grid)} timesteps; protocol={protocol} is of {_N_TIMESTEPS}: expected another"
+            )
+        is_flow = np.issubdtype(grid.dtype, np.floating)  # whose published grid counts from the last timestep
+        return stepped_bank(seed, _N_TIMESTEPS - 1 - _FLOW_STEPS[::-1] if is_flow else steps).over(grid)
+    is_ours = protocol == "compbench"
     if noise == "antithetic":
         bank = antithetic_bank(seed, len(grid))
     else:
@@ -75,13 +88,13 @@ def _bank(noise: str, seed: int, grid: Timesteps, *, is_ours: bool) -> DrawBank:
 
 
 def precision(protocol: str, dtype: str) -> Precision:
-    """compbench: only the network is in `dtype`. paper: every network is. published-fp16: all is, even the noise.
+    """compbench: only the network is in `dtype`. published-fp16: all is, even the noise. Else every network is.
 
     The published script halves its noise schedule too, which is off by 7 % in sigma at the first timesteps.
     """
     network = getattr(torch, dtype)
     if protocol == "compbench":
         return Precision(network, encoders=torch.float32)
-    if protocol == "paper":
-        return Precision(network, encoders=network)
-    return Precision(network, encoders=network, arithmetic=network)
+    if protocol == "published-fp16":
+        return Precision(network, encoders=network, arithmetic=network)
+    return Precision(network, encoders=network)

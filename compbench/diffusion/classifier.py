@@ -218,7 +218,7 @@ class DiffusionClassifier:
         if self._batch_size is None:
             self._batch_size = first_batch_size(self.denoiser, self._probe(engine, example))
         engine.batch_size = self._batch_size  # also for fewer jobs: another shape would move their errors
-        if will_run:  # once the batch size is known: each shape is compiled anew
+        if will_run:  # once the batch size is known: each shape is compiled again
             self._compile_if_it_pays(n_jobs)
         return engine
 
@@ -285,8 +285,8 @@ class DiffusionClassifier:
             )
         if special := self.denoiser.special(captions):
             self._runtime.say(
-                f"{len(special)} of {len(captions)} distinct captions spell a special token of the tokenizer, which "
-                f"reads it as that token and not as these letters: {special[0][:80]!r} the first"
+                f"{len(special)} of {len(captions)} distinct captions spell a special token of the tokenizer, "
+                f"which reads it as that token, not as text: {special[0][:80]!r} the first"
             )
 
 

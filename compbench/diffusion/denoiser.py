@@ -21,6 +21,7 @@ __all__ = ["LOSSES", "TARGETS", "Conditioning", "Denoiser", "Flow", "Noising", "
 
 Conditioning = Mapping[str, Tensor]  # each [C, ...]
 Target = Literal["eps", "v", "x0", "flow"]
+_HUBER = 0.1  # below it the loss is a square, above it straight
 
 
 class Noising(Protocol):
@@ -156,7 +157,16 @@ def mean_absolute(residual: Tensor) -> Tensor:
     return residual.abs().flatten(1).mean(1).float()
 
 
-LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {"l2": mean_square, "l1": mean_absolute}
+def mean_huber(residual: Tensor) -> Tensor:
+    """[b, c, h, w] -> [b] float32: 2 c (sqrt(r^2 + c^2) - c), c = 0.1, the pseudo-Huber loss that diffusers trains by.
+
+    Charbonnier et al., "Deterministic Edge-Preserving Regularization in Computed Imaging", 1997; in diffusion models
+    Song & Dhariwal, "Improved Techniques for Training Consistency Models", 2024.
+    """
+    return (2 * _HUBER * ((residual.square() + _HUBER**2).sqrt() - _HUBER)).flatten(1).mean(1).float()
+
+
+LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {"l2": mean_square, "l1": mean_absolute, "huber": mean_huber}
 
 
 def _eps(latents: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

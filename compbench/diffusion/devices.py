@@ -24,8 +24,8 @@ _FULL = (
     "miopenStatusAllocFailed",
 )
 _MORE_ROOM = (
-    "stop other programs there, use a smaller dtype (--dtype bfloat16), another --device or a smaller model; what was "
-    "measured is stored"
+    "stop other programs there, use a smaller dtype (--dtype bfloat16), another --device or a smaller model; all "
+    "measurements so far are stored"
 )
 
 
@@ -65,7 +65,7 @@ def _named(name: str) -> torch.device:
     except RuntimeError:
         raise UsageError(f"no device named {name!r}; expected auto, cpu, cuda, cuda:1 or mps") from None
     if not available.get(device.type, False):
-        raise UsageError(f"device {name!r} is not usable with this installation of torch; `compbench doctor` says more")
+        raise UsageError(f"device {name!r} is not usable with this installation of torch; see `compbench doctor`")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"no device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     return device
@@ -114,8 +114,8 @@ def lost_device(device: torch.device) -> Generator[None]:
         if not any(word in str(error) for word in _FAILURES):
             raise
         raise RunError(
-            f"the device {device} failed ({reason}); what was measured is stored: rerun the command, on "
-            "another --device if it fails anew"
+            f"the device {device} failed ({reason}); all measurements so far are stored: rerun the command, on "
+            f"another --device if it fails again"
         ) from error
 
 

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from compbench.core.aliases import Floats, Ints
 
-__all__ = ["DrawBank", "antithetic_bank", "balanced_timesteps", "paper_bank", "per_image", "seeded_bank"]
+__all__ = [
+    "DrawBank",
+    "antithetic_bank",
+    "balanced_timesteps",
+    "paper_bank",
+    "per_image",
+    "seeded_bank",
+    "stepped_bank",
+]
 
 _PAPER_NOISES = 1024
 
@@ -118,6 +126,21 @@ def paper_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
         return noises[torch.from_numpy(timesteps[list(draws)])]
 
     return DrawBank(timesteps, noise)
+
+
+def stepped_bank(seed: int, timesteps: Ints) -> DrawBank:
+    """The draws of the published runs of DiffusionITM and Self-Bench: few timesteps, the same for all images.
+
+    The n-th timestep goes with the n-th noise drawn after manual_seed(seed); the published code keeps those of its
+    first run in a file. Draws are in balanced order, where the published loops go through t in order.
+    """
+    order = balanced_timesteps(len(timesteps))
+
+    def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
+        noises = torch.randn((len(timesteps), *shape), generator=torch.Generator().manual_seed(seed))
+        return noises[torch.from_numpy(order[list(draws)])]
+
+    return DrawBank(timesteps[order], noise)
 
 
 def _generator(seed: int, *of_draw: int) -> torch.Generator:

@@ -38,11 +38,11 @@ def settled(label: str, model: ResolvedModel, device: str, say: Callable[[str], 
     dtype, is_asked_for, in_float32 = model.precision.dtype, model.precision.is_asked_for, model.precision.in_float32
     if is_asked_for and not device.startswith("auto"):
         if reason := why_slow(dtype, device):
-            say(f"{label}: {reason}; it runs in {dtype} all the same, since dtype and device were both named")
+            say(f"{label}: {reason}; it runs in {dtype} anyway, since dtype and device were both named")
         return model
     if not is_asked_for and in_float32 is not None and kind_of(device) == "cpu":
         say(
-            f"{label}: on a CPU the network runs in float32 in place of {dtype}; that is a run of its own (dtype: "
+            f"{label}: on a CPU the network runs in float32 instead of {dtype}; that is a separate run (dtype: "
             f"float32). To run {dtype} here, name both: --dtype {dtype} --device cpu (`compbench doctor` says how fast "
             "it is)"
         )
@@ -52,14 +52,14 @@ def settled(label: str, model: ResolvedModel, device: str, say: Callable[[str], 
         return model
     if not is_asked_for and in_float32 is not None:
         say(
-            f"{label}: {reason}, so the network runs in float32 in place of {dtype}, which is slower. That is a run "
-            "of its own (dtype: float32)"
+            f"{label}: {reason}, so the network runs in float32 instead of {dtype}, which is slower. That is a "
+            f"separate run (dtype: float32)"
         )
         return in_float32()
     raise UsageError(
-        f"{label} cannot run in {dtype}: {reason}. Take a device that has {dtype}"
-        + (", or protocol=paper, which takes any dtype" if in_float32 is None else ", or --dtype float32")
-        + f"; to run it here all the same, name both: -o dtype={dtype} --device {kind_of(device)}"
+        f"{label} cannot run in {dtype}: {reason}. Use a device that supports {dtype}"
+        + (", or protocol=paper, which allows any dtype" if in_float32 is None else ", or --dtype float32")
+        + f"; to run it here anyway, name both: -o dtype={dtype} --device {kind_of(device)}"
     )
 
 

@@ -12,7 +12,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from compbench.core.image_transforms import on_white, opaque, trimmed, upright
 
-__all__ = ["Transform", "adm_centre_crop", "centre_crop", "overlooked", "rgb_centre_crop", "whole_picture"]
+__all__ = ["Transform", "adm_centre_crop", "centre_crop", "overlooked", "rgb_centre_crop", "squeezed", "whole_picture"]
 
 Transform = Callable[[PIL.Image.Image, int], Tensor]  # picture, side in pixels -> [3, side, side] float32 in [-1, 1]
 
@@ -49,6 +49,11 @@ def whole_picture(image: PIL.Image.Image, size_px: int) -> Tensor:
     """Upright (EXIF), transparency over white, RGB; then the whole picture to a square, bicubic: nothing cropped."""
     image = on_white(upright(image))
     return _to_range(image.resize((size_px, size_px), PIL.Image.Resampling.BICUBIC))
+
+
+def squeezed(image: PIL.Image.Image, size_px: int) -> Tensor:
+    """The transform of DiffusionITM and Self-Bench: RGB, then the whole picture to a square, bicubic."""
+    return _to_range(opaque(image).convert("RGB").resize((size_px, size_px), PIL.Image.Resampling.BICUBIC))
 
 
 def overlooked(transform: Transform) -> frozenset[str]:

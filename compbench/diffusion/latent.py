@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
 
+from compbench.core.rules import INNER, WITHOUT
 from compbench.diffusion._compiled import Compiled
 from compbench.diffusion.denoiser import LOSSES, TARGETS, Conditioning, Denoiser
 from compbench.diffusion.engine import on_device
@@ -34,9 +37,15 @@ class LatentDenoiser(Denoiser):
         device: torch.device,
         *,
         size_px: int | None = None,
+        sampled: int | None = None,
     ) -> None:
-        """`size_px`: the side of the pictures, where it is not what the network was configured for."""
+        """`size_px`: the side of the pictures, where it is not what the network was configured for.
+
+        `sampled`: the seed of the one sample that stands for a picture's posterior, in place of its mean.
+        """
         family.check(parts)
+        self._sampled = sampled
+        self._no_caption: Conditioning | None = None  # encoded when guidance first asks for it
         self.target = family.target(parts)
         self.device, self._transform, self._precision = device, transform, precision
         side = family.side(parts) if size_px is None else size_px // parts.grain
@@ -78,14 +87,27 @@ class LatentDenoiser(Denoiser):
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """[I, c, h, w]: the mean of the posterior, not a sample, shifted and scaled as trained."""
+        """[I, c, h, w]: the mean of the posterior, or the sample that was asked for, shifted and scaled as trained."""
         vae = self.parts.vae
-        means = [
-            vae.encode(on_device(some, self.device).to(self._precision.encoders), return_dict=False)[0].mean
+        posteriors = [
+            vae.encode(on_device(some, self.device).to(self._precision.encoders), return_dict=False)[0]
             for some in pixels.split(_ENCODED_AT_ONCE)
         ]
-        means = torch.cat(means).to(self._precision.arithmetic)
-        return (means - (vae.config.get("shift_factor") or 0.0)) * vae.config["scaling_factor"]
+        latents = torch.cat([posterior.mean for posterior in posteriors]).to(self._precision.arithmetic)
+        if self._sampled is not None:
+            std = torch.cat([posterior.std for posterior in posteriors]).to(latents)
+            latents = latents + std * self._noise_of_pictures(pixels, latents)
+        return (latents - (vae.config.get("shift_factor") or 0.0)) * vae.config["scaling_factor"]
+
+    def _noise_of_pictures(self, pixels: Tensor, latents: Tensor) -> Tensor:
+        """Seeded by what each picture looks like, so that a picture's sample is the same in every batch and run."""
+        noises: list[Tensor] = []
+        for picture in pixels:
+            looks = hashlib.sha256(picture.contiguous().numpy().tobytes()).digest()
+            mixed = np.random.SeedSequence([self._sampled or 0, *looks]).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+            noises.append(torch.randn(latents.shape[1:], generator=generator))
+        return torch.stack(noises).to(latents)
 
     @torch.inference_mode()
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
@@ -111,11 +133,26 @@ class LatentDenoiser(Denoiser):
     ) -> Tensor:
         """[R, b] float32, all of one pass."""
         residual, rest = self._measured(latents, noise, timesteps, conditioning)
-        reduced = [
-            LOSSES[loss](residual) if loss in LOSSES else self._extra[loss](residual, rest, timesteps)
-            for loss in losses
-        ]
+        without = self._without(latents, noise, timesteps) if INNER in losses else residual
+        reduced: list[Tensor] = []
+        for loss in losses:
+            if loss in LOSSES:
+                reduced.append(LOSSES[loss](residual))
+            elif loss == INNER:
+                reduced.append((residual * without).flatten(1).mean(1).float())
+            elif loss == WITHOUT:
+                reduced.append(LOSSES["l2"](without))
+            else:
+                reduced.append(self._extra[loss](residual, rest, timesteps))
         return torch.stack(reduced)
+
+    def _without(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The residual without a caption, under the same draws."""
+        if self._no_caption is None:
+            self._no_caption = self.encode_captions([""])
+        n = len(latents)
+        conditioning = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self._no_caption.items()}
+        return self.residual(latents, noise, timesteps, conditioning)
 
     def residual(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """target - prediction, [b, c, h, w] in the dtype of the arithmetic."""

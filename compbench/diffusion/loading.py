@@ -68,9 +68,9 @@ def weights_of(
     """
     weights = {part.name: checkpoints.weights_of(files, part, name, takes_pickles=takes_pickles) for part in parts}
     if pickled := [part for part, found in weights.items() if found.files[0].endswith(".bin")]:
-        say(f"{name}: {' and '.join(pickled)} are pickles (.bin), read as weights only: no code of theirs is run")
+        say(f"{name}: {' and '.join(pickled)} are pickles (.bin), read as weights only: none of their code is run")
     if halves := [part for part, found in weights.items() if found.variant]:
-        say(f"{name}: {', '.join(halves)} from fp16 weights, the only ones there are")
+        say(f"{name}: {', '.join(halves)} from the fp16 weights, the only ones there")
     return weights
 
 
@@ -139,7 +139,7 @@ def load_scheduler(folder: Path, files: FileList) -> Any:
         if isinstance(ours, Tensor) and not (isinstance(its, Tensor) and torch.equal(ours, its)):
             raise DataError(
                 f"{str(folder)!r} names the scheduler {named_too[-1]!r} in model_index.json and "
-                f"{config.get('_class_name')!r} in scheduler/scheduler_config.json, and their noise differs"
+                f"{config.get('_class_name')!r} in scheduler/scheduler_config.json, whose noise differs"
             )
     return scheduler
 

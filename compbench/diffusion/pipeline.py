@@ -64,13 +64,13 @@ class PipelineFamily(Family):
                 say(
                     f"{name}: its {text.encoder.name} ({text.encoder.classes[0]}) is not "
                     + ("used" if text.encoder.name in left_out else "there")
-                    + ": captions are read without it, and such a run is one of its own"
+                    + ": captions are read without it, and such a run is separate"
                 )
             autoencoder = loading.load_part(vae, folder, weights[vae.name], say)
             if autoencoder.config.get("latents_mean") is not None:
                 raise DataError(
                     f"model {name!r} scales each channel of its latents for itself (latents_mean in vae/config.json), "
-                    f"which {self.layout.words} does not; it is another model in the clothes of one"
+                    f"which {self.layout.words} does not; it is a different model in the same layout"
                 )
             return Parts(
                 name,

@@ -28,9 +28,9 @@ _NETWORK = (
     "ProxyError",
     "SSLError",
 )
-# what an answer that is no hub's becomes: a web page in place of JSON or of a file's headers, a circle of redirects
+# errors when something other than a hub answers: a web page instead of JSON or of a file's headers, looping redirects
 _NOT_A_HUB = ("NotAHub", "JSONDecodeError", "FileMetadataError", "TooManyRedirects", "DecodingError")
-# a transfer that ended before its end
+# a transfer that broke off
 _BROKEN_OFF = ("ReadError", "ProtocolError", "ReadTimeout", "ChunkedEncodingError", "IncompleteRead", "ConnectionError")
 _INCONSISTENT = "Consistency check failed"
 _MISSING_FILES = re.compile(r"(\d+) file\(s\) are missing")
@@ -102,12 +102,12 @@ def _refused(error: BaseException, names: set[str], page: str, instead: str) -> 
     if status == 429:
         more = "" if _has_token() else "; `hf auth login` allows more requests"
         return (
-            f"is refused for now: {_server()} counts too many requests (429). Wait {_wait(response)}, then rerun the "
+            f"was refused: {_server()} reports too many requests (429). Wait {_wait(response)}, then rerun the "
             f"same command{more}"
         )
     if status >= 500 and status != 511:
         return (
-            f"cannot be fetched now: {_server()} answers with an error of its own ({status}), it is down or overloaded."
+            f"cannot be fetched now: {_server()} reports an internal error ({status}): it is down or overloaded."
             f" Wait a few minutes and rerun the same command, go on from the cache with --offline{_or_give(instead)}"
         )
     if "DisabledRepoError" in names:
@@ -135,8 +135,9 @@ def _denied(status: int, page: str, instead: str) -> str | None:
 def _answered_by_another(instead: str) -> str:
     mirror = "check HF_ENDPOINT, " if _endpoint() != _HUB else ""
     return (
-        f"cannot be fetched: what answers for {_endpoint()} is not a hub, but something between you and it, such as "
-        f"the login page of a network or a proxy: {mirror}log in to the network in a browser or set HTTPS_PROXY, then "
+        f"cannot be fetched: the answer for {_endpoint()} does not come from a hub but from something in between, "
+        f"such as a network's login page or a proxy: {mirror}log in to the network in a browser or set "
+        f"HTTPS_PROXY, then "
         f"rerun the same command, go on from the cache with --offline{_or_give(instead)}"
     )
 
@@ -165,7 +166,7 @@ def _connection(error: BaseException, names: set[str], instead: str) -> str | No
         )
     if _INCONSISTENT in str(error):
         return (
-            "did not arrive whole: a file has another size than the hub says. The transfer broke off, or something in "
+            "did not arrive whole: a file's size is not the one the hub gives. The transfer broke off, or something in "
             f"between, such as a network's login page, answered: rerun the same command{_or_give(instead)}"
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -166,8 +166,8 @@ def weights_of(files: FileList, part: Part, name: str, *, takes_pickles: bool = 
         if (found := _of_variant(files, part, variant)) is not None:
             if variant and not files.is_whole:
                 raise DataError(
-                    f"model {name!r} has only {variant} weights of {part.name} in the cache of {files.where!r}, and "
-                    "the hub may have others: run once without --offline, so that the hub tells"
+                    f"model {name!r} has only {variant} weights of {part.name} in the cache of {files.where!r}, "
+                    f"and the hub may have others: run once without --offline to find out"
                 )
             return found
     if takes_pickles and (pickled := f"{part.name}/{part.stem}.bin") in files.names:
@@ -236,7 +236,7 @@ _LCM = (
     "to jump, so its error does not say how well a caption fits; expected the model it was distilled from"
 )
 MERGE_A_LORA = (
-    "a LoRA is a change to another model, not a model: load that model with diffusers, "
+    "a LoRA modifies another model and is not one itself: load that model with diffusers, "
     "`pipeline.load_lora_weights(PATH)`, `pipeline.fuse_lora()`, `pipeline.unload_lora_weights()`, "
     "`pipeline.save_pretrained(MERGED)`, then --model sd:MERGED"
 )

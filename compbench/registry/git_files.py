@@ -61,8 +61,8 @@ class GitFiles:
             ) from error
         if kind == "text/html":  # GitHub gives files as plain text
             raise DataError(
-                f"{file} of {self._name} could not be fetched: a web page was given in its place, perhaps the login "
-                "page of this network; log in, or give a clone of it with --data PATH"
+                f"{file} of {self._name} could not be fetched: a web page came instead, perhaps this network's "
+                f"login page; log in, or give a clone of it with --data PATH"
             )
         return content
 

@@ -252,7 +252,7 @@ def _cached_commit(source: Source, branch: str, files: Sequence[str], say: Calla
             f"--offline, or copy the cache and set HF_HOME{instead}"
         )
     say(
-        f"{source.repo}: the cache has no whole copy of what {branch} is by its records; taking commit {whole[0]}, "
+        f"{source.repo}: the cache has no whole copy of {branch} as last recorded; using commit {whole[0]}, "
         "which was fetched last"
     )
     return whole[0]

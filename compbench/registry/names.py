@@ -1,7 +1,7 @@
 """Names to models: what `--model MODEL -o option=value` means. Torch-free and light.
 
 The options of a model are the fields of its frozen dataclass, set from text by name and type. A field with metadata
-{"option": False} is no option; metadata {"help": "..."} says what one does.
+{"option": False} is not an option; metadata {"help": "..."} says what one does.
 """
 
 from __future__ import annotations
@@ -123,9 +123,7 @@ def _find_model(name: str) -> Entry:
             if re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None:
                 raise
             offered = ", ".join(f"{entry.name}:{name}" for entry in plugins.entries("scheme"))
-            raise UsageError(
-                f"no model named {name!r}; for a repository of the hub say how it is read: {offered}"
-            ) from None
+            raise UsageError(f"no model named {name!r}; for a hub repository, say how to read it: {offered}") from None
         schemes = " or ".join(f"'{entry.name}:{name}'" for entry in plugins.entries("scheme"))
         raise UsageError(f"{error} For the folder of that name say {schemes}") from None
 

@@ -61,7 +61,7 @@ def fault(spec: object) -> str:
         return "is not a dataclass"
     kind = type(spec)
     if kind.resolve is ModelSpec.resolve and (former := sorted(_FORMER.intersection(dir(kind)))):
-        return f"has {former[0]}, which nothing asks any more: its resolve(task) has to say that"
+        return f"has {former[0]}, which is no longer used: its resolve(task) has to return that"
     return ""
 
 

@@ -46,7 +46,7 @@ class Entry:
 
     name: str
     kind: Kind
-    package: str  # "compbench 0.1.0", or the module that used the decorator
+    package: str  # "compbench 0.2.0", or the module that used the decorator
     value: str  # "module:attribute"
     error: str | None = None  # why it cannot be used: a clash, or what loading it raised
     load: Callable[[], Any] = field(repr=False, compare=False, default=lambda: None)

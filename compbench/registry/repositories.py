@@ -73,7 +73,7 @@ def file_list(source: Source, is_offline: bool) -> FileList:
     if source.is_local:
         return FileList.of_folder(existing(Path(source.repo)))
 
-    source = replace(source, branch=None)  # a look at configurations is no use of the branch that offline goes by
+    source = replace(source, branch=None)  # reading configurations does not count as a use of the branch
 
     def read(name: str) -> bytes:
         with suppress(DataError, OSError):

@@ -106,7 +106,7 @@ def own_set(task: str | Path, data: Path | None) -> OwnSet | None:
     offered = {entry.name: entry.package for entry in plugins.entries("task")}
     if isinstance(task, Path) or _is_path(task):
         if data is not None:
-            raise UsageError(f"task {str(task)!r} is a path, which is its data; leave out --data {data}")
+            raise UsageError(f"task {str(task)!r} is a path, which is already its data; leave out --data {data}")
         return _named(disk.expanded(task), offered)
     if task in offered:
         return None
@@ -130,7 +130,8 @@ def _named(place: Path, offered: dict[str, str]) -> OwnSet:
     name = slug(place)
     if name in offered:
         raise UsageError(
-            f"{str(place)!r} would be called {name!r}, which is a task of {offered[name]}; give it another name: "
+            f"{str(place)!r} would be named {name!r}, which is already a task of {offered[name]}; give it another "
+            f"name: "
             f"NAME --data {place}"
         )
     return OwnSet(name, place)

@@ -66,7 +66,7 @@ def import_scores(
     _check_ids(frame, task, path)
     results = _matrices(frame, form, task, path)
     if n_empty := int(np.isnan(frame[form[-1]].to_numpy(float)).sum()):
-        say(f"{path.name}: {n_empty} of {len(frame)} choices are empty; an abstention is wrong and counts as a tie")
+        say(f"{path.name}: {n_empty} of {len(frame)} choices are empty; an abstention counts as wrong, as a tie")
     store = Store(runs)
     described: dict[str, Json] = {"label": name, "options": {}, "imported": path.name, "form": list(form)}
     with store.writer(_key(task, name, form, results), _answerable(task, form), model=described) as writer:
@@ -114,7 +114,7 @@ def _listed(values: object, row: int, path: Path) -> Sequence[object]:
         return list(values)
     if not isinstance(values, list):
         raise DataError(
-            f"row {row} of {path.name!r} has no scores that can be read; expected a list for each image with a number "
+            f"row {row} of {path.name!r} has no readable scores; expected a list for each image with a number "
             "for each caption, such as [[0.2, 0.1]]"
         )
     return values  # pyright: ignore[reportUnknownVariableType]

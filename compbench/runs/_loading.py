@@ -84,8 +84,8 @@ def load_model(
     resolved = emulation.settled(label, resolved_model(spec, None), device, say)
     if "schedule" in resolved.identity:
         raise UsageError(
-            f"model {label!r}: score_pairs measures every draw, for it does not know which captions are true; leave "
-            "schedule out"
+            f"model {label!r}: score_pairs measures every draw, since it does not know which captions are true; "
+            f"leave out schedule"
         )
     source = resolved.source
     if source is not None:

@@ -284,7 +284,7 @@ class _Notes:
 
     def said(self) -> Iterator[str]:
         """A sentence for each trait that changes what is measured."""
-        of_model = f"{self._model} does not look at (it takes the pixels as they lie in the file)"
+        of_model = f"{self._model} ignores (it takes the pixels as stored in the file)"
         words = {
             "frames": "several frames; the first is measured",
             "scaled": "16 bits of grey, scaled to 8 bits",
@@ -349,8 +349,8 @@ class _Parts:
         if self._engine_before and self._engine_before != engine:
             self._say(
                 f"{self._run.key.task} · {self._run.key.model}: errors stored before were computed with "
-                f"{_words(self._engine_before)}, these with {_words(engine)}; the same errors up to rounding, and "
-                "parts.jsonl says which are which"
+                f"{_words(self._engine_before)}, these with {_words(engine)}; the errors are the same up to "
+                f"rounding, and parts.jsonl says which are which"
             )
         self._engine_before = engine
         return engine

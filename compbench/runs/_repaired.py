@@ -59,4 +59,4 @@ def _copy(before: Run, asked: ResolvedRun) -> None:
             elif source.exists():
                 shutil.copyfile(source, target)
         if (made.path / "errors").exists() and (derived := made.path / "scores" / "scores.parquet").exists():
-            derived.unlink()  # the scores of an error run are derived anew
+            derived.unlink()  # the scores of an error run are derived again

@@ -51,8 +51,8 @@ def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: ob
         where = f", draw {int(result.draw_ids[draw[0]])}" if isinstance(result, Measurement) else ""
         raise RunError(
             f"the model gave {values[tuple(bad[0])]} for example {example.id!r}, image {image}, "
-            f"{_caption(example, caption)}{where}, and {len(bad) - 1} more such values there; "
-            f"what was stored stays: {nan_advice(dtype)}"
+            f"{_caption(example, caption)}{where}, and {len(bad) - 1} more such values there; stored measurements "
+            f"are kept: {nan_advice(dtype)}"
         )
 
 

@@ -22,7 +22,7 @@ Made = TypeVar("Made")
 
 
 class ScorerCache:
-    """Builds scorers. The last one is in memory, and given again where spec and source are the same.
+    """Builds scorers. The last one is in memory, and returned again when spec and source are the same.
 
     A spec that differs from task to task may keep what does not, its weights above all, by `Runtime.kept`.
     """

@@ -64,7 +64,7 @@ def classes_of(task: Task) -> dict[str, tuple[str, ...]]:
     class_of = {example.id: example.tags.get("class", ()) for example in task.examples}
     if lacking := [example_id for example_id, its_class in class_of.items() if not its_class]:
         raise UsageError(
-            f"images_per_class cannot be had of task {task.name!r}: it has no classes (example {lacking[0]!r} has no "
+            f"images_per_class does not apply to task {task.name!r}: it has no classes (example {lacking[0]!r} has no "
             "tag 'class'); use limit"
         )
     return class_of
@@ -76,8 +76,8 @@ def check_written(task: Task, label: str, *, embeds_text: bool) -> None:
     is_written = any(isinstance(image.source, Written) for image in images)
     if is_written and not embeds_text:
         raise UsageError(
-            f"task {task.name!r} compares captions with captions, and {label} scores pictures: choose a model that "
-            "embeds captions alone, such as a CLIP"
+            f"task {task.name!r} compares captions with captions, but {label} scores pictures: choose a model "
+            f"that embeds captions on their own, such as a CLIP"
         )
 
 

@@ -35,8 +35,8 @@ def tell(scorer: Scorer, schedule: Schedule) -> None:
         return
     if not isinstance(scorer, Follows):
         raise RunError(
-            f"bound={schedule.bound} needs a scorer with a method follow(schedule), which is told what the first wave "
-            f"taught; {type(scorer).__name__} has none"
+            f"bound={schedule.bound} needs a scorer with a method follow(schedule), to pass on the first wave's "
+            f"lesson; {type(scorer).__name__} has none"
         )
     scorer.follow(schedule)
 

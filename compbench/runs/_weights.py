@@ -30,8 +30,7 @@ def at_commit(
     newest = None if request.is_offline else _newest(source)
     if newest is not None and newest != commit:
         say(
-            f"{source.repo} has moved on to {newest[:12]}; this run goes on at {commit[:12]} "
-            "(--refresh takes the new one)"
+            f"{source.repo} has moved on to {newest[:12]}; this run stays at {commit[:12]} (--refresh uses the new one)"
         )
     branch = (source.revision or "main") if newest == commit else None
     return dataclasses.replace(source, revision=commit, branch=branch), weights
@@ -63,13 +62,13 @@ def recognised(store: Store, key: RunKey, source: Source | None, say: Callable[[
         return key
     say(
         f"{key.model}: the run of these weights is stored under the digest of all files of their folder, "
-        f"{former[:19]}; it goes on under that name"
+        f"{former[:19]}; it continues under that name"
     )
     return dataclasses.replace(key, weights=former)
 
 
 def _newest(source: Source) -> str | None:
-    """The commit that the hub has now; None where it cannot be asked, which is no reason not to go on."""
+    """The commit that the hub has now; None where it cannot be asked, which does not stop the run."""
     try:
         return hub.resolve(source, is_offline=False, say=lambda message: None)[0].revision
     except DataError:

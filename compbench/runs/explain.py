@@ -1,6 +1,6 @@
 """Why a model preferred a caption: maps of its error over the image, stored with the run for the report to show.
 
-A diffusion model measures its errors by position anew. A run that stores its scores by position is read: that takes no
+A diffusion model measures its errors by position again. A run that stores its scores by position is read: that takes no
 weights.
 """
 
@@ -154,7 +154,7 @@ def _measured(
 def _rule(run: Run, draws: int | None) -> Rule | None:
     """The run's rule, when its errors can be told by position; None for a run that stores its scores by position.
 
-    A diffusion model's run that keeps scores alone is measured anew too.
+    A diffusion model's run that keeps only scores is measured again too.
     """
     if positions.are_stored(run):
         if draws is not None:

@@ -105,9 +105,9 @@ def cells(
     models = _names("model", models, grid.models if grid else ())
     _check_tasks(tasks, settings.get("data"), folders)
     if settings.get("data") is not None and len(tasks) > 1:
-        raise UsageError(f"--data is the data of one task, and {len(tasks)} are asked for; give a command for each")
+        raise UsageError(f"--data is for one task, but {len(tasks)} are named; use one command for each")
     if settings.get("prompts") and len(tasks) > 1:
-        raise UsageError(f"--prompts are those of one task, and {len(tasks)} are asked for; give a command for each")
+        raise UsageError(f"--prompts is for one task, but {len(tasks)} are named; use one command for each")
     chosen = {name: registry.model(name) for name in models}
     options_of = registry.parse_options(options, list(chosen.values()), say)
     if grid is not None and grid.options:  # of its own models too, which the command line may have left out
@@ -131,7 +131,7 @@ def cells(
 def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys(name for listed in given or below for name in _apart(listed)))
     if not names:
-        raise UsageError(f"no {what} is asked for; name one, or a --config that does (see compbench run --help)")
+        raise UsageError(f"no {what} given; name one, or give a --config that does (see compbench run --help)")
     return names
 
 
@@ -245,7 +245,7 @@ class _Attempts:
         if not self._is_only:
             for line in details.splitlines():
                 self._say(line)
-            self._say(f"{cell} failed, the others go on: {error}")
+            self._say(f"{cell} failed; the others continue: {error}")
 
 
 def _resolved(
@@ -316,7 +316,7 @@ def _with_task(request: RunRequest, task: Task) -> RunRequest:
 
 
 def _with_imagenet(task: Task, imagenet: Path | None) -> Task:
-    """The task; ImageNet's training split, where models learn from that for it, is sought in ImageNet's folder too."""
+    """The task; where models learn from ImageNet's training split, it is looked for in ImageNet's folder too."""
     from compbench.tasks.classification.imagenet_training import FromImageNet
 
     if imagenet is None or not isinstance(task.training, FromImageNet):

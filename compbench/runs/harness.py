@@ -148,7 +148,7 @@ def _finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
     except RunError as fault:  # an older run in a folder that cannot be written, say
         if not is_complete:
             raise
-        cache.reporter.say(f"{fault}. All is measured; what follows from it is derived, but cannot be stored")
+        cache.reporter.say(f"{fault}. Everything is measured; the derived scores are correct but cannot be stored")
         return Finished(read, asked, "found")
     return Finished(read, asked, "completed" if is_last else "shared", error)
 
@@ -259,8 +259,8 @@ def _sharded(asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> dic
     if unlike := [name for name in words if before.get(name) != words[name]]:
         then, now = (", ".join(f"{name}={known.get(name)}" for name in unlike) for known in (before, words))
         say(
-            f"shard {asked.shard} of run {str(stored.path)!r} is asked for {now}, and the shards before it were for "
-            f"{then}: the run is whole only when all shards are given the same options and limits"
+            f"shard {asked.shard} of run {str(stored.path)!r} has {now}, but earlier shards had {then}: give all "
+            f"shards of a run the same options and limits"
         )
     return words
 

@@ -97,8 +97,8 @@ def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
     """The plan of what is settled; a scorer that the cache has at hand is probed."""
     try:
         stored = asked.store.get(asked.key)
-    except DamagedRun as error:  # a run writes it anew; until then nobody knows which parts are its own
-        cache.reporter.say(f"{error}; until then the price is that of the whole run")
+    except DamagedRun as error:  # a run rewrites it; until then nobody knows which parts are its own
+        cache.reporter.say(f"{error}; until then the cost shown is that of the whole run")
         stored = None
     missing = asked.missing(stored)
     fetch_bytes = _fetch_bytes(asked.model, cache.is_offline) if missing else 0
@@ -126,9 +126,9 @@ def warn_if_long(scorer: Scorer, asked: ResolvedRun, stored: Run, say: Callable[
     if seconds > _DAY:
         say(
             f"{asked.task.name} · {asked.label}: {n_lacking:,} network evaluations at "
-            f"{n_lacking / seconds:.3g} a second are about {seconds / _DAY:.1f} days. Cheaper: fewer draws "
+            f"{n_lacking / seconds:.3g} per second take about {seconds / _DAY:.1f} days. Cheaper: fewer draws "
             f"(draws={max(1, n_draws // 10)} takes a tenth; more can be added later), fewer examples (limit), "
-            "a GPU, or a smaller model. What is measured is kept if you stop"
+            "a GPU, or a smaller model. Measurements are kept if you stop"
         )
 
 

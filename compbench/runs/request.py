@@ -40,7 +40,7 @@ class RunRequest:
     name: str | None = field(
         default=None,
         metadata={
-            "help": "What a model of your own is called in tables; one on offer has its name.",
+            "help": "Name of your own model in tables; listed models have one.",
             "in_python": True,
         },
     )
@@ -50,14 +50,14 @@ class RunRequest:
     images: Path | str | None = field(
         default=None,
         metadata={
-            "help": "The folder of a task's pictures, where they lie apart from its data: COCO's val2017, say.",
+            "help": "The folder of a task's pictures, if it is not with the data, such as COCO's val2017.",
             "metavar": "DIR",
         },
     )
     prompts: Sequence[Path | str] = field(
         default=(),
         metadata={
-            "help": "A CSV file with other prompts of a classification task: prompt,classname,classidx.",
+            "help": "A CSV file with other prompts for a classification task: prompt,classname,classidx.",
             "metavar": "FILE",
         },
     )
@@ -82,7 +82,7 @@ class RunRequest:
     batch_size: int | None = field(
         default=None,
         metadata={
-            "help": "How many evaluations or pictures at once; halved when memory runs out.",
+            "help": "Evaluations or pictures per batch; halved when memory runs out.",
             "metavar": "N",
             "none": "auto",
             **_COUNT,
@@ -91,22 +91,22 @@ class RunRequest:
     shard: str | None = field(
         default=None,
         metadata={
-            "help": "Score every N-th example only, from the K-th; else as torchrun, accelerate or srun say.",
+            "help": "Score only every N-th example, from the K-th; default: as torchrun, accelerate or srun says.",
             "metavar": "K/N",
         },
     )
     keep: Keep = field(
         default="errors",
-        metadata={"help": "What is stored: errors can be read in other ways later, scores take less space."},
+        metadata={"help": "What to store: errors can be read in other ways later, scores take less space."},
     )
     skip_unreadable: bool = field(
         default=False,
-        metadata={"help": "Leave out the examples whose images cannot be read; the signature says how many."},
+        metadata={"help": "Leave out examples whose images cannot be read; the signature says how many."},
     )
     max_pixels: int | None = field(
         default=None,
         metadata={
-            "help": "Read images of up to N pixels; else up to the 178,956,970 that Pillow allows.",
+            "help": "Read images of up to N pixels; default: the 178,956,970 that Pillow allows.",
             "metavar": "N",
             **_COUNT,
         },
@@ -115,23 +115,23 @@ class RunRequest:
         default=True, metadata={"help": "Refuse symbolic links among the data's files.", "flag": "--no-follow-links"}
     )
     runs: Path | str | None = field(
-        default=None, metadata={"help": "The folder of runs; else COMPBENCH_RUNS, else ./runs.", "metavar": "DIR"}
+        default=None, metadata={"help": "The folder of runs; default: COMPBENCH_RUNS, or ./runs.", "metavar": "DIR"}
     )
     wait: float | None = field(
         default=None,
         metadata={
-            "help": "How long to wait for another process that is writing to the run; else an hour.",
+            "help": "Seconds to wait for another process that is writing to the run; default: an hour.",
             "metavar": "SECONDS",
         },
     )
     is_offline: bool = field(default=False, metadata={"help": "Fetch nothing from a hub.", "flag": "--offline"})
     refresh: bool = field(
-        default=False, metadata={"help": "Take the newest commit of a model that is not pinned to one."}
+        default=False, metadata={"help": "Use the newest commit of a model that is not pinned to one."}
     )
 
     @classmethod
     def of_keywords(cls, task: "str | Path | Task", model: Any, given: Mapping[str, Any]) -> "RunRequest":
-        """Of the keywords of `run`: those that are no setting are options of the model."""
+        """Of the keywords of `run`: those that are not settings are options of the model."""
         settings = {name: value for name, value in given.items() if name in cls.__dataclass_fields__}
         options = {name: value for name, value in given.items() if name not in settings}
         options = {**(settings.pop("options", None) or {}), **options}
@@ -146,7 +146,7 @@ class RunRequest:
             raise UsageError(f"prompts cannot be {str(self.prompts)!r}; expected a list of files")
         for name in ("data", "images", "prompts"):
             if getattr(self, name) and not isinstance(self.task, str | Path):
-                raise UsageError(f"{name} of a task that is in memory already; leave it out, or give the task's name")
+                raise UsageError(f"{name} cannot be given for a task in memory; leave it out, or give the task's name")
         _check_name(self.name, self.model)
         check_device(self.device)
         if self.keep not in ("errors", "scores"):
@@ -199,7 +199,7 @@ def _check_name(name: object, model: object) -> None:
     if name is None:
         return
     if not isinstance(name, str):
-        raise UsageError(f"name cannot be {name!r}; expected what the model is called in tables")
+        raise UsageError(f"name cannot be {name!r}; expected the model's name in tables")
     if isinstance(model, str):
         raise UsageError(f"name is for a model of your own; {model!r} has its name, leave out {name!r}")
 

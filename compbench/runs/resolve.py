@@ -208,10 +208,10 @@ def _mark(label: str, model: ResolvedModel, request: RunRequest, say: Callable[[
     if not (why := model.why_anew):
         return {}
     if shard_here(request.shard) is not None:
-        raise UsageError(f"{label}: {why}, and shards could not be known to be of one run; expected identity='...'")
+        raise UsageError(f"{label}: {why}, and shards could not be recognised as one run; expected identity='...'")
     say(
-        f"{label}: {why}, so it is measured every time and never answered from the store; to have its "
-        "runs found again, give compbench.from_function and the like an identity='...'"
+        f"{label}: {why}, so it is measured every time and never read from the store; for its runs to be found "
+        f"again, give compbench.from_function and the like an identity='...'"
     )
     return {"measurement": uuid.uuid4().hex[:12]}
 
@@ -269,7 +269,7 @@ def _computable(asked: ResolvedRun, address: _Address) -> ResolvedRun:
     if stored is not None:
         dtype = asked.model.precision.dtype
         address.say(
-            f"{str(stored.path)!r} holds a part of this in {dtype}: resume it with --dtype {dtype} --device "
+            f"{str(stored.path)!r} holds part of this in {dtype}: resume it with --dtype {dtype} --device "
             f"{emulation.kind_of(device)}"
         )
     model, key, described = address.of(_checked(placed.spec, placed))

@@ -308,7 +308,7 @@ class _Moments:
 
 
 def _moments(differences: Floats, within: Ints, counts: Ints) -> _Moments:
-    """For all looks in one pass, over blocks of rows that fit the cache: a race of a thousand classes is no rarity."""
+    """For all looks in one pass, over blocks of rows that fit the cache: a race of a thousand classes is not rare."""
     found = _Moments(*np.zeros((4, len(differences), *counts.shape)))
     rows = max(1, _BLOCK // max(1, differences.shape[1]))
     members = [np.flatnonzero(within == stratum) for stratum in range(counts.shape[1])]

@@ -1,7 +1,7 @@
 """Racing: an example's pairs are measured until the sign of every comparison that still matters is decided at a risk.
 
 A comparison matters while it is undecided and an outcome hangs on it: one caption that is found to lose settles text,
-and its other comparisons are dropped. A race is run anew from the first draw whenever it is asked for, on prefixes of
+and its other comparisons are dropped. A race is rerun from the first draw whenever it is asked for, on prefixes of
 the example's own order, so that it does not matter how its draws came in.
 """
 

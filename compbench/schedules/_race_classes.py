@@ -137,7 +137,7 @@ class Elimination:
         return race
 
     def _ahead(self, errors: Floats, race: _Race) -> Bools:
-        """[C], captions of other classes that the scores do not put after the winner; what ties exactly is no such."""
+        """[C], captions of other classes that the scores do not put after the winner, exact ties apart."""
         scores, exact = raced_scores(errors, self.bound.strata, race.n_draws), full_scores(errors)
         is_exact = (race.n_draws == errors.shape[-1]) & (race.n_draws[race.winner] == errors.shape[-1])
         ties = is_exact & (exact == exact[race.winner]) & (scores == scores[race.winner])

@@ -60,15 +60,15 @@ class Racing:
             raise UsageError(f"no bound named {self.bound!r}; expected one of {', '.join(BOUNDS)}")
         if (self.bound == "anytime") != (self.max_difference is not None and self.max_difference > 0):
             raise UsageError(
-                f"bound={self.bound} with max_difference={self.max_difference}; the anytime bound, and no other, rests "
-                "on a positive largest difference of two errors under one draw"
+                f"bound={self.bound} with max_difference={self.max_difference}; max_difference, a positive bound "
+                f"on the difference of two errors under one draw, is for the anytime bound only"
             )
         if self.bound == "anytime" and self.allocation is not None:
             raise UsageError("the anytime bound needs a plain random order; expected no allocation to strata with it")
         if (self.bound in _LEARNED) != (self.n_wave > 0) or (self.bound in _LEARNED and self.allocation is not None):
             raise UsageError(
-                f"bound={self.bound} with n_wave={self.n_wave}; {' and '.join(_LEARNED)} learn from a first wave of "
-                "examples, and no other bound does; expected no pilot with them"
+                f"bound={self.bound} with n_wave={self.n_wave}; {' and '.join(_LEARNED)} are the only bounds that "
+                f"learn from a first wave of examples; expected no pilot with them"
             )
         if self.decisive < 1 or (self.decisive != N_DECISIVE and self.bound != "guaranteed"):
             raise UsageError(f"decisive={self.decisive} with bound={self.bound}; expected 1 or more, with guaranteed")

@@ -77,4 +77,4 @@ def schedule_in(measurement: Mapping[str, Any]) -> Schedule:
     try:
         return kind(**given)
     except UsageError as error:
-        raise DataError(f"a stored schedule cannot be: {error}") from error
+        raise DataError(f"a stored schedule is invalid: {error}") from error

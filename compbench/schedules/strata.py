@@ -163,7 +163,7 @@ def allocation_of(compared: Iterable[Floats], of_draw: Ints) -> tuple[float, ...
     wanted = parts * np.sqrt(relative)
     if not wanted.sum() > 0:
         raise UsageError(
-            "the pilot's differences do not vary, so no allocation can be learned; expected errors that do"
+            "the pilot's differences do not vary, so no allocation can be learned; expected errors that vary"
         )
     shares = (1 - _PROPORTIONAL) * wanted / wanted.sum() + _PROPORTIONAL * parts
     return tuple(round(float(share), 4) for share in shares)

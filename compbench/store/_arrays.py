@@ -41,7 +41,7 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def lists(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Ints]:
-    """What the lists of a column hold, one after the other, and how long each is.
+    """The values of a column's lists, one after the other, and the length of each list.
 
     >>> values, lengths = lists(pa.array([[1, 2], [], [3]]))
     >>> values.to_pylist(), lengths.tolist()

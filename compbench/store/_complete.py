@@ -15,14 +15,14 @@ __all__ = ["complete"]
 
 
 def complete(run: Run, draws: int | None, rule: Rule) -> tuple[int, list[str]]:
-    """How many draws, and the measured examples, which all have them; UsageError where that cannot be."""
+    """The number of draws, and the measured examples, which all have them; UsageError where that is impossible."""
     where = f"run {str(run.path)!r} of {run.key.model!r}"
     run.check_errors()
     if not isinstance(run.schedule, Full):
         raise UsageError(
             f"{where} was measured with schedule={run.schedule.name}, which leaves out draws that its outcomes do "
-            "not need; what asks for every draw (curves, other weightings, resampled draws) needs a run with "
-            "schedule=full"
+            f"not need; anything that uses every draw (curves, other weightings, resampled draws) needs a run "
+            f"with schedule=full"
         )
     if draws is not None and draws < 1:
         raise UsageError(f"draws={draws} was asked of {where}; expected at least 1")

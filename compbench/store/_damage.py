@@ -19,7 +19,7 @@ class Damaged(ValueError):
 def check_digest(found: str, expected: str | None) -> None:
     """Damaged where a digest is not the one that was kept of what was written; None: none was kept."""
     if expected not in (None, found):
-        raise Damaged("its bytes are not those that were written")
+        raise Damaged("its bytes have changed since it was written")
 
 
 def said(path: Path, why: Exception | str, then: str) -> str:
@@ -30,7 +30,7 @@ def said(path: Path, why: Exception | str, then: str) -> str:
 def rewritten(folder: Path, names: Sequence[str], source: str) -> str:
     """The sentence on files of a run that were damaged or missing and are written again."""
     files, (was, it) = " and ".join(names), ("was", "it is") if len(names) == 1 else ("were", "they are")
-    return f"{files} of run {str(folder)!r} {was} damaged or missing: {it} written anew {source}; the parts are kept"
+    return f"{files} of run {str(folder)!r} {was} damaged or missing: {it} rewritten {source}; the parts are kept"
 
 
 def aside(path: Path) -> Path:

@@ -162,7 +162,7 @@ class Checked:
 
 
 def checked(path: Path, sha256: str | None = None) -> Checked:
-    """The contents of a part; Damaged when its bytes are not those that were written.
+    """The contents of a part; Damaged when its bytes have changed since it was written.
 
     They are known by the digest in the part's name, and by all of `sha256` where that is given. A small part is read
     once: its rows are those of the very bytes that were checked.

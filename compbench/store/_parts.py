@@ -154,7 +154,7 @@ class Parts:
                 seen = self.usable()
             else:
                 return
-        raise RunError(f"the parts of run {str(self.folder)!r} vanish while they are read: check the disk")
+        raise RunError(f"the parts of run {str(self.folder)!r} disappear while they are read: check the disk")
 
     def damaged(self) -> list[str]:
         """The parts that cannot be used, or are no longer there."""
@@ -172,7 +172,7 @@ class Parts:
                 told = _told(written.words) or _told(lines.get(written.name, {}))
                 if not told:
                     self.say_once(
-                        f"parts.jsonl of run {str(self.folder)!r} has no line that can be read for part "
+                        f"parts.jsonl of run {str(self.folder)!r} has no readable line for part "
                         f"{written.name!r}: its evaluations and its time are not counted"
                     )
                 found.append({"part": written.name, "n_examples": len(written.ids), **told})
@@ -337,7 +337,7 @@ class Parts:
         disk.write(self.folder / _lines.NAME, text.encode())
         n_new = len(made.keys() - lines.records.keys())
         self.say(
-            f"{_lines.NAME} of run {str(self.folder)!r} was damaged or missing: it is written anew from what the parts "
+            f"{_lines.NAME} of run {str(self.folder)!r} was damaged or missing: it is rewritten from what the parts "
             f"say ({n_new} of {len(made)} lines)"
         )
 

@@ -181,13 +181,15 @@ class Contents:
         """
         columns, without = self._columns_of(rule), rule.unconditional
         for chunk, by_column, _ in self._errors(ids, n_draws, columns, unconditional=without):
-            is_stored = rule.loss == rule.losses[0]  # as it is: float32 takes half the memory
-            errors = by_column[columns[0]] if is_stored else rule.of_stored([by_column[name] for name in columns])
+            stored = [by_column[name] for name in columns]
+            errors = stored[0] if rule.is_as_stored else rule.of_stored(stored)  # float32 takes half the memory
             matches = np.stack([self.matches[example] for example in chunk])
             if without:
                 yield ErrorTable(tuple(chunk), errors[:, :, :-1], matches, errors[:, :, -1])
             else:
-                yield ErrorTable(tuple(chunk), errors, matches)
+                yield ErrorTable(
+                    tuple(chunk), errors, matches, errors.mean(2, dtype=np.float64) if rule.normalise else None
+                )
 
     def has_derived(self, rule: Rule) -> bool:
         """Whether all that the writer derives under `rule` is stored, and still what was derived."""
@@ -242,7 +244,7 @@ class Contents:
         return self._covered[1]
 
     def _bank_size(self) -> int:
-        """0 where the draws cannot be read: the scorer writes them anew."""
+        """0 where the draws cannot be read: the scorer rewrites them."""
         if not self.has_errors:
             return 0
         try:
@@ -282,7 +284,8 @@ class Contents:
             for chunk, errors, measured in self._errors(members, n_draws, columns, unconditional=rule.unconditional):
                 found[[place_of[name] for name in chunk]] = scored(chunk, errors, measured, draws, rule)
             scores = found[:, :, : shape[1]]
-            yield self._table(members, scores, found[:, :, -1] if rule.unconditional else None)
+            without = found[:, :, -1] if rule.unconditional else scores.mean(2) if rule.normalise else None
+            yield self._table(members, scores, without)
 
     def _table(self, members: Sequence[str], scores: Floats, without: Floats | None = None) -> ScoreTable:
         """A table that several readers share: it cannot be written to."""
@@ -319,7 +322,7 @@ class Contents:
         if rule != schedule.rule:
             raise UsageError(
                 f"run {str(self.folder)!r} stopped measuring where its own rule ({schedule.rule.target}, "
-                f"{schedule.rule.draws} draws) had decided and cannot be read by another; run it with schedule=full"
+                f"{schedule.rule.draws} draws) had decided, so it cannot be read by another; run it with schedule=full"
             )
 
     def _columns_of(self, rule: Rule) -> tuple[str, ...]:
@@ -384,6 +387,6 @@ def _shape(matches: Bools) -> Shape:
 
 def words_of(rule: Rule) -> dict[str, str]:
     """The metadata in the file of derived scores about the rule they were derived under."""
-    words = {"target": rule.target, "n_draws": "" if rule.draws is None else str(rule.draws)}
-    extra = {"reduction": rules.stored_loss(rule.loss)} if rule.loss != "l2" else {}
-    return words | extra | ({"unconditional": "true"} if rule.unconditional else {})
+    words = {name: word for name, word in rule.words().items() if name not in ("draws", "loss")}
+    words |= {"n_draws": "" if rule.draws is None else str(rule.draws)}
+    return words | ({"reduction": rules.stored_loss(rule.loss)} if rule.loss != "l2" else {})

@@ -1,4 +1,4 @@
-"""Tags that have changed since a run was stored: they are no part of what was measured, so the run takes the new ones.
+"""Tags that have changed since a run was stored: they are not part of the measurement, so the run takes the new ones.
 
 Captions, pictures and matches make a task's revision and so another run; tags, groups, the order of tags and the
 names of classes do not.
@@ -39,7 +39,7 @@ def refresh_tags(run: Run, task: Task, described: Mapping[str, Json], say: Calla
     if n_changed:
         say(
             f"{run.key.task}/{run.key.model}: the tags of {n_changed} of {len(table)} examples have changed since they "
-            "were stored; the run has the new ones now, and its scores are as they were"
+            "were stored; the run now has the new ones, and its scores are unchanged"
         )
 
 

@@ -33,7 +33,7 @@ def opened(content: bytes | str) -> dict[str, Any]:
     found = _parsed(content)
     check = found.pop(_CHECK, None)
     if check is not None and check != _check_of(found):
-        raise Damaged("its checksum does not fit its content")
+        raise Damaged("its checksum does not match its content")
     return found
 
 

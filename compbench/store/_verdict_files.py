@@ -1,4 +1,4 @@
-"""The Parquet files of what a schedule concluded: scores and verdict of each example, one row an example.
+"""The Parquet files of what a schedule concluded: scores and verdict of each example, one row per example.
 
 A file carries the digest of its bytes in its name, as a part does, and in its metadata what all of its rows rest on;
 each row says on which parts. The comparisons of a verdict, which are many, are read apart from the rest.

@@ -132,8 +132,8 @@ class Verdicts:
         for _, stored in sorted(self._files.items()):
             if stored.damage is not None:
                 then = (
-                    "what the schedule concluded is derived from the errors again; rerun the command that made the run "
-                    "to store it"
+                    "the schedule's conclusions are derived from the errors again; rerun the command that made "
+                    "the run to store them"
                 )
                 self.say_once(_damage.said(stored.path, stored.damage, then))
             fitting = self._fitting(stored, rests_on)
@@ -141,9 +141,9 @@ class Verdicts:
             found |= {name: stored.concluded[name] for name in fitting}
         if lacking := outdated - found.keys():
             self.say_once(
-                f"{str(self.folder / NAME)!r} is outdated for {len(lacking)} of {len(self.matches)} examples, whose "
-                "parts or settings have changed: what the schedule concludes of them is derived from the errors again; "
-                "rerun the command that made the run to store it"
+                f"{str(self.folder / NAME)!r} is outdated for {len(lacking)} of {len(self.matches)} examples, "
+                f"whose parts or settings have changed: the schedule's conclusions on them are derived from the "
+                f"errors again; rerun the command that made the run to store them"
             )
         return {name: found[name] for name in rests_on if name in found}
 

@@ -98,7 +98,7 @@ def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:
     name = f"{taken.key.task}/{taken.key.model}"
     which = "latest whole" if whole else "latest"
     store.say_once(
-        f"{name}: the {which} run is taken, {described[taken.path]}; the others are {others}. Name one as "
+        f"{name}: using the {which} run, {described[taken.path]}; the others are {others}. Name one as "
         f"{name}/{taken.key.digest[:_LETTERS]}"
     )
     return taken

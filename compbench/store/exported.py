@@ -24,7 +24,7 @@ def to_manifest(run: Run) -> bytes:
         raise UsageError(f"run {str(run.path)!r} holds choices, not scores; pass on the file it was imported from")
     if run.info.task.is_gated:
         raise UsageError(
-            f"the captions of {run.key.task!r} may not be passed on: its data is gated; export .csv or .parquet, which "
+            f"the captions of {run.key.task!r} may not be shared: its data is gated; export .csv or .parquet, which "
             "hold ids and scores"
         )
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(run)).encode("utf-8")

@@ -1,4 +1,4 @@
-"""A run as a data frame: one row an example."""
+"""A run as a data frame: one row per example."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ class Guard:
         if self._lock.is_by_marker and self._folder not in _told_of_markers:
             _told_of_markers.add(self._folder)
             self._say(
-                f"the file system of {str(self._folder)!r} has no file locks: files that end in .taken keep other "
-                "processes out instead"
+                f"the file system of {str(self._folder)!r} has no file locks: files ending in .taken keep other "
+                f"processes out instead"
             )
 
 
@@ -242,7 +242,7 @@ def _is_locked(path: Path) -> bool:
 def _take_over(folder: Path, shard: Shard | None, say: Callable[[str], None], asked: Mapping[str, Json]) -> None:
     for name in (_name(shard), *_excluded_by(folder, shard)):
         if (dead := holder_in(_holder_path(folder, name))) is not None:
-            say(f"going on with a run that process {dead.pid} on {dead.host} left unfinished")
+            say(f"resuming a run that process {dead.pid} on {dead.host} left unfinished")
         _holder_path(folder, name).unlink(missing_ok=True)
     words: dict[str, Json] = {**Holder.here().to_json(), "asked": asked}
     disk.write_json(_holder_path(folder, _name(shard)), words)
@@ -256,7 +256,7 @@ def _refusal(folder: Path, name: str, shard: Shard | None) -> str:
         return f"run {str(folder)!r} is being measured by {who}: {wait}"
     what = f"shard {held[1]}/{held[2]} of run {str(folder)!r} is being measured by {who}"
     if shard is None:
-        return f"{what}, and the whole of it cannot be at the same time: {wait}"
+        return f"{what}, so the whole run cannot be measured at the same time: {wait}"
     if str(shard) != f"{held[1]}/{held[2]}":
         return f"{what}, and shard {shard} would overlap with it: give --shard k/{held[2]}, or {wait}"
     return f"{what}: {wait}"

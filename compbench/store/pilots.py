@@ -48,9 +48,9 @@ class Pilot:
         if not (n_raced := self.n_raced(task, ids)):
             return f"{cost}; none of them is raced here"
         return (
-            f"{cost}, of which {n_raced} are raced here again: their full budget is known already, and how to race "
-            "them was learned from themselves, so that no saving can be claimed for them; a pilot on other examples "
-            "can be had by another --limit"
+            f"{cost}, of which {n_raced} are raced here again: their full budget is already known and the race "
+            f"learned from them, so no saving can be claimed for them; use another --limit for a pilot on other "
+            f"examples"
         )
 
     def to_json(self, task: Task, ids: Sequence[str]) -> dict[str, Json]:
@@ -119,8 +119,8 @@ def _check(run: Run, identity: Mapping[str, Any]) -> None:
     )
     if different:
         raise UsageError(
-            f"the pilot {str(run.path)!r} was measured with another {', '.join(different)}; its draws are not those "
-            "of this run: expected a run with schedule=full of the same protocol and seed"
+            f"the pilot {str(run.path)!r} was measured with another {', '.join(different)}; its draws differ from "
+            f"this run's: expected a run with schedule=full of the same protocol and seed"
         )
 
 

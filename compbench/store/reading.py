@@ -2,75 +2,117 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from compbench.core import disk
 from compbench.core.errors import UsageError
-from compbench.core.rules import Rule
+from compbench.core.rules import CAPTIONS, INNER, WITHOUT, Rule
 from compbench.core.suggestions import unknown
+from compbench.core.weights import NAMED, UNIFORM, named
 from compbench.schedules.schedule import Full
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["SETTINGS", "Settings", "answerable", "reading_words", "settings_of"]
+__all__ = ["SETTINGS", "Settings", "answerable", "settings_of"]
 
-SETTINGS = ("draws", "target", "loss", "unconditional")  # as -o of the commands that read, and as keywords of Run.read
+_LEARNED = "learned:"
+_WEIGHTS = f"{UNIFORM}, {', '.join(NAMED)}, {_LEARNED}SHARE, {_LEARNED}COLUMN=TAG, or a .csv file of t,weight"
 
 
-def answerable(run: Run, given: Mapping[str, object]) -> Rule | None:
-    """The run's rule with the settings `given`; UsageError, which says what is stored, where its errors lack that.
+class Settings(TypedDict, total=False):
+    """The ways of reading that a run's errors leave open; see `compbench.Rule`."""
 
-    None where nothing is given that changes how the run is read anyway.
+    draws: int | None
+    target: str | None
+    loss: str | None
+    unconditional: bool | None
+    weight: str | None  # a name, learned:SHARE, learned:COLUMN=TAG, or the path of a .csv file
+    timesteps: str | None  # FIRST:LAST:STRIDE
+    normalise: str | None  # captions, or none
+    guidance: float | str | None  # a scale, or none
+
+
+SETTINGS = tuple(Settings.__annotations__)  # as -o of the commands that read, and as keywords of Run.read
+
+
+def answerable(run: Run, given: Mapping[str, object]) -> tuple[Rule | None, frozenset[str]]:
+    """The run's rule with the settings `given`, and the examples that its weights were learned from.
+
+    UsageError, which says what is stored, where the run's errors lack what the rule reads. No rule where nothing is
+    given that changes how the run is read anyway.
     """
     rule = run.rule
-    asked = replace(rule, **{name: _checked(name, value) for name, value in given.items()})
-    if asked == rule:
-        return rule if given else None
+    asked = _asked(rule, given)
+    weight = str(given.get("weight") or "")
+    is_other = weight.startswith(_LEARNED) or weight.lower().endswith(".csv")
+    if asked == rule and not is_other:
+        return (rule if given else None), run.left_out
+    _check_that_errors_are_stored(run, asked)
+    if weight.startswith(_LEARNED):
+        from compbench.store._learned_weights import learned
+
+        return learned(run, asked, weight.removeprefix(_LEARNED))
+    if is_other:
+        name, table = _read_table(disk.expanded(weight))
+        asked = replace(asked, weight=name, table=table)
+    bank = run.draws()
+    asked.weights(bank)  # UsageError where no draw lies in the window, or the table has no weight for one
+    return asked, run.left_out
+
+
+def settings_of(options: Sequence[str]) -> Settings:
+    """The settings that NAME=VALUE words on a command line stand for."""
+    settings: dict[str, Any] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"-o {option} has no value; expected NAME=VALUE, such as -o draws=16")
+        if name not in SETTINGS:
+            raise unknown("way of reading a run", name, SETTINGS)
+        settings[name] = _READ[name](value) if name in _READ else value
+    return Settings(**settings)
+
+
+def _asked(rule: Rule, given: Mapping[str, object]) -> Rule:
+    """The rule with what is `given`, but for weights that are learned or in a file: it is uniform there."""
+    changes: dict[str, Any] = {name: _checked(name, value) for name, value in given.items()}
+    if (weight := changes.get("weight")) is not None:
+        is_named = not weight.startswith(_LEARNED) and not weight.lower().endswith(".csv")
+        if is_named and weight != UNIFORM:
+            changes = {"target": _published(weight), "loss": "l2"} | changes
+        changes |= {"weight": weight if is_named else UNIFORM, "table": ()}
+    return replace(rule, **changes)
+
+
+def _published(weight: str) -> str:
+    try:
+        return named(weight).target
+    except UsageError as error:
+        raise UsageError(f"no weighting named {weight!r}; expected {_WEIGHTS}") from error
+
+
+def _check_that_errors_are_stored(run: Run, asked: Rule) -> None:
     where = f"run {str(run.path)!r} of {run.key.model!r}"
     if run.keeps_scores:
         raise UsageError(
-            f"{where} keeps scores alone, of {_said(run.own_rule)}, and cannot be read with {_said(asked)}; run it "
+            f"{where} keeps only scores, of {_said(run.own_rule)}, and cannot be read with {_said(asked)}; run it "
             "without --keep scores"
         )
     run.check_errors()
     if not isinstance(run.schedule, Full):
         raise UsageError(
-            f"{where} stopped measuring where its own rule ({_said(run.own_rule)}) had decided and cannot be read with "
+            f"{where} stopped measuring where its own rule ({_said(run.own_rule)}) had decided, so it cannot be "
+            f"read with "
             f"{_said(asked)}; run it with schedule=full"
         )
     _check_losses(run, where, asked)
     if not run.done(asked.draws, unconditional=asked.unconditional):
         raise UsageError(f"{where} cannot be read with {_said(asked)}: {_stored(run)}; rerun its command with more")
-    return asked
-
-
-class Settings(TypedDict, total=False):
-    """The ways of reading that a run's errors leave open."""
-
-    draws: int
-    target: str
-    loss: str
-    unconditional: bool
-
-
-def settings_of(options: Sequence[str]) -> Settings:
-    """The settings that NAME=VALUE words on a command line stand for."""
-    settings = Settings()
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise UsageError(f"-o {option} has no value; expected NAME=VALUE, such as -o draws=16")
-        if name == "draws":
-            settings["draws"] = _count(value)
-        elif name == "unconditional":
-            settings["unconditional"] = _claim(value)
-        elif name in ("target", "loss"):
-            settings[name] = value
-        else:
-            raise unknown("way of reading a run", name, SETTINGS)
-    return settings
 
 
 def _count(text: str) -> int:
@@ -85,21 +127,83 @@ def _claim(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _scale(text: str) -> float | str:
+    try:
+        return text if text == "none" else float(text)
+    except ValueError as error:
+        raise UsageError(f"guidance cannot be {text!r}; expected a number, such as 3, or none") from error
+
+
+_READ = {"draws": _count, "unconditional": _claim, "guidance": _scale}
+
+
 def _checked(name: str, value: object) -> object:
     if name == "draws" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise UsageError(f"draws cannot be {value!r}; expected a whole number, at least 1")
     if name == "unconditional" and not isinstance(value, bool):
         raise UsageError(f"unconditional cannot be {value!r}; expected true or false")
-    return str(value) if name == "loss" else value
+    if name == "guidance":
+        return _checked_scale(value)
+    if name == "normalise" and value not in (CAPTIONS, "none"):
+        raise UsageError(f"normalise cannot be {value!r}; expected {CAPTIONS} or none")
+    if name == "normalise" and value == "none":
+        return ""
+    return str(value) if name in ("loss", "weight", "timesteps") else value
+
+
+def _checked_scale(value: object) -> float | None:
+    if value == "none":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"guidance cannot be {value!r}; expected a number, such as 3, or none")
+    return float(value)
 
 
 def _check_losses(run: Run, where: str, asked: Rule) -> None:
     stored = run.losses()
-    if lacking := [name for name in asked.losses if name not in stored]:
+    lacking = [name for name in asked.losses if name not in stored]
+    if not lacking:
+        return
+    if set(lacking) <= {INNER, WITHOUT}:
         raise UsageError(
-            f"{where} holds no errors {lacking[0]!r}; it has {', '.join(stored)}: rerun its command with "
-            f"-o loss={asked.loss} to measure them"
+            f"{where} holds no products of the residuals with and without a caption, which guidance reads; rerun its "
+            f"command with -o guidance={asked.guidance:g} to measure them: twice the passes through the network"
         )
+    raise UsageError(
+        f"{where} holds no errors {lacking[0]!r}; it has {', '.join(stored)}: rerun its command with "
+        f"-o loss={asked.loss} to measure them"
+    )
+
+
+def _read_table(path: Path) -> tuple[str, tuple[tuple[float, float], ...]]:
+    """The name of a table of weights, with its digest, and its rows (t, weight), ascending in t."""
+    import csv
+    import hashlib
+    import io
+
+    try:
+        content = path.read_bytes()
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the weights in {str(path)!r} cannot be read: {error}") from error
+    if not rows or [name.strip() for name in rows[0]] != ["t", "weight"]:
+        raise UsageError(f"{str(path)!r} begins with {rows[0] if rows else []!r}; expected the columns t,weight")
+    table: list[tuple[float, float]] = []
+    for number, row in enumerate(rows[1:], start=2):
+        try:
+            t, weight = map(float, row)
+        except ValueError as error:
+            raise UsageError(f"line {number} of {str(path)!r} is {','.join(row)!r}; expected t,weight") from error
+        is_fit = math.isfinite(t) and math.isfinite(weight) and weight >= 0
+        if not is_fit or (table and t <= table[-1][0]):
+            raise UsageError(
+                f"line {number} of {str(path)!r} is {','.join(row)!r}; expected t above that of the line before it, "
+                "and a finite weight, at least 0"
+            )
+        table.append((t, weight))
+    if not any(weight > 0 for _, weight in table):
+        raise UsageError(f"{str(path)!r} holds no weight above 0")
+    return f"{path.name}@{hashlib.sha256(content).hexdigest()[:8]}", tuple(table)
 
 
 def _stored(run: Run) -> str:
@@ -109,12 +213,5 @@ def _stored(run: Run) -> str:
     return f"it has {n_draws} draw{'s' * (n_draws != 1)} of each example, {without} without a caption"
 
 
-def reading_words(rule: Rule) -> list[str]:
-    """A rule as the -o words that ask for it."""
-    words = [] if rule.draws is None else [f"draws={rule.draws}"]
-    words += [f"target={rule.target}", f"loss={rule.loss}"]
-    return [*words, *(["unconditional=true"] if rule.unconditional else [])]
-
-
 def _said(rule: Rule) -> str:
-    return ", ".join(reading_words(rule))
+    return ", ".join(f"{name}={word}" for name, word in rule.words().items())

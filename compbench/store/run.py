@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
@@ -19,16 +19,20 @@ from compbench.core.subsets import subset, subset_per_class
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full, Schedule, schedule_in
 from compbench.store import run_file, unreadable
+from compbench.store._fullest import fullest
 from compbench.store.key import RunKey
 from compbench.store.lock import WAIT_SECONDS, holder_elsewhere, is_held
 from compbench.store.run_info import RunInfo
 from compbench.store.unreadable import Unreadable
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import pandas as pd
 
     from compbench.schedules.policies import Verdict
     from compbench.store._reader import Contents
+    from compbench.store.reading import Settings
     from compbench.store.stored_examples import StoredExamples
 
 __all__ = ["Run"]
@@ -38,8 +42,9 @@ class Run:
     """A run on disk: its key, what it holds, and how it is read.
 
     `limit` and `images_per_class` narrow what is read to the same seeded subset that these options of `run` measure,
-    and `rule` is how its errors are read (None: by the run's own rule); what is stored stays. A change waits up to
-    `wait` seconds for another process that is in the middle of one.
+    and `rule` is how its errors are read (None: by the run's own rule); what is stored stays. `left_out` are examples
+    that are not read, since the rule's weights were learned from them. A change waits up to `wait` seconds for another
+    process that is in the middle of one.
 
     >>> import compbench
     >>> run = compbench.run("shapes", model="chance", limit=6)
@@ -55,9 +60,11 @@ class Run:
         rule: Rule | None = None,
         limit: int | None = None,
         images_per_class: int | None = None,
+        left_out: frozenset[str] = frozenset(),
         wait: float = WAIT_SECONDS,
     ) -> None:
         self.path, self.limit, self.images_per_class, self.say = path, limit, images_per_class, say
+        self.left_out = left_out
         self._rule, self.wait = rule, wait
         self._schedule: Schedule | None = None
 
@@ -112,56 +119,52 @@ class Run:
 
     def limited(self, limit: int | None, images_per_class: int | None = None) -> Run:
         """The same run, of which only the subset is read."""
-        return self._read(self._rule, limit, images_per_class)
+        return self._but(limit=limit, images_per_class=images_per_class)
 
     def under(self, rule: Rule | None) -> Run:
         """The same run read by `rule`, or by its own; what that cannot read is not done."""
-        return self._read(rule, self.limit, self.images_per_class)
+        return self._but(rule=rule)
 
     def read(
-        self,
-        *,
-        draws: int | None = None,
-        target: str | None = None,
-        loss: str | None = None,
-        unconditional: bool | None = None,
-        limit: int | None = None,
-        images_per_class: int | None = None,
+        self, *, limit: int | None = None, images_per_class: int | None = None, **settings: Unpack[Settings]
     ) -> Run:
-        """The same run read in another way, which changes nothing that is stored; None leaves a setting as it is.
+        """The same run read in another way, which changes nothing that is stored; a setting not given stays as it is.
 
-        UsageError, which names what is stored, where the stored errors cannot answer.
+        The settings are draws, target, loss and all others of `compbench.store.Settings`. UsageError, which names what
+        is stored and the command that measures the rest, where the stored errors cannot answer.
         """
         from compbench.store.reading import answerable
 
-        given = {"draws": draws, "target": target, "loss": loss, "unconditional": unconditional}
-        rule = answerable(self, {name: value for name, value in given.items() if value is not None})
-        return self._read(
-            rule,
-            self.limit if limit is None else limit,
-            self.images_per_class if images_per_class is None else images_per_class,
+        given = {name: value for name, value in settings.items() if value is not None}
+        narrowed = self._but(
+            left_out=frozenset[str]() if "weight" in given else self.left_out,
+            limit=self.limit if limit is None else limit,
+            images_per_class=self.images_per_class if images_per_class is None else images_per_class,
         )
+        if not given:
+            return narrowed
+        rule, left_out = answerable(narrowed, given)
+        return narrowed._but(rule=rule, left_out=left_out)
 
     def heard(self, say: Callable[[str], None]) -> Run:
-        """The same run, which tells `say` what is wrong with it, looked at anew."""
-        return Run(
-            self.path,
-            say=say,
-            rule=self._rule,
-            limit=self.limit,
-            images_per_class=self.images_per_class,
-            wait=self.wait,
-        )
+        """The same run, which tells `say` what is wrong with it, read again."""
+        return self._anew(say=say)
 
-    def _read(self, rule: Rule | None, limit: int | None, images_per_class: int | None) -> Run:
-        narrowed = Run(
-            self.path, say=self.say, rule=rule, limit=limit, images_per_class=images_per_class, wait=self.wait
-        )
+    def _but(self, **changes: Any) -> Run:
+        narrowed = self._anew(**changes)
         narrowed.__dict__["contents"] = self.contents  # what was checked need not be checked again
         return narrowed
 
+    def _anew(self, **changes: Any) -> Run:
+        names = ("say", "limit", "images_per_class", "left_out", "wait")
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names} | {"rule": self._rule}
+        return Run(self.path, **(settings | changes))
+
     def ids(self) -> list[str]:
         """The examples that are read, measured or not, in the task's order."""
+        return [example_id for example_id in self._subset() if example_id not in self.left_out]
+
+    def _subset(self) -> list[str]:
         if self.images_per_class is None:
             return subset(list(self.contents.matches), self.limit)
         examples = self.contents.examples
@@ -200,7 +203,7 @@ class Run:
         rule = self.rule
         without = rule.unconditional if unconditional is None else unconditional
         done = self.contents.done(draws or rule.draws, without)
-        is_all = self.limit is None and self.images_per_class is None
+        is_all = self.limit is None and self.images_per_class is None and not self.left_out
         return set(done) if is_all else set(done).intersection(self.ids())
 
     def measurements(self, ids: Sequence[str] | None = None) -> dict[str, Measurement]:
@@ -212,7 +215,7 @@ class Run:
 
         On the first `draws` draws (None: as many as all of them have), those that `rule` reads (None: the run's
         view). UsageError for a run of scores, and where an example lacks one of the draws: a mean over other draws
-        than its neighbours' is no comparison.
+        than its neighbours' is not a comparison.
         """
         from compbench.store._complete import complete
 
@@ -237,12 +240,12 @@ class Run:
             return
         where = f"run {str(self.path)!r} of {self.key.model!r}"
         if self.keeps_scores:
-            raise UsageError(f"{where} keeps scores alone and no errors per draw; run it without --keep scores")
+            raise UsageError(f"{where} keeps only scores and no errors per draw; run it without --keep scores")
         if not self.info.has_rule:
             raise UsageError(
                 f"{where} stores scores and no errors per draw: only a run of a diffusion model such as 'tiny-sd' does"
             )
-        raise UsageError(f"{where} has no measured example yet: rerun its command")
+        raise UsageError(f"{where} has no measured examples yet: rerun its command")
 
     def draws(self) -> DrawTable:
         """The bank of an error run."""
@@ -264,7 +267,7 @@ class Run:
         rule = rule or self.rule
         if self.keeps_scores and rule != self.rule:
             raise UsageError(
-                f"run {str(self.path)!r} keeps scores alone and cannot be read by another rule or fewer draws than its "
+                f"run {str(self.path)!r} keeps only scores and cannot be read by another rule or fewer draws than its "
                 "own; run it without keep=scores"
             )
         done = self.done(rule.draws, unconditional=rule.unconditional)
@@ -365,28 +368,9 @@ class Run:
     def is_settled(self, view: Mapping[str, Json]) -> bool:
         """Whether the files already say all that a command which reads the run by this view would make them say."""
         info = self.info
-        is_said = info.status in ("done", "partial") and self.fullest(view)[0] == info.view
+        is_said = info.status in ("done", "partial") and fullest(self, view)[0] == info.view
         is_derived = not self.contents.has_errors or self.contents.has_derived(self.own_rule)
         return is_said and is_derived and not self.contents.parts.damaged()
-
-    def fullest(self, view: Mapping[str, Json] | None) -> tuple[dict[str, Json], int]:
-        """The view that reads most examples, and how many: the run's own on as many draws as `view`, its own, `view`.
-
-        The earlier of these where they read equally many.
-        """
-        own: dict[str, Json] = dict(self.info.view)
-        asked = own if view is None else dict(view)
-        counts = own.get("n_draws"), asked.get("n_draws")
-        most = max(n for n in counts if isinstance(n, int)) if all(isinstance(n, int) for n in counts) else counts[0]
-        candidates = [own | {"n_draws": most}] if own and most != counts[0] else []
-        candidates += [reading for reading in (own, asked) if reading not in candidates]
-        found: list[tuple[dict[str, Json], int]] = []
-        for candidate in candidates:
-            rule = Rule.of_view(candidate)
-            found.append((candidate, len(self.contents.done(rule.draws, rule.unconditional))))
-            if found[-1][1] == self.info.n_task_examples:  # no other can read more
-                break
-        return max(found, key=lambda each: each[1])
 
     @cached_property
     def contents(self) -> Contents:

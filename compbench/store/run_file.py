@@ -33,7 +33,7 @@ _DIGEST = re.compile(r"[0-9a-f]{12}")
 
 
 class DamagedRun(RunError):
-    """A run.json that cannot be believed; the command that made the run writes it anew, the parts stay."""
+    """A run.json that cannot be believed; the command that made the run rewrites it, the parts stay."""
 
 
 def read(folder: Path) -> RunInfo:
@@ -83,7 +83,7 @@ def write(folder: Path, info: Mapping[str, Json]) -> None:
     disk.write_json(folder / NAME, _sealed.sealed(info))
 
 
-_CURE = "rerun the command that made the run, which writes it anew; what was measured is kept"
+_CURE = "rerun the command that made the run, which rewrites it; the measurements are kept"
 
 
 def _of_damage(folder: Path, content: bytes, why: str) -> str:
@@ -107,10 +107,10 @@ def _check_place(folder: Path, info: Mapping[str, Any], *, is_sealed: bool) -> N
         return
     what = f"{str(folder / NAME)!r} has the key of run {digest}, and its folder is that of run {name}"
     if is_sealed:
-        raise RunError(f"{what}: it was copied from the other run; put the right one back, or rename the folder")
+        raise RunError(f"{what}: it was copied from the other run; restore the right one, or rename the folder")
     raise RunError(
-        f"{what}: it was changed, or copied from the other run. Put the right one back; where only this file was "
-        "changed, remove it and rerun the command that made the run, which keeps what was measured"
+        f"{what}: it was changed, or copied from the other run. Restore the right one; if only this file was "
+        f"changed, remove it and rerun the command that made the run, which keeps the measurements"
     )
 
 

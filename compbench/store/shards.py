@@ -83,7 +83,7 @@ def _launched(environment: Mapping[str, str]) -> Shard | None:
 
 
 def _launchers(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """A batch script is numbered like the first task of a step, but it is no step: only srun starts one."""
+    """A batch script is numbered like the first task of a step, but it is not a step: only srun starts one."""
     is_batch_script = "SLURM_JOB_ID" in environment and "SLURM_STEP_ID" not in environment
     return [launcher for launcher in _LAUNCHERS if not (is_batch_script and launcher[0].startswith("SLURM_"))]
 

@@ -70,7 +70,7 @@ class Store:
         return run
 
     def known(self, key: RunKey) -> Run | None:
-        """The run with this key where its files can be believed; None where `open` would write some of them anew."""
+        """The run with this key where its files can be believed; None where `open` would rewrite some of them."""
         try:
             run = self.get(key)
         except DamagedRun:
@@ -87,7 +87,7 @@ class Store:
     ) -> Run:
         """The run with this key, made if there is none; `view` and `model` describe a new one.
 
-        A damaged run.json is set aside and written anew, since all that it says is known here; the parts stay.
+        A damaged run.json is set aside and rewritten, since all that it says is known here; the parts stay.
         """
         from compbench.store import _parquet
         from compbench.store.stored_examples import examples_table
@@ -161,7 +161,7 @@ class Store:
         found = addresses.find(self, reference)
         if len(found) > 1:
             names = ", ".join(f"{run.key.task}/{run.key.model}" for run in found)
-            raise UsageError(f"{str(reference)!r} stands for {len(found)} runs: {names}; expected one")
+            raise UsageError(f"{str(reference)!r} matches {len(found)} runs: {names}; expected one")
         return found[0]
 
     def find_all(self, reference: str | Path) -> list[Run]:

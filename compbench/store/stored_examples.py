@@ -127,7 +127,7 @@ class StoredExamples:
         return self._decoded(lambda: numbers(self._column("order")))
 
     def frame(self) -> pd.DataFrame:
-        """One row per example: id, captions, image_names, matches, tags, group, order."""
+        """A row per example: id, captions, image_names, matches, tags, group, order."""
         import pandas as pd
 
         return pd.DataFrame(

@@ -42,7 +42,7 @@ def read(folder: Path, say: Callable[[str], None] = lambda message: None) -> Unr
     except FileNotFoundError:
         return Unreadable()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        then = "which images could not be read is not known; rerun the command to write it anew"
+        then = "the list of unreadable images is lost; rerun the command to rewrite it"
         say(_damage.said(folder / _NAME, error, then))
         return Unreadable()
 

@@ -18,6 +18,7 @@ from compbench.schedules.schedule import Full
 from compbench.schedules.wave import Wave
 from compbench.store import _compaction, _damage, _pairs, _parquet, provenance, run_file
 from compbench.store._damage import Damaged
+from compbench.store._fullest import fullest
 from compbench.store._reader import words_of
 from compbench.store.lock import Guard, is_shared, locked
 from compbench.store.run import Run
@@ -97,7 +98,7 @@ class RunWriter:
             if stored is not None and not stored.equals(table):
                 raise RunError(
                     f"run {str(self.run.path)!r} holds errors of other draws than this model's: "
-                    "the model's identity() lacks what changed; move the folder away and start again"
+                    "the model's identity() leaves out the change; move the folder away and start again"
                 )
             if stored is None:
                 with disk.writing(self.run.path):
@@ -119,7 +120,7 @@ class RunWriter:
         """
         with self.guarded():
             self._settle_verdicts()
-            own, n_done = self.run.fullest(view)
+            own, n_done = fullest(self.run, view)
             is_whole = n_done == self.run.info.n_task_examples
             has_errors = self.run.contents.has_errors
             if has_errors:
@@ -139,7 +140,7 @@ class RunWriter:
         """Do what takes long in `settle`, which then need not do it under the guard while nothing else is written."""
         self.conclude(list(self.run.contents.matches))
         if self.run.contents.has_errors:
-            self._derived_scores(Rule.of_view(self.run.fullest(view)[0]))
+            self._derived_scores(Rule.of_view(fullest(self.run, view)[0]))
 
     def discard(self) -> None:
         """Remove the folder of a run that holds no measurement, and those above it that this leaves empty.
@@ -162,7 +163,7 @@ class RunWriter:
             info = self.run.info
             if not is_shared(self.run.path, self._shard) and info.status == "running":
                 is_seen = len(self.run.seen()) == info.n_task_examples  # sooner known than what is done
-                is_whole = is_seen and self.run.fullest(None)[1] == info.n_task_examples
+                is_whole = is_seen and fullest(self.run, None)[1] == info.n_task_examples
                 self.mark("done" if is_whole else "partial")
 
     def mark(self, status: str, **changes: Json) -> None:

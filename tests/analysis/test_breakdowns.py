@@ -83,7 +83,7 @@ def test_a_margin_divides_by_how_clear_a_decision_was(tmp_path: Path) -> None:
     assert _sizes(frame) == {"closest third": 3, "middle third": 4, "clearest third": 2, "overall": 9}
     assert frame.query("metric == 'group'")["value"].tolist()[:3] == [pytest.approx(1 / 3), 0.5, 0.5]
     run = _run(tmp_path)
-    with pytest.raises(UsageError, match="the margin is a run's own: tables are divided by it, comparisons"):
+    with pytest.raises(UsageError, match="each run has its own margins: only tables can be broken down by margin"):
         compare([run, _run(tmp_path, "other")], "margin")
 
 
@@ -123,7 +123,7 @@ def test_tags_of_ones_own_are_joined_by_id(name: str, tmp_path: Path) -> None:
 def test_examples_without_a_row_are_counted_and_named(tmp_path: Path) -> None:
     tags = read_tags(_file(tmp_path, {f"{n:04d}": "calm" for n in range(3)}))
     text = " ".join(show.to_text([_run(tmp_path)], by=Breakdown(tags=tags)).split())
-    assert "6 of 9 examples are not in the file of tags and count overall alone: '0003', '0004'," in text
+    assert "6 of 9 examples are not in the file of tags and count only overall: '0003', '0004'," in text
 
 
 def test_ids_that_are_no_examples_are_an_error_that_counts_them(tmp_path: Path) -> None:

@@ -230,11 +230,11 @@ class TestRuns:
 
     def test_what_cannot_be_is_told(self, tmp_path: Path) -> None:
         run = stored(tmp_path, 20)
-        with pytest.raises(UsageError, match=r"share=1\.5 of the examples"):
+        with pytest.raises(UsageError, match=r"share must be .* got 1\.5"):
             calibrate(run, share=1.5)
-        with pytest.raises(UsageError, match="n_bins=0"):
+        with pytest.raises(UsageError, match="n_bins must be at least 1, got 0"):
             calibrate(run, n_bins=0)
-        with pytest.raises(UsageError, match="has 2 examples to fit on and to judge"):
+        with pytest.raises(UsageError, match="has 2 examples, too few to fit on some and test on others"):
             calibrate(stored(tmp_path / "few", 2), share=0.1)
         matching = fakes.task(2)
         other = Store(tmp_path).open(RunKey("fake", matching.revision, "model", None, {}), matching)
@@ -306,7 +306,7 @@ def test_a_report_of_a_scheduled_run_says_that_probabilities_are_intervals(tmp_p
     assert found.n_pruned == found.n_judged == 6
     assert (found.examples["probability"] < found.examples["probability_high"]).all()
     text = calibrated.to_text({"model": found})
-    assert "6 of 6 examples have classes that were given up early" in text
+    assert "6 of 6 examples have classes that were dropped early" in text
     assert " or " in text
 
 

@@ -132,7 +132,7 @@ def test_an_abstention_is_wrong_and_counted(tmp_path: Path, capsys: pytest.Captu
     frame = import_scores(tmp_path / "choices.csv", task=TASK, name="m", runs=tmp_path / "runs").to_frame()
     assert frame["text"].tolist() == [True, False, True]
     assert frame["text_tie"].tolist() == [False, True, False]
-    assert "choices.csv: 1 of 6 choices are empty; an abstention is wrong" in capsys.readouterr().err
+    assert "choices.csv: 1 of 6 choices are empty; an abstention counts as wrong" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\x1b[31m", "a\nb", "\u202etxt"])

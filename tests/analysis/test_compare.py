@@ -100,7 +100,7 @@ def test_the_examples_behind_a_cell_are_named(tmp_path: Path) -> None:
     assert cells.value_counts().to_dict() == {"both": 60, "only_a": 58, "only_b": 24, "neither": 78}
     with pytest.raises(UsageError, match="no tag 'Objects' in this comparison; expected one of Object, Relation"):
         comparison.ids("text", "only_a", "Objects")
-    with pytest.raises(UsageError, match="no cell 'only_c'"):
+    with pytest.raises(UsageError, match="no agreement cell named 'only_c'"):
         comparison.ids("text", "only_c")
 
 
@@ -193,7 +193,7 @@ def test_shared_images_widen_the_interval_and_are_said(tmp_path: Path) -> None:
         rows[name] = _row(comparison.outcomes, "overall")
     assert rows["shared"]["p"] > rows["alone"]["p"]
     assert rows["shared"]["low"] < rows["alone"]["low"]
-    assert "10 groups hold several examples" in " ".join(compared.to_text(comparison, full=True).split())
+    assert "10 groups have several examples" in " ".join(compared.to_text(comparison, full=True).split())
     assert comparison.interactions.empty
 
 

@@ -192,7 +192,7 @@ def test_the_monte_carlo_error_is_the_spread_over_other_banks(tmp_path: Path) ->
     # noise that all examples share moves them together: more examples do not average it away
     banks = [gaps + rng.normal(0, 1, (150, 2, 2, 16)) + rng.normal(0, 1, (1, 2, 2, 16)) for _ in range(24)]
     frames = [
-        _overall(curves.monte_carlo(_run(tmp_path / str(n), errors), n_resamples=300)) for n, errors in enumerate(banks)
+        _overall(curves.monte_carlo(_run(tmp_path / str(n), errors), n_resamples=100)) for n, errors in enumerate(banks)
     ]
     spread = np.std([frame["value"].iloc[0] for frame in frames], ddof=1)
     told = np.sqrt(np.mean([frame["draws_se"].iloc[0] ** 2 for frame in frames]))
@@ -276,10 +276,10 @@ def test_a_run_of_nothing_and_a_single_draw_are_said(tmp_path: Path) -> None:
     task = fakes.task(2)
     empty = Store(tmp_path / "empty").open(RunKey("fake", task.revision, "model", None, {}), task, view={"n_draws": 4})
     RunWriter(empty).write_draws(_bank(4))
-    with pytest.raises(UsageError, match="no measured example yet"):
+    with pytest.raises(UsageError, match="no measured examples yet"):
         curves.differences(empty)
     single = _run(tmp_path / "single", _noisy(3, 1))
-    with pytest.raises(UsageError, match="one draw tells nothing"):
+    with pytest.raises(UsageError, match="one draw says nothing"):
         curves.monte_carlo(single)
     assert margins(single)["se"].isna().all()
     with pytest.raises(UsageError, match="10 bins of 1 draws"):

@@ -166,7 +166,7 @@ def test_a_tag_that_is_too_small_to_rank_is_marked_in_every_figure() -> None:
         figure = draw(_small(_frame()), footer=True)
         labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
         assert labels == ["Object\n(n = 20)", "Both†\n(n = 20)", "overall\n(n = 20)"]
-        assert "† too small to rank models by: fewer than 30 examples" in figure.get_supxlabel()
+        assert "† too small to rank models: fewer than 30 examples" in figure.get_supxlabel()
         assert "†" not in draw(_frame(), footer=True).get_supxlabel()
         assert draw(_small(_frame())).get_supxlabel() == ""  # unless asked
 
@@ -265,7 +265,7 @@ def test_a_panel_goes_into_a_figure_of_ones_own(draw: Callable[..., Any]) -> Non
 @pytest.mark.parametrize("draw", [plots.per_tag_bars, plots.accuracy_by_draws, plots.tag_heat_map])
 def test_a_frame_of_several_panels_does_not_fit_into_one_axis(draw: Callable[..., Any]) -> None:
     frame = _curve() if draw is plots.accuracy_by_draws else _frame()
-    with pytest.raises(UsageError, match="ax= holds one panel, and this frame has 2: choose one metric"):
+    with pytest.raises(UsageError, match="ax= takes one panel, but this frame has 2: choose one metric"):
         draw(frame, ax=Figure().subplots())
 
 

@@ -212,7 +212,7 @@ def test_a_group_score_is_never_above_its_text_or_image_score() -> None:
 
 
 def test_a_percentage_that_no_count_gives_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'27.1' % of 141 examples stands for no count"):
+    with pytest.raises(ValueError, match=r"'27.1' % of 141 examples matches no count"):
         published.count_of("27.1", 141)
     assert published.count_of("33", 141) is None  # 46 or 47
 

@@ -295,7 +295,7 @@ def test_gated_pictures_and_captions_are_left_out_and_the_page_says_why(tmp_path
     opened = _page(run, pictures=pages.pictures(task), with_images=True)
     assert len(opened.data[0]["pictures"]) == 2 * _FEW
     assert "a dog beside cat 3" in opened.data[0]["captions"]
-    assert "This data is gated, and this page holds its pictures" in opened.said
+    assert "but this page contains its pictures and captions" in opened.said
 
 
 def test_pictures_of_open_data_can_be_left_out(tmp_path: Path) -> None:
@@ -322,12 +322,12 @@ def test_pictures_shrink_as_they_grow_in_number_and_the_last_resort_is_fewer() -
     assert all(size <= 1.4 * budget for size, budget in zip(sizes, budgets, strict=True))
     made = _thumbnails.album(images, 6000)
     assert len(made.uris) == 10
-    assert made.notes == ("The first 10 of 24 pictures are shown: more would make the page too large.",)
+    assert made.notes == ("The first 10 of 24 pictures are shown, to keep the page small.",)
 
 
 def test_an_empty_run_is_said(tmp_path: Path) -> None:
     page = _page(_small(tmp_path, n=0))
-    assert "Nothing is measured yet of 12 examples." in page.said
+    assert "None of 12 examples is measured yet." in page.said
     assert "one: nothing is measured yet" in page.said
 
 
@@ -357,7 +357,7 @@ def test_a_single_tag_leaves_nothing_to_contrast_and_breaks_nothing(tmp_path: Pa
     ]
     page = _page(*runs)
     assert "one against two" in page.said.replace("A one", "one").replace("B two", "two")
-    assert "Is the gain in one tag larger" not in page.said
+    assert "Is the gain larger in one tag" not in page.said
 
 
 def test_a_damaged_part_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_different_tasks_have_a_section_each_and_different_examples_are_not_test
     assert page.said.count("8 examples are in both, 4 only in 'photos/one'") == 1
     assert "No model is called the better one" in page.said
     assert "8 to 12 of 12 examples measured" in page.said
-    assert "One run has nothing to be tested against" in page.said
+    assert "A test needs two or more runs" in page.said
     assert page.data[0]["examples"][9]["r"][1] is None  # not measured by the second
 
 
@@ -494,10 +494,10 @@ def test_pictures_that_are_not_at_hand_or_of_another_revision_are_said(tmp_path:
     run, said = _small(tmp_path, task=task), []
     path = compbench.report(run, tmp_path / "a.html", say=said.append)
     assert len(said) == 1
-    assert said[0].startswith("Pictures of photos are not at hand (no task named 'photos'")
+    assert said[0].startswith("Pictures of photos are not available (no task named 'photos'")
     assert said[0] in Page(path.read_text(encoding="utf-8")).said
     compbench.report([run], tmp_path / "b.html", tasks=[pages.task(5)], say=said.append)
-    assert "the data at hand has revision" in said[1]
+    assert "the local data has revision" in said[1]
     compbench.report([run], tmp_path / "c.html", tasks=[task], say=said.append)
     assert len(said) == 2
     assert len(Page((tmp_path / "c.html").read_text(encoding="utf-8")).data[0]["pictures"]) == 8
@@ -510,7 +510,7 @@ def test_writing_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
 
 def test_one_copy_of_data_cannot_be_that_of_two_tasks(tmp_path: Path) -> None:
     runs = [_small(tmp_path, task=pages.task(4)), _small(tmp_path, task=pages.task(4, "others"))]
-    with pytest.raises(UsageError, match="--data is the data of one task"):
+    with pytest.raises(UsageError, match="--data is for one task"):
         compbench.report(runs, tmp_path / "page.html", data=tmp_path)
 
 

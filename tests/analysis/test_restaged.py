@@ -115,7 +115,7 @@ def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Stag
     text = " ".join(show.to_text([run], full=True).split())
     assert "±draws" in text
     assert note in text
-    assert "the published stages are gone through again" in text
+    assert "the published stages are replayed" in text
     assert "No ±draws" not in text
 
 

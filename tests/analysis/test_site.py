@@ -55,7 +55,7 @@ def test_a_site_is_a_leaderboard_a_page_for_each_task_and_the_numbers(
     assert "bad 20.0 10.5 – 34.8, b 50.0 29.9 – 70.1, n 20" in said
     assert said.index("random chance 16.7 16.7") > said.index("bad 20.0")
     assert text.count('class="number best') == 2  # good and as-good on photos; nobody is on secret
-    assert "secret: no model is called the better one: cannot compare" in said
+    assert "secret: no winner is named: cannot compare" in said
     assert "secret: bad: partial: 20 of 30 examples" in said
     assert 'href="index.html"' in (tmp_path / "site" / "photos.html").read_text(encoding="utf-8")
 

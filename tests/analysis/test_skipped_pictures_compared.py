@@ -48,9 +48,9 @@ def test_what_both_measured_is_compared_and_what_is_left_out_is_counted(
     capsys.readouterr()
     assert main(["compare", str(whole.path), str(lacking.path), "--full"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "imagefolder, 15 examples that all have measured" in said
+    assert "imagefolder, 15 examples measured by all" in said
     assert (
-        "LEFT OUT: 1 of the 16 examples that chance has measured, whose images another run could not read: "
+        "LEFT OUT: 1 of the 16 examples that chance has measured, because another run could not read their images: "
         "'test/cat/003.png'"
     ) in said
     assert main(["compare", str(whole.path), str(lacking.path), "--format", "json"]) == 0

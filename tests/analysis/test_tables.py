@@ -151,7 +151,7 @@ def test_models_that_saw_different_examples_get_a_table_of_n(tmp_path: Path) -> 
     for printed in (short, text):
         assert "half: partial: 2 of 3 examples" in printed
         assert "The models did not see the same examples" in printed
-    assert short.startswith("No model is called the better one: cannot compare 'fake/whole'")
+    assert short.startswith("No winner is named: cannot compare 'fake/whole'")
     assert ["half (partial)", "2", "2"] in [line.rsplit(maxsplit=2) for line in text.splitlines()]
 
 

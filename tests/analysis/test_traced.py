@@ -47,7 +47,7 @@ def _scores(root: Path) -> Run:
 def test_every_view_is_told_in_every_format(style: str, tmp_path: Path) -> None:
     text = traced.to_text([_run(tmp_path)], style=style, full=True)
     assert "nan" not in text.lower()
-    assert "truncated SNR" in text
+    assert "truncated" in text
     if style == "json":
         assert {row["view"] for row in json.loads(text)} == set(traced.VIEWS)
     elif style != "csv":
@@ -79,17 +79,17 @@ def test_weightings_worked_by_hand() -> None:
     draws = test_curves._bank(6)  # errors in v
     alpha, sigma = (np.asarray(column, float) for column in (draws.alpha, draws.sigma))
     of_x0, snr, t = sigma**2, alpha**2 / sigma**2, np.asarray(draws.timesteps) / 1000
-    found = {weighting.name: weighting.weights * 6 for weighting in weightings(draws)}
+    found = {weighting.name: weighting.weights * 6 for weighting in weightings(draws, np.arange(6))}
     assert found["x0"] == pytest.approx(of_x0)
     assert found["eps"] == pytest.approx(of_x0 * snr)
     assert found["v"] == pytest.approx(of_x0 * (snr + 1), rel=1e-6)  # alpha^2 + sigma^2 = 1
-    assert found["truncated SNR"] == pytest.approx(of_x0 * np.maximum(snr, 1))
-    assert found["min-SNR-5"] == pytest.approx(of_x0 * np.minimum(snr, 5))
+    assert found["truncated"] == pytest.approx(of_x0 * np.maximum(snr, 1))
+    assert found["min-snr-5"] == pytest.approx(of_x0 * np.minimum(snr, 5))
     assert found["exp(-7t)"] == pytest.approx(of_x0 * np.exp(-7 * t))
 
 
 def test_further_losses_have_the_native_rule_and_windows_alone() -> None:
-    names = [weighting.name for weighting in weightings(test_curves._bank(6), "l1", [(0, 20)])]
+    names = [weighting.name for weighting in weightings(test_curves._bank(6), np.arange(6), "l1", [(0, 20)])]
     assert names == ["l1, native", "l1, native, t 0–20"]
 
 
@@ -190,4 +190,4 @@ def test_too_few_draws_have_no_figure_and_are_told_how_many_are_enough(tmp_path:
 def test_a_run_whose_errors_are_not_whole_says_why_it_has_no_draws_part(tmp_path: Path) -> None:
     run = test_curves._run(tmp_path, test_curves._noisy(4, 6), view=6)
     RunWriter(run).mark("partial", view={"n_draws": 1, "target": "native"})
-    assert "No ±draws: one draw tells nothing of what other draws would give" in show.to_text([run], full=True)
+    assert "No ±draws: one draw says nothing about other draws" in show.to_text([run], full=True)

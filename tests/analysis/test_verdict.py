@@ -71,29 +71,30 @@ def test_of_several_the_level_ones_are_named_and_the_rest_counted(tmp_path: Path
     said = verdict(runs)
     assert said.startswith("a and b cannot be told apart on group score: 91.7 and 95.0, difference −3.3 [")
     assert "p = 0.5 after Holm; the other 2 are behind." in said
-    assert said.endswith("d is not above what random scores get, 16.7.")
-    assert "3 models cannot be told from the best on group score: b 95.0, e 93.3, a 91.7; c is behind." in verdict(
-        [*runs[:3], stored(tmp_path, 56, "e")]
+    assert said.endswith("d is not above random scores (16.7).")
+    assert (
+        "3 models cannot be distinguished from the best on group score: b 95.0, e 93.3, a 91.7; c is behind."
+        in verdict([*runs[:3], stored(tmp_path, 56, "e")])
     )
 
 
 def test_a_single_run_is_held_against_chance(tmp_path: Path) -> None:
     assert verdict([stored(tmp_path, 55, "a")]).startswith("a is above random scores on group score: 91.7 [")
-    assert "cannot be told from random scores" in verdict([stored(tmp_path, 10, "b")])
+    assert "is not distinguishable from random scores" in verdict([stored(tmp_path, 10, "b")])
     assert verdict([stored(tmp_path, 0, "c")]).startswith("c is below random scores on group score: 0.0 [")
 
 
 def test_no_winner_is_named_between_runs_on_different_examples(tmp_path: Path) -> None:
     runs = [stored(tmp_path, 60, "whole"), stored(tmp_path, 5, "half", n_done=30)]
     said = verdict(runs)
-    assert said.startswith("No model is called the better one: cannot compare 'fake/whole'")
+    assert said.startswith("No winner is named: cannot compare 'fake/whole'")
     assert "30 examples are in both" in said
     assert "leads" not in said
     assert "*" not in show.to_text(runs)
 
 
 def test_nothing_measured_is_nothing_said(tmp_path: Path) -> None:
-    assert verdict([stored(tmp_path, 5, "none", n_done=0)]) == "Nothing is measured yet of 60 examples."
+    assert verdict([stored(tmp_path, 5, "none", n_done=0)]) == "None of 60 examples is measured yet."
 
 
 def test_the_marks_are_those_of_the_tests_of_compare(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_without_an_identity_a_function_is_measured_every_time_and_that_is_said(
 
     first = compbench.run(fakes.task(2), model=shifting, runs=tmp_path)
     said = capsys.readouterr().err
-    assert said.count("measured every time and never answered from the store") == 1
+    assert said.count("measured every time and never read from the store") == 1
     offset[0] = 1.0
     second = compbench.run(fakes.task(2), model=shifting, runs=tmp_path)
     assert first.path != second.path
@@ -140,7 +140,7 @@ def test_with_an_identity_it_is_found_like_any_model(tmp_path: Path, capsys: pyt
 
 
 def test_shards_of_a_function_without_an_identity_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="shards could not be known to be of one run"):
+    with pytest.raises(UsageError, match="shards could not be recognised as one run"):
         compbench.run(fakes.task(2), model=constant, runs=tmp_path, shard="1/2")
     model = compbench.from_function(constant, identity="v1")
     for shard in ("1/2", "2/2"):

@@ -114,7 +114,7 @@ def test_a_file_in_torchs_cache_with_other_contents_is_refused(
     cached = tmp_path / "hub" / "checkpoints" / RESNET18.file
     cached.parent.mkdir(parents=True)
     cached.write_bytes(state_file.read_bytes())
-    with pytest.raises(DataError, match="not that of its name: delete it"):
+    with pytest.raises(DataError, match="does not match its name: delete it"):
         RESNET18.build(None, Runtime("cpu"))
 
 
@@ -138,7 +138,7 @@ def test_a_state_dict_that_does_not_fit_is_told_by_name_and_shape(state_file: Pa
 def test_a_file_that_holds_no_state_dict_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    for name, words in (("text.pth", "cannot be read"), ("list.pth", "holds no state dict")):
+    for name, words in (("text.pth", "cannot be read"), ("list.pth", "is not a state dict")):
         spec = dataclasses.replace(RESNET18, weights=tmp_path / name)
         with pytest.raises(DataError, match=words):
             spec.build(spec.source(), Runtime("cpu"))

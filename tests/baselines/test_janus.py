@@ -306,7 +306,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("caption", "says"),
         [
-            ("x" * 120, r"make 1.. tokens, and the context holds 128"),
+            ("x" * 500, r"make 5.. tokens, and the context holds 512"),
             ("a <begin_of_image>", "spells a token of pictures, <begin_of_image>"),
             (" ", "empty"),
         ],

@@ -100,7 +100,7 @@ def test_a_picture_saved_again_is_not_learned_from() -> None:
     shown = training_images(leaking, "m", said.append)
     assert shown.digest == training_images(task, "m", _silent).digest
     assert said == [
-        "m: 12 of 30 training pictures are test pictures too, or look the same; it does not learn from them"
+        "m: 12 of 30 training pictures are also test pictures, or look like one; they are left out of training"
     ]
 
 

@@ -130,7 +130,7 @@ class TestScorer:
         scores = _scores(spec, task, said)
         assert scores.shape == (6, 6)
         np.testing.assert_array_equal(scores[:, 0::2], scores[:, 1::2])  # prompts of a class
-        assert said[0] == "synthetic-sd: 9 of 9 pictures are to be made, 18 network evaluations"
+        assert said[0] == "synthetic-sd: 9 of 9 pictures still have to be generated, 18 network evaluations"
         assert said[1].startswith("synthetic-sd: trained on 6 pictures, ")
         assert len(list((cache / "synthetic").rglob("*.png"))) == 9
         again = list[str]()
@@ -148,7 +148,7 @@ class TestScorer:
         said: list[str] = []
         _scores(_spec(tiny_pipeline_folder), colours(n=1), said)
         _scores(_spec(tiny_pipeline_folder, n_per_class=4), colours(n=1), said)
-        assert said[2].startswith("synthetic-sd: 3 of 12 pictures are to be made")
+        assert said[2].startswith("synthetic-sd: 3 of 12 pictures still have to be generated")
 
     def test_an_architecture_of_timm_learns_from_random_parts(self, tiny_pipeline_folder: Path) -> None:
         spec = _spec(tiny_pipeline_folder, architecture="resnet10t", size_px=32, epochs=1)
@@ -158,7 +158,7 @@ class TestScorer:
     def test_no_guidance_is_half_the_evaluations(self, tiny_pipeline_folder: Path) -> None:
         said: list[str] = []
         _scores(_spec(tiny_pipeline_folder, guidance_scale=0.0, n_per_class=2), colours(n=1), said)
-        assert said[0].endswith("6 of 6 pictures are to be made, 6 network evaluations")
+        assert said[0].endswith("6 of 6 pictures still have to be generated, 6 network evaluations")
 
 
 class TestSpec:

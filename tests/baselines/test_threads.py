@@ -51,7 +51,7 @@ def test_scores_do_not_depend_on_the_number_of_threads(
 ) -> None:
     found: list[Floats] = []
     for n in (1, 3):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"{n}"))  # all of it is made anew
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"{n}"))  # all of it is made again
         torch.set_num_threads(n)
         found.append(_scores(SPECS[name](tiny_pipeline_folder), colours()))
         assert torch.get_num_threads() == n

@@ -158,7 +158,7 @@ class TestFitting:
         rest = _Breaks(self.values)
         torn = _fitted(rest, tmp_path / "torn", said)
         assert rest.n_shown == 12 - at  # nothing is learned twice
-        assert said[0] == f"test: going on with the training at step {at}"
+        assert said[0] == f"test: resuming training at step {at}"
         for key in whole:
             torch.testing.assert_close(torn[key], whole[key], rtol=0, atol=0)
 
@@ -178,7 +178,7 @@ class TestFitting:
         with torch.inference_mode():
             predicted = network.eval()(self.values[16:]).argmax(-1).numpy()
         right = (predicted == np.arange(16, 20) % 2).mean()
-        assert said[-1] == f"test: trained on 16 pictures, {100 * right:.1f} % right on those held out"
+        assert said[-1] == f"test: trained on 16 pictures, {100 * right:.1f} % right on the held-out ones"
 
     def test_damaged_files_are_told(self, tmp_path: Path) -> None:
         (tmp_path / "checkpoint.pt").write_bytes(b"torn")
@@ -225,7 +225,7 @@ class TestLogistic:
         _stop_after_a_round(inputs, labels, tmp_path / "torn")
         said: list[str] = []
         torn = fit_logistic(inputs, labels, tmp_path / "torn", c=1e6, name="test", say=said.append)
-        assert said[0] == "test: going on with the fit after 50 iterations"
+        assert said[0] == "test: resuming the fit after 50 iterations"
         np.testing.assert_array_equal(torn.weights, whole.weights)
 
 

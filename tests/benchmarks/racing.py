@@ -2,7 +2,7 @@
 
 Without a RUN: populations that try a bound, with the same draws heavy for all examples and with heavy draws of each
 example's own. A RUN is stored, with every draw of a budget measured: its examples are raced as if their errors came in
-draw by draw, a first wave of its own counted in, and compared with the full budget; nothing is measured anew.
+draw by draw, a first wave of its own counted in, and compared with the full budget; nothing is measured again.
 `--harder 1 4 8` shifts the errors of a pair by a constant so that margins are a fraction of what they are, with the
 draws' own noise: what the same model would cost on examples that are harder to tell. Intervals are Wilson's, 95 %; of
 orders of one run's examples they are too narrow, since the examples are the same.

@@ -26,5 +26,5 @@ def test_fewer_draws_are_advised_where_there_are_draws(capsys: pytest.CaptureFix
 
 def test_a_model_that_learns_is_told_its_own_option(capsys: pytest.CaptureFixture[str]) -> None:
     said = told(replace(LONG, fewer_by="n_per_class"), capsys)
-    assert "more than a day: fewer pictures to learn from (-o n_per_class=N) or a GPU make it cheaper" in said
+    assert "more than a day: fewer pictures to learn from (-o n_per_class=N) or a GPU would make it cheaper" in said
     assert "draws=N" not in said

@@ -82,10 +82,10 @@ def test_python_dash_m_is_the_command() -> None:
         ("run shapes -m chance --batch-size many", "'many' is neither auto nor a whole number"),
         ("run shapes -m chance --format xml", "'xml' is not one of"),
         ("run shapes -m chance --output no/such/folder/file", "there is no folder 'no/such/folder'"),
-        ("run shapes", "no model is asked for; name one"),
-        ("run -m chance", "no task is asked for; name one"),
+        ("run shapes", "no model given; name one"),
+        ("run -m chance", "no task given; name one"),
         ("run shapes -m chance --modle sd2", "'--model'"),
-        ("run shapes winoground -m chance --data here", "--data is the data of one task, and 2 are asked for"),
+        ("run shapes winoground -m chance --data here", "--data is for one task, but 2 are named"),
         ("run shapes -m chance --by axi", "no tag column named 'axi'; did you mean 'axis'"),
         ("rnu shapes", "no command named 'rnu'; did you mean 'run'?"),
         ("show shapes/chance", "no run 'shapes/chance'"),
@@ -187,7 +187,7 @@ def test_a_model_that_fails_lets_the_others_go_on(capsys: Captured) -> None:
     said = capsys.readouterr()
     assert said.err.count("error: ") == 1
     assert "error: shapes · sd:nobody/nothing: model 'nobody/nothing' is not in the local cache" in said.err
-    assert "chance cannot be told from random scores" in said.out
+    assert "chance is not distinguishable from random scores" in said.out
 
 
 INTERRUPTED = """
@@ -215,7 +215,7 @@ def test_an_interrupted_command_says_how_to_go_on(name: str, runs: Path) -> None
     command = [sys.executable, "-c", INTERRUPTED, name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 130
-    assert done.stderr.splitlines()[-1] == "interrupted: run the same command to go on"
+    assert done.stderr.splitlines()[-1] == "interrupted: rerun the same command to resume"
     assert "Traceback" not in done.stderr
     (info,) = runs.glob("shapes/interrupted/*/run.json")
     assert json.loads(info.read_text())["status"] == "interrupted"

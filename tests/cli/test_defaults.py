@@ -131,7 +131,7 @@ def test_a_run_that_was_stopped_before_its_first_error_has_a_price_and_goes_on(
     run = asked.open()
     for reader in (["curves", str(run.path)], ["explain", str(run.path), "test/0"]):
         assert main(reader) == 2
-        assert "has no measured example yet: rerun its command" in capsys.readouterr().err
+        assert "has no measured examples yet: rerun its command" in capsys.readouterr().err
     RunWriter(run).write_draws(scorer.draw_table())
     assert (run.losses(), run.done(), run.verdicts()) == ((), set(), {})
     assert all(not table.ids for table in run.tables().values())
@@ -151,7 +151,7 @@ def test_a_table_of_the_paper_is_priced_and_run_whatever_its_published_losses(
     asked = ["reproduce", "table1", "-m", "sd2", "-t", tasks, "-o", f"folder={small}", "--data", str(data)]
     asked += ["--limit", "2", "--offline"]
     assert main([*asked, "--dry-run"]) == 0
-    assert capsys.readouterr().out.count("would be stored in") == 4
+    assert capsys.readouterr().out.count("to be stored in") == 4
     assert main([*asked, "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["task"] for row in rows if str(row["n"]) == "2"} == set(tasks.split(","))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import fakes
+import import_graph
 from compbench.cli.app import main
 from compbench.core.examples import Task
 from compbench.runs import harness
@@ -117,7 +118,7 @@ def test_a_name_that_utf_8_cannot_hold_is_stored_and_read_again(tmp_path: Path) 
 
 
 def _calls(path: Path) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call))
+    return (node for node in ast.walk(import_graph.parsed(path)) if isinstance(node, ast.Call))
 
 
 def _is_left_open(call: ast.Call) -> bool:

@@ -98,7 +98,7 @@ def test_a_commit_that_is_not_whole_does_not_hide_the_one_that_is(
     capsys.readouterr()
     assert run(tmp_path / "other", monkeypatch, "shapes", "-m", model, "--offline") == 0
     said = capsys.readouterr().err
-    assert f"{STABLE}: the cache has no whole copy of what main is by its records; taking commit {old}" in said
+    assert f"{STABLE}: the cache has no whole copy of main as last recorded; using commit {old}" in said
 
 
 def test_a_run_that_stays_at_its_commit_records_no_other(

@@ -50,7 +50,7 @@ def test_five_pictures_and_ten_captions_become_a_table_and_a_report(capsys: pyte
     assert "text, %" in told
     page = Path("my-set.html").read_text(encoding="utf-8")
     assert "a red cup on a blue saucer" in page
-    assert "are not at hand" not in page
+    assert "are not available" not in page
 
 
 def test_check_says_what_a_set_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,9 +104,9 @@ def test_a_run_finds_its_pictures_where_data_says(folder: Path, capsys: pytest.C
     assert main(["run", "./my-set", "-m", "tiny-sd", "-o", "draws=2"]) == 0
     moved = folder.rename(folder.parent / "elsewhere")
     assert main(["report", "my-set/tiny-sd"]) == 0
-    assert "Pictures of my-set are not at hand" in capsys.readouterr().err
+    assert "Pictures of my-set are not available" in capsys.readouterr().err
     assert main(["report", "my-set/tiny-sd", "--data", str(moved)]) == 0
-    assert "not at hand" not in capsys.readouterr().err
+    assert "not available" not in capsys.readouterr().err
     assert main(["explain", "my-set/tiny-sd", "1", "--data", str(moved)]) == 0
     assert main(["run", "my-set", "--data", str(moved), "-m", "tiny-sd", "-o", "draws=2"]) == 0
     assert len(list(Path("runs/my-set/tiny-sd").iterdir())) == 1

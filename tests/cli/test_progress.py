@@ -1,4 +1,4 @@
-"""Progress: a line a minute where stderr is no terminal, one line drawn anew where it is, nothing when quiet."""
+"""Progress: a line a minute where stderr is no terminal, one line redrawn where it is, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_on_a_terminal_it_moves_at_once_and_ctrl_c_leaves_the_bar_there_once(tmp
     screen = _screen(drawn, 80)
     assert max(map(width, screen)) <= 80
     assert sum("━" in line or "─" in line for line in screen) == 1, screen
-    assert "interrupted: run the same command to go on" in screen
+    assert "interrupted: rerun the same command to resume" in screen
     assert re.search(r"[-|/\\] (importing|reading the task)", drawn)
     assert re.search(r"[-|/\\] loading tiny-sd", drawn)
 

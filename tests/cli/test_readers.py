@@ -65,7 +65,7 @@ def test_every_address_finds_its_run(runs: Path) -> None:
         assert store.find(name).path == run.path
     for name in ("fake", "fake/", "runs/fake", "runs/fake/"):
         assert {found.path.resolve() for found in store.find_all(name)} == {run.path.resolve(), other.path.resolve()}
-        with pytest.raises(UsageError, match="stands for 2 runs: fake/Seeded, fake/Spec; expected one"):
+        with pytest.raises(UsageError, match="matches 2 runs: fake/Seeded, fake/Spec; expected one"):
             store.find(name)
     for name in ("fake/seeded", "fake/Seeded/zzz", "", "runs"):
         with pytest.raises(UsageError, match="no run"):
@@ -76,7 +76,7 @@ def test_the_latest_whole_run_of_a_model_is_taken_and_the_others_are_named_once(
     whole, later, partial = _measured(0), _measured(1), _measured(2, limit=3)
     rows, said = _show(capsys, "fake/Seeded", "fake")
     assert {row["run"] for row in rows} == {later.key.digest}
-    assert said.count("the latest whole run is taken") == 1
+    assert said.count("using the latest whole run") == 1
     assert f"{later.key.digest[:6]} (seed 1); the others are " in said
     assert f"{whole.key.digest[:6]} (seed 0)" in said
     assert f"{partial.key.digest[:6]} (seed 2, partial)" in said
@@ -87,7 +87,7 @@ def test_where_no_run_is_whole_the_latest_is_taken_and_that_is_said(capsys: Capt
     later = _measured(1, limit=3)
     rows, said = _show(capsys, "runs/fake/Seeded")
     assert {row["run"] for row in rows} == {later.key.digest}
-    assert "the latest run is taken" in said
+    assert "using the latest run" in said
 
 
 def test_a_task_stands_for_all_its_models_in_every_command_that_takes_several(capsys: Captured, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_task_stands_for_all_its_models_in_every_command_that_takes_several(ca
     assert main(["report", "fake", "--output", str(tmp_path / "page.html")]) == 0
     assert main(["cite", "fake"]) == 0
     assert main(["export", "fake", "--output", "x.csv"]) == 2  # one run is written to one file
-    assert "stands for 2 runs" in capsys.readouterr().err
+    assert "matches 2 runs" in capsys.readouterr().err
 
 
 def test_show_reads_fewer_draws_and_a_subset_and_leaves_the_run_as_it_was(capsys: Captured) -> None:
@@ -167,7 +167,7 @@ def test_the_list_of_runs_tells_runs_of_one_model_apart(capsys: Captured) -> Non
 def test_a_run_read_in_two_ways_is_not_one_run_of_a_table() -> None:
     run = _measured()
     assert len(tidy([run, run])) == len(tidy(run))
-    with pytest.raises(UsageError, match="given twice, read in two ways"):
+    with pytest.raises(UsageError, match="given twice with two readings"):
         tidy([run, run.read(draws=2)])
 
 

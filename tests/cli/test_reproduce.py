@@ -79,7 +79,7 @@ def test_a_cell_that_can_be_run_stands_beside_the_paper_s(capsys: pytest.Capture
     assert code == 0, err
     (row,) = [load for load in json.loads(out) if load["value"] is not None]
     assert (row["row"], row["task"], row["paper"], row["n"]) == ("ResNet-18", "imagenet-a", 0.011, 3)
-    assert "weights of a local folder" in row["how"]
+    assert "weights from a local folder" in row["how"]
     assert "3 of 200" in row["how"]
 
 

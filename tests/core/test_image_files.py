@@ -191,7 +191,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         pipe: "is a named pipe",
         Path("/dev/zero"): "is a device",
         tmp_path: "is a folder",
-        loop: "its links lead in a circle",
+        loop: "its links form a loop",
         tmp_path / "absent.png": "No such file",
         tmp_path / "nul\0.png": "null byte",
     }

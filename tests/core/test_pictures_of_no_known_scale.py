@@ -15,7 +15,7 @@ from compbench.core.examples import Image
 
 Captured = pytest.CaptureFixture[str]
 WITHIN_A_BYTE = np.arange(256, dtype=np.int32).reshape(16, 16)
-REFUSED = r"holds 32-bit integers, and nothing says which of them is black.*convert it to 8 or 16 bits"
+REFUSED = r"holds 32-bit integers, and nothing says which of them are black and white.*convert it to 8 or 16 bits"
 
 
 @pytest.mark.parametrize("factor", [0, 1, 1000])

@@ -175,7 +175,7 @@ def test_an_image_that_is_a_pipe_a_loop_or_forbidden_is_named_like_any_other(
     loop.symlink_to(loop)
     assert main(command(data)) == 1
     error = capsys.readouterr().err
-    assert "its links lead in a circle" in error
+    assert "its links form a loop" in error
     assert "1 image could not be read" in error
     assert len(scores(data)) == 23
 

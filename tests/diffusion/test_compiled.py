@@ -30,7 +30,7 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is_and_says_so_once() -> N
         assert torch.equal(compiled(x), network(x))
     assert len(said) == 1
     assert said[0].startswith("the network cannot be compiled here (InvalidCxxCompiler")
-    assert said[0].endswith("it runs as it is, which is slower")
+    assert said[0].endswith("it runs uncompiled, which is slower")
 
 
 @pytest.mark.slow

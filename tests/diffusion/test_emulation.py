@@ -53,7 +53,7 @@ def test_a_default_of_half_precision_is_float32_on_a_cpu_and_the_identity_says_s
     stored = run(tiny_pipeline_folder, tmp_path, heard, fakes.task(2, task))
     assert stored.key.measurement["protocol"] == protocol
     assert stored.key.measurement["dtype"] == "float32"
-    assert len([message for message in heard.said if f"in float32 in place of {dtype}" in message]) == 1
+    assert len([message for message in heard.said if f"in float32 instead of {dtype}" in message]) == 1
     named = run(tiny_pipeline_folder, tmp_path, task=fakes.task(2, task), dtype="float32")
     assert named.key.digest == stored.key.digest
 
@@ -101,7 +101,7 @@ def test_a_whole_run_in_half_precision_is_found_where_it_could_not_be_measured(
     assert heard.said == []
     assert run(tiny_pipeline_folder, tmp_path, heard, draws=2).key.measurement["dtype"] == "float32"  # has to measure
     assert any(
-        "holds a part of this in float16: resume it with --dtype float16 --device cpu" in message
+        "holds part of this in float16: resume it with --dtype float16 --device cpu" in message
         for message in heard.said
     )
 

@@ -196,9 +196,7 @@ def test_the_interval_over_examples_covers_other_images_and_their_draws_together
 def test_the_table_says_that_more_images_make_it_smaller(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     own, shared = _run(tmp_path, _errors(rng, 30, 32)), _run(tmp_path / "b", _errors(rng, 30, 32), "independent")
-    assert "model: each image has noise of its own, so that more examples make it smaller" in show.to_text(
-        [own], full=True
-    )
+    assert "model: each image has its own noise, so more examples make it smaller" in show.to_text([own], full=True)
     assert "all examples share the draws" not in show.to_text([own], full=True)
     assert "all examples share the draws" in show.to_text([shared], full=True)
     assert "noise of its own" not in show.to_text([shared], full=True)

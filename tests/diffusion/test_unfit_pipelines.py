@@ -182,7 +182,7 @@ def test_sharded_files_of_the_fp16_variant_are_fetched_and_loaded(
     options = ["-o", "draws=1", "--limit", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     command = ["run", "shapes", "-m", "diffusion:org/tiny", *options]
     assert main(command) == 0
-    assert "from fp16 weights" in capsys.readouterr().err
+    assert "from the fp16 weights" in capsys.readouterr().err
     assert not any("unused" in name or "README" in name for name in hub.fetched())
     hub.forget()
     assert main([*command, "--offline"]) == 0  # answered from the store

@@ -271,7 +271,7 @@ def test_two_names_of_one_schedule_are_no_fault_and_of_two_are(tmp_path):
     file.write_text(json.dumps(index | {"scheduler": ["diffusers", "PNDMScheduler"]}))
     load(folder)
     file.write_text(json.dumps(index | {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}))
-    assert "their noise differs" in refused(folder)
+    assert "whose noise differs" in refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_fp16_weights_are_used_where_there_are_no_others_and_that_is_said(tmp_pa
     folder = halved_folder(tmp_path)
     said = []
     parts = sd_unet.load(folder, said.append)
-    assert "unet, vae, text_encoder from fp16 weights" in said[0]
+    assert "unet, vae, text_encoder from the fp16 weights" in said[0]
     whole = sd_unet.load(Path(TINY_SD.repo))
     one, other = (network.network.state_dict() for network in (parts, whole))
     assert all(torch.equal(one[name], tensor) for name, tensor in other.items())  # tiny-sd is float16 on disk

@@ -92,7 +92,7 @@ def test_python_reads_without_torch(told: Mapping[str, Told]) -> None:
 def test_pictures_that_need_a_missing_package_are_left_out_and_it_is_said(
     told: Mapping[str, Told], folder: Path
 ) -> None:
-    line = "Pictures of digits are not at hand (scikit-learn is not installed: pip install 'scikit-learn>=1.5')."
+    line = "Pictures of digits are not available (scikit-learn is not installed: pip install 'scikit-learn>=1.5')."
     assert told["report shapes digits --output report.html"].err.splitlines() == [line, "written to report.html"]
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "scikit-learn is not installed" in page

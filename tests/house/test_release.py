@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
+import json
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+import compbench
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -47,3 +51,11 @@ def test_the_container_gets_every_file_that_the_wheel_is_built_of() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
     assert {package.split("/")[0] for package in packages["targets"]["wheel"]["packages"]} <= copied
     assert {PROJECT["readme"], *PROJECT["license-files"]} <= copied
+
+
+def test_the_version_is_recorded_with_a_run_and_is_not_part_of_its_identity(tmp_path: Path) -> None:
+    run = compbench.run("shapes", model="chance", limit=2, runs=tmp_path)
+    golden = compbench.load_run(ROOT / "tests" / "golden" / "errors")
+    for stored, version in ((run, importlib.metadata.version("compbench")), (golden, "0.1.0")):
+        assert stored.info.compbench == version
+        assert version not in json.dumps(stored.key.to_json())

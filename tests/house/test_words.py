@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import import_graph
 from import_graph import ROOT
 
 FOLDERS = ("compbench", "analysis", "baselines", "tests", "docs", "notebooks", ".ci")
@@ -25,19 +26,21 @@ MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 def trees() -> dict[str, ast.Module]:
     """The Python of every file, of every page's blocks and of every notebook, by the place it is from."""
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")] + list(ROOT.glob("*"))
-    return {str(path.relative_to(ROOT)): ast.parse(code) for path in sorted(paths) if (code := code_of(path))}
+    return {str(path.relative_to(ROOT)): tree for path in sorted(paths) if (tree := tree_of(path))}
+
+
+def tree_of(path: Path) -> ast.Module | None:
+    if path.suffix == ".py":
+        return import_graph.parsed(path)
+    return ast.parse(code_of(path)) if path.suffix in (".md", ".ipynb") else None
 
 
 def code_of(path: Path) -> str:
-    if path.suffix not in (".py", ".md", ".ipynb"):
-        return ""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return "\n".join(textwrap.dedent(block) for block in BLOCK.findall(text))
-    if path.suffix == ".ipynb":
-        cells = (cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
-        return MAGIC.sub("", "\n".join("".join(cell["source"]) for cell in cells))
-    return text
+    cells = (cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+    return MAGIC.sub("", "\n".join("".join(cell["source"]) for cell in cells))
 
 
 def loop_variables(tree: ast.Module) -> Iterator[ast.Name]:
@@ -64,3 +67,18 @@ def test_a_docstring_opens_with_a_noun_or_a_verb() -> None:
     ]
     assert len(found) > 2000
     assert [f"{place}: {text.splitlines()[0]}" for place, text in found if ASKING.match(text)] == []
+
+
+def test_no_text_is_cut_off_by_a_missing_bracket() -> None:
+    """Two lines of text are one only within brackets; without them Python drops the second in silence."""
+    dropped = [
+        f"{place}: line {statement.lineno}"
+        for place, tree in trees().items()
+        if place.endswith(".py")
+        for node in ast.walk(tree)
+        for block in (getattr(node, "body", None), getattr(node, "orelse", None))
+        for statement in (block[1:] if isinstance(block, list) else ())
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant | ast.JoinedStr)
+        if getattr(statement.value, "value", "") is not ...
+    ]
+    assert dropped == []

@@ -144,7 +144,10 @@ def test_a_shard_outside_its_folder_is_not_opened():
     [
         (["v1-5-pruned-emaonly.safetensors"], "holds a single-file checkpoint (v1-5-pruned-emaonly.safetensors)"),
         (["model.ckpt", "README.md"], "from_single_file"),
-        (["pytorch_lora_weights.safetensors"], "holds a LoRA (pytorch_lora_weights.safetensors); a LoRA is a change"),
+        (
+            ["pytorch_lora_weights.safetensors"],
+            "holds a LoRA (pytorch_lora_weights.safetensors); a LoRA modifies another model",
+        ),
         (["adapter_model.safetensors", "adapter_config.json"], "fuse_lora"),
         (["my-style-lora.safetensors"], "holds a LoRA"),
         (["README.md"], "has no unet/"),

@@ -58,14 +58,17 @@ def told(source: Source | None = None, *, is_offline: bool = False) -> str:
             "Wait 5 minutes, then rerun the same command; `hf auth login` allows more requests",
         ),
         (Answer(429, b"slow down"), "Wait a few minutes"),
-        (Answer(500, b"{}"), "answers with an error of its own (500), it is down or overloaded. Wait a few minutes"),
-        (Answer(503, PORTAL, HTML), "answers with an error of its own (503)"),
+        (Answer(500, b"{}"), "reports an internal error (500): it is down or overloaded. Wait a few minutes"),
+        (Answer(503, PORTAL, HTML), "reports an internal error (503)"),
         (Answer(504, b""), "go on from the cache with --offline"),
-        (Answer(200, PORTAL, HTML), "is not a hub, but something between you and it, such as the login page"),
-        (Answer(200, b"{}"), "is not a hub, but something between you and it"),
-        (Answer(200, b"[]"), "is not a hub, but something between you and it"),
+        (
+            Answer(200, PORTAL, HTML),
+            "does not come from a hub but from something in between, such as a network's login page",
+        ),
+        (Answer(200, b"{}"), "does not come from a hub but from something in between"),
+        (Answer(200, b"[]"), "does not come from a hub but from something in between"),
         (Answer(511, PORTAL, HTML), "log in to the network in a browser"),
-        (Answer(403, PORTAL, HTML), "such as the login page of a network or a proxy: check HF_ENDPOINT"),
+        (Answer(403, PORTAL, HTML), "such as a network's login page or a proxy: check HF_ENDPOINT"),
         (Answer(403, b'{"error": "no"}'), "may not be read with your token (403)"),
         (Answer(401, b'{"error": "no"}'), "was not found on the hub, or it is private"),
     ],
@@ -84,12 +87,12 @@ def test_a_redirect_to_a_login_page_is_not_taken_for_the_hub(hub: LoopbackHub) -
         return Answer(302, b"", {"Location": "/login?from=hub"})
 
     hub.instead = portal
-    assert "such as the login page of a network" in told()
+    assert "such as a network's login page" in told()
 
 
 def test_a_circle_of_redirects_is_told(hub: LoopbackHub) -> None:
     hub.instead = lambda method, path: Answer(302, b"", {"Location": path})
-    assert "is not a hub" in told()
+    assert "does not come from a hub" in told()
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
@@ -100,7 +103,7 @@ def test_a_login_page_in_place_of_a_file_is_not_kept(hub: LoopbackHub, tmp_path:
 
     hub.instead = portal
     message = told()
-    expected = {"HEAD": "is not a hub, but something between you and it", "GET": "did not arrive whole"}
+    expected = {"HEAD": "does not come from a hub but from something in between", "GET": "did not arrive whole"}
     assert expected[method] in message
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.read_bytes() == PORTAL]
     hub.instead = None

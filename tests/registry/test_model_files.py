@@ -192,7 +192,7 @@ def test_a_run_stored_under_the_digest_of_all_files_goes_on(copied, tmp_path, ca
     capsys.readouterr()
     again = compbench.run("shapes", model=spec, draws=1, limit=1, runs=tmp_path / "runs")
     assert again.key.weights == former
-    assert "it goes on under that name" in capsys.readouterr().err
+    assert "it continues under that name" in capsys.readouterr().err
     assert len(list((tmp_path / "runs").glob("*/*/*/run.json"))) == 1
 
 

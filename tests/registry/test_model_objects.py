@@ -53,7 +53,7 @@ def test_half_a_spec_is_told_what_it_lacks() -> None:
 @pytest.mark.parametrize("former", ["for_task", "on", "why_anew", "preparation"])
 def test_a_spec_that_says_something_nobody_asks_any_more_is_refused(former: str) -> None:
     stale = dataclass(frozen=True)(type("Stale", (ModelSpec,), {former: lambda self, task: self}))
-    with pytest.raises(UsageError, match=rf"'Stale' has {former}, which nothing asks any more: its resolve\(task\)"):
+    with pytest.raises(UsageError, match=rf"'Stale' has {former}, which is no longer used: its resolve\(task\)"):
         registry.model(stale())
 
 

@@ -159,7 +159,7 @@ def test_fp16_weights_alone_are_fetched_scored_and_found_again_without_the_hub(h
     asked = {"model": f"sd:org/name@{COMMIT}", "limit": 1, "draws": 1, "seed": 0, "dtype": "float32"}
     run = compbench.run("shapes", **asked, runs=tmp_path / "runs")
     assert run.key.weights == f"hf:org/name@{COMMIT}"
-    assert "from fp16 weights" in capsys.readouterr().err
+    assert "from the fp16 weights" in capsys.readouterr().err
     again = compbench.run("shapes", **asked, runs=tmp_path / "others", is_offline=True)
     assert again.key == run.key
     local = compbench.run("shapes", model=TINY_SD, draws=1, limit=1, runs=tmp_path / "runs")
@@ -201,7 +201,7 @@ def test_a_dry_run_fetches_no_data_set(hub, tmp_path, capsys):
     arguments = ["run", "winoground", "-m", f"sd:org/name@{COMMIT}", "-m", "tiny-sd", "--runs", str(tmp_path / "runs")]
     assert main([*arguments, "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert "its data are not here, and a dry run fetches none" in printed
+    assert "its data is not here and a dry run fetches none" in printed
     assert "MB" in printed
     assert not any("winoground" in name or name.endswith(WEIGHTS) for name in hub.fetched)
     with pytest.raises(DataError, match=r"has no unet|was not found"):

@@ -84,7 +84,7 @@ def test_choices_and_gated_captions_are_not_exported(run: Run, tmp_path: Path) -
     with pytest.raises(UsageError, match="holds choices, not scores"):
         to_manifest(imported)
     task = dataclasses.replace(registry.task(tmp_path / "one"), is_gated=True)
-    with pytest.raises(UsageError, match="may not be passed on: its data is gated"):
+    with pytest.raises(UsageError, match="may not be shared: its data is gated"):
         to_manifest(compbench.run(task, model="chance", runs=tmp_path / "gated"))
 
 

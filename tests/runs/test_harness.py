@@ -304,7 +304,7 @@ def test_a_run_of_more_than_a_day_says_so_and_what_would_make_it_cheaper(tmp_pat
     view = {"n_draws": 2000, "target": "native"}
     harness.run(fakes.task(12), model=fakes.GivenSpec(scorer, view), runs=tmp_path, reporter=notebook)
     (said,) = notebook.said
-    assert "96,000 network evaluations at 1 a second are about 1.1 days" in said
+    assert "96,000 network evaluations at 1 per second take about 1.1 days" in said
     assert "draws=200" in said
 
 

@@ -142,7 +142,7 @@ def test_a_cell_that_fails_is_listed_and_the_others_are_measured(how: str, error
     said = capsys.readouterr()
     assert said.err.splitlines()[-1].startswith("error: grid-one · grid-model: ")
     assert error in said.err.splitlines()[-1]
-    assert "grid-one · grid-model failed, the others go on: " in said.err
+    assert "grid-one · grid-model failed; the others continue: " in said.err
     assert len(Store().find("grid-two/grid-model").done()) == 9
     assert len(Store().find("grid-one/grid-other").done()) == 6
     summary = said.out[said.out.index("Summary") :].splitlines()
@@ -162,7 +162,7 @@ def test_a_task_that_cannot_be_read_fails_its_own_cells_alone(capsys: Captured) 
 
 def test_a_grid_of_which_nothing_can_be_measured_is_a_misuse(capsys: Captured) -> None:
     assert main(["run", "grid-one", "grid-two", "-m", "grid-model", "--images-per-class", "2"]) == 2
-    assert "images_per_class cannot be had of task 'grid-one': it has no classes" in capsys.readouterr().err
+    assert "images_per_class does not apply to task 'grid-one': it has no classes" in capsys.readouterr().err
     assert not Path(Store().root).exists()
 
 
@@ -171,7 +171,7 @@ def test_a_single_job_that_goes_wrong_is_no_grid(capsys: Captured) -> None:
     assert main([*command, "how=run"]) == 1
     said = capsys.readouterr().err
     assert said.endswith("error: grid-one · grid-model: no such picture\n")
-    assert "the others go on" not in said
+    assert "the others continue" not in said
     assert main([*command, "how=fault"]) == 1
     (line,) = capsys.readouterr().err.splitlines()[-1:]
     assert "'_Failing' of module test_jobs raised ZeroDivisionError (division by zero) while it scored" in line

@@ -28,6 +28,7 @@ from compbench_baselines.generative._diffusion_model import word_for
 from compbench_baselines.generative._mid_block import MidBlock
 from compbench_baselines.generative.features import SDFeatures
 from compbench_baselines.generative.synthetic import SyntheticSD
+from compbench_baselines.training import probes
 
 N_TEST, N_TRAINING = 6, 9  # pictures of three classes
 TASK = colours(n=2, n_training=3)
@@ -36,6 +37,7 @@ TASK = colours(n=2, n_training=3)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(probes, "_SECONDS", 0.02)  # how long something takes is not looked at here
     return tmp_path / "cache" / "compbench"
 
 
@@ -68,8 +70,8 @@ def n_made(stored: Run) -> int:
 
 
 class TestFeatures:
-    def test_a_dry_run_counts_what_the_run_then_makes(self, tiny_pipeline_folder: Path, tmp_path: Path) -> None:
-        spec = features(tiny_pipeline_folder)
+    def test_a_dry_run_counts_what_the_run_then_makes(self, small_sd_folder: Path, tmp_path: Path) -> None:
+        spec = features(small_sd_folder)
         cold = planned(spec, tmp_path / "a")
         assert (cold.evaluations, cold.preparing_evaluations) == (N_TRAINING + N_TEST,) * 2
         assert cold.trained_inputs == 2 * N_TRAINING
@@ -78,10 +80,10 @@ class TestFeatures:
         assert (warm.evaluations, warm.trained_inputs, warm.kept_bytes) == (0, 0, 0)
         again = made(spec, tmp_path / "b")
         assert n_made(again) == 0
-        assert "0 evaluations, since the pictures or features it needs were kept" in show.to_text([again], full=True)
+        assert "0 evaluations, since earlier runs made the pictures or features" in show.to_text([again], full=True)
 
-    def test_what_is_kept_costs_nothing(self, tiny_pipeline_folder: Path, tmp_path: Path) -> None:
-        spec = features(tiny_pipeline_folder)
+    def test_what_is_kept_costs_nothing(self, small_sd_folder: Path, tmp_path: Path) -> None:
+        spec = features(small_sd_folder)
         assert TASK.training is not None
         shown = [example.images[0] for example in TASK.training()]
         block(spec).make(shown[:4])
@@ -89,22 +91,22 @@ class TestFeatures:
         assert half.evaluations == N_TRAINING + N_TEST - 4
         assert n_made(made(spec, tmp_path)) == half.evaluations
 
-    def test_another_timestep_keeps_the_latents(self, tiny_pipeline_folder: Path, tmp_path: Path, cache: Path) -> None:
-        first = planned(features(tiny_pipeline_folder), tmp_path / "a")
-        made(features(tiny_pipeline_folder), tmp_path / "a")
-        other = features(tiny_pipeline_folder, timestep=500)
+    def test_another_timestep_keeps_the_latents(self, small_sd_folder: Path, tmp_path: Path, cache: Path) -> None:
+        first = planned(features(small_sd_folder), tmp_path / "a")
+        made(features(small_sd_folder), tmp_path / "a")
+        other = features(small_sd_folder, timestep=500)
         second = planned(other, tmp_path / "b")
         assert second.evaluations == first.evaluations
         assert first.kept_bytes is not None
         assert second.kept_bytes is not None
-        n_pictures, latents = N_TRAINING + N_TEST, 4 * 8 * 8 * 8  # bytes of float32
+        n_pictures, latents = N_TRAINING + N_TEST, 4 * 2 * 2 * 4  # bytes of float32
         assert first.kept_bytes - second.kept_bytes == n_pictures * latents
         before = _kept_bytes(cache)
         made(other, tmp_path / "b")
         assert _kept_bytes(cache) - before == second.kept_bytes
 
-    def test_a_limit_is_priced_as_it_is_run(self, tiny_pipeline_folder: Path, tmp_path: Path) -> None:
-        spec = features(tiny_pipeline_folder, head="logistic", train_per_class=2)
+    def test_a_limit_is_priced_as_it_is_run(self, small_sd_folder: Path, tmp_path: Path) -> None:
+        spec = features(small_sd_folder, head="logistic", train_per_class=2)
         limited = planned(spec, tmp_path, limit=3)
         assert (limited.evaluations, limited.trained_inputs) == (2 * 3 + 3, 2 * 3)
         assert n_made(made(spec, tmp_path, limit=3)) == limited.evaluations
@@ -113,10 +115,8 @@ class TestFeatures:
         assert n_made(made(spec, tmp_path)) == N_TEST + 2 * 3
         assert planned(spec, tmp_path).is_done
 
-    def test_operations_and_time_are_told_where_the_weights_are(
-        self, tiny_pipeline_folder: Path, tmp_path: Path
-    ) -> None:
-        told = planned(features(tiny_pipeline_folder), tmp_path)
+    def test_operations_and_time_are_told_where_the_weights_are(self, small_sd_folder: Path, tmp_path: Path) -> None:
+        told = planned(features(small_sd_folder), tmp_path)
         assert told.tflops is not None
         assert told.seconds is not None
         assert told.tflops > 0
@@ -125,10 +125,10 @@ class TestFeatures:
         assert "at most 15 evaluations of half a network read features of pictures; 18 inputs are trained on" in text
 
     def test_a_dry_run_reads_no_training_picture_and_makes_no_folder(
-        self, tiny_pipeline_folder: Path, tmp_path: Path, cache: Path
+        self, small_sd_folder: Path, tmp_path: Path, cache: Path
     ) -> None:
         task = dataclasses.replace(TASK, training=lambda: _unreadable(TASK))
-        for spec in (features(tiny_pipeline_folder), SmallResNet(epochs=2), LogisticRegression()):
+        for spec in (features(small_sd_folder), SmallResNet(epochs=2), LogisticRegression()):
             told = planned(spec, tmp_path / "runs", task)
             assert told.folder is None
             assert "nothing is stored yet" in listing.plans([told], "table")
@@ -154,10 +154,8 @@ class TestFeatures:
 
 
 class TestSynthetic:
-    def test_a_dry_run_counts_what_the_run_then_makes(
-        self, tiny_pipeline_folder: Path, tmp_path: Path, cache: Path
-    ) -> None:
-        spec = synthetic(tiny_pipeline_folder)
+    def test_a_dry_run_counts_what_the_run_then_makes(self, small_sd_folder: Path, tmp_path: Path, cache: Path) -> None:
+        spec = synthetic(small_sd_folder)
         cold = planned(spec, tmp_path / "a")
         assert (cold.generated_pictures, cold.evaluations, cold.trained_inputs) == (9, 9 * 2 * 2, 2 * 3 * 2)
         assert cold.kept_bytes is not None
@@ -173,13 +171,13 @@ class TestSynthetic:
         assert (warm.evaluations, warm.trained_inputs, warm.kept_bytes) == (0, 0, 0)
         assert n_made(made(spec, tmp_path / "c")) == 0
 
-    def test_without_guidance_a_step_is_one_evaluation(self, tiny_pipeline_folder: Path, tmp_path: Path) -> None:
-        spec = synthetic(tiny_pipeline_folder, guidance_scale=0.0)
+    def test_without_guidance_a_step_is_one_evaluation(self, small_sd_folder: Path, tmp_path: Path) -> None:
+        spec = synthetic(small_sd_folder, guidance_scale=0.0)
         assert planned(spec, tmp_path).evaluations == 9 * 2
         assert n_made(made(spec, tmp_path)) == 9 * 2
 
-    def test_the_plan_says_what_is_made(self, tiny_pipeline_folder: Path, tmp_path: Path) -> None:
-        text = listing.plans([planned(synthetic(tiny_pipeline_folder), tmp_path)], "table")
+    def test_the_plan_says_what_is_made(self, small_sd_folder: Path, tmp_path: Path) -> None:
+        text = listing.plans([planned(synthetic(small_sd_folder), tmp_path)], "table")
         assert "36 evaluations make 9 pictures; 12 inputs are trained on" in text
 
 
@@ -258,8 +256,8 @@ def _kept_bytes(cache: Path) -> int:
     return n_bytes
 
 
-def test_the_block_that_is_probed_is_the_one_that_is_run(tiny_pipeline_folder: Path) -> None:
-    middle, image = block(features(tiny_pipeline_folder)), TASK.examples[0].images[0]
+def test_the_block_that_is_probed_is_the_one_that_is_run(small_sd_folder: Path) -> None:
+    middle, image = block(features(small_sd_folder)), TASK.examples[0].images[0]
     probe, shape = middle.probe()
     middle.make([image])
     assert middle.read(middle.names([image])).shape[1:] == shape

@@ -56,7 +56,7 @@ def test_an_object_gets_the_name_that_it_is_given(tmp_path: Path) -> None:
         ("chance", "mine", "name is for a model of your own; 'chance' has its name, leave out 'mine'"),
         (fakes.Spec(), " ", "a model's name cannot be empty"),
         (fakes.Spec(), "a\x1bb", "it holds control characters; expected plain text"),
-        (fakes.Spec(), 3, "name cannot be 3; expected what the model is called in tables"),
+        (fakes.Spec(), 3, "name cannot be 3; expected the model's name in tables"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(model: object, name: object, said: str, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_prompts_can_be_given_in_python_as_on_the_command_line() -> None:
 
 @pytest.mark.parametrize("setting", ["data", "prompts"])
 def test_what_a_task_in_memory_would_ignore_is_refused(setting: str) -> None:
-    with pytest.raises(UsageError, match=f"{setting} of a task that is in memory already"):
+    with pytest.raises(UsageError, match=f"{setting} cannot be given for a task in memory"):
         compbench.run(fakes.task(), model=fakes.Spec(), **{setting: ["here"]})
 
 
@@ -119,7 +119,7 @@ def test_an_unknown_entry_of_a_stored_schedule_is_named_with_the_known_ones() ->
         ({"kind": "sieve", "n_draws": 4}, "unknown kind 'sieve'; expected one of paper, racing"),
         ({"kind": "racing"}, "lacks the entry 'n_draws'"),
         ({"kind": "paper", "n_draws": 1000, "risk": 0.1}, "unknown entry 'risk'; expected some of kind, n_draws"),
-        ({"kind": "racing", "n_draws": 4, "risk": 0.7}, "cannot be: risk must be between 0 and 0.5"),
+        ({"kind": "racing", "n_draws": 4, "risk": 0.7}, "is invalid: risk must be between 0 and 0.5"),
     ],
 )
 def test_a_stored_schedule_that_cannot_be_is_refused_with_what_is_known(entries: dict, message: str) -> None:

@@ -102,7 +102,7 @@ SAID: dict[str, tuple[Callable[[Path], None], tuple[int, str], tuple[int, str], 
     "empty": (
         _empty,
         (0, "partial: 0 of 9 examples"),
-        (2, "no measured example yet"),
+        (2, "no measured examples yet"),
         (2, "0 examples are in both, 9 only in 'fake/whole'"),
         (0, "0 examples written"),
     ),
@@ -137,7 +137,7 @@ SAID: dict[str, tuple[Callable[[Path], None], tuple[int, str], tuple[int, str], 
     "damaged": (
         _damaged,
         (0, "is damaged"),
-        (2, "no measured example yet"),
+        (2, "no measured examples yet"),
         (2, "0 examples are in both"),
         (0, "0 examples written"),
     ),
@@ -178,7 +178,7 @@ def test_draws_that_are_missing_are_said_beside_the_scores_that_are_there(tmp_pa
     run = _open(tmp_path, "model")
     _measure(run, N)
     text = results.to_text([run], rule=Rule(draws=1), full=True)
-    assert "No ±draws: one draw tells nothing" in text
+    assert "No ±draws: one draw says nothing" in text
     assert "overall (9)" in text
 
 

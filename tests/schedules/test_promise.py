@@ -69,13 +69,13 @@ def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_
 
 def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:
     run = compbench.run(pairs(4), model=NoisySpec(Racing(N_BANK, risk=0.0)), runs=tmp_path)
-    assert _racing.saved(run, "noisy").endswith("At risk 0 no outcome differs.")
+    assert _racing.saved(run, "noisy").endswith("At risk 0, no outcome differs.")
 
 
 @pytest.mark.parametrize("spec", [stable_diffusion.StableDiffusion, dit.DiT])
 def test_the_help_of_risk_says_when_it_is_kept(spec: type) -> None:
     helps = {field_.name: str(field_.metadata.get("help")) for field_ in dataclasses.fields(spec)}
-    assert "as far as `bound` holds" in helps["risk"]
+    assert "if `bound` holds" in helps["risk"]
     assert "at most" not in helps["risk"]
     assert "studentised" in helps["bound"]
     assert "certain" not in helps["schedule"]

@@ -46,9 +46,9 @@ def test_the_anytime_bound_goes_through_the_bank_at_random() -> None:
     ("options", "message"),
     [
         ({"bound": "exact"}, "no bound named 'exact'"),
-        ({"bound": "anytime"}, "on a positive largest difference"),
-        ({"bound": "anytime", "max_difference": -1.0}, "on a positive largest difference"),
-        ({"max_difference": 1.0}, "on a positive largest difference"),
+        ({"bound": "anytime"}, "a positive bound on the difference"),
+        ({"bound": "anytime", "max_difference": -1.0}, "a positive bound on the difference"),
+        ({"max_difference": 1.0}, "a positive bound on the difference"),
         ({"bound": "anytime", "max_difference": 1.0, "allocation": (0.5, 0.5)}, "no allocation"),
         ({"risk": 0.9}, "risk must be between 0 and 0.5, got 0.9"),
     ],

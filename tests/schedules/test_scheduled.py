@@ -222,7 +222,7 @@ def test_a_race_for_text_alone_shows_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"risk": 0.2}, "risk=0.2 belongs to schedule=racing, and schedule=auto is asked for"),
+        ({"risk": 0.2}, "risk=0.2 only applies to schedule=racing, not schedule=auto"),
         ({"schedule": "racing", "max_difference": float("nan")}, "cannot take max_difference=nan"),
         ({"unconditional": True, "loss": "l1"}, "leave loss=l1 out"),
     ],

@@ -187,7 +187,7 @@ def test_a_process_killed_at_any_step_loses_nothing_and_counts_nothing_twice(sto
         assert len(files(run)) == 1, step
         assert not [*run.path.rglob(".partial-*")]
         assert_reads_as(run, stored)
-        assert all("parts.jsonl" in sentence and "written anew" in sentence for sentence in said)
+        assert all("parts.jsonl" in sentence and "rewritten" in sentence for sentence in said)
 
 
 def test_who_opened_the_run_before_reads_on(stored: Run, run: Run) -> None:
@@ -299,6 +299,6 @@ def test_lines_that_are_lost_are_written_anew_from_a_compacted_part(run: Run) ->
     path.unlink()
     said: list[str] = []
     RunWriter(Run(run.path, say=said.append)).repair()
-    assert ["written anew" in sentence for sentence in said] == [True]
+    assert ["rewritten" in sentence for sentence in said] == [True]
     assert sorted(json.loads(line)["part"] for line in path.read_text().splitlines()) == names
     assert Run(run.path, say=pytest.fail).parts() == parts

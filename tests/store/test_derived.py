@@ -305,5 +305,5 @@ def test_a_finished_run_whose_conclusions_cannot_be_stored_is_given_all_the_same
     assert [
         message
         for message in said
-        if "All is measured; what follows from it is derived, but cannot be stored" in message
+        if "Everything is measured; the derived scores are correct but cannot be stored" in message
     ]

@@ -252,7 +252,7 @@ def _check_listed(root: Path, capsys: Captured, what: str) -> None:
 
 
 def _check_equal(found: Any, expected: Any, *, is_measured_anew: bool, what: str) -> None:
-    """All printed numbers are the same; of what was measured anew, the time it took is its own."""
+    """All printed numbers are the same; of what was measured again, the time it took is its own."""
     free = FREE if is_measured_anew else set[str]()
     plain = [[{k: v for k, v in row.items() if k not in free} for row in rows] for rows in found]
     assert plain == [[{k: v for k, v in row.items() if k not in free} for row in rows] for rows in expected], what

@@ -106,7 +106,7 @@ def test_a_run_whose_process_died_on_another_host_is_not_running_for_ever(tmp_pa
     assert "interrupted on elsewhere, last heard 20" in capsys.readouterr().out
     said: list[str] = []
     harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path, reporter=_Hearing(said))
-    assert "going on with a run that process 7 on elsewhere left unfinished" in said
+    assert "resuming a run that process 7 on elsewhere left unfinished" in said
     assert run.state == "done"
 
 
@@ -178,8 +178,8 @@ def test_shards_that_follow_each_other_on_different_terms_are_told(tmp_path: Pat
     harness.run(task, model=fakes.HashSpec(8), runs=tmp_path, shard="1/2", reporter=_Hearing(said))
     assert said == []
     harness.run(task, model=fakes.HashSpec(4), runs=tmp_path, shard="2/2", reporter=_Hearing(said))
-    (told,) = [message for message in said if "shards before it" in message]
-    assert "is asked for n_draws=4, and the shards before it were for n_draws=8" in told
+    (told,) = [message for message in said if "earlier shards" in message]
+    assert "has n_draws=4, but earlier shards had n_draws=8" in told
     run = harness.run(task, model=fakes.HashSpec(8), runs=tmp_path)
     assert (run.status, run.info.sharded is not None) == ("done", False)
     said.clear()
@@ -195,7 +195,7 @@ def test_a_signal_before_anything_is_measured_ends_as_one_afterwards(moment: str
     )
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1] == "interrupted: run the same command to go on"
+    assert done.stderr.splitlines()[-1] == "interrupted: rerun the same command to resume"
 
 
 def test_handlers_of_signals_are_as_they_were_after_a_command(tmp_path: Path) -> None:

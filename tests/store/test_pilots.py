@@ -47,7 +47,7 @@ def test_the_pilot_s_price_and_the_examples_that_it_shares_are_said_and_stored(
     (raced,) = [run for run in compbench.store.store.Store(root).runs() if not isinstance(run.schedule, Full)]
     assert raced.info.model.pilot == PilotInfo(str(pilot.key.folder), n_examples=2, n_evaluations=96, n_raced=2)
     assert main(["show", str(raced.path), "--full"]) == 0
-    words = f"Its pilot {pilot.key.folder} took 96 more, on 2 examples, 2 of which were raced as well."
+    words = f"Its pilot {pilot.key.folder} took 96 more, on 2 examples, 2 of which were also raced."
     assert words in " ".join(capsys.readouterr().out.split())
     compbench.run("shapes", model="tiny-sd", draws=12, limit=4, runs=root)  # the pilot grows
     capsys.readouterr()
@@ -78,7 +78,7 @@ def test_a_raced_run_and_one_of_scores_are_no_pilots(pilot: Run, root: Path, tmp
     clip = compbench.run("shapes", model="chance", limit=2, runs=tmp_path)
     for run, why in (
         (raced, "was itself measured with schedule=racing, so it lacks draws; expected a run with schedule=full"),
-        (kept, "keeps scores alone and no errors per draw; run it without --keep scores"),
+        (kept, "keeps only scores and no errors per draw; run it without --keep scores"),
         (clip, "stores scores and no errors per draw"),
     ):
         assert main(command(run, root)) == 2

@@ -1,4 +1,4 @@
-"""What a command writes anew of a stored run that lost it is said, once, and nothing is measured again for it."""
+"""Files that a stored run lost are rewritten by the command, which says so once and measures nothing again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Run:
 def test_a_run_that_lost_nothing_says_nothing(run: Run, tmp_path: Path) -> None:
     said: list[str] = []
     measured(tmp_path, said)
-    assert [message for message in said if "anew" in message] == []
+    assert [message for message in said if "rewritten" in message] == []
 
 
 @pytest.mark.parametrize(
@@ -50,16 +50,16 @@ def test_a_lost_file_is_named_when_it_is_written_anew(names: list[str], source: 
         (run.path / name).unlink()
     said: list[str] = []
     again = measured(tmp_path, said)
-    (told, *_) = [message for message in said if "written anew" in message]
+    (told, *_) = [message for message in said if "rewritten" in message]
     assert source in told
     for name in names:
-        assert sum(name in message for message in said if "written anew" in message) == 1, name
+        assert sum(name in message for message in said if "rewritten" in message) == 1, name
     assert str(run.path) in told
     assert again.table().scores.tolist() == before
     assert [part["part"] for part in again.parts()] == [part["part"] for part in parts]
     said.clear()
     measured(tmp_path, said)
-    assert said == [message for message in said if "anew" not in message]
+    assert said == [message for message in said if "rewritten" not in message]
 
 
 def test_lines_of_parts_jsonl_are_written_anew_by_the_command_that_goes_on(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_lines_of_parts_jsonl_are_written_anew_by_the_command_that_goes_on(tmp_p
     (run.path / "parts.jsonl").unlink()
     said: list[str] = []
     measured(tmp_path, said)
-    (told,) = [message for message in said if "written anew" in message]
+    (told,) = [message for message in said if "rewritten" in message]
     assert f"parts.jsonl of run {str(run.path)!r} was damaged or missing" in told
     assert "(1 of 1 lines)" in told
 
@@ -77,4 +77,4 @@ def test_a_folder_without_any_part_is_a_new_run_and_nothing_is_said(run: Run, tm
     run.path.mkdir()
     said: list[str] = []
     measured(tmp_path, said)
-    assert [message for message in said if "anew" in message] == []
+    assert [message for message in said if "rewritten" in message] == []

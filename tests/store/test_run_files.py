@@ -1,4 +1,4 @@
-"""run.json and parts.jsonl are believed only as far as they can be checked, and written anew from what is there."""
+"""run.json and parts.jsonl are believed only as far as they can be checked, and rewritten from what is there."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_altered_seed_never_reaches_a_signature(run: Run, capsys: Captured) -
     capsys.readouterr()
     assert main(["show", str(run.path)]) == 1
     said = capsys.readouterr()
-    assert said.err.startswith(f"error: {str(path)!r} is damaged (its checksum does not fit its content): rerun")
+    assert said.err.startswith(f"error: {str(path)!r} is damaged (its checksum does not match its content): rerun")
     assert said.out == ""
 
 
@@ -267,7 +267,7 @@ def test_the_command_that_made_a_run_repairs_it_for_a_model_with_weights_too(
     n_parts = len((path.parent / "parts.jsonl").read_text(encoding="utf-8").splitlines())
 
     assert main([*asked, "--dry-run"]) == 0
-    assert "is damaged (its checksum does not fit its content)" in capsys.readouterr().err
+    assert "is damaged (its checksum does not match its content)" in capsys.readouterr().err
     assert main(asked) == 0
     said = capsys.readouterr()
     assert "is damaged" in said.err

@@ -192,7 +192,11 @@ def test_whoever_would_measure_the_same_is_refused_with_host_and_process(tmp_pat
     who = f"is being measured by process {first.pid} on host {re.escape(socket.gethostname())} since"
     with pytest.raises(RunError, match=rf"^shard 1/2 of run .* {who}.*: wait for it"):
         harness.run(task, model=spec, runs=tmp_path, shard="1/2")
-    with pytest.raises(RunError, match=rf"^shard 1/2 of run .* {who}.*the whole of it cannot be at the same time"):
+    with pytest.raises(
+        RunError,
+        match=rf"^shard 1/2 of run .* {who}.*the whole run cannot be measured at the "
+        f"same time",
+    ):
         harness.run(task, model=spec, runs=tmp_path)
     with pytest.raises(RunError, match=rf"^shard 1/2 of run .* {who}.*shard 2/3 would overlap.*give --shard k/2"):
         harness.run(task, model=spec, runs=tmp_path, shard="2/3")
@@ -282,7 +286,7 @@ def test_one_of_several_processes_prints_the_table(tmp_path: Path, capfd: pytest
     assert [process.wait() for process in processes] == [0, 0]
     said = capfd.readouterr()
     assert said.out.count("text, %") == 1
-    assert len(re.findall(r"^shard [12]/2 done; what remains is with the others$", said.err, re.MULTILINE)) == 1
+    assert len(re.findall(r"^shard [12]/2 is done; the rest belongs to the other shards$", said.err, re.MULTILINE)) == 1
     for number in (1, 2):
         assert f"shard {number}/2: shapes · chance: 6 of 6 examples in" in said.err
     assert said.err.count("400 → 12 examples") == 1  # what is the same for all is said by one
@@ -305,7 +309,7 @@ def test_given_again_the_first_shard_prints_and_nothing_is_measured(
         assert main([*command, shard]) == 0
         said = capsys.readouterr()
         assert ("text, %" in said.out) is has_table
-        assert ("what remains is with the others" in said.err) is not has_table
+        assert ("the rest belongs to the other shards" in said.err) is not has_table
         assert "examples in" not in said.err
 
 

@@ -92,7 +92,7 @@ def test_chance_is_a_third(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["tiny-sd", lambda images, captions: [[0.0, 0.0]] * 2])
 def test_a_model_of_pictures_is_refused_before_it_is_loaded(model: object, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"compares captions with captions, and .* scores pictures: choose a model"):
+    with pytest.raises(UsageError, match=r"compares captions with captions, but .* scores pictures: choose a model"):
         run(TASK, model=model, data=_place(tmp_path), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
@@ -100,7 +100,7 @@ def test_a_model_of_pictures_is_refused_before_it_is_loaded(model: object, tmp_p
 def test_pictures_are_of_no_use_to_it(tmp_path: Path, capsys: Captured) -> None:
     more = ["--data", str(_place(tmp_path)), "--images", str(tmp_path), "-m", "chance", "--runs", str(tmp_path / "r")]
     assert main(["run", TASK, *more]) == 2
-    assert "looks at captions alone; leave out --images" in capsys.readouterr().err
+    assert "reads only captions; leave out --images" in capsys.readouterr().err
     assert main(["show-task", TASK, "--data", str(tmp_path / "scpp")]) == 0
 
 

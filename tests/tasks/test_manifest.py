@@ -135,7 +135,7 @@ def test_examples_of_one_picture_are_one_group_unless_there_are_groups(folder: P
     text = "image,caption,foil{}\n1.png,a,b{}\n1.png,a,c{}\n2.png,a,b{}\n"
     task = registry.task(write_csv(folder, text.format("", "", "", "")))
     assert [example.group for example in task.examples] == ["1", "1", ""]
-    assert any("2 examples have the pictures of another" in note for note in task.notes)
+    assert any("2 examples share their pictures with another" in note for note in task.notes)
     write_csv(folder, text.format(",group", ",x", ",y", ",y"))
     assert [example.group for example in examples(folder)] == ["x", "y", "y"]
 
@@ -187,7 +187,7 @@ def test_a_folder_here_is_found_by_its_name_and_a_registered_task_goes_before_it
         write_csv(draw(Path(name), "1.png"), "image,caption,foil\n1.png,a,b\n")
     assert registry.task("mine").name == "mine"
     assert len(registry.task("shapes").examples) == 400
-    with pytest.raises(UsageError, match=r"would be called 'shapes', which is a task of compbench.*NAME --data"):
+    with pytest.raises(UsageError, match=r"would be named 'shapes', which is already a task of compbench.*NAME --data"):
         registry.task("./shapes")
     assert registry.task("own", data=Path("shapes")).name == "own"
     with pytest.raises(UsageError, match="cannot be called 'a b'"):
@@ -235,7 +235,7 @@ def test_links_that_lead_out_are_followed_and_counted_or_refused(
 def test_two_manifests_in_a_folder_are_told_apart_by_the_user(folder: Path, name: str) -> None:
     write_csv(folder, "image,caption,foil\n1.png,a,b\n")
     write_lines(folder, [{"image": "1.png", "caption": "a", "foil": "b"}])
-    with pytest.raises(UsageError, match=r"holds metadata.jsonl and metadata.csv; give the one that is meant"):
+    with pytest.raises(UsageError, match=r"holds metadata.jsonl and metadata.csv; name one of them"):
         registry.task(folder)
     assert len(registry.task(folder / name).examples) == 1
 

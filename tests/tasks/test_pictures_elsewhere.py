@@ -93,7 +93,7 @@ def _cut(git: LoopbackGit) -> None:
     ("fault", "said"),
     [
         (lambda git: git.files.clear(), r"could not be fetched \(the server answered 404 Not Found\): try again, or"),
-        (_page, "a web page was given in its place, perhaps the login page of this network"),
+        (_page, "a web page came instead, perhaps this network's login page"),
         (_cut, r"could not be fetched \(.*IncompleteRead"),
     ],
     ids=["absent", "login page", "cut off"],
@@ -144,7 +144,7 @@ def test_the_same_from_python(tmp_path: Path) -> None:
     assert len(run.done()) == 20
     priced = plan("sugarcrepe", model="chance", data=data, images=images, runs=tmp_path / "runs")
     assert priced.is_done
-    with pytest.raises(UsageError, match="images of a task that is in memory already"):
+    with pytest.raises(UsageError, match="imagescannot be given for a task in memory"):
         compbench.run(registry.task("shapes"), model="chance", images=images)
 
 
@@ -168,7 +168,7 @@ def test_missing_pictures_are_counted_and_named_before_anything_is_measured(tmp_
     told = capsys.readouterr().err
     assert "1 of 3 pictures are not in" in told
     assert "000000000002.jpg" in told
-    assert "--skip-unreadable leaves their examples out, which the signature says" in told
+    assert "--skip-unreadable leaves out their examples, and the signature says so" in told
     assert not (tmp_path / "runs").exists()
 
 
@@ -243,7 +243,7 @@ def test_what_looks_at_a_task_finds_its_pictures_there(tmp_path: Path, capsys: C
     assert main([*page, str(tmp_path / "with.html"), *more]) == 0
     assert main([*page, str(tmp_path / "without.html")]) == 0
     told = capsys.readouterr().err
-    assert told.count("are not at hand") == 1
+    assert told.count("are not available") == 1
     assert "data:image" in (tmp_path / "with.html").read_text()
     assert main(["export", "sugarcrepe-swap-att/chance", "--runs", str(tmp_path / "runs"), "--output",
                  str(tmp_path / "scores.jsonl")]) == 0  # fmt: skip

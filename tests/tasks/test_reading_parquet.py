@@ -121,7 +121,7 @@ def test_a_label_that_is_no_class_is_named_with_its_row(tmp_path: Path, label: A
 
 def test_a_text_that_names_no_class_is_named_with_its_row(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"row 0 of .* has label 'plane' in column 'label', which is the name of no class"
+        DataError, match=r"row 0 of .* has label 'plane' in column 'label', which is not the name of any class"
     ):
         catalogue.cifar10(copy(tmp_path / "copy", PICTURES, ["plane", *layouts.CIFAR10[1:]]))
 

@@ -231,4 +231,4 @@ def test_what_a_tokenizer_does_not_read_is_said(tmp_path: Path, model: str, caps
     said = capsys.readouterr().err
     assert "2 of 6" in said
     assert "and 2 of them differ only after that" in said
-    assert "spell a special token of the tokenizer, which reads it as that token and not as these letters" in said
+    assert "spell a special token of the tokenizer, which reads it as that token, not as text" in said

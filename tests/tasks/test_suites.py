@@ -244,9 +244,9 @@ def test_mmvp_has_three_protocols(tmp_path: Path) -> None:
     ("lines", "said"),
     [
         (["1,A,a", "2,A,b", "3,A,c"], "has no partner"),
-        (["1,A,a", "3,A,b"], "is no partner of the row before"),
-        (["2,A,a", "1,A,b"], "is no partner of the row before"),
-        (["1,A,a", "2,B,b"], "is no partner of the row before"),
+        (["1,A,a", "3,A,b"], "does not match the row before"),
+        (["2,A,a", "1,A,b"], "does not match the row before"),
+        (["1,A,a", "2,B,b"], "does not match the row before"),
         (["1,A,a", "2,A, "], "has an empty caption_1"),
         (["1,A"], "has 2 cells; expected 3"),
     ],
@@ -348,7 +348,7 @@ def test_a_copy_without_attributes_is_refused_under_the_official_protocol(tmp_pa
 
 def test_a_picture_that_was_cut_already_is_not_cut_again(tmp_path: Path) -> None:
     files = disk.aro() | {f"images/{n}.jpg": disk.encoded(n, (12, 8), kind="JPEG") for n in range(4)}
-    with pytest.raises(UnreadableImage, match="it was cut out already; expected the whole picture"):
+    with pytest.raises(UnreadableImage, match="it is already cropped; expected the whole picture"):
         _read("aro-relation", tmp_path, files)
 
 

@@ -203,7 +203,9 @@ def margin_histogram(
         flips = f"{part['p_flip'].sum():.1f} of {len(part)} expected to flip"
         _titled(axis, f"{model}, {metric_heading(metric)}\n{flips}", "examples" if number == 0 else "", panels)
     note = (
-        style.footer(frame, f"wrong decisions are grey; the last bars hold all beyond {_FURTHEST:g}") if footer else ""
+        style.footer(frame, f"wrong decisions are grey; the last bars include all beyond {_FURTHEST:g}")
+        if footer
+        else ""
     )
     right = [Patch(facecolor=models.colour(model), label=f"{model} right") for model in models.shown]
     return panels.finish([*right, Patch(facecolor=_WRONG, label="wrong")], _MARGIN, note)

@@ -194,7 +194,7 @@ def panels(ax: Axes | None, shape: tuple[int, int], size: tuple[float, float], w
         with sns.axes_style("whitegrid", {"grid.color": "0.9", "axes.edgecolor": "0.6"}):
             return Panels(figure, figure.subplots(*shape, squeeze=False, **shared), is_own=True)
     if shape != (1, 1):
-        raise UsageError(f"ax= holds one panel, and this frame has {shape[0] * shape[1]}: choose one {what} of it")
+        raise UsageError(f"ax= takes one panel, but this frame has {shape[0] * shape[1]}: choose one {what} of it")
     return Panels(ax.figure, np.array([[ax]], dtype=object), is_own=False)
 
 
@@ -227,7 +227,7 @@ def small_note(frame: pd.DataFrame) -> str:
     """The meaning of the small-tag mark, on a line of its own; empty where no tag is small."""
     if not has_small(frame):
         return ""
-    return f"\n{SMALL} too small to rank models by: fewer than {FEW} examples or wider than ±{100 * WIDE:.0f} points"
+    return f"\n{SMALL} too small to rank models: fewer than {FEW} examples or wider than ±{100 * WIDE:.0f} points"
 
 
 def has_small(frame: pd.DataFrame) -> bool:

@@ -129,7 +129,7 @@ def metrics_of(run: Run, rule: Rule, is_normalised: bool = False) -> list[Metric
 
     `is_normalised`: its model gives scores without a caption too.
     """
-    found = named(run.info.task.metrics, unconditional=rule.unconditional or is_normalised)
+    found = named(run.info.task.metrics, unconditional=rule.is_normalised or is_normalised)
     return [metric for name in ordered([column.name for column in found]) for metric in found if metric.name == name]
 
 

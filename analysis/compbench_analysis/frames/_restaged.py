@@ -1,7 +1,7 @@
 """A staged run under other draws: its stages replayed on resampled errors.
 
 The published stages leave a class out of the later ones, so that its mean over other draws cannot be read off what is
-stored: under other draws another class might have stayed. Here each stage's means are drawn anew around those measured,
+stored: under other draws another class might have stayed. Here each stage's means are redrawn around those measured,
 and the stages run again. A class without errors in a stage has the distance to the predicted class there that it had
 when it was given up, and scatters about it as much per draw as it did before.
 """

@@ -101,7 +101,7 @@ def unmatched(by: By, ids: Sequence[str]) -> list[str]:
     if unknown := [example_id for example_id in tags.index if example_id not in known]:
         raise UsageError(
             f"{len(unknown)} of the {len(tags)} ids in the file of tags are not examples of this task, "
-            f"{unknown[0]!r} the first; its examples are called such as {next(iter(ids), '')!r}"
+            f"{unknown[0]!r} the first; the task's ids look like {next(iter(ids), '')!r}"
         )
     return [example_id for example_id in ids if example_id not in tags.index]
 
@@ -234,7 +234,7 @@ def _ordered(tags: Iterable[Tags], column: str, orders: Mapping[str, Sequence[st
 
 def _no_such_column(column: str, known: Sequence[str]) -> str:
     if column == MARGIN:
-        return "the margin is a run's own: tables are divided by it, comparisons and curves are not"
+        return "each run has its own margins: only tables can be broken down by margin, not comparisons or curves"
     return f"no tag column named {column!r}; {did_you_mean(column, [*known, CAPTION_LENGTH])}"
 
 

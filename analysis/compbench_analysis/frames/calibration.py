@@ -111,13 +111,15 @@ def calibrate(
 ) -> Calibration:
     """Fit the temperature on a seeded `share` of the run's examples and judge the probabilities of the others."""
     if not 0 < share < 1:
-        raise UsageError(f"share={share} of the examples cannot be fitted on; expected more than 0 and less than 1")
+        raise UsageError(f"share must be more than 0 and less than 1, got {share}")
     if n_bins < 1:
-        raise UsageError(f"n_bins={n_bins} was asked for; expected at least 1")
+        raise UsageError(f"n_bins must be at least 1, got {n_bins}")
     scores = class_scores(run, rule)
     fitted, judged = held_out(scores.groups, share, seed)
     if not len(fitted) or not len(judged):
-        raise UsageError(f"run {str(run.path)!r} has {len(scores.ids)} examples to fit on and to judge; expected more")
+        raise UsageError(
+            f"run {str(run.path)!r} has {len(scores.ids)} examples, too few to fit on some and test on others"
+        )
     temperature, is_at_edge = fit_temperature(scores.of(fitted))
     names = run.classes.names if run.classes is not None else ()
     return _judged(scores.of(judged), temperature, is_at_edge, len(fitted), n_bins, names)
@@ -132,7 +134,7 @@ def class_scores(run: Run, rule: Rule | None = None) -> ClassScores:
         )
     table = run.table(rule)
     if not table.ids:
-        raise UsageError(f"run {str(run.path)!r} has no measured example yet: rerun its command")
+        raise UsageError(f"run {str(run.path)!r} has no measured examples yet: rerun its command")
     of_caption = np.array(classes.of_caption)
     low = high = _best_of_class(table.scores[:, 0], of_caption)
     if not isinstance(run.schedule, Full):

@@ -68,7 +68,7 @@ class Comparison:
                 raise UsageError(f"no {name} {value!r} in this comparison; expected one of {expected}")
             rows = rows.iloc[np.flatnonzero(rows[name] == value)]
         if cell not in CELLS:
-            raise UsageError(f"no cell {cell!r} of an agreement; expected one of {', '.join(CELLS)}")
+            raise UsageError(f"no agreement cell named {cell!r}; expected one of {', '.join(CELLS)}")
         return list(dict.fromkeys(example_id for ids in rows[f"ids_{cell}"] for example_id in ids))
 
 

@@ -22,7 +22,8 @@ import pandas as pd
 from compbench.core.aliases import Floats
 from compbench.core.errors import UsageError
 from compbench.core.examples import ErrorTable
-from compbench.core.rules import NORM
+from compbench.core.rules import INNER, NORM, WITHOUT
+from compbench.core.weights import UNIFORM
 from compbench.schedules.staged import Staged
 from compbench_analysis.frames import _restaged, tables
 from compbench_analysis.frames._outcomes import Outcomes, Population
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["by_draws", "by_rule", "by_timestep", "differences", "enough_draws", "monte_carlo"]
+__all__ = ["by_draws", "by_rule", "by_timestep", "differences", "enough_draws", "monte_carlo", "n_bins_of"]
 
 _MOST_STAGED = 100  # resamples of a staged run, which are dear; a standard deviation over them is known to 7 %
+_N_BINS = 10
 _Z = 1.959964  # of a normal 95 % interval
 _CELL = ["task", "model", "column", "tag", "metric", "n", "is_small", "chance", "n_total", "is_partial", "run"]
 
@@ -108,6 +110,11 @@ def enough_draws(run: Run, rule: Rule | None = None) -> tuple[int, int, bool]:
         stored = Stored(run, rule)
         n_draws, n_units = stored.n_draws, stored.n_units
     return n_draws, n_units, n_units < least
+
+
+def n_bins_of(run: Run, rule: Rule | None = None) -> int:
+    """The number of bins for its draws: ten, or one for each where they are fewer."""
+    return min(_N_BINS, Stored(run, rule).n_draws)
 
 
 def by_rule(
@@ -218,8 +225,9 @@ def _by_rule(
 ) -> Iterator[dict[str, Any]]:
     view = run.rule
     for loss in _losses(run, view):
-        stored = Stored(run, replace(view, target="native", draws=draws or view.draws, loss=loss))
-        readings = list(weightings(stored.draws, loss, windows, str(run.path)))
+        plain = replace(view, target="native", weight=UNIFORM, table=(), draws=draws or view.draws)
+        stored = Stored(run, replace(plain, loss=loss, guidance=view.guidance if loss in ("l2", NORM) else None))
+        readings = list(weightings(stored.bank, stored.draw_ids, loss, windows, str(run.path)))
         weights = np.stack([reading.weights for reading in readings])
         for row, members in _read(stored, label, by, weights):
             for reader, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
@@ -229,7 +237,7 @@ def _by_rule(
 
 def _losses(run: Run, view: Rule) -> list[str]:
     """The losses that the run stores and the root of its squared errors; the view's own comes first."""
-    stored = run.losses()
+    stored = [loss for loss in run.losses() if loss not in (INNER, WITHOUT)]
     return list(dict.fromkeys([view.loss, *stored, *([NORM] if "l2" in stored else [])]))
 
 

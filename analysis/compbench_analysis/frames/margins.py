@@ -60,7 +60,7 @@ def _of_run(run: Run, label: str, rule: Rule | None) -> pd.DataFrame:
     stored = Stored(run, rule)
     pieces = list(_of_pieces(stored))
     if not pieces:
-        raise UsageError(f"run {str(run.path)!r} has no text or image metric whose alternatives a margin could be of")
+        raise UsageError(f"run {str(run.path)!r} has no text or image metric for a margin to be measured on")
     found = pd.concat(pieces, ignore_index=True)
     found.insert(0, "model", label)
     found.insert(0, "task", run.key.task)

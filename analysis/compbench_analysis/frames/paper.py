@@ -110,5 +110,5 @@ def _how(run: Run) -> str:
         words.append(f"{n_draws} draws" + (f", {kinds.get(schedule['kind'], schedule['kind'])}" if schedule else ""))
     words += [in_words(name, measurement[name]) for name in _TOLD if measurement.get(name) is not None]
     if str(run.key.weights or "").startswith("sha256:"):
-        words.append("weights of a local folder")
+        words.append("weights from a local folder")
     return ", ".join(words) or "all images"

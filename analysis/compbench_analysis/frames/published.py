@@ -19,8 +19,8 @@ from compbench_analysis.statistics.intervals import wilson
 __all__ = ["NOTE", "count_of", "lines", "rows", "sources"]
 
 NOTE = (
-    "Published rows have no examples behind them: an interval is of the count that was printed, where only one count "
-    "gives that number, and no paired test is possible."
+    "Published rows come without their examples: an interval is given only where the printed number fits exactly "
+    "one count, and no paired test is possible."
 )
 _MARK = "published"
 # tasks of which every tag was printed, and every example has one -> how many tags
@@ -45,7 +45,7 @@ def rows(task: str, columns: Collection[str] | None = None) -> list[dict[str, An
 def lines() -> list[dict[str, str]]:
     """published.csv: task, model, source, protocol, column, tag, n, metric, percent as printed.
 
-    The column is "" for the whole set. n is "" where the number is no share of examples, or nobody says of how many.
+    The column is "" for the whole set. n is "" where the number is not a share of examples, or nobody says of how many.
     """
     text = (resources.files("compbench_analysis") / "published.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
@@ -67,7 +67,7 @@ def count_of(percent: str, n: int) -> int | None:
         <= 0.5 / 10**n_decimals + 1e-9  # half is printed up by some, even by others
     ]
     if not counts:
-        raise ValueError(f"{percent!r} % of {n} examples stands for no count; expected one")
+        raise ValueError(f"{percent!r} % of {n} examples matches no count; expected one that does")
     return counts[0] if len(counts) == 1 else None
 
 
@@ -95,7 +95,7 @@ def _overall(known: Collection[dict[str, str]]) -> Iterator[dict[str, Any]]:
         whole = {**of_model[0], "column": ""}
         rows = [_row(line, line["tag"]) for line in of_model]
         if len(rows) < _WHOLE[whole["task"]] or any(row["n_right"] is None for row in rows):
-            continue  # a sum over some of the tags is no score of the whole
+            continue  # a sum over some of the tags is not a score of the whole
         n = sum(row["n"] for row in rows)
         yield _made(whole, tables.OVERALL, n, sum(row["n_right"] for row in rows), None)
         if whole["task"] in _WITH_MACRO:

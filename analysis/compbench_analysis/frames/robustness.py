@@ -31,7 +31,7 @@ def effective_robustness(
 
     `plain` is the task without a shift; `fitted` are the models that the line goes through, at least two. `metric` is
     needed where the frame has several. `rho_low` to `rho_high` holds 95 % of 2,000 worlds in which every accuracy was
-    counted anew, each for itself, and the line fitted anew: models that share their examples differ by less.
+    counted again, each for itself, and the line refitted: models that share their examples differ by less.
     An accuracy of 0 or 1, which has no logit, is moved inwards by half an example.
     """
     rows = _overall(frame, metric)

@@ -49,7 +49,7 @@ def singles(runs: Run | Iterable[Run]) -> list[SeedGroup]:
         first = unique.setdefault(run.path, run)
         if _read_as(first) != _read_as(run):
             raise UsageError(
-                f"run {str(run.path)!r} is given twice, read in two ways; expected one reading of each run in a table"
+                f"run {str(run.path)!r} is given twice with two readings; expected one reading per run in a table"
             )
     runs = list(unique.values())
     return [SeedGroup(label, (run,)) for run, label in zip(runs, labels(runs), strict=True)]

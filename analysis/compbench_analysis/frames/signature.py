@@ -1,39 +1,74 @@
-"""Signatures: a run in one line that can be pasted into a paper. Imports no package but ours."""
+"""Signatures: a run in one line that can be pasted into a paper."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from compbench.core.errors import RunError
 from compbench.store.told_apart import flat, told_apart
 
 if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["labels", "partial", "signature"]
+__all__ = ["labels", "partial", "rule_words", "scored_by", "signature"]
 
 
 def signature(run: Run, rule: Rule | None = None) -> str:
     """Task and revision, n, model and weights, all that identifies the measurement, its view, run and version."""
     rule = rule or run.rule
     n_done, n_all = len(run.done(rule.draws)), run.info.n_task_examples
-    view = {"draws": rule.draws, "target": rule.target} if run.info.has_rule else {}
-    # beside the target and the grid of timesteps that the identity names
-    view |= {"weighting": "uniform"} if "predicts" in run.key.measurement else {}
-    view |= {"loss": rule.loss} if rule.loss != "l2" else {}
-    view |= {"unconditional": "true"} if rule.unconditional else {}
     parts = {
         "task": f"{run.key.task}@{run.key.task_revision}",
         "n": f"{n_done}" if n_done == n_all else f"{n_done}/{n_all}",
         "model": run.key.model + (f"@{_short(run.key.weights)}" if run.key.weights else ""),
         **_flat(run.key.measurement),
-        **_flat(view),
+        **(_flat(rule_words(run, rule)) if run.info.has_rule else {}),
         **_skipped(run),
         "run": run.key.digest,
         "compbench": run.info.compbench,
     }
     return "|".join(f"{name}:{value}" for name, value in parts.items())
+
+
+def rule_words(run: Run, rule: Rule) -> dict[str, str]:
+    """The rule by name: draws, target, weighting and grid of timesteps always, the rest where it is not the default."""
+    words: dict[str, str] = {"draws": str(rule.draws), **rule.words(), "weighting": rule.weight}
+    if "timesteps" in words:
+        words["window"] = words.pop("timesteps")
+    if "timesteps" not in run.key.measurement and (grid := grid_of(run)):  # that the identity names
+        words["timesteps"] = grid
+    return {name: word for name, word in words.items() if name != "weight" and (name, word) != ("loss", "l2")}
+
+
+def grid_of(run: Run) -> str:
+    """The timesteps of a run's bank: 0-999 for each of them, else how many from where to where; "" of no bank."""
+    if "timesteps" in run.key.measurement:
+        return str(run.key.measurement["timesteps"])
+    try:
+        timesteps = np.unique(run.draws().timesteps)
+    except RunError:
+        return ""
+    first, last = timesteps[0], timesteps[-1]
+    is_whole = len(timesteps) == last - first + 1
+    return f"{first:g}-{last:g}" if is_whole else f"{len(timesteps)} of {first:g}-{last:g}"
+
+
+def scored_by(run: Run, rule: Rule) -> str:
+    """The rule in words: whose error, by which weight, on which timesteps."""
+    losses = {"l2": "squared error", "l1": "absolute error", "norm": "root of each squared error"}
+    target = "the network's own target" if rule.target == "native" else rule.target
+    more = [f"guidance {rule.guidance:g}"] if rule.guidance is not None else []
+    more += [f"timesteps {rule.timesteps} of these"] if rule.timesteps else []
+    more += ["images compared by what a caption gains over none"] if rule.unconditional else []
+    more += ["images compared less their mean over the captions"] if rule.normalise else []
+    n_draws = "all" if rule.draws is None else str(rule.draws)
+    grid = grid_of(run)
+    said = f"{losses.get(rule.loss, rule.loss)} in {target}, {rule.weight} weight, {n_draws} draws"
+    return ", ".join([said + (f" of timesteps {grid}" if grid else ""), *more])
 
 
 def partial(run: Run, rule: Rule | None = None) -> str:
@@ -42,6 +77,8 @@ def partial(run: Run, rule: Rule | None = None) -> str:
     if n_done == n_all:
         return ""
     lost = run.unreadable()
+    if run.left_out and n_done == n_all - len(run.left_out):
+        return f"{n_done} of {n_all} examples: the weights were learned from the other {len(run.left_out)}"
     why = run.status if run.status in ("running", "interrupted", "failed") else ""
     if lost.examples and not why:
         why = f"{len(lost.examples):,} unreadable" + (" and skipped" if lost.is_skipped else "")
@@ -78,7 +115,7 @@ def _model(run: Run) -> tuple[str, str]:
 
 
 def _told(run: Run, n_seeds: int) -> dict[str, object]:
-    """What identifies the measurement, without the seed where a run stands for several."""
+    """The settings that identify the measurement, without the seed where a run stands for several."""
     return {name: value for name, value in run.key.measurement.items() if name != "seed" or n_seeds == 1}
 
 

@@ -57,19 +57,29 @@ class Stored:
     @property
     def n_draws(self) -> int:
         """D, the draws that are read."""
-        return len(self.draws.alpha)
+        return len(self.draw_ids)
+
+    @cached_property
+    def bank(self) -> DrawTable:
+        """All draws of the run, read or not."""
+        self.run.error_tables(self.rule.draws, self.rule)  # first of all says what the run lacks
+        return self.run.draws()
+
+    @cached_property
+    def draw_ids(self) -> Ints:
+        """[D], which draws of the bank are read: the first ones, those of the rule's window."""
+        return self.rule.read_draws(self.bank)
 
     @cached_property
     def draws(self) -> DrawTable:
-        """The first D draws of the bank."""
-        self.run.error_tables(self.rule.draws, self.rule)  # first of all says what the run lacks
-        bank, n_draws = self.run.draws(), self.rule.draws
-        return replace(bank, timesteps=bank.timesteps[:n_draws], alpha=bank.alpha[:n_draws], sigma=bank.sigma[:n_draws])
+        """The draws that are read."""
+        bank, ids = self.bank, self.draw_ids
+        return replace(bank, timesteps=bank.timesteps[ids], alpha=bank.alpha[ids], sigma=bank.sigma[ids])
 
     @cached_property
     def units(self) -> Ints | None:
         """[D], the antithetic pair of each draw; None where draws are independent."""
-        return units_of(self.run, np.arange(self.n_draws))
+        return units_of(self.run, self.draw_ids)
 
     @property
     def n_units(self) -> int:
@@ -78,12 +88,22 @@ class Stored:
 
     @cached_property
     def weights(self) -> Floats:
-        """[D], what the rule multiplies a draw's error by."""
-        return self.rule.weights(self.draws)
+        """[D], what the rule multiplies a draw's error by, for a mean over these draws."""
+        weights = self.rule.weights(self.bank)[self.draw_ids]
+        return weights * (self.n_draws / self._n_leading) if self.rule.timesteps else weights
+
+    @property
+    def _n_leading(self) -> int:
+        return min(self.rule.draws or len(self.bank.alpha), len(self.bank.alpha))
 
     def tables(self) -> Iterator[ErrorTable]:
         """The errors as stored, in pieces."""
-        return self.run.error_tables(self.n_draws, self.rule)
+        tables = self.run.error_tables(self._n_leading, self.rule)
+        return map(self._narrowed, tables) if self.n_draws < self._n_leading else tables
+
+    def _narrowed(self, table: ErrorTable) -> ErrorTable:
+        without = None if table.unconditional is None else table.unconditional[..., self.draw_ids]
+        return replace(table, errors=table.errors[..., self.draw_ids], unconditional=without)
 
     @property
     def metrics(self) -> list[Metric]:

@@ -106,7 +106,7 @@ def rows_over_seeds(groups: Iterable[SeedGroup], by: By = None, rule: Rule | Non
 
 
 def is_small(n: float, low: float, high: float) -> bool:
-    """Whether a cell is too small to rank models by: fewer than FEW examples, or wider than WIDE to either side."""
+    """Whether a cell is too small to rank models: fewer than FEW examples, or wider than WIDE to either side."""
     return bool(n < FEW or (high - low) / 2 > WIDE)
 
 

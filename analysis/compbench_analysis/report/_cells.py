@@ -31,7 +31,7 @@ __all__ = [
     "signed",
 ]
 
-TOO_SMALL = "too few examples, or too wide an interval, to rank models by"
+TOO_SMALL = "too few examples, or too wide an interval, to rank models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def score(
     chance = row["chance"]
     mark = None if chance is None or not scale.has(100 * chance) else scale.place(100 * chance)
     is_small = bool(row.get("is_small"))
-    ties = f"{row['ties']:,.3g} tied, which is wrong" if row.get("ties") else ""
+    ties = f"{row['ties']:,.3g} tied, which counts as wrong" if row.get("ties") else ""
     said = [f"{detail}: {row['n_right']:,.6g} of {count(n)} right", ties, TOO_SMALL if is_small else ""]
     return Cell(
         formats.percent(row["value"]) + (SMALL if is_small else ""),

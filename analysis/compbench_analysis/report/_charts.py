@@ -41,8 +41,8 @@ class Chart:
 def by_draws(section: Section, by: By) -> Chart:
     """Accuracy against the number of draws."""
     about = (
-        "The line is what a smaller budget would have scored; the band holds 95 % of balanced random subsets. "
-        "Where it has become flat, more draws buy nothing."
+        "The line is the score of a smaller budget; the band holds 95 % of balanced random subsets. Where the "
+        "line is flat, more draws would not help."
     )
     return _of_runs(
         section,
@@ -56,19 +56,19 @@ def by_timestep(section: Section, by: By) -> Chart:
     """The paired difference of errors by timestep."""
     about = (
         "How much larger the error of wrong pairs is than that of right ones, on the same pictures and noise. "
-        "Above zero these timesteps speak for the right pairs; noise grows to the right."
+        "Above zero these timesteps favour the right pairs; noise grows to the right."
     )
     return _of_runs(
         section,
         ("Where in the noise the decision is made", about),
-        lambda run: curves.differences(run, by, section.rule, n_bins=min(10, run.n_common_draws())),
+        lambda run: curves.differences(run, by, section.rule, n_bins=curves.n_bins_of(run, section.rule)),
         lambda frame: plots.difference_by_timestep(frame, order=section.labels, footer=True),
     )
 
 
 def by_rule(section: Section) -> Chart:
     """Scores of the whole set under every way to weigh the stored errors."""
-    about = "The same stored errors, weighed in other ways: nothing was measured anew."
+    about = "The same stored errors under other weightings: nothing was measured again."
 
     def overall(run: Run) -> pd.DataFrame:
         frame = curves.by_rule(run, None, draws=(section.rule or run.rule).draws)
@@ -84,7 +84,7 @@ def by_rule(section: Section) -> Chart:
 
 def margin_chart(section: Section) -> Chart:
     """A chart of decision margins."""
-    about = "Between the dotted lines lie the examples that another set of draws could decide otherwise."
+    about = "Examples between the dotted lines could be decided otherwise by another set of draws."
     return _of_runs(
         section,
         ("How sure the decisions are", about),
@@ -97,7 +97,7 @@ def without_repeats(charts: Sequence[Chart]) -> list[Chart]:
     """The charts in order; reasons that stood under the one before are not said again."""
     before: tuple[tuple[str, ...], ...] = ((), *(chart.reasons for chart in charts[:-1]))
     return [
-        replace(chart, reasons=() if chart.src else ("For the reason above there is none.",))
+        replace(chart, reasons=() if chart.src else ("Not available, for the same reason as above.",))
         if chart.reasons and chart.reasons == said
         else chart
         for chart, said in zip(charts, before, strict=True)

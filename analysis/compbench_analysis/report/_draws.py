@@ -18,7 +18,7 @@ __all__ = ["draws"]
 _ABOUT = (
     "A diffusion model's score depends on the noise that was drawn. ± is one standard deviation of the score over "
     "other draws; the range holds 95 % of them. Where all examples share their draws it does not shrink with more "
-    "examples, and the intervals of the ranking, which are over examples, do not hold it."
+    "examples, and the ranking's intervals, which are over examples, do not include it."
 )
 
 

@@ -18,10 +18,10 @@ __all__ = ["MOST_TAGS", "TESTED", "squares"]
 
 Row = Mapping[str, Any]
 TESTED = (
-    "Each cell is the row's model less the column's, in percentage points, on the same examples; below it stands p.",
-    "p is of the exact McNemar test (of sign flips where examples share pictures), corrected after Holm over the pairs "
+    "Each cell is the row's model minus the column's, in percentage points, on the same examples, with p below.",
+    "p is from the exact McNemar test (sign flips where examples share pictures), Holm-corrected over the pairs "
     "of models in the square; differences with a corrected p of at most 0.05 are bold.",
-    "A number leads to the examples that the row's model has right and the column's has wrong.",
+    "Click a number for the examples that the row's model gets right and the column's gets wrong.",
 )
 MOST_TAGS = 24  # of which squares are shown; beyond, the page would be mostly these
 
@@ -86,7 +86,7 @@ def _cell(found: Mapping[tuple[str, str], Row], model: str, other: str, section:
         href=link(**where) if n_alone else "",
         title=(
             f"{model} less {other}: 95 % interval {signed(low)} to {signed(high)}; "
-            f"{count(n_alone)} examples that {model} alone has right"
+            f"{count(n_alone)} examples that only {model} gets right"
         ),
         kind=("sure " + ("ahead" if sign * row["difference"] > 0 else "behind")) if row["is_sure"] else "",
     )

@@ -10,7 +10,7 @@ from typing import Any
 from compbench.core.errors import RunError
 from compbench.store.run import Run
 from compbench.store.told_apart import flat, in_words
-from compbench_analysis.frames.signature import signature
+from compbench_analysis.frames.signature import scored_by, signature
 from compbench_analysis.report._cells import Cell, Heading, Table, named, number
 from compbench_analysis.report._sections import Section
 from compbench_analysis.text.cite import to_bibtex
@@ -54,7 +54,7 @@ def _facts(run: Run, section: Section) -> dict[str, str]:
         "options": _in_words(_without_folders(info.model.options)) or "none",
     }
     if info.has_rule:
-        facts["scored by"] = f"rule {rule.target}, {rule.draws or 'all measured'} draws"
+        facts["scored by"] = scored_by(run, rule)
         facts["bank"] = (
             f"{count(_n_bank(run))} draws shared by all pairs; every example on the first {run.n_common_draws()}"
         )

@@ -142,7 +142,7 @@ def _interactions(rows: Sequence[Row]) -> Table:
         )
         for row in rows
     )
-    return Table(headings, body, "Is the gain in one tag larger than in another?")
+    return Table(headings, body, "Is the gain larger in one tag than in another?")
 
 
 def _whole_first(rows: Sequence[Row]) -> list[Row]:

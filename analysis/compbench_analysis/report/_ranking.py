@@ -74,7 +74,7 @@ def ranking(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None) -
         *(Heading(f"{metric_heading(name)}, %", f"n {count(n_of[name])}") for name in shown),
     )
     notes = [
-        "Percent right with a 95 % interval over examples; an upright line is random chance, a tie is wrong. "
+        "Percent right with a 95 % interval over examples; the vertical line is random chance; a tie counts as wrong. "
         + scale.said(),
         *([f"Models that share a letter cannot be told apart on {metric_words(first)}: {_GROUP}."] if letters else []),
         *_ties(rows, labels),

@@ -55,7 +55,7 @@ class Section:
         for run, label in zip(self.runs, self.labels, strict=True):
             what = partial(run, self.rule)
             if not self.n_done(run):
-                yield f"{label}: nothing is measured yet; rerun its command"
+                yield f"{label}: nothing measured yet; rerun its command"
             elif what:
                 limit = run.limit or run.info.limit
                 why = f", the subset of --limit {limit}" if limit and limit == self.n_done(run) else ""

@@ -144,7 +144,7 @@ def _webp(picture: PIL.Image.Image, **options: int | bool) -> bytes:
 
 def _notes(n_distinct: int, n_kept: int, unreadable: list[str]) -> Iterable[str]:
     if n_kept < n_distinct:
-        yield f"The first {n_kept:,} of {n_distinct:,} pictures are shown: more would make the page too large."
+        yield f"The first {n_kept:,} of {n_distinct:,} pictures are shown, to keep the page small."
     if unreadable:
         what = "1 image" if len(unreadable) == 1 else f"{len(unreadable):,} images"
         yield f"{what} cannot be read, the first: {unreadable[0]}"

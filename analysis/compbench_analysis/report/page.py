@@ -42,10 +42,13 @@ from compbench_analysis.text.render import count
 __all__ = ["Look", "render", "rendered", "write"]
 
 _GATED = (
-    "This data is gated: its licence does not allow passing it on, so its pictures and captions are left out. "
-    "Give --images to put them in, and keep such a page to yourself."
+    "This data is gated: its licence forbids sharing it, so its pictures and captions are left out. "
+    "Use --images to include them, and do not share such a page."
 )
-_OPENED = "This data is gated, and this page holds its pictures and captions: its licence does not allow passing it on."
+_OPENED = (
+    "This data is gated and its licence forbids sharing it, but this page contains its pictures and captions: "
+    "do not pass it on."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ def _measured(section: Section) -> str:
 def _pairs_of(section: Section, look: Look) -> tuple[pd.DataFrame | None, str]:
     """Every pair of models tested, or why not."""
     if len(section.runs) < 2:
-        return None, "One run has nothing to be tested against; name two or more runs of this task."
+        return None, "A test needs two or more runs of this task."
     try:
         return all_pairs.all_pairs(section.runs, look.by, look.rule, n_resamples=look.n_resamples), ""
     except UsageError as error:
@@ -181,7 +184,10 @@ def _shown(section: Section, look: Look) -> Shown:
     at_hand = look.pictures.get((section.name, section.runs[0].key.task_revision), {})
     pictures = {example_id: images for example_id, images in at_hand.items() if example_id in measured}
     made = album(image for images in pictures.values() for image in images)
-    why_not = [_OPENED if is_gated else "", "" if at_hand else look.notes.get(section.name, "No pictures are at hand.")]
+    why_not = [
+        _OPENED if is_gated else "",
+        "" if at_hand else look.notes.get(section.name, "No pictures are available locally."),
+    ]
     return Shown(pictures, made, why_not=" ".join([*filter(None, why_not), *made.notes]))
 
 

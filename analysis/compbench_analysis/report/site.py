@@ -197,6 +197,6 @@ def _notes(boards: Sequence[_Board]) -> list[str]:
     return [
         "Percent right over all examples with a 95 % interval. Models of a task that share a letter cannot be told "
         "apart (exact paired tests, Holm-corrected p above 0.05); those that share one with the best are bold.",
-        *(f"{board.section.key}: no model is called the better one: {board.why_not}." for board in untested),
+        *(f"{board.section.key}: no winner is named: {board.why_not}." for board in untested),
         *(f"{board.section.key}: {note}" for board in boards for note in board.section.notes()),
     ]

@@ -158,7 +158,7 @@ def gain_interval(first: Agreement, second: Agreement) -> tuple[float, float]:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's correction over a family; a test that could not be made (NaN) is no member.
+    """Holm's correction over a family; a test that could not be made (NaN) is not a member.
 
     >>> holm([0.01, float("nan"), 0.04])
     [0.02, nan, 0.04]

@@ -62,7 +62,7 @@ def resamples(timesteps: Floats, n_resamples: int, seed: int, units: Ints | None
     """
     found = contrasts(timesteps, units)
     if not len(found) or not found.any():
-        raise UsageError("one draw tells nothing of what other draws would give; run with more draws")
+        raise UsageError("one draw says nothing about other draws; run with more draws")
     rng = np.random.default_rng(seed)
     return 1 / len(timesteps) + rng.standard_normal((n_resamples, len(found))) @ found
 
@@ -88,8 +88,8 @@ def balanced_subsets(timesteps: Floats, n_draws: int, n_subsets: int, seed: int,
     """[n_subsets, D] weights, each row the mean over `n_draws` draws: one at random of each of `n_draws` even blocks.
 
     So a subset is balanced over the timesteps, as the bank's own prefixes are. The blocks begin anywhere and go around,
-    so that no draw is favoured where D is no multiple of them. With all draws there is one subset. Of pairs it is whole
-    pairs that are chosen, of one of them a single draw where `n_draws` is odd.
+    so that no draw is favoured where D is not a multiple of them. With all draws there is one subset. Antithetic
+    pairs are chosen whole, but for a single draw of one of them where `n_draws` is odd.
 
     >>> balanced_subsets(np.arange(4), 4, 2, seed=0).tolist()
     [[0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]]

@@ -33,6 +33,7 @@ def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) ->
     grid, interval = _compact.score_grid(its.scores, _title(runs[0]), width)
     notes = (
         *_notes.partials(its.members, look),
+        *_notes.scored(its.members, look),
         *_notes.unmatched(runs[0], look.by),
         *_notes.overlooked(its.members),
         *_marks(its, interval),
@@ -55,6 +56,7 @@ def brief_latex(runs: Sequence[Run], look: Look) -> str:
     comments = [
         *_verdict(runs[0], its),
         *_notes.partials(its.members, look),
+        *_notes.scored(its.members, look),
         *_notes.unmatched(runs[0], look.by),
         *_notes.overlooked(its.members),
         *_marks(its, None),
@@ -98,27 +100,27 @@ def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
     if interval == "brackets":
         yield f"In brackets: the 95 % interval{kind}."
     else:
-        yield f"±: the farther end of the 95 % interval{kind}."
+        yield f"±: the wider half of the 95 % interval{kind}."
     yield from _notes.methods(methods)
     if its.scores.best:
         is_plain = set(methods) == {"wilson"}
         test = (
-            "exact McNemar test" if is_plain else "exact McNemar test, or sign flips where examples do not stand alone"
+            "exact McNemar test" if is_plain else "exact McNemar test, or sign flips where examples are not independent"
         )
         n_models = len({row["model"] for row in its.found.rows})
         corrected = ", Holm over the models" if n_models > 2 else ""
         mark = its.scores.mark or "In bold:"
-        yield f"{mark} the best, or not told apart from it at {SURE:g} ({test}{corrected})."
+        yield f"{mark} the best, or not distinguishable from it at {SURE:g} ({test}{corrected})."
     if any(row["is_small"] and row["n"] for row in its.rows):
         yield (
-            f"{tables.SMALL} too small to rank models by: fewer than {tables.FEW} examples, or an interval wider "
+            f"{tables.SMALL} too small to rank models: fewer than {tables.FEW} examples, or an interval wider "
             f"than ±{100 * tables.WIDE:.0f} points."
         )
 
 
 def _repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
     if any(len(member.runs) > 1 for member in members):
-        yield "Of several seeds: the mean, and its standard deviation (sd) over them; --each shows them apart."
+        yield "Several seeds: the mean and the standard deviation (sd) over them; --each shows them separately."
 
 
 def _ties(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -134,4 +136,4 @@ def _ties(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _raced(members: Sequence[SeedGroup]) -> Iterator[str]:
     saving = [member.label for member in members if not isinstance(member.runs[0].schedule, Full)]
     if saving:
-        yield f"{', '.join(saving)}: draws were saved by a schedule; --full says how many, and at what risk."
+        yield f"{', '.join(saving)}: a schedule left out draws; --full says how many, and at what risk."

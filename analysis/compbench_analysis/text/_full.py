@@ -59,14 +59,14 @@ def _draws(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Iterator[str]:
     shown = {row["run"] for row in rows if row["draws_se"] is not None}
     own = {member.label: has_own_noise(member.runs[0]) for member in members if member.digest in shown}
     if own:
-        shared = "; all examples share the draws, so that more examples do not make it smaller"
+        shared = "; all examples share the draws, so more examples do not make it smaller"
         yield (
             f"{_score_tables.DRAWS}: one standard deviation over other draws (timesteps and noise), from the stored "
             f"errors{'' if all(own.values()) else shared}."
         )
     if some := [label for label, is_own in own.items() if is_own]:
         yield (
-            f"  {', '.join(some)}: each image has noise of its own, so that more examples make it smaller, and the "
+            f"  {', '.join(some)}: each image has its own noise, so more examples make it smaller, and the "
             "interval over examples holds it already."
         )
     staged = [
@@ -74,8 +74,8 @@ def _draws(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Iterator[str]:
     ]
     if staged:
         yield (
-            f"  {', '.join(staged)}: the published stages are gone through again under resampled errors; a class that "
-            "was given up early is taken to keep its distance."
+            f"  {', '.join(staged)}: the published stages are replayed on resampled errors; a class that "
+            "was dropped early is assumed to keep its distance."
         )
 
 
@@ -90,13 +90,11 @@ def _costs(members: Sequence[SeedGroup], rows: Sequence[Row]) -> Grid:
         spent = cost_of(member.runs)
         n_evaluations = count(spent.n_evaluations) if spent.is_counted else "–"
         if spent.is_counted and not spent.n_evaluations:
-            notes.append(
-                f"{member.label}: 0 evaluations, since the pictures or features it needs were kept from earlier runs."
-            )
+            notes.append(f"{member.label}: 0 evaluations, since earlier runs made the pictures or features it needs.")
         n_ties = (f"{ties.get((member.digest, metric)) or 0:,.3g}" for metric in tied)
         lines.append((member.label, n_evaluations, duration(spent.seconds), spent.device, *n_ties))
     of_ties = (f"ties, {metric_heading(metric)}" for metric in tied)
     header = ("model", "network evaluations", "time spent", "device", *of_ties)
     if tied:
-        notes.append("A tie is wrong: no model is right about two equal scores.")
+        notes.append("A tie counts as wrong: two equal scores decide nothing.")
     return Grid(header, tuple(lines), notes=tuple(notes), align="lrrl" + "r" * len(tied))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from compbench_analysis.frames import breakdowns
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.seeds import SeedGroup
-from compbench_analysis.frames.signature import partial
+from compbench_analysis.frames.signature import partial, scored_by
 from compbench_analysis.statistics.intervals import METHODS
 from compbench_analysis.text._look import Look
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["methods", "overlooked", "partials", "repeats", "unmatched"]
+__all__ = ["methods", "overlooked", "partials", "repeats", "scored", "unmatched"]
 
 
 def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
@@ -28,7 +28,17 @@ def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
     for what, names in labels_of.items():
         yield what if len(names) == len(members) else f"{', '.join(names)}: {what}"
     if len(labels_of) > 1 or 0 < sum(map(len, labels_of.values())) < len(members):
-        yield "The models did not see the same examples: n stands in a table of its own."
+        yield "The models did not see the same examples: n has its own table."
+
+
+def scored(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
+    """The reading of stored errors: whose, with which weight, on which timesteps; once for models read alike."""
+    labels_of: dict[str, list[str]] = {}
+    for member in members:
+        if (run := member.runs[0]).info.has_rule:
+            labels_of.setdefault(scored_by(run, look.rule or run.rule), []).append(member.label)
+    for said, names in labels_of.items():
+        yield f"{', '.join(names)}: {said}."
 
 
 def unmatched(run: Run, by: By) -> Iterator[str]:
@@ -36,7 +46,7 @@ def unmatched(run: Run, by: By) -> Iterator[str]:
     ids = run.task_examples.ids
     if lacking := breakdowns.unmatched(by, ids):
         some = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
-        yield f"{len(lacking)} of {len(ids)} examples are not in the file of tags and count overall alone: {some}."
+        yield f"{len(lacking)} of {len(ids)} examples are not in the file of tags and count only overall: {some}."
 
 
 def overlooked(members: Sequence[SeedGroup]) -> Iterator[str]:
@@ -48,7 +58,7 @@ def overlooked(members: Sequence[SeedGroup]) -> Iterator[str]:
             found = part.get("overlooked")
             counts.update({str(k): int(str(n)) for k, n in found.items()} if isinstance(found, Mapping) else {})
         if words := [f"{of_trait.get(k, k)} of {n:,} image{'s' * (n != 1)}" for k, n in sorted(counts.items())]:
-            yield f"{member.label} does not look at {' and '.join(words)}; models that do may see them differently."
+            yield f"{member.label} ignores {' and '.join(words)}; models that do not may see the images differently."
 
 
 def methods(methods: Sequence[str]) -> Iterator[str]:
@@ -62,6 +72,6 @@ def repeats(members: Sequence[SeedGroup]) -> Iterator[str]:
     """The meaning of ± where a row stands for several seeds."""
     if any(len(member.runs) > 1 for member in members):
         yield (
-            "Of several seeds: mean ± standard deviation over the seeds; --each shows them apart, and csv and json "
+            "Several seeds: mean ± standard deviation over the seeds; --each shows them separately; csv and json "
             "hold the interval of the mean over the sampling of examples."
         )

@@ -21,7 +21,7 @@ def saved(run: Run, label: str) -> str:
     start = f"{label} made {n_used:,} of the {n_full:,} evaluations of its full budget ({n_used / n_full:.0%})"
     schedule = run.schedule
     if not isinstance(schedule, Racing):
-        return f"{start}: pruned in the published stages, which bound no risk of dropping what would have been best."
+        return f"{start}: pruned in the published stages, which give no bound on the risk of dropping the best."
     changed = ", ".join(
         f"{name} {expected_changed(verdicts, name):.1f} ({allowed_changed(verdicts, name):.1f})"
         for name in verdicts[0].outcomes
@@ -29,7 +29,7 @@ def saved(run: Run, label: str) -> str:
     n_exact = sum(verdict.is_full for verdict in verdicts)
     return (
         f"{start}: raced at risk {schedule.risk:g} per outcome, {schedule.bound} bound; {n_exact} of {len(verdicts)} "
-        "examples went to the end. Outcomes that differ from the full budget's, as estimated (and as allowed by the "
+        "examples used every draw. Outcomes that may differ from the full budget's, estimated (and allowed by the "
         "risk): "
         f"{changed}. {_of_wave(schedule, verdicts)}{_assumption(schedule)}{_of_pilot(run)}"
     )
@@ -52,7 +52,7 @@ def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
 def _assumption(schedule: Racing) -> str:
     """When the risk is kept."""
     if schedule.risk == 0:
-        return "At risk 0 no outcome differs."
+        return "At risk 0, no outcome differs."
     if schedule.bound == "anytime":
         return (
             f"The risk is kept if no two errors of an example differ by more than {schedule.max_difference:g} under "
@@ -81,5 +81,5 @@ def _of_pilot(run: Run) -> str:
     pilot = run.info.model.pilot
     if pilot is None:
         return ""
-    own = f", {pilot.n_raced} of which were raced as well" if pilot.n_raced else ""
+    own = f", {pilot.n_raced} of which were also raced" if pilot.n_raced else ""
     return f" Its pilot {pilot.run} took {pilot.n_evaluations:,} more, on {pilot.n_examples} examples{own}."

@@ -52,7 +52,7 @@ def few(rows: Iterable[Row]) -> list[str]:
         return []
     worth = ", ".join(f"{100 / n:.1f} points of {tag} ({n})" for n, tag in sorted(sizes)[:3])
     return [
-        f"{SMALL} too small to rank models by: fewer than {FEW} examples, or an interval wider than "
+        f"{SMALL} too small to rank models: fewer than {FEW} examples, or an interval wider than "
         f"±{100 * WIDE:.0f} points.",
         f"  1 example is {worth}.",
     ]

@@ -33,7 +33,7 @@ def to_text(found: Mapping[str, Calibration], style: str = "table", *, with_exam
         Grid(
             (),
             (),
-            title="Probabilities of classes, at a temperature fitted on some examples and judged on the others",
+            title="Class probabilities, at a temperature fitted on some examples and tested on the others",
         ),
         Grid(_HEADER, rows, notes=tuple(_notes(found)), align="l" + "r" * 8),
         *(_bins(label, calibration) for label, calibration in found.items()),
@@ -81,20 +81,20 @@ def _row(label: str, one: Calibration) -> tuple[str, ...]:
 
 
 def _notes(found: Mapping[str, Calibration]) -> Sequence[str]:
-    chances = dict.fromkeys(f"{one.nll_of_chance:.3f}" for one in found.values())
+    chances = dict.fromkeys(f"{calibration.nll_of_chance:.3f}" for calibration in found.values())
     notes = [
         "ECE: mean distance between how sure and how often right, in points; beside it at temperature 1, as in the "
         "paper's equation.",
         f"NLL: nats per example; with 1 / K for each class it is {' or '.join(chances)}.",
     ]
     if any(calibration.is_at_edge for calibration in found.values()):
-        notes.append("* the likelihood has no maximum: the examples that were fitted on are perfectly separated.")
+        notes.append("* the likelihood has no maximum: the examples used for the fit are perfectly separated.")
     for label, calibration in found.items():
         if calibration.n_pruned:
             notes.append(
-                f"{label}: {count(calibration.n_pruned)} of {count(calibration.n_judged)} examples have classes that "
-                "were given up early. Their probabilities are intervals; confidence and NLL are of the least that they "
-                "may be, and ECE is that of the lower ends or of the upper ends."
+                f"{label}: {count(calibration.n_pruned)} of {count(calibration.n_judged)} examples have classes "
+                f"that were dropped early. Their probabilities are intervals; confidence and NLL are lower "
+                f"bounds, and ECE is given for the lower and the upper ends."
             )
     return notes
 

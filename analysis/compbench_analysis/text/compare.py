@@ -55,7 +55,7 @@ def left_out(comparison: Comparison) -> list[str]:
     """The examples that are not compared: how many of which run."""
     return [
         f"LEFT OUT: {count(len(ids))} of the {count(comparison.n_examples + len(ids))} examples that {label} has "
-        f"measured, whose images another run could not read: {', '.join(map(repr, ids[:_N_NAMED]))}"
+        f"measured, because another run could not read their images: {', '.join(map(repr, ids[:_N_NAMED]))}"
         + (", ..." if len(ids) > _N_NAMED else "")
         for label, ids in comparison.left_out.items()
     ]
@@ -127,15 +127,15 @@ def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:
 
 def _brief_notes(comparison: Comparison) -> Iterator[str]:
     how = "sign flips of whole groups" if comparison.n_shared_groups else "the exact McNemar test"
-    yield f"p: {how}, corrected over all pairs and scores of the whole set, or of the tags of a column (Holm)."
+    yield f"p: {how}, Holm-corrected over all pairs and scores of the whole set, or of a column's tags."
     if min(comparison.outcomes["n"]) < tables.FEW:
         yield _FEW
-    yield "--full has who is right where, margins, interactions of tags, detectable differences and signatures."
+    yield "--full adds who is right where, margins, tag interactions, detectable differences and signatures."
 
 
 def _full(comparison: Comparison) -> Iterator[Grid]:
     task = comparison.runs[0].key.task
-    title = f"{task}, {count(comparison.n_examples)} examples that all have measured"
+    title = f"{task}, {count(comparison.n_examples)} examples measured by all"
     yield Grid((), (), title=title, notes=tuple(marks(comparison)))
     outcomes, margins, interactions = map(_by_pair, (comparison.outcomes, comparison.margins, comparison.interactions))
     for (a, b), rows in outcomes.items():
@@ -144,7 +144,7 @@ def _full(comparison: Comparison) -> Iterator[Grid]:
             yield _margins("Margins, A - B", margins[a, b])
         if interactions.get((a, b)):
             yield _interactions(
-                "Is the gain in one larger than in the other? (A - B) - (A - B), points", interactions[a, b]
+                "Is the gain larger in one than in the other? (A - B) - (A - B), points", interactions[a, b]
             )
     yield Grid((), (), title="How it was tested", notes=tuple(_notes(comparison)))
     signatures = tuple(map(signature, comparison.runs))
@@ -225,23 +225,27 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
     words = told_apart(list(chosen.values()))
     if any(words):
         said = "; ".join(f"{label}: {', '.join(own) or 'neither'}" for label, own in zip(chosen, words, strict=True))
-        yield f"DIFFERENT PROTOCOLS: {said}. The difference is of models and protocols together."
+        yield f"DIFFERENT PROTOCOLS: {said}. The difference mixes models and protocols."
 
 
 def _read_by(run: Run) -> dict[str, object]:
     if not run.info.has_rule:
         return {}
     rule = run.rule
-    return {"draws": rule.draws, "target": rule.target, "loss": rule.loss, "unconditional": rule.unconditional}
+    read_by = {"draws": rule.draws, "target": rule.target, "loss": rule.loss, "unconditional": rule.unconditional}
+    return read_by | {name: word for name, word in rule.words().items() if name not in read_by}
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     if n_shared := comparison.n_shared_groups:
-        yield f"{n_shared} groups hold several examples, of one image or source: p is by sign flips of whole groups."
+        yield f"{n_shared} groups have several examples of one image or source: p is from sign flips of whole groups."
         yield "Interval: Newcombe's for paired proportions, at the groups' effective sample size (Rao & Scott, 1992)."
-        yield "Interaction tests and detectable differences need examples that stand alone, and are left out."
+        yield "Interaction tests and detectable differences need independent examples, and are left out."
     else:
-        yield "p: exact McNemar test; a tie is wrong. Interval: Newcombe's for paired proportions (1998, method 10)."
+        yield (
+            "p: exact McNemar test; a tie counts as wrong. Interval: Newcombe's for paired proportions (1998, "
+            "method 10)."
+        )
         yield (
             "detectable: the difference in points that this test finds 4 times in 5 (p <= 0.05, uncorrected), given "
             "how often the two disagree; fewer than 6 disagreements can show nothing (–)."
@@ -253,7 +257,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     )
     if len(comparison.interactions):
         yield "Gains in two tags: exact permutation of examples between them; interval by MOVER (Zou & Donner, 2008)."
-        yield "One tag with a small p and one without does not show that they differ; a small p here does."
+        yield "A small p in one tag but not in another does not show that they differ; a small p here does."
     if min(comparison.outcomes["n"]) < tables.FEW:
         yield _FEW
 

@@ -32,7 +32,6 @@ __all__ = ["PICTURES", "VIEWS", "Asked", "picture", "to_text", "window"]
 VIEWS = ("draws", "timesteps", "differences", "rules")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 Row = Mapping[str, Any]
-_N_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _frame(runs: Sequence[Run], view: str, asked: Asked) -> pd.DataFrame:
         return curves.by_draws(runs, asked.by)
     if view == "rules":
         return curves.by_rule(runs, asked.by, windows=asked.windows or None)
-    n_bins = min(_N_BINS, *(max(1, run.rule.draws or run.n_common_draws()) for run in runs))
+    n_bins = min(curves.n_bins_of(run) for run in runs)
     read = curves.by_timestep if view == "timesteps" else curves.differences
     return read(runs, asked.by, n_bins=n_bins)
 
@@ -128,11 +127,11 @@ def _last_doubling(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _closing(runs: Sequence[Run]) -> Iterator[str]:
-    """Why the last interval is a point, and where to read what other draws would change, as far as that is known."""
-    told = "The last interval closes because there is nothing left to choose"
+    """Why the last interval is a point, and where to find the spread over other draws, if it is known."""
+    told = "The last interval has no width because all draws are used"
     few = [(run, n_draws, n_units) for run in runs for n_draws, n_units, is_few in [curves.enough_draws(run)] if is_few]
-    yield told + ("." if len(few) == len(runs) else "; show --full has what other draws change.")
-    yield from (too_few_draws(*one) for one in few)
+    yield told + ("." if len(few) == len(runs) else "; show --full gives the spread over other draws.")
+    yield from (too_few_draws(*counts) for counts in few)
 
 
 def _grids(view: str, frame: pd.DataFrame, look: _Look) -> list[Grid]:
@@ -144,7 +143,7 @@ def _grids(view: str, frame: pd.DataFrame, look: _Look) -> list[Grid]:
     if view == "rules" and look.has_sources:
         sources = {row["rule"]: row["source"] for row in rows}
         grids.append(
-            Grid((), (), title="Where the rules are from", notes=tuple(f"{k}: {said}" for k, said in sources.items()))
+            Grid((), (), title="Sources of the rules", notes=tuple(f"{k}: {said}" for k, said in sources.items()))
         )
     return grids
 
@@ -242,10 +241,10 @@ _LOOKS: dict[str, tuple[str, tuple[str, ...], Callable[[Row], str], Callable[[Ro
         _n_draws,
         _spread,
     ),
-    "timesteps": ("Score from one stretch of timesteps alone [95 % interval over examples]", (), _bin, _percent),
+    "timesteps": ("Score from one range of timesteps alone [95 % interval over examples]", (), _bin, _percent),
     "differences": (
         "Error of wrong pairs minus that of right ones, same pictures and noise [95 % interval over examples]",
-        ("Above 0 the stretch of timesteps speaks for the right pairs.",),
+        ("Above 0 the timesteps favour the right pairs.",),
         _bin,
         _difference,
     ),

@@ -28,7 +28,8 @@ _TITLES = {
 _SOURCES = (
     "paper: Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, ICCV 2023; its interval is from the",
     "  size of the standard test split, where that is known.",
-    "difference: ours less the paper's; the interval counts the sampling of both, or ours alone where the size of the",
+    "difference: ours minus the paper's; the interval covers the sampling of both, or of ours alone where the "
+    "size of the",
     "  paper's set is not known.",
 )
 _PLAIN = "imagenet"
@@ -87,7 +88,7 @@ def _robustness_of(runs: Sequence[Run]) -> tuple[pd.DataFrame, str]:
 def _robustness_grid(runs: Sequence[Run]) -> Grid:
     frame, reason = _robustness_of(runs)
     note = (
-        "over the line that ImageNet accuracy foretells, fitted through the ResNets in logits (Taori et al., 2020)"
+        "above the line predicted from ImageNet accuracy, fitted to the ResNets in logits (Taori et al., 2020)"
         if len(frame)
         else reason
     )

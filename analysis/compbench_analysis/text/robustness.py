@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["grid", "picture", "read", "to_text"]
 
 _NOTES = (
-    "expected: what the accuracy on {plain} foretells under the shift, by the line fitted in logits through the models",
-    "  marked *. effective robustness: the accuracy under the shift less the expected one (Taori et al., 2020); its",
-    "  interval counts the sampling of all accuracies, each for itself.",
+    "expected: the accuracy under the shift predicted from that on {plain}, by a line fitted in logits to the models",
+    "  marked *. effective robustness: the accuracy under the shift minus the expected one (Taori et al., 2020); its",
+    "  interval covers the sampling of all accuracies, taken as independent.",
 )
 
 

@@ -24,13 +24,13 @@ def verdict(rows: Sequence[Row], found: Standings, n_examples: int, *, is_correc
     """
     measured = [row for row in rows if row["tag"] == tables.OVERALL and row["value"] is not None]
     if not measured:
-        return [f"Nothing is measured yet of {count(n_examples)} examples."]
+        return [f"None of {count(n_examples)} examples is measured yet."]
     metric = headline(list(dict.fromkeys(str(row["metric"]) for row in measured)))
     of_metric = [row for row in measured if row["metric"] == metric]
     if len(of_metric) == 1 and not found.reason:
         return [_alone(of_metric[0])]
     if found.reason:
-        said = f"No model is called the better one: {found.reason}."
+        said = f"No winner is named: {found.reason}."
     else:
         stand = [row for row in found.rows if row["tag"] == tables.OVERALL and row["metric"] == metric]
         said = _between(stand, metric, is_corrected=len(stand) > 2 if is_corrected is None else is_corrected)
@@ -47,8 +47,8 @@ def _alone(row: Row) -> str:
     elif row["high"] < chance:
         where = "below"
     else:
-        return f"{row['model']} cannot be told from random scores on {what}: {scores}, and those get {percent(chance)}."
-    return f"{row['model']} is {where} random scores on {what}: {scores}, and those get {percent(chance)}."
+        where = "not distinguishable from"
+    return f"{row['model']} is {where} random scores on {what}: {scores}; random scores get {percent(chance)}."
 
 
 def _between(rows: Sequence[Row], metric: str, *, is_corrected: bool) -> str:
@@ -64,7 +64,7 @@ def _between(rows: Sequence[Row], metric: str, *, is_corrected: bool) -> str:
         return f"{said}{rest}."
     scores = ", ".join(f"{row['model']} {percent(row['value'])}" for row in level[:_MOST_NAMED])
     more = f" and {len(level) - _MOST_NAMED} more" if len(level) > _MOST_NAMED else ""
-    return f"{len(level)} models cannot be told from the best on {what}: {scores}{more}{rest}."
+    return f"{len(level)} models cannot be distinguished from the best on {what}: {scores}{more}{rest}."
 
 
 def _leads(leader: Row, second: Row, what: str, *, n_models: int, is_corrected: bool) -> str:
@@ -103,4 +103,4 @@ def _not_above_chance(rows: Sequence[Row]) -> Iterator[str]:
     names = ", ".join(row["model"] for row in weak[:_MOST_NAMED])
     more = f" and {len(weak) - _MOST_NAMED} more" if len(weak) > _MOST_NAMED else ""
     are = "is" if len(weak) == 1 else "are"
-    yield f"{names}{more} {are} not above what random scores get, {percent(weak[0]['chance'])}."
+    yield f"{names}{more} {are} not above random scores ({percent(weak[0]['chance'])})."

@@ -78,7 +78,7 @@ def _published(spec: Pinned, weights: Any, *, is_offline: bool) -> Path:
     digest = file_digest(path)
     if not digest.startswith(_hash_prefix(spec.file)):
         raise DataError(
-            f"{str(path)!r} has the SHA-256 {digest[:12]}…, and not that of its name: delete it, or {by_hand}"
+            f"{str(path)!r} has the SHA-256 {digest[:12]}…, which does not match its name: delete it, or {by_hand}"
         )
     return path
 
@@ -98,10 +98,10 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"{str(path)!r} cannot be read ({reason}); expected a state dict of tensors alone") from error
+        raise DataError(f"{str(path)!r} cannot be read ({reason}); expected a state dict with only tensors") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise DataError(
-            f"{str(path)!r} holds no state dict (a {type(state).__name__}); expected name to tensor, as "
+            f"{str(path)!r} is not a state dict (it is a {type(state).__name__}); expected name to tensor, as "
             "torch.save(network.state_dict(), FILE) writes it"
         )
     return state

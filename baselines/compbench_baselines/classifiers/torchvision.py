@@ -73,7 +73,7 @@ class ImageClassifier(ModelSpec):
     file: str = field(default="", metadata=_FIXED)  # their file, named after the first digits of its SHA-256
 
     weights: Path | None = field(
-        default=None, metadata={"help": "a file with a state dict of the same architecture, in place of torchvision's"}
+        default=None, metadata={"help": "a file with a state dict of the same architecture, instead of torchvision's"}
     )
 
     def __post_init__(self) -> None:
@@ -126,7 +126,7 @@ def labels_of(task: Task, model: str) -> Ints:
     if classes.label_space != _IMAGENET or classes.labels is None:
         known = f"are those of {classes.label_space!r}" if classes.label_space else "have no number in any data set"
         raise UsageError(
-            f"model {model!r} knows the classes of ImageNet alone, and the classes of task {task.name!r} {known}; "
+            f"model {model!r} knows only ImageNet's classes, but the classes of task {task.name!r} {known}; "
             "expected imagenet or a task of its labels (imagenet-v2, imagenet-a, objectnet)"
         )
     return _checked(classes.labels, task.name)

@@ -50,11 +50,11 @@ _TIMM = """@software{wightman2019timm,
 class SmallResNet(ModelSpec):
     """A ResNet of some 80,000 weights, trained on the task's training split."""
 
-    size_px: int = field(default=32, metadata={"help": "side of the pictures that it sees"})
-    epochs: int = field(default=20, metadata={"help": "how often it sees the training split"})
+    size_px: int = field(default=32, metadata={"help": "side of its input pictures"})
+    epochs: int = field(default=20, metadata={"help": "passes over the training split"})
     seed: int = field(default=0, metadata={"help": "seed for its first weights and the order of the pictures"})
     train_per_class: int | None = field(
-        default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
+        default=None, metadata={"help": "training pictures per class, a seeded subset; none: all"}
     )
     training: str | None = field(default=None, metadata=_FIXED)  # digest of the training split
 
@@ -106,10 +106,10 @@ class SmallResNet(ModelSpec):
 class LogisticRegression(ModelSpec):
     """scikit-learn's logistic regression on the pixels, fitted to the task's training split."""
 
-    size_px: int = field(default=16, metadata={"help": "side of the pictures that it sees"})
+    size_px: int = field(default=16, metadata={"help": "side of its input pictures"})
     c: float = field(default=0.1, metadata={"help": "the inverse of the L2 penalty, scikit-learn's C"})
     train_per_class: int | None = field(
-        default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
+        default=None, metadata={"help": "training pictures per class, a seeded subset; none: all"}
     )
     training: str | None = field(default=None, metadata=_FIXED)  # digest of the training split
 

@@ -74,7 +74,7 @@ def scorer(family: str, lent: Lent, templates: str, runtime: Runtime) -> Scorer:
     """The scorer, on the device on which the model lies."""
     device = next(lent.model.parameters()).device
     if not runtime.device.startswith("auto") and torch.device(runtime.device).type != device.type:
-        runtime.say(f"{lent.name} computes where it lies, on {device}: device={runtime.device} changes nothing for it")
+        runtime.say(f"{lent.name} runs where it is, on {device}: device={runtime.device} changes nothing for it")
     if family.endswith("-itm"):
         from compbench_baselines.clip._matching import MatchingScorer, matcher
         from compbench_baselines.clip._transformers import Transform

@@ -76,7 +76,7 @@ class MatchingScorer:
     def prepare(self, task: Task) -> None:
         """Say that templates, where a data set has some, are for embeddings."""
         if templates_for(self._templates, task):
-            self._say(f"{task.name}: a matching head takes no average over templates; it reads the task's own captions")
+            self._say(f"{task.name}: a matching head cannot average over templates; it reads the task's own captions")
 
     def overlooked(self) -> frozenset[str]:
         """Its image processor does not look at either."""
@@ -100,7 +100,7 @@ class MatchingScorer:
                 del seen[image]
         if n_cut:
             longest = self._matcher.longest
-            self._say(f"{n_cut} captions are longer than the {longest} tokens that the model reads of each")
+            self._say(f"{n_cut} captions are longer than {longest} tokens, the most that the model reads")
 
     def _look_at(self, window: Sequence[Example], seen: dict[Image, Tensor]) -> None:
         """Put the images that are not among the seen ones there."""

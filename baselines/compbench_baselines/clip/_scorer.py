@@ -137,8 +137,8 @@ class ClipScorer:
             )
         if self._special:
             self._say(
-                f"{len(self._special)} of {n_captions} captions spell a special token of the tokenizer, which reads it "
-                f"as that token and not as these letters: {self._special[0][:80]!r} the first"
+                f"{len(self._special)} of {n_captions} captions spell a special token of the tokenizer, which "
+                f"reads it as that token, not as text: {self._special[0][:80]!r} the first"
             )
 
     def _embed_images(

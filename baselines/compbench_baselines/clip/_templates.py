@@ -23,8 +23,8 @@ from compbench.core.examples import Classes, Task
 __all__ = ["OPTION", "class_embeddings", "digest_for", "named", "sentences", "templates_for", "words_of"]
 
 OPTION: Mapping[str, str] = {
-    "help": "sentences that a class's name is put into and that are averaged: auto (those published for the data set, "
-    "if any), none (the task's own captions), or a file with a template a line"
+    "help": "sentences to put a class's name into and average: auto (those published for the data set, if any), "
+    "none (the task's own captions), or a file with one template per line"
 }
 
 

@@ -133,7 +133,7 @@ class InMemory(ModelSpec):
             is_matcher = self.family.endswith("-itm")
             settled = replace(settled, classes=None if is_matcher else digest_for(self.templates, task))
         unknown = settled.told.unknown
-        why = f"the settings of {unknown} cannot be told" if unknown and self.identity_given is None else ""
+        why = f"the settings of {unknown} are unknown" if unknown and self.identity_given is None else ""
         has_text_tower = self.family != "blip-itm"
         return replace(ModelSpec.resolve(settled, task), why_anew=why, embeds_text=has_text_tower)
 

@@ -119,7 +119,7 @@ class OpenClip(ModelSpec):
     folder: Path | None = field(
         default=None,
         metadata={
-            "help": "a local copy in open_clip's layout (open_clip_config.json and weights), in place of the hub's"
+            "help": "a local copy in open_clip's layout (open_clip_config.json and weights), instead of the hub's"
         },
     )
     classes: str | None = _no_option(None)  # digest of the templates and names, of a task that is classified with them
@@ -247,7 +247,7 @@ def _from_folder(folder: Path) -> OpenClip:
 
 
 def _check_folder(folder: Path) -> None:
-    """UsageError for one that is no copy of an open_clip repository."""
+    """UsageError for one that is not a copy of an open_clip repository."""
     if not (folder / _CONFIG).is_file():
         what = f"has no {_CONFIG}" if folder.is_dir() else "does not exist"
         raise UsageError(

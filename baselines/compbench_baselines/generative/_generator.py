@@ -49,7 +49,7 @@ class Generator:
         n_each = int(self._settings["steps"]) * (2 if self._is_guided else 1)
         if lacking:
             self._runtime.say(
-                f"synthetic-sd: {len(lacking):,} of {len(wanted):,} pictures are to be made, "
+                f"synthetic-sd: {len(lacking):,} of {len(wanted):,} pictures still have to be generated, "
                 f"{len(lacking) * n_each:,} network evaluations"
             )
         told = partial(stages.tell, "synthetic-sd: making pictures", n_all=len(lacking), unit="pictures")

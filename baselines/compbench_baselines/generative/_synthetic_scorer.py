@@ -76,7 +76,7 @@ def _recipe(spec: SyntheticSD) -> Recipe:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """Pictures on disk, augmented anew in each epoch where the transform does so."""
+    """Pictures on disk, augmented again in each epoch where the transform does so."""
 
     files: Sequence[Path]
     transform: Transform

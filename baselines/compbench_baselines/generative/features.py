@@ -35,8 +35,8 @@ class SDFeatures(ModelSpec):
     """Features of a Stable Diffusion's middle block and a classifier of them, trained on the task's training split."""
 
     base: str = field(default="sd2", metadata={"help": "sd2, sd2.1, sd1.5, tiny-sd ..., or a folder or org/name"})
-    timestep: int = field(default=100, metadata={"help": "how much noise the picture gets, 0 to 999"})
-    caption: str = field(default="", metadata={"help": "the caption that the U-Net is given with every picture"})
+    timestep: int = field(default=100, metadata={"help": "timestep of the noise added to the picture, 0 to 999"})
+    caption: str = field(default="", metadata={"help": "the caption given to the U-Net with every picture"})
     seed: int = field(
         default=0, metadata={"help": "seed for the noise, which all pictures share, and for the training"}
     )
@@ -49,13 +49,13 @@ class SDFeatures(ModelSpec):
     c: float = field(
         default=0.1, metadata={"help": "the inverse of the L2 penalty of the logistic regression, scikit-learn's C"}
     )
-    epochs: int = field(default=30, metadata={"help": "how often the small ResNet sees the training split"})
+    epochs: int = field(default=30, metadata={"help": "the small ResNet's passes over the training split"})
     dtype: Dtype = field(
         default="auto",
         metadata={"help": "dtype of the U-Net; auto is bfloat16, and float32 without a GPU or for tiny-sd"},
     )
     train_per_class: int | None = field(
-        default=None, metadata={"help": "training pictures of each class, a seeded subset; none: all of them"}
+        default=None, metadata={"help": "training pictures per class, a seeded subset; none: all"}
     )
     training: str | None = field(default=None, metadata={"option": False})  # digest of the training split
     measured_px: int | None = field(default=None, metadata={"option": False})  # where not as the weights' config says

@@ -51,10 +51,10 @@ class SyntheticSD(ModelSpec):
         metadata={"help": "small-resnet or a name of timm; auto: resnet50, and small-resnet for tiny-sd"},
     )
     size_px: int | None = field(
-        default=None, metadata={"help": "side of the pictures that it sees; none: 224, and 32 for small-resnet"}
+        default=None, metadata={"help": "side of its input pictures; none: 224, and 32 for small-resnet"}
     )
     epochs: int | None = field(
-        default=None, metadata={"help": "how often it sees the pictures; none: 90, and 20 for small-resnet"}
+        default=None, metadata={"help": "passes over the pictures; none: 90, and 20 for small-resnet"}
     )
     augment: Literal["auto", "true", "false"] = field(
         default="auto", metadata={"help": "random parts, mirrored, to learn from; auto: not for small-resnet"}

@@ -30,7 +30,7 @@ _NEARER_THAN_THE_NEXT = 0.5  # a copy is so many times nearer than the next test
 
 
 def copies_of(tested: Sequence[Image], shown: Sequence[Image], say: Callable[[str], None]) -> list[bool]:
-    """For each of `shown`, whether it is a copy of one of `tested`. Pictures that cannot be decoded are no copies.
+    """For each of `shown`, whether it is a copy of one of `tested`. Pictures that cannot be decoded are not copies.
 
     Every picture is decoded once; looks are kept in the cache folder by the picture's digest.
     """

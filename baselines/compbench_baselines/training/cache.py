@@ -50,8 +50,8 @@ def folder(kind: str, about: Mapping[str, Json]) -> Path:
     except OSError as error:
         if error.errno not in _NOWHERE:
             raise RunError(
-                f"cannot write to {str(path)!r} ({error.strerror or error}); expected a folder for what is made once: "
-                "set XDG_CACHE_HOME to a writable place with room"
+                f"cannot write to {str(path)!r} ({error.strerror or error}); expected a writable cache folder: "
+                f"set XDG_CACHE_HOME to a place with room"
             ) from error
     return _made(_passing() / kind / path.name, about)
 
@@ -69,8 +69,7 @@ def _passing() -> Path:
     path = Path(tempfile.mkdtemp(prefix="compbench-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     say_to_stderr(
-        "there is no cache folder that can be written, so what is made once is made again by the next process; set "
-        "XDG_CACHE_HOME to a place with room"
+        "no cache folder is writable, so the next process repeats this work; set XDG_CACHE_HOME to a place with room"
     )
     return path
 
@@ -169,5 +168,5 @@ class Arrays:
         try:
             names = self._opened(part).metadata()["names"].split("\n")
         except (OSError, KeyError, SafetensorError) as error:
-            raise DataError(f"{str(part)!r} is damaged ({error}); delete it, it will be made again") from error
+            raise DataError(f"{str(part)!r} is damaged ({error}); delete it and it will be made again") from error
         self._where.update((name, (part, row)) for row, name in enumerate(names))

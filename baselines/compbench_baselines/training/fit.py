@@ -193,7 +193,7 @@ def _restore(state: _State, job: Job) -> None:
     except Exception as error:
         raise DataError(f"checkpoint {str(file)!r} is damaged ({error}); delete it to train from the start") from error
     state.step, state.best, state.best_accuracy = kept["step"], kept["best"], kept["best_accuracy"]
-    job.say(f"{job.name}: going on with the training at step {state.step}")
+    job.say(f"{job.name}: resuming training at step {state.step}")
 
 
 def _tell(state: _State, job: Job, n_steps: int) -> None:
@@ -201,7 +201,7 @@ def _tell(state: _State, job: Job, n_steps: int) -> None:
 
 
 def _so_well(state: _State) -> str:
-    return "" if state.best is None else f", {100 * state.best_accuracy:.1f} % right on those held out"
+    return "" if state.best is None else f", {100 * state.best_accuracy:.1f} % right on the held-out ones"
 
 
 @contextmanager

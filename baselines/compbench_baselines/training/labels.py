@@ -31,7 +31,7 @@ def classes_of(task: Task, model: str) -> Classes:
     """The classes that the captions stand for; UsageError for a task that is not a classification task."""
     if task.classes is None:
         raise UsageError(
-            f"model {model!r} names the class of a picture, and task {task.name!r} has none: its captions differ from "
+            f"model {model!r} predicts a picture's class, but task {task.name!r} has none: its captions differ from "
             "example to example; expected a classification task"
         )
     return task.classes
@@ -77,8 +77,8 @@ def training_images(task: Task, model: str, say: Callable[[str], None], *, per_c
     ]
     if len(kept) < len(shown):
         say(
-            f"{model}: {len(shown) - len(kept)} of {len(shown)} training pictures are test pictures too, or look the "
-            "same; it does not learn from them"
+            f"{model}: {len(shown) - len(kept)} of {len(shown)} training pictures are also test pictures, or look "
+            f"like one; they are left out of training"
         )
     return _labelled(kept, classes, task.name)
 

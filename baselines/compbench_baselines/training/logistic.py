@@ -52,7 +52,7 @@ def fit_logistic(
 ) -> Line:
     """The classifier of inputs [n, d]; one that was fitted before is only loaded.
 
-    `c` is scikit-learn's C, the inverse of the L2 penalty. Every round starts L-BFGS anew, whether or not it was
+    `c` is scikit-learn's C, the inverse of the L2 penalty. Every round restarts L-BFGS, whether or not it was
     interrupted before it, so that a continued fit is an uninterrupted one.
     """
     kept = _load(path)
@@ -65,7 +65,7 @@ def fit_logistic(
     if kept is not None:
         model.classes_, model.coef_, model.intercept_ = np.unique(labels), kept["weights"], kept["bias"]
         first = int(kept["n_rounds"])
-        say(f"{name}: going on with the fit after {first * _ITERATIONS_A_ROUND} iterations")
+        say(f"{name}: resuming the fit after {first * _ITERATIONS_A_ROUND} iterations")
     for n_rounds in range(first + 1, _MAX_ROUNDS + 1):
         stages.tell(f"{name}: fitting to {len(labels):,} pictures, round {n_rounds}")
         with warnings.catch_warnings():

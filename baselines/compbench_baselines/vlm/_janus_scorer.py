@@ -51,7 +51,7 @@ def load(source: Source, dtype: str, runtime: Runtime) -> tuple[Any, Any]:
 
 @dataclass
 class _Found:
-    """What was measured of pairs and is still needed."""
+    """The measured values of pairs that are still needed."""
 
     tokens: dict[Image, Tensor] = field(default_factory=dict[Image, Tensor])  # -> [T]
     scores: dict[Pair, float] = field(default_factory=dict[Pair, float])

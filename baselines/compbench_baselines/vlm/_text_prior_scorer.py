@@ -52,7 +52,8 @@ class TextPriorScorer:
     def prepare(self, task: Task) -> None:
         if any(len(example.images) > 1 for example in task.examples):
             self._say(
-                f"{task.name}: a text prior sees no picture, so pictures tie by construction: image and group scores "
+                f"{task.name}: a text prior does not look at pictures, so pictures tie by construction: image and "
+                f"group scores "
                 "are 0, and so is a text score that asks for another caption with another picture"
             )
 
@@ -121,7 +122,7 @@ def _start_of_text(tokenizer: Any, runtime: Runtime) -> int:
     if tokenizer.bos_token_id is not None:
         return int(tokenizer.bos_token_id)
     if tokenizer.eos_token_id is None:
-        raise DataError("the tokenizer has neither a token for the beginning of a text nor one for its end")
+        raise DataError("the tokenizer has no token for the beginning or the end of a text")
     runtime.say(
         f"the tokenizer has no token for the beginning of a text; captions follow its end, {tokenizer.eos_token!r}"
     )

@@ -1,9 +1,10 @@
 """Log-probabilities of the answer Yes, of each picture and caption, by a vision-language model.
 
 The soft-max is over the whole vocabulary, at the first token of the answer, in float64; nothing is sampled. What a
-prompt has up to the end of its picture goes through the model once for each picture, and its keys and values serve all
-captions. Each distinct pair is computed once; pairs whose questions are of similar length share a batch, padded on the
-left under a mask. The probability is exp(score).
+prompt has up to the end of its picture goes through the model once for each picture, and its keys and values serve
+all captions: that is exact since no token looks ahead in the models listed. Each distinct pair is computed once;
+pairs whose questions are of similar length share a batch, padded on the left under a mask. The probability is
+exp(score).
 """
 
 from __future__ import annotations
@@ -203,14 +204,14 @@ class VQAScorer:
         """DataError for a chat template that drops the picture or the question."""
         if not getattr(self._processor, "chat_template", None):
             raise DataError(
-                "the model has no chat template, so it cannot be asked; expected an instruction-tuned model"
+                "the model has no chat template, so it cannot be asked a question; expected an instruction-tuned model"
             )
         question = self._question.replace("{}", "a red circle")
         prompt, token = self._rendered(question), self._processor.image_token
         if prompt.count(token) != 1:
             raise DataError(
-                f"the chat template puts {prompt.count(token)} pictures ({token}) into a question about one, and the "
-                "model would answer without looking; expected the template that belongs to the model"
+                f"the chat template puts {prompt.count(token)} pictures ({token}) into a question about one, so "
+                f"the model would answer without looking at it; expected the template that belongs to the model"
             )
         if question not in prompt:
             raise DataError(f"the chat template changes or drops the question {question!r}; it made {prompt[:200]!r}")

@@ -21,6 +21,7 @@ CLASSES = (  # those whose scores are tested against their own forward
     "Qwen2VLForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
+    "JanusForConditionalGeneration",
 )
 _VQASCORE = """@inproceedings{lin2024vqascore,
   title     = {Evaluating Text-to-Visual Generation with Image-to-Text Generation},
@@ -43,7 +44,7 @@ class VQAScore(HubModel):
     )
     question: str = field(
         default='Does this figure show "{}"? Please answer yes or no.',
-        metadata={"help": "what is asked about a picture, with {} for the caption"},
+        metadata={"help": "the question about a picture, with {} for the caption"},
     )
     answer: str = field(default="Yes", metadata={"help": "the answer whose first token is scored"})
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from compbench.diffusion.families._sd_rules import N_BANK
+from compbench.core.weights import UNIFORM, named
+from compbench.diffusion.families._sd_rules import N_BANK, STEPS
 from compbench.schedules.staged import PUBLISHED
 
 if TYPE_CHECKING:
@@ -26,17 +27,31 @@ def settled_options(spec: StableDiffusion, task: str | None) -> dict[str, Any]:
     is_staged = spec.schedule == "auto" and task in _STAGED_TASKS and spec.has_published_runs and not spec.unconditional
     schedule = "paper" if is_staged else "full" if spec.schedule == "auto" else spec.schedule
     published = PUBLISHED.get(task or "") if schedule == "paper" else None
-    n_bank = N_BANK if not is_ours or schedule == "paper" else 16 if spec.is_small else 100
+    n_steps = STEPS.get(protocol)
+    n_bank = n_steps or (N_BANK if not is_ours or schedule == "paper" else 16 if spec.is_small else 100)
     return {
         "protocol": protocol,
         "schedule": schedule,
         "draws": spec.draws or n_bank,
-        "target": spec.target if spec.target != "auto" else "native" if is_ours else "eps",
-        "seed": spec.seed if spec.seed is not None else 0 if is_ours else _PAPER_SEED,
+        "target": spec.target if spec.target != "auto" else _target(spec, protocol),
+        "seed": spec.seed if spec.seed is not None else 0 if is_ours or n_steps else _PAPER_SEED,
         "dtype": spec.dtype if spec.dtype != "auto" else _dtype(spec, protocol),
         "bound": _bound(spec) if schedule == "racing" else spec.bound,
-        "loss": spec.loss if spec.loss != "auto" else published.loss if published else "l2",
+        "loss": spec.loss if spec.loss != "auto" else _loss(spec, published.loss if published else "", n_steps),
     }
+
+
+def _target(spec: StableDiffusion, protocol: Protocol) -> str:
+    if spec.weight != UNIFORM:
+        return named(spec.weight).target
+    is_native = protocol == "compbench" or (protocol == "self-bench" and spec.is_later_family)
+    return "native" if is_native else "eps"
+
+
+def _loss(spec: StableDiffusion, published: str, n_steps: int | None) -> str:
+    if spec.weight in (UNIFORM, "") and n_steps is not None:
+        return "norm"
+    return published or "l2"
 
 
 def _bound(spec: StableDiffusion) -> str:

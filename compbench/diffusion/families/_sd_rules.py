@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compbench.core import disk
+from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
+from compbench.core.rules import INNER, WITHOUT, Rule, stored_loss
+from compbench.core.weights import UNIFORM, named
 from compbench.registry import checkpoints
 from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.policies import checked_risk
@@ -17,15 +21,18 @@ from compbench.schedules.staged import published
 if TYPE_CHECKING:
     from compbench.diffusion.families.stable_diffusion import StableDiffusion
 
-__all__ = ["N_BANK", "check_options", "schedule_of"]
+__all__ = ["N_BANK", "STEPS", "check_options", "losses_of", "schedule_of", "view_of"]
 
 N_BANK = 1000  # draws
+STEPS = {"diffusion-itm": 10, "self-bench": 30}  # draws of the protocols that take few timesteps
 
 
 def check_options(spec: StableDiffusion) -> None:
     """UsageError for a value out of its range, or for two options that exclude each other."""
     _check_values(spec)
     _check_schedule(spec)
+    _check_rule(spec)
+    _check_steps(spec)
     if spec.folder is not None and not disk.expanded(spec.folder).is_dir():
         raise UsageError(f"model {spec.name!r}: no folder {str(spec.folder)!r}; expected one in the diffusers layout")
 
@@ -54,6 +61,70 @@ def schedule_of(spec: StableDiffusion) -> Schedule:
     )
 
 
+def losses_of(spec: StableDiffusion) -> tuple[str, ...]:
+    """The errors that are stored: the squared one, what is asked for, and for guidance what it is read from."""
+    asked = {spec.loss, *spec.also.split("+")}
+    further = tuple(name for name in ("l1", "huber") if name in asked)
+    return ("l2", *further, *((INNER, WITHOUT) if spec.guidance is not None else ()))
+
+
+def view_of(spec: StableDiffusion) -> Mapping[str, Json]:
+    """The reading of a settled spec's errors, in the words of run.json: the target and all that is not the default."""
+    further: dict[str, Json] = {
+        "reduction": stored_loss(spec.loss) if spec.loss != "l2" else None,
+        "unconditional": spec.unconditional or None,
+        "weight": spec.weight if spec.weight != UNIFORM else None,
+        "timesteps": spec.timesteps or None,
+        "normalise": spec.normalise if spec.normalise != "none" else None,
+        "guidance": spec.guidance,
+    }
+    view: dict[str, Json] = {"n_draws": spec.draws, "target": spec.target}
+    return view | {name: value for name, value in further.items() if value is not None}
+
+
+def _check_rule(spec: StableDiffusion) -> None:
+    """UsageError for a way of reading that no errors answer, or that only a finished run can be read by."""
+    if spec.weight.startswith("learned:") or spec.weight.lower().endswith(".csv"):
+        raise UsageError(
+            f"model {spec.name!r}: weight={spec.weight} reads a run that is measured; run the model without it, then "
+            f"compbench show RUN -o weight={spec.weight}"
+        )
+    weighed = spec.target
+    if weighed == "auto":
+        weighed = "native" if spec.weight == UNIFORM else named(spec.weight).target
+    loss = "l2" if spec.loss == "auto" else spec.loss
+    normalise = "" if spec.normalise == "none" else spec.normalise
+    rule = Rule(
+        weighed,
+        loss=loss,
+        unconditional=spec.unconditional,
+        weight=spec.weight,
+        timesteps=spec.timesteps,
+        normalise=normalise,
+        guidance=spec.guidance,
+    )
+    plain = Rule(weighed, loss=loss, unconditional=spec.unconditional)
+    if rule != plain and spec.schedule in ("paper", "racing"):
+        further = ", ".join(f"{name}={word}" for name, word in (rule.words().items() - plain.words().items()))
+        raise UsageError(
+            f"model {spec.name!r}: schedule={spec.schedule} stops measuring by the plain error; {further} needs "
+            "schedule=full"
+        )
+
+
+def _check_steps(spec: StableDiffusion) -> None:
+    """UsageError for an option that a protocol of few timesteps pins itself."""
+    if (n_steps := STEPS.get(spec.protocol)) is None:
+        return
+    what = f"model {spec.name!r}: protocol={spec.protocol}"
+    if spec.draws is not None and spec.draws > n_steps:
+        raise UsageError(f"{what} has {n_steps} timesteps and cannot take draws={spec.draws}")
+    if spec.schedule in ("paper", "racing"):
+        raise UsageError(f"{what} measures all of its {n_steps} timesteps; leave schedule={spec.schedule} out")
+    if spec.noise != "independent":
+        raise UsageError(f"{what} has its own noise; leave noise={spec.noise} out")
+
+
 def _check_values(spec: StableDiffusion) -> None:
     if spec.draws is not None and not 1 <= spec.draws <= N_BANK:
         raise UsageError(f"model {spec.name!r} cannot take draws={spec.draws}; expected 1 to {N_BANK}, its bank")
@@ -62,12 +133,12 @@ def _check_values(spec: StableDiffusion) -> None:
     if spec.protocol == "published-fp16" and spec.dtype not in ("auto", "float16"):
         raise UsageError(
             f"model {spec.name!r}: protocol=published-fp16 is float16 throughout and cannot be {spec.dtype}; "
-            "protocol=paper takes any dtype"
+            "protocol=paper allows any dtype"
         )
     if spec.size_px is not None and not 0 < spec.size_px <= checkpoints.MAX_PX:
         raise UsageError(
-            f"model {spec.name!r} cannot take size_px={spec.size_px}; expected at most {checkpoints.MAX_PX}, and a "
-            "multiple of what its networks shrink a picture by (8 for Stable Diffusion)"
+            f"model {spec.name!r} cannot take size_px={spec.size_px}; expected at most {checkpoints.MAX_PX}, and "
+            f"a multiple of its networks' downsampling factor (8 for Stable Diffusion)"
         )
 
 
@@ -75,14 +146,14 @@ def _check_schedule(spec: StableDiffusion) -> None:
     what = f"model {spec.name!r}: schedule={spec.schedule}"
     checked_risk(spec.risk)
     if spec.schedule in ("paper", "racing") and spec.unconditional:
-        raise UsageError(f"{what} stops measuring where image scores would need more; unconditional needs full")
+        raise UsageError(f"{what} stops before image scores are complete; unconditional needs full")
     if spec.unconditional and spec.loss == "l1":
         raise UsageError(f"model {spec.name!r}: the error without a caption is the squared one; leave loss=l1 out")
     if spec.max_difference is not None and not spec.max_difference > 0:
         raise UsageError(f"model {spec.name!r} cannot take max_difference={spec.max_difference}; expected more than 0")
     _check_that_racing_is_asked_for(spec)
     if spec.schedule == "paper" and spec.draws not in (None, N_BANK):
-        raise UsageError(f"{what} goes through its own timesteps of all {N_BANK}; leave draws={spec.draws} out")
+        raise UsageError(f"{what} uses its own timesteps out of all {N_BANK}; leave draws={spec.draws} out")
     if spec.schedule == "racing" and spec.bound == "anytime" and spec.max_difference is None:
         raise UsageError(f"{what} with bound=anytime needs the largest difference of a draw: max_difference=NUMBER")
     if spec.noise == "antithetic" and spec.protocol not in ("auto", "compbench"):
@@ -94,6 +165,6 @@ def _check_that_racing_is_asked_for(spec: StableDiffusion) -> None:
     given = [name for name, default in plain.items() if getattr(spec, name) != default]
     if given and spec.schedule != "racing":
         raise UsageError(
-            f"model {spec.name!r}: {given[0]}={getattr(spec, given[0])} belongs to schedule=racing, and "
-            f"schedule={spec.schedule} is asked for; add -o schedule=racing, or leave it out"
+            f"model {spec.name!r}: {given[0]}={getattr(spec, given[0])} only applies to schedule=racing, not "
+            f"schedule={spec.schedule}; add -o schedule=racing, or leave it out"
         )

@@ -60,10 +60,10 @@ class DiT(ModelSpec):
     default_draws: int = field(default=_N_BANK, metadata=_FIXED)
 
     draws: int | None = field(
-        default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 250; more can be added later"}
+        default=None, metadata={"help": "draws that a score averages, 1 to 250; more can be added later"}
     )
     loss: Literal["l2", "l1", "vlb", "l2+vlb"] = field(
-        default="l2", metadata={"help": "the error that is averaged: squared, absolute, the variational bound, a sum"}
+        default="l2", metadata={"help": "the error to average: squared, absolute, the variational bound, or a sum"}
     )
     protocol: Literal["paper", "compbench"] = field(
         default="paper", metadata={"help": "the published noise and centre crop, or compbench's and the whole picture"}
@@ -78,23 +78,21 @@ class DiT(ModelSpec):
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
     )
     schedule: Literal["full", "racing"] = field(
-        default="full", metadata={"help": "racing: classes are dropped once they are found to have lost, at `risk`"}
+        default="full", metadata={"help": "racing: classes are dropped once they have lost, at `risk`"}
     )
     risk: float = field(
         default=0.05,
-        metadata={
-            "help": "racing: how probably a prediction may differ from the full budget's, as far as `bound` holds"
-        },
+        metadata={"help": "racing: probability that a prediction may differ from the full budget's, if `bound` holds"},
     )
     bound: Literal["pooled", "guaranteed", "asymptotic"] = field(
         default="pooled",
         metadata={
-            "help": "racing: pooled measures what a first wave of images finds heavy for everyone; guaranteed also "
+            "help": "racing: pooled measures the draws that a first wave finds heavy for every image; guaranteed also "
             "keeps `risk` where an image has 10 or more heavy draws of its own; asymptotic is a plain studentised test"
         },
     )
     folder: Path | None = field(
-        default=None, metadata={"help": "a local copy in the layout of diffusers' DiTPipeline, in place of the hub's"}
+        default=None, metadata={"help": "a local copy in the layout of diffusers' DiTPipeline, instead of the hub's"}
     )
 
     def __post_init__(self) -> None:

@@ -94,10 +94,14 @@ class StableDiffusion3(TextToImage):
     t5: Literal["auto", "off"] = field(
         default="auto",
         metadata={
-            "help": "off: captions are read by the two CLIPs alone, and the T5 is not fetched; such a run is one of "
-            "its own. auto: used where the model has one"
+            "help": "off: only the two CLIPs read captions and the T5 is not fetched; such a run is separate. "
+            "auto: used where the model has one"
         },
     )
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        return ("self-bench",)
 
     @property
     def left_out(self) -> tuple[str, ...]:

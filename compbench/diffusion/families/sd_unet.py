@@ -106,5 +106,5 @@ def _correct_size(unet: Any, files: FileList, name: str, say: Callable[[str], No
         say(
             f"{name}: its configuration was written by diffusers {written_by} and says {configured} px "
             f"(sample_size {configured // grain}); scored at {corrected} px, as diffusers corrects it. "
-            f"-o size_px={configured} keeps the former"
+            f"-o size_px={configured} keeps the old size"
         )

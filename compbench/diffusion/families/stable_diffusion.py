@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -20,7 +20,7 @@ from compbench.diffusion.families._citations import LATENT_DIFFUSION
 from compbench.diffusion.families._places import placed
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
-from compbench.diffusion.families._sd_rules import N_BANK, check_options, schedule_of
+from compbench.diffusion.families._sd_rules import N_BANK, check_options, losses_of, schedule_of, view_of
 from compbench.registry import checkpoints
 from compbench.registry.names import with_options
 from compbench.schedules.racing import Racing
@@ -47,13 +47,14 @@ __all__ = [
     "from_pipeline",
 ]
 
-Protocol = Literal["auto", "compbench", "paper", "published-fp16"]
+Protocol = Literal["auto", "compbench", "paper", "published-fp16", "diffusion-itm", "self-bench"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 # in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
 _NOISES = {"antithetic": "antithetic-2"}
+_CROPS = ("paper", "published-fp16")  # protocols whose pictures are those of the data sets' published loaders
 _FIXED = {"option": False}
 
 
@@ -69,6 +70,7 @@ class StableDiffusion(ModelSpec):
     for each picture: noise=per-image.
     """
 
+    is_later_family: ClassVar[bool] = False  # than Stable Diffusion 2: protocol=self-bench reads its own target
     name: str = field(default="stable-diffusion", metadata=_FIXED)
     repo: str = field(default="", metadata=_FIXED)
     revision: str | None = field(default=None, metadata=_FIXED)
@@ -86,7 +88,7 @@ class StableDiffusion(ModelSpec):
     is_rgb_first: bool = field(default=False, metadata=_FIXED)
 
     draws: int | None = field(
-        default=None, metadata={"help": "draws of the bank a score is the mean of, 1 to 1000; more can be added later"}
+        default=None, metadata={"help": "draws that a score averages, 1 to 1000; more can be added later"}
     )
     target: Literal["auto", "native", "eps", "v", "x0", "flow"] = field(
         default="auto", metadata={"help": "the target whose squared error is averaged"}
@@ -104,15 +106,28 @@ class StableDiffusion(ModelSpec):
             "protocol=published-fp16; auto is float32 without a GPU"
         },
     )
-    loss: Literal["auto", "l2", "l1", "norm"] = field(
+    loss: Literal["auto", "l2", "l1", "huber", "norm"] = field(
         default="auto",
-        metadata={"help": "squared error, absolute error (both are then stored), or the root of each squared error"},
+        metadata={
+            "help": "squared error; absolute or Huber's error, stored beside the squared one; or the root of each "
+            "squared error"
+        },
+    )
+    also: Literal["none", "l1", "huber", "l1+huber"] = field(
+        default="none", metadata={"help": "further losses to measure and store in the same pass"}
+    )
+    weight: str = field(
+        default="uniform",
+        metadata={"help": "w(t) of a draw's error: uniform, elbo, snr, truncated, min-snr-5, exp(-7t) ..."},
+    )
+    timesteps: str = field(
+        default="", metadata={"help": "FIRST:LAST:STRIDE, the timesteps that a score is read from; all are measured"}
     )
     noise: Literal["independent", "antithetic", "per-image"] = field(
         default="independent",
         metadata={
             "help": "independent: one noise per draw, shared by all images; antithetic: the same in pairs of opposite "
-            "noise, which scatter less (protocol compbench); per-image: each image has noise of its own, as in the "
+            "noise, which scatter less (protocol compbench); per-image: each image has its own noise, as in the "
             "published runs on classes"
         },
     )
@@ -124,12 +139,13 @@ class StableDiffusion(ModelSpec):
     )
     risk: float = field(
         default=0.05,
-        metadata={"help": "racing: how probably an outcome may differ from the full budget's, as far as `bound` holds"},
+        metadata={"help": "racing: probability that an outcome may differ from the full budget's, if `bound` holds"},
     )
     bound: Literal["auto", "pooled", "guaranteed", "asymptotic", "anytime"] = field(
         default="auto",
         metadata={
-            "help": "racing: pooled measures what a first wave of examples finds heavy for everyone; guaranteed also "
+            "help": "racing: pooled measures the draws that a first wave finds heavy for every example; "
+            "guaranteed also "
             "keeps `risk` where an example has 10 or more heavy draws of its own; asymptotic is the plain studentised "
             "test; anytime rests on `max_difference`; auto: pooled, or asymptotic with a pilot"
         },
@@ -138,24 +154,30 @@ class StableDiffusion(ModelSpec):
         default=None, metadata={"help": "bound=anytime: the largest difference of two errors under one draw"}
     )
     outcomes: Literal["all", "text"] = field(
-        default="all", metadata={"help": "racing: what is raced for; text alone needs fewer evaluations"}
+        default="all", metadata={"help": "racing: the outcomes to decide; text alone needs fewer evaluations"}
     )
     pilot: Path | None = field(
         default=None,
-        metadata={"help": "racing: the folder of a full run, which tells the timesteps to draw more from"},
+        metadata={"help": "racing: the folder of a full run that shows which timesteps need more draws"},
     )
     unconditional: bool = field(
         default=False,
         metadata={"help": "measure the error without a caption too and normalise image scores by it"},
     )
+    normalise: Literal["none", "captions"] = field(
+        default="none", metadata={"help": "captions: normalise image scores by their mean over the captions"}
+    )
+    guidance: float | None = field(
+        default=None, metadata={"help": "score the guided prediction of this scale; an evaluation is two passes then"}
+    )
     size_px: int | None = field(
-        default=None, metadata={"help": "side of the pictures that the network sees; none: as its configuration says"}
+        default=None, metadata={"help": "side of the network's input pictures; none: from its configuration"}
     )
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
     )
     folder: Path | None = field(
-        default=None, metadata={"help": "a local copy in the diffusers layout, in place of the hub's"}
+        default=None, metadata={"help": "a local copy in the diffusers layout, instead of the hub's"}
     )
 
     def __post_init__(self) -> None:
@@ -168,8 +190,8 @@ class StableDiffusion(ModelSpec):
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """The losses computed from a residual: both, where the absolute error is asked for."""
-        return ("l2", "l1") if self.loss == "l1" else ("l2",)
+        """The losses computed from a residual: those asked for, and always the squared error."""
+        return losses_of(self)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -238,7 +260,7 @@ class StableDiffusion(ModelSpec):
 
     def on(self, task: Task) -> StableDiffusion:
         """With what depends on the task: how its images were loaded, the published stages, the shares of a pilot."""
-        if task.classes is not None and self.for_task(task.name).protocol != "compbench" and not self.is_rgb_first:
+        if task.classes is not None and self.for_task(task.name).protocol in _CROPS and not self.is_rgb_first:
             return replace(self, is_rgb_first=True).on(task)
         if self.schedule == "paper":
             n_captions = None if task.classes is None else len(task.classes.of_caption)
@@ -267,7 +289,7 @@ class StableDiffusion(ModelSpec):
         settled = self.for_task(None)
         identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": settled.protocol}
         identity |= {"seed": settled.seed, "dtype": settled.dtype}
-        if settled.loss == "l1":
+        if len(settled.losses) > 1:
             identity["reductions"] = [stored_loss(loss) for loss in settled.losses]
         if settled.measured_px is not None:
             identity["size_px"] = settled.measured_px
@@ -279,13 +301,7 @@ class StableDiffusion(ModelSpec):
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
-        settled = self.for_task(None)
-        view: dict[str, Json] = {"n_draws": settled.draws, "target": settled.target}
-        return (
-            view
-            | ({"reduction": stored_loss(settled.loss)} if settled.loss != "l2" else {})
-            | ({"unconditional": True} if settled.unconditional else {})
-        )
+        return view_of(self.for_task(None))
 
     def build(self, source: Source | None, runtime: Runtime) -> DiffusionClassifier:
         settled = self.for_task(None)

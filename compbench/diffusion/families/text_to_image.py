@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -34,21 +34,27 @@ class TextToImage(StableDiffusion):
     network: the encoders stay in float32.
     """
 
+    is_later_family: ClassVar[bool] = True
     family: Any = field(default=None, repr=False, metadata=_FIXED)  # a PipelineFamily
     known: Trained | None = field(default=None, repr=False, metadata=_FIXED)  # of the weights at `repo`
     found: Trained | None = field(default=None, repr=False, metadata=_FIXED)  # of the weights that are measured
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.protocol == "published-fp16":
+        if self.protocol in ("published-fp16", "diffusion-itm", "self-bench") and self.protocol not in self.protocols:
             raise UsageError(
-                f"model {self.name!r}: protocol=published-fp16 is that of Stable Diffusion's published runs; expected "
-                "compbench or paper"
+                f"model {self.name!r}: protocol={self.protocol} is that of published runs of other models; expected "
+                f"{' or '.join(('compbench', 'paper', *self.protocols))}"
             )
 
     @property
     def has_published_runs(self) -> bool:
         return False
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Those of published runs of the family, beside the two that all have."""
+        return ()
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def open_archive(archive: Path) -> Pictures:
         if any(is_junk(part) for part in PurePosixPath(path).parts):
             continue
         if path in readers:
-            raise DataError(f"{str(archive)!r} holds {path!r} twice; expected one picture of a name: pack it again")
+            raise DataError(f"{str(archive)!r} holds {path!r} twice; expected one picture per name: pack it again")
         where = f"{path!r} in {str(archive)!r}"
         readers[path] = image_files.Stored(partial(_read_member, archive, member.filename, path), where)
     return Pictures(archive, readers, (archive,))
@@ -133,7 +133,7 @@ def _check_is_readable(archive: Path, member: zipfile.ZipInfo, path: str) -> Non
 
 
 def _read_member(archive: Path, name: str, path: str) -> bytes:
-    # opened anew each time: an open archive cannot be shared with worker processes
+    # opened again each time: an open archive cannot be shared with worker processes
     try:
         with zipfile.ZipFile(archive) as file:
             _check_is_readable(archive, file.getinfo(name), path)

@@ -45,7 +45,7 @@ def with_digests(examples: Sequence[Example], origin: Sequence[str]) -> tuple[Ex
 def file_stamp(path: Path) -> str:
     """Path, size, times of change and number of the file behind all links: no way of replacing it keeps all of them.
 
-    That there is none, where it cannot be looked at: whoever reads it says so. Waits until a later change must get a
+    That there is none, where it cannot be checked: whoever reads it says so. Waits until a later change must get a
     later time: up to two seconds after a change, where times are whole seconds.
     """
     try:

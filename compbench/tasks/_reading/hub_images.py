@@ -134,7 +134,7 @@ def _split(rows: Any, data: HubData, where: str, files: tuple[Path, ...], known:
     order = None if classes is None or data.has_other_names else tuple(classes)
     is_text = str(getattr(rows.features[data.label], "dtype", "")).endswith("string")
     is_guessed = classes is None and not is_text
-    note = f"{where!r} does not name its classes: its labels are taken for numbers in the published order"
+    note = f"{where!r} does not name its classes: its labels are read as numbers in the published order"
     return Split(pictures, order, files, (note,) if is_guessed else ())
 
 
@@ -162,7 +162,7 @@ def _named(text: str, names: ClassNames, column: str, what: str) -> int:
         return int(text)
     if number is None:
         raise DataError(
-            f"{what} has label {text[:60]!r} in column {column!r}, which is the name of no class of the task"
+            f"{what} has label {text[:60]!r} in column {column!r}, which is not the name of any class of the task"
         )
     return number
 

@@ -79,7 +79,7 @@ def _json_list(text: str, path: Path) -> Iterator[Row]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{str(path)!r} is not JSON ({_reason(error)}); write it again") from error
     if not isinstance(values, list):
-        raise DataError(f"{str(path)!r} holds no JSON list; expected [{{...}}, {{...}}], an object for each example")
+        raise DataError(f"{str(path)!r} is not a JSON list; expected [{{...}}, {{...}}], an object for each example")
     for number, value in enumerate(values, 1):
         yield _object(number, value)
 
@@ -106,7 +106,7 @@ def _delimited(text: str, separator: str, path: Path) -> Iterator[Row]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield Row(number, fault=f"{_why(error)}; what follows it was not read")
+            yield Row(number, fault=f"{_why(error)}; the rest was not read")
             return
         if cells is None:
             return
@@ -125,7 +125,7 @@ def _header(reader: Any, path: Path) -> list[str]:
         columns.pop()
     for column, name in enumerate(columns, 1):
         if not name.strip():
-            raise DataError(f"line {reader.line_num} of {str(path)!r} gives column {column} no name; name it")
+            raise DataError(f"line {reader.line_num} of {str(path)!r} has no name for column {column}; add one")
     return columns
 
 
@@ -134,7 +134,7 @@ def _cells(number: int, columns: Sequence[str], cells: list[str], separator: str
         cells.pop()
     if len(cells) != len(columns):
         hint = f"; put a text that holds {separator!r} in double quotes" if len(cells) > len(columns) else ""
-        return Row(number, fault=f"has {len(cells)} cells, and the header {len(columns)}{hint}")
+        return Row(number, fault=f"has {len(cells)} cells, but the header has {len(columns)}{hint}")
     return Row(number, dict(zip(columns, map(from_cell, cells), strict=True)))
 
 

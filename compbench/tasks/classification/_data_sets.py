@@ -52,7 +52,7 @@ class DataSet:
     has_unique_names: bool = False  # no two of its files have the same name, so that a class's folder says nothing
     is_pixels: bool = False  # published as pixels: every copy is one picture, however it was encoded
     border_px: int = 0  # cut off on every side
-    ignores_others: bool = False  # folders of classes that are no part of the task
+    ignores_others: bool = False  # folders of classes that are not part of the task
     label_space: str = ""
     aliases: Callable[[], Sequence[Sequence[str]]] | None = None  # further names of each class
     labels: Callable[[], Sequence[Sequence[int]]] | None = None  # in `label_space`, of each class one or several
@@ -214,7 +214,8 @@ def _found(
     if data is None:
         if data_set.hub is None:
             raise DataError(
-                f"{data_set.name} is on no hub that compbench reads; get it from {data_set.source} and give --data PATH"
+                f"{data_set.name} is not on a hub that compbench reads; get it from {data_set.source} and give "
+                f"--data PATH"
             )
         return read_hub(data_set.hub, split_name, None, is_offline, known), data_set.hub.repo
     if not data.is_dir():

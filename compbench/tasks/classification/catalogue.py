@@ -72,7 +72,7 @@ def imagenet(data: Path | None = None, is_offline: bool = False, prompts: Prompt
 
 
 def imagenet_v2(data: Path | None = None, is_offline: bool = False, prompts: PromptFiles = None) -> Task:
-    """ImageNet-V2 (matched frequency): ImageNet's classes collected anew, 10,000 pictures."""
+    """ImageNet-V2 (matched frequency): ImageNet's classes collected again, 10,000 pictures."""
     return load(IMAGENET_V2, data, is_offline, prompts)
 
 
@@ -246,7 +246,7 @@ IMAGENET = DataSet(
 )
 IMAGENET_V2 = DataSet(
     name="imagenet-v2",
-    about="ImageNet-V2 (matched frequency): ImageNet's classes collected anew, 10,000 pictures.",
+    about="ImageNet-V2 (matched frequency): ImageNet's classes collected again, 10,000 pictures.",
     n_published=10_000,
     citation="""\
 @inproceedings{recht2019imagenet,

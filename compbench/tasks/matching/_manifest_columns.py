@@ -69,7 +69,7 @@ def plain_name(name: str) -> str:
 @lru_cache(1024)
 def columns_of(names: tuple[str, ...]) -> Columns:
     """The meaning of columns with these names."""
-    faults = [(name, "stands there twice; expected each column once") for name in _twice(names)]
+    faults = [(name, "appears twice; expected each column once") for name in _twice(names)]
     by_plain = {plain_name(name): name for name in names}
     families: list[Family] = []
     numbered: dict[tuple[Kind, str], dict[int, list[str]]] = {}
@@ -93,9 +93,7 @@ def columns_of(names: tuple[str, ...]) -> Columns:
         for plain, name in tags.items()
         if _TAKEN.fullmatch(plain)
     ]
-    faults += [
-        (name[:60], "is no name of a column; expected a few plain words") for name in names if not _is_plain(name)
-    ]
+    faults += [(name[:60], "is not a column name; expected a few plain words") for name in names if not _is_plain(name)]
     alike = tuple(name for plain, name in tags.items() if _ALIKE.match(plain))
     return Columns(tuple(families), tags, own, tuple(faults), alike)
 

@@ -84,7 +84,7 @@ class Pictures:
         return None if path == self.folder else path
 
     def _names_in(self, folder: Path) -> dict[str, list[str]]:
-        """Composed name -> the names of a folder; empty where it is no folder."""
+        """Composed name -> the names of a folder; empty where it is not a folder."""
         if folder not in self._listed:
             names: dict[str, list[str]] = {}
             try:

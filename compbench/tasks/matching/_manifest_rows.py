@@ -131,7 +131,7 @@ def _json(cell: str, name: str, such: str) -> object:
     try:
         return json.loads(cell)
     except (ValueError, RecursionError):
-        raise _Faulty(name, f"is no JSON list: {_shown(cell)}; expected a list such as {such}") from None
+        raise _Faulty(name, f"is not a JSON list: {_shown(cell)}; expected a list such as {such}") from None
 
 
 def _string(value: object, name: str) -> str:
@@ -174,7 +174,7 @@ def _check_distinct(found: Sequence[Picture], parts: Sequence[_Part], row: Row, 
     seen: set[object] = set()
     for picture, part in zip(found, parts, strict=True):
         if picture.path is not None and picture.path in seen:
-            problems.add(row.number, part.column, f"is a picture that the example has already: {_shown(part.value)}")
+            problems.add(row.number, part.column, f"repeats a picture of the example: {_shown(part.value)}")
         seen.add(picture.path)
 
 
@@ -186,7 +186,8 @@ def _check_shape(n_images: int, n_captions: int, row: Row, columns: Columns) -> 
         empty,
         _EMPTY
         if empty
-        else "one picture and one caption: nothing to choose from; add a wrong caption (foil) or another picture",
+        else "one picture and one caption: there is there is there is there is there is there is there is there "
+        "is nothing to choose from; add a wrong caption (foil) or another picture",
     )
 
 

@@ -49,7 +49,7 @@ class Fields:
     """Which columns hold what, a column of several as a list. Of several images each has the caption in its place.
 
     Of one image the first `n_true` captions are true. `tags`: column of tags -> column of the row, or SPLIT. A missing
-    value is no tag.
+    value is not a tag.
     """
 
     images: tuple[str, ...]
@@ -59,7 +59,7 @@ class Fields:
     frames: str = ""  # a column with a folder whose pictures, in the order of their numbers, are the images
     places: str = ""  # a column with the places of those of them that are asked
     id: str = KEY
-    group: str = ""  # of examples that are no independent ones; "", or where a row lacks it: those of one picture
+    group: str = ""  # of examples that are not independent; "", or where a row lacks it: those of one picture
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -173,7 +173,7 @@ class Suite:
         if found is not None:
             return found
         if place is None:
-            raise DataError(f"{self.name} is on no hub that compbench reads; give --data DIR with {self._wanted()}")
+            raise DataError(f"{self.name} is not on a hub that compbench reads; give --data DIR with {self._wanted()}")
         raise DataError(f"no data of {self.name} in {str(place)!r}; expected {self._wanted()}")
 
     def _fetched(self, remote: Source | GitFiles, is_offline: bool) -> tuple[Path, str]:
@@ -206,7 +206,7 @@ class Suite:
         if images is not None:
             cells = [rows[0].get(name) for name in fields.images if rows]
             if any(isinstance(cell, Written) for cell in cells):
-                raise UsageError(f"this protocol of {self.name!r} looks at captions alone; leave out --images {images}")
+                raise UsageError(f"this protocol of {self.name!r} reads only captions; leave out --images {images}")
             if found.archive is not None or any(map(callable, cells)):
                 raise UsageError(
                     f"{found.files[0].name} of task {self.name!r} has its pictures inside; leave out --images {images}"

@@ -82,8 +82,8 @@ class Folders:
         are = f"{len(self.missing):,} of {len(self.found):,} pictures are not in {searched}: {names}"
         if not may_lack:
             raise MissingPictures(
-                f"{are}; expected {self._expected}. --skip-unreadable leaves their examples out, which the signature "
-                "says"
+                f"{are}; expected {self._expected}. --skip-unreadable leaves out their examples, and the "
+                f"signature says so"
             )
         return (are,)
 
@@ -105,8 +105,8 @@ def _crop(image: Image, box: Box) -> PIL.Image.Image:
     picture, (x, y, width, height) = image.decode(), box
     if picture.size == (round(width), round(height)) and (x, y) != (0, 0):
         raise DataError(
-            f"picture {image.name!r} has the size of its box, {picture.width} x {picture.height}: it was cut out "
-            "already; expected the whole picture"
+            f"picture {image.name!r} has the size of its box, {picture.width} x {picture.height}: it is already "
+            f"cropped; expected the whole picture"
         )
     if x >= picture.width or y >= picture.height or width < 1 or height < 1:
         raise DataError(

@@ -147,7 +147,7 @@ def _file(place: Path) -> Path:
     found = [place / name for name in MANIFESTS if os.path.exists(place / name)]
     if len(found) > 1:
         names = " and ".join(file.name for file in found)
-        raise UsageError(f"{str(place)!r} holds {names}; give the one that is meant: {found[0]}")
+        raise UsageError(f"{str(place)!r} holds {names}; name one of them: {found[0]}")
     if not found:
         inner = next(
             (folder / name for folder in folders_in(place) for name in MANIFESTS if os.path.exists(folder / name)), None
@@ -177,8 +177,8 @@ def _on_groups(file: Path, n_sharing: int) -> tuple[str, ...]:
     if not n_sharing:
         return ()
     return (
-        f"{file.name}: {n_sharing:,} examples have the pictures of another; intervals count those as one source (a "
-        "column group says otherwise)",
+        f"{file.name}: {n_sharing:,} examples share their pictures with another; intervals treat those as one "
+        f"source (a column named group overrides this)",
     )
 
 

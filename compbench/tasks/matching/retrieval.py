@@ -1,7 +1,7 @@
 """Retrieval on Karpathy's test splits of Flickr30k and COCO: a picture's captions among all, a caption's picture.
 
-A picture has five captions and more; one of them among the first K counts. R@1 is `top1` where captions are sought, and
-`image` where a picture is. COCO's pictures are not sought: 25,010 captions each beside 5,000 pictures are no examples.
+A picture has five captions and more; one of them among the first K counts. R@1 is `top1` for captions,
+and `image` for pictures. COCO has no task for pictures: 25,010 captions beside 5,000 pictures would be no examples.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _listed(row: Row) -> list[Any]:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """A suite of pictures with their captions, each sought among all."""
+    """A suite of pictures with their captions, each searched for among all."""
 
     suite: Suite
     seeks_images: bool

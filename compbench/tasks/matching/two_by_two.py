@@ -211,7 +211,7 @@ def _mmvp_pair(prefix: str, first: Row, second: Row) -> Row:
     is_pair = all(number.isdecimal() for number in numbers) and int(numbers[0]) % 2 and not int(numbers[1]) % 2
     if not is_pair or kinds[0] != kinds[1]:
         raise DataError(
-            f"{second[PLACE]} ({numbers[1]}, {kinds[1]}) is no partner of the row before ({numbers[0]}, {kinds[0]}); "
+            f"{second[PLACE]} ({numbers[1]}, {kinds[1]}) does not match the row before it ({numbers[0]}, {kinds[0]}); "
             "expected an odd and an even number of one type"
         )
     sides = {f"image_{side}": f"{kinds[0]}/{number}.jpg" for side, number in enumerate(numbers)}

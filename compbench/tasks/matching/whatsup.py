@@ -1,7 +1,7 @@
 """What'sUp: photos of two objects in four arrangements, and COCO and Visual Genome pictures with two captions each.
 
 Of sets A and B an example is one photo with four captions; the four photos of two objects are a set, left and right
-are a pair, and so are the other two. One label of A is known to be exchanged: `whatsup-a+labels-corrected` mends it.
+are a pair, and so are the other two. One label of A is known to be exchanged: `whatsup-a+labels-corrected` corrects it.
 """
 
 from __future__ import annotations
