@@ -104,7 +104,7 @@ class _OwnNoise(_Staged):
 
 
 @pytest.mark.parametrize(
-    ("spec", "note"), [(_Staged, "all examples share"), (_OwnNoise, "each image has noise of its")]
+    ("spec", "note"), [(_Staged, "all examples share"), (_OwnNoise, "each image has its own noise")]
 )
 def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Staged], note: str, tmp_path: Path) -> None:
     run = compbench.run(classes(), model=spec(SHORT), runs=tmp_path)
