@@ -64,7 +64,7 @@ def pairs(n: int) -> Task:
 def pair(number: int) -> Example:
     """Two photographs, and captions that exchange two words."""
     numbers = (2 * number, 2 * number + 1)
-    images = [Image(f"{one}.jpg", partial(photo, one), sha256=f"{one:064d}") for one in numbers]
+    images = [Image(f"{number}.jpg", partial(photo, number), sha256=f"{number:064d}") for number in numbers]
     captions = (f"a dog beside cat {number}", f"a cat beside dog {number}")
     return Example(f"{number:06d}", tuple(images), captions, np.eye(2, dtype=bool), {"tag": (TAGS[number % 3],)})
 
@@ -76,7 +76,10 @@ def stored(root: Path, task: Task, model: str, seed: int) -> Run:
     writer = RunWriter(run)
     for start in range(0, len(task.examples), PER_PART):
         some = task.examples[start : start + PER_PART]
-        writer.append([ScoreMatrix(one.id, one.matches + rng.normal(0, 0.6, one.shape)) for one in some], seconds=1.0)
+        writer.append(
+            [ScoreMatrix(example.id, example.matches + rng.normal(0, 0.6, example.shape)) for example in some],
+            seconds=1.0,
+        )
     writer.settle(None)
     return run
 
@@ -86,7 +89,7 @@ def measured(n: int, chromium: Browser) -> dict[str, float]:
     task = pairs(n)
     with tempfile.TemporaryDirectory() as folder:
         runs = [stored(Path(folder), task, model, seed) for seed, model in enumerate(("one", "other"))]
-        pictures = {(task.name, task.revision): {one.id: one.images for one in task.examples}}
+        pictures = {(task.name, task.revision): {example.id: example.images for example in task.examples}}
         began, began_cpu = time.monotonic(), time.process_time()
         path = write(runs, Path(folder) / "page.html", Look(pictures=pictures))
         written, cpu = time.monotonic() - began, time.process_time() - began_cpu
