@@ -85,6 +85,7 @@ class Price:
     flops_per_evaluation: float
     seconds_per_evaluation: float
     bytes_per_pair: int  # stored
+    evaluations_per_image: int = 0  # besides, where an image is measured without a caption
 
 
 @runtime_checkable

@@ -12,7 +12,18 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 
-__all__ = ["UNSAFE", "escaped", "from_cell", "printable", "say", "screen_width", "to_cell", "width", "wrapped"]
+__all__ = [
+    "UNSAFE",
+    "escaped",
+    "from_cell",
+    "padded",
+    "printable",
+    "say",
+    "screen_width",
+    "to_cell",
+    "width",
+    "wrapped",
+]
 
 # control characters, line and paragraph separators, marks that change the direction of writing, halves of surrogates
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -54,6 +65,16 @@ def width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(_columns(letter) for letter in text)
+
+
+def padded(text: str, n_columns: int, side: str = "l") -> str:
+    """The text with spaces up to so many columns, on the right or, for side "r", on the left.
+
+    >>> padded("猫", 4), padded("7.5", 5, "r")
+    ('猫  ', '  7.5')
+    """
+    space = " " * (n_columns - width(text))
+    return space + text if side == "r" else text + space
 
 
 def screen_width() -> int:

@@ -175,11 +175,13 @@ def _planned(
     seconds = None
     store_bytes = _BYTES_PER_ERROR * evaluations if evaluations else n_pairs * _BYTES_PER_SCORE
     if price is not None:
-        evaluations = price.evaluations_per_pair * n_pairs - n_measured
+        n_without = price.evaluations_per_image * sum(len(example.images) for example in missing)
+        of_pairs = price.evaluations_per_pair * n_pairs - n_measured
+        evaluations = of_pairs + n_without
         tflops = evaluations * price.flops_per_evaluation / 1e12
         # an embedding model has no evaluations to time
         seconds = evaluations * price.seconds_per_evaluation if evaluations else None
-        store_bytes = evaluations * price.bytes_per_pair // max(price.evaluations_per_pair, 1)
+        store_bytes = of_pairs * price.bytes_per_pair // max(price.evaluations_per_pair, 1)
     return Plan(
         task=asked.task.name,
         model=asked.label,

@@ -177,30 +177,32 @@ def checked(path: Path, sha256: str | None = None) -> Checked:
     check_digest(own[:12], found[1] if found else "")
     with decoding():
         with pq.ParquetFile(path if content is None else pa.BufferReader(content), read_dictionary=[ID]) as file:
-            words = file.schema_arrow.metadata or {}
-            record, holds = words.get(_RECORD), json.loads(words.get(_HOLDS, b"[]"))
-            replaced = tuple(json.loads(words.get(_REPLACED, b"[]")))
+            schema = file.schema_arrow
+            words = schema.metadata or {}
+            record = words.get(_RECORD)
+            holds, replaced = (json.loads(words[name]) if name in words else [] for name in (_HOLDS, _REPLACED))
             rows = None if content is None else file.read(use_threads=False)  # of few rows: threads would only wait
             wanted = [ID, PART] if holds else [ID]
             pieces = file.iter_batches(_ROWS_AT_ONCE[1], columns=wanted) if rows is None else rows.to_batches()
             ids_of = _ids_by_part(pieces, len(holds))
-            columns = tuple(name for name in file.schema_arrow.names if name != PART)
+            columns = tuple(name for name in schema.names if name != PART)
         members = tuple(
             Member(held["part"], {name: value for name, value in held.items() if name != "part"}, ids)
             for held, ids in zip(holds, ids_of, strict=bool(holds))
         )
         every = tuple(dict.fromkeys(name for ids in ids_of for name in ids))
-        return Checked(every, columns, None if record is None else json.loads(record), rows, members, replaced)
+        return Checked(every, columns, None if record is None else json.loads(record), rows, members, tuple(replaced))
 
 
 def _ids_by_part(pieces: Iterable[pa.RecordBatch], n_parts: int) -> list[tuple[str, ...]]:
     """The examples of each of the parts that a compacted part was made of, in order; of all rows where it was not."""
     found: list[dict[str, None]] = [{} for _ in range(n_parts or 1)]
     for piece in pieces:
-        names = np.array(piece.column(ID).dictionary.to_pylist(), object)
+        names = piece.column(ID).dictionary.to_pylist()
         if not n_parts:
-            found[0] |= dict.fromkeys(names.tolist())
+            found[0] |= dict.fromkeys(names)
             continue
+        names = np.array(names, object)
         codes, parts = numbers(piece.column(ID).indices), numbers(piece.column(PART))
         changes = np.flatnonzero(np.diff(parts, prepend=-1))
         for start, end in zip(changes, [*changes[1:], len(parts)], strict=True):

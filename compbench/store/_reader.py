@@ -148,17 +148,14 @@ class Contents:
         """The scores of `ids`, all of them done, in their order; a table for each shape of examples."""
         key = rule, tuple(ids), self.parts.usable()
         if self._scored is None or self._scored[0] != key:
-            self._scored = key, self._tables(rule, ids)
+            scored = self._scores_by_rule(rule, ids) if self.has_errors else self._scores(ids)
+            self._scored = key, {_shape(table.matches[0]): table for table in scored}
         return dict(self._scored[1])
 
     def no_tables(self) -> dict[Shape, ScoreTable]:
         """A table without a row, of the first shape of examples."""
         shape = self._shapes[0] if self._shapes else (0, 0)
         return {shape: ScoreTable((), np.zeros((0, *shape)), np.zeros((0, *shape), bool))}
-
-    def _tables(self, rule: Rule, ids: Sequence[str]) -> dict[Shape, ScoreTable]:
-        scored = self._scores_by_rule(rule, ids) if self.has_errors else self._scores(ids)
-        return {_shape(table.matches[0]): table for table in scored}
 
     def seen(self) -> frozenset[str]:
         """The examples of which anything is stored."""

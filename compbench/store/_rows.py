@@ -52,23 +52,22 @@ class _Part(Protocol):
 
 def together(parts: Iterable[_Part]) -> Iterator[Rows]:
     """The rows of parts in their order, those of neighbours that are kept and alike at once: thousands cost as few."""
-    group, n_bytes = list[_Part](), 0
+    first: _Part | None = None
+    kept, n_bytes = list[pa.Table](), 0
     for part in parts:
-        if group and (not _is_alike(group[0], part) or n_bytes > _BYTES_TOGETHER):
-            yield _joined(group)
-            group, n_bytes = [], 0
-        group.append(part)
-        n_bytes += 0 if part.rows is None else part.rows.nbytes
-    if group:
-        yield _joined(group)
+        if first is not None and not (kept and _is_alike(kept[0], part.rows) and n_bytes <= _BYTES_TOGETHER):
+            yield Rows(first.path, first.columns, tuple(kept))
+            first, kept, n_bytes = None, [], 0
+        first = first or part
+        if part.rows is not None:
+            kept.append(part.rows)
+            n_bytes += part.rows.nbytes
+    if first is not None:
+        yield Rows(first.path, first.columns, tuple(kept))
 
 
-def _is_alike(one: _Part, other: _Part) -> bool:
-    return one.rows is not None and other.rows is not None and other.rows.schema.equals(one.rows.schema)
-
-
-def _joined(group: Sequence[_Part]) -> Rows:
-    return Rows(group[0].path, group[0].columns, tuple(part.rows for part in group if part.rows is not None))
+def _is_alike(kept: pa.Table, rows: pa.Table | None) -> bool:
+    return rows is not None and rows.schema.equals(kept.schema)
 
 
 def fill_errors(

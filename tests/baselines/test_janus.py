@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from collections import Counter
@@ -21,7 +23,8 @@ import compbench
 import small_transformers
 from compbench import registry
 from compbench.cli.app import main
-from compbench.core.errors import DataError, RunError, UsageError
+from compbench.core.errors import DataError, RunError, UnreadableImage, UsageError
+from compbench.core.examples import Image
 from compbench.core.metrics import named
 from compbench.core.models import Runtime
 from compbench.store.positions import by_position
@@ -161,6 +164,27 @@ def test_each_picture_pair_and_empty_prompt_is_computed_once_and_each_caption_re
     assert read == Counter(captions)
 
 
+def test_the_price_counts_the_empty_prompt_of_each_picture_and_what_is_stored_of_each_token(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["run", "shapes", "--model", f"janus:{folder}", "--limit", "6", "--device", "cpu", "--runs", str(tmp_path)]
+    assert main([*asked, "--dry-run", "--format", "json"]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)
+    assert (plan["pairs"], plan["evaluations"]) == (24, 24 + 12)
+    assert plan["store_bytes"] == 24 * (32 + 4 * N_TOKENS)
+    assert plan["tflops"] > 0
+    assert plan["seconds"] > 0
+
+
+def test_the_price_is_probed_on_a_picture_that_can_be_read(folder: Path, tmp_path: Path) -> None:
+    torn = Image("torn", tmp_path / "torn.png")
+    (tmp_path / "torn.png").write_bytes(b"no picture")
+    example = replace(EXAMPLES[0], images=(torn, EXAMPLES[0].images[1]))
+    assert scorer(folder).price([example]).seconds_per_evaluation > 0
+    with pytest.raises(UnreadableImage, match="torn"):
+        scorer(folder).price([replace(example, images=(torn,), matches=np.eye(1, 2, dtype=bool))])
+
+
 def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(folder: Path) -> None:
     said: list[str] = []
     made = scorer(folder, 8, say=said.append)
@@ -193,15 +217,20 @@ def test_in_half_precision_tokens_and_soft_max_stay_in_float32(folder: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_command_tabulates_it_beside_another_kind(
+def test_a_command_tabulates_it_beside_every_other_kind(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = ["--runs", str(tmp_path)]
-    models = ["--model", f"janus:{folder}", "--model", "tiny-clip"]
-    assert main(["run", "shapes", *models, "--limit", "6", "--device", "cpu", *runs]) == 0
-    assert main(["show", "shapes", "--by", "tag", *runs]) == 0
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in ("janus", "tiny-clip", "Object"))
+    runs = ["--runs", str(tmp_path / "runs")]
+    others = {"vqascore": "qwen3-vl", "transformers": "blip", "text-prior": "qwen3"}
+    places = {scheme: small_transformers.save(tmp_path / family, family) for scheme, family in others.items()}
+    names = [f"janus:{folder}", "tiny-clip", *(f"{scheme}:{place}" for scheme, place in places.items())]
+    asked = [word for name in names for word in ("--model", name)]
+    assert main(["run", "shapes", *asked, "--limit", "6", "--device", "cpu", *runs]) == 0
+    capsys.readouterr()
+    assert main(["show", "shapes", "--by", "tag", "--format", "csv", *runs]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for tag in {row["tag"] for row in rows}:
+        assert {row["model"] for row in rows if row["tag"] == tag and row["metric"] == "text"} == set(names)
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,14 @@ def test_a_run_is_shown_and_answered_from_the_store_without_a_deep_learning_libr
     assert loaded_after(steps, DEEP) == {step: [] for step in steps}
 
 
+def test_a_table_needs_neither_frames_nor_scipy() -> None:
+    runs = [["errors"], ["scores"], ["scores", "--full"], ["scores", "--format", "json"]]
+    commands = [["show", str(ROOT / "tests" / "golden" / run), *more] for run, *more in runs]
+    steps = [f"from compbench.cli import main; assert main({words!r}) == 0" for words in commands]
+    libraries = (*DEEP, "pandas", "pyarrow.compute", "pyarrow.dataset", "rich", "PIL")
+    assert loaded_after(steps, libraries) == {step: [] for step in steps}
+
+
 def test_every_public_name_exists() -> None:
     import compbench
 

@@ -42,7 +42,7 @@ class Outcomes:
 
     def measured(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that were measured, sorted, so that the order of a task's examples changes no bit."""
-        return sorted(example_id for example_id in ids if example_id in self.rows)
+        return sorted(filter(self.rows.__contains__, ids))
 
     def matrix(self, ids: Sequence[str]) -> Bools:
         """[len(ids), R] of examples that were measured."""
@@ -50,14 +50,14 @@ class Outcomes:
 
     def right(self, ids: Sequence[str]) -> Floats:
         """[R, len(ids)]: 1 where they are right, else 0."""
-        return self.matrix(ids).T.astype(np.float64)
+        return self.is_right[self._at(ids)].T.astype(np.float64)
 
     def n_tied(self, ids: Sequence[str]) -> float:
         """The number of examples that are wrong only because of a tie, averaged over R."""
         return math.nan if self.is_tied is None else float(self.is_tied[self._at(ids)].sum(0).mean())
 
     def _at(self, ids: Sequence[str]) -> Ints:
-        return np.array([self.rows[example_id] for example_id in ids], dtype=np.int64)
+        return np.fromiter(map(self.rows.__getitem__, ids), np.int64, len(ids))
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,17 @@ class Population:
 
     def sample(self, metric: Metric, ids: Sequence[str]) -> Sample:
         """The sample that the examples `ids` make for the metric."""
-        classes = [self.values(metric.column)[example_id] for example_id in ids] if metric.is_per_class else None
-        return Sample.of([self._group_of[example_id] for example_id in ids], classes)
+        column, key = metric.column if metric.is_per_class else None, tuple(ids)
+        found = self._samples.get(column)
+        if found is None or found[0] != key:
+            classes = None if column is None else [self.values(column)[example_id] for example_id in ids]
+            found = self._samples[column] = key, Sample.of([self._group_of[name] for name in ids], classes)
+        return found[1]
+
+    @cached_property
+    def _samples(self) -> dict[str | None, tuple[tuple[str, ...], Sample]]:
+        """The last one of each column of classes: the metrics of a table ask for the same one after the other."""
+        return {}
 
     def alone(self, ids: Sequence[str]) -> Sample:
         """Each example counts alike."""
@@ -82,30 +91,25 @@ class Population:
 
     def judged(self, metric: Metric, ids: Sequence[str]) -> Sequence[str]:
         """Those of `ids` that the metric applies to and that count in it."""
-        applying = {shape for shape in set(self._shape_of.values()) if metric.applies(shape)}
-        if not column_of(metric) and len(applying) == len(set(self._shape_of.values())):
+        patterns = set(self._pattern_of.values())
+        applying = {pattern for pattern in patterns if metric.applies(pattern[0])}
+        if not column_of(metric) and applying == patterns:
             return ids
-        return [name for name in ids if self._shape_of[name] in applying and self.counts(metric, name)]
+        return [name for name in ids if self._pattern_of[name] in applying and self.counts(metric, name)]
 
     def chance(self, metric: Metric, ids: Sequence[str]) -> float:
         """The mean over `ids` of the closed-form value; NaN where it is not known for a shape."""
         total = 0.0
-        for matches, n in Counter(map(self._pattern_of.__getitem__, ids)).items():
-            shape, flags = matches
+        for (shape, flags), n in Counter(map(self._pattern_of.__getitem__, ids)).items():
             value = metric.chance(np.frombuffer(flags, dtype=bool).reshape(shape))
             total += math.nan if value is None else n * value
         return total / len(ids)
 
     @cached_property
-    def _shape_of(self) -> dict[str, tuple[int, int]]:
-        own = (matches.shape for matches in self.examples.matches)
-        return {name: (shape[0], shape[1]) for name, shape in zip(self.examples.ids, own, strict=True)}
-
-    @cached_property
-    def _pattern_of(self) -> dict[str, tuple[tuple[int, ...], bytes]]:
-        """Which captions belong to which images, of each example, as something to count."""
+    def _pattern_of(self) -> dict[str, tuple[tuple[int, int], bytes]]:
+        """Shape and contents of each example's matches, which are few and can be counted."""
         pairs = zip(self.examples.ids, self.examples.matches, strict=True)
-        return {example_id: (matches.shape, matches.tobytes()) for example_id, matches in pairs}
+        return {name: ((matches.shape[0], matches.shape[1]), matches.tobytes()) for name, matches in pairs}
 
     def counts(self, metric: Metric, example_id: str) -> bool:
         """Whether an example has the tag without which it does not count in the metric."""

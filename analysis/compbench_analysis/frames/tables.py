@@ -14,6 +14,7 @@ import numpy as np
 
 from compbench.core.aliases import Floats
 from compbench.core.examples import Metric
+from compbench.core.packages import named
 from compbench_analysis.frames._outcomes import Outcomes, Population, joined, judged
 from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_columns, tag_groups
 from compbench_analysis.frames.seeds import SeedGroup, same_but_seed, singles
@@ -36,7 +37,6 @@ __all__ = [
     "plain",
     "plain_rows",
     "rows",
-    "rows_over_seeds",
     "tag_columns",
     "tag_groups",
     "tidy",
@@ -90,19 +90,8 @@ def over_seeds(runs: Run | Iterable[Run], by: By = None, rule: Rule | None = Non
     `sd` is the standard deviation over seeds, NaN for one. `low` to `high` is the interval of the mean over the
     sampling of examples. `run` names the digests. Runs of a seed that measured other examples stay apart.
     """
-    return _framed(rows_over_seeds(same_but_seed(runs, rule), by, rule), [*_COLUMNS, "seeds", "sd"])
-
-
-def rows_over_seeds(groups: Iterable[SeedGroup], by: By = None, rule: Rule | None = None) -> list[dict[str, Any]]:
-    """The rows of `over_seeds`, NaN for what is not known."""
-    found: list[dict[str, Any]] = []
-    for group in groups:
-        by_seed = [list(rows(single, by, rule)) for single in group.singles()] if len(group.runs) > 1 else []
-        for number, row in enumerate(rows(group, by, rule)):
-            values = [own[number]["value"] for own in by_seed]
-            sd = float(np.std(values, ddof=1)) if values else math.nan
-            found.append({**row, "seeds": len(group.runs), "sd": sd})
-    return found
+    found = [row for group in same_but_seed(runs, rule) for row in rows(group, by, rule)]
+    return _framed(found, [*_COLUMNS, "seeds", "sd"])
 
 
 def is_small(n: float, low: float, high: float) -> bool:
@@ -124,7 +113,7 @@ def plain(rows: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
 
 
 def rows(group: SeedGroup, by: By = None, rule: Rule | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of `tidy` of one run, or of several that differ by their seed: then each value is a mean over them."""
+    """The rows of `over_seeds` of one run, or of several that differ by their seed, NaN for what is not known."""
     run, examples = group.runs[0], group.runs[0].task_examples
     rule = rule or run.rule
     population = Population(examples)
@@ -135,17 +124,20 @@ def rows(group: SeedGroup, by: By = None, rule: Rule | None = None) -> Iterator[
         for outcome in outcomes:
             ids = groups[outcome.metric.name].get((column, tag), [])
             if members := population.judged(outcome.metric, ids):
+                tally, sd = _tally(outcome, members, population)
                 yield {
                     "task": run.key.task,
                     "model": group.label,
                     "column": column,
                     "tag": tag,
                     "metric": outcome.metric.name,
-                    **_tally(outcome, members, population),
+                    **tally,
                     "chance": population.chance(outcome.metric, members),
                     "n_total": len(members),
                     "is_partial": is_partial,
                     "run": group.digest,
+                    "seeds": len(group.runs),
+                    "sd": sd,
                 }
 
 
@@ -158,16 +150,20 @@ def _groups(group: SeedGroup, metric: Metric, by: By, rule: Rule) -> Groups:
 
 
 def _framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
+    with named():
+        import pandas as pd
 
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
-def _tally(outcomes: Outcomes, members: Sequence[str], population: Population) -> dict[str, Any]:
+def _tally(outcomes: Outcomes, members: Sequence[str], population: Population) -> tuple[dict[str, Any], float]:
+    """What a row counts, and the standard deviation of its value over the seeds, NaN for one."""
     ids = outcomes.measured(members)
-    sample, right = population.sample(outcomes.metric, ids), outcomes.right(ids).mean(0)  # [n], over seeds
+    sample, by_seed = population.sample(outcomes.metric, ids), outcomes.right(ids)  # [R, n]
+    right = by_seed.mean(0)  # [n]
     low, high = interval(right, sample)
-    return {
+    sd = float(np.std(sample.mean(by_seed), ddof=1)) if len(by_seed) > 1 else math.nan
+    counts: dict[str, Any] = {
         "n": len(ids),
         "n_right": _whole(right.sum()),
         "value": float(sample.mean(right)),
@@ -177,6 +173,7 @@ def _tally(outcomes: Outcomes, members: Sequence[str], population: Population) -
         "is_small": is_small(len(ids), float(low), float(high)),
         "ties": _whole(outcomes.n_tied(ids)),
     }
+    return counts, sd
 
 
 def _whole(count: float | Floats) -> float:

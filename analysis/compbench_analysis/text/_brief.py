@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compbench.core.printable import screen_width
@@ -14,78 +13,49 @@ from compbench_analysis.frames.seeds import SeedGroup
 from compbench_analysis.text import _compact, _notes
 from compbench_analysis.text._latex_scores import latex_scores
 from compbench_analysis.text._look import Look, members_of, published_rows
+from compbench_analysis.text._score_tables import named
 from compbench_analysis.text.format import metric_words
-from compbench_analysis.text.render import Grid, count
+from compbench_analysis.text.render import Grid, count, render
 from compbench_analysis.text.verdict import verdict
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["brief", "brief_latex"]
+__all__ = ["brief"]
 
 _UNBOUNDED = 10_000  # columns of a page: nothing has to give way there
 
 
-def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) -> list[Grid]:
-    """The verdict, the table and its notes."""
-    its = _read(runs, look, "" if style == "markdown" else _compact.BEST)
+def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) -> str:
+    """The verdict, the table and its notes; of LaTeX the table alone, with the rest as comments."""
+    members, more = members_of(runs, look), published_rows(runs, look)
+    own = [row for member in members for row in tables.rows(member, look.by, look.rule)]
+    rows = tables.plain(own)
+    found = standings(members, look.by, look.rule)
+    scores = _compact.Scores.of(named([*rows, *more]), found, _compact.BEST if style == "table" else "")
     width = (n_columns or screen_width()) if style == "table" else _UNBOUNDED
-    grid, interval = _compact.score_grid(its.scores, _title(runs[0]), width)
+    grid, interval = _compact.score_grid(scores, _title(runs[0]), width)
+    said = verdict(rows, found, runs[0].info.n_task_examples)
     notes = (
-        *_notes.partials(its.members, look),
-        *_notes.scored(its.members, look),
+        *_notes.partials(members, look),
+        *_notes.scored(members, look),
         *_notes.unmatched(runs[0], look.by),
-        *_notes.overlooked(its.members),
-        *_marks(its, interval),
-        *_repeats(its.members),
-        *_ties(its.rows),
-        *_raced(its.members),
+        *_notes.overlooked(members),
+        *_marks(rows, scores, found, None if style == "latex" else interval),
+        *_repeats(members),
+        *_ties(rows),
+        *_raced(members),
     )
-    said = _verdict(runs[0], its)
-    return [
+    beside = (published.NOTE, published.sources(more)) if more else ("", [])
+    if style == "latex":
+        return latex_scores(scores, _title(runs[0]), [*said, *notes, *filter(None, [beside[0]]), *beside[1]])
+    shown = [
         Grid((), (), title=said[0], notes=tuple(said[1:])),
         grid,
         Grid((), (), notes=notes),
-        *([Grid((), (), title=published.NOTE, notes=tuple(published.sources(its.published)))] if its.published else []),
+        Grid((), (), title=beside[0], notes=tuple(beside[1])),
     ]
-
-
-def brief_latex(runs: Sequence[Run], look: Look) -> str:
-    """The table for a paper, with the verdict and the notes as comments."""
-    its = _read(runs, look, "")
-    comments = [
-        *_verdict(runs[0], its),
-        *_notes.partials(its.members, look),
-        *_notes.scored(its.members, look),
-        *_notes.unmatched(runs[0], look.by),
-        *_notes.overlooked(its.members),
-        *_marks(its, None),
-        *_repeats(its.members),
-        *_ties(its.rows),
-        *_raced(its.members),
-        *([published.NOTE, *published.sources(its.published)] if its.published else []),
-    ]
-    return latex_scores(its.scores, _title(runs[0]), comments)
-
-
-@dataclass(frozen=True)
-class _Read:
-    members: list[SeedGroup]
-    rows: list[dict[str, Any]]  # of the runs alone
-    found: Standings
-    published: list[dict[str, Any]]
-    scores: _compact.Scores  # of both
-
-
-def _read(runs: Sequence[Run], look: Look, mark: str) -> _Read:
-    members = members_of(runs, look)
-    rows = tables.plain(tables.rows_over_seeds(members, look.by, look.rule))
-    found, more = standings(members, look.by, look.rule), published_rows(runs, look)
-    return _Read(members, rows, found, more, _compact.Scores.of([*rows, *more], found, mark))
-
-
-def _verdict(run: Run, its: _Read) -> list[str]:
-    return verdict(its.rows, its.found, run.info.n_task_examples)
+    return render(shown, style, n_columns)
 
 
 def _title(run: Run) -> str:
@@ -93,25 +63,27 @@ def _title(run: Run) -> str:
     return f"{run.key.task}, {count(n_all)} examples"
 
 
-def _marks(its: _Read, interval: _compact.Interval | None) -> Iterator[str]:
+def _marks(
+    rows: Sequence[Mapping[str, Any]], scores: _compact.Scores, found: Standings, interval: _compact.Interval | None
+) -> Iterator[str]:
     """The legend of the signs in the table."""
-    methods = list(dict.fromkeys(str(row["method"]) for row in its.rows))
+    methods = list(dict.fromkeys(str(row["method"]) for row in rows))
     kind = {1: f" ({methods[0]})".replace("(wilson)", "(Wilson)")}.get(len(methods), "") if methods else ""
     if interval == "brackets":
         yield f"In brackets: the 95 % interval{kind}."
     else:
         yield f"±: the wider half of the 95 % interval{kind}."
     yield from _notes.methods(methods)
-    if its.scores.best:
+    if scores.best:
         is_plain = set(methods) == {"wilson"}
         test = (
             "exact McNemar test" if is_plain else "exact McNemar test, or sign flips where examples are not independent"
         )
-        n_models = len({row["model"] for row in its.found.rows})
+        n_models = len({row["model"] for row in found.rows})
         corrected = ", Holm over the models" if n_models > 2 else ""
-        mark = its.scores.mark or "In bold:"
+        mark = scores.mark or "In bold:"
         yield f"{mark} the best, or not distinguishable from it at {SURE:g} ({test}{corrected})."
-    if any(row["is_small"] and row["n"] for row in its.rows):
+    if any(row["is_small"] and row["n"] for row in rows):
         yield (
             f"{tables.SMALL} too small to rank models: fewer than {tables.FEW} examples, or an interval wider "
             f"than ±{100 * tables.WIDE:.0f} points."

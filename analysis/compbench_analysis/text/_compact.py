@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from compbench_analysis.frames import tables
 from compbench_analysis.frames.leaders import Standings
-from compbench_analysis.text import _score_tables
 from compbench_analysis.text._fitted import natural_width
 from compbench_analysis.text.format import MISSING, farther_end, metric_heading, percent, percent_aligned
 from compbench_analysis.text.render import Grid
@@ -24,6 +23,7 @@ BEST = "*"
 _MOST_TAGS_ACROSS = 5
 Row = Mapping[str, Any]
 Interval = Literal["brackets", "farther end"]
+_INTERVALS: tuple[Interval, ...] = ("brackets", "farther end")
 Cell = tuple[str, bool]  # what it says, and whether it is among the best
 
 
@@ -39,25 +39,17 @@ class Scores:
     mark: str = BEST  # "" where the best stand in bold
 
     @classmethod
-    def of(cls, plain: Sequence[Row], found: Standings, mark: str = BEST) -> Scores:
-        """Of plain rows, in their order."""
-        rows = _score_tables.named(plain)
-        name_of = {
-            (row["column"], row["tag"], row["model"]): (shown["tag"], shown["model"])
-            for row, shown in zip(plain, rows, strict=True)
-        }
-        tags = dict.fromkeys(str(row["tag"]) for row in rows)
-        best = {
-            (*name_of[row["column"], row["tag"], row["model"]], row["metric"])
-            for row in found.rows
-            if row["is_level"] and (row["column"], row["tag"], row["model"]) in name_of
-        }
+    def of(cls, rows: Sequence[Row], found: Standings, mark: str = BEST) -> Scores:
+        """Of rows of `_score_tables.named`, in their order."""
+        level = {(row["column"], row["tag"], row["model"], row["metric"]) for row in found.rows if row["is_level"]}
+        cells = {(str(row["tag"]), str(row["model"]), str(row["metric"])): row for row in rows}
+        tags, models, metrics = (tuple(dict.fromkeys(key[n] for key in cells)) for n in range(3))
         return cls(
-            cells={(row["tag"], row["model"], row["metric"]): row for row in rows},
+            cells=cells,
             tags=tuple(sorted(tags, key=lambda tag: tag != tables.OVERALL)),
-            models=tuple(dict.fromkeys(str(row["model"]) for row in rows)),
-            metrics=tuple(dict.fromkeys(str(row["metric"]) for row in rows)),
-            best=frozenset(best),
+            models=models,
+            metrics=metrics,
+            best=frozenset(key for key, row in cells.items() if row["key"] in level),
             mark=mark,
         )
 
@@ -102,29 +94,32 @@ class Scores:
         row = self.cells.get((tag, model, metric))
         if row is None:
             return "", False
+        value, low, high, sd = row["value"], row["low"], row["high"], row.get("sd")
+        if value is None:
+            score = f"{MISSING:>5}"
+        elif sd is not None:
+            score = f"{percent_aligned(value)} (sd {percent(sd)})"
+        elif low is None:
+            score = percent_aligned(value)
+        elif interval == "brackets":
+            score = percent_aligned(value, low, high)
+        else:
+            score = f"{percent_aligned(value)} ±{farther_end(value, low, high)}"
         is_best = (tag, model, metric) in self.best
-        return _score(row, interval) + (self.mark if is_best else ""), is_best
+        return score + (self.mark if is_best else ""), is_best
 
 
-def score_grid(scores: Scores, title: str, n_columns: int) -> tuple[Grid, Interval | None]:
-    """The table in the layout that fits, and how its intervals stand (None: none fits, it has to be cut)."""
-    candidates = list(_candidates(scores, title))
-    for grid, interval in candidates:
-        if natural_width(grid) <= n_columns:
-            return grid, interval
-    return candidates[-1]
-
-
-def _candidates(scores: Scores, title: str) -> Iterator[tuple[Grid, Interval]]:
+def score_grid(scores: Scores, title: str, n_columns: int) -> tuple[Grid, Interval]:
+    """The table in the first layout that fits, and how its intervals stand; in the last where none does."""
+    layouts = [_metrics_across]
     if len(scores.metrics) == 1 and len(scores.tags) > 1 and scores.is_one_n:
-        layouts = [_models_down, _tags_down] if len(scores.tags) <= _MOST_TAGS_ACROSS else [_tags_down]
-    else:
-        layouts = []
+        layouts = [*([_models_down] if len(scores.tags) <= _MOST_TAGS_ACROSS else []), _tags_down, _metrics_across]
     for layout in layouts:
-        for interval in ("brackets", "farther end"):
-            yield layout(scores, title, interval), interval
-    for interval in ("brackets", "farther end"):
-        yield _metrics_across(scores, title, interval), interval
+        for interval in _INTERVALS:
+            grid = layout(scores, title, interval)
+            if natural_width(grid) <= n_columns:
+                return grid, interval
+    return _metrics_across(scores, title, _INTERVALS[-1]), _INTERVALS[-1]
 
 
 def _metrics_across(scores: Scores, title: str, interval: Interval) -> Grid:
@@ -197,15 +192,3 @@ def _grid(header: Sequence[str], body: Sequence[Sequence[Cell]], title: str, ali
     rows = tuple(tuple(text for text, _ in row) for row in body)
     strong = frozenset((y, x) for y, row in enumerate(body) for x, (_, is_best) in enumerate(row) if is_best)
     return Grid(tuple(header), rows, title, align=align, n_names=n_names, strong=strong)
-
-
-def _score(row: Row, interval: Interval) -> str:
-    if row["value"] is None:
-        return f"{MISSING:>5}"
-    if row.get("sd") is not None:
-        return f"{percent_aligned(row['value'])} (sd {percent(row['sd'])})"
-    if row["low"] is None:
-        return percent_aligned(row["value"])
-    if interval == "brackets":
-        return percent_aligned(row["value"], row["low"], row["high"])
-    return f"{percent_aligned(row['value'])} ±{farther_end(row['value'], row['low'], row['high'])}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from compbench.core.printable import printable, width, wrapped
+from compbench.core.printable import padded, printable, width, wrapped
 
 if TYPE_CHECKING:
     from compbench_analysis.text.render import Grid
@@ -21,14 +21,15 @@ _GAP = 2
 _WIDEST_PROSE = 100  # columns: a longer line is hard to read
 _NARROWEST_PROSE = 20
 _LARGEST_NAMES = 0.55  # of the screen, where the table has to be cut
-Cells = Sequence[tuple[str, ...]]
 
 
 def fitted(grid: Grid, n_columns: int) -> list[str]:
     """Title, table and notes."""
     lines = sentences([grid.title] if grid.title else [], n_columns, "")
-    if grid.rows:
-        lines += [*_table(grid, n_columns), *([""] if grid.notes else [])]
+    for number, (columns, widths, sides) in enumerate(_bands(grid, n_columns)):
+        header, *rows = (_row(row, widths, sides) for row in zip(*columns, strict=True))
+        lines += [""] if number else []
+        lines += [*header, "-" * _total(widths), *(line for row in rows for line in row)]
     return [*lines, *sentences(grid.notes, n_columns)]
 
 
@@ -47,20 +48,21 @@ def sentences(texts: Sequence[str], n_columns: int, indent: str = "  ") -> list[
     return lines
 
 
-def _table(grid: Grid, n_columns: int) -> list[str]:
-    cells = [tuple(map(printable, row)) for row in (grid.header, *grid.rows)]
-    columns = list(zip(*cells, strict=True))
-    sides = grid.align or "l" * len(columns)
-    natural = [max(map(width, column)) for column in columns]
-    if _total(natural) <= n_columns:
-        return _lines(columns, natural, sides)
-    wanted = [*natural[: grid.n_names], *(_least_of_heading(column) for column in columns[grid.n_names :])]
-    if (widths := _with_prose_wrapped(wanted, sides, n_columns)) is not None:
-        return _lines(columns, widths, sides)
-    lines: list[str] = []
-    for band, widths in _bands(wanted, sides, grid.n_names, n_columns):
-        lines += [*([""] if lines else []), *_lines([columns[n] for n in band], widths, [sides[n] for n in band])]
-    return lines
+def _bands(grid: Grid, n_columns: int) -> Iterator[tuple[Sequence[tuple[str, ...]], Sequence[int], Sequence[str]]]:
+    """The columns of the table with their widths and sides: all at once where they fit, else cut into bands."""
+    if not grid.rows:
+        return
+    columns = list(zip(*(map(printable, row) for row in (grid.header, *grid.rows)), strict=True))
+    sides, widths = grid.align or "l" * len(columns), [max(map(width, column)) for column in columns]
+    if natural_width(grid) <= n_columns:
+        yield columns, widths, sides
+        return
+    wanted = [*widths[: grid.n_names], *(_least_of_heading(column) for column in columns[grid.n_names :])]
+    if (wrapped_widths := _with_prose_wrapped(wanted, sides, n_columns)) is not None:
+        yield columns, wrapped_widths, sides
+        return
+    for band, own in _cut(wanted, grid.n_names, n_columns):
+        yield [columns[n] for n in band], own, [sides[n] for n in band]
 
 
 def _least_of_heading(column: Sequence[str]) -> int:
@@ -83,9 +85,7 @@ def _with_prose_wrapped(wanted: Sequence[int], sides: str | Sequence[str], n_col
     return widths
 
 
-def _bands(
-    wanted: Sequence[int], sides: str | Sequence[str], n_names: int, n_columns: int
-) -> Iterator[tuple[list[int], list[int]]]:
+def _cut(wanted: Sequence[int], n_names: int, n_columns: int) -> Iterator[tuple[list[int], list[int]]]:
     """The columns of each band and their widths; the first `n_names` are part of all."""
     names = _names(wanted[:n_names], int(n_columns * _LARGEST_NAMES))
     band, widths = list(range(n_names)), list(names)
@@ -106,30 +106,17 @@ def _names(wanted: Sequence[int], n_columns: int) -> list[int]:
     return widths
 
 
-def _lines(columns: Sequence[Sequence[str]], widths: Sequence[int], sides: str | Sequence[str]) -> list[str]:
-    """The heading, a rule and the rows, each in as many lines as its longest cell takes."""
-    header, *rows = (_row(row, widths, sides) for row in zip(*columns, strict=True))
-    return [*header, "-" * _total(widths), *(line for row in rows for line in row)]
-
-
-def _row(cells: Sequence[str], widths: Sequence[int], sides: str | Sequence[str]) -> list[str]:
-    if all(width(cell) <= n for cell, n in zip(cells, widths, strict=True)):
-        return [_line(cells, widths, sides)]
-    parts = [
-        wrapped(cell, n, "" if side == "w" or width(cell) <= n else " ")
-        for cell, n, side in zip(cells, widths, sides, strict=True)
-    ]
-    return [_line(line, widths, sides) for line in zip_longest(*parts, fillvalue="")]
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], sides: str | Sequence[str]) -> str:
-    padded = (_padded(cell, n, side) for cell, n, side in zip(cells, widths, sides, strict=True))
-    return (" " * _GAP).join(padded).rstrip()
-
-
-def _padded(cell: str, n_columns: int, side: str) -> str:
-    space = " " * (n_columns - width(cell))
-    return space + cell if side == "r" else cell + space
+def _row(cells: Sequence[str], widths: Sequence[int], sides: Sequence[str]) -> list[str]:
+    """The lines of a row, as many as its longest cell takes."""
+    lines = [tuple(cells)]
+    if any(width(cell) > n for cell, n in zip(cells, widths, strict=True)):
+        parts = [
+            wrapped(cell, n, "" if side == "w" or width(cell) <= n else " ")
+            for cell, n, side in zip(cells, widths, sides, strict=True)
+        ]
+        lines = list(zip_longest(*parts, fillvalue=""))
+    gap = " " * _GAP
+    return [gap.join(padded(*cell) for cell in zip(line, widths, sides, strict=True)).rstrip() for line in lines]
 
 
 def _total(widths: Sequence[int]) -> int:

@@ -27,7 +27,8 @@ Row = Mapping[str, Any]
 def full(runs: Sequence[Run], look: Look) -> list[Grid]:
     """A block for each metric, what the runs cost, their ties and their signatures."""
     members = members_of(runs, look)
-    rows, reasons = with_draws(tables.plain(tables.rows_over_seeds(members, look.by, look.rule)), members, look)
+    own = [row for member in members for row in tables.rows(member, look.by, look.rule)]
+    rows, reasons = with_draws(tables.plain(own), members, look)
     more = published_rows(runs, look)
     methods = list(dict.fromkeys(str(row["method"]) for row in rows))
     notes = [

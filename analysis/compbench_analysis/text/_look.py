@@ -53,14 +53,14 @@ def with_draws(rows: Sequence[Row], members: Sequence[SeedGroup], look: Look) ->
 
     They are None for runs of scores, and for a row over several seeds, whose `sd` tells of other draws.
     """
-    from compbench_analysis.frames import curves
-
     by, rule = look.by, look.rule
     runs = [member.runs[0] for member in members if len(member.runs) == 1 and look.has_draws]
     measured: dict[tuple[object, ...], Row] = {}
     reasons: list[str] = []
     for run in runs:
         if run.losses():
+            from compbench_analysis.frames import curves  # which needs pandas
+
             try:
                 n_draws, n_units, is_unsure = curves.enough_draws(run, rule)
                 if is_unsure and n_units > 1:  # of a single one no figure could be made at all

@@ -48,13 +48,12 @@ def to_text(
         return records((row for part in parts for row in _rows(part, look)), style)
     if full:
         shown = [render(_full.full(part, look), style, n_columns) for part in parts]
-    elif style == "latex":
-        shown = [_brief.brief_latex(part, look) for part in parts]
     else:
-        shown = [render(_brief.brief(part, look, style, n_columns), style, n_columns) for part in parts]
+        shown = [_brief.brief(part, look, style, n_columns) for part in parts]
     if len(parts) > 1:
-        overall = [tables.rows_over_seeds(members_of(part, look), None, rule) for part in parts]
-        shown.append(render([summary(tables.plain(row for rows in overall for row in rows))], style, n_columns))
+        members = [member for part in parts for member in members_of(part, look)]
+        overall = tables.plain(row for member in members for row in tables.rows(member, None, rule))
+        shown.append(render([summary(overall)], style, n_columns))
     return "\n\n\n".join(shown)
 
 
@@ -67,7 +66,8 @@ def _by_task(runs: Sequence[Run]) -> list[list[Run]]:
 
 def _rows(runs: Sequence[Run], look: Look) -> Iterator[dict[str, Any]]:
     members = members_of(runs, look)
-    rows, _ = with_draws(tables.plain(tables.rows_over_seeds(members, look.by, look.rule)), members, look)
+    own = [row for member in members for row in tables.rows(member, look.by, look.rule)]
+    rows, _ = with_draws(tables.plain(own), members, look)
     more = {
         member.digest: {
             **asdict(cost_of(member.runs)),

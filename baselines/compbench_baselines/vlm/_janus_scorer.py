@@ -8,9 +8,11 @@ its guidance does. Rows are padded on the left under a mask, so that the picture
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,13 +22,14 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.core.aliases import Floats
-from compbench.core.errors import DataError, RunError, nan_advice
+from compbench.core.errors import DataError, RunError, UnreadableImage, nan_advice
 from compbench.core.examples import Example, Image, Task
 from compbench.core.image_transforms import on_white, upright
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Runtime, Source
+from compbench.core.models import Price, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
 from compbench_baselines.decoding import decoded, decoders
@@ -36,6 +39,7 @@ __all__ = ["JanusScorer", "load"]
 
 _BATCH_SIZE = {"cpu": 4}  # pairs; elsewhere 16
 _BATCHES_A_WINDOW = 8  # of pairs, among which those of similar length are found
+_BYTES_PER_SCORE = 32
 _MOST_PAIRS = 4096  # of an example whose scores are stored by position too
 
 Pair = tuple[Image, str]  # the empty caption is that of no example, it stands for the empty prompt
@@ -78,6 +82,24 @@ class JanusScorer:
                 f"{task.name}: {n} examples have more than {_MOST_PAIRS:,} pairs; their log-likelihoods are stored as "
                 "sums, without those of each token that explain shows"
             )
+
+    def price(self, examples: Sequence[Example]) -> Price:
+        """Counted on the first pair, and timed on a batch of it after one to warm up."""
+        example, image = _first_readable(examples)
+        self._prompts |= self._new_prompts([example])
+        found, pair = _Found(), (image, example.captions[0])
+        self._look_at([replace(example, images=(image,))], found)
+        with FlopCounterMode(display=False) as counter:
+            self._terms([pair], found.tokens, 1)
+        seconds = 0.0
+        for _ in range(2):
+            began = time.perf_counter()
+            terms, self._batch_size = fitting(
+                partial(self._terms, [pair] * self._batch_size, found.tokens), self._batch_size, self.device, self._say
+            )
+            seconds = (time.perf_counter() - began) / len(terms)
+        n_bytes = _BYTES_PER_SCORE + 4 * self._n_tokens
+        return Price(1, float(counter.get_total_flops()), seconds, n_bytes, evaluations_per_image=1)
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         """Each example in turn, a window of them at a time."""
@@ -243,6 +265,16 @@ def _pairs(example: Example) -> list[Pair]:
 
 def _is_by_position(example: Example) -> bool:
     return len(example.images) * len(example.captions) <= _MOST_PAIRS
+
+
+def _first_readable(examples: Sequence[Example]) -> tuple[Example, Image]:
+    """The first image that can be decoded, else the first: one bad image must not hide a price."""
+    for example in examples:
+        for image in example.images:
+            with suppress(UnreadableImage):
+                image.decode()
+                return example, image
+    return examples[0], examples[0].images[0]
 
 
 def _forget(found: _Found, needed: set[Image]) -> None:
