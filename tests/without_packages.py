@@ -21,7 +21,7 @@ hidden, commands, lines = json.loads(sys.argv[1])
 find = importlib.machinery.PathFinder.find_spec
 def without(name, path=None, target=None):
     return None if name.partition(".")[0] in hidden else find(name, path, target)
-importlib.machinery.PathFinder.find_spec = without
+importlib.machinery.PathFinder.find_spec = staticmethod(without)
 told = []
 for command in commands:
     out, err = io.StringIO(), io.StringIO()

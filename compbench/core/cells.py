@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compbench.core import disk
-from compbench.core.errors import DataError
+from compbench.core.errors import DataError, MissingPackage
+from compbench.core.packages import named
 from compbench.core.plain_text import decoded
 from compbench.core.printable import from_cell
 
@@ -86,14 +87,16 @@ def _suffix(path: Path) -> tuple[str, bool]:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
+    with named():
+        import pandas as pd
 
     frame = _tried(lambda: pd.read_parquet(path), path)
     return frame.reset_index() if any(frame.index.names) else frame
 
 
 def _delimited(text: str, separator: str, path: Path) -> pd.DataFrame:
-    import pandas as pd
+    with named():
+        import pandas as pd
 
     separator = delimiter(text, separator)
 
@@ -118,7 +121,8 @@ def _with_points(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _objects(text: str, suffix: str, path: Path) -> pd.DataFrame:
-    import pandas as pd
+    with named():
+        import pandas as pd
 
     if suffix == ".json":
         rows = _json(text, f"{str(path)!r}")
@@ -140,7 +144,10 @@ def _json(text: str, where: str) -> Any:
 
 def _tried(read: Callable[[], pd.DataFrame], path: Path) -> pd.DataFrame:
     try:
-        return read()
+        with named():
+            return read()
+    except MissingPackage:
+        raise
     except Exception as error:  # pandas and pyarrow raise of every kind for files that are not what they seem
         reason = " ".join(str(error).split())
         what = f"expected a {path.suffix[1:].lower()} file with a header"

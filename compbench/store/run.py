@@ -13,6 +13,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UsageError
 from compbench.core.examples import Classes, ErrorTable, ScoreTable
 from compbench.core.measurements import DrawTable, Measurement
+from compbench.core.packages import named
 from compbench.core.printable import say as say_to_stderr
 from compbench.core.rules import Rule
 from compbench.core.subsets import subset, subset_per_class
@@ -279,6 +280,7 @@ class Run:
             )
         return self.contents.tables(rule, wanted) or self.contents.no_tables()
 
+    @named()
     def to_frame(
         self, rule: Rule | None = None, *, temperature: float | None = None, with_posteriors: bool = True
     ) -> pd.DataFrame:
@@ -298,6 +300,7 @@ class Run:
             frame.insert(place, name, found[name].to_numpy())
         return frame
 
+    @named()
     def posteriors(self, rule: Rule | None = None, *, temperature: float | None = None) -> pd.DataFrame:
         """The posterior of every class, Eq. 3 of the paper: a row for each example, a column for each class.
 
@@ -305,6 +308,7 @@ class Run:
         """
         return import_module("compbench_analysis.frames.posteriors").posteriors(self, rule, temperature)
 
+    @named()
     def summary(self, by: str | Sequence[str] | None = None, rule: Rule | None = None) -> pd.DataFrame:
         """A row per metric and tag of the columns `by` (None: "tag"): n, value, 95 % interval and chance.
 
@@ -312,6 +316,7 @@ class Run:
         """
         return import_module("compbench").tidy(self, by, rule)
 
+    @named()
     def _repr_html_(self) -> str:
         """The run as a notebook shows it: its name, its progress and its scores."""
         return import_module("compbench_analysis.report").shown(self)
@@ -375,7 +380,8 @@ class Run:
     @cached_property
     def contents(self) -> Contents:
         """The folder's contents as arrays; private to the room."""
-        from compbench.store._reader import Contents
+        with named():
+            from compbench.store._reader import Contents
 
         return Contents(self.path, self.say, lambda: self.schedule, self.classes, digest_of=self._digest_of)
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from compbench.core.aliases import Bools, Ints
 from compbench.core.examples import Example
+from compbench.core.packages import named
 from compbench.store import _parquet
 from compbench.store._arrays import lists, numbers
 from compbench.store._damage import Damaged
@@ -128,7 +129,8 @@ class StoredExamples:
 
     def frame(self) -> pd.DataFrame:
         """A row per example: id, captions, image_names, matches, tags, group, order."""
-        import pandas as pd
+        with named():
+            import pandas as pd
 
         return pd.DataFrame(
             {

@@ -14,6 +14,7 @@ import numpy as np
 
 from compbench.core.aliases import Floats
 from compbench.core.examples import Metric
+from compbench.core.packages import named
 from compbench_analysis.frames._outcomes import Outcomes, Population, joined, judged
 from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_columns, tag_groups
 from compbench_analysis.frames.seeds import SeedGroup, same_but_seed, singles
@@ -149,7 +150,8 @@ def _groups(group: SeedGroup, metric: Metric, by: By, rule: Rule) -> Groups:
 
 
 def _framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
+    with named():
+        import pandas as pd
 
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
