@@ -61,7 +61,7 @@ def few(rows: Iterable[Row]) -> list[str]:
 def named(rows: Sequence[Row]) -> list[Row]:
     """Rows whose model says that it is partial, and whose tag names its column where two columns share it.
 
-    Each says under `key` the column, tag, model and metric that it had.
+    Each keeps under `key` the column, tag, model and metric that it had.
     """
     columns: dict[str, set[str]] = {}
     for row in rows:
@@ -71,7 +71,7 @@ def named(rows: Sequence[Row]) -> list[Row]:
             **row,
             "model": f"{row['model']} (partial)" if row["is_partial"] else row["model"],
             "tag": f"{row['column']}: {row['tag']}" if len(columns[row["tag"]]) > 1 else row["tag"],
-            "key": (row["column"], row["tag"], row["model"], row["metric"]),
+            "key": tuple(row.get(name) for name in ("column", "tag", "model", "metric")),
         }
         for row in rows
     ]
