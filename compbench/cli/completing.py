@@ -98,11 +98,9 @@ def options(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     for name in names:
         with suppress(UsageError, DataError):
             found |= dict.fromkeys(f"{option}=" for option in options_of(registry.model(name)[1]))
-    if found:
-        return _starting(found, incomplete)
-    from compbench.store.reading import SETTINGS  # it loads numpy, which no help needs
+    from compbench.store.reading import SETTINGS
 
-    return _starting((f"{name}=" for name in SETTINGS), incomplete)
+    return _starting(found or [f"{name}=" for name in SETTINGS], incomplete)
 
 
 def _root(ctx: click.Context) -> Path:
