@@ -328,7 +328,7 @@ def test_pictures_shrink_as_they_grow_in_number_and_the_last_resort_is_fewer() -
 def test_an_empty_run_is_said(tmp_path: Path) -> None:
     page = _page(_small(tmp_path, n=0))
     assert "None of 12 examples is measured yet." in page.said
-    assert "one: nothing is measured yet" in page.said
+    assert "one: nothing measured yet" in page.said
 
 
 def test_an_unfinished_run_is_said(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_different_tasks_have_a_section_each_and_different_examples_are_not_test
     page = _page(*runs)
     assert [chart["task"] for chart in page.data] == ["photos", "others"]
     assert page.said.count("8 examples are in both, 4 only in 'photos/one'") == 1
-    assert "No model is called the better one" in page.said
+    assert "No winner is named" in page.said
     assert "8 to 12 of 12 examples measured" in page.said
     assert "A test needs two or more runs" in page.said
     assert page.data[0]["examples"][9]["r"][1] is None  # not measured by the second

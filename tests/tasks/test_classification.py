@@ -457,7 +457,7 @@ class TestFolders:
     def test_no_folder_says_what_was_expected(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"no folder .*expected food-101/ or one folder for each class.*ethz\.ch"):
             catalogue.food101(tmp_path / "nowhere")
-        with pytest.raises(DataError, match=r"objectnet is on no hub .*objectnet\.dev"):
+        with pytest.raises(DataError, match=r"objectnet is not on a hub .*objectnet\.dev"):
             catalogue.objectnet()
 
 

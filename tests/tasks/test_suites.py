@@ -81,7 +81,7 @@ def test_a_suite_is_fetched_at_its_revision(name: str, tmp_path: Path, monkeypat
 @pytest.mark.parametrize("name", ["whatsup-a", "coco-spatial-one", "gqa-spatial-two"])
 def test_without_a_hub_the_message_says_where_to_get_what(name: str) -> None:
     with pytest.raises(
-        DataError, match=rf"{name} is on no hub.*--data DIR with .*\.json.* from github.com/\w+.*, and "
+        DataError, match=rf"{name} is not on a hub.*--data DIR with .*\.json.* from github.com/\w+.*, and "
     ):
         registry.task(name)
 
