@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,31 @@ def _offline_for_one_test_alone() -> Iterator[None]:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that another test made compbench remember."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """No registration outlives the test."""
+    from compbench.registry import plugins
+
+    before = dict(plugins._registered)
+    yield
+    plugins._registered.clear()
+    plugins._registered.update(before)
+
+
+@pytest.fixture(scope="session")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a later family's tiny pipeline, made once; a test that changes it takes a copy."""
+    root = tmp_path_factory.mktemp("families")
+
+    def folder(family: str) -> Path:
+        import tiny_pipelines
+
+        place = root / family
+        return place if place.exists() else tiny_pipelines.MADE[family](place)
+
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ __all__ = [
     "read",
     "runs",
     "to_run",
+    "written",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -203,6 +204,13 @@ read = _together(
     ),
     click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures."),
 )
+
+
+def written(help: str, metavar: str = "FILE") -> Callable[[Command], Command]:
+    """An --output without which a command does nothing."""
+    return click.option("--output", required=True, type=PATH, callback=check_folder, metavar=metavar, help=help)
+
+
 output = click.option(
     "--output", type=PATH, callback=check_folder, metavar="FILE", help="Write the result to this file, not stdout."
 )

@@ -25,14 +25,7 @@ _SUFFIXES = (".parquet", ".csv")
 
 @click.command(short_help="Write a static site with a leaderboard and a page per task.")
 @click.argument("references", nargs=-1, metavar="[RUN...]")
-@click.option(
-    "--output",
-    required=True,
-    type=flags.PATH,
-    callback=flags.check_folder,
-    metavar="DIR",
-    help="The folder of the site.",
-)
+@flags.written("The folder of the site.", "DIR")
 @flags.runs
 @flags.read
 @flags.image_limits
@@ -66,9 +59,7 @@ def site(
 
 @click.command(short_help="Write the scores of all runs as one table.")
 @click.argument("references", nargs=-1, metavar="[RUN...]")
-@click.option(
-    "--output", required=True, type=flags.PATH, callback=flags.check_folder, metavar="FILE", help=".parquet or .csv"
-)
+@flags.written(".parquet or .csv")
 @flags.runs
 @flags.read
 def results(

@@ -299,14 +299,7 @@ def calibrate(
 
 @click.command(short_help="Write the scores of a run, one row per example.")
 @click.argument("reference", metavar="RUN", shell_complete=completing.runs)
-@click.option(
-    "--output",
-    required=True,
-    type=flags.PATH,
-    callback=flags.check_folder,
-    metavar="FILE",
-    help=".parquet, .csv or .jsonl",
-)
+@flags.written(".parquet, .csv or .jsonl")
 @flags.runs
 @flags.read
 def export(reference: str, output: Path, runs: Path | None, options: Sequence[str], limit: int | None) -> None:

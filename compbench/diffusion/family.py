@@ -36,12 +36,18 @@ class Family:
         """DataError where the parts do not belong together, or are not of this family."""
 
     def target(self, parts: Parts) -> Target:
-        """The quantity that the network was trained to predict."""
-        raise NotImplementedError
+        """The quantity that the network was trained to predict: as its scheduler's configuration says."""
+        from compbench.diffusion import loading
+
+        return loading.target_of(parts.scheduler, parts.name)
 
     def noising(self, parts: Parts, dtype: torch.dtype) -> Noising:
-        """alpha and sigma of a timestep, for timesteps on the CPU."""
-        raise NotImplementedError
+        """alpha and sigma of a timestep, for timesteps on the CPU: those of its scheduler's table."""
+        from compbench.diffusion import loading
+        from compbench.diffusion.denoiser import Tabled
+
+        alphas_cumprod = loading.alphas_cumprod_of(parts.scheduler, parts.name).to("cpu", dtype)
+        return Tabled.from_alphas_cumprod(alphas_cumprod, self.target(parts))
 
     def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
         """The network's conditioning on each caption, under its own argument names; no guidance."""

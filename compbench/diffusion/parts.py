@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compbench.core.errors import DataError
 from compbench.diffusion.silence import quiet
 
-__all__ = ["Parts", "Precision", "Text", "check_vocabulary", "dtype_name"]
+__all__ = ["Parts", "Precision", "Text", "check_channels", "check_vocabularies", "check_width", "dtype_name"]
 
 _CAPTIONS_AT_ONCE = 64
 
@@ -107,6 +107,11 @@ class Parts:
         """The side in pixels of the square that becomes one latent."""
         return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
 
+    @property
+    def kind(self) -> str:
+        """A word for the network."""
+        return "U-Net" if "UNet" in type(self.network).__name__ else "transformer"
+
     def placed(self, device: torch.device, precision: Precision) -> Self:
         """In evaluation mode on a device; borrowed ones are copied where they would have to change."""
 
@@ -145,14 +150,45 @@ class Parts:
         return [text for text in captions if any(token in text for token in tokens)]
 
 
-def check_vocabulary(text: Text, name: str) -> None:
-    """DataError where a tokenizer has tokens that its encoder does not know."""
-    n_tokens, n_known = len(text.tokenizer), int(text.encoder.config.vocab_size)
-    if n_tokens > n_known:
+def check_channels(parts: Parts, out: Collection[int | None] = ()) -> None:
+    """DataError where the network takes other latents than the autoencoder gives, as those that edit pictures do.
+
+    `out`: how many times as many channels it may give, None where its configuration may leave that open.
+    """
+    config, n_latents = parts.network.config, int(parts.vae.config["latent_channels"])
+    n_in, n_out = config["in_channels"], config["out_channels"]
+    known = {None if times is None else times * n_latents for times in out}
+    if n_in == n_latents and (not out or n_out in known):
+        return
+    gives, expected = "", f"{n_latents} in"
+    if out:
+        gives = f" and {n_out} output"
+        expected += f" and {' or '.join(str(n) for n in sorted(known - {None}))} out"  # pyright: ignore
+    raise DataError(
+        f"model {parts.name!r} has a {parts.kind} of {n_in} input{gives} channels on latents of {n_latents}; expected "
+        f"{expected}: inpainting, depth and editing models cannot be scored by their captions alone"
+    )
+
+
+def check_width(parts: Parts, given: int, taken: object, what: str = "width") -> None:
+    """DataError where the text encoders give the network other than it takes; it may leave that open."""
+    if isinstance(taken, int) and given != taken:
+        encoders = "a text encoder" if len(parts.texts) == 1 else "text encoders"
         raise DataError(
-            f"model {name!r} has a tokenizer of {n_tokens:,} tokens and a text encoder that knows {n_known:,}; they do "
-            "not belong together"
+            f"model {parts.name!r} has {encoders} of {what} {given} and a {parts.kind} that attends to {what} "
+            f"{taken}; they do not belong together"
         )
+
+
+def check_vocabularies(parts: Parts) -> None:
+    """DataError where a tokenizer has tokens that its encoder does not know."""
+    for text in parts.texts:
+        n_tokens, n_known = len(text.tokenizer), int(text.encoder.config.vocab_size)
+        if n_tokens > n_known:
+            raise DataError(
+                f"model {parts.name!r} has a tokenizer of {n_tokens:,} tokens and a text encoder that knows "
+                f"{n_known:,}; they do not belong together"
+            )
 
 
 def dtype_name(dtype: torch.dtype) -> str:

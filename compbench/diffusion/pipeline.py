@@ -117,18 +117,6 @@ class PipelineFamily(Family):
             )
         return side * self.grain(files)
 
-    def target(self, parts: Parts) -> Target:
-        from compbench.diffusion import loading
-
-        return loading.target_of(parts.scheduler, parts.name)
-
-    def noising(self, parts: Parts, dtype: torch.dtype) -> Noising:
-        from compbench.diffusion import loading
-        from compbench.diffusion.denoiser import Tabled
-
-        alphas_cumprod = loading.alphas_cumprod_of(parts.scheduler, parts.name).to("cpu", dtype)
-        return Tabled.from_alphas_cumprod(alphas_cumprod, self.target(parts))
-
 
 class FlowFamily(PipelineFamily):
     """A family trained by flow matching: x_t = (1 - t) x_0 + t eps, and the network is told 1000 t.

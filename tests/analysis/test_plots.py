@@ -72,7 +72,7 @@ def test_partial_runs_are_marked() -> None:
 
 def test_a_metric_or_tag_that_a_model_lacks_leaves_a_gap() -> None:
     frame = _frame()
-    lacking = frame[~((frame["model"] == "other") & (frame["metric"] == "image"))]
+    lacking = frame.loc[~((frame["model"] == "other") & (frame["metric"] == "image")), :]
     plots.per_tag_bars(lacking).savefig(io.BytesIO(), dpi=30)
 
 
@@ -130,7 +130,7 @@ def test_a_model_has_the_colour_that_it_has_in_the_bars() -> None:
 
 def test_difference_by_timestep_draws_what_the_frame_holds() -> None:
     curve = _curve(("one",), is_partial=True)
-    figure = plots.difference_by_timestep(curve[curve["metric"] == "text"])
+    figure = plots.difference_by_timestep(curve.loc[curve["metric"] == "text", :])
     assert figure.axes[0].lines[0].get_xdata().tolist() == [100, 200, 400, 600]
     assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([0.1, 0.2, 0.4, 0.6])
     assert figure.legends[0].get_texts()[0].get_text() == "one (partial)"
@@ -157,6 +157,23 @@ def test_margins_stand_in_the_histogram_once_each() -> None:
     figure.savefig(io.BytesIO(), dpi=30)
 
 
+def test_the_last_bars_of_a_histogram_say_that_they_hold_all_beyond() -> None:
+    margin = [-0.1, 0.5, 40.0]
+    frame = pd.DataFrame({"task": "fake", "model": "one", "metric": "text", "margin": margin, "se": 1.0})
+    figure = plots.margin_histogram(frame.assign(p_flip=0.0, is_right=[False, True, True]))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "5", "10", "≥ 15"]
+
+
+def test_a_legend_of_several_lines_is_read_line_by_line() -> None:
+    figure = plots.per_tag_bars(_frame(tuple(f"a-model-with-a-long-name-{n}" for n in range(4))))
+    figure.draw_without_rendering()
+    texts = figure.legends[0].get_texts()
+    where = [(-text.get_window_extent().y0, text.get_window_extent().x0) for text in texts]
+    read = [text.get_text() for _, text in sorted(zip(where, texts, strict=True), key=lambda pair: pair[0])]
+    assert read == [*(f"a-model-with-a-long-name-{n}" for n in range(4)), "random chance"]
+    assert len({round(y) for y, _ in where}) > 1
+
+
 def _small(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(is_small=frame["tag"] == "Both")
 
@@ -173,7 +190,7 @@ def test_a_tag_that_is_too_small_to_rank_is_marked_in_every_figure() -> None:
 
 def test_the_heat_map_has_a_row_for_each_model_and_one_of_chance() -> None:
     frame = _frame()
-    lacking = frame[~((frame["model"] == "one") & (frame["metric"] == "image"))]
+    lacking = frame.loc[~((frame["model"] == "one") & (frame["metric"] == "image")), :]
     figure = plots.tag_heat_map(lacking)
     text, image = figure.axes
     assert [label.get_text() for label in text.get_yticklabels()] == ["one", "other", "random chance"]
@@ -212,6 +229,18 @@ def test_rules_stand_below_one_another_with_their_intervals() -> None:
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["native", "eps"]
     assert figure.axes[0].containers[0].lines[0].get_xdata().tolist() == pytest.approx([0.54, 0.54])
     figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_the_rule_of_a_networks_own_target_is_drawn_once() -> None:
+    rules = ("native", "v", "eps")
+    frame = pd.concat([_curve(("one",)).query("n_draws == 4").assign(rule=rule, target="v") for rule in rules])
+    figure = plots.accuracy_by_rule(frame)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["native (v)", "eps"]
+
+
+def test_a_score_is_called_what_tables_call_it() -> None:
+    figure = plots.accuracy_by_draws(_curve().assign(metric="top1"))
+    assert figure.axes[0].get_ylabel() == "top-1 accuracy"
 
 
 def test_accuracy_by_timestep_draws_what_the_frame_holds() -> None:

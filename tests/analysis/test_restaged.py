@@ -14,7 +14,7 @@ from compbench.diffusion.draws import per_image
 from compbench.schedules.racing import Racing
 from compbench.schedules.staged import Pruning, Staged
 from compbench_analysis.frames import curves
-from compbench_analysis.frames._restaged import Stage, stages_again, stages_of
+from compbench_analysis.frames._restaged import Read, Stage, stages_again, stages_of
 from compbench_analysis.text import show
 from noisy import Noisy, NoisySpec, classes
 
@@ -30,12 +30,16 @@ def _measured(errors: np.ndarray, schedule: Staged) -> tuple[np.ndarray, int]:
     return measured[0], policy.verdict(errors[None], measured).predictions[0]
 
 
+def _read(errors: np.ndarray) -> Read:
+    return lambda captions, draws: errors[np.ix_(captions, draws)]
+
+
 def test_errors_without_noise_give_the_one_prediction() -> None:
     errors = np.array([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])[:, None] + np.zeros(1000)
     measured, winner = _measured(errors, SHORT)
     assert not measured[5, 500:].all()  # given up after the first stage
     assert winner == 1
-    assert (stages_again(errors, measured, winner, stages_of(TIMESTEPS, SHORT, 50, 0)) == 1).all()
+    assert (stages_again(_read(errors), measured, winner, stages_of(TIMESTEPS, SHORT, 50, 0)) == 1).all()
 
 
 def test_a_class_that_was_given_up_keeps_its_distance_by_hand() -> None:
@@ -47,10 +51,10 @@ def test_a_class_that_was_given_up_keeps_its_distance_by_hand() -> None:
     errors = np.array([[1.0, 1.0], [-1.0, 5.0], [-1.5, 0.0]])
     measured = np.array([[True, True], [True, True], [True, False]])
     # first stage, each error doubled: 2, -2, -3; class 1 and 2 stay. Second: class 1 has 5, class 2 -1.5 - 1 + 1
-    assert stages_again(errors, measured, 0, stages).tolist() == [2]
+    assert stages_again(_read(errors), measured, 0, stages).tolist() == [2]
     # with class 2 as far away as 9 it is class 0 that stays with class 1, and wins: 2 + 1 against -2 + 6
     errors = np.array([[1.0, 1.0], [-1.0, 6.0], [9.0, 0.0]])
-    assert stages_again(errors, measured, 0, stages).tolist() == [0]
+    assert stages_again(_read(errors), measured, 0, stages).tolist() == [0]
 
 
 @pytest.mark.slow
@@ -71,7 +75,7 @@ def test_the_scatter_told_is_that_over_banks(is_shared: bool) -> None:
             errors = centres[image] + trend[image] + noise
             measured, winner = _measured(errors, SHORT)
             right += winner == 0
-            is_right[image] = stages_again(errors, measured, winner, stages) == 0
+            is_right[image] = stages_again(_read(errors), measured, winner, stages) == 0
         values.append(right / n)
         variances = is_right.mean(0).var(ddof=1) if is_shared else is_right.var(1, ddof=1).sum() / n**2
         told.append(variances)
@@ -100,7 +104,7 @@ class _OwnNoise(_Staged):
 
 
 @pytest.mark.parametrize(
-    ("spec", "note"), [(_Staged, "all examples share"), (_OwnNoise, "each image has noise of its")]
+    ("spec", "note"), [(_Staged, "all examples share"), (_OwnNoise, "each image has its own noise")]
 )
 def test_a_staged_run_has_its_draws_part_and_the_table_says_how(spec: type[_Staged], note: str, tmp_path: Path) -> None:
     run = compbench.run(classes(), model=spec(SHORT), runs=tmp_path)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from compbench.cli.app import main
@@ -14,6 +13,7 @@ from compbench.core.errors import UsageError
 from compbench.store.run import Run
 from compbench.store.store import Store
 from compbench_analysis.frames.compare import compare
+from noise_pictures import cats_and_dogs
 
 Captured = pytest.CaptureFixture[str]
 N = 8  # of each class
@@ -22,13 +22,8 @@ N = 8  # of each class
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two classes, one picture of which cannot be decoded."""
-    rng = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for number in range(N):
-            pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
-            PIL.Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.png")
-    (tmp_path / "data" / "cat" / "3.png").write_bytes(b"GIF89a")
+    cats_and_dogs(tmp_path / "data", N, np.random.default_rng(0))
+    (tmp_path / "data" / "cat" / "003.png").write_bytes(b"GIF89a")
     return tmp_path / "data"
 
 
@@ -47,16 +42,16 @@ def test_what_both_measured_is_compared_and_what_is_left_out_is_counted(
         comparison = compare(runs)
         assert set(comparison.outcomes["n"]) == {2 * N - 1}
         assert comparison.n_examples == 2 * N - 1
-        assert comparison.left_out == {"chance": ("test/cat/3.png",)}
+        assert comparison.left_out == {"chance": ("test/cat/003.png",)}
         assert not comparison.margins["difference"].isna().any()
-        assert "test/cat/3.png" not in set(comparison.examples["id"])
+        assert "test/cat/003.png" not in set(comparison.examples["id"])
     capsys.readouterr()
     assert main(["compare", str(whole.path), str(lacking.path), "--full"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "imagefolder, 15 examples measured by all" in said
     assert (
         "LEFT OUT: 1 of the 16 examples that chance has measured, because another run could not read their images: "
-        "'test/cat/3.png'"
+        "'test/cat/003.png'"
     ) in said
     assert main(["compare", str(whole.path), str(lacking.path), "--format", "json"]) == 0
     told = capsys.readouterr()

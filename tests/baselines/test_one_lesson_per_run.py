@@ -11,6 +11,7 @@ import pytest
 from compbench.cli.app import main
 from compbench.store.run import Run
 from compbench.store.store import Store
+from noise_pictures import cats_and_dogs
 
 Captured = pytest.CaptureFixture[str]
 LARGE = 60 * 60  # pixels, of one test picture
@@ -27,11 +28,7 @@ def data(tmp_path: Path) -> Path:
     """Two classes, a training split with the large test picture saved once more, smaller."""
     rng = np.random.default_rng(0)
     for split, n in (("train", 6), ("test", 4)):
-        for name in ("cat", "dog"):
-            (tmp_path / "data" / split / name).mkdir(parents=True)
-            for number in range(n):
-                pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
-                PIL.Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{number}.png")
+        cats_and_dogs(tmp_path / "data" / split, n, rng, side=16)
     pixels = rng.integers(0, 256, (6, 6, 3), np.uint8)
     picture = PIL.Image.fromarray(pixels).resize((60, 60), PIL.Image.Resampling.BICUBIC)
     picture.save(tmp_path / "data" / "test" / "cat" / "large.png")

@@ -109,5 +109,5 @@ def test_no_figure_shows_one(root: Path) -> None:
     ]
     said = "\n".join(text.get_text() for figure in figures for text in figure.findobj(Text))
     assert "256 px" in said
-    assert "mean per class" in said
+    assert "mean accuracy per class" in said
     assert found_in(said) == []

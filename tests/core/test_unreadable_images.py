@@ -18,19 +18,14 @@ from compbench.cli.app import main
 from compbench.core.errors import UnreadableImages
 from compbench.store import unreadable
 from compbench.store.store import Store
+from noise_pictures import cats_and_dogs
 
 N = 12  # of each class
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for number in range(N):
-            pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
-            PIL.Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number:03}.png")
-    return tmp_path / "data"
+    return cats_and_dogs(tmp_path / "data", N, np.random.default_rng(0))
 
 
 def command(data: Path, *more: str) -> list[str]:
@@ -130,9 +125,9 @@ def test_a_changed_list_of_skipped_images_is_not_believed(data: Path, capsys: py
     assert unreadable.read(run.path).examples == ()
     capsys.readouterr()
     assert main(["show", str(run.path)]) == 0
-    assert capsys.readouterr().err.count("unreadable.json of run") == 1
+    assert capsys.readouterr().err.count("which images could not be read is not known") == 1
     assert main(command(data, "--skip-unreadable")) == 0
-    assert "unreadable.json of run" in capsys.readouterr().err
+    assert "which images could not be read is not known" in capsys.readouterr().err
     assert unreadable.read(run.path).examples == ("test/cat/003.png",)
 
 

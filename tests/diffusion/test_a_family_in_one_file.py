@@ -6,7 +6,7 @@ latents are those of diffusers' autoencoder, with weights drawn here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +26,6 @@ from compbench.diffusion import Family, LatentDenoiser, Parts, Precision, pick_d
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.denoiser import Conditioning, Tabled, Target
 from compbench.diffusion.draws import seeded_bank
-from compbench.registry import plugins
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -91,12 +90,8 @@ class Letters(compbench.ModelSpec):
 
 
 @pytest.fixture
-def registered() -> Iterator[None]:
-    before = dict(plugins._registered)
+def registered(own_registry: None) -> None:
     compbench.model("letters")(Letters)
-    yield
-    plugins._registered.clear()
-    plugins._registered.update(before)
 
 
 def literal_error(example: Example, caption: str, t: int, noise: Tensor) -> float:

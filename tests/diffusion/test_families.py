@@ -34,21 +34,9 @@ N_DRAWS = 12
 FAMILIES = list(tiny_pipelines.MADE)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a family's tiny pipeline, made once."""
-    root = tmp_path_factory.mktemp("families")
-
-    def folder(family: str) -> Path:
-        place = root / family
-        return place if place.exists() else tiny_pipelines.MADE[family](place)
-
-    return folder
-
-
 @pytest.fixture(params=FAMILIES)
-def folder(request: pytest.FixtureRequest, folders: Callable[[str], Path]) -> Path:
-    return folders(request.param)
+def folder(request: pytest.FixtureRequest, folder_of: Callable[[str], Path]) -> Path:
+    return folder_of(request.param)
 
 
 def picture(seed: int) -> PIL.Image.Image:
@@ -162,8 +150,8 @@ def test_an_evaluation_is_priced_by_the_configuration_as_by_the_network(folder: 
 
 @pytest.mark.parametrize("family", ["sdxl", "pixart-alpha", "sd3"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_the_network_s_alone(folders: Callable[[str], Path], family: str, dtype: str) -> None:
-    half, full = (classifier(folders(family), dtype=precision, draws=3) for precision in (dtype, "float32"))
+def test_half_precision_is_the_network_s_alone(folder_of: Callable[[str], Path], family: str, dtype: str) -> None:
+    half, full = (classifier(folder_of(family), dtype=precision, draws=3) for precision in (dtype, "float32"))
     assert half.draw_table().alpha.dtype == np.float32
     assert half.denoiser.parts.vae.dtype == torch.float32  # type: ignore[attr-defined]
     (rounded,), (exact,) = (joined(scorer.score([example(0)], {})) for scorer in (half, full))
@@ -292,9 +280,9 @@ def test_a_protocol_of_stable_diffusion_s_own_precision_is_refused() -> None:
 
 
 @torch.no_grad()
-def test_no_caption_is_what_sdxl_s_pipeline_takes_for_an_empty_prompt(folders: Callable[[str], Path]) -> None:
-    ours = classifier(folders("sdxl")).denoiser.encode_captions(["", CAPTIONS[0]])
-    pipeline: Any = DiffusionPipeline.from_pretrained(folders("sdxl"), low_cpu_mem_usage=False)
+def test_no_caption_is_what_sdxl_s_pipeline_takes_for_an_empty_prompt(folder_of: Callable[[str], Path]) -> None:
+    ours = classifier(folder_of("sdxl")).denoiser.encode_captions(["", CAPTIONS[0]])
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder_of("sdxl"), low_cpu_mem_usage=False)
     states, nothing, pooled, nothing_pooled = pipeline.encode_prompt(CAPTIONS[0])
     torch.testing.assert_close(ours["encoder_hidden_states"], torch.cat([nothing, states]))
     torch.testing.assert_close(ours["text_embeds"], torch.cat([nothing_pooled, pooled]))
@@ -303,12 +291,12 @@ def test_no_caption_is_what_sdxl_s_pipeline_takes_for_an_empty_prompt(folders: C
 # what is SD3's alone
 
 
-def test_sd3_without_its_t5_says_so_and_is_a_run_of_its_own(folders: Callable[[str], Path]) -> None:
+def test_sd3_without_its_t5_says_so_and_is_a_run_of_its_own(folder_of: Callable[[str], Path]) -> None:
     said: list[str] = []
     identities: list[dict[str, Any]] = []
     for family, options in (("sd3", {}), ("sd3", {"t5": "off"}), ("sd3-no-t5", {})):
-        _, spec = registry.model(f"diffusion:{folders(family)}", {"dtype": "float32", **options})
-        listed = FileList.of_folder(folders(family))
+        _, spec = registry.model(f"diffusion:{folder_of(family)}", {"dtype": "float32", **options})
+        listed = FileList.of_folder(folder_of(family))
         spec = spec.with_files(lambda listed=listed: listed)  # type: ignore[attr-defined]
         identities.append(dict(spec.identity()))
         spec.build(spec.source(), Runtime("cpu", 2, say=said.append))
@@ -318,16 +306,16 @@ def test_sd3_without_its_t5_says_so_and_is_a_run_of_its_own(folders: Callable[[s
     assert ["is not there" in line for line in said] == [False, True]
 
 
-def test_sd3_s_t5_is_not_opened_where_it_is_left_out(folders: Callable[[str], Path]) -> None:
-    files = FileList.of_folder(folders("sd3"))
-    _, spec = registry.model(f"diffusion:{folders('sd3')}", {"t5": "off"})
+def test_sd3_s_t5_is_not_opened_where_it_is_left_out(folder_of: Callable[[str], Path]) -> None:
+    files = FileList.of_folder(folder_of("sd3"))
+    _, spec = registry.model(f"diffusion:{folder_of('sd3')}", {"t5": "off"})
     opened = spec.source().opened(files)
     assert not any("_3/" in name for name in opened)
     assert any("text_encoder_2/" in name for name in opened)
 
 
-def test_sd3_s_draws_are_of_the_timesteps_of_its_shifted_table(folders: Callable[[str], Path]) -> None:
-    ours = classifier(folders("sd3"))
+def test_sd3_s_draws_are_of_the_timesteps_of_its_shifted_table(folder_of: Callable[[str], Path]) -> None:
+    ours = classifier(folder_of("sd3"))
     table = FlowMatchEulerDiscreteScheduler(shift=3.0).timesteps.numpy()
     assert set(ours.bank.timesteps.tolist()) == set(table.tolist())
     draws = ours.draw_table()
@@ -339,16 +327,18 @@ def test_sd3_s_draws_are_of_the_timesteps_of_its_shifted_table(folders: Callable
 
 
 def test_a_schedule_whose_grid_depends_on_what_is_sampled_is_refused(
-    folders: Callable[[str], Path], tmp_path: Path
+    folder_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    place = shutil.copytree(folders("sd3"), tmp_path / "model")
+    place = shutil.copytree(folder_of("sd3"), tmp_path / "model")
     file = place / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"use_dynamic_shifting": True}))
     with pytest.raises(DataError, match="use_dynamic_shifting"):
         classifier(place)
 
 
-def test_racing_runs_on_a_flow(folders: Callable[[str], Path], tmp_path: Path) -> None:
+def test_racing_runs_on_a_flow(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
     options = {"draws": 40, "schedule": "racing", "bound": "asymptotic", "risk": 0.3}  # without a first wave
-    run = compbench.run("shapes", model=f"diffusion:{folders('sd3')}", limit=2, runs=tmp_path, device="cpu", **options)
+    run = compbench.run(
+        "shapes", model=f"diffusion:{folder_of('sd3')}", limit=2, runs=tmp_path, device="cpu", **options
+    )
     assert run.done() == set(run.ids())

@@ -26,25 +26,14 @@ NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer", "sd3": "transformer"}
 FILE = "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    root = tmp_path_factory.mktemp("made")
-
-    def folder(family: str) -> Path:
-        place = root / family
-        return place if place.exists() else tiny_pipelines.MADE[family](place)
-
-    return folder
-
-
 @pytest.fixture(params=NETWORK)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def copied(family: str, made: Callable[[str], Path], tmp_path: Path) -> Path:
-    return shutil.copytree(made(family), tmp_path / "model")
+def copied(family: str, folder_of: Callable[[str], Path], tmp_path: Path) -> Path:
+    return shutil.copytree(folder_of(family), tmp_path / "model")
 
 
 def build(folder: Path) -> Any:
@@ -96,9 +85,9 @@ def test_a_missing_component_is_named(copied: Path, part: str) -> None:
 
 
 def test_an_sd3_without_the_files_of_its_t5_is_told_how_to_do_without(
-    made: Callable[[str], Path], tmp_path: Path
+    folder_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    copied = shutil.copytree(made("sd3"), tmp_path / "model")
+    copied = shutil.copytree(folder_of("sd3"), tmp_path / "model")
     shutil.rmtree(copied / "text_encoder_3")
     assert "or do without text_encoder_3: -o t5=off" in refused(copied)
     _, spec = registry.model(f"diffusion:{copied}", {"dtype": "float32", "t5": "off"})

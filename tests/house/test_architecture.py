@@ -15,7 +15,6 @@ import pytest
 import compbench
 from compbench.cli import app
 from compbench.core import ScoreTable
-from compbench.registry import plugins
 from compbench_analysis.frames.tables import tidy
 from import_graph import ROOT, modules
 
@@ -25,17 +24,14 @@ Imported = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Imported]:
+def imported(own_registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Imported]:
     """The page's files in a folder from which they can be imported; nothing of them is left behind."""
     for name, code in FILES.items():
         (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COMPBENCH_RUNS", raising=False)
-    registered = dict(plugins._registered)
     yield import_module
-    plugins._registered.clear()
-    plugins._registered.update(registered)
     for name in FILES:
         sys.modules.pop(name, None)
 

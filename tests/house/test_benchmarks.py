@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,13 @@ def test_every_step_on_a_run_costs_time_and_memory_linear_in_its_examples() -> N
     for step in few:  # eight times as many; what is quadratic would cost 64 times as much
         assert many[step] < 24 * few[step], step
         assert many_mib[step] < 16 * few_mib[step] + 50, step
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_a_report_grows_in_line_with_its_pictures_and_opens_in_a_browser() -> None:
+    rows = answer("tests.benchmarks.page", "--examples", "50", "400")
+    few, many = rows.values()
+    assert 5 < many["MB"] / few["MB"] < 9  # eight times as many pictures
+    assert many["CPU, s"] < 16 * few["CPU, s"]
+    assert all(0 < row["first card, s"] < row["first answer, s"] for row in rows.values())

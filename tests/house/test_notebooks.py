@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from compbench.cli.app import main
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # jupyter's own deprecations
     from nbclient import NotebookClient
@@ -20,12 +22,21 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
-def _executed(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
-    """The notebook with its outputs, run where no hub can be reached."""
-    monkeypatch.setenv("COMPBENCH_RUNS", str(folder / "runs"))
+@pytest.fixture(scope="module")
+def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The top of a repository, whose notebooks share the folder of runs: what one measures the next finds."""
+    top = tmp_path_factory.mktemp("repository")
+    (top / "notebooks").mkdir()
+    return top
+
+
+def _executed(name: str, top: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
+    """The notebook with its outputs, run where it lies and where no hub can be reached."""
+    monkeypatch.delenv("COMPBENCH_RUNS", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    where = {"metadata": {"path": str(top / "notebooks")}}
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         asyncio.run(client.async_execute())
@@ -55,27 +66,39 @@ def test_every_name_that_a_notebook_imports_is_there(path: Path) -> None:
             assert hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}"), (node.module, alias.name)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_asks_for_every_example(path: Path) -> None:
+    source = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+    assert "compbench.run(" in source
+    assert "limit=" not in source
+
+
 @pytest.mark.slow
-def test_the_quickstart_needs_no_weights_but_those_that_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = _executed(FOLDER / "01_quickstart.ipynb", tmp_path, monkeypatch)
+def test_the_quickstart_needs_no_weights_but_those_that_ship(
+    top: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = _executed("01_quickstart", top, monkeypatch)
     assert "text/html" in _kinds(done, "run")
     assert "image/png" in _kinds(done, "plot")
-    assert len(list((tmp_path / "runs" / "shapes").iterdir())) == 4
+    monkeypatch.chdir(top)
+    assert main(["show", "shapes"]) == 0  # the command finds what the notebook stored
+    assert "shapes, 400 examples" in capsys.readouterr().out
+    assert {"tiny-sd", "tiny-clip", "chance"} < {folder.name for folder in (top / "runs" / "shapes").iterdir()}
 
 
 @pytest.mark.slow
-def test_how_many_draws_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = _executed(FOLDER / "03_how_many_draws.ipynb", tmp_path, monkeypatch)
-    for cell_id in ("draws", "timesteps", "margins"):
+def test_per_tag_scores_runs_as_it_is(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _executed("02_per_tag_scores", top, monkeypatch)
+    for cell_id in ("bars", "heat", "two-panels", "agreement"):
         assert "image/png" in _kinds(done, cell_id)
-    for cell_id in ("draws-table", "rules", "unsure", "table"):
+    for cell_id in ("tidy", "crossed", "own", "draws", "compare"):
         assert "text/html" in _kinds(done, cell_id)
 
 
 @pytest.mark.slow
-def test_per_tag_scores_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = _executed(FOLDER / "02_per_tag_scores.ipynb", tmp_path, monkeypatch)
-    for cell_id in ("bars", "heat", "two-panels", "agreement"):
+def test_how_many_draws_runs_as_it_is(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _executed("03_how_many_draws", top, monkeypatch)
+    for cell_id in ("draws", "timesteps", "margins"):
         assert "image/png" in _kinds(done, cell_id)
-    for cell_id in ("tidy", "crossed", "own", "draws", "compare"):
+    for cell_id in ("draws-table", "rules", "unsure", "table"):
         assert "text/html" in _kinds(done, cell_id)

@@ -5,62 +5,30 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from faulty import Faulty
 
 import compbench
 import fakes
 from compbench.cli.app import main
 from compbench.core.errors import RunError, UsageError
-from compbench.core.examples import Task
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import ModelSpec
 from compbench.registry import plugins
 
 Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A store of the test's own, and no registration that outlives the test."""
+def runs(own_registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of the test's own."""
     monkeypatch.setenv("COMPBENCH_RUNS", str(tmp_path / "runs"))
-    before = dict(plugins._registered)
-    yield tmp_path / "runs"
-    plugins._registered.clear()
-    plugins._registered.update(before)
-
-
-@dataclass(frozen=True)
-class Faulty(ModelSpec):
-    """Does in each of its methods what it is told to do."""
-
-    do: Mapping[str, Callable[[], Any]] = field(default_factory=dict, metadata={"option": False})
-
-    def identity(self) -> Any:
-        return self.do.get("identity", dict)()
-
-    def build(self, source: object, runtime: object) -> Any:
-        self.do.get("build", int)()
-        return Scorer(self.do)
-
-
-@dataclass
-class Scorer:
-    """Scores 1 and 0, but for what it is told to do."""
-
-    do: Mapping[str, Callable[[], Any]]
-
-    def prepare(self, task: Task) -> None:
-        self.do.get("prepare", int)()
-
-    def score(self, examples: Any, known: Any) -> Iterator[Any]:
-        for example in examples:
-            yield self.do["score"]() if "score" in self.do else ScoreMatrix(example.id, np.eye(2))
+    return tmp_path / "runs"
 
 
 def _exits() -> None:
@@ -76,7 +44,7 @@ def _fails() -> None:
     ("what", "said"), [(_exits, r"called sys.exit\(0\)"), (_fails, r"raised KeyError \('weights'\)")]
 )
 def test_what_a_plugin_raises_is_told_as_the_plugins(where: str, what: Callable[[], None], said: str) -> None:
-    with pytest.raises(RunError, match=rf"of module test_plugin_faults {said} .*test_plugin_faults.py, line \d+\)"):
+    with pytest.raises(RunError, match=rf"of module faulty {said} .*test_plugin_faults.py, line \d+\)"):
         compbench.run(fakes.task(3), model=Faulty({where: what}))
 
 
@@ -84,7 +52,7 @@ def test_the_command_fails_where_a_plugin_leaves_the_process(capsys: Captured) -
     compbench.task("faulty-task")(lambda: fakes.task(3))
     compbench.model("leaves")(Faulty({"score": _exits}))
     assert main(["run", "faulty-task", "-m", "leaves"]) == 1
-    assert "'Scorer' of module test_plugin_faults called sys.exit(0) while it scored" in capsys.readouterr().err
+    assert "'Scorer' of module faulty called sys.exit(0) while it scored" in capsys.readouterr().err
 
 
 def test_what_was_measured_before_a_plugin_fails_stays(runs: Path) -> None:
@@ -109,7 +77,7 @@ def _stored(root: Path) -> list[Any]:
     "identity", [{"a": {1, 2}}, {"a": float("nan")}, {"a": Path()}, {"a": 1j}, {"a": np.float32(1)}, "text", None]
 )
 def test_an_identity_that_json_cannot_hold_is_refused(identity: Any, runs: Path) -> None:
-    with pytest.raises(UsageError, match="'Faulty' of module test_plugin_faults gave an identity that"):
+    with pytest.raises(UsageError, match="'Faulty' of module faulty gave an identity that"):
         compbench.run(fakes.task(3), model=Faulty({"identity": lambda: identity}))
     assert not runs.exists()
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -39,20 +38,12 @@ class Model(fakes.Spec):
     repo: str = field(default="org/name", metadata={"option": False})
 
 
-@pytest.fixture
-def _own_registrations() -> Iterator[None]:
-    before = dict(plugins._registered)
-    yield
-    plugins._registered.clear()
-    plugins._registered.update(before)
-
-
 def _named(*names: str) -> list[registry.NamedSpec]:
     return [registry.model(name) for name in names]
 
 
 @pytest.fixture
-def two_models(_own_registrations: None) -> tuple[str, str]:
+def two_models(own_registry: None) -> tuple[str, str]:
     """`toy` has draws, `toy1.5` has a weight only."""
 
     @plugins.model("toy1.5")
@@ -115,7 +106,7 @@ def test_a_folder_given_as_a_model_is_told_how_to_say_it(tmp_path: Path) -> None
         registry.model(str(tmp_path))
 
 
-@pytest.mark.usefixtures("_own_registrations")
+@pytest.mark.usefixtures("own_registry")
 class TestOptions:
     @pytest.mark.parametrize(
         ("given", "expected"),
@@ -189,7 +180,7 @@ class TestOptions:
         assert message in str(raised.value)
 
 
-@pytest.mark.usefixtures("_own_registrations")
+@pytest.mark.usefixtures("own_registry")
 class TestDecorators:
     def test_the_public_decorators_offer_a_model_and_a_task(self) -> None:
         compbench.model("mine")(Model)

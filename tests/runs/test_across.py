@@ -19,6 +19,7 @@ from compbench.cli.app import main
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.store.store import Store
+from noise_pictures import cats_and_dogs
 
 Captured = pytest.CaptureFixture[str]
 
@@ -89,17 +90,12 @@ def test_a_model_that_learns_without_the_test_s_pictures_learns_again_when_one_i
 ) -> None:
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            folder = tmp_path / "data" / split / name
-            folder.mkdir(parents=True)
-            for number in range(5):
-                pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
-                PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
-    repaired = tmp_path / "data" / "test" / "cat" / "0.png"
+        cats_and_dogs(tmp_path / "data" / split, 5, rng)
+    repaired = tmp_path / "data" / "test" / "cat" / "000.png"
     repaired.write_bytes(b"")
     command = ["run", "imagefolder", "--data", str(tmp_path / "data"), "-m", "logistic-regression", "--runs"]
     assert main([*command, str(tmp_path / "runs")]) == 1
-    repaired.write_bytes((tmp_path / "data" / "train" / "cat" / "2.png").read_bytes())  # it learns from this no more
+    repaired.write_bytes((tmp_path / "data" / "train" / "cat" / "002.png").read_bytes())  # it learns from this no more
     assert main([*command, str(tmp_path / "runs")]) == 0
     assert "1 of 10 training pictures are test pictures too" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "fresh")]) == 0

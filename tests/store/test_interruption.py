@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,34 +15,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from processes import ended, only_run, scoring, started
 
 import fakes
 from compbench.core.errors import RunError
 from compbench.runs import harness
 from compbench.runs.interrupts import Interrupts
 from compbench.store.run import Run
-from compbench.store.store import Store
 
 N_EXAMPLES = 60
-# argv: the store, seconds an example; says when scoring begins; 130 when interrupted, 1 when the run cannot go on
-RUN = """
-import sys, fakes
-from compbench.runs import harness
-from compbench.runs.reporter import QuietReporter
-from compbench.core import RunError
-
-class Telling(QuietReporter):
-    def start(self, *counts):
-        print("scoring", flush=True)
-
-try:
-    spec = fakes.HashSpec(seconds=float(sys.argv[2]))
-    harness.run(fakes.task(60), model=spec, runs=sys.argv[1], reporter=Telling())
-except KeyboardInterrupt:
-    sys.exit(130)
-except RunError as error:
-    sys.exit(str(error))
-"""
+RUN = scoring()
 # as RUN, where no file may grow beyond argv[3] bytes
 RUN_IN_LITTLE_SPACE = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)\n" + RUN
 # stores parts as fast as it can
@@ -64,17 +45,17 @@ def test_a_killed_and_continued_run_equals_an_uninterrupted_one(tmp_path: Path) 
     print(f"moments of the kills are those of seed {seed}")
     moments, n_kills, codes = random.Random(seed), 0, list[int]()
     while not codes or codes[-1] != 0:
-        process = _started(RUN, tmp_path / "killed", 0.06)
+        process = started(RUN, tmp_path / "killed", 0.06)
         if n_kills < 3:
             time.sleep(moments.uniform(0.3, 1.0))
             process.send_signal(signal.SIGKILL)
             n_kills += 1
-        codes.append(_ended(process))
+        codes.append(ended(process))
         said: list[str] = []
-        _ = Run(_only_run(tmp_path / "killed").path, say=said.append).table()
+        _ = Run(only_run(tmp_path / "killed").path, say=said.append).table()
         assert said == []  # no part is ever damaged
     assert codes.count(-signal.SIGKILL) >= 2  # on a slow machine the third may come too late
-    killed = _only_run(tmp_path / "killed")
+    killed = only_run(tmp_path / "killed")
     whole = harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole")
     _assert_equal(killed, whole)
     assert len(killed.parts()) >= 3
@@ -84,26 +65,26 @@ def test_a_killed_and_continued_run_equals_an_uninterrupted_one(tmp_path: Path) 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_stores_what_it_measured_and_goes_on(tmp_path: Path, how: signal.Signals) -> None:
-    process = _started(RUN, tmp_path, 0.05)
+    process = started(RUN, tmp_path, 0.05)
     time.sleep(0.3)  # before the first part is due
     process.send_signal(how)
-    assert _ended(process) == 130
-    run = _only_run(tmp_path)
+    assert ended(process) == 130
+    run = only_run(tmp_path)
     assert run.status == "interrupted"
     assert 0 < len(run.done()) < N_EXAMPLES
     assert not (run.path / "lock.json").exists()
-    assert _ended(_started(RUN, tmp_path, 0.0)) == 0
-    assert _only_run(tmp_path).status == "done"
+    assert ended(started(RUN, tmp_path, 0.0)) == 0
+    assert only_run(tmp_path).status == "done"
     _assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
 
 
 def test_a_process_killed_while_it_stores_leaves_only_whole_parts(tmp_path: Path) -> None:
     run = harness.run(fakes.task(N_EXAMPLES), model=fakes.Spec("perfect"), runs=tmp_path, limit=1)
     for _ in range(3):
-        process = _started(STORE, run.path)
+        process = started(STORE, run.path)
         time.sleep(random.uniform(0.02, 0.2))
         process.kill()
-        _ended(process)
+        ended(process)
         said: list[str] = []
         assert Run(run.path, say=said.append).table().ids
         assert said == []
@@ -112,11 +93,11 @@ def test_a_process_killed_while_it_stores_leaves_only_whole_parts(tmp_path: Path
 
 
 def test_a_second_run_is_refused_while_the_first_goes_on(tmp_path: Path) -> None:
-    first = _started(RUN, tmp_path, 0.05)
+    first = started(RUN, tmp_path, 0.05)
     with pytest.raises(RunError, match=f"is being measured by process {first.pid} on host "):
         harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path)
     first.kill()
-    _ended(first)
+    ended(first)
     run = harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path)  # taken over from the dead
     assert run.status == "done"
 
@@ -140,12 +121,12 @@ def test_a_signal_waits_until_a_result_is_stored() -> None:
 def test_a_file_that_may_not_grow_stops_the_run_and_keeps_what_was_stored(tmp_path: Path) -> None:
     """What a quota does: the disk refuses a write in the middle of a file."""
     harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), limit=2, runs=tmp_path)
-    process = _started(RUN_IN_LITTLE_SPACE, tmp_path, 0.0, 4_000)
+    process = started(RUN_IN_LITTLE_SPACE, tmp_path, 0.0, 4_000)
     _, message = process.communicate()
     assert process.returncode == 1
-    assert f"cannot write to {str(_only_run(tmp_path).path)!r}" in message
+    assert f"cannot write to {str(only_run(tmp_path).path)!r}" in message
     assert "free some space, then rerun the command" in message
-    run = _only_run(tmp_path)
+    run = only_run(tmp_path)
     assert len(run.done()) == 2
     assert not list(run.path.rglob(".partial-*"))
     again = harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path)
@@ -160,7 +141,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_stored(tmp_path: Path) -> 
         filler.write_bytes(b"x" * (shutil.disk_usage(disk).free - 8_192))
         with pytest.raises(RunError, match=r"No space left on device.*free some space"):
             harness.run(fakes.task(N_EXAMPLES), model=spec, runs=disk)
-        assert len(_only_run(disk).done()) == 2
+        assert len(only_run(disk).done()) == 2
         filler.unlink()
         assert harness.run(fakes.task(N_EXAMPLES), model=spec, runs=disk).status == "done"
 
@@ -179,33 +160,6 @@ def test_a_finished_run_on_a_read_only_disk_is_read_and_a_new_one_refused(tmp_pa
         for spec in (fakes.Spec("errors", 8), fakes.Spec("perfect")):
             with pytest.raises(RunError, match=r"Read-only file system.*--runs DIR"):
                 harness.run(fakes.task(), model=spec, runs=disk)
-
-
-def _started(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """A process that has begun to score."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(fakes.__file__).parent)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line == "scoring\n", process.communicate()
-    return process
-
-
-def _ended(process: subprocess.Popen[str]) -> int:
-    """The code a process ends with."""
-    process.communicate()
-    return process.returncode
-
-
-def _only_run(root: Path) -> Run:
-    (run,) = Store(root).runs()
-    return run
 
 
 def _assert_equal(one: Run, other: Run) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from processes import begun, ended, environment, only_run, scoring, started
 
 import fakes
 from compbench.cli.app import main
@@ -29,23 +30,7 @@ from compbench.store.store import Store
 from compbench.store.writer import RunWriter
 
 N_EXAMPLES = 60
-# argv: the store, seconds an example, the shard; says when scoring begins
-RUN = """
-import sys, fakes
-from compbench.runs import harness
-from compbench.runs.reporter import QuietReporter
-from compbench.core import RunError
-
-class Telling(QuietReporter):
-    def start(self, *counts):
-        print("scoring", flush=True)
-
-try:
-    spec = fakes.HashSpec(seconds=float(sys.argv[2]))
-    harness.run(fakes.task(60), model=spec, runs=sys.argv[1], reporter=Telling(), shard=sys.argv[3])
-except RunError as error:
-    sys.exit(str(error))
-"""
+RUN = scoring(shard="sys.argv[3]")
 # argv: a run's folder, its part of the examples, how many parts; stores them as fast as it can
 STORE = """
 import sys, numpy as np
@@ -143,12 +128,12 @@ def test_each_process_of_a_machine_takes_a_device_of_its_own() -> None:
 
 
 def test_three_processes_of_which_one_is_killed_and_given_again_equal_one(tmp_path: Path) -> None:
-    slow = _started(RUN, tmp_path / "shards", 0.3, "2/3")
-    fast = [_begun(RUN, tmp_path / "shards", 0.01, shard) for shard in ("1/3", "3/3")]
+    slow = started(RUN, tmp_path / "shards", 0.3, "2/3")
+    fast = [begun(RUN, tmp_path / "shards", 0.01, shard) for shard in ("1/3", "3/3")]
     _wait_for_a_part(tmp_path / "shards", slow.pid)
     slow.send_signal(signal.SIGKILL)
-    assert [_ended(process) for process in (slow, *fast)] == [-signal.SIGKILL, 0, 0]
-    run = _only_run(tmp_path / "shards")
+    assert [ended(process) for process in (slow, *fast)] == [-signal.SIGKILL, 0, 0]
+    run = only_run(tmp_path / "shards")
     asked = [example.id for example in fakes.task(N_EXAMPLES).examples]
     assert {*asked[0::3], *asked[2::3]} <= run.done()  # and more, where one of the others saw that it died
     harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "shards", shard="2/3")
@@ -159,15 +144,15 @@ def test_three_processes_of_which_one_is_killed_and_given_again_equal_one(tmp_pa
 
 
 def test_a_share_whose_process_was_killed_is_taken_by_whoever_has_done_its_own(tmp_path: Path) -> None:
-    killed = _begun(RUN, tmp_path / "shards", 0.3, "2/3")
+    killed = begun(RUN, tmp_path / "shards", 0.3, "2/3")
     _wait_for_a_part(tmp_path / "shards", killed.pid)
     killed.kill()
-    _ended(killed)
-    others = [_begun(RUN, tmp_path / "shards", 0.01, shard) for shard in ("1/3", "3/3")]
+    ended(killed)
+    others = [begun(RUN, tmp_path / "shards", 0.01, shard) for shard in ("1/3", "3/3")]
     said = [other.communicate()[1] for other in others]
     assert [other.returncode for other in others] == [0, 0]
     assert sum(f"shard 2/3 was left unfinished by process {killed.pid} on host" in words for words in said) >= 1
-    run = _only_run(tmp_path / "shards")
+    run = only_run(tmp_path / "shards")
     _assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
     stored = pd.concat(pd.read_parquet(part) for part in (run.path / "errors").glob("*.parquet"))
     assert not stored.duplicated(["example_id", "image", "caption"]).any()
@@ -175,35 +160,35 @@ def test_a_share_whose_process_was_killed_is_taken_by_whoever_has_done_its_own(t
 
 def test_a_share_that_was_not_begun_or_that_lives_is_left_alone(tmp_path: Path) -> None:
     task, spec = fakes.task(12), fakes.HashSpec()
-    alive = _started(RUN, tmp_path, 0.5, "2/3")
+    alive = started(RUN, tmp_path, 0.5, "2/3")
     run = Store(tmp_path).runs()[0]
     harness.run(fakes.task(N_EXAMPLES), model=spec, runs=tmp_path, shard="1/3")
     assert {part["pid"] for part in run.parts()} <= {os.getpid(), alive.pid}
     assert len(run.done()) < 40
     alive.kill()
-    _ended(alive)
+    ended(alive)
     other = harness.run(task, model=spec, runs=tmp_path / "other", shard="1/3")
     assert len(other.done()) == 4
 
 
 def test_a_run_of_two_processes_that_died_is_ended_by_one_or_by_another_number(tmp_path: Path) -> None:
-    processes = [_begun(RUN, tmp_path / "shards", 0.1, f"{number}/2") for number in (1, 2)]
+    processes = [begun(RUN, tmp_path / "shards", 0.1, f"{number}/2") for number in (1, 2)]
     for process in processes:
         _wait_for_a_part(tmp_path / "shards", process.pid)
         process.kill()
-        _ended(process)
-    run = _only_run(tmp_path / "shards")
+        ended(process)
+    run = only_run(tmp_path / "shards")
     assert run.status == "interrupted"
     harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "shards", shard="2/3")
     assert run.status == "partial"
-    ended = harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "shards")
-    _assert_equal(ended, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
+    completed = harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "shards")
+    _assert_equal(completed, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
     assert not list(run.path.glob("lock*.json"))  # nobody is said to hold it
 
 
 def test_whoever_would_measure_the_same_is_refused_with_host_and_process(tmp_path: Path) -> None:
     task, spec = fakes.task(N_EXAMPLES), fakes.HashSpec()
-    first = _started(RUN, tmp_path, 0.2, "1/2")
+    first = started(RUN, tmp_path, 0.2, "1/2")
     who = f"is being measured by process {first.pid} on host {re.escape(socket.gethostname())} since"
     with pytest.raises(RunError, match=rf"^shard 1/2 of run .* {who}.*: wait for it"):
         harness.run(task, model=spec, runs=tmp_path, shard="1/2")
@@ -218,7 +203,7 @@ def test_whoever_would_measure_the_same_is_refused_with_host_and_process(tmp_pat
     run = harness.run(task, model=spec, runs=tmp_path, shard="2/2")
     assert run.status == "running"  # the other lives
     first.kill()
-    _ended(first)
+    ended(first)
     with RunWriter(run), pytest.raises(RunError, match=f"^run .* is being measured by process {os.getpid()} on host"):
         harness.run(task, model=spec, runs=tmp_path, shard="1/2")
 
@@ -260,8 +245,8 @@ def test_what_only_the_settling_lacks_is_settled_by_any_process(tmp_path: Path) 
 
 def test_processes_that_write_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
     run = harness.run(fakes.task(N_EXAMPLES), model=fakes.Spec(), runs=tmp_path, limit=1)
-    processes = [_begun(STORE, run.path, number, 25) for number in (0, 1)]
-    assert [_ended(process) for process in processes] == [0, 0]
+    processes = [begun(STORE, run.path, number, 25) for number in (0, 1)]
+    assert [ended(process) for process in processes] == [0, 0]
     lines = (run.path / "parts.jsonl").read_text().splitlines()
     assert len(lines) == 1 + 50
     stored = [json.loads(line)["part"] for line in lines]
@@ -276,9 +261,9 @@ def test_processes_that_write_at_once_lose_and_mix_nothing(tmp_path: Path) -> No
 def test_repair_leaves_what_another_process_is_writing(tmp_path: Path) -> None:
     run = harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path)
     (run.path / "scores" / ".partial-of-the-dead").write_text("half")
-    writer = _started(CHANGE, run.path)
+    writer = started(CHANGE, run.path)
     RunWriter(run).repair()
-    assert _ended(writer) == 0
+    assert ended(writer) == 0
     assert (run.path / "mine").read_text() == "whole"
     assert not list(run.path.rglob(".partial-*"))
 
@@ -296,8 +281,7 @@ def test_a_change_within_a_change_is_no_deadlock(tmp_path: Path) -> None:
 def test_one_of_several_processes_prints_the_table(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "compbench", "run", "shapes", "-m", "chance", "--limit", "12"]
     processes = [
-        subprocess.Popen(command, env=_environment(tmp_path) | {"RANK": str(rank), "WORLD_SIZE": "2"})
-        for rank in (0, 1)
+        subprocess.Popen(command, env=environment(tmp_path) | {"RANK": str(rank), "WORLD_SIZE": "2"}) for rank in (0, 1)
     ]
     assert [process.wait() for process in processes] == [0, 0]
     said = capfd.readouterr()
@@ -307,9 +291,9 @@ def test_one_of_several_processes_prints_the_table(tmp_path: Path, capfd: pytest
         assert f"shard {number}/2: shapes · chance: 6 of 6 examples in" in said.err
     assert said.err.count("400 → 12 examples") == 1  # what is the same for all is said by one
 
-    sharded = Run(_only_run(tmp_path).path)
+    sharded = Run(only_run(tmp_path).path)
     assert main(["run", "shapes", "-m", "chance", "--limit", "12", "--runs", str(tmp_path / "whole"), "-q"]) == 0
-    np.testing.assert_array_equal(sharded.table().scores, _only_run(tmp_path / "whole").table().scores)
+    np.testing.assert_array_equal(sharded.table().scores, only_run(tmp_path / "whole").table().scores)
     one_process = capfd.readouterr().out
     assert said.out.split("model ")[0] == one_process.split("model ")[0]  # the cost and the places differ
 
@@ -353,43 +337,11 @@ def test_a_dry_run_prices_the_shard_alone(tmp_path: Path, capsys: pytest.Capture
 def test_torchrun_works_as_it_is(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
     command = ["compbench", "run", "shapes", "-m", "chance", "--limit", "9", "--runs", str(tmp_path)]
-    done = subprocess.run(
-        [*launcher, *command], env=_environment(tmp_path), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*launcher, *command], env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("text, %") == 1
-    assert len(_only_run(tmp_path).limited(9).table().ids) == 9
-    assert {part["n_examples"] for part in _only_run(tmp_path).parts()} == {4, 5}
-
-
-def _environment(runs: Path) -> dict[str, str]:
-    paths = [str(Path(fakes.__file__).parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "COMPBENCH_RUNS": str(runs)}
-
-
-def _begun(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=_environment(Path("runs")),
-    )
-
-
-def _started(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """A process that has begun to score."""
-    process = _begun(code, *arguments)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line == "scoring\n", process.communicate()
-    return process
-
-
-def _ended(process: subprocess.Popen[str]) -> int:
-    """The code a process ends with."""
-    process.communicate()
-    return process.returncode
+    assert len(only_run(tmp_path).limited(9).table().ids) == 9
+    assert {part["n_examples"] for part in only_run(tmp_path).parts()} == {4, 5}
 
 
 def _wait_for_a_part(root: Path, pid: int) -> None:
@@ -400,11 +352,6 @@ def _wait_for_a_part(root: Path, pid: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"process {pid} stored nothing")
-
-
-def _only_run(root: Path) -> Run:
-    (run,) = Store(root).runs()
-    return run
 
 
 def _file_name(part: str) -> str:

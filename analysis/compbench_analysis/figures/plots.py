@@ -28,7 +28,7 @@ from compbench.core.aliases import Floats
 from compbench_analysis.figures import style
 from compbench_analysis.figures._heat_maps import agreement, tag_heat_map
 from compbench_analysis.figures.style import model_colours, tag_labels, unlike, where
-from compbench_analysis.text.format import metric_heading
+from compbench_analysis.text.format import metric_heading, metric_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def per_tag_bars(
     panels = style.panels(ax, shape, size, "metric", sharey=True)
     for axis, metric in zip(panels.axes.ravel(), metrics, strict=True):
         _panel(axis, where(frame, "metric", metric), models, labels)
-        _named(axis, f"{metric_heading(metric)} score", panels)
+        _named(axis, metric_words(metric), panels)
     panels.axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))  # the panels share the axis
     note = style.footer(frame, "error bars are 95 % intervals over the sampling of examples") if footer else ""
     return panels.finish([*models.patches(), _chance_key()], note=note)
@@ -149,7 +149,11 @@ def accuracy_by_rule(
     palette: style.Palette = None,
     footer: bool = False,
 ) -> Any:
-    """Scores under every scoring rule, from `curves.by_rule`: a row for each metric, a column for each tag."""
+    """Scores under every scoring rule, from `curves.by_rule`: a row for each metric, a column for each tag.
+
+    The rule of the target that a network was trained on is its native one, and is drawn once.
+    """
+    frame = _drawn_once(frame)
     models, rules = style.Models.of(frame, order, palette), unlike(frame, "rule")
     metrics, tags = unlike(frame, "metric"), tag_labels(frame)
     panels = style.grid(ax, len(metrics), len(tags), 1.5 + len(metrics) * (0.5 + 0.24 * len(rules)))
@@ -162,7 +166,7 @@ def accuracy_by_rule(
         axis.set_yticks(places, rules)
         axis.set_xlim(0, 1.04)
         axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        side = f"{metric_heading(metric)} score" if number == 0 else ""
+        side = metric_words(metric) if number == 0 else ""
         _titled(axis, tags[column, tag] if row == 0 else "", side, panels)
     note = style.footer(frame, "bars are 95 % intervals over examples") if footer else ""
     return panels.finish([*models.lines(), _chance_key()], note=note)
@@ -188,8 +192,10 @@ def margin_histogram(
     known = np.clip([*ratio[np.isfinite(ratio)], -3, 3], -_FURTHEST, _FURTHEST)
     first, last = np.floor(known.min()), np.ceil(known.max())
     edges = np.arange(first, last + 0.25, 0.5 if last - first < 20 else 1.0)
+    ticks = np.arange(5 * np.ceil(first / 5), last + 1, 5) + 0.0  # no minus before 0
     for (row, model), (number, metric) in _product(models.shown, metrics):
         axis = panels.axes[row, number]
+        axis.set_xticks(ticks, [_beyond(tick) for tick in ticks])
         part = where(where(frame.assign(ratio=ratio), "model", model), "metric", metric)
         inside = part["ratio"].clip(first, last).to_numpy()  # what lies further out is in the last bar
         is_right = part["is_right"].to_numpy(dtype=bool)
@@ -211,6 +217,12 @@ def margin_histogram(
     return panels.finish([*right, Patch(facecolor=_WRONG, label="wrong")], _MARGIN, note)
 
 
+def _beyond(tick: float) -> str:
+    """The number below a tick; at the last bars, which hold all that lies further out, that they do."""
+    sign = {_FURTHEST: "≥ ", -_FURTHEST: "≤ "}.get(tick, "")
+    return f"{sign}{tick:g}".replace("-", "−")
+
+
 def _by_metric_and_tag(frame: pd.DataFrame, along: str, models: style.Models, ax: Axes | None) -> style.Panels:
     """Lines of `value` along a column: a row for each metric, a column for each tag."""
     metrics, tags = unlike(frame, "metric"), tag_labels(frame)
@@ -223,7 +235,7 @@ def _by_metric_and_tag(frame: pd.DataFrame, along: str, models: style.Models, ax
             axis.axhline(float(part["chance"].iloc[0]), **style.CHANCE_LINE)
         axis.set_ylim(0, 1.04)
         axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        side = f"{metric_heading(metric)} score" if number == 0 else ""
+        side = metric_words(metric) if number == 0 else ""
         _titled(axis, tags[column, tag] if row == 0 else "", side, panels)
     return panels
 
@@ -244,6 +256,16 @@ def _named(axis: Axes, name: str, panels: style.Panels) -> None:
 
 def _chance_key() -> Line2D:
     return Line2D([], [], **style.CHANCE_LINE, label="random chance")
+
+
+def _drawn_once(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the rules that are a network's native one under another name, which then says which that is."""
+    if "target" not in frame:
+        return frame
+    trained_on = set(frame["target"])
+    name = f"native ({trained_on.pop()})" if len(trained_on) == 1 else "native"
+    once = frame.loc[frame["rule"] != frame["target"], :]
+    return once.assign(rule=once["rule"].replace("native", name))
 
 
 def _dots(axis: Axes, rows: pd.DataFrame, places: np.ndarray, model: str, models: style.Models) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -212,10 +213,13 @@ def line(axis: Axes, rows: pd.DataFrame, names: tuple[str, str], stroke: Mapping
 
 
 def legend(figure: Figure | SubFigure, handles: Sequence[Patch | Line2D]) -> None:
-    """Above the panels, in as many lines as it needs."""
+    """Above the panels, in as many lines of about the same length as it needs, read line by line."""
     widest_inches = 0.75 + 0.09 * max(len(str(handle.get_label())) for handle in handles)
-    n_across = min(len(handles), max(1, int(figure.bbox.width / figure.dpi / widest_inches)))
-    figure.legend(handles=handles, loc="outside upper center", ncols=n_across, frameon=False)
+    most_across = max(1, int(figure.bbox.width / figure.dpi / widest_inches))
+    n_lines = math.ceil(len(handles) / most_across)
+    n_across = math.ceil(len(handles) / n_lines)
+    by_column = [handle for column in range(n_across) for handle in handles[column::n_across]]  # as matplotlib fills
+    figure.legend(handles=by_column, loc="outside upper center", ncols=n_across, frameon=False)
 
 
 def footer(frame: pd.DataFrame, note: str) -> str:

@@ -8,15 +8,17 @@ when it was given up, and scatters about it as much per draw as it did before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compbench.core import rules
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.errors import UsageError
+from compbench.core.measurements import Measurement
+from compbench.core.rules import Rule
 from compbench.schedules.staged import Staged
 from compbench_analysis.frames._outcomes import Outcomes, metrics_of
 from compbench_analysis.frames.stored_errors import units_of
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stage", "outcomes", "stages_again", "stages_of"]
 
+Read = Callable[[Ints, Ints], Floats]  # captions [k], draws [n] -> their errors [k, n] of one image
 _AT_ONCE = 64  # examples whose errors are in memory
 
 
@@ -53,8 +56,8 @@ def outcomes(run: Run, n_resamples: int, seed: int) -> dict[str, Outcomes]:
     pairs = zip(run.task_examples.ids, run.task_examples.matches, strict=True)
     truths = {name: of_caption[int(np.argmax(matches[0]))] for name, matches in pairs}
     is_right = np.zeros((len(ids), n_resamples), bool)
-    for row, (name, errors, measured, winner) in enumerate(_examples(run, ids)):
-        is_right[row] = of_caption[stages_again(errors, measured, winner, stages)] == truths[name]
+    for row, (name, read, measured, winner) in enumerate(_examples(run, ids)):
+        is_right[row] = of_caption[stages_again(read, measured, winner, stages)] == truths[name]
     rows = {example_id: row for row, example_id in enumerate(ids)}
     return {metric.name: Outcomes(metric, rows, is_right) for metric in metrics_of(run, schedule.rule)}
 
@@ -78,13 +81,13 @@ def stages_of(
     return stages
 
 
-def stages_again(errors: Floats, measured: Bools, winner: int, stages: Sequence[Stage]) -> Ints:
-    """[R], the caption predicted in each resample of one image's `errors` [C, D], of which `measured` [C, D] are."""
-    n_stages = np.sum([measured[:, stage.draws].all(1) for stage in stages], axis=0)  # [C] that each came to
-    left = np.arange(len(errors))  # captions that are in some resample
+def stages_again(read: Read, measured: Bools, winner: int, stages: Sequence[Stage]) -> Ints:
+    """[R], the caption predicted in each resample of one image's errors, of which `measured` [C, D] are there."""
+    n_stages = _n_stages(measured, stages)
+    left = np.arange(len(measured))  # captions that are in some resample
     total = np.zeros((len(stages[0].moves), len(left)))  # [R, left] sums over all draws so far; inf for who is out
     for number, stage in enumerate(stages):
-        total += len(stage.draws) * _means(errors, left, winner, n_stages, stages[: number + 1])
+        total += len(stage.draws) * _means(read, left, winner, n_stages, stages[: number + 1])
         best = np.argpartition(total, min(stage.n_kept, len(left)) - 1, axis=1)[:, : stage.n_kept]
         is_in = np.zeros(total.shape, bool)
         np.put_along_axis(is_in, best, True, axis=1)
@@ -93,26 +96,35 @@ def stages_again(errors: Floats, measured: Bools, winner: int, stages: Sequence[
     return left[total.argmin(1)]
 
 
-def _means(errors: Floats, left: Ints, winner: int, n_stages: Ints, stages: Sequence[Stage]) -> Floats:
+def _n_stages(measured: Bools, stages: Sequence[Stage]) -> Ints:
+    """[C], the stages that each caption came to: whoever was given up came to no later one."""
+    n_stages, there = np.zeros(len(measured), np.int64), np.arange(len(measured))
+    for stage in stages:
+        there = there[measured[np.ix_(there, stage.draws)].all(1)]
+        n_stages[there] += 1
+    return n_stages
+
+
+def _means(read: Read, left: Ints, winner: int, n_stages: Ints, stages: Sequence[Stage]) -> Floats:
     """[R, left]: what the captions that are left might have as their means over the draws that the last stage adds."""
     stage = stages[-1]
     means = np.zeros((len(stage.moves), len(left)))
     has_it = n_stages[left] >= len(stages)
-    its = errors[np.ix_(left[has_it], stage.draws)]
-    means[:, has_it] = its.mean(1) + stage.moves @ its.T
-    best = errors[winner, stage.draws]
+    own = read(left[has_it], stage.draws)
+    means[:, has_it] = own.mean(1) + stage.moves @ own.T
+    (best,) = read(np.array([winner]), stage.draws)
     of_winner = best.mean() + stage.moves @ best  # [R]
     for n_seen in np.unique(n_stages[left[~has_it]]).tolist():
         some = n_stages[left] == n_seen
         seen = np.concatenate([stage.draws for stage in stages[:n_seen]])
-        behind = errors[np.ix_(left[some], seen)] - errors[winner, seen]
+        behind = read(left[some], seen) - read(np.array([winner]), seen)
         scatter = stage.moves_of[n_seen] @ behind.T * np.sqrt(len(seen) / len(stage.draws))
         means[:, some] = of_winner[:, None] + behind.mean(1) + scatter
     return means
 
 
-def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools, int]]:
-    """Each example's weighted errors [C, D], what of them is measured, and the caption predicted."""
+def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Read, Bools, int]]:
+    """Each example: its errors, what of them is measured [C, D], and the caption predicted."""
     schedule, draws = run.schedule, run.draws()
     assert isinstance(schedule, Staged)  # the caller has looked
     weights = schedule.rule.weights(draws)
@@ -120,9 +132,14 @@ def _examples(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, Floats, Bools
         chunk = list(ids[start : start + _AT_ONCE])
         known, verdicts = run.measurements(chunk), run.verdicts(chunk, comparisons=False)
         for example in chunk:
-            one = known[example]
-            errors = np.zeros((one.shape[1], len(weights)))
-            errors[:, one.draw_ids] = rules.errors_of(one, schedule.rule)[0] * weights[one.draw_ids]
-            measured = np.zeros(errors.shape, bool)
-            measured[:, one.draw_ids] = one.measured[0]
-            yield example, errors, measured, verdicts[example].predictions[0]
+            measured = np.zeros((known[example].shape[1], len(weights)), bool)
+            measured[:, known[example].draw_ids] = known[example].measured[0]
+            read = partial(_weighted, known[example], schedule.rule, weights)
+            yield example, read, measured, verdicts[example].predictions[0]
+
+
+def _weighted(measurement: Measurement, rule: Rule, weights: Floats, captions: Ints, draws: Ints) -> Floats:
+    """[k, n] float64: the errors of some captions under some draws, as `rule` reads them. Of a thousand classes few
+    errors are measured, and only these are touched."""
+    stored = np.ix_(captions, np.searchsorted(measurement.draw_ids, draws))
+    return rule.of_stored([measurement.errors[loss][0][stored] for loss in rule.losses]) * weights[draws]

@@ -126,7 +126,8 @@ def by_rule(
 ) -> pd.DataFrame:
     """Each cell of `tables.tidy` under each scoring rule: targets, weightings, windows, and the losses stored.
 
-    `rule` names it and `source` says where it comes from (weightings.py). `draws`: of the bank's first draws (None:
+    `rule` names it and `source` says where it comes from (weightings.py); `target` is what the network was trained on,
+    whose rule is the native one under another name. `draws`: of the bank's first draws (None:
     the run's view); `windows` are (first, last) timesteps, both within (None: thirds of the draws).
     """
     return _frames(_by_rule(run, label, by, draws, windows) for run, label in _labelled(runs))
@@ -231,7 +232,8 @@ def _by_rule(
         weights = np.stack([reading.weights for reading in readings])
         for row, members in _read(stored, label, by, weights):
             for reader, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
-                how = {"rule": reader.name, "source": reader.source, "n_draws": int((reader.weights > 0).sum())}
+                how = {"rule": reader.name, "source": reader.source, "target": stored.draws.target}
+                how |= {"n_draws": int((reader.weights > 0).sum())}
                 yield {**_cell(row), **how, "value": value, "low": low, "high": high}
 
 

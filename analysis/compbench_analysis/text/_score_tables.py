@@ -71,7 +71,7 @@ def named(rows: Sequence[Row]) -> list[Row]:
             **row,
             "model": f"{row['model']} (partial)" if row["is_partial"] else row["model"],
             "tag": f"{row['column']}: {row['tag']}" if len(columns[row["tag"]]) > 1 else row["tag"],
-            "key": (row["column"], row["tag"], row["model"], row["metric"]),
+            "key": (row["column"], row["tag"], row["model"], row.get("metric")),
         }
         for row in rows
     ]

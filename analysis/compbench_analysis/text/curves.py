@@ -14,7 +14,6 @@ from compbench_analysis.frames import curves, tables
 from compbench_analysis.frames.breakdowns import By, breakdown
 from compbench_analysis.frames.leaders import headline
 from compbench_analysis.frames.pivot import pivot
-from compbench_analysis.frames.signature import labels
 from compbench_analysis.frames.weightings import Window
 from compbench_analysis.text import _score_tables
 from compbench_analysis.text._fitted import natural_width
@@ -60,10 +59,9 @@ def to_text(
     if style in ("csv", "json"):
         rows = ({"view": view, **row} for view, frame in frames.items() for row in tables.plain_rows(frame))
         return records(rows, style)
-    own = {label: run.draws().target for label, run in zip(labels(runs), runs, strict=True)}
     lead = [Grid((), (), notes=tuple(_last_doubling(frames["draws"])))] if "draws" in frames else []
     closing = tuple(_closing(runs)) if "draws" in frames else ()
-    look = _Look(full or bool(breakdown(asked.by).names), full, n_columns or screen_width(), own, closing)
+    look = _Look(full or bool(breakdown(asked.by).names), full, n_columns or screen_width(), closing)
     return render([*lead, *(grid for view, frame in frames.items() for grid in _grids(view, frame, look))], style)
 
 
@@ -108,7 +106,6 @@ class _Look:
     has_tags: bool
     has_sources: bool
     n_columns: int
-    own: Mapping[str, str]  # model -> the target that its network was trained on
     closing: tuple[str, ...]  # notes on the last of the draws
 
 
@@ -137,7 +134,7 @@ def _closing(runs: Sequence[Run]) -> Iterator[str]:
 def _grids(view: str, frame: pd.DataFrame, look: _Look) -> list[Grid]:
     """The grids of one view, below a line that says what they are."""
     title, notes, named, cell = _LOOKS[view]
-    rows = _score_tables.named([_by_one_name(row, look.own) for row in tables.plain_rows(frame) if _is_new(row, look)])
+    rows = _score_tables.named([_by_one_name(row) for row in tables.plain_rows(frame) if _is_new(row)])
     made = list(_by_tag(rows, named, cell) if look.has_tags else _by_metric(rows, named, cell, look.n_columns))
     grids = [Grid((), (), title=title, notes=look.closing if view == "draws" else notes), *made]
     if view == "rules" and look.has_sources:
@@ -148,13 +145,13 @@ def _grids(view: str, frame: pd.DataFrame, look: _Look) -> list[Grid]:
     return grids
 
 
-def _is_new(row: Row, look: _Look) -> bool:
+def _is_new(row: Row) -> bool:
     """False for the rule of the network's own target, which is the native one under another name."""
-    return row.get("rule") != look.own[row["model"]]
+    return "rule" not in row or row["rule"] != row["target"]
 
 
-def _by_one_name(row: Row, own: Mapping[str, str]) -> Row:
-    return {**row, "rule": f"native ({own[row['model']]})"} if row.get("rule") == "native" else row
+def _by_one_name(row: Row) -> Row:
+    return {**row, "rule": f"native ({row['target']})"} if row.get("rule") == "native" else row
 
 
 def _by_tag(rows: Sequence[Row], named: Callable[[Row], str], cell: Callable[[Row], str]) -> Iterator[Grid]:

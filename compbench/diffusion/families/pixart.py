@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.diffusion.families import _citations
 from compbench.diffusion.families.text_to_image import TextToImage
@@ -41,21 +40,11 @@ class PixArtAlpha(PipelineFamily):
     bibtex = _citations.PIXART_ALPHA
 
     def check(self, parts: Parts) -> None:
-        from compbench.diffusion.parts import check_vocabulary
+        from compbench.diffusion.parts import check_channels, check_vocabularies, check_width
 
-        name, network, n_latents = parts.name, parts.network.config, parts.vae.config["latent_channels"]
-        if network["in_channels"] != n_latents or network["out_channels"] not in (None, n_latents, 2 * n_latents):
-            raise DataError(
-                f"model {name!r} has a transformer of {network['in_channels']} input and {network['out_channels']} "
-                f"output channels on latents of {n_latents}; expected {n_latents}, and as many or twice as many"
-            )
-        width, expected = parts.texts[0].encoder.config.d_model, network["caption_channels"]
-        if width != expected:
-            raise DataError(
-                f"model {name!r} has a text encoder of width {width} and a transformer that attends to width "
-                f"{expected}; they do not belong together"
-            )
-        check_vocabulary(parts.texts[0], name)
+        check_channels(parts, out=(None, 1, 2))
+        check_width(parts, parts.texts[0].encoder.config.d_model, parts.network.config["caption_channels"])
+        check_vocabularies(parts)
 
     def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
         """The hidden states of the padded captions with their mask, and the picture's size where it is asked for."""

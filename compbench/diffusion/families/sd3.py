@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.diffusion.families import _citations
 from compbench.diffusion.families.text_to_image import TextToImage
@@ -48,29 +47,20 @@ class SD3Family(FlowFamily):
     bibtex = _citations.SD3
 
     def check(self, parts: Parts) -> None:
-        from compbench.diffusion.parts import check_vocabulary
+        from compbench.diffusion.parts import check_channels, check_vocabularies, check_width
 
-        name, network, n_latents = parts.name, parts.network.config, parts.vae.config["latent_channels"]
-        if (network["in_channels"], network["out_channels"]) != (n_latents, n_latents):
-            raise DataError(
-                f"model {name!r} has a transformer of {network['in_channels']} input and {network['out_channels']} "
-                f"output channels on latents of {n_latents}; expected as many: editing models cannot be scored by "
-                "their captions alone"
-            )
+        network = parts.network.config
+        check_channels(parts, out=(1,))
         first, second, *rest = (text.encoder.config for text in parts.texts)
-        given = {
-            "caption": max(first.hidden_size + second.hidden_size, *(t5.d_model for t5 in rest), 0),
-            "pooled": first.projection_dim + second.projection_dim,
-        }
-        takes = {"caption": network["joint_attention_dim"], "pooled": network["pooled_projection_dim"]}
-        fits = given["caption"] == takes["caption"] if rest else given["caption"] <= takes["caption"]
-        if not fits or given["pooled"] != takes["pooled"]:
-            raise DataError(
-                f"model {name!r} has text encoders of width {given['caption']}, pooled {given['pooled']}, and a "
-                f"transformer that takes {takes['caption']}, pooled {takes['pooled']}; they do not belong together"
-            )
-        for text in parts.texts:
-            check_vocabulary(text, name)
+        given, taken = first.hidden_size + second.hidden_size, network["joint_attention_dim"]
+        for t5 in rest:
+            check_width(parts, max(given, t5.d_model), taken)
+        if given > taken:  # a narrower one is filled up with zeros
+            check_width(parts, given, taken)
+        check_width(
+            parts, first.projection_dim + second.projection_dim, network["pooled_projection_dim"], "pooled width"
+        )
+        check_vocabularies(parts)
 
     def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
         """The last hidden states but one of both CLIPs side by side, then the T5's, zeros without it; both pooled."""

@@ -12,9 +12,9 @@ from compbench.core.digests import sha256_of
 from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.diffusion import loading
-from compbench.diffusion.denoiser import Conditioning, Tabled, Target
+from compbench.diffusion.denoiser import Conditioning
 from compbench.diffusion.family import Family
-from compbench.diffusion.parts import Parts, check_vocabulary
+from compbench.diffusion.parts import Parts, check_channels, check_vocabularies, check_width
 from compbench.diffusion.silence import quiet
 from compbench.registry import checkpoints
 from compbench.registry.checkpoints import TEXT_ENCODER, UNET, VAE
@@ -27,13 +27,6 @@ class UNetFamily(Family):
 
     def check(self, parts: Parts) -> None:
         _check_is_supported(parts)
-
-    def target(self, parts: Parts) -> Target:
-        return loading.target_of(parts.scheduler, parts.name)
-
-    def noising(self, parts: Parts, dtype: torch.dtype) -> Tabled:
-        alphas_cumprod = loading.alphas_cumprod_of(parts.scheduler, parts.name).to("cpu", dtype)
-        return Tabled.from_alphas_cumprod(alphas_cumprod, self.target(parts))
 
     def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
         """The last hidden state of the padded captions, [C, tokens, width]."""
@@ -84,12 +77,8 @@ def digest(parts: Parts) -> str:
 
 
 def _check_is_supported(parts: Parts) -> None:
-    name, unet, vae = parts.name, parts.network.config, parts.vae.config
-    if unet["in_channels"] != vae["latent_channels"]:
-        raise DataError(
-            f"model {name!r} has a U-Net of {unet['in_channels']} input channels on latents of "
-            f"{vae['latent_channels']}: inpainting, depth and editing models cannot be scored by their captions alone"
-        )
+    name, unet = parts.name, parts.network.config
+    check_channels(parts)
     if unet["addition_embed_type"] is not None or unet["class_embed_type"] is not None:
         raise DataError(
             f"model {name!r} is conditioned on more than one text encoder's states, as SDXL is; expected a pipeline of "
@@ -100,13 +89,8 @@ def _check_is_supported(parts: Parts) -> None:
             f"model {name!r} is a latent consistency model (LCM), which is not supported: its network takes a guidance "
             "scale and is distilled to jump, so its error does not say how well a caption fits"
         )
-    width, expected = parts.texts[0].encoder.config.hidden_size, unet["cross_attention_dim"]
-    if isinstance(expected, int) and width != expected:
-        raise DataError(
-            f"model {name!r} has a text encoder of width {width} and a U-Net that attends to width {expected}; they do "
-            "not belong together"
-        )
-    check_vocabulary(parts.texts[0], name)
+    check_width(parts, parts.texts[0].encoder.config.hidden_size, unet["cross_attention_dim"])
+    check_vocabularies(parts)
     if not isinstance(unet["sample_size"], int):
         raise DataError(
             f"model {name!r} has sample_size {unet['sample_size']!r} in unet/config.json; expected a number"

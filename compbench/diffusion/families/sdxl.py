@@ -40,25 +40,20 @@ class SDXLFamily(PipelineFamily):
     bibtex = _citations.SDXL
 
     def check(self, parts: Parts) -> None:
-        from compbench.diffusion.parts import check_vocabulary
+        from compbench.diffusion.parts import check_channels, check_vocabularies, check_width
 
-        name, unet, vae = parts.name, parts.network.config, parts.vae.config
-        if unet["in_channels"] != vae["latent_channels"]:
-            raise DataError(
-                f"model {name!r} has a U-Net of {unet['in_channels']} input channels on latents of "
-                f"{vae['latent_channels']}: inpainting and editing models cannot be scored by their captions alone"
-            )
+        name, unet = parts.name, parts.network.config
+        check_channels(parts)
         if unet["addition_embed_type"] != "text_time" or unet["time_cond_proj_dim"] is not None:
             raise DataError(
                 f"model {name!r} has a U-Net that is told {unet['addition_embed_type'] or 'nothing'} besides the "
                 "caption, or a guidance scale; expected SDXL's own conditioning (text_time)"
             )
         first, second = (text.encoder.config for text in parts.texts)
-        _check_width(name, "attends to width", unet["cross_attention_dim"], first.hidden_size + second.hidden_size)
+        check_width(parts, first.hidden_size + second.hidden_size, unet["cross_attention_dim"])
         told = second.projection_dim + 6 * unet["addition_time_embed_dim"]
-        _check_width(name, "takes sizes and a pooled embedding of", unet["projection_class_embeddings_input_dim"], told)
-        for text in parts.texts:
-            check_vocabulary(text, name)
+        check_width(parts, told, unet["projection_class_embeddings_input_dim"], "pooled width with sizes")
+        check_vocabularies(parts)
 
     def conditioning(self, parts: Parts, captions: Sequence[str]) -> Conditioning:
         """The last hidden states but one of both encoders side by side, the second's pooled embedding, the sizes.
@@ -91,14 +86,6 @@ class SDXLFamily(PipelineFamily):
         states = conditioning["encoder_hidden_states"]
         added = {name: conditioning[name] for name in ("text_embeds", "time_ids")}
         return network(noised, timesteps, encoder_hidden_states=states, added_cond_kwargs=added, return_dict=False)[0]
-
-
-def _check_width(name: str, does: str, expected: object, given: int) -> None:
-    if isinstance(expected, int) and expected != given:
-        raise DataError(
-            f"model {name!r} has a U-Net that {does} {expected} numbers and text encoders that give {given}; they do "
-            "not belong together"
-        )
 
 
 FAMILY = SDXLFamily()
