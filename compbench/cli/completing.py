@@ -13,12 +13,10 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from compbench.cli import streams
 from compbench.core.errors import DataError, RunError, UsageError
-from compbench.store.reading import SETTINGS
 
 __all__ = ["completion", "listed", "models", "options", "runs", "tags", "tasks"]
 
 _VARIABLE = "_COMPBENCH_COMPLETE"
-_READ = tuple(f"{name}=" for name in SETTINGS)
 _SOURCES = {
     "bash": 'eval "$(compbench completion bash)"   # in ~/.bashrc',
     "zsh": 'eval "$(compbench completion zsh)"   # in ~/.zshrc',
@@ -100,7 +98,9 @@ def options(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     for name in names:
         with suppress(UsageError, DataError):
             found |= dict.fromkeys(f"{option}=" for option in options_of(registry.model(name)[1]))
-    return _starting(found or _READ, incomplete)
+    from compbench.store.reading import SETTINGS
+
+    return _starting(found or [f"{name}=" for name in SETTINGS], incomplete)
 
 
 def _root(ctx: click.Context) -> Path:

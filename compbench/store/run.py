@@ -131,8 +131,8 @@ class Run:
     ) -> Run:
         """The same run read in another way, which changes nothing that is stored; a setting not given stays as it is.
 
-        The settings are draws, target, loss and all others of `compbench.store.Settings`. UsageError, which names what
-        is stored and the command that measures the rest, where the stored errors cannot answer.
+        The settings are those of `compbench.store.reading.Settings`: draws, target, loss and others. UsageError, which
+        names what is stored and the command that measures the rest, where the stored errors cannot answer.
         """
         from compbench.store.reading import answerable
 

@@ -29,6 +29,7 @@ from compbench.tasks.classification._splits import Picture, Split
 __all__ = ["shape_classes"]
 
 _CLASSES = tuple(scenes.Shape(colour, shape) for colour, shape in product(scenes.COLOURS, scenes.SHAPES))
+_NAMES = tuple(f"{kind.colour} {kind.shape}" for kind in _CLASSES)
 _N_EACH = {"test": 10, "train": 40}
 _PLACE = "on the left"
 _SEED = 0
@@ -38,23 +39,21 @@ _STREAMS = {"test": 102, "train": 103}
 
 def shape_classes(prompts: PromptFiles = None) -> Task:
     """The 240 examples; pictures are drawn when asked for."""
-    names = tuple(f"{kind.colour} {kind.shape}" for kind in _CLASSES)
-    own = Prompts(names, tuple(f"{kind} {_PLACE}" for kind in _CLASSES), tuple(range(len(names))))
-    asked = chosen_prompts(own, [(name,) for name in names], prompts)
-    return Task(
-        name="shape-classes",
-        examples=_test_examples(asked),
-        metrics=CLASSIFYING,
-        description=__doc__ or "",
-        tag_order={"seen": ("seen", "unseen"), "class": names},
-        classes=Classes(names, asked.of_caption),
-        training=lambda: _examples("train", asked),
-    )
+    own = Prompts(_NAMES, tuple(f"{kind} {_PLACE}" for kind in _CLASSES), tuple(range(len(_NAMES))))
+    return _task(chosen_prompts(own, [(name,) for name in _NAMES], prompts))
 
 
 @lru_cache(maxsize=4)
-def _test_examples(prompts: Prompts) -> Sequence[Example]:
-    return with_digests(_examples("test", prompts), _origin())
+def _task(prompts: Prompts) -> Task:
+    return Task(
+        name="shape-classes",
+        examples=with_digests(_examples("test", prompts), _origin()),
+        metrics=CLASSIFYING,
+        description=__doc__ or "",
+        tag_order={"seen": ("seen", "unseen"), "class": _NAMES},
+        classes=Classes(_NAMES, prompts.of_caption),
+        training=lambda: _examples("train", prompts),
+    )
 
 
 def _examples(split: str, prompts: Prompts) -> Sequence[Example]:

@@ -78,7 +78,8 @@ def test_a_run_is_read_by_each_loss_that_it_stores(run: Run) -> None:
     with pytest.raises(UsageError, match="guidance=none leaves it out"):
         run.read(loss="huber")
     read = run.read(loss="huber", guidance="none")
-    by_hand = {name: -one.errors["huber"][:, :-1].astype(float).mean(-1) for name, one in run.measurements().items()}
+    stored = run.measurements().items()
+    by_hand = {name: -own.errors["huber"][:, :-1].astype(float).mean(-1) for name, own in stored}
     for name, scores in zip(read.table().ids, read.table().scores, strict=True):
         assert scores == pytest.approx(by_hand[name])
 

@@ -15,6 +15,7 @@ from compbench.store.run import Run
 from compbench_analysis.frames import curves
 from compbench_analysis.frames.margins import margins
 from compbench_analysis.frames.signature import scored_by, signature
+from compbench_analysis.frames.tables import tidy
 from compbench_analysis.text import show
 from noisy import N_BANK, NoisySpec, pairs
 from planted import planted
@@ -101,6 +102,15 @@ def test_the_mean_over_captions_normalises_images_and_leaves_text_alone(run: Run
     gained = scores - scores.mean(2, keepdims=True)
     by_hand = (gained[:, 0, 0] > gained[:, 1, 0]) & (gained[:, 1, 1] > gained[:, 0, 1])
     assert read["image"].tolist() == by_hand.tolist()
+    matched = scores[:, 0, 0] + scores[:, 1, 1] > scores[:, 0, 1] + scores[:, 1, 0]
+    assert by_hand.tolist() == matched.tolist()  # one comparison, which random scores pass half of the time
+
+
+def test_images_normalised_by_their_captions_have_no_chance_level_of_four_scores(run: Run) -> None:
+    chance_of = {row["metric"]: row["chance"] for row in tidy(run.read(normalise="captions")).to_dict("records")}
+    assert (chance_of["text"], chance_of["image_raw"]) == (0.25, 0.25)
+    assert np.isnan(chance_of["image"])
+    assert np.isnan(chance_of["group"])
 
 
 def test_a_table_in_a_file_is_read_and_its_digest_is_in_the_signature(run: Run, tmp_path: Path) -> None:

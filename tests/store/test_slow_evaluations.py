@@ -76,7 +76,7 @@ def test_what_a_slow_network_measured_is_stored_before_an_example_or_a_draw_is_w
     process = _started(tmp_path, 1, 2, 1.2, 1)  # 8 evaluations
     _wait_for(process, 3)  # the third is about to be handed on
     process.send_signal(how)
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     (measured,) = _stored(tmp_path).measurements().values()
     n_stored = int(measured.measured.sum())
@@ -97,9 +97,9 @@ def test_a_signal_is_heard_while_a_long_run_is_priced(tmp_path: Path) -> None:
     _wait_for(process, 1)
     began = time.monotonic()
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
     assert process.returncode == 130
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert _stored(tmp_path).status == "interrupted"
 
 

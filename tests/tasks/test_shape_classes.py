@@ -54,6 +54,13 @@ def test_the_training_split_has_all_classes_and_none_of_the_test_pictures(task: 
     assert training[0].captions is task.examples[0].captions
 
 
+def test_a_task_that_is_asked_for_twice_is_made_once_and_its_captions_are_shared() -> None:
+    assert shape_classes() is shape_classes()
+    again = shape_classes()
+    assert again.training is not None
+    assert again.training()[0].captions is again.examples[0].captions
+
+
 def test_no_test_picture_is_a_training_scene_of_the_tiny_models(task: Task) -> None:
     shown = {example.images[0].decode().tobytes() for example in task.examples}
     drawn = [scenes.training_scene(np.random.default_rng([0, stream, n])) for stream in range(6) for n in range(30)]

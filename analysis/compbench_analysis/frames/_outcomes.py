@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.examples import Metric
-from compbench.core.metrics import column_of, named, over_units
+from compbench.core.metrics import RAW, column_of, named, over_units
 from compbench_analysis.statistics.intervals import Sample
 
 if TYPE_CHECKING:
@@ -134,7 +134,13 @@ def metrics_of(run: Run, rule: Rule, is_normalised: bool = False) -> list[Metric
     `is_normalised`: its model gives scores without a caption too.
     """
     found = named(run.info.task.metrics, unconditional=rule.is_normalised or is_normalised)
+    if rule.normalise:  # what two images gain over their captions is one comparison, not two: chance is higher
+        found = [replace(metric, chance=_unknown) if metric.name in RAW else metric for metric in found]
     return [metric for name in ordered([column.name for column in found]) for metric in found if metric.name == name]
+
+
+def _unknown(matches: Bools) -> None:
+    return None
 
 
 def ordered(names: Sequence[str]) -> list[str]:

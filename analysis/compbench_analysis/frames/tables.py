@@ -157,7 +157,7 @@ def _framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.Dat
 
 
 def _tally(outcomes: Outcomes, members: Sequence[str], population: Population) -> tuple[dict[str, Any], float]:
-    """What a row counts, and the standard deviation of its value over the seeds, NaN for one."""
+    """The counts of a row, and the standard deviation of its value over the seeds, NaN for one."""
     ids = outcomes.measured(members)
     sample, by_seed = population.sample(outcomes.metric, ids), outcomes.right(ids)  # [R, n]
     right = by_seed.mean(0)  # [n]

@@ -61,7 +61,7 @@ def few(rows: Iterable[Row]) -> list[str]:
 def named(rows: Sequence[Row]) -> list[Row]:
     """Rows whose model says that it is partial, and whose tag names its column where two columns share it.
 
-    Each says under `key` the column, tag, model and metric that it had.
+    Each keeps under `key` the column, tag, model and metric that it had.
     """
     columns: dict[str, set[str]] = {}
     for row in rows:
