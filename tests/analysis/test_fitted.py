@@ -66,3 +66,7 @@ def test_an_interval_is_never_broken() -> None:
 def test_the_screen_is_as_wide_as_it_says(columns: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert screen_width() == expected
+
+
+def test_notes_stand_apart_from_the_table_above_them() -> None:
+    assert render([Grid(("n",), (("1",),), notes=("one",))], "table", 80).splitlines() == ["n", "-", "1", "", "one"]

@@ -187,7 +187,7 @@ def test_the_wheel_and_the_list_make_an_environment_that_reads(wheel: Path, fold
         pytest.skip("there is no index of packages")
     call(programs / "pip", "install", "-q", "-r", ROOT / "compbench" / "reading.txt")
     call(programs / "pip", "install", "-q", "--no-deps", wheel)
-    installed = json.loads(call(programs / "pip", "list", "-q", "--format", "json").partition("\n")[0])
+    installed = json.loads(call(programs / "pip", "list", "--format", "json").partition("\n")[0])
     assert not {package["name"].lower() for package in installed} & set(OTHERS)
     for command in READING:
         call(programs / "compbench", *command.split())

@@ -30,6 +30,7 @@ def fitted(grid: Grid, n_columns: int) -> list[str]:
         header, *rows = (_row(row, widths, sides) for row in zip(*columns, strict=True))
         lines += [""] if number else []
         lines += [*header, "-" * _total(widths), *(line for row in rows for line in row)]
+    lines += [""] if grid.rows and grid.notes else []
     return [*lines, *sentences(grid.notes, n_columns)]
 
 
