@@ -273,6 +273,8 @@ class Contents:
             for _, members in self._by_shape(ids):
                 yield self._table(members, np.stack([concluded[name].scores for name in members]))
             return
+        if not ids:
+            return  # a run whose draws are lost has measured nothing, and can still be shown
         draws, columns = self.draws(), self._columns_of(rule)
         n_draws = rule.draws or len(draws.alpha)
         for shape, members in self._by_shape(ids):

@@ -376,7 +376,7 @@ def test_a_run_whose_draws_are_missing_is_said(tmp_path: Path) -> None:
     (run.path / "draws.parquet").unlink()
     page = _page(Run(run.path))
     assert "the draws of run 'photos/errors/" in page.said
-    assert "Nothing is measured yet" in page.said
+    assert "nothing measured yet" in page.said
 
 
 def test_a_run_of_a_newer_format_is_named_beside_those_that_can_be_shown(tmp_path: Path) -> None:
