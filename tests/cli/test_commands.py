@@ -128,6 +128,7 @@ IS_NOT_RUN = {
     "compbench run winoground --model siglip2-so400m --model blip-itm --model sd2": "the same",
     "compbench run sugarcrepe --model text-prior:Qwen/Qwen3-0.6B": "the same",
     "compbench run winoground --model janus-pro-1b --dtype bfloat16": "the same",
+    "compbench run winoground --model caption-likelihood:Qwen/Qwen2.5-VL-7B-Instruct -o less=text": "the same",
     "compbench run winoground --model vqascore:Qwen/Qwen2.5-VL-7B-Instruct --dtype bfloat16": "the same",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",

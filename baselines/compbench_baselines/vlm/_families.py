@@ -9,14 +9,15 @@ from typing import Any
 from compbench.core.errors import UsageError
 from compbench_baselines.hub_models import architecture, not_a
 
-__all__ = ["AFTER_A_SPACE", "CLASSES", "check_class"]
+__all__ = ["AFTER_A_SPACE", "CLASSES", "JANUS", "check_class"]
 
 _IDEFICS3, _SMOLVLM = "Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"
+JANUS = "JanusForConditionalGeneration"
 CLASSES = (  # those whose scores are tested against their own forward
     "Qwen2VLForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
-    "JanusForConditionalGeneration",
+    JANUS,
     "LlavaOnevisionForConditionalGeneration",
     "InternVLForConditionalGeneration",
     _IDEFICS3,

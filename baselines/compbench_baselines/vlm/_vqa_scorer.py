@@ -1,224 +1,38 @@
 """Log-probabilities of the answer Yes, of each picture and caption, by a vision-language model.
 
-The soft-max is over the whole vocabulary, at the first token of the answer, in float64; nothing is sampled. What a
-prompt has up to the end of its picture goes through the model once for each picture, and its keys and values serve
-all captions: that is exact since no token looks ahead in the models listed. Each distinct pair is computed once;
-pairs whose questions are of similar length share a batch, padded on the left under a mask. The probability is
-exp(score).
+The soft-max is over the whole vocabulary, at the first token of the answer, in float64; nothing is sampled. The
+probability is exp(score).
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
-import transformers
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from compbench.core.errors import DataError, RunError, nan_advice
-from compbench.core.examples import Example, Image, Task
-from compbench.core.image_transforms import opaque
-from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Runtime, Source
-from compbench.diffusion.devices import fitting, pick_device
-from compbench_baselines import hub_loading
+from compbench.core.models import Runtime
 from compbench_baselines.vlm._families import AFTER_A_SPACE
+from compbench_baselines.vlm._pair_scorer import PairScorer
 
-__all__ = ["VQAScorer", "load"]
-
-_BATCH_SIZE = {"cpu": 4}  # pairs; elsewhere 16
-_BATCHES_A_WINDOW = 8  # of pairs, among which those of similar length are found
-
-Pair = tuple[Image, str]
+__all__ = ["VQAScorer"]
 
 
-def load(source: Source, dtype: str, runtime: Runtime) -> tuple[Any, Any]:
-    """The network and the processor."""
-    folder, _ = hub_loading.fetched(source, runtime)
-    network = hub_loading.load_network(transformers.AutoModelForImageTextToText, folder, dtype, runtime.say)
-    return network, hub_loading.processor(folder)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """Pictures that went through the model."""
-
-    row_of: Mapping[Image, int]
-    cache: Any  # their keys and values, a picture a row
-    mask: Tensor  # [pictures, longest] 0 where a row is padded
-    behind: Tensor | None  # [pictures, 1]
-
-    def keys_and_values(self, rows: Tensor) -> Any:
-        """Those of some pictures, which a question may be added to."""
-        chosen = transformers.DynamicCache()
-        for number, layer in enumerate(self.cache.layers):
-            chosen.update(layer.keys[rows], layer.values[rows], number)
-        return chosen
-
-
-class VQAScorer:
-    """The chat template is asked once, when the scorer is built, whether it lets the model see the picture."""
+class VQAScorer(PairScorer):
+    """Asks about each picture and caption."""
 
     def __init__(self, network: Any, processor: Any, question: str, answer: str, runtime: Runtime) -> None:
-        self.device = pick_device(runtime.device)
-        self._network, self._processor, self._question = network.to(self.device), processor, question
-        self._say, self._batch_size = runtime.say, runtime.batch_size or _BATCH_SIZE.get(self.device.type, 16)
-        self._longest = getattr(network.config.get_text_config(), "max_position_embeddings", None)
+        super().__init__(network, processor, question, runtime)
         self._token = self._token_of(self._as_taught(answer))
-        self._picture = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-        # transformers renames it within its major version 5
-        self._cache = "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
-        self._has_own_positions = hasattr(network.model, "rope_deltas")  # Qwen's, of time, height and width
-        self._check_template()
 
-    def prepare(self, task: Task) -> None: ...
+    def text(self, caption: str) -> Tensor:
+        return self._after_picture(self._rendered(self._question.replace("{}", caption)))
 
-    def overlooked(self) -> frozenset[str]:
-        """Its image processor does not look at either."""
-        return frozenset({"orientation", "transparency"})
+    def n_logits(self, captions: Sequence[str]) -> int:
+        return 1
 
-    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
-        """Each example in turn, a window of them at a time."""
-        for example in examples:
-            if any(not caption.strip() for caption in example.captions):
-                raise DataError(f"example {example.id!r} has an empty caption; expected words to score")
-        window: list[Example] = []
-        n_pairs = 0
-        for example in examples:
-            window.append(example)
-            n_pairs += len(example.images) * len(example.captions)
-            if n_pairs >= self._batch_size * _BATCHES_A_WINDOW:
-                yield from self._scored(window)
-                window, n_pairs = [], 0
-        yield from self._scored(window)
-
-    def _scored(self, window: Sequence[Example]) -> Iterator[ScoreMatrix]:
-        images = list(dict.fromkeys(image for example in window for image in example.images))
-        pairs = dict.fromkeys(
-            (image, caption) for example in window for image in example.images for caption in example.captions
-        )
-        captions = dict.fromkeys(caption for _, caption in pairs)
-        questions = {caption: self._after_picture(self._prompt(caption)) for caption in captions}
-        scores: dict[Pair, float] = {}
-        while images:
-            seen, self._batch_size = fitting(partial(self._look_at, images), self._batch_size, self.device, self._say)
-            images = images[len(seen.row_of) :]
-            own = [pair for pair in pairs if pair[0] in seen.row_of]
-            scores |= self._answered(sorted(own, key=lambda pair: len(questions[pair[1]])), seen, questions)
-        for example in window:
-            matrix = [[scores[image, caption] for caption in example.captions] for image in example.images]
-            yield ScoreMatrix(example.id, np.array(matrix))
-
-    def _answered(self, pairs: Sequence[Pair], seen: _Seen, questions: Mapping[str, Tensor]) -> dict[Pair, float]:
-        scores: dict[Pair, float] = {}
-        while len(scores) < len(pairs):
-            batch = partial(self._log_probabilities, pairs[len(scores) :], seen, questions)
-            found, self._batch_size = fitting(batch, self._batch_size, self.device, self._say)
-            scores.update(zip(pairs[len(scores) :], found, strict=False))
-        return scores
-
-    @torch.inference_mode()
-    def _look_at(self, images: Sequence[Image], n: int) -> _Seen:
-        """The first `n` images, each at the end of what all prompts begin with."""
-        images = images[:n]
-        prompt = self._rendered(self._question)
-        inputs = self._processor(
-            text=[prompt] * len(images),
-            images=[[opaque(image.decode()).convert("RGB")] for image in images],
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        )
-        shape, n_after = inputs["input_ids"].shape, len(self._after_picture(prompt))
-        before = {name: value[:, :-n_after] if value.shape == shape else value for name, value in inputs.items()}
-        if not self._has_own_positions:  # else what pads a row would count
-            before["position_ids"] = (before["attention_mask"].cumsum(1) - 1).clamp(min=0)
-        cache = transformers.DynamicCache()
-        self._network(**self._placed(before), **{self._cache: cache}, use_cache=True, logits_to_keep=1)
-        # by how much the positions of text fall behind its count, since a picture takes few of them
-        behind = self._network.model.rope_deltas if self._has_own_positions else None
-        row_of = {image: row for row, image in enumerate(images)}
-        return _Seen(row_of, cache, before["attention_mask"].to(self.device), behind)
-
-    @torch.inference_mode()
-    def _log_probabilities(
-        self, pairs: Sequence[Pair], seen: _Seen, questions: Mapping[str, Tensor], batch_size: int
-    ) -> list[float]:
-        pairs = pairs[:batch_size]
-        rows = torch.tensor([seen.row_of[image] for image, _ in pairs], device=self.device)
-        after = [questions[caption].flip(0) for _, caption in pairs]
-        words, is_word = (
-            pad_sequence(padded, batch_first=True).flip(1).to(self.device)
-            for padded in (after, [torch.ones_like(row) for row in after])
-        )  # padded on the left
-        mask = torch.cat([seen.mask[rows], is_word], dim=1)
-        self._check_lengths(pairs, mask)
-        positions = (mask.cumsum(1) - 1)[:, -words.shape[1] :].clamp(min=0)
-        if seen.behind is not None:
-            positions = (positions + seen.behind[rows])[None].expand(3, -1, -1)  # time, height and width alike
-        logits = self._network(
-            input_ids=words,
-            attention_mask=mask,
-            position_ids=positions,
-            logits_to_keep=1,
-            **{self._cache: seen.keys_and_values(rows)},
-        ).logits[:, -1]  # [n, vocabulary]
-        found = logits.float().double().log_softmax(-1)[:, self._token].tolist()
-        for (image, caption), score in zip(pairs, found, strict=True):
-            if not np.isfinite(score):
-                raise RunError(
-                    f"the score of image {image.name!r} and caption {caption!r} is {score}; expected a number: "
-                    f"{nan_advice(str(self._network.dtype).removeprefix('torch.'))}"
-                )
-        return found
-
-    def _after_picture(self, prompt: str) -> Tensor:
-        """[n] the tokens of a prompt that follow its picture."""
-        tokens = torch.tensor(self._processor.tokenizer(prompt)["input_ids"])
-        (last,) = (tokens == self._picture).nonzero()[-1].tolist()
-        return tokens[last + 1 :]
-
-    def _placed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """On the device, pixels in the dtype of the network."""
-        return {
-            name: value.to(self.device, self._network.dtype if value.is_floating_point() else value.dtype)
-            for name, value in inputs.items()
-        }
-
-    def _prompt(self, caption: str) -> str:
-        if self._processor.image_token in caption:
-            raise DataError(f"caption {caption!r} spells the token of a picture, {self._processor.image_token}")
-        return self._rendered(self._question.replace("{}", caption))
-
-    def _rendered(self, question: str) -> str:
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        # a template that lets the model think first would move the answer to a later token
-        thinking = {"enable_thinking": False} if "enable_thinking" in str(self._processor.chat_template) else {}
-        return self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **thinking
-        )
-
-    def _check_template(self) -> None:
-        """DataError for a chat template that drops the picture or the question."""
-        if not getattr(self._processor, "chat_template", None):
-            raise DataError(
-                "the model has no chat template, so it cannot be asked a question; expected an instruction-tuned model"
-            )
-        question = self._question.replace("{}", "a red circle")
-        prompt, token = self._rendered(question), self._processor.image_token
-        if prompt.count(token) != 1:
-            raise DataError(
-                f"the chat template puts {prompt.count(token)} pictures ({token}) into a question about one, so "
-                f"the model would answer without looking at it; expected the template that belongs to the model"
-            )
-        if question not in prompt:
-            raise DataError(f"the chat template changes or drops the question {question!r}; it made {prompt[:200]!r}")
+    def by_logits(self, captions: Sequence[str], logits: Tensor) -> list[float]:
+        return logits[:, -1].float().double().log_softmax(-1)[:, self._token].tolist()
 
     def _as_taught(self, answer: str) -> str:
         """After a space, where the model was taught to answer so; that is said."""
@@ -235,12 +49,3 @@ class VQAScorer:
             first = tokenizer.convert_ids_to_tokens(tokens[0])
             self._say(f"{answer!r} is {len(tokens)} tokens of this tokenizer; the first, {first!r}, is scored")
         return tokens[0]
-
-    def _check_lengths(self, pairs: Sequence[Pair], mask: Tensor) -> None:
-        lengths = mask.sum(1).tolist()
-        for (image, caption), length in zip(pairs, lengths, strict=True):
-            if self._longest is not None and length > self._longest:
-                raise DataError(
-                    f"image {image.name!r} and caption {caption!r} make {length:,} tokens, and the context holds "
-                    f"{self._longest:,}; expected a model with a longer one, or smaller pictures by its image processor"
-                )

@@ -68,12 +68,13 @@ class VQAScore(HubModel):
         check_class(config, name)
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
-        from compbench_baselines.vlm import _vqa_scorer as scorer
+        from compbench_baselines.vlm._pair_scorer import load
+        from compbench_baselines.vlm._vqa_scorer import VQAScorer
 
         assert source is not None
         dtype = self.settled_dtype
-        loaded = runtime.kept((self.scheme, source, dtype), lambda: scorer.load(source, dtype, runtime))
-        return scorer.VQAScorer(*loaded, self.question, self.answer, runtime)
+        loaded = runtime.kept((load, source, dtype), lambda: load(source, dtype, runtime))
+        return VQAScorer(*loaded, self.question, self.answer, runtime)
 
 
 def from_address(address: str) -> VQAScore:

@@ -1,0 +1,256 @@
+"""Pairs of a picture and a text by a vision-language model that looks at each picture once.
+
+What a prompt has up to the end of its picture goes through the model once for each picture, and its keys and values
+serve all captions: that is exact since no token looks ahead in the models listed. Each distinct pair is computed once;
+pairs whose texts are of similar length share a batch, padded on the left under a mask.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from compbench.core.errors import DataError, RunError, nan_advice
+from compbench.core.examples import Example, Image, Task
+from compbench.core.image_transforms import opaque
+from compbench.core.measurements import Measurement, ScoreMatrix
+from compbench.core.models import Runtime, Source
+from compbench.diffusion.devices import fitting, pick_device
+from compbench_baselines import hub_loading
+
+__all__ = ["PairScorer", "load"]
+
+_BATCH_SIZE = {"cpu": 4}  # pairs; elsewhere 16
+_BATCHES_A_WINDOW = 8  # of pairs, among which those of similar length are found
+
+Pair = tuple[Image, str]
+
+
+def load(source: Source, dtype: str, runtime: Runtime) -> tuple[Any, Any]:
+    """The network and the processor."""
+    folder, _ = hub_loading.fetched(source, runtime)
+    network = hub_loading.load_network(transformers.AutoModelForImageTextToText, folder, dtype, runtime.say)
+    return network, hub_loading.processor(folder)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Pictures that went through the model."""
+
+    row_of: Mapping[Image, int]
+    cache: Any  # their keys and values, a picture a row
+    mask: Tensor  # [pictures, longest] 0 where a row is padded
+    behind: Tensor | None  # [pictures, 1]
+
+    def keys_and_values(self, rows: Tensor) -> Any:
+        """Those of some pictures, which a question may be added to."""
+        chosen = transformers.DynamicCache()
+        for number, layer in enumerate(self.cache.layers):
+            chosen.update(layer.keys[rows], layer.values[rows], number)
+        return chosen
+
+
+class PairScorer:
+    """What inherits from it says what follows a picture, and the score by the logits there.
+
+    The chat template is asked once, when the scorer is built, whether it lets the model see the picture.
+    """
+
+    def __init__(self, network: Any, processor: Any, question: str, runtime: Runtime) -> None:
+        self.device = pick_device(runtime.device)
+        self._network, self._processor, self._question = network.to(self.device), processor, question
+        self._say, self._batch_size = runtime.say, runtime.batch_size or _BATCH_SIZE.get(self.device.type, 16)
+        self._longest = getattr(network.config.get_text_config(), "max_position_embeddings", None)
+        self._picture = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
+        # transformers renames it within its major version 5
+        self._cache = "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
+        self._has_own_positions = hasattr(network.model, "rope_deltas")  # Qwen's, of time, height and width
+        self._check_template()
+
+    def text(self, caption: str) -> Tensor:
+        """[n] the tokens that follow the picture."""
+        raise NotImplementedError
+
+    def n_logits(self, captions: Sequence[str]) -> int:
+        """How many tokens at the end of these captions' texts have their logits read."""
+        raise NotImplementedError
+
+    def by_logits(self, captions: Sequence[str], logits: Tensor) -> list[float]:
+        """The scores of captions by logits [captions, n_logits, vocabulary]."""
+        raise NotImplementedError
+
+    def prepare(self, task: Task) -> None: ...
+
+    def overlooked(self) -> frozenset[str]:
+        """Its image processor does not look at either."""
+        return frozenset({"orientation", "transparency"})
+
+    def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
+        """Each example in turn, a window of them at a time."""
+        for example in examples:
+            if any(not caption.strip() for caption in example.captions):
+                raise DataError(f"example {example.id!r} has an empty caption; expected words to score")
+        window: list[Example] = []
+        n_pairs = 0
+        for example in examples:
+            window.append(example)
+            n_pairs += len(example.images) * len(example.captions)
+            if n_pairs >= self._batch_size * _BATCHES_A_WINDOW:
+                yield from self._scored(window)
+                window, n_pairs = [], 0
+        yield from self._scored(window)
+
+    def _scored(self, window: Sequence[Example]) -> Iterator[ScoreMatrix]:
+        images = list(dict.fromkeys(image for example in window for image in example.images))
+        pairs = dict.fromkeys(
+            (image, caption) for example in window for image in example.images for caption in example.captions
+        )
+        captions = dict.fromkeys(caption for _, caption in pairs)
+        texts = {caption: self._checked(caption) for caption in captions}
+        scores: dict[Pair, float] = {}
+        while images:
+            seen, self._batch_size = fitting(partial(self._look_at, images), self._batch_size, self.device, self._say)
+            images = images[len(seen.row_of) :]
+            own = [pair for pair in pairs if pair[0] in seen.row_of]
+            scores |= self._answered(sorted(own, key=lambda pair: len(texts[pair[1]])), seen, texts)
+        for example in window:
+            matrix = [[scores[image, caption] for caption in example.captions] for image in example.images]
+            yield ScoreMatrix(example.id, np.array(matrix))
+
+    def _answered(self, pairs: Sequence[Pair], seen: _Seen, texts: Mapping[str, Tensor]) -> dict[Pair, float]:
+        scores: dict[Pair, float] = {}
+        while len(scores) < len(pairs):
+            batch = partial(self._scores, pairs[len(scores) :], seen, texts)
+            found, self._batch_size = fitting(batch, self._batch_size, self.device, self._say)
+            scores.update(zip(pairs[len(scores) :], found, strict=False))
+        return scores
+
+    @torch.inference_mode()
+    def _look_at(self, images: Sequence[Image], n: int) -> _Seen:
+        """The first `n` images, each at the end of what all prompts begin with."""
+        images = images[:n]
+        prompt = self._rendered(self._question)
+        inputs = self._processor(
+            text=[prompt] * len(images),
+            images=[[opaque(image.decode()).convert("RGB")] for image in images],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        )
+        shape, n_after = inputs["input_ids"].shape, len(self._after_picture(prompt))
+        before = {name: value[:, :-n_after] if value.shape == shape else value for name, value in inputs.items()}
+        if not self._has_own_positions:  # else what pads a row would count
+            before["position_ids"] = (before["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        cache = transformers.DynamicCache()
+        self._network(**self._placed(before), **{self._cache: cache}, use_cache=True, logits_to_keep=1)
+        # by how much the positions of text fall behind its count, since a picture takes few of them
+        behind = self._network.model.rope_deltas if self._has_own_positions else None
+        row_of = {image: row for row, image in enumerate(images)}
+        return _Seen(row_of, cache, before["attention_mask"].to(self.device), behind)
+
+    @torch.inference_mode()
+    def _scores(self, pairs: Sequence[Pair], seen: _Seen, texts: Mapping[str, Tensor], batch_size: int) -> list[float]:
+        pairs = pairs[:batch_size]
+        captions = [caption for _, caption in pairs]
+        rows = torch.tensor([seen.row_of[image] for image, _ in pairs], device=self.device)
+        words, is_word = self._padded([texts[caption] for caption in captions])
+        mask = torch.cat([seen.mask[rows], is_word], dim=1)
+        self._check_lengths(pairs, mask)
+        behind = None if seen.behind is None else seen.behind[rows]
+        logits = self._logits(words, mask, behind, self.n_logits(captions), seen.keys_and_values(rows))
+        found = self.by_logits(captions, logits)
+        for (image, caption), score in zip(pairs, found, strict=True):
+            if not np.isfinite(score):
+                raise RunError(
+                    f"the score of image {image.name!r} and caption {caption!r} is {score}; expected a number: "
+                    f"{nan_advice(str(self._network.dtype).removeprefix('torch.'))}"
+                )
+        return found
+
+    def _padded(self, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """[n, longest] rows padded on the left, and 1 where they are not."""
+        backwards = [row.flip(0) for row in rows]
+        words, is_word = (
+            pad_sequence(padded, batch_first=True).flip(1).to(self.device)
+            for padded in (backwards, [torch.ones_like(row) for row in backwards])
+        )
+        return words, is_word
+
+    def _logits(
+        self, words: Tensor, mask: Tensor, behind: Tensor | None, n_logits: int, cache: Any | None = None
+    ) -> Tensor:
+        """[n, n_logits, vocabulary] at the end of rows of words, after what the cache keeps."""
+        positions = (mask.cumsum(1) - 1)[:, -words.shape[1] :].clamp(min=0)
+        if self._has_own_positions:
+            positions = positions if behind is None else positions + behind
+            positions = positions[None].expand(3, -1, -1)  # time, height and width alike
+        return self._network(
+            input_ids=words,
+            attention_mask=mask,
+            position_ids=positions,
+            logits_to_keep=n_logits,
+            **({} if cache is None else {self._cache: cache}),
+        ).logits
+
+    def _after_picture(self, prompt: str) -> Tensor:
+        """[n] the tokens of a prompt that follow its picture."""
+        tokens = torch.tensor(self._processor.tokenizer(prompt)["input_ids"])
+        (last,) = (tokens == self._picture).nonzero()[-1].tolist()
+        return tokens[last + 1 :]
+
+    def _placed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """On the device, pixels in the dtype of the network."""
+        return {
+            name: value.to(self.device, self._network.dtype if value.is_floating_point() else value.dtype)
+            for name, value in inputs.items()
+        }
+
+    def _checked(self, caption: str) -> Tensor:
+        if self._processor.image_token in caption:
+            raise DataError(f"caption {caption!r} spells the token of a picture, {self._processor.image_token}")
+        return self.text(caption)
+
+    def _rendered(self, question: str, is_seen: bool = True) -> str:
+        """The prompt up to where the model answers; without a picture where it is not to see one."""
+        content = [{"type": "image"}] if is_seen else []
+        if question or not is_seen:
+            content.append({"type": "text", "text": question})
+        # a template that lets the model think first would move the answer to a later token
+        thinking = {"enable_thinking": False} if "enable_thinking" in str(self._processor.chat_template) else {}
+        return self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **thinking
+        )
+
+    def _check_template(self) -> None:
+        """DataError for a chat template that drops the picture or the question."""
+        if not getattr(self._processor, "chat_template", None):
+            raise DataError(
+                "the model has no chat template, so it cannot be asked a question; expected an instruction-tuned model"
+            )
+        question = self._question.replace("{}", "a red circle")
+        prompt, token = self._rendered(question), self._processor.image_token
+        if prompt.count(token) != 1:
+            raise DataError(
+                f"the chat template puts {prompt.count(token)} pictures ({token}) into a question about one, so "
+                f"the model would answer without looking at it; expected the template that belongs to the model"
+            )
+        if question not in prompt:
+            raise DataError(f"the chat template changes or drops the question {question!r}; it made {prompt[:200]!r}")
+
+    def _check_lengths(self, pairs: Sequence[Pair], mask: Tensor) -> None:
+        lengths = mask.sum(1).tolist()
+        for (image, caption), length in zip(pairs, lengths, strict=True):
+            if self._longest is not None and length > self._longest:
+                raise DataError(
+                    f"image {image.name!r} and caption {caption!r} make {length:,} tokens, and the context holds "
+                    f"{self._longest:,}; expected a model with a longer one, or smaller pictures by its image processor"
+                )
