@@ -166,6 +166,7 @@ PYTHON: dict[str, Mapping[str, str]] = {
     "# measure a task, and score pictures of your own": {},
     "# read what is stored": {},
     "# tables, tests and figures of what is stored": {},
+    "# two panels in one figure": {},
     "def resolve(self, task):": {},
     "# a task of one example, and a model that likes long captions": {},
     "import compbench; from compbench_analysis.figures import plots": {},
