@@ -232,7 +232,12 @@ def _read_by(run: Run) -> dict[str, object]:
     if not run.info.has_rule:
         return {}
     rule = run.rule
-    read_by = {"draws": rule.draws, "target": rule.target, "loss": rule.loss, "unconditional": rule.unconditional}
+    read_by: dict[str, object] = {
+        "draws": rule.draws,
+        "target": rule.target,
+        "loss": rule.loss,
+        "unconditional": rule.unconditional,
+    }
     return read_by | {name: word for name, word in rule.words().items() if name not in read_by}
 
 
