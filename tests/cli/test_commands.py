@@ -120,7 +120,6 @@ IS_NOT_RUN = {
     "pip install -e '.[test]'": "the same",
     "pip install -r compbench/reading.txt": "the same; test_reading_install.py does so in an environment of its own",
     "pip install --no-deps -e .": "the same",
-    "pip install --no-deps compbench-*.whl": "the same",
     "pytest": "it is what runs this test",
     'pytest -n 2 --dist loadfile -m "not slow"': "the same",
     "python -m venv .venv": "it makes the environment of the tests",
