@@ -153,12 +153,11 @@ def _qwen3_vl() -> tuple[Any, Any]:
 def _janus() -> tuple[Any, Any]:
     """A picture is 4x4 tokens of 64; the processor's colours are not those that the image tokenizer reads."""
     tokenizer = _bytes("<bos>", pad_token="<pad>", extra_special_tokens=_IMAGES)
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 512}
     vq = {"embed_dim": 8, "num_embeddings": 64, "latent_channels": 32, "base_channels": 32, "num_res_blocks": 1}
     vq |= {"channel_multiplier": [1, 1, 1, 1], "projection_dim": 16, "image_token_embed_dim": 16}
     vision = {**_SHAPE, "mlp_ratio": 1, "projection_dim": 16, "image_size": SIDE, "patch_size": 8}
     config = transformers.JanusConfig(
-        text_config={"model_type": "llama", **_SHAPE, **heads, "vocab_size": len(tokenizer), **_ends(tokenizer)},
+        text_config={"model_type": "llama", **_decoder(tokenizer)},
         vision_config={**vision, "num_image_tokens": 16},
         vq_config=vq,
         image_token_id=tokenizer.convert_tokens_to_ids(_IMAGES["image_token"]),
@@ -167,6 +166,86 @@ def _janus() -> tuple[Any, Any]:
     network.generation_config.update(**_ends(tokenizer), guidance_scale=5)
     images = transformers.JanusImageProcessor(size=_SIZE)
     return network, transformers.JanusProcessor(images, tokenizer, chat_template=_GENERATING, num_image_tokens=16)
+
+
+def _llava_onevision() -> tuple[Any, Any]:
+    """A picture is 16 tokens for the whole of it and more for its parts, as many as its shape asks for."""
+    tokenizer = _bytes(None, "<image>", "<video>", "<|im_start|>", "<|im_end|>")
+    grid = [[SIDE, SIDE], [SIDE, 2 * SIDE], [2 * SIDE, SIDE]]
+    config = transformers.LlavaOnevisionConfig(
+        text_config={"model_type": "qwen2", **_decoder(tokenizer)},
+        vision_config={"model_type": "siglip_vision_model", **_vision(), "vision_use_head": False},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=grid,
+    )
+    images = transformers.LlavaOnevisionImageProcessor(size=_SIZE, image_grid_pinpoints=grid)
+    processor = transformers.LlavaOnevisionProcessor(
+        images,
+        tokenizer,
+        transformers.LlavaOnevisionVideoProcessor(size=_SIZE),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=_CHAT.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>"),
+    )
+    return transformers.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def _internvl() -> tuple[Any, Any]:
+    """A picture is 4 tokens for each of its parts and for the whole of it, where it has parts."""
+    named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    tokenizer = _bytes(None, "<|im_start|>", "<|im_end|>", extra_special_tokens={**named, "video_token": "<video>"})
+    vision = {**_SHAPE, "image_size": [SIDE, SIDE], "patch_size": [8, 8]}
+    config = transformers.InternVLConfig(
+        text_config={"model_type": "qwen2", **_decoder(tokenizer)},
+        vision_config=vision,
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+    )
+    images = transformers.GotOcr2ImageProcessor(size=_SIZE, crop_to_patches=True, max_patches=3)
+    processor = transformers.InternVLProcessor(
+        images,
+        tokenizer,
+        transformers.InternVLVideoProcessor(size=_SIZE),
+        image_seq_length=4,
+        chat_template=_CHAT.replace("<|vision_start|><|image_pad|><|vision_end|>", "<IMG_CONTEXT>\n"),
+    )
+    return transformers.InternVLForConditionalGeneration(config), processor
+
+
+def _idefics3() -> tuple[Any, Any]:
+    """A picture is 4 tokens for each of its parts and for the whole of it."""
+    tokenizer = _bytes("<|im_start|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>", pad_token="<pad>")
+    images = transformers.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": SIDE})
+    processor = transformers.Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=_UTTERANCES)
+    config = transformers.Idefics3Config(**_in_parts(tokenizer))
+    return transformers.Idefics3ForConditionalGeneration(config), processor
+
+
+def _smolvlm() -> tuple[Any, Any]:
+    """Idefics3 again; its processor asks for the package num2words."""
+    tokenizer = _bytes("<|im_start|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>", pad_token="<pad>")
+    sizes = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": SIDE}}
+    processor = transformers.SmolVLMProcessor(
+        transformers.SmolVLMImageProcessor(**sizes),
+        tokenizer,
+        transformers.SmolVLMVideoProcessor(**sizes),
+        image_seq_len=4,
+        chat_template=_UTTERANCES,
+    )
+    config = transformers.SmolVLMConfig(**_in_parts(tokenizer))
+    return transformers.SmolVLMForConditionalGeneration(config), processor
+
+
+def _in_parts(tokenizer: Any) -> dict[str, Any]:
+    """The configuration of an Idefics3 or a SmolVLM."""
+    return {
+        "text_config": {"model_type": "llama", **_decoder(tokenizer)},
+        "vision_config": _vision(),
+        "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
+        "scale_factor": 2,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
 
 
 _IMAGES = {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
@@ -180,6 +259,12 @@ _CHAT = (
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+_UTTERANCES = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
+    "{% if message['content'][0]['type'] == 'image' %}:{% else %}: {% endif %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
 _MARKS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -191,10 +276,8 @@ def _looking() -> Any:
 
 
 def _rotary(sections: list[int]) -> dict[str, Any]:
-    tokenizer = _bytes(None, *_MARKS)
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 512}
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections}
-    return {**_SHAPE, **heads, "vocab_size": len(tokenizer), "rope_parameters": rope, **_ends(tokenizer)}
+    return {**_decoder(_bytes(None, *_MARKS)), "rope_parameters": rope}
 
 
 def _marks(processor: Any) -> dict[str, int]:
@@ -204,18 +287,22 @@ def _marks(processor: Any) -> dict[str, int]:
 
 
 def _language() -> dict[str, Any]:
-    tokenizer = _bytes(None)
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
-    return {**_SHAPE, **heads, "vocab_size": len(tokenizer), "max_position_embeddings": 512, **_ends(tokenizer)}
+    return {**_decoder(_bytes(None)), "head_dim": 8}
+
+
+def _decoder(tokenizer: Any) -> dict[str, Any]:
+    """A small language model that reads 512 tokens."""
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 512}
+    return {**_SHAPE, **heads, "vocab_size": len(tokenizer), **_ends(tokenizer)}
 
 
 def _bytes(beginning: str | None, *more: str, **named: Any) -> Any:
     """Qwen's tokenizer, a token per byte and one for "Yes"."""
     letters = pre_tokenizers.ByteLevel.alphabet()
-    tokens = [*sorted(letters), "Ye", "Yes"]
+    tokens = [*sorted(letters), "Ye", "Yes", "ĠYes"]
     tokenizer = transformers.Qwen2Tokenizer(
         vocab={token: number for number, token in enumerate(tokens)},
-        merges=[("Y", "e"), ("Ye", "s")],
+        merges=[("Y", "e"), ("Ye", "s"), ("Ġ", "Yes")],
         bos_token=beginning,
         **named,
     )
@@ -262,4 +349,8 @@ _MADE = {
     "qwen2.5-vl": _qwen2_5_vl,
     "qwen3-vl": _qwen3_vl,
     "janus": _janus,
+    "llava-onevision": _llava_onevision,
+    "internvl": _internvl,
+    "idefics3": _idefics3,
+    "smolvlm": _smolvlm,
 }

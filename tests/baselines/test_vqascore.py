@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ from compbench.cli.app import main
 from compbench.core.errors import DataError, RunError, UsageError
 from compbench.core.examples import Example, Image
 from compbench.core.models import Runtime
-from compbench_baselines.vlm.vqascore import CLASSES
+from compbench_baselines.vlm._families import CLASSES
 
-FAMILIES = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "janus"]
+FAMILIES = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "janus", "llava-onevision", "internvl", "idefics3"]
+if has_num2words := find_spec("num2words") is not None:
+    FAMILIES.append("smolvlm")
+ANSWERS = {"idefics3": " Yes", "smolvlm": " Yes"}
+TOKENS = {"janus": 16, "llava-onevision": 36, "internvl": 4, "idefics3": 20, "smolvlm": 20}  # of a picture of shapes
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
-NOISE = np.random.default_rng(0).integers(0, 256, (48, 32, 3), np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, (48, 24, 3), np.uint8)
 PICTURES = [registry.task("shapes").examples[0].images[0].decode(), PIL.Image.fromarray(NOISE)]
 CAPTIONS = ["a circle", "a red circle to the left of a blue square", "Yes"]
 
@@ -41,10 +46,10 @@ def scores(folder: Path, **settings: Any) -> Any:
 
 
 @torch.inference_mode()
-def documented(folder: Path, question: str = QUESTION) -> Any:
-    """[I, C] the probability of the token Yes, by the forward on one pair at a time, without any padding."""
+def documented(folder: Path, question: str = QUESTION, answer: str = "Yes") -> Any:
+    """[I, C] the probability of the answer, by the forward on one pair at a time, without any padding."""
     network, processor = small_transformers.network_of(folder)
-    (token,) = processor.tokenizer("Yes")["input_ids"]
+    (token,) = processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
     rows = []
     for picture in PICTURES:
         found = []
@@ -67,7 +72,7 @@ def documented(folder: Path, question: str = QUESTION) -> Any:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_score_is_the_log_probability_of_yes_by_the_models_own_forward(folders: dict[str, Path], family: str) -> None:
-    found, expected = scores(folders[family]), documented(folders[family])
+    found, expected = scores(folders[family]), documented(folders[family], answer=ANSWERS.get(family, "Yes"))
     np.testing.assert_allclose(np.exp(found), expected, atol=1e-5)
     np.testing.assert_allclose(found, np.log(expected), atol=1e-4)
     assert min(np.ptp(found, axis=axis).min() for axis in (0, 1)) > 1e-3  # pictures and captions tell
@@ -102,7 +107,7 @@ def test_each_picture_and_each_distinct_pair_goes_through_the_network_once(
     made._network.register_forward_pre_hook(count, with_kwargs=True)
     assert len(list(made.score([*examples, examples[0]], {}))) == 4
     assert (counts["pictures"], counts["pairs"]) == (6, 12)
-    assert counts["picture_tokens"] == 6 * (16 if family == "janus" else 9)  # of Qwen 48 px in tokens of 16
+    assert counts["picture_tokens"] == 6 * TOKENS.get(family, 9)  # of Qwen 48 px in tokens of 16
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -143,6 +148,15 @@ def test_the_question_is_an_option_and_a_part_of_the_identity(folders: dict[str,
     np.testing.assert_allclose(np.exp(scores(folder, question=question)), documented(folder, question), atol=1e-5)
     identities = [registry.model(f"vqascore:{folder}", asked).spec.identity() for asked in ({}, {"question": question})]
     assert [identity["question"] for identity in identities] == [QUESTION, question]
+
+
+def test_a_model_that_answers_after_a_space_is_scored_so_and_says_it(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = scores(folders["idefics3"])
+    assert "after 'Assistant:' and a space, so ' Yes' is scored" in capsys.readouterr().err
+    assert np.array_equal(scores(folders["idefics3"], answer=" Yes"), found)
+    assert "is scored" not in capsys.readouterr().err
 
 
 def test_the_chat_template_is_among_the_files_that_name_the_weights(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -236,6 +250,14 @@ class TestRefused:
         for options, says in (({"question": "What?"}, "expected one {} for the caption"), ({"answer": " "}, "empty")):
             with pytest.raises(UsageError, match=says):
                 registry.model(f"vqascore:{folders['qwen2.5-vl']}", options)
+
+    @pytest.mark.skipif(has_num2words, reason="only where num2words is missing")
+    def test_a_smolvlm_without_the_package_of_its_processor(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        folder = edited(
+            folders["idefics3"], tmp_path / "x", "config.json", architectures=["SmolVLMForConditionalGeneration"]
+        )
+        with pytest.raises(UsageError, match="needs the package num2words; install it with: pip install num2words"):
+            scores(folder)
 
     def test_a_class_that_is_not_known(self, folders: dict[str, Path], tmp_path: Path) -> None:
         folder = edited(

@@ -28,6 +28,7 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
+from compbench_baselines.vlm._families import AFTER_A_SPACE
 
 __all__ = ["VQAScorer", "load"]
 
@@ -69,10 +70,11 @@ class VQAScorer:
         self._network, self._processor, self._question = network.to(self.device), processor, question
         self._say, self._batch_size = runtime.say, runtime.batch_size or _BATCH_SIZE.get(self.device.type, 16)
         self._longest = getattr(network.config.get_text_config(), "max_position_embeddings", None)
-        self._token = self._token_of(answer)
+        self._token = self._token_of(self._as_taught(answer))
         self._picture = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
         # transformers renames it within its major version 5
         self._cache = "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
+        self._has_own_positions = hasattr(network.model, "rope_deltas")  # Qwen's, of time, height and width
         self._check_template()
 
     def prepare(self, task: Task) -> None: ...
@@ -128,17 +130,19 @@ class VQAScorer:
         prompt = self._rendered(self._question)
         inputs = self._processor(
             text=[prompt] * len(images),
-            images=[opaque(image.decode()).convert("RGB") for image in images],
+            images=[[opaque(image.decode()).convert("RGB")] for image in images],
             padding=True,
             padding_side="left",
             return_tensors="pt",
         )
         shape, n_after = inputs["input_ids"].shape, len(self._after_picture(prompt))
         before = {name: value[:, :-n_after] if value.shape == shape else value for name, value in inputs.items()}
+        if not self._has_own_positions:  # else what pads a row would count
+            before["position_ids"] = (before["attention_mask"].cumsum(1) - 1).clamp(min=0)
         cache = transformers.DynamicCache()
         self._network(**self._placed(before), **{self._cache: cache}, use_cache=True, logits_to_keep=1)
-        # of Qwen: by how much the positions of text fall behind its count, since a picture takes few of them
-        behind = getattr(self._network.model, "rope_deltas", None)
+        # by how much the positions of text fall behind its count, since a picture takes few of them
+        behind = self._network.model.rope_deltas if self._has_own_positions else None
         row_of = {image: row for row, image in enumerate(images)}
         return _Seen(row_of, cache, before["attention_mask"].to(self.device), behind)
 
@@ -215,6 +219,13 @@ class VQAScorer:
             )
         if question not in prompt:
             raise DataError(f"the chat template changes or drops the question {question!r}; it made {prompt[:200]!r}")
+
+    def _as_taught(self, answer: str) -> str:
+        """After a space, where the model was taught to answer so; that is said."""
+        if type(self._network).__name__ not in AFTER_A_SPACE or answer[0].isspace():
+            return answer
+        self._say(f"this model answers after 'Assistant:' and a space, so {' ' + answer!r} is scored")
+        return f" {answer}"
 
     def _token_of(self, answer: str) -> int:
         """The first token of the answer; that there are more is said."""

@@ -13,16 +13,11 @@ from typing import Any, ClassVar
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.models import Runtime, Scorer, Source
-from compbench_baselines.hub_models import Dtype, HubModel, architecture, not_a
+from compbench_baselines.hub_models import Dtype, HubModel
+from compbench_baselines.vlm._families import check_class
 
-__all__ = ["CLASSES", "VQAScore", "from_address"]
+__all__ = ["VQAScore", "from_address"]
 
-CLASSES = (  # those whose scores are tested against their own forward
-    "Qwen2VLForConditionalGeneration",
-    "Qwen2_5_VLForConditionalGeneration",
-    "Qwen3VLForConditionalGeneration",
-    "JanusForConditionalGeneration",
-)
 _VQASCORE = """@inproceedings{lin2024vqascore,
   title     = {Evaluating Text-to-Visual Generation with Image-to-Text Generation},
   author    = {Lin, Zhiqiu and Pathak, Deepak and Li, Baiqi and Li, Jiayao and Xia, Xide and Neubig, Graham and Zhang,
@@ -70,8 +65,7 @@ class VQAScore(HubModel):
         }
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
-        if architecture(config) not in CLASSES:
-            raise not_a(f"one of {', '.join(CLASSES)}", config, name)
+        check_class(config, name)
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm import _vqa_scorer as scorer
