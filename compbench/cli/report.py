@@ -102,9 +102,7 @@ def _pictures(
     notes: dict[str, str] = {}
     for name, revision in wanted:
         try:
-            task = given.get(name) or registry.task(
-                name, data=data, images=images, is_offline=True, skip_unreadable=True
-            )
+            task = given.get(name) or _at_hand(name, data, images)
             if task.revision != revision:
                 raise DataError(
                     f"the local data has revision {task.revision} but the runs have {revision}: pictures may differ"
@@ -114,6 +112,17 @@ def _pictures(
             continue
         pictures[name, revision] = {example.id: example.images for example in task.examples}
     return pictures, notes
+
+
+def _at_hand(name: str, data: Path | None, images: Path | None) -> Task:
+    """The task, nothing fetched; UsageError in one line for a set of the user's own that lies elsewhere."""
+    try:
+        registry.find_task(name, data)
+    except UsageError:
+        raise UsageError(
+            f"no task named {name!r}, and no folder of that name here; compbench report takes a folder as --data"
+        ) from None
+    return registry.task(name, data=data, images=images, is_offline=True, skip_unreadable=True)
 
 
 def _wanted(runs: Sequence[Run], with_images: bool | None) -> list[tuple[str, str]]:

@@ -128,10 +128,15 @@ def cells(
     return made
 
 
+_NAMED = {"task": "name one after run", "model": "name one with --model"}
+
+
 def _names(what: str, given: Sequence[str], below: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys(name for listed in given or below for name in _apart(listed)))
     if not names:
-        raise UsageError(f"no {what} given; name one, or give a --config that does (see compbench run --help)")
+        raise UsageError(
+            f"no {what} given; {_NAMED[what]} (compbench list {what}s shows them), or give a --config that does"
+        )
     return names
 
 

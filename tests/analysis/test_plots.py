@@ -288,6 +288,7 @@ def test_a_panel_goes_into_a_figure_of_ones_own(draw: Callable[..., Any]) -> Non
     assert (left.has_data(), right.has_data()) == (False, True)
     assert [right.get_title(), figure.get_suptitle(), figure.get_supxlabel(), figure.legends] == ["", "", "", []]
     assert len(figure.axes) == 2
+    assert {label.get_fontsize() for label in (*right.get_xticklabels(), *right.get_yticklabels())} == {8}
     figure.savefig(io.BytesIO(), dpi=30)
 
 

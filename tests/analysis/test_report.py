@@ -126,6 +126,15 @@ def test_the_page_answers_in_its_order(many: tuple[Task, tuple[Run, Run], str]) 
     assert len(set(page.ids)) == len(page.ids)
 
 
+def test_the_note_speaks_of_the_line_of_chance_only_where_it_is_drawn(
+    many: tuple[Task, tuple[Run, Run], str], tmp_path: Path
+) -> None:
+    line = "the vertical line is random chance"
+    assert line not in Page(many[2]).said.partition("Where?")[0]  # the dots run from 60 %
+    weak = pages.scored(tmp_path, pages.task(_FEW), "one", lambda i: pages.RIGHT if i % 2 else pages.WRONG)
+    assert line in _page(weak).said
+
+
 def test_the_tables_hold_the_numbers_of_the_tidy_frame(many: tuple[Task, tuple[Run, Run], str]) -> None:
     said = Page(many[2]).said
     for row in tables.tidy(many[1]).to_dict("records"):

@@ -73,9 +73,15 @@ def test_of_several_the_level_ones_are_named_and_the_rest_counted(tmp_path: Path
     assert "p = 0.5 after Holm; the other 2 are behind." in said
     assert said.endswith("d is not above random scores (16.7).")
     assert (
-        "3 models cannot be distinguished from the best on group score: b 95.0, e 93.3, a 91.7; c is behind."
+        "3 models cannot be distinguished from the best on group score: b 95.0, e 93.3 and a 91.7; c is behind."
         in verdict([*runs[:3], stored(tmp_path, 56, "e")])
     )
+
+
+def test_where_none_is_behind_no_best_is_named_and_weak_ones_are_listed_with_and(tmp_path: Path) -> None:
+    said = verdict([stored(tmp_path, n, name) for n, name in ((11, "a"), (10, "b"), (9, "c"))])
+    assert said.startswith("None of the 3 models is significantly below the best on group score: a 18.3, b 16.7 and c")
+    assert said.endswith("a, b and c are not above random scores (16.7).")
 
 
 def test_a_single_run_is_held_against_chance(tmp_path: Path) -> None:

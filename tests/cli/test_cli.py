@@ -82,8 +82,8 @@ def test_python_dash_m_is_the_command() -> None:
         ("run shapes -m chance --batch-size many", "'many' is neither auto nor a whole number"),
         ("run shapes -m chance --format xml", "'xml' is not one of"),
         ("run shapes -m chance --output no/such/folder/file", "there is no folder 'no/such/folder'"),
-        ("run shapes", "no model given; name one"),
-        ("run -m chance", "no task given; name one"),
+        ("run shapes", "no model given; name one with --model (compbench list models shows them)"),
+        ("run -m chance", "no task given; name one after run (compbench list tasks shows them)"),
         ("run shapes -m chance --modle sd2", "'--model'"),
         ("run shapes winoground -m chance --data here", "--data is for one task, but 2 are named"),
         ("run shapes -m chance --by axi", "no tag column named 'axi'; did you mean 'axis'"),
@@ -178,7 +178,7 @@ def test_a_dry_run_prints_the_price_and_writes_nothing(capsys: Captured, runs: P
     assert main(["run", "shapes", "-m", "chance", "--dry-run"]) == 0
     out = "".join(capsys.readouterr().out.split())
     assert "1,600" in out
-    assert f"wouldbestoredin{runs / 'shapes' / 'chance'}" in out
+    assert f"tobestoredin{runs / 'shapes' / 'chance'}" in out
     assert not runs.exists()
 
 

@@ -120,7 +120,6 @@ IS_NOT_RUN = {
     "pip install -e '.[test]'": "the same",
     "pip install -r compbench/reading.txt": "the same; test_reading_install.py does so in an environment of its own",
     "pip install --no-deps -e .": "the same",
-    "pip install --no-deps compbench-*.whl": "the same",
     "pytest": "it is what runs this test",
     'pytest -n 2 --dist loadfile -m "not slow"': "the same",
     "python -m venv .venv": "it makes the environment of the tests",
@@ -149,6 +148,7 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.clip": "minutes of timing",
     "python -m tests.benchmarks.scorers": "the same; test_benchmarks.py runs it on four examples",
     "python -m tests.benchmarks.loading": "minutes of timing; test_benchmarks.py runs it small",
+    "python -m tests.benchmarks.steps": "tests/house/test_steps.py traces the same way",
 }
 # blocks of Python by their first line of code: what is replaced to shorten them
 PYTHON: dict[str, Mapping[str, str]] = {
@@ -167,6 +167,7 @@ PYTHON: dict[str, Mapping[str, str]] = {
     "# measure a task, and score pictures of your own": {},
     "# read what is stored": {},
     "# tables, tests and figures of what is stored": {},
+    "# two panels in one figure": {},
     "def resolve(self, task):": {},
     "# a task of one example, and a model that likes long captions": {},
     "import compbench; from compbench_analysis.figures import plots": {},

@@ -104,7 +104,8 @@ def test_a_run_finds_its_pictures_where_data_says(folder: Path, capsys: pytest.C
     assert main(["run", "./my-set", "-m", "tiny-sd", "-o", "draws=2"]) == 0
     moved = folder.rename(folder.parent / "elsewhere")
     assert main(["report", "my-set/tiny-sd"]) == 0
-    assert "Pictures of my-set are not available" in capsys.readouterr().err
+    said = "Pictures of my-set are not available (no task named 'my-set', and no folder of that name here; "
+    assert f"{said}compbench report takes a folder as --data)." in capsys.readouterr().err
     assert main(["report", "my-set/tiny-sd", "--data", str(moved)]) == 0
     assert "not available" not in capsys.readouterr().err
     assert main(["explain", "my-set/tiny-sd", "1", "--data", str(moved)]) == 0

@@ -19,6 +19,7 @@ PACKAGES = ("compbench/", "analysis/", "baselines/")
 ASKING = re.compile(r"(What|How|One)\b(?!')")
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+REPEATED = re.compile(r"\b([A-Za-z]+(?: [A-Za-z]+)+) \1\b")
 MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 
@@ -67,6 +68,20 @@ def test_a_docstring_opens_with_a_noun_or_a_verb() -> None:
     ]
     assert len(found) > 2000
     assert [f"{place}: {text.splitlines()[0]}" for place, text in found if ASKING.match(text)] == []
+
+
+def test_no_text_repeats_a_phrase_at_once() -> None:
+    """Two words or more that stand twice in a row are left over from an edit: 'there is there is nothing'."""
+    found = [
+        f"{place}: {repeated[0]!r} (line {text.lineno})"
+        for place, tree in trees().items()
+        if place.startswith(PACKAGES) and place.endswith(".py")
+        for text in ast.walk(tree)
+        if isinstance(text, ast.Constant) and isinstance(text.value, str)
+        if (repeated := REPEATED.search(text.value))
+    ]
+    assert REPEATED.search("there is there is nothing")
+    assert found == []
 
 
 def test_no_text_is_cut_off_by_a_missing_bracket() -> None:

@@ -242,5 +242,5 @@ def test_two_manifests_in_a_folder_are_told_apart_by_the_user(folder: Path, name
 
 def test_a_manifest_one_folder_below_is_pointed_at(tmp_path: Path) -> None:
     write_csv(draw(tmp_path / "s" / "train", "1.png"), "image,caption,foil\n1.png,a,b\n")
-    with pytest.raises(DataError, match=r"no manifest in .*there is one in '.*train': give that folder"):
+    with pytest.raises(DataError, match=r"no table of examples in .*there is one in '.*train': give that folder"):
         registry.task(tmp_path / "s")

@@ -73,7 +73,7 @@ def test_a_fault_is_told_with_its_line_and_column(folder: Path, row: str, column
     [
         ({"image": "1.png"}, "", "no column for the caption"),
         ({"caption": "a", "foil": "b"}, "", "no column for the image"),
-        ({"image": "1.png", "caption": "a"}, "", "nothing to choose from"),
+        ({"image": "1.png", "caption": "a"}, "", "one caption: there is nothing to choose from"),
         ({"images": ["1.png", "1.png"], "captions": ["a", "b"]}, "images", "repeats a picture of the example"),
         ({"images": ["1.png", "2.png"], "captions": ["a", "a"]}, "captions", "same caption as another in the list"),
         ({"images": ["1.png", "2.png"], "captions": ["a", "b", "c"]}, "", "say which belong together"),

@@ -144,7 +144,7 @@ def test_the_same_from_python(tmp_path: Path) -> None:
     assert len(run.done()) == 20
     priced = plan("sugarcrepe", model="chance", data=data, images=images, runs=tmp_path / "runs")
     assert priced.is_done
-    with pytest.raises(UsageError, match="imagescannot be given for a task in memory"):
+    with pytest.raises(UsageError, match="images cannot be given for a task in memory"):
         compbench.run(registry.task("shapes"), model="chance", images=images)
 
 

@@ -174,6 +174,7 @@ class Panels:
         """Set the legend, the label of the axis and the footer, where there is one; what the function returns."""
         if not self.is_own:
             axis: Axes = self.axes[0, 0]
+            axis.tick_params(labelsize=8)  # of one size, whichever functions drew the panels of a figure
             if x_label:
                 axis.set_xlabel(x_label)
             if handles:

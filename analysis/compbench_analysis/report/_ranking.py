@@ -73,9 +73,10 @@ def ranking(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None) -
         *([Heading("group", is_number=False, title=_GROUP)] if letters else []),
         *(Heading(f"{metric_heading(name)}, %", f"n {count(n_of[name])}") for name in shown),
     )
+    has_line = any(row["chance"] is not None and scale.has(100 * row["chance"]) for row in rows)
+    line = "the vertical line is random chance; " if has_line else ""
     notes = [
-        "Percent right with a 95 % interval over examples; the vertical line is random chance; a tie counts as wrong. "
-        + scale.said(),
+        f"Percent right with a 95 % interval over examples; {line}a tie counts as wrong. {scale.said()}",
         *([f"Models that share a letter cannot be told apart on {metric_words(first)}: {_GROUP}."] if letters else []),
         *_ties(rows, labels),
         *small_note(rows),

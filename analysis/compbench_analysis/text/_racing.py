@@ -65,7 +65,7 @@ def _assumption(schedule: Racing) -> str:
         )
     if schedule.bound == "pooled":
         return (
-            "Estimate and risk hold approximately where the draws that are heavy are heavy for all examples, which "
+            "Estimate and risk hold approximately where the heavy draws are heavy for all examples, which "
             "share them. A few heavy draws of an example's own may be missed; bound=guaranteed covers "
             f"{schedule.decisive} or more, and one draw against all others is never covered."
         )

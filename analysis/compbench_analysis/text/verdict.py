@@ -62,9 +62,10 @@ def _between(rows: Sequence[Row], metric: str, *, is_corrected: bool) -> str:
     if len(level) == 2:
         said = f"{_names(level)} cannot be told apart on {what}: {_two(*level, is_corrected=is_corrected)}"
         return f"{said}{rest}."
-    scores = ", ".join(f"{row['model']} {percent(row['value'])}" for row in level[:_MOST_NAMED])
-    more = f" and {len(level) - _MOST_NAMED} more" if len(level) > _MOST_NAMED else ""
-    return f"{len(level)} models cannot be distinguished from the best on {what}: {scores}{more}{rest}."
+    scores = _listed([f"{row['model']} {percent(row['value'])}" for row in level])
+    if not behind:
+        return f"None of the {len(level)} models is significantly below the best on {what}: {scores}."
+    return f"{len(level)} models cannot be distinguished from the best on {what}: {scores}{rest}."
 
 
 def _leads(leader: Row, second: Row, what: str, *, n_models: int, is_corrected: bool) -> str:
@@ -95,12 +96,17 @@ def _names(rows: Sequence[Row]) -> str:
     return " and ".join(row["model"] for row in rows)
 
 
+def _listed(names: Sequence[str]) -> str:
+    """'a, b and c'; of many the first, and how many more."""
+    more = len(names) - _MOST_NAMED
+    shown = [*names[:_MOST_NAMED], f"{more} more"] if more > 0 else names
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
 def _not_above_chance(rows: Sequence[Row]) -> Iterator[str]:
     """The models of several that random scores would equal."""
     weak = [row for row in rows if row["chance"] is not None and row["low"] <= row["chance"]]
     if not weak:
         return
-    names = ", ".join(row["model"] for row in weak[:_MOST_NAMED])
-    more = f" and {len(weak) - _MOST_NAMED} more" if len(weak) > _MOST_NAMED else ""
     are = "is" if len(weak) == 1 else "are"
-    yield f"{names}{more} {are} not above random scores ({percent(weak[0]['chance'])})."
+    yield f"{_listed([row['model'] for row in weak])} {are} not above random scores ({percent(weak[0]['chance'])})."

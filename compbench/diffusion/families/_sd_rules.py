@@ -127,7 +127,7 @@ def _check_steps(spec: StableDiffusion) -> None:
 
 def _check_values(spec: StableDiffusion) -> None:
     if spec.draws is not None and not 1 <= spec.draws <= N_BANK:
-        raise UsageError(f"model {spec.name!r} cannot take draws={spec.draws}; expected 1 to {N_BANK}, its bank")
+        raise UsageError(f"model {spec.name!r} cannot take draws={spec.draws}; expected 1 to {N_BANK}")
     if spec.seed is not None and spec.seed < 0:
         raise UsageError(f"model {spec.name!r} cannot take seed={spec.seed}; expected 0 or more")
     if spec.protocol == "published-fp16" and spec.dtype not in ("auto", "float16"):

@@ -97,7 +97,7 @@ class DiT(ModelSpec):
 
     def __post_init__(self) -> None:
         if self.draws is not None and not 1 <= self.draws <= _N_BANK:
-            raise UsageError(f"model {self.name!r} cannot take draws={self.draws}; expected 1 to {_N_BANK}, its bank")
+            raise UsageError(f"model {self.name!r} cannot take draws={self.draws}; expected 1 to {_N_BANK}")
         if self.seed is not None and self.seed < 0:
             raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
         checked_risk(self.risk)

@@ -186,9 +186,8 @@ def _check_shape(n_images: int, n_captions: int, row: Row, columns: Columns) -> 
         empty,
         _EMPTY
         if empty
-        else "one picture and one caption: there is there is there is there is there is there is there is there "
-        "is there is there is there is there is there is nothing to choose from; add a wrong caption (foil) or "
-        "another picture",
+        else "one picture and one caption: there is nothing to choose from; add a wrong caption (foil) or another "
+        "picture",
     )
 
 

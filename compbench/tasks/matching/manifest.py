@@ -153,7 +153,7 @@ def _file(place: Path) -> Path:
             (folder / name for folder in folders_in(place) for name in MANIFESTS if os.path.exists(folder / name)), None
         )
         hint = "" if inner is None else f"; there is one in {str(inner.parent)!r}: give that folder"
-        raise DataError(f"no manifest in {str(place)!r}; expected one of {_EXPECTED}{hint}")
+        raise DataError(f"no table of examples in {str(place)!r}; expected one of {_EXPECTED}{hint}")
     return found[0]
 
 
