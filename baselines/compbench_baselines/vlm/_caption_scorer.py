@@ -25,7 +25,7 @@ __all__ = ["CaptionScorer"]
 
 
 class CaptionScorer(PairScorer):
-    """How likely each caption is as an answer to each picture."""
+    """Scores captions as answers to pictures."""
 
     def __init__(
         self, network: Any, processor: Any, question: str, is_mean: bool, is_less_text: bool, runtime: Runtime

@@ -60,7 +60,7 @@ class _Seen:
 
 
 class PairScorer:
-    """What inherits from it says what follows a picture, and the score by the logits there.
+    """Reads texts after pictures; subclasses say which texts, and the score by the logits there.
 
     The chat template is asked once, when the scorer is built, whether it lets the model see the picture.
     """
@@ -81,7 +81,7 @@ class PairScorer:
         raise NotImplementedError
 
     def n_logits(self, captions: Sequence[str]) -> int:
-        """How many tokens at the end of these captions' texts have their logits read."""
+        """Number of tokens at the end of these captions' texts whose logits are read."""
         raise NotImplementedError
 
     def by_logits(self, captions: Sequence[str], logits: Tensor) -> list[float]:
