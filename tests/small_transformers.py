@@ -237,6 +237,21 @@ def _smolvlm() -> tuple[Any, Any]:
     return transformers.SmolVLMForConditionalGeneration(config), processor
 
 
+def _paligemma2() -> tuple[Any, Any]:
+    """A picture is 16 tokens; there is no chat template."""
+    images = transformers.SiglipImageProcessor(size=_SIZE, image_seq_length=16)
+    processor = transformers.PaliGemmaProcessor(images, _bytes("<bos>", pad_token="<pad>"))
+    tokenizer = processor.tokenizer
+    config = transformers.PaliGemmaConfig(
+        text_config={"model_type": "gemma2", **_decoder(tokenizer), "head_dim": 8, "query_pre_attn_scalar": 8},
+        vision_config={"model_type": "siglip_vision_model", **_vision(), "vision_use_head": False},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        projection_dim=16,
+        hidden_size=16,
+    )
+    return transformers.PaliGemmaForConditionalGeneration(config), processor
+
+
 def _in_parts(tokenizer: Any) -> dict[str, Any]:
     """The configuration of an Idefics3 or a SmolVLM."""
     return {
@@ -353,4 +368,5 @@ _MADE = {
     "internvl": _internvl,
     "idefics3": _idefics3,
     "smolvlm": _smolvlm,
+    "paligemma2": _paligemma2,
 }

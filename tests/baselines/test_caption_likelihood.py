@@ -151,6 +151,11 @@ class TestRefused:
         with pytest.raises(UsageError, match="the caption is what the model answers"):
             scorer(folders["internvl"], question="Is it {}?")
 
+    def test_a_paligemma_whose_prompt_attends_both_ways(self, tmp_path: Path) -> None:
+        folder = small_transformers.save(tmp_path / "paligemma2", "paligemma2")
+        with pytest.raises(DataError, match="is a PaliGemmaForConditionalGeneration; expected one of Qwen2VL"):
+            compbench.score_pairs(f"caption-likelihood:{folder}", PICTURES, CAPTIONS, device="cpu")
+
     def test_an_empty_caption(self, folders: dict[str, Path]) -> None:
         with pytest.raises(DataError, match="has an empty caption; expected words to score"):
             list(scorer(folders["internvl"]).score([replace(example(), captions=("a", " ", "b"))], {}))

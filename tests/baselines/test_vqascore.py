@@ -24,11 +24,18 @@ from compbench.core.examples import Example, Image
 from compbench.core.models import Runtime
 from compbench_baselines.vlm._families import CLASSES
 
-FAMILIES = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "janus", "llava-onevision", "internvl", "idefics3"]
+FAMILIES = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "janus", "llava-onevision", "internvl", "idefics3", "paligemma2"]
 if has_num2words := find_spec("num2words") is not None:
     FAMILIES.append("smolvlm")
-ANSWERS = {"idefics3": " Yes", "smolvlm": " Yes"}
-TOKENS = {"janus": 16, "llava-onevision": 36, "internvl": 4, "idefics3": 20, "smolvlm": 20}  # of a picture of shapes
+ANSWERS = {"idefics3": " Yes", "smolvlm": " Yes", "paligemma2": "yes"}
+TOKENS = {
+    "janus": 16,
+    "llava-onevision": 36,
+    "internvl": 4,
+    "idefics3": 20,
+    "smolvlm": 20,
+    "paligemma2": 32,
+}  # of a picture of shapes
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 24, 3), np.uint8)
 PICTURES = [registry.task("shapes").examples[0].images[0].decode(), PIL.Image.fromarray(NOISE)]
@@ -49,7 +56,7 @@ def scores(folder: Path, **settings: Any) -> Any:
 def documented(folder: Path, question: str = QUESTION, answer: str = "Yes") -> Any:
     """[I, C] the probability of the answer, by the forward on one pair at a time, without any padding."""
     network, processor = small_transformers.network_of(folder)
-    (token,) = processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    token, *_ = processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
     rows = []
     for picture in PICTURES:
         found = []
@@ -58,18 +65,24 @@ def documented(folder: Path, question: str = QUESTION, answer: str = "Yes") -> A
                 {"type": "image", "image": picture.convert("RGB")},
                 {"type": "text", "text": question.format(caption)},
             ]
-            inputs = processor.apply_chat_template(
-                [{"role": "user", "content": content}],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-            )
+            if processor.chat_template is None:  # PaliGemma
+                text = f"<image>answer en {question.format(caption)}"
+                inputs = processor(text=[text], images=[[picture.convert("RGB")]], return_tensors="pt")
+                inputs.pop("labels", None)
+            else:
+                inputs = processor.apply_chat_template(
+                    [{"role": "user", "content": content}],
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=True,
+                    return_tensors="pt",
+                )
             found.append(float(network(**inputs).logits[0, -1].softmax(-1)[token]))
         rows.append(found)
     return np.array(rows)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of PaliGemma's processor
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_score_is_the_log_probability_of_yes_by_the_models_own_forward(folders: dict[str, Path], family: str) -> None:
     found, expected = scores(folders[family]), documented(folders[family], answer=ANSWERS.get(family, "Yes"))
@@ -106,7 +119,8 @@ def test_each_picture_and_each_distinct_pair_goes_through_the_network_once(
 
     made._network.register_forward_pre_hook(count, with_kwargs=True)
     assert len(list(made.score([*examples, examples[0]], {}))) == 4
-    assert (counts["pictures"], counts["pairs"]) == (6, 12)
+    # PaliGemma's question is read with the picture
+    assert (counts["pictures"], counts["pairs"]) == ((12, 0) if family == "paligemma2" else (6, 12))
     assert counts["picture_tokens"] == 6 * TOKENS.get(family, 9)  # of Qwen 48 px in tokens of 16
 
 
@@ -157,6 +171,15 @@ def test_a_model_that_answers_after_a_space_is_scored_so_and_says_it(
     assert "after 'Assistant:' and a space, so ' Yes' is scored" in capsys.readouterr().err
     assert np.array_equal(scores(folders["idefics3"], answer=" Yes"), found)
     assert "is scored" not in capsys.readouterr().err
+
+
+def test_paligemma_answers_in_lower_case_which_is_said(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = scores(folders["paligemma2"])
+    assert "answers in lower case, so 'yes' is scored" in capsys.readouterr().err
+    assert np.array_equal(scores(folders["paligemma2"], answer="yes"), found)
+    assert "in lower case" not in capsys.readouterr().err
 
 
 def test_the_chat_template_is_among_the_files_that_name_the_weights(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from compbench.core.models import Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
 
-__all__ = ["PairScorer", "load"]
+__all__ = ["Pair", "PairScorer", "load"]
 
 _BATCH_SIZE = {"cpu": 4}  # pairs; elsewhere 16
 _BATCHES_A_WINDOW = 8  # of pairs, among which those of similar length are found
@@ -126,7 +126,7 @@ class PairScorer:
             matrix = [[scores[image, caption] for caption in example.captions] for image in example.images]
             yield ScoreMatrix(example.id, np.array(matrix))
 
-    def _answered(self, pairs: Sequence[Pair], seen: _Seen, texts: Mapping[str, Tensor]) -> dict[Pair, float]:
+    def _answered(self, pairs: Sequence[Pair], seen: Any, texts: Mapping[str, Tensor]) -> dict[Pair, float]:
         scores: dict[Pair, float] = {}
         while len(scores) < len(pairs):
             batch = partial(self._scores, pairs[len(scores) :], seen, texts)
@@ -135,7 +135,7 @@ class PairScorer:
         return scores
 
     @torch.inference_mode()
-    def _look_at(self, images: Sequence[Image], n: int) -> _Seen:
+    def _look_at(self, images: Sequence[Image], n: int) -> Any:
         """The first `n` images, each at the end of what all prompts begin with."""
         images = images[:n]
         prompt = self._rendered(self._question)
@@ -158,15 +158,10 @@ class PairScorer:
         return _Seen(row_of, cache, before["attention_mask"].to(self.device), behind)
 
     @torch.inference_mode()
-    def _scores(self, pairs: Sequence[Pair], seen: _Seen, texts: Mapping[str, Tensor], batch_size: int) -> list[float]:
+    def _scores(self, pairs: Sequence[Pair], seen: Any, texts: Mapping[str, Tensor], batch_size: int) -> list[float]:
         pairs = pairs[:batch_size]
         captions = [caption for _, caption in pairs]
-        rows = torch.tensor([seen.row_of[image] for image, _ in pairs], device=self.device)
-        words, is_word = self._padded([texts[caption] for caption in captions])
-        mask = torch.cat([seen.mask[rows], is_word], dim=1)
-        self._check_lengths(pairs, mask)
-        behind = None if seen.behind is None else seen.behind[rows]
-        logits = self._logits(words, mask, behind, self.n_logits(captions), seen.keys_and_values(rows))
+        logits = self._read(pairs, seen, [texts[caption] for caption in captions])
         found = self.by_logits(captions, logits)
         for (image, caption), score in zip(pairs, found, strict=True):
             if not np.isfinite(score):
@@ -175,6 +170,16 @@ class PairScorer:
                     f"{nan_advice(str(self._network.dtype).removeprefix('torch.'))}"
                 )
         return found
+
+    def _read(self, pairs: Sequence[Pair], seen: Any, texts: Sequence[Tensor]) -> Tensor:
+        """[n, n_logits, vocabulary] at the end of the texts of pairs."""
+        rows = torch.tensor([seen.row_of[image] for image, _ in pairs], device=self.device)
+        words, is_word = self._padded(texts)
+        mask = torch.cat([seen.mask[rows], is_word], dim=1)
+        self._check_lengths(pairs, mask)
+        behind = None if seen.behind is None else seen.behind[rows]
+        n_logits = self.n_logits([caption for _, caption in pairs])
+        return self._logits(words, mask, behind, n_logits, seen.keys_and_values(rows))
 
     def _padded(self, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """[n, longest] rows padded on the left, and 1 where they are not."""

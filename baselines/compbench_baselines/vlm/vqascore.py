@@ -14,7 +14,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.models import Runtime, Scorer, Source
 from compbench_baselines.hub_models import Dtype, HubModel
-from compbench_baselines.vlm._families import check_class
+from compbench_baselines.vlm._families import CLASSES, PALIGEMMA, check_class
 
 __all__ = ["VQAScore", "from_address"]
 
@@ -65,16 +65,18 @@ class VQAScore(HubModel):
         }
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
-        check_class(config, name)
+        check_class(config, name, (*CLASSES, PALIGEMMA))
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm._pair_scorer import load
+        from compbench_baselines.vlm._paligemma_scorer import PaliGemmaScorer
         from compbench_baselines.vlm._vqa_scorer import VQAScorer
 
         assert source is not None
         dtype = self.settled_dtype
-        loaded = runtime.kept((load, source, dtype), lambda: load(source, dtype, runtime))
-        return VQAScorer(*loaded, self.question, self.answer, runtime)
+        network, processor = runtime.kept((load, source, dtype), lambda: load(source, dtype, runtime))
+        kind = PaliGemmaScorer if type(network).__name__ == PALIGEMMA else VQAScorer
+        return kind(network, processor, self.question, self.answer, runtime)
 
 
 def from_address(address: str) -> VQAScore:
