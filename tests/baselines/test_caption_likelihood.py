@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from importlib.util import find_spec
@@ -155,6 +156,13 @@ class TestRefused:
         folder = small_transformers.save(tmp_path / "paligemma2", "paligemma2")
         with pytest.raises(DataError, match="is a PaliGemmaForConditionalGeneration; expected one of Qwen2VL"):
             compbench.score_pairs(f"caption-likelihood:{folder}", PICTURES, CAPTIONS, device="cpu")
+
+    def test_a_chat_template_without_a_turn_for_the_answer(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        folder = shutil.copytree(folders["internvl"], tmp_path / "x")
+        parts = "{% for part in messages[0]['content'] %}{{ part['text'] or '<IMG_CONTEXT>' }}{% endfor %}"
+        (folder / "chat_template.jinja").write_text(parts)
+        with pytest.raises(DataError, match="the chat template ends with the picture, '<IMG_CONTEXT>'"):
+            scores(folder)
 
     def test_an_empty_caption(self, folders: dict[str, Path]) -> None:
         with pytest.raises(DataError, match="has an empty caption; expected words to score"):

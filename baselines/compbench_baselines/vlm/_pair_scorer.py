@@ -147,6 +147,10 @@ class PairScorer:
             return_tensors="pt",
         )
         shape, n_after = inputs["input_ids"].shape, len(self._after_picture(prompt))
+        if not n_after:
+            raise DataError(
+                f"the chat template ends with the picture, {prompt!r}; expected a turn for the answer after it"
+            )
         before = {name: value[:, :-n_after] if value.shape == shape else value for name, value in inputs.items()}
         if not self._has_own_positions:  # else what pads a row would count
             before["position_ids"] = (before["attention_mask"].cumsum(1) - 1).clamp(min=0)
