@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupts = Interrupts()
     try:
         with interrupts.watched():  # from the first import on, long before anything is measured
-            code = _run(arguments)
+            code = _run(arguments, interrupts)
     except BaseException:
         if not interrupts.is_asked:
             raise
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return INTERRUPTED if interrupts.is_asked and code != DONE else code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
     code: object = DONE
     words = list(sys.argv[1:] if arguments is None else arguments)
     arguments = [*words[1:2], "--help"] if words[:1] == ["help"] else words
@@ -80,6 +80,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (click.ClickException, UsageError) as error:
         code = _fail(_misuse(error, arguments), MISUSED)
     except (DataError, MissingPackage, RunError) as error:
+        if isinstance(error, MissingPackage) and interrupts.is_asked:
+            raise  # nothing is missing: the signal came in the middle of an import
         code = _fail(f"error: {error}", FAILED)
     return code if isinstance(code, int) else DONE
 

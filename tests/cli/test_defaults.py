@@ -82,7 +82,7 @@ def test_the_default_of_a_task_runs_to_the_table_and_is_found_again(
     asked = command(task, small, data)
     assert main([*asked, "--dry-run"]) == 0
     planned = capsys.readouterr()
-    assert f"{task}/sd2:wouldbestoredin{runs / task / 'sd2'}" in "".join(planned.out.split())  # however it is wrapped
+    assert f"{task}/sd2:tobestoredin{runs / task / 'sd2'}" in "".join(planned.out.split())  # however it is wrapped
     assert not runs.exists()
 
     assert main(asked) == 0

@@ -76,8 +76,10 @@ def test_defaults_are_those_that_a_task_gets(capsys: Captured) -> None:
     everywhere = " ".join(said(capsys, "list", "models", "sd2").split())
     assert "-o draws= 1000 on winoground, cifar10, fgvc-aircraft and 8 more; 100 elsewhere" in everywhere
     assert "Seed for the noise" in everywhere
-    assert "-o draws= 1000 Draws of" in " ".join(said(capsys, "list", "models", "sd2", "--task", "winoground").split())
-    assert "-o draws= 100 Draws of" in " ".join(said(capsys, "list", "models", "sd2", "--task", "bivlc").split())
+    assert "-o draws= 1000 Draws that" in " ".join(
+        said(capsys, "list", "models", "sd2", "--task", "winoground").split()
+    )
+    assert "-o draws= 100 Draws that" in " ".join(said(capsys, "list", "models", "sd2", "--task", "bivlc").split())
 
 
 @pytest.mark.parametrize(

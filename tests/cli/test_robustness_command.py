@@ -35,7 +35,7 @@ def here(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_table_holds_accuracies_the_line_and_what_is_partial(capsys: Captured) -> None:
     assert main(["robustness", "digits", "digits-noise", *FITTED]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("Effective robustness over digits, top1, %")
+    assert text.startswith("Effective robustness over digits, top-1, %")
     assert {"logistic-regression*", "chance*"} <= set(text.split())
     assert "digits-noise/chance: partial: 60 of 597 examples" in text
 

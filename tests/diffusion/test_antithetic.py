@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -210,4 +211,4 @@ def test_a_run_of_the_old_bank_is_another_run_and_is_read_in_pairs(tmp_path: Pat
 
 
 def _fields(spec: stable_diffusion.StableDiffusion) -> dict[str, object]:
-    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+    return {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}

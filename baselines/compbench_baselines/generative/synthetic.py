@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
 from compbench.core.aliases import Json
@@ -88,13 +89,14 @@ class SyntheticSD(ModelSpec):
         if task is not None:
             asked = digest_of([*task.examples[0].captions, *classes_of(task, _NAME).of_caption])
             settled = replace(settled, asked=asked)
-        return in_precision(settled, self.dtype == settled.dtype, SyntheticSD._resolved)
+        resolved = partial(SyntheticSD._resolved, is_narrowed=self.n_per_class is not None)
+        return in_precision(settled, self.dtype == settled.dtype, resolved)
 
-    def _resolved(self) -> ResolvedModel:
+    def _resolved(self, is_narrowed: bool) -> ResolvedModel:
         return replace(
             super().resolve(None),
             files=self.model.resolve(None).files,
-            learning=Learning("n_per_class", self.n_per_class is not None, False, self.preparation),
+            learning=Learning("n_per_class", is_narrowed, False, self.preparation),
         )
 
     def settled(self) -> Self:
