@@ -26,7 +26,9 @@ from compbench_analysis.frames import curves
 from compbench_analysis.frames.tables import tidy
 from compbench_analysis.report import Look, write
 
-CODE = re.compile(r"\b[A-Za-z]+(?:_[A-Za-z0-9]+)+|\b[a-z_]+(?:\.[a-z_]+)*=(?!=)\S*|[{}]|\['|True|False|None(?! of the )")
+CODE = re.compile(
+    r"\b[A-Za-z]+(?:_[A-Za-z0-9]+)+|\b[a-z_]+(?:\.[a-z_]+)*=(?!=)\S*|[{}]|\['|True|False|None(?! of the )"
+)
 FULL: dict[str, Json] = {"protocol": "compbench", "seed": 0, "dtype": "float32"}
 MEASUREMENTS: tuple[dict[str, Json], ...] = (
     FULL,
