@@ -58,7 +58,12 @@ def _cosmap(draws: DrawTable) -> Floats:
     return 2 / (math.pi * (1 - 2 * sigma + 2 * sigma**2))
 
 
-_MIN_SNR_SOURCE = "Hang et al., Efficient Diffusion Training via Min-SNR Weighting Strategy, ICCV 2023"
+def _min_snr(most: float) -> Weighting:
+    source = "Hang et al., Efficient Diffusion Training via Min-SNR Weighting Strategy, ICCV 2023"
+    about = f"{source}; the error in x0 by min(SNR, {most:g})"
+    return Weighting("x0", about, lambda draws: np.minimum(_snr(draws), most))
+
+
 _SD3_SOURCE = "Esser et al., Scaling Rectified Flow Transformers for High-Resolution Image Synthesis, ICML 2024"
 NAMED: Mapping[str, Weighting] = {
     "elbo": Weighting(
@@ -72,9 +77,7 @@ NAMED: Mapping[str, Weighting] = {
         "Salimans and Ho, Progressive Distillation, ICLR 2022; the error in x0 by max(SNR, 1)",
         lambda draws: np.maximum(_snr(draws), 1.0),
     ),
-    "min-snr-5": Weighting(
-        "x0", f"{_MIN_SNR_SOURCE}; the error in x0 by min(SNR, 5)", lambda draws: np.minimum(_snr(draws), 5.0)
-    ),
+    "min-snr-5": _min_snr(5),
     "exp(-7t)": Weighting(
         "x0",
         "Clark and Jaini, Text-to-Image Diffusion Models are Zero-Shot Classifiers, NeurIPS 2023; the error in x0 by "
@@ -90,14 +93,8 @@ NAMED: Mapping[str, Weighting] = {
 
 def named(name: str) -> Weighting:
     """The published weighting of that name; UsageError for another."""
-    if found := _MIN_SNR.fullmatch(name):
-        most = float(found[1])
-        if most > 0:
-            return Weighting(
-                "x0",
-                f"{_MIN_SNR_SOURCE}; the error in x0 by min(SNR, {most:g})",
-                lambda draws: np.minimum(_snr(draws), most),
-            )
+    if (found := _MIN_SNR.fullmatch(name)) and (most := float(found[1])) > 0:
+        return _min_snr(most)
     if name not in NAMED:
         raise unknown("weighting", name, (UNIFORM, *NAMED))
     return NAMED[name]

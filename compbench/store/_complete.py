@@ -16,7 +16,7 @@ __all__ = ["complete"]
 
 def complete(run: Run, draws: int | None, rule: Rule) -> tuple[int, list[str]]:
     """The number of draws, and the measured examples, which all have them; UsageError where that is impossible."""
-    where = f"run {str(run.path)!r} of {run.key.model!r}"
+    where = run.described
     run.check_errors()
     if not isinstance(run.schedule, Full):
         raise UsageError(

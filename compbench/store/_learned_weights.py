@@ -68,16 +68,14 @@ def learned(run: Run, rule: Rule, split: str) -> tuple[Rule, frozenset[str]]:
 
 def _chosen(run: Run, split: str) -> frozenset[str]:
     """The examples of a split, the same for every model."""
-    examples = run.examples()
+    examples = run.task_examples
     column, equals, tag = split.partition("=")
     if equals:
-        found = [
-            name for name, tags in zip(examples["id"], examples["tags"], strict=True) if tag in tags.get(column, ())
-        ]
+        found = [name for name, tags in zip(examples.ids, examples.tags, strict=True) if tag in tags.get(column, ())]
         if not found:
-            columns = sorted({name for tags in examples["tags"] for name in tags})
+            columns = sorted({name for tags in examples.tags for name in tags})
             raise UsageError(f"no example has {column}={tag}; the columns of tags are {', '.join(columns) or 'none'}")
-        return frozenset(map(str, found))
+        return frozenset(found)
     try:
         share = float(split)
     except ValueError:
@@ -87,7 +85,7 @@ def _chosen(run: Run, split: str) -> frozenset[str]:
             f"weight=learned:{split} names no split; expected a share of the examples between 0 and 1, such as "
             "learned:0.2, or the examples of a tag, such as learned:axis=vertical"
         )
-    group_of = {str(name): str(group or name) for name, group in zip(examples["id"], examples["group"], strict=True)}
+    group_of = dict(zip(examples.ids, examples.groups, strict=True))
     ranked = sorted(set(group_of.values()), key=lambda group: hashlib.sha256(f"learned:{group}".encode()).digest())
     groups = set(ranked[: max(1, round(share * len(ranked)))])
     return frozenset(name for name, group in group_of.items() if group in groups)

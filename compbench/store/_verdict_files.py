@@ -148,7 +148,7 @@ def comparisons(stored: Stored, ids: Sequence[str]) -> dict[str, np.ndarray]:
             for group in sorted({place // _ROWS_IN_GROUP for place in wanted}):
                 table = file.read_row_group(group, columns=list(_COMPARED))
                 columns = [_arrays(table, name) for name in _COMPARED]
-                for place in (example for example in wanted if example // _ROWS_IN_GROUP == group):
+                for place in (place for place in wanted if place // _ROWS_IN_GROUP == group):
                     own = [column[place % _ROWS_IN_GROUP] for column in columns]
                     array = np.zeros(len(own[0]), COMPARED)
                     for name, values in zip(COMPARED.names or (), own, strict=True):

@@ -87,10 +87,8 @@ def learned(pilot: Path, race: Racing, identity: Mapping[str, Any]) -> Pilot:
         if kept.exists():
             then = "the shares are learned from the pilot again, as it is now"
             say(_damage.said(kept, "it does not hold what a pilot taught", then))
-        stored = (
-            _learned(run, race),
-            tuple(example_id for example_id in run.ids() if example_id in run.done(race.draws)),
-        )
+        done = run.done(race.draws)
+        stored = _learned(run, race), tuple(example_id for example_id in run.ids() if example_id in done)
         with disk.writing(run.path):
             content = {**what, "shares": list(stored[0]), "examples": list(stored[1])}
             disk.write_json(kept, _sealed.sealed(content))

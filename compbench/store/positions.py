@@ -48,4 +48,4 @@ def by_position(run: Run, example_id: str) -> Floats | None:
 
 def _rows_of(part: Rows, example_id: str) -> Iterator[pa.RecordBatch]:
     for piece in part.batches(_COLUMNS):
-        yield piece.filter(pa.array(piece.column(ID).cast(pa.string()).to_numpy(zero_copy_only=False) == example_id))
+        yield piece.filter(pa.array([name == example_id for name in piece.column(ID).to_pylist()]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -49,7 +49,7 @@ def answerable(run: Run, given: Mapping[str, object]) -> tuple[Rule | None, froz
     rule = run.rule
     asked = _asked(rule, given)
     weight = str(given.get("weight") or "")
-    is_other = weight.startswith(_LEARNED) or weight.lower().endswith(".csv")
+    is_other = not _is_named(weight)
     if asked == rule and not is_other:
         return (rule if given else None), run.left_out
     _check_that_errors_are_stored(run, asked)
@@ -75,6 +75,7 @@ def settings_of(options: Sequence[str]) -> Settings:
         if name not in SETTINGS:
             raise unknown("way of reading a run", name, SETTINGS)
         settings[name] = _READ[name](value) if name in _READ else value
+        _checked(name, settings[name])
     return Settings(**settings)
 
 
@@ -82,11 +83,16 @@ def _asked(rule: Rule, given: Mapping[str, object]) -> Rule:
     """The rule with what is `given`, but for weights that are learned or in a file: it is uniform there."""
     changes: dict[str, Any] = {name: _checked(name, value) for name, value in given.items()}
     if (weight := changes.get("weight")) is not None:
-        is_named = not weight.startswith(_LEARNED) and not weight.lower().endswith(".csv")
+        is_named = _is_named(weight)
         if is_named and weight != UNIFORM:
             changes = {"target": _published(weight), "loss": "l2"} | changes
         changes |= {"weight": weight if is_named else UNIFORM, "table": ()}
     return replace(rule, **changes)
+
+
+def _is_named(weight: str) -> bool:
+    """Whether it is neither learned nor in a file."""
+    return not weight.startswith(_LEARNED) and not weight.lower().endswith(".csv")
 
 
 def _published(weight: str) -> str:
@@ -97,7 +103,7 @@ def _published(weight: str) -> str:
 
 
 def _check_that_errors_are_stored(run: Run, asked: Rule) -> None:
-    where = f"run {str(run.path)!r} of {run.key.model!r}"
+    where = run.described
     if run.keeps_scores:
         raise UsageError(
             f"{where} keeps only scores, of {_said(run.own_rule)}, and cannot be read with {_said(asked)}; run it "
@@ -107,34 +113,26 @@ def _check_that_errors_are_stored(run: Run, asked: Rule) -> None:
     if not isinstance(run.schedule, Full):
         raise UsageError(
             f"{where} stopped measuring where its own rule ({_said(run.own_rule)}) had decided, so it cannot be "
-            f"read with "
-            f"{_said(asked)}; run it with schedule=full"
+            f"read with {_said(asked)}; run it with schedule=full"
         )
     _check_losses(run, where, asked)
     if not run.done(asked.draws, unconditional=asked.unconditional):
         raise UsageError(f"{where} cannot be read with {_said(asked)}: {_stored(run)}; rerun its command with more")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise UsageError(f"draws cannot be {text!r}; expected a whole number, at least 1")
-    return int(text)
-
-
-def _claim(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise UsageError(f"unconditional cannot be {text!r}; expected true or false")
-    return text.lower() == "true"
-
-
 def _scale(text: str) -> float | str:
     try:
-        return text if text == "none" else float(text)
-    except ValueError as error:
-        raise UsageError(f"guidance cannot be {text!r}; expected a number, such as 3, or none") from error
+        return float(text)
+    except ValueError:
+        return text
 
 
-_READ = {"draws": _count, "unconditional": _claim, "guidance": _scale}
+# a word as the value that it stands for; itself where it stands for none, which `_checked` refuses
+_READ: Mapping[str, Callable[[str], object]] = {
+    "draws": lambda text: int(text) if text.isdecimal() else text,
+    "unconditional": lambda text: {"true": True, "false": False}.get(text.lower(), text),
+    "guidance": _scale,
+}
 
 
 def _checked(name: str, value: object) -> object:

@@ -83,6 +83,11 @@ class Run:
         return self.info.key
 
     @property
+    def described(self) -> str:
+        """Which run it is, for a message: its folder and its model."""
+        return f"run {str(self.path)!r} of {self.key.model!r}"
+
+    @property
     def rule(self) -> Rule:
         """The rule by which the run is read: the one asked for, else its own."""
         return self._rule or self.own_rule
@@ -239,7 +244,7 @@ class Run:
         """UsageError, which says why, where no errors are stored."""
         if self.losses():
             return
-        where = f"run {str(self.path)!r} of {self.key.model!r}"
+        where = self.described
         if self.keeps_scores:
             raise UsageError(f"{where} keeps only scores and no errors per draw; run it without --keep scores")
         if not self.info.has_rule:
