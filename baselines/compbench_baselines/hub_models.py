@@ -17,7 +17,7 @@ from compbench.core import disk
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
-from compbench.core.models import ModelSpec, ResolvedModel, Source, in_precision
+from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 
 __all__ = ["FOLDER", "Address", "Dtype", "HubModel", "address_of", "architecture", "not_a", "weight_files"]
 
@@ -129,16 +129,24 @@ class HubModel(ModelSpec):
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = replace(self if task is None else self.on(task), dtype=self.settled_dtype)
-        return in_precision(settled, self.dtype == settled.dtype, lambda spec: spec.resolved(task))
+        return in_precision(settled, self.dtype == settled.dtype, lambda spec: spec.resolved())
 
-    def resolved(self, task: Task | None) -> ResolvedModel:
-        """Of a model whose dtype is settled."""
-        return ModelSpec.resolve(self, task)
+    def resolved(self) -> ResolvedModel:
+        """The resolved model, once its dtype is settled."""
+        return ModelSpec.resolve(self, None)
 
     def source(self) -> Source:
         address, opened = self.address, partial(_opened, name=self.name, check=self.check)
         instead = f"a folder that `save_pretrained` wrote, with --model {self.scheme}:PATH"
         return Source(address.repo, address.revision, address.is_local, instead=instead, opened=opened)
+
+    def loaded(
+        self, load: Callable[[Source, str, Runtime], tuple[Any, Any]], source: Source | None, runtime: Runtime
+    ) -> tuple[Any, Any]:
+        """The parts that `load` makes of the weights, kept for the next task."""
+        assert source is not None
+        dtype = self.settled_dtype
+        return runtime.kept((load, source, dtype), lambda: load(source, dtype, runtime))
 
 
 def architecture(config: Mapping[str, Any]) -> str:

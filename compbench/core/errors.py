@@ -69,6 +69,6 @@ def nan_advice(dtype: object) -> str:
     >>> nan_advice("float16")
     'a wider dtype (--dtype float32) is the usual cure'
     """
-    if dtype in ("float16", "bfloat16"):
+    if str(dtype).removeprefix("torch.") in ("float16", "bfloat16"):
         return "a wider dtype (--dtype float32) is the usual cure"
     return "check the image, and that the weights are the published ones: fetch or copy them again"

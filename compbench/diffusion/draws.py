@@ -23,6 +23,7 @@ __all__ = [
     "balanced_timesteps",
     "paper_bank",
     "per_image",
+    "generator_of",
     "seeded_bank",
     "stepped_bank",
 ]
@@ -68,7 +69,7 @@ def seeded_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
     """compbench's own bank: the noise of draw d comes from a generator seeded by (seed, d)."""
 
     def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
-        return torch.stack([torch.randn(shape, generator=_generator(seed, draw)) for draw in draws])
+        return torch.stack([torch.randn(shape, generator=generator_of(seed, draw)) for draw in draws])
 
     return DrawBank(balanced_timesteps(n_timesteps), noise)
 
@@ -83,7 +84,7 @@ def per_image(bank: DrawBank, seed: int) -> DrawBank:
         name = (*hashlib.sha256(example_id.encode()).digest(), image)
 
         def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
-            return torch.stack([torch.randn(shape, generator=_generator(seed, *name, draw)) for draw in draws])
+            return torch.stack([torch.randn(shape, generator=generator_of(seed, *name, draw)) for draw in draws])
 
         return noise
 
@@ -103,7 +104,7 @@ def antithetic_bank(seed: int, n_timesteps: int = 1000) -> DrawBank:
     pairs = np.fromiter(dict.fromkeys(mirrored), dtype=np.int64, count=n_pairs)
 
     def noise(draws: Iterable[int], shape: tuple[int, ...]) -> Tensor:
-        return torch.stack([_signed(torch.randn(shape, generator=_generator(seed, d // 2)), d) for d in draws])
+        return torch.stack([_signed(torch.randn(shape, generator=generator_of(seed, d // 2)), d) for d in draws])
 
     return DrawBank((2 * pairs[:, None] + np.arange(2)).ravel(), noise)
 
@@ -143,6 +144,7 @@ def stepped_bank(seed: int, timesteps: Ints) -> DrawBank:
     return DrawBank(timesteps[order], noise)
 
 
-def _generator(seed: int, *of_draw: int) -> torch.Generator:
+def generator_of(seed: int, *of_draw: int) -> torch.Generator:
+    """The generator that a seed and further numbers stand for."""
     mixed = np.random.SeedSequence([seed, *of_draw]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from compbench.core.rules import INNER, WITHOUT
 from compbench.diffusion._compiled import Compiled
 from compbench.diffusion.denoiser import LOSSES, TARGETS, Conditioning, Denoiser
+from compbench.diffusion.draws import generator_of
 from compbench.diffusion.engine import on_device
 from compbench.diffusion.family import Family
 from compbench.diffusion.images import Transform, overlooked
@@ -104,9 +104,7 @@ class LatentDenoiser(Denoiser):
         noises: list[Tensor] = []
         for picture in pixels:
             looks = hashlib.sha256(picture.contiguous().numpy().tobytes()).digest()
-            mixed = np.random.SeedSequence([self._sampled or 0, *looks]).generate_state(1, np.uint64)[0]
-            generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
-            noises.append(torch.randn(latents.shape[1:], generator=generator))
+            noises.append(torch.randn(latents.shape[1:], generator=generator_of(self._sampled or 0, *looks)))
         return torch.stack(noises).to(latents)
 
     @torch.inference_mode()

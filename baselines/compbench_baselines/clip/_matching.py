@@ -28,6 +28,7 @@ from compbench_baselines.clip._borrowed import evaluating
 from compbench_baselines.clip._templates import templates_for
 from compbench_baselines.clip._transformers import Transform
 from compbench_baselines.decoding import decoded, decoders
+from compbench_baselines.windows import windows
 
 __all__ = ["Matcher", "MatchingScorer", "matcher"]
 
@@ -88,7 +89,7 @@ class MatchingScorer:
         n_cut = 0
         uses = Counter(image for example in examples for image in set(example.images))
         seen: dict[Image, Tensor] = {}  # -> [patches, d], until no later example needs it
-        for window in _windows(examples, self._batch_size * _BATCHES_A_WINDOW):
+        for window in windows(examples, self._batch_size * _BATCHES_A_WINDOW):
             self._look_at(window, seen)
             tokens, n_long = self._tokens(window)
             n_cut += n_long
@@ -178,7 +179,7 @@ class MatchingScorer:
             raise RunError(
                 f"example {example.id!r}: the score of image {example.images[i].name!r} and caption "
                 f"{example.captions[c]!r} is {matrix[i, c]}; expected a number: "
-                f"{nan_advice(str(dtype).removeprefix('torch.'))}"
+                f"{nan_advice(dtype)}"
             )
         return matrix
 
@@ -234,18 +235,6 @@ def _log_odds(head: Tensor) -> Tensor:
     """[n] float32 of [n, 2], no match and match."""
     no, yes = head.float().unbind(-1)
     return yes - no
-
-
-def _windows(examples: Sequence[Example], n_pairs: int) -> Iterator[Sequence[Example]]:
-    """Groups of consecutive examples with at most so many pairs together, at least one example each."""
-    start = n = 0
-    for number, example in enumerate(examples):
-        n += len(example.images) * len(example.captions)
-        if n >= n_pairs:
-            yield examples[start : number + 1]
-            start, n = number + 1, 0
-    if start < len(examples):
-        yield examples[start:]
 
 
 def _refuse_empty_captions(examples: Sequence[Example]) -> None:

@@ -280,7 +280,7 @@ def _cosines(example: Example, images: Floats, captions: Floats, dtype: torch.dt
         raise RunError(
             f"example {example.id!r}: the score of image {example.images[i].name!r} and caption "
             f"{example.captions[c]!r} is {scores[i, c]}; expected a number: "
-            f"{nan_advice(str(dtype).removeprefix('torch.'))}"
+            f"{nan_advice(dtype)}"
         )
     return scores
 

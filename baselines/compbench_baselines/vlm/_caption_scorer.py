@@ -18,7 +18,7 @@ from compbench.core.measurements import ScoreMatrix
 from compbench.core.models import Runtime
 from compbench.diffusion.devices import fitting
 from compbench_baselines.vlm._families import AFTER_A_SPACE, JANUS
-from compbench_baselines.vlm._pair_scorer import PairScorer
+from compbench_baselines.vlm._pair_scorer import PairScorer, padded_left
 from compbench_baselines.vlm._text_prior_scorer import log_likelihoods
 
 __all__ = ["CaptionScorer"]
@@ -35,12 +35,12 @@ class CaptionScorer(PairScorer):
         self._gap = " " if type(network).__name__ in (*AFTER_A_SPACE, JANUS) else ""
         self._asked = self._after_picture(self._rendered(question))
         self._blind = torch.tensor(processor.tokenizer(self._rendered(question, is_seen=False))["input_ids"])
-        self._tokens: dict[str, Tensor] = {}  # of the captions of a window
+        self._tokens: dict[str, Tensor] = {}  # of the captions met
         self._unseen: dict[str, float] = {}  # captions' log-likelihoods without a picture
 
     def _scored(self, window: Sequence[Example]) -> Iterator[ScoreMatrix]:
         captions = dict.fromkeys(caption for example in window for caption in example.captions)
-        self._tokens = {caption: self._tokens_of(caption) for caption in captions}
+        self._tokens |= {caption: self._tokens_of(caption) for caption in captions if caption not in self._tokens}
         if self._is_less_text:
             self._read_blindly()
         yield from super()._scored(window)
@@ -56,7 +56,7 @@ class CaptionScorer(PairScorer):
         return [value - self._unseen.get(caption, 0.0) for caption, value in zip(captions, found, strict=True)]
 
     def _likelihoods(self, captions: Sequence[str], logits: Tensor) -> list[float]:
-        tokens, is_token = self._padded([self._tokens[caption] for caption in captions])  # [n, longest]
+        tokens, is_token = padded_left([self._tokens[caption] for caption in captions], self.device)  # [n, longest]
         total = (log_likelihoods(logits[:, :-1], tokens) * is_token).sum(1, dtype=torch.float64)
         return (total / is_token.sum(1) if self._is_mean else total).tolist()
 
@@ -74,5 +74,6 @@ class CaptionScorer(PairScorer):
     @torch.inference_mode()
     def _unseen_of(self, captions: Sequence[str], n: int) -> list[float]:
         captions = captions[:n]
-        words, mask = self._padded([torch.cat([self._blind, self._tokens[caption]]) for caption in captions])
+        rows = [torch.cat([self._blind, self._tokens[caption]]) for caption in captions]
+        words, mask = padded_left(rows, self.device)
         return self._likelihoods(captions, self._logits(words, mask, None, self.n_logits(captions)))

@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.core.aliases import Floats
@@ -33,7 +32,9 @@ from compbench.core.models import Price, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
 from compbench_baselines.decoding import decoded, decoders
+from compbench_baselines.vlm._pair_scorer import padded_left
 from compbench_baselines.vlm._text_prior_scorer import log_likelihoods
+from compbench_baselines.windows import windows
 
 __all__ = ["JanusScorer", "load"]
 
@@ -77,7 +78,7 @@ class JanusScorer:
 
     def prepare(self, task: Task) -> None:
         """Say where scores are not stored by position."""
-        if n := sum(len(example.images) * len(example.captions) > _MOST_PAIRS for example in task.examples):
+        if n := sum(not _is_by_position(example) for example in task.examples):
             self._say(
                 f"{task.name}: {n} examples have more than {_MOST_PAIRS:,} pairs; their log-likelihoods are stored as "
                 "sums, without those of each token that explain shows"
@@ -105,7 +106,7 @@ class JanusScorer:
         """Each example in turn, a window of them at a time."""
         uses = Counter(image for example in examples for image in set(example.images))
         found = _Found()
-        for window in _windows(examples, self._batch_size * _BATCHES_A_WINDOW):
+        for window in windows(examples, self._batch_size * _BATCHES_A_WINDOW, 1):
             self._prompts |= self._new_prompts(window)
             self._look_at(window, found)
             self._measure(window, found)
@@ -173,9 +174,7 @@ class JanusScorer:
         """[n, T] float32 on the CPU: the log-likelihood of each token after the prompt and the tokens before it."""
         pairs, network = pairs[:batch_size], self._network
         images = torch.stack([tokens[image] for image, _ in pairs]).to(self.device)
-        prompts = [self._prompts[caption].flip(0) for _, caption in pairs]
-        words = pad_sequence(prompts, batch_first=True).flip(1).to(self.device)  # padded on the left
-        mask = pad_sequence([torch.ones_like(row) for row in prompts], batch_first=True).flip(1).to(self.device)
+        words, mask = padded_left([self._prompts[caption] for _, caption in pairs], self.device)
         before = network.prepare_embeddings_for_image_generation(images[:, :-1])
         mask = F.pad(mask, (0, before.shape[1]), value=1)
         states = network.model.language_model(
@@ -195,7 +194,7 @@ class JanusScorer:
             under = "the empty prompt" if c == len(example.captions) else f"caption {example.captions[c]!r}"
             raise RunError(
                 f"example {example.id!r}: the log-likelihood of image {example.images[i].name!r} under {under} is "
-                f"{scores[i, c]}; expected a number: {nan_advice(str(self._network.dtype).removeprefix('torch.'))}"
+                f"{scores[i, c]}; expected a number: {nan_advice(self._network.dtype)}"
             )
         return ScoreMatrix(example.id, scores[:, :-1], scores[:, -1], self._by_position(example, found))
 
@@ -282,15 +281,3 @@ def _forget(found: _Found, needed: set[Image]) -> None:
     found.tokens = {image: tokens for image, tokens in found.tokens.items() if image in needed}
     found.scores = {pair: score for pair, score in found.scores.items() if pair[0] in needed and not pair[1]}
     found.terms = {}
-
-
-def _windows(examples: Sequence[Example], n_pairs: int) -> Iterator[Sequence[Example]]:
-    """Groups of consecutive examples with at most so many pairs together, at least one example each."""
-    start = n = 0
-    for number, example in enumerate(examples):
-        n += len(example.images) * (len(example.captions) + 1)
-        if n >= n_pairs:
-            yield examples[start : number + 1]
-            start, n = number + 1, 0
-    if start < len(examples):
-        yield examples[start:]

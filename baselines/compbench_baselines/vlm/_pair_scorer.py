@@ -27,7 +27,7 @@ from compbench.core.models import Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
 
-__all__ = ["Pair", "PairScorer", "load"]
+__all__ = ["Pair", "PairScorer", "load", "padded_left"]
 
 _BATCH_SIZE = {"cpu": 4}  # pairs; elsewhere 16
 _BATCHES_A_WINDOW = 8  # of pairs, among which those of similar length are found
@@ -74,6 +74,7 @@ class PairScorer:
         # transformers renames it within its major version 5
         self._cache = "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
         self._has_own_positions = hasattr(network.model, "rope_deltas")  # Qwen's, of time, height and width
+        self._texts: dict[str, Tensor] = {}  # of the captions met
         self._check_template()
 
     def text(self, caption: str) -> Tensor:
@@ -114,22 +115,22 @@ class PairScorer:
         pairs = dict.fromkeys(
             (image, caption) for example in window for image in example.images for caption in example.captions
         )
-        captions = dict.fromkeys(caption for _, caption in pairs)
-        texts = {caption: self._checked(caption) for caption in captions}
+        new = dict.fromkeys(caption for _, caption in pairs if caption not in self._texts)
+        self._texts |= {caption: self._checked(caption) for caption in new}
         scores: dict[Pair, float] = {}
         while images:
             seen, self._batch_size = fitting(partial(self._look_at, images), self._batch_size, self.device, self._say)
             images = images[len(seen.row_of) :]
             own = [pair for pair in pairs if pair[0] in seen.row_of]
-            scores |= self._answered(sorted(own, key=lambda pair: len(texts[pair[1]])), seen, texts)
+            scores |= self._answered(sorted(own, key=lambda pair: len(self._texts[pair[1]])), seen)
         for example in window:
             matrix = [[scores[image, caption] for caption in example.captions] for image in example.images]
             yield ScoreMatrix(example.id, np.array(matrix))
 
-    def _answered(self, pairs: Sequence[Pair], seen: Any, texts: Mapping[str, Tensor]) -> dict[Pair, float]:
+    def _answered(self, pairs: Sequence[Pair], seen: Any) -> dict[Pair, float]:
         scores: dict[Pair, float] = {}
         while len(scores) < len(pairs):
-            batch = partial(self._scores, pairs[len(scores) :], seen, texts)
+            batch = partial(self._scores, pairs[len(scores) :], seen)
             found, self._batch_size = fitting(batch, self._batch_size, self.device, self._say)
             scores.update(zip(pairs[len(scores) :], found, strict=False))
         return scores
@@ -162,37 +163,28 @@ class PairScorer:
         return _Seen(row_of, cache, before["attention_mask"].to(self.device), behind)
 
     @torch.inference_mode()
-    def _scores(self, pairs: Sequence[Pair], seen: Any, texts: Mapping[str, Tensor], batch_size: int) -> list[float]:
+    def _scores(self, pairs: Sequence[Pair], seen: Any, batch_size: int) -> list[float]:
         pairs = pairs[:batch_size]
         captions = [caption for _, caption in pairs]
-        logits = self._read(pairs, seen, [texts[caption] for caption in captions])
+        logits = self._read(pairs, seen, [self._texts[caption] for caption in captions])
         found = self.by_logits(captions, logits)
         for (image, caption), score in zip(pairs, found, strict=True):
             if not np.isfinite(score):
                 raise RunError(
                     f"the score of image {image.name!r} and caption {caption!r} is {score}; expected a number: "
-                    f"{nan_advice(str(self._network.dtype).removeprefix('torch.'))}"
+                    f"{nan_advice(self._network.dtype)}"
                 )
         return found
 
     def _read(self, pairs: Sequence[Pair], seen: Any, texts: Sequence[Tensor]) -> Tensor:
         """[n, n_logits, vocabulary] at the end of the texts of pairs."""
         rows = torch.tensor([seen.row_of[image] for image, _ in pairs], device=self.device)
-        words, is_word = self._padded(texts)
+        words, is_word = padded_left(texts, self.device)
         mask = torch.cat([seen.mask[rows], is_word], dim=1)
         self._check_lengths(pairs, mask)
         behind = None if seen.behind is None else seen.behind[rows]
         n_logits = self.n_logits([caption for _, caption in pairs])
         return self._logits(words, mask, behind, n_logits, seen.keys_and_values(rows))
-
-    def _padded(self, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """[n, longest] rows padded on the left, and 1 where they are not."""
-        backwards = [row.flip(0) for row in rows]
-        words, is_word = (
-            pad_sequence(padded, batch_first=True).flip(1).to(self.device)
-            for padded in (backwards, [torch.ones_like(row) for row in backwards])
-        )
-        return words, is_word
 
     def _logits(
         self, words: Tensor, mask: Tensor, behind: Tensor | None, n_logits: int, cache: Any | None = None
@@ -263,3 +255,13 @@ class PairScorer:
                     f"image {image.name!r} and caption {caption!r} make {length:,} tokens, and the context holds "
                     f"{self._longest:,}; expected a model with a longer one, or smaller pictures by its image processor"
                 )
+
+
+def padded_left(rows: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """[n, longest] rows padded on the left, and 1 where they are not."""
+    backwards = [row.flip(0) for row in rows]
+    words, is_word = (
+        pad_sequence(padded, batch_first=True).flip(1).to(device)
+        for padded in (backwards, [torch.ones_like(row) for row in backwards])
+    )
+    return words, is_word

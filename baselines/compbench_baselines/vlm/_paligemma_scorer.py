@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compbench.core.examples import Image
 from compbench.core.image_transforms import opaque
-from compbench_baselines.vlm._pair_scorer import Pair
+from compbench_baselines.vlm._pair_scorer import Pair, padded_left
 from compbench_baselines.vlm._vqa_scorer import VQAScorer
 
 __all__ = ["PaliGemmaScorer"]
@@ -36,7 +36,7 @@ class PaliGemmaScorer(VQAScorer):
 
     def _read(self, pairs: Sequence[Pair], seen: _Pictures, texts: Sequence[Tensor]) -> Tensor:
         picture = torch.full((self._processor.image_seq_length,), self._picture)
-        words, mask = self._padded([torch.cat([picture, text]) for text in texts])
+        words, mask = padded_left([torch.cat([picture, text]) for text in texts], self.device)
         self._check_lengths(pairs, mask)
         return self._network(
             input_ids=words,

@@ -85,7 +85,7 @@ class TextPriorScorer:
             for number in np.flatnonzero(~np.isfinite(scores)):
                 raise RunError(
                     f"example {example.id!r}: the log-likelihood of {example.captions[number]!r} is {scores[number]}; "
-                    f"expected a number: {nan_advice(str(self._network.dtype).removeprefix('torch.'))}"
+                    f"expected a number: {nan_advice(self._network.dtype)}"
                 )
             yield ScoreMatrix(example.id, np.tile(scores, (len(example.images), 1)))
 

@@ -15,6 +15,7 @@ from compbench.core.errors import UsageError
 from compbench.core.models import Runtime, Scorer, Source
 from compbench_baselines.hub_models import HubModel
 from compbench_baselines.vlm._families import check_class
+from compbench_baselines.vlm.text_prior import LENGTH, Length
 
 __all__ = ["CaptionLikelihood", "from_address"]
 
@@ -26,10 +27,7 @@ class CaptionLikelihood(HubModel):
     scheme: ClassVar[str] = "caption-likelihood"
 
     question: str = field(default="", metadata={"help": "what is said beside the picture; empty: the picture alone"})
-    length: Literal["sum", "mean"] = field(
-        default="sum",
-        metadata={"help": "sum: a caption's log-likelihood, lower for longer ones; mean: the same per token"},
-    )
+    length: Length = field(default="sum", metadata=LENGTH)
     less: Literal["nothing", "text"] = field(
         default="nothing",
         metadata={"help": "text: less the caption's log-likelihood by the same model without the picture"},
@@ -60,10 +58,8 @@ class CaptionLikelihood(HubModel):
         from compbench_baselines.vlm._caption_scorer import CaptionScorer
         from compbench_baselines.vlm._pair_scorer import load
 
-        assert source is not None
-        dtype = self.settled_dtype
-        loaded = runtime.kept((load, source, dtype), lambda: load(source, dtype, runtime))
-        return CaptionScorer(*loaded, self.question, self.length == "mean", self.less == "text", runtime)
+        parts = self.loaded(load, source, runtime)
+        return CaptionScorer(*parts, self.question, self.length == "mean", self.less == "text", runtime)
 
 
 def from_address(address: str) -> CaptionLikelihood:

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compbench.core.aliases import Json
-from compbench.core.examples import Task
 from compbench.core.image_transforms import on_white, upright
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.hub_models import FOLDER, Dtype, HubModel, architecture, not_a
+from compbench_baselines.vlm._families import JANUS
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["CLASS", "JANUS_PRO_1B", "JANUS_PRO_7B", "Janus", "from_address", "padded"]
+__all__ = ["JANUS_PRO_1B", "JANUS_PRO_7B", "Janus", "from_address", "padded"]
 
-CLASS = "JanusForConditionalGeneration"
 _GREY = (127, 127, 127)  # what Janus-Pro's image processor pads with
 _JANUS_PRO = """@article{chen2025januspro,
   title   = {{Janus-Pro}: Unified Multimodal Understanding and Generation with Data and Model Scaling},
@@ -52,12 +51,12 @@ class Janus(HubModel):
         """BibTeX of the weights."""
         return _JANUS_PRO
 
-    def resolved(self, task: Task | None) -> ResolvedModel:
-        return replace(super().resolved(task), seen=padded)
+    def resolved(self) -> ResolvedModel:
+        return replace(super().resolved(), seen=padded)
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
-        if architecture(config) != CLASS:
-            raise not_a(f"a {CLASS}", config, name)
+        if architecture(config) != JANUS:
+            raise not_a(f"a {JANUS}", config, name)
 
     def identity(self) -> Mapping[str, Json]:
         return {
@@ -72,10 +71,7 @@ class Janus(HubModel):
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm import _janus_scorer as scorer
 
-        assert source is not None
-        dtype = self.settled_dtype
-        loaded = runtime.kept((self.scheme, source, dtype), lambda: scorer.load(source, dtype, runtime))
-        return scorer.JanusScorer(*loaded, runtime)
+        return scorer.JanusScorer(*self.loaded(scorer.load, source, runtime), runtime)
 
 
 def from_address(address: str) -> Janus:

@@ -14,7 +14,12 @@ from compbench.core.aliases import Json
 from compbench.core.models import Runtime, Scorer, Source
 from compbench_baselines.hub_models import HubModel, architecture, not_a
 
-__all__ = ["TextPrior", "from_address"]
+__all__ = ["LENGTH", "Length", "TextPrior", "from_address"]
+
+Length = Literal["sum", "mean"]
+LENGTH: Mapping[str, str] = {
+    "help": "sum: a caption's log-likelihood, lower for longer ones; mean: the same per token",
+}
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")  # how the names of their classes end
 
@@ -25,10 +30,7 @@ class TextPrior(HubModel):
 
     scheme: ClassVar[str] = "text-prior"
 
-    length: Literal["sum", "mean"] = field(
-        default="sum",
-        metadata={"help": "sum: a caption's log-likelihood, lower for longer ones; mean: the same per token"},
-    )
+    length: Length = field(default="sum", metadata=LENGTH)
 
     def identity(self) -> Mapping[str, Json]:
         return {"scorer": self.scheme, "version": 1, "length": self.length, "dtype": self.settled_dtype}
@@ -40,10 +42,7 @@ class TextPrior(HubModel):
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm import _text_prior_scorer as scorer
 
-        assert source is not None
-        dtype = self.settled_dtype
-        loaded = runtime.kept((self.scheme, source, dtype), lambda: scorer.load(source, dtype, runtime))
-        return scorer.TextPriorScorer(*loaded, self.length == "mean", runtime)
+        return scorer.TextPriorScorer(*self.loaded(scorer.load, source, runtime), self.length == "mean", runtime)
 
 
 def from_address(address: str) -> TextPrior:

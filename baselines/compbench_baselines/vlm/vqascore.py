@@ -72,9 +72,7 @@ class VQAScore(HubModel):
         from compbench_baselines.vlm._paligemma_scorer import PaliGemmaScorer
         from compbench_baselines.vlm._vqa_scorer import VQAScorer
 
-        assert source is not None
-        dtype = self.settled_dtype
-        network, processor = runtime.kept((load, source, dtype), lambda: load(source, dtype, runtime))
+        network, processor = self.loaded(load, source, runtime)
         kind = PaliGemmaScorer if type(network).__name__ == PALIGEMMA else VQAScorer
         return kind(network, processor, self.question, self.answer, runtime)
 

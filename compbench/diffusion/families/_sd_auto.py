@@ -49,7 +49,7 @@ def _target(spec: StableDiffusion, protocol: Protocol) -> str:
 
 
 def _loss(spec: StableDiffusion, published: str, n_steps: int | None) -> str:
-    if spec.weight in (UNIFORM, "") and n_steps is not None:
+    if spec.weight == UNIFORM and n_steps is not None:
         return "norm"
     return published or "l2"
 

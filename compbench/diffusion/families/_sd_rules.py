@@ -103,12 +103,12 @@ def _check_rule(spec: StableDiffusion) -> None:
         normalise=normalise,
         guidance=spec.guidance,
     )
-    plain = Rule(weighed, loss=loss, unconditional=spec.unconditional)
-    if rule != plain and spec.schedule in ("paper", "racing"):
-        further = ", ".join(f"{name}={word}" for name, word in (rule.words().items() - plain.words().items()))
+    plain = Rule(weighed, loss=loss, unconditional=spec.unconditional).words()
+    further = [f"{name}={word}" for name, word in rule.words().items() if name not in plain]
+    if further and spec.schedule in ("paper", "racing"):
         raise UsageError(
-            f"model {spec.name!r}: schedule={spec.schedule} stops measuring by the plain error; {further} needs "
-            "schedule=full"
+            f"model {spec.name!r}: schedule={spec.schedule} stops measuring by the plain error; {', '.join(further)} "
+            "needs schedule=full"
         )
 
 

@@ -41,7 +41,7 @@ class TextToImage(StableDiffusion):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.protocol in ("published-fp16", "diffusion-itm", "self-bench") and self.protocol not in self.protocols:
+        if self.protocol not in ("auto", "compbench", "paper", *self.protocols):
             raise UsageError(
                 f"model {self.name!r}: protocol={self.protocol} is that of published runs of other models; expected "
                 f"{' or '.join(('compbench', 'paper', *self.protocols))}"
