@@ -197,14 +197,14 @@ class Rule:
             weights = weights * named(self.weight).of(draws)
         if not self.timesteps:
             return weights
-        read, n_draws = self.read_draws(draws), self._n_leading(draws)
+        read, n_draws = self.read_draws(draws), self.n_leading(draws)
         is_read = np.zeros(len(weights))
         is_read[read] = n_draws / len(read)  # their mean, where the sum is divided by all
         return weights * is_read
 
     def read_draws(self, draws: DrawTable) -> Ints:
         """Which draws of a whole bank are read, ascending: the first `draws`, within the window; UsageError if none."""
-        n_draws = self._n_leading(draws)
+        n_draws = self.n_leading(draws)
         if not self.timesteps:
             return np.arange(n_draws)
         timesteps = draws.timesteps[:n_draws]
@@ -216,7 +216,8 @@ class Rule:
             )
         return read
 
-    def _n_leading(self, draws: DrawTable) -> int:
+    def n_leading(self, draws: DrawTable) -> int:
+        """The number of leading draws of a whole bank that are read, or lie around the window."""
         return len(draws.alpha) if self.draws is None else min(self.draws, len(draws.alpha))
 
     def _of_target(self, draws: DrawTable) -> Floats:

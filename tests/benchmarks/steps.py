@@ -14,7 +14,7 @@ import hashlib
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import FrameType
@@ -113,7 +113,6 @@ class Trace:
     def __init__(self) -> None:
         self.results: dict[str, list[str]] = {}
         self.callees: dict[str, set[str]] = {}
-        self._stack: list[tuple[FrameType, str]] = []
 
     @contextlib.contextmanager
     def running(self) -> Generator[None]:
@@ -186,12 +185,6 @@ def told_of(value: Any, depth: int = 0) -> Any:
 _PLACES = ("path", "name", "stamp", "record", "members", "folder", "say", "runs", "run")
 
 
-def printed(title: str, names: list[str], file_of: Callable[[str], str]) -> str:
-    """A numbered list under its title."""
-    lines = [f"{number:3}. {name}" for number, name in enumerate(names, 1)]
-    return "\n".join([f"{title}: {len(names)}, in {len({file_of(name) for name in names})} files", *lines])
-
-
 def module_of(name: str) -> str:
     """The module of a function."""
     words = name.split(".")
@@ -199,4 +192,6 @@ def module_of(name: str) -> str:
 
 
 if __name__ == "__main__":
-    print(printed("Steps from a stored error to a table cell", steps(), module_of))
+    found = steps()
+    print(f"Steps from a stored error to a table cell: {len(found)}, in {len(set(map(module_of, found)))} files")
+    print(*(f"{number:3}. {name}" for number, name in enumerate(found, 1)), sep="\n")

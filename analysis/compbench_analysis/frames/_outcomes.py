@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from compbench.store import StoredExamples
     from compbench.store.run import Run
 
-__all__ = ["Outcomes", "Population", "counted", "joined", "judged", "metrics_of", "ordered"]
+__all__ = ["Outcomes", "Population", "counted", "joined", "judged", "judged_alike", "metrics_of", "ordered"]
 
 _ORDER = ("text", "image", "group", "image_raw", "group_raw", "top1", "mean_per_class")
 
@@ -91,11 +91,16 @@ class Population:
 
     def judged(self, metric: Metric, ids: Sequence[str]) -> Sequence[str]:
         """Those of `ids` that the metric applies to and that count in it."""
-        patterns = set(self._pattern_of.values())
-        applying = {pattern for pattern in patterns if metric.applies(pattern[0])}
-        if not column_of(metric) and applying == patterns:
+        applying, column = set(filter(metric.applies, self._shapes)), column_of(metric)
+        if not column and applying == self._shapes:
             return ids
-        return [name for name in ids if self._pattern_of[name] in applying and self.counts(metric, name)]
+        return [
+            name for name in ids if self._pattern_of[name][0] in applying and (not column or self.values(column)[name])
+        ]
+
+    @cached_property
+    def _shapes(self) -> set[tuple[int, int]]:
+        return {shape for shape, _ in self._pattern_of.values()}
 
     def chance(self, metric: Metric, ids: Sequence[str]) -> float:
         """The mean over `ids` of the closed-form value; NaN where it is not known for a shape."""
@@ -110,11 +115,6 @@ class Population:
         """Shape and contents of each example's matches, which are few and can be counted."""
         pairs = zip(self.examples.ids, self.examples.matches, strict=True)
         return {name: ((matches.shape[0], matches.shape[1]), matches.tobytes()) for name, matches in pairs}
-
-    def counts(self, metric: Metric, example_id: str) -> bool:
-        """Whether an example has the tag without which it does not count in the metric."""
-        column = column_of(metric)
-        return not column or bool(self.values(column)[example_id])
 
     def values(self, column: str) -> Mapping[str, str]:
         """Example id -> its value in a tag column, "" where it has none."""
@@ -162,6 +162,13 @@ def judged(run: Run, rule: Rule) -> list[Outcomes]:
         )
         found.append(counted(run, Outcomes.of(metric, ids, is_right[:, None], is_tied[:, None])))
     return found
+
+
+def judged_alike(runs: Sequence[Run], rule: Rule | None) -> list[dict[str, Outcomes]]:
+    """Of each run the outcomes by metric, of the metrics that all of them have."""
+    found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
+    shared = [name for name in found[0] if all(name in of_run for of_run in found)]
+    return [{name: of_run[name] for name in shared} for of_run in found]
 
 
 def counted(run: Run, outcomes: Outcomes) -> Outcomes:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from compbench_analysis.frames import tables
-from compbench_analysis.frames._outcomes import Outcomes, Population, judged
+from compbench_analysis.frames._outcomes import Outcomes, Population, judged_alike
 from compbench_analysis.frames._pairing import measured_alike, paired
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.leaders import SURE, Standings
@@ -39,12 +39,11 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
     done = set.intersection(*measured_alike(runs, rule))
     examples, names = runs[0].task_examples, labels(runs)
     tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
-    found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
-    metrics = [name for name in found[0] if all(name in of_run for of_run in found)]
+    found = judged_alike(runs, rule)
     population = Population(examples)
     rows = [
         {"column": column, "tag": tag, "metric": metric, **row}
-        for metric in metrics
+        for metric in found[0]
         for column, tag, ids in tags
         for row in _cell(
             [of_run[metric] for of_run in found], names, sorted(done.intersection(ids)), population, n_resamples

@@ -131,7 +131,7 @@ def tag_groups(
 
 def tag_columns(by: By, tags: Iterable[Tags]) -> list[str]:
     """The columns that `by` stands for among the tags of a task's examples; UsageError when it has no such column."""
-    known, columns = dict.fromkeys(name for tag in tags for name in tag), list(breakdown(by).names)
+    known, columns = dict.fromkeys(name for own in tags for name in own), list(breakdown(by).names)
     if not columns:
         return ["tag"] if "tag" in known else []
     for column in columns:
@@ -154,7 +154,7 @@ def _enriched(
     tags: list[dict[str, Sequence[str]]] = [dict(own) for own in examples.tags]
     if wanted.tags is not None:
         _add(tags, {str(name): _of_file(examples, values) for name, values in wanted.tags.items()})
-    if CAPTION_LENGTH in wanted.names and not any(CAPTION_LENGTH in tag for tag in tags):
+    if CAPTION_LENGTH in wanted.names and not any(CAPTION_LENGTH in own for own in tags):
         names, order = _caption_lengths(examples.captions)
         _add(tags, {CAPTION_LENGTH: [(name,) for name in names]})
         orders[CAPTION_LENGTH] = order
@@ -163,7 +163,7 @@ def _enriched(
 
 def _add(tags: list[dict[str, Sequence[str]]], columns: Mapping[str, Sequence[Sequence[str]]]) -> None:
     for name, values in columns.items():
-        if any(name in tag for tag in tags):
+        if any(name in own for own in tags):
             raise UsageError(f"the task has tags named {name!r} of its own; give the column of the file another name")
         for own_tags, value in zip(tags, values, strict=True):
             own_tags[name] = value
@@ -176,7 +176,7 @@ def _of_file(examples: StoredExamples, column: pd.Series) -> list[Sequence[str]]
 
 def _caption_lengths(captions: Iterable[Sequence[str]]) -> tuple[list[str], list[str]]:
     """A name for each example, such as "4–6 words", and the names from short to long."""
-    n_words = np.array([max((len(text.split()) for text in caption), default=0) for caption in captions])
+    n_words = np.array([max((len(text.split()) for text in own), default=0) for own in captions])
     number = _thirds(n_words.astype(float))
     names = {third: _span(n_words[number == third]) for third in sorted(set(number.tolist()))}
     return [names[third] for third in number.tolist()], list(names.values())
@@ -199,10 +199,11 @@ def _thirds(values: Floats) -> np.ndarray:
 def _by_column(
     ids: Sequence[str], tags: Sequence[Tags], column: str, orders: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str, list[str]]]:
-    return [
-        (column, tag, [example_id for example_id, own in zip(ids, tags, strict=True) if tag in own.get(column, ())])
-        for tag in _ordered(tags, column, orders)
-    ]
+    members: dict[str, list[str]] = {tag: [] for tag in _ordered(tags, column, orders)}
+    for example_id, own in zip(ids, tags, strict=True):
+        for tag in set(own.get(column, ())):
+            members[tag].append(example_id)
+    return [(column, tag, found) for tag, found in members.items()]
 
 
 def _crossed(
@@ -227,7 +228,7 @@ def _has_all(tags: Tags, columns: Sequence[str], combination: Sequence[str]) -> 
 
 
 def _ordered(tags: Iterable[Tags], column: str, orders: Mapping[str, Sequence[str]]) -> list[str]:
-    found = {value for tag in tags for value in tag.get(column, ())}
+    found = {value for own in tags for value in own.get(column, ())}
     order = [tag for tag in orders.get(column, ()) if tag in found]
     return [*order, *sorted(found - set(order))]
 

@@ -74,6 +74,11 @@ class ClassScores:
         """[N]: whether every class of an example was measured on every draw."""
         return (self.low == self.high).all(-1)
 
+    @property
+    def chosen(self) -> Ints:
+        """[N]: the predicted class, of equal ones any."""
+        return np.where(self.predicted < 0, self.low.argmax(-1), self.predicted)
+
     def of(self, rows: Ints) -> ClassScores:
         """Some of the examples."""
         ids, groups = (tuple(np.array(names, object)[rows]) for names in (self.ids, self.groups))
@@ -140,10 +145,10 @@ def class_scores(run: Run, rule: Rule | None = None) -> ClassScores:
     if not isinstance(run.schedule, Full):
         run.check_errors()  # how far off a class may be that was given up early
         low, high = map(np.stack, zip(*_intervals(run, table.ids, of_caption), strict=True))
-    group_of = run.examples().set_index("id")["group"]
+    group_of = dict(zip(run.task_examples.ids, run.task_examples.groups, strict=True))
     return ClassScores(
         table.ids,
-        tuple(str(group_of[example_id]) for example_id in table.ids),
+        tuple(group_of[example_id] for example_id in table.ids),
         of_caption[table.matches[:, 0].argmax(-1)],
         predicted(table.scores[:, 0], classes),
         low,
@@ -238,7 +243,7 @@ def _judged(
     rows = np.arange(len(scores.labels))
     low, high = probabilities(scores, temperature)
     is_right = scores.predicted == scores.labels
-    chosen = np.where(scores.predicted < 0, scores.low.argmax(-1), scores.predicted)  # of a tie one, and wrong
+    chosen = scores.chosen  # of a tie, which is wrong
     confidence, confidence_high = low[rows, chosen], high[rows, chosen]
     plain, _ = probabilities(scores, 1.0)
     names = np.array(class_names, object)

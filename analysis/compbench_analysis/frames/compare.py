@@ -20,7 +20,7 @@ from compbench.core.aliases import Ints
 from compbench.core.errors import UsageError
 from compbench.core.examples import Metric
 from compbench_analysis.frames import tables
-from compbench_analysis.frames._outcomes import Outcomes, Population, judged
+from compbench_analysis.frames._outcomes import Outcomes, Population, judged_alike
 from compbench_analysis.frames._pairing import measured_alike, paired, where_of
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.signature import labels
@@ -132,12 +132,8 @@ def compare(
 def _pairs(runs: Sequence[Run], names: Sequence[str], rule: Rule | None, ids: Sequence[str]) -> Iterator[_Pair]:
     """Each pair of runs, on the examples `ids`, which all of them have measured."""
     frames = [run.to_frame(rule, with_posteriors=False).set_index("id").loc[list(ids)] for run in runs]
-    found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
-    metrics = [
-        judgement.metric
-        for name, judgement in found[0].items()
-        if judgement.rows and all(name in of_run for of_run in found)
-    ]
+    found = judged_alike(runs, rule)
+    metrics = [outcomes.metric for outcomes in found[0].values() if outcomes.rows]
     for a, b in combinations(range(len(runs)), 2):
         yield _Pair(
             names={"task": runs[a].key.task, "a": names[a], "b": names[b], "metric": ""},

@@ -65,7 +65,7 @@ def by_draws(
 
 
 def by_timestep(
-    runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_bins: int = 10
+    runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_bins: int = _N_BINS
 ) -> pd.DataFrame:
     """Each cell of `tables.tidy` read from the draws of one bin of timesteps alone, with its Wilson interval.
 
@@ -75,7 +75,7 @@ def by_timestep(
 
 
 def differences(
-    runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_bins: int = 10
+    runs: Run | Iterable[Run], by: By = None, rule: Rule | None = None, *, n_bins: int = _N_BINS
 ) -> pd.DataFrame:
     """The excess error of wrong pairs over right ones, by bin of timesteps and by tag.
 
@@ -231,9 +231,9 @@ def _by_rule(
         readings = list(weightings(stored.bank, stored.draw_ids, loss, windows, str(run.path)))
         weights = np.stack([reading.weights for reading in readings])
         for row, members in _read(stored, label, by, weights):
-            for reader, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
-                how = {"rule": reader.name, "source": reader.source, "target": stored.draws.target}
-                how |= {"n_draws": int((reader.weights > 0).sum())}
+            for reading, value, low, high in zip(readings, members.shares(), *members.interval(), strict=True):
+                how = {"rule": reading.name, "source": reading.source, "target": stored.draws.target}
+                how |= {"n_draws": int((reading.weights > 0).sum())}
                 yield {**_cell(row), **how, "value": value, "low": low, "high": high}
 
 
@@ -250,7 +250,7 @@ def _labelled(runs: Run | Iterable[Run]) -> list[tuple[Run, str]]:
 
 
 def _frames(rows: Iterable[Iterable[dict[str, Any]]]) -> pd.DataFrame:
-    return pd.DataFrame([row for line in rows for row in line])
+    return pd.DataFrame([row for of_run in rows for row in of_run])
 
 
 def _groups(run: Run, by: By) -> list[tuple[str, str, list[str]]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compbench.core.errors import UsageError
-from compbench_analysis.frames._outcomes import Outcomes, Population, judged
+from compbench_analysis.frames._outcomes import Outcomes, Population, judged_alike
 from compbench_analysis.frames._pairing import measured_alike, paired
 from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_groups
 from compbench_analysis.frames.seeds import SeedGroup
@@ -59,13 +59,12 @@ def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = N
     is_by_margin = MARGIN in breakdown(by).names
     groups = tag_groups(examples, None if is_by_margin else by, runs[0].info.task.order_of())
     cells = [(column, tag, done.intersection(ids)) for column, tag, ids in groups if not is_by_margin or tag == OVERALL]
-    found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
-    names = [name for name in found[0] if all(name in of_run for of_run in found)]
+    found = judged_alike(runs, rule)
     population, labels = Population(examples), [member.label for member in members]
     rows = [
         {"column": column, "tag": tag, "metric": name, **row}
         for column, tag, ids in cells
-        for name in names
+        for name in found[0]
         for row in _cell({label: of_run[name] for label, of_run in zip(labels, found, strict=True)}, ids, population)
     ]
     return Standings(rows)

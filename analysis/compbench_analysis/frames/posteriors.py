@@ -7,7 +7,6 @@ is said. A class that a schedule gave up early has the least posterior that it m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,12 +39,11 @@ def posteriors(run: Run, rule: Rule | None = None, temperature: float | None = N
     Rows add up to 1 where every class was measured on every draw; else each is the least that it may be.
     """
     scores = class_scores(run, rule)
-    tempered = _tempered(run, scores, temperature)
-    low, _ = probabilities(scores, tempered.temperature)
+    used, _ = _tempered(run, scores, temperature)
+    low, _ = probabilities(scores, used)
     names = [] if run.classes is None else list(run.classes.names)
     frame = pd.DataFrame(low, index=pd.Index(scores.ids, name="id"), columns=pd.Index(names, name="class"))
-    frame.attrs["temperature"] = tempered.temperature
-    run.say_once(tempered.said)
+    frame.attrs["temperature"] = used
     return frame
 
 
@@ -63,44 +61,38 @@ def columns(run: Run, rule: Rule | None = None, temperature: float | None = None
     if not run.done():
         return _unknown([])
     scores = class_scores(run, rule)
-    tempered = _tempered(run, scores, temperature)
-    low, high = probabilities(scores, tempered.temperature)
-    rows = np.arange(len(scores.ids))
-    chosen = np.where(scores.predicted < 0, scores.low.argmax(-1), scores.predicted)  # of equal classes any
-    found = {name: low[rows, places] for name, places in zip(_NAMES, (scores.labels, chosen), strict=True)}
+    used, is_fitted_on = _tempered(run, scores, temperature)
+    low, high = probabilities(scores, used)
+    rows, ends = np.arange(len(scores.ids)), {"": low}
     if not scores.is_whole.all():
-        found |= {
-            f"{name}_high": high[rows, places] for name, places in zip(_NAMES, (scores.labels, chosen), strict=True)
-        }
-    run.say_once(tempered.said)
-    told = {"temperature": tempered.temperature, "is_fitted_on": tempered.is_fitted_on}
+        ends["_high"] = high
+    found = {
+        f"{name}{end}": values[rows, places]
+        for end, values in ends.items()
+        for name, places in zip(_NAMES, (scores.labels, scores.chosen), strict=True)
+    }
+    told = {"temperature": used, "is_fitted_on": is_fitted_on}
     return pd.DataFrame(found | told, index=pd.Index(scores.ids, name="id"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Tempered:
-    temperature: float
-    is_fitted_on: Bools  # [N]
-    said: str = ""  # why it is 1
-
-
-def _tempered(run: Run, scores: ClassScores, temperature: float | None) -> _Tempered:
-    nobody = np.zeros(len(scores.ids), bool)
+def _tempered(run: Run, scores: ClassScores, temperature: float | None) -> tuple[float, Bools]:
+    """The temperature, and [N] whether it was fitted on an example; says why where it is 1 since none fits."""
+    is_fitted_on = np.zeros(len(scores.ids), bool)
     if temperature is not None:
         if not temperature > 0:
             raise UsageError(f"temperature={temperature} was asked for; expected more than 0")
-        return _Tempered(temperature, nobody)
+        return temperature, is_fitted_on
     fitted, _ = held_out(scores.groups, SHARE_FITTED, seed=0)
     if not len(fitted):
         why = f"{len(scores.ids)} measured examples are too few to fit a temperature on"
     else:
         found, is_at_edge = fit_temperature(scores.of(fitted))
         if not is_at_edge:
-            is_fitted_on = nobody.copy()
             is_fitted_on[fitted] = True
-            return _Tempered(found, is_fitted_on)
+            return found, is_fitted_on
         why = f"no temperature fits best: scores are perfect, or say nothing, on the {len(fitted)} examples to fit on"
-    return _Tempered(1.0, nobody, f"run {str(run.path)!r}: {why}; its posteriors have temperature 1")
+    run.say_once(f"run {str(run.path)!r}: {why}; its posteriors have temperature 1")
+    return 1.0, is_fitted_on
 
 
 def _unknown(ids: list[str]) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def effective_robustness(
     _check(known, rows, plain, fitted)
     before = known[["value", "n"]].add_suffix("_plain")
     frames: list[dict[str, Any]] = []
-    for number, task in enumerate(row for row in dict.fromkeys(rows["task"]) if row != plain):
+    for number, task in enumerate(name for name in dict.fromkeys(rows["task"]) if name != plain):
         both = rows.loc[rows["task"] == task].set_index("model").join(before, how="inner")
         frames += _of_task(task, plain, both, fitted, np.random.default_rng([seed, number]))
     return pd.DataFrame(frames, columns=pd.Index([*_COLUMNS, *_RHO]))

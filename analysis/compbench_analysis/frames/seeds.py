@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +32,6 @@ class SeedGroup:
         """The digests of the runs."""
         return "+".join(run.key.digest for run in self.runs)
 
-    def singles(self) -> list[SeedGroup]:
-        """A group for each seed."""
-        return [replace(self, runs=(run,)) for run in self.runs]
-
     def margins(self, metric: str, rule: Rule) -> dict[str, float]:
         """Each example's distance from a tie, averaged over seeds; for a two-sided metric, the nearer one."""
         per_run = [_margins(run, metric, rule) for run in self.runs]
@@ -60,8 +56,8 @@ def same_but_seed(runs: Run | Iterable[Run], rule: Rule | None = None) -> list[S
     members: dict[tuple[object, ...], list[Run]] = {}
     for single in singles(runs):
         members.setdefault(_but_seed(single.runs[0], rule), []).append(single.runs[0])
-    firsts = labels([member[0] for member in members.values()], [len(member) for member in members.values()])
-    return [SeedGroup(label, tuple(runs)) for label, runs in zip(firsts, members.values(), strict=True)]
+    firsts = labels([family[0] for family in members.values()], [len(family) for family in members.values()])
+    return [SeedGroup(label, tuple(family)) for label, family in zip(firsts, members.values(), strict=True)]
 
 
 def _read_as(run: Run) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["labels", "partial", "rule_words", "scored_by", "signature"]
+__all__ = ["labels", "partial", "scored_by", "signature"]
 
 
 def signature(run: Run, rule: Rule | None = None) -> str:
@@ -26,7 +26,7 @@ def signature(run: Run, rule: Rule | None = None) -> str:
         "n": f"{n_done}" if n_done == n_all else f"{n_done}/{n_all}",
         "model": run.key.model + (f"@{_short(run.key.weights)}" if run.key.weights else ""),
         **_flat(run.key.measurement),
-        **(_flat(rule_words(run, rule)) if run.info.has_rule else {}),
+        **(_flat(_rule_words(run, rule)) if run.info.has_rule else {}),
         **_skipped(run),
         "run": run.key.digest,
         "compbench": run.info.compbench,
@@ -34,17 +34,17 @@ def signature(run: Run, rule: Rule | None = None) -> str:
     return "|".join(f"{name}:{value}" for name, value in parts.items())
 
 
-def rule_words(run: Run, rule: Rule) -> dict[str, str]:
+def _rule_words(run: Run, rule: Rule) -> dict[str, str]:
     """The rule by name: draws, target, weighting and grid of timesteps always, the rest where it is not the default."""
     words: dict[str, str] = {"draws": str(rule.draws), **rule.words(), "weighting": rule.weight}
     if "timesteps" in words:
         words["window"] = words.pop("timesteps")
-    if "timesteps" not in run.key.measurement and (grid := grid_of(run)):  # that the identity names
+    if "timesteps" not in run.key.measurement and (grid := _grid_of(run)):  # that the identity names
         words["timesteps"] = grid
     return {name: word for name, word in words.items() if name != "weight" and (name, word) != ("loss", "l2")}
 
 
-def grid_of(run: Run) -> str:
+def _grid_of(run: Run) -> str:
     """The timesteps of a run's bank: 0-999 for each of them, else how many from where to where; "" of no bank."""
     if "timesteps" in run.key.measurement:
         return str(run.key.measurement["timesteps"])
@@ -66,7 +66,7 @@ def scored_by(run: Run, rule: Rule) -> str:
     more += ["images compared by what a caption gains over none"] if rule.unconditional else []
     more += ["images compared less their mean over the captions"] if rule.normalise else []
     n_draws = "all" if rule.draws is None else str(rule.draws)
-    grid = grid_of(run)
+    grid = _grid_of(run)
     said = f"{losses.get(rule.loss, rule.loss)} in {target}, {rule.weight} weight, {n_draws} draws"
     return ", ".join([said + (f" of timesteps {grid}" if grid else ""), *more])
 

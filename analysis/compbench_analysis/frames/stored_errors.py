@@ -94,7 +94,7 @@ class Stored:
 
     @property
     def _n_leading(self) -> int:
-        return min(self.rule.draws or len(self.bank.alpha), len(self.bank.alpha))
+        return self.rule.n_leading(self.bank)
 
     def tables(self) -> Iterator[ErrorTable]:
         """The errors as stored, in pieces."""

@@ -117,10 +117,10 @@ def rows(group: SeedGroup, by: By = None, rule: Rule | None = None) -> Iterator[
     run, examples = group.runs[0], group.runs[0].task_examples
     rule = rule or run.rule
     population = Population(examples)
-    outcomes = [joined(own) for own in zip(*(judged(run, rule) for run in group.runs), strict=True)]
+    outcomes = [joined(own) for own in zip(*(judged(member, rule) for member in group.runs), strict=True)]
     groups = {outcome.metric.name: _groups(group, outcome.metric, by, rule) for outcome in outcomes}
     is_partial = len(run.done(rule.draws)) < len(examples.ids)
-    for column, tag in dict.fromkeys(key for group in groups.values() for key in group):
+    for column, tag in dict.fromkeys(key for found in groups.values() for key in found):
         for outcome in outcomes:
             ids = groups[outcome.metric.name].get((column, tag), [])
             if members := population.judged(outcome.metric, ids):

@@ -13,7 +13,7 @@ from compbench_analysis.frames.seeds import SeedGroup
 from compbench_analysis.text import _compact, _notes
 from compbench_analysis.text._latex_scores import latex_scores
 from compbench_analysis.text._look import Look, members_of, published_rows
-from compbench_analysis.text._score_tables import named
+from compbench_analysis.text._score_tables import few, named
 from compbench_analysis.text.format import metric_words
 from compbench_analysis.text.render import Grid, count, render
 from compbench_analysis.text.verdict import verdict
@@ -83,11 +83,7 @@ def _marks(
         corrected = ", Holm over the models" if n_models > 2 else ""
         mark = scores.mark or "In bold:"
         yield f"{mark} the best, or not distinguishable from it at {SURE:g} ({test}{corrected})."
-    if any(row["is_small"] and row["n"] for row in rows):
-        yield (
-            f"{tables.SMALL} too small to rank models: fewer than {tables.FEW} examples, or an interval wider "
-            f"than ±{100 * tables.WIDE:.0f} points."
-        )
+    yield from few(rows)[:1]
 
 
 def _repeats(members: Sequence[SeedGroup]) -> Iterator[str]:

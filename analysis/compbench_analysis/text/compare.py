@@ -82,7 +82,7 @@ def _brief(comparison: Comparison) -> Iterator[Grid]:
     """The verdict and the outcomes of each pair."""
     members = singles(comparison.runs)
     found = standings(members, rule=None)
-    rows = tables.plain_rows(tables.tidy(comparison.runs))
+    rows = tables.plain(row for member in members for row in tables.rows(member))
     said = verdict(rows, _as_tested(found, comparison), comparison.n_examples, is_corrected=True)
     yield Grid((), (), title=said[0], notes=(*said[1:], *marks(comparison)))
     n_all = count(comparison.n_examples)
@@ -232,13 +232,9 @@ def _read_by(run: Run) -> dict[str, object]:
     if not run.info.has_rule:
         return {}
     rule = run.rule
-    read_by: dict[str, object] = {
-        "draws": rule.draws,
-        "target": rule.target,
-        "loss": rule.loss,
-        "unconditional": rule.unconditional,
-    }
-    return read_by | {name: word for name, word in rule.words().items() if name not in read_by}
+    always: dict[str, object] = {"draws": rule.draws, "target": rule.target, "loss": rule.loss}
+    always["unconditional"] = rule.unconditional
+    return always | rule.words() | always
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
