@@ -84,7 +84,7 @@ def tags(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
         from compbench.store.store import Store
 
         for run in Store(_root(ctx)).find_all(references[0])[:1] if references else ():
-            columns |= {column for tags in run.task_examples.tags for column in tags}
+            columns |= run.task_examples.columns
     return _starting(sorted(columns), incomplete)
 
 

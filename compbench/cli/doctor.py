@@ -96,7 +96,10 @@ def _packages() -> Iterator[Check]:
 def _package(package: packages.Package) -> Check:
     from packaging.specifiers import SpecifierSet
 
-    version = metadata.version(package.name)
+    try:
+        version = metadata.version(package.name)
+    except metadata.PackageNotFoundError:  # a module that can be imported and says nothing of itself
+        return Check(package.name, "problem", f"not installed; expected {package.wanted}", packages.install([package]))
     if not SpecifierSet(package.wanted).contains(version, prereleases=True):
         found = f"{version}; expected {package.wanted}"
         return Check(package.name, "problem", found, packages.install([package]))

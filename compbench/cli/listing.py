@@ -137,7 +137,7 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
     latest = [store.find(name).path == run.path for name, run in zip(names, runs, strict=True)]
     asked = [name if is_latest else run.key.digest for name, is_latest, run in zip(names, latest, runs, strict=True)]
     command = ["compbench", "show", *asked, *_reading(runs), *(["--runs", str(root)] if root else [])]
-    columns_of = [{column for tags in run.task_examples.tags for column in tags} for run in runs]
+    columns_of = [run.task_examples.columns for run in runs]
     columns = sorted(set.intersection(*columns_of) - {"tag"})  # one that another task lacks would be refused
     by = [word for column in columns for word in ("--by", column)]
     return "\n".join(

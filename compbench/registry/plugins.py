@@ -80,7 +80,8 @@ def task(name: str) -> Callable[[Registered], Registered]:
 
 def entries(*kinds: Kind) -> list[Entry]:
     """Everything on offer, by name; nothing is imported. Names that two packages claim carry an error naming both."""
-    found = [entry for kind in kinds for entry in _installed(kind, _installed_here())]
+    here = _installed_here()
+    found = [entry for kind in kinds for entry in _installed(kind, here)]
     found += [entry for (kind, _), entry in _registered.items() if kind in kinds]
     claims: defaultdict[tuple[Kind, str], list[Entry]] = defaultdict(list)
     for entry in found:

@@ -88,12 +88,11 @@ def explain(
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
     if rule is None:
-        maps, pictures = _stored(run, asked.model, example, choices)
-        made = Explanation(example_id, choices, maps, None, _path(run, example_id))
+        (maps, pictures), n_draws = _stored(run, asked.model, example, choices), None
     else:
         runtime = Runtime(device, batch_size, is_offline, say)
         maps, n_draws, pictures = _measured(run, rule, draws, asked, example, choices, runtime)
-        made = Explanation(example_id, choices, maps, n_draws, _path(run, example_id))
+    made = Explanation(example_id, choices, maps, n_draws, _path(run, example_id))
     _store(made, run, example, pictures)
     return made
 
@@ -270,16 +269,17 @@ def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Ima
         Overlay(picture, difference, example.captions[caption], example.captions[other])
         for picture, difference, (_, caption, other) in zip(seen, made.maps, made.choices, strict=True)
     ]
-    over = "" if made.draws is None else f", mean of {made.draws} draws"
-    what = "likelihood of the picture's tokens" if made.draws is None else "error"
+    if made.draws is None:
+        what, measured, over, draws = "likelihood of the picture's tokens", "log-likelihoods", "", ""
+    else:
+        what, measured, over, draws = "error", "errors", f", mean of {made.draws} draws", f", {made.draws} draws"
     about = (
         f"where the {what} tells two captions apart{over}; purple speaks for the caption named first, orange for the "
         "other"
     )
-    title = f"{run.key.model}, example {example.id}" + ("" if made.draws is None else f", {made.draws} draws")
-    scale = f"difference of the {'log-likelihoods' if made.draws is None else 'errors'}"
+    title = f"{run.key.model}, example {example.id}{draws}"
     picture, numbers = io.BytesIO(), io.BytesIO()
-    overlays(shown, title, scale).savefig(picture, dpi=150)
+    overlays(shown, title, f"difference of the {measured}").savefig(picture, dpi=150)
     np.savez_compressed(
         numbers,
         maps=made.maps,

@@ -73,7 +73,7 @@ def _chosen(run: Run, split: str) -> frozenset[str]:
     if equals:
         found = [name for name, tags in zip(examples.ids, examples.tags, strict=True) if tag in tags.get(column, ())]
         if not found:
-            columns = sorted({name for tags in examples.tags for name in tags})
+            columns = sorted(examples.columns)
             raise UsageError(f"no example has {column}={tag}; the columns of tags are {', '.join(columns) or 'none'}")
         return frozenset(found)
     try:

@@ -117,6 +117,11 @@ class StoredExamples:
         parsed = self._decoded(lambda: {text: json.loads(text) for text in set(texts)})
         return [parsed[text] for text in texts]
 
+    @property
+    def columns(self) -> set[str]:
+        """The names of the columns of tags."""
+        return {column for tags in self.tags for column in tags}
+
     @cached_property
     def groups(self) -> list[str]:
         """Of each example: its own id where it shares none."""

@@ -69,6 +69,7 @@ def digits_blur() -> Task:
     return _task("digits-blur", _blurred)
 
 
+@cache
 def training_examples() -> Sequence[Example]:
     """The 1,200 digits of the training split, unchanged: the same for all four tasks."""
     _, training = _split()
@@ -90,8 +91,7 @@ def _task(name: str, change: Change) -> Task:
     )
 
 
-@cache
-def _examples(name: str, numbers: tuple[int, ...], change: Change) -> Sequence[Example]:
+def _examples(name: str, numbers: Sequence[int], change: Change) -> Sequence[Example]:
     _, labels = _handwritten()
     examples = [_example(name, number, int(labels[number]), change) for number in numbers]
     return with_digests(examples, [*_origin(), name, *(str(number) for number in numbers)])

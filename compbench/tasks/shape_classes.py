@@ -59,7 +59,7 @@ def _task(prompts: Prompts) -> Task:
 def _examples(split: str, prompts: Prompts) -> Sequence[Example]:
     pictures = tuple(_pictures(split))
     made = examples_of(Split(pictures, None, ()), [f"{split}/{picture.name}" for picture in pictures], prompts)
-    unseen = {f"{kind.colour} {kind.shape}" for kind in _CLASSES if scenes.is_held_out(kind)}
+    unseen = {name for name, kind in zip(_NAMES, _CLASSES, strict=True) if scenes.is_held_out(kind)}
     return tuple(
         replace(example, tags={"seen": ("unseen" if example.tags["class"][0] in unseen else "seen",), **example.tags})
         for example in made

@@ -65,7 +65,7 @@ def example_of(row: Row, number: int, pictures: Pictures, problems: Problems) ->
         found = [_picture(part, pictures, row, problems) for part in images]
         _check_captions([*captions, *wrong], row, problems)
         _check_distinct(found, images, row, problems)
-        _check_shape(len(images), len(captions) + len(wrong), row, columns)
+        _check_shape(len(images), len(captions) + len(wrong), columns)
         made = Example(
             id=_text(row, columns, "id") or str(number),
             images=tuple(Image(image.name, image.path) for image in found if image.path is not None),
@@ -178,7 +178,7 @@ def _check_distinct(found: Sequence[Picture], parts: Sequence[_Part], row: Row, 
         seen.add(picture.path)
 
 
-def _check_shape(n_images: int, n_captions: int, row: Row, columns: Columns) -> None:
+def _check_shape(n_images: int, n_captions: int, columns: Columns) -> None:
     if n_images > 1 or n_captions > 1:
         return
     empty = next((family.names[0] for family in columns.families if family.kind == "wrong"), "")
