@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 
-__all__ = ["encode_caption", "encode_image", "literal_errors", "load", "pair_errors", "published_noise"]
+__all__ = ["encode_caption", "encode_image", "literal_errors", "load", "pair_errors", "published_noise", "sd3_residual"]
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -28,11 +28,25 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     return pipeline
 
 
-def published_noise(shape: tuple[int, ...], seed: int = 42) -> torch.Tensor:
-    """1024 noises drawn at once after torch.manual_seed(42), on the CPU."""
+def published_noise(shape: tuple[int, ...], seed: int = 42, n: int = 1024) -> torch.Tensor:
+    """`n` noises drawn at once after torch.manual_seed(seed), on the CPU."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return torch.randn(1024, *shape)
+        return torch.randn(n, *shape)
+
+
+@torch.no_grad()
+def sd3_residual(pipeline: Any, latents: torch.Tensor, encoded: Any, noise: torch.Tensor, t: float) -> torch.Tensor:
+    """noise - latents less the prediction; `encoded` is what the pipeline's own encode_prompt gives."""
+    states, _, pooled, _ = encoded
+    timestep = torch.tensor([t], dtype=torch.float32)
+    predicted = pipeline.transformer(
+        hidden_states=pipeline.scheduler.scale_noise(latents, timestep, noise),
+        timestep=timestep,
+        encoder_hidden_states=states,
+        pooled_projections=pooled,
+    )[0]
+    return noise - latents - predicted
 
 
 @torch.no_grad()

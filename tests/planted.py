@@ -17,6 +17,7 @@ from compbench.core.metrics import MATCHING
 from compbench.core.models import ModelSpec, Runtime, Source
 from compbench.store.run import Run
 
+N_EXAMPLES = 120
 N_DRAWS = 50
 
 
@@ -51,8 +52,8 @@ class Planted(ModelSpec):
             yield Measurement(example.id, np.arange(N_DRAWS), {"l2": errors}, np.ones(errors.shape, bool))
 
 
-def planted(root: Path, n: int = 120) -> Run:
-    """A run on `n` examples, half of them tagged first and half second."""
+def planted(root: Path) -> Run:
+    """A run on 120 examples, half of them tagged first and half second."""
 
     def picture() -> PIL.Image.Image:
         return PIL.Image.new("L", (2, 2))
@@ -64,8 +65,8 @@ def planted(root: Path, n: int = 120) -> Run:
             (Image(f"{k}a.png", picture), Image(f"{k}b.png", picture)),
             (f"caption a of {k}", f"caption b of {k}"),
             eye,
-            {"half": ("first" if k < n // 2 else "second",)},
+            {"half": ("first" if k < N_EXAMPLES // 2 else "second",)},
         )
-        for k in range(n)
+        for k in range(N_EXAMPLES)
     ]
     return compbench.run(Task("planted", tuple(examples), MATCHING), model=Planted(), runs=root)

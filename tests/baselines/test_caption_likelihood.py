@@ -10,36 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 
 import compbench
 import small_transformers
+from captioned import CAPTIONS, PICTURES, example, unmasked
 from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, RunError, UsageError
-from compbench.core.examples import Example, Image
 from compbench.core.models import Runtime
 
 FAMILIES = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "janus", "llava-onevision", "internvl", "idefics3"]
 if find_spec("num2words") is not None:
     FAMILIES.append("smolvlm")
 GAPS = dict.fromkeys(["janus", "idefics3", "smolvlm"], " ")  # between what the template ends with and an answer
-NOISE = np.random.default_rng(0).integers(0, 256, (48, 24, 3), np.uint8)
-PICTURES = [registry.task("shapes").examples[0].images[0].decode(), PIL.Image.fromarray(NOISE)]
-CAPTIONS = ["a circle", "a red circle to the left of a blue square", "Yes"]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("captions")
     return {family: small_transformers.save(place / family, family) for family in FAMILIES}
-
-
-def example() -> Example:
-    images = tuple(Image(f"{number}", lambda picture=picture: picture) for number, picture in enumerate(PICTURES))
-    return Example("0", images, tuple(CAPTIONS), np.eye(2, 3, dtype=bool))
 
 
 def scorer(folder: Path, batch_size: int | None = None, **options: Any) -> Any:
@@ -113,10 +104,7 @@ def test_batch_size_changes_nothing(folders: dict[str, Path], family: str) -> No
 def test_without_the_mask_the_batch_would_change_scores(folders: dict[str, Path], family: str) -> None:
     made = scorer(folders[family], 16)
     (expected,) = made.score([example()], {})
-    made._network.register_forward_pre_hook(
-        lambda _, inputs, given: (inputs, {**given, "attention_mask": torch.ones_like(given["attention_mask"])}),
-        with_kwargs=True,
-    )
+    unmasked(made._network)
     (blind,) = made.score([example()], {})
     assert np.abs(blind.scores - expected.scores).max() > 1e-2
 

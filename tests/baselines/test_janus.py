@@ -21,6 +21,7 @@ import transformers
 
 import compbench
 import small_transformers
+from captioned import unmasked
 from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, RunError, UnreadableImage, UsageError
@@ -30,6 +31,7 @@ from compbench.core.models import Runtime
 from compbench.store.positions import by_position
 from compbench.store.run import Run
 from compbench_baselines.vlm import _janus_scorer as janus_scorer
+from edits import edited
 
 EXAMPLES = registry.task("shapes").examples[:3]
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 32, 3), np.uint8)
@@ -139,10 +141,7 @@ def test_without_the_mask_the_batch_would_change_scores(folder: Path) -> None:
     made = scorer(folder, 16)
     example = replace(EXAMPLES[0], captions=(CAPTIONS[0], CAPTIONS[1]))
     (expected,) = made.score([example], {})
-    made._network.model.language_model.register_forward_pre_hook(
-        lambda _, inputs, given: (inputs, {**given, "attention_mask": torch.ones_like(given["attention_mask"])}),
-        with_kwargs=True,
-    )
+    unmasked(made._network.model.language_model)
     (blind,) = made.score([example], {})
     assert np.abs(blind.scores[:, 0] - expected.scores[:, 0]).min() > 1e-2  # the shorter caption
     np.testing.assert_allclose(blind.scores[:, 1], expected.scores[:, 1], rtol=1e-6)
@@ -282,14 +281,6 @@ def test_an_example_of_too_many_pairs_keeps_sums_and_that_is_said(
     assert by_position(run, min(run.done())) is None
     with pytest.raises(UsageError, match="stores scores and no errors per draw"):
         compbench.explain(run, min(run.done()))
-
-
-def edited(folder: Path, copy: Path, file: str, **values: Any) -> Path:
-    """A copy in which a JSON file has other values."""
-    shutil.copytree(folder, copy)
-    written = json.loads((copy / file).read_text(encoding="utf-8"))
-    (copy / file).write_text(json.dumps({**written, **values}), encoding="utf-8")
-    return copy
 
 
 class TestRefused:

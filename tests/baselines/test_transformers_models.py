@@ -26,6 +26,7 @@ from compbench.core.metrics import MATCHING
 from compbench.core.models import Runtime
 from compbench_baselines.clip._kinds import KINDS
 from compbench_baselines.clip.models import OpenClip
+from edits import edited
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
 COSINES = ["clip", "metaclip2", "siglip", "siglip2"]
@@ -163,14 +164,6 @@ def test_scale_and_bias_are_stored_so_that_a_score_is_a_probability(
     (part,) = run.parts()
     assert part["logit_scale"] == pytest.approx(network.logit_scale.exp().item())
     assert part.get("logit_bias") == (pytest.approx(-2.0) if family == "siglip" else None)
-
-
-def edited(folder: Path, copy: Path, file: str, **values: Any) -> Path:
-    """A copy in which a JSON file has other values."""
-    shutil.copytree(folder, copy)
-    written = json.loads((copy / file).read_text(encoding="utf-8"))
-    (copy / file).write_text(json.dumps({**written, **values}), encoding="utf-8")
-    return copy
 
 
 class TestRefused:

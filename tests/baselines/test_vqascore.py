@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from importlib.util import find_spec
@@ -10,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 import transformers
 
 import compbench
 import small_transformers
+from captioned import CAPTIONS, PICTURES, example, unmasked
 from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, RunError, UsageError
-from compbench.core.examples import Example, Image
 from compbench.core.models import Runtime
 from compbench_baselines.vlm._families import CLASSES
+from edits import edited
 
 FAMILIES = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "janus", "llava-onevision", "internvl", "idefics3", "paligemma2"]
 if has_num2words := find_spec("num2words") is not None:
@@ -37,9 +36,6 @@ TOKENS = {
     "paligemma2": 32,
 }  # of a picture of shapes
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
-NOISE = np.random.default_rng(0).integers(0, 256, (48, 24, 3), np.uint8)
-PICTURES = [registry.task("shapes").examples[0].images[0].decode(), PIL.Image.fromarray(NOISE)]
-CAPTIONS = ["a circle", "a red circle to the left of a blue square", "Yes"]
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +123,9 @@ def test_each_picture_and_each_distinct_pair_goes_through_the_network_once(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_the_mask_the_batch_would_change_scores(folders: dict[str, Path], family: str) -> None:
     made = scorer(folders[family], 16)
-    images = tuple(Image(f"{number}", lambda picture=picture: picture) for number, picture in enumerate(PICTURES))
-    example = Example("0", images, tuple(CAPTIONS), np.eye(2, 3, dtype=bool))
-    (expected,) = made.score([example], {})
-    made._network.register_forward_pre_hook(
-        lambda _, inputs, given: (inputs, {**given, "attention_mask": torch.ones_like(given["attention_mask"])}),
-        with_kwargs=True,
-    )
-    (blind,) = made.score([example], {})
+    (expected,) = made.score([example()], {})
+    unmasked(made._network)
+    (blind,) = made.score([example()], {})
     assert np.abs(blind.scores - expected.scores).max() > 1e-3
 
 
@@ -203,14 +194,6 @@ def test_from_a_command_through_the_store_to_a_table_beside_other_kinds(
     out = capsys.readouterr().out
     assert all(name in out for name in ("qwen2.5-vl", "blip", "tiny-clip"))
     assert len(list(compbench.Store(tmp_path / "runs").runs())) == 3
-
-
-def edited(folder: Path, copy: Path, file: str, **values: Any) -> Path:
-    """A copy in which a JSON file has other values."""
-    shutil.copytree(folder, copy)
-    written = json.loads((copy / file).read_text(encoding="utf-8"))
-    (copy / file).write_text(json.dumps({**written, **values}), encoding="utf-8")
-    return copy
 
 
 def retold(folder: Path, copy: Path, old: str, new: str) -> Path:

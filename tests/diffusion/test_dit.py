@@ -35,6 +35,7 @@ from compbench.diffusion.vlb import Bound
 from compbench.tasks import digits
 from compbench.tiny import train_dit
 from counting import HostSyncs
+from edits import edit
 
 TRAINED = Path(TINY_DIT.repo)
 TIMESTEPS = (2, 6, 130, 498, 814, 998)
@@ -305,11 +306,6 @@ def test_code_in_a_pickle_is_not_run(pickled: Path, tmp_path: Path) -> None:
     assert not place.exists()
 
 
-def changed(folder: Path, name: str, change: Mapping[str, Any]) -> None:
-    file = folder / name
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
-
-
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
@@ -322,7 +318,7 @@ def changed(folder: Path, name: str, change: Mapping[str, Any]) -> None:
 def test_what_is_no_dit_of_the_published_kind_is_refused(
     pickled: Path, name: str, change: Mapping[str, Any], words: str
 ) -> None:
-    changed(pickled, name, change)
+    edit(pickled / name, **change)
     with pytest.raises(DataError, match=words):
         classifier(pickled)
 

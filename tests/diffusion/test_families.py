@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 import compbench
+import literal
 import tiny_pipelines
 from compbench import registry
 from compbench.cli.app import main
@@ -28,6 +28,7 @@ from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.families.stable_diffusion import TINY_SD
 from compbench.diffusion.latent import LatentDenoiser
+from edits import edited
 
 CAPTIONS = ("a red circle to the left of a blue square", "a green triangle above a red circle")
 N_DRAWS = 12
@@ -101,15 +102,8 @@ def pixart_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t:
 
 
 def sd3_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: float) -> float:
-    states, _, pooled, _ = pipeline.encode_prompt(caption, None, None, do_classifier_free_guidance=False)
-    timestep = torch.tensor([t], dtype=torch.float32)
-    predicted = pipeline.transformer(
-        hidden_states=pipeline.scheduler.scale_noise(latents, timestep, noise),
-        timestep=timestep,
-        encoder_hidden_states=states,
-        pooled_projections=pooled,
-    )[0]
-    return float((noise - latents - predicted).square().mean())
+    encoded = pipeline.encode_prompt(caption, None, None, do_classifier_free_guidance=False)
+    return float(literal.sd3_residual(pipeline, latents, encoded, noise, t).square().mean())
 
 
 ERRORS = {
@@ -329,9 +323,8 @@ def test_sd3_s_draws_are_of_the_timesteps_of_its_shifted_table(folder_of: Callab
 def test_a_schedule_whose_grid_depends_on_what_is_sampled_is_refused(
     folder_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    place = shutil.copytree(folder_of("sd3"), tmp_path / "model")
-    file = place / "scheduler" / "scheduler_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_dynamic_shifting": True}))
+    file = "scheduler/scheduler_config.json"
+    place = edited(folder_of("sd3"), tmp_path / "model", file, use_dynamic_shifting=True)
     with pytest.raises(DataError, match="use_dynamic_shifting"):
         classifier(place)
 

@@ -52,7 +52,7 @@ def test_guidance_of_any_scale_is_read_from_the_stored_products(run: Run) -> Non
     assert other.table().scores == pytest.approx(plain.scores, rel=1e-6)
 
 
-def test_guidance_is_that_of_the_guided_prediction_itself(run: Run) -> None:
+def test_guidance_is_that_of_the_guided_prediction_itself() -> None:
     spec = stable_diffusion.TINY_SD
     denoiser = spec.build(spec.source(), Runtime("cpu", 4)).denoiser
     generator = torch.Generator().manual_seed(0)

@@ -24,6 +24,7 @@ from compbench.diffusion.engine import ErrorEngine
 from compbench.diffusion.families import stable_diffusion
 from compbench.registry import checkpoints
 from counting import HostSyncs
+from edits import edit
 
 CAPTIONS = ("a red circle to the left of a blue square", "a blue square to the left of a red circle")
 N_DRAWS = 40
@@ -162,10 +163,6 @@ def copied(tiny_pipeline_folder, tmp_path):
 
 def load(folder):
     return classifier(folder)
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_a_folder_without_a_part_is_told_which(copied):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import Tensor
 
 import literal
-import tiny_pipelines
 from compbench import registry
 from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example
@@ -26,6 +26,7 @@ from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.families import stable_diffusion
 from compbench.diffusion.families.sd3 import SD3_MEDIUM
 from compbench.diffusion.images import squeezed
+from edits import edited
 
 TINY_SD = Path(stable_diffusion.TINY_SD.repo)
 
@@ -44,13 +45,6 @@ def preprocessed(image: PIL.Image.Image, size_px: int) -> Tensor:
     return 2.0 * torch.from_numpy(pixels[None].transpose(0, 3, 1, 2)) - 1.0
 
 
-def noise_samples(n: int, shape: tuple[int, ...]) -> Tensor:
-    """What the repositories draw at once after torch.manual_seed(0), and keep in a file."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return torch.randn(n, *shape)
-
-
 def sampled_timesteps(table: Tensor, strength: float, sampling_steps: int = 30) -> list[float]:
     """Self-Bench's steps: every 33rd of a descending table without its ends, turned around."""
     num_inference_steps, rate = 50, int(1000 / sampling_steps)
@@ -63,7 +57,7 @@ def distances(pipeline: Any, latents: Tensor, caption: str, timesteps: list[floa
     """One pair, step by step, with the noise of the step's number; `timesteps` None: those of DiffusionITM."""
     scheduler: Any = EulerDiscreteScheduler.from_config(pipeline.scheduler.config, timestep_spacing="linspace")
     scheduler.set_timesteps(1000)
-    noises = noise_samples(1000, tuple(latents.shape[1:]))
+    noises = literal.published_noise(tuple(latents.shape[1:]), 0, 1000)
     steps = list(range(10, 990, int(1000 / 10))) if timesteps is None else timesteps
     states = literal.encode_caption(pipeline, caption)
     found: list[float] = []
@@ -113,8 +107,8 @@ def test_every_norm_and_decision_is_that_of_the_published_loop(protocol: str, ti
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @torch.no_grad()
-def test_self_bench_of_sd3_is_its_loop_over_the_shifted_table(tmp_path: Path) -> None:
-    folder = tiny_pipelines.sd3(tmp_path)
+def test_self_bench_of_sd3_is_its_loop_over_the_shifted_table(folder_of: Callable[[str], Path]) -> None:
+    folder = folder_of("sd3")
     example = registry.task("shapes").examples[0]
     ours = classifier(folder, "self-bench")
     norms, _, latents = _pair(ours, example)
@@ -122,19 +116,13 @@ def test_self_bench_of_sd3_is_its_loop_over_the_shifted_table(tmp_path: Path) ->
     steps = sampled_timesteps(pipeline.scheduler.timesteps, 0.6)
     assert np.sort(ours.draw_table().timesteps) == pytest.approx(steps)
     assert (round(steps[0], 1), round(steps[-1], 1)) == (66.0, 993.2)
-    noises = noise_samples(1000, ours.denoiser.latent_shape)
+    noises = literal.published_noise(ours.denoiser.latent_shape, 0, 1000)
     for number, latent in enumerate(latents):
         for c, caption in enumerate(example.captions):
-            states, _, pooled, _ = pipeline.encode_prompt(caption, None, None, do_classifier_free_guidance=False)
+            encoded = pipeline.encode_prompt(caption, None, None, do_classifier_free_guidance=False)
             for step, t in enumerate(steps):
-                noise, timestep = noises[step][None], torch.tensor([t], dtype=torch.float32)
-                predicted = pipeline.transformer(
-                    hidden_states=pipeline.scheduler.scale_noise(latent, timestep, noise),
-                    timestep=timestep,
-                    encoder_hidden_states=states,
-                    pooled_projections=pooled,
-                )[0]
-                expected = float(torch.norm((predicted - (noise - latent)).reshape(1, -1), p=2, dim=1))
+                residual = literal.sd3_residual(pipeline, latent, encoded, noises[step][None], t)
+                expected = float(torch.norm(residual.reshape(1, -1), p=2, dim=1))
                 assert norms[number, c, step] == pytest.approx(expected, rel=1e-5)
 
 
@@ -171,7 +159,7 @@ def test_the_first_noises_are_those_of_a_thousand_drawn_at_once() -> None:
     ours = classifier(TINY_SD, "self-bench")
     found = ours.bank.noise(range(30), ours.denoiser.latent_shape)
     in_order = found[torch.from_numpy(np.argsort(ours.bank.timesteps))]
-    assert torch.equal(in_order, noise_samples(1000, ours.denoiser.latent_shape)[:30])
+    assert torch.equal(in_order, literal.published_noise(ours.denoiser.latent_shape, 0, 1000)[:30])
 
 
 def test_a_protocol_pins_its_draws_rule_and_identity() -> None:
@@ -205,11 +193,7 @@ def test_another_family_than_the_published_is_refused() -> None:
 
 
 def test_a_schedule_of_another_length_is_refused(tiny_eps_pipeline_folder: Path, tmp_path: Path) -> None:
-    import json
-    import shutil
-
-    folder = shutil.copytree(tiny_eps_pipeline_folder, tmp_path / "model")
-    path = folder / "scheduler" / "scheduler_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_train_timesteps": 500}))
+    file = "scheduler/scheduler_config.json"
+    folder = edited(tiny_eps_pipeline_folder, tmp_path / "model", file, num_train_timesteps=500)
     with pytest.raises(DataError, match="has 500 timesteps"):
         classifier(folder, "diffusion-itm")

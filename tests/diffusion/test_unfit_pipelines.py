@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.models import Runtime
 from compbench.registry import plugins
 from compbench.registry.plugins import Entry
+from edits import edit
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
 NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer", "sd3": "transformer"}
@@ -46,10 +46,6 @@ def refused(folder: Path) -> str:
         build(folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def change(file: Path, how: Callable[[dict[str, torch.Tensor]], Any]) -> None:

@@ -128,7 +128,7 @@ def test_measuring_names_all_that_it_needs_and_stores_nothing(told: Mapping[str,
     assert not (folder / "own" / "shapes" / "tiny-sd").exists()
 
 
-def test_one_model_that_cannot_be_built_does_not_cost_the_others(told: Mapping[str, Told], folder: Path) -> None:
+def test_one_model_that_cannot_be_built_does_not_cost_the_others(told: Mapping[str, Told]) -> None:
     both = told["run shapes -m tiny-clip,chance --limit 2 --runs own"]
     assert both.code == 1
     assert "chance" in both.out

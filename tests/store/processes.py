@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 import fakes
 from compbench.store.run import Run
 from compbench.store.store import Store
 
-__all__ = ["begun", "ended", "environment", "only_run", "scoring", "started"]
+__all__ = ["assert_equal", "begun", "ended", "environment", "only_run", "scoring", "started"]
 
 
 def scoring(shard: str = "None") -> str:
@@ -56,12 +59,12 @@ def begun(code: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def started(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """A process that has begun to score."""
+def started(code: str, *arguments: object, says: str = "scoring") -> subprocess.Popen[str]:
+    """A process that has said that it begins, to score for instance."""
     process = begun(code, *arguments)
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line == "scoring\n", process.communicate()
+    assert line == f"{says}\n", process.communicate()
     return process
 
 
@@ -74,3 +77,16 @@ def ended(process: subprocess.Popen[str]) -> int:
 def only_run(root: Path) -> Run:
     (run,) = Store(root).runs()
     return run
+
+
+def assert_equal(one: Run, other: Run) -> None:
+    """Bit for bit, whatever the parts are."""
+    ones, others = one.measurements(), other.measurements()
+    assert ones.keys() == others.keys()
+    for entry in ones:
+        np.testing.assert_array_equal(ones[entry].errors["l2"], others[entry].errors["l2"])
+        np.testing.assert_array_equal(ones[entry].draw_ids, others[entry].draw_ids)
+    assert one.table().ids == other.table().ids
+    np.testing.assert_array_equal(one.table().scores, other.table().scores)
+    assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))
+    assert one.info.status == other.info.status == "done"

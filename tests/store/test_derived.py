@@ -52,7 +52,7 @@ def raced(root: Path, task: Task | None = None, schedule: Schedule = RACE, **set
 
 
 def given(root: Path, task: Task, schedule: Staged | Racing) -> Run:
-    """A run of random errors that is measured in full, which the schedule need not have it."""
+    """A run of random errors, measured in full although the schedule would not ask for all."""
     n_draws = schedule.draws
     key = RunKey(task.name, task.revision, "given", None, {"kind": "fake", **entry_of(schedule)})
     rng, draws, level = np.random.default_rng(0), np.arange(n_draws, dtype=np.int32), np.full(n_draws, np.sqrt(0.5))

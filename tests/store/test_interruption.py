@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from processes import ended, only_run, scoring, started
+from processes import assert_equal, ended, only_run, scoring, started
 
 import fakes
 from compbench.core.errors import RunError
@@ -57,7 +56,7 @@ def test_a_killed_and_continued_run_equals_an_uninterrupted_one(tmp_path: Path) 
     assert codes.count(-signal.SIGKILL) >= 2  # on a slow machine the third may come too late
     killed = only_run(tmp_path / "killed")
     whole = harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole")
-    _assert_equal(killed, whole)
+    assert_equal(killed, whole)
     assert len(killed.parts()) >= 3
     stored = pd.concat(pd.read_parquet(part) for part in (killed.path / "errors").glob("*.parquet"))
     assert not stored.duplicated(["example_id", "image", "caption"]).any()  # nothing was measured twice
@@ -75,7 +74,7 @@ def test_an_interrupted_run_stores_what_it_measured_and_goes_on(tmp_path: Path, 
     assert not (run.path / "lock.json").exists()
     assert ended(started(RUN, tmp_path, 0.0)) == 0
     assert only_run(tmp_path).status == "done"
-    _assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
+    assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
 
 
 def test_a_process_killed_while_it_stores_leaves_only_whole_parts(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_a_file_that_may_not_grow_stops_the_run_and_keeps_what_was_stored(tmp_pa
     assert len(run.done()) == 2
     assert not list(run.path.rglob(".partial-*"))
     again = harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path)
-    _assert_equal(again, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
+    assert_equal(again, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
 
 
 def test_a_full_disk_stops_the_run_and_keeps_what_was_stored(tmp_path: Path) -> None:
@@ -160,18 +159,6 @@ def test_a_finished_run_on_a_read_only_disk_is_read_and_a_new_one_refused(tmp_pa
         for spec in (fakes.Spec("errors", 8), fakes.Spec("perfect")):
             with pytest.raises(RunError, match=r"Read-only file system.*--runs DIR"):
                 harness.run(fakes.task(), model=spec, runs=disk)
-
-
-def _assert_equal(one: Run, other: Run) -> None:
-    ones, others = one.measurements(), other.measurements()
-    assert ones.keys() == others.keys()
-    for entry in ones:
-        np.testing.assert_array_equal(ones[entry].errors["l2"], others[entry].errors["l2"])
-        np.testing.assert_array_equal(ones[entry].draw_ids, others[entry].draw_ids)
-    assert one.table().ids == other.table().ids
-    np.testing.assert_array_equal(one.table().scores, other.table().scores)
-    assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))
-    assert one.info.status == other.info.status == "done"
 
 
 @contextmanager

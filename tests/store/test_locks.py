@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import started
 
 import fakes
 from compbench.cli.app import main
@@ -237,7 +238,7 @@ def _elsewhere(folder: Path) -> Path:
 
 
 def _holding(folder: Path, seconds: float) -> subprocess.Popen[str]:
-    return _started(HOLD, folder, seconds)
+    return started(HOLD, folder, seconds, says="held")
 
 
 def _shard_of(folder: Path, asked: dict[str, object]) -> subprocess.Popen[str]:
@@ -248,13 +249,4 @@ def _shard_of(folder: Path, asked: dict[str, object]) -> subprocess.Popen[str]:
         "with locked(Path(sys.argv[1]), print, Shard(1, 2), json.loads(sys.argv[2])):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
-    return _started(code, folder, json.dumps(asked))
-
-
-def _started(code: str, *arguments: object) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, encoding="utf-8"
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+    return started(code, folder, json.dumps(asked), says="held")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from processes import begun, ended, environment, only_run, scoring, started
+from processes import assert_equal, begun, ended, environment, only_run, scoring, started
 
 import fakes
 from compbench.cli.app import main
@@ -137,7 +137,7 @@ def test_three_processes_of_which_one_is_killed_and_given_again_equal_one(tmp_pa
     asked = [example.id for example in fakes.task(N_EXAMPLES).examples]
     assert {*asked[0::3], *asked[2::3]} <= run.done()  # and more, where one of the others saw that it died
     harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "shards", shard="2/3")
-    _assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
+    assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
     stored = pd.concat(pd.read_parquet(part) for part in (run.path / "errors").glob("*.parquet"))
     assert not stored.duplicated(["example_id", "image", "caption"]).any()  # nothing was measured twice
     assert {slow.pid, *(process.pid for process in fast)} <= {part["pid"] for part in run.parts()}
@@ -153,7 +153,7 @@ def test_a_share_whose_process_was_killed_is_taken_by_whoever_has_done_its_own(t
     assert [other.returncode for other in others] == [0, 0]
     assert sum(f"shard 2/3 was left unfinished by process {killed.pid} on host" in words for words in said) >= 1
     run = only_run(tmp_path / "shards")
-    _assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
+    assert_equal(run, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
     stored = pd.concat(pd.read_parquet(part) for part in (run.path / "errors").glob("*.parquet"))
     assert not stored.duplicated(["example_id", "image", "caption"]).any()
 
@@ -182,7 +182,7 @@ def test_a_run_of_two_processes_that_died_is_ended_by_one_or_by_another_number(t
     harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "shards", shard="2/3")
     assert run.status == "partial"
     completed = harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "shards")
-    _assert_equal(completed, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
+    assert_equal(completed, harness.run(fakes.task(N_EXAMPLES), model=fakes.HashSpec(), runs=tmp_path / "whole"))
     assert not list(run.path.glob("lock*.json"))  # nobody is said to hold it
 
 
@@ -356,16 +356,3 @@ def _wait_for_a_part(root: Path, pid: int) -> None:
 
 def _file_name(part: str) -> str:
     return part.rpartition("/")[2]
-
-
-def _assert_equal(one: Run, other: Run) -> None:
-    """Bit for bit, whatever the parts are."""
-    ones, others = one.measurements(), other.measurements()
-    assert ones.keys() == others.keys()
-    for entry in ones:
-        np.testing.assert_array_equal(ones[entry].errors["l2"], others[entry].errors["l2"])
-        np.testing.assert_array_equal(ones[entry].draw_ids, others[entry].draw_ids)
-    assert one.table().ids == other.table().ids
-    np.testing.assert_array_equal(one.table().scores, other.table().scores)
-    assert pd.read_parquet(one.path / "scores").equals(pd.read_parquet(other.path / "scores"))
-    assert one.info.status == other.info.status == "done"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import only_run
 
 import fakes
 from compbench.core.examples import Task
@@ -20,8 +21,6 @@ from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.draws import seeded_bank
 from compbench.runs import harness
-from compbench.store.run import Run
-from compbench.store.store import Store
 
 # argv: the store, examples, draws, seconds an evaluation, batch size; says "evaluated" after each batch
 RUN = """
@@ -64,11 +63,6 @@ def _wait_for(process: subprocess.Popen[str], n_batches: int) -> None:
         assert process.stdout.readline() == "evaluated\n"
 
 
-def _stored(root: Path) -> Run:
-    (run,) = Store(root).runs()
-    return run
-
-
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_what_a_slow_network_measured_is_stored_before_an_example_or_a_draw_is_whole(
     how: signal.Signals, tmp_path: Path
@@ -78,7 +72,7 @@ def test_what_a_slow_network_measured_is_stored_before_an_example_or_a_draw_is_w
     process.send_signal(how)
     process.communicate(timeout=30)
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
-    (measured,) = _stored(tmp_path).measurements().values()
+    (measured,) = only_run(tmp_path).measurements().values()
     n_stored = int(measured.measured.sum())
     assert n_stored in (2, 3)
     denoiser = fakes.RecordingDenoiser()
@@ -100,7 +94,7 @@ def test_a_signal_is_heard_while_a_long_run_is_priced(tmp_path: Path) -> None:
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert time.monotonic() - began < 20
-    assert _stored(tmp_path).status == "interrupted"
+    assert only_run(tmp_path).status == "interrupted"
 
 
 class Timed(fakes.RecordingDenoiser):

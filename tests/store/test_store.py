@@ -3,10 +3,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import started
 
 import fakes
 from compbench.core import rules
@@ -440,12 +439,7 @@ def _holder(folder: Path) -> subprocess.Popen[str]:
         "with locked(Path(sys.argv[1]), print):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True, env={**os.environ}
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+    return started(code, folder, says="held")
 
 
 def test_what_is_wrong_with_a_run_is_told_by_whoever_repairs_it_and_of_the_others_once(tmp_path: Path) -> None:
