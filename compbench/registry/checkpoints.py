@@ -106,7 +106,7 @@ _FAMILIES = {
     "AltDiffusion": "AltDiffusion",
 }
 
-_RUN = ("SDXL", "PixArt", "Stable Diffusion 3")  # the families of `compbench.diffusion.families`
+_RUN = ("SDXL", "PixArt", "Stable Diffusion 3", "FLUX")  # the families of `compbench.diffusion.families`
 
 
 def stable_diffusion(files: FileList, name: str) -> tuple[str, ...]:

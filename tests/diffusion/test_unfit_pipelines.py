@@ -22,7 +22,7 @@ from compbench.registry.plugins import Entry
 from edits import edit
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
-NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer", "sd3": "transformer"}
+NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer", "sd3": "transformer", "flux-dev": "transformer"}
 FILE = "diffusion_pytorch_model.safetensors"
 
 
@@ -37,7 +37,7 @@ def copied(family: str, folder_of: Callable[[str], Path], tmp_path: Path) -> Pat
 
 
 def build(folder: Path) -> Any:
-    _, spec = registry.model(f"diffusion:{folder}", {"dtype": "float32"})
+    _, spec = registry.model(f"diffusion:{folder}", {"dtype": "float32", "size_px": 32})
     return spec.build(spec.source(), Runtime("cpu", 2))
 
 
@@ -175,7 +175,7 @@ def test_sharded_files_of_the_fp16_variant_are_fetched_and_loaded(
     assert sum(".fp16-0000" in name for name in files) > 2
     files["README.md"] = files["unused.safetensors"] = b"not to be fetched"
     hub.add("models", "org/tiny", files)
-    options = ["-o", "draws=1", "--limit", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
+    options = ["-o", "draws=1", "-o", "size_px=32", "--limit", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     command = ["run", "shapes", "-m", "diffusion:org/tiny", *options]
     assert main(command) == 0
     assert "from the fp16 weights" in capsys.readouterr().err

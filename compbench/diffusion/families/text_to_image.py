@@ -104,6 +104,7 @@ class TextToImage(StableDiffusion):
             trained = {"predicts": found.predicts, "timesteps": found.timesteps}
             without = found.without or self.left_out
             trained |= {"without": ", ".join(without)} if without else {}
+            trained |= {"told": found.told} if found.told else {}
         return {**super().identity(), "family": self._family.name, **trained}
 
     def loaded(self, source: Source | None, runtime: Runtime) -> tuple[Family, Parts]:
