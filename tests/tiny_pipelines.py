@@ -137,7 +137,7 @@ def sd3(folder: Path, *, has_t5: bool = True, is_later: bool = False, **saved: A
     return _saved(pipeline, folder, **saved)
 
 
-def flux(folder: Path, *, is_dev: bool = True, **saved: Any) -> Path:
+def flux(folder: Path, *, is_dev: bool = True, n_blocks: int = 3, **saved: Any) -> Path:
     """16 channels in packs of 2x2; a CLIP of width 16, a T5 of width 24. `is_dev`: told a guidance, shifted by size."""
     dev = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
     sizes = {"base_image_seq_len": 256, "max_image_seq_len": 4096}
@@ -156,7 +156,7 @@ def flux(folder: Path, *, is_dev: bool = True, **saved: Any) -> Path:
                 axes_dims_rope=(4, 6, 6),
             ),
             scheduler=FlowMatchEulerDiscreteScheduler(**(dev if is_dev else {"shift": 1.0}), **sizes),
-            vae=vae(16, 0.3611, 0.1159),
+            vae=vae(16, 0.3611, 0.1159, n_blocks),
             text_encoder=clip(CLIPTextModel, 16),
             tokenizer=make_tokenizer(),
             text_encoder_2=t5(24),
@@ -197,11 +197,13 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=[*t5_pieces(), *extra], model_max_length=512)
 
 
-def vae(latent_channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
+def vae(
+    latent_channels: int, scaling_factor: float, shift_factor: float | None = None, n_blocks: int = 3
+) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8,) * n_blocks,
+        down_block_types=("DownEncoderBlock2D",) * n_blocks,
+        up_block_types=("UpDecoderBlock2D",) * n_blocks,
         layers_per_block=1,
         latent_channels=latent_channels,
         norm_num_groups=2,
