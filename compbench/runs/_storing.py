@@ -10,9 +10,10 @@ from typing import Protocol
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Scorer, TellsEngine, TellsLesson, TellsScale
+from compbench.core.models import Scorer, TellsEngine, TellsLesson
 from compbench.registry.plugins import blamed
 from compbench.runs._online import OnlineScorer
+from compbench.runs._told import told
 from compbench.runs.interrupts import Interrupts
 from compbench.schedules.schedule import Schedule
 from compbench.store import provenance
@@ -80,8 +81,7 @@ class StoredParts:
                 **self._evaluations(),
                 **self._notes.record(self._results),
                 **self._engine(),
-                **self._lesson(),
-                **self._scale(),
+                **told(self._scorer),
                 **provenance.here(self._device),
             )
             self._results, self._flushed = [], time.monotonic()
@@ -100,15 +100,6 @@ class StoredParts:
         self._led.engine = engine
         return engine
 
-    def _lesson(self) -> dict[str, Json]:
-        """The digest of what the model of this part learned from."""
-        lesson = self._scorer.learned_from() if isinstance(self._scorer, TellsLesson) else ""
-        return {"learned_from": lesson} if lesson else {}
-
-    def _scale(self) -> dict[str, float]:
-        """The scale and bias that turn the scores of this part into probabilities."""
-        return dict(self._scorer.scale()) if isinstance(self._scorer, TellsScale) else {}
-
     def _evaluations(self) -> dict[str, int]:
         """The number of errors behind the scores of this part, which are not stored themselves."""
         if self.online is None:
@@ -124,8 +115,8 @@ def check_lesson(scorer: Scorer, run: Run) -> None:
         return
     with blamed(scorer, "when asked what it learned from"):
         now = scorer.learned_from()
-    told = [part for part in run.parts() if "learned_from" in part]
-    if told and told[-1]["learned_from"] != now:
+    parts = [part for part in run.parts() if "learned_from" in part]
+    if parts and parts[-1]["learned_from"] != now:
         raise RunError(
             f"run {str(run.path)!r} holds scores of {run.key.model!r} as it learned from other training pictures than "
             "are to be had now: those that look like a test picture are left out, and other images can be read now "
@@ -136,8 +127,8 @@ def check_lesson(scorer: Scorer, run: Run) -> None:
 
 def _engine_of_last_part(run: Run) -> dict[str, Json]:
     """Empty where no part says how it was computed, as none did once."""
-    told = [part for part in run.parts() if "engine" in part and "batch_size" in part]
-    return {name: told[-1][name] for name in ("engine", "batch_size")} if told else {}
+    parts = [part for part in run.parts() if "engine" in part and "batch_size" in part]
+    return {name: parts[-1][name] for name in ("engine", "batch_size")} if parts else {}
 
 
 def _words(engine: Mapping[str, Json]) -> str:
