@@ -220,7 +220,7 @@ def _connect(ray: Any, address: str | None) -> bool:
     try:
         with _signals_kept():
             ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise RunError(
             f"Ray cannot be reached at {address!r} ({_first_line(error)}): check the address, that the cluster is up, "
             "and that it has this version of Python and of Ray"

@@ -19,7 +19,7 @@ from compbench.core.errors import RunError, UnreadableImages, UsageError
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import Measurement
 from compbench.core.models import Runtime, Source
-from compbench.runs import _storing, harness
+from compbench.runs import _crew, _storing, harness
 from compbench.runs._messages import Order
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
@@ -255,6 +255,22 @@ def test_a_full_disk_of_one_worker_costs_that_worker_and_of_all_the_run(
     else:
         with pytest.raises(RunError, match="No space left on device"):
             led(ThreadCrew(2), fakes.task(N), fakes.HashSpec(), tmp_path, reporter)
+
+
+def test_a_worker_far_slower_than_the_others_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_crew, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    paces = iter([0.001, 0.001, 0.05])
+
+    @dataclass(frozen=True)
+    class Paced(fakes.HashSpec):
+        def build(self, source: Source | None, runtime: Runtime) -> fakes.HashScorer:
+            return fakes.HashScorer(self.draws, seconds=next(paces))
+
+    reporter = Heard()
+    led(ThreadCrew(3), fakes.task(200), Paced(), tmp_path, reporter)
+    told = [message for message in reporter.said if "times the usual pace" in message]
+    assert len(told) == 1
+    assert re.fullmatch(rf"worker process {os.getpid()} on \S+ is slow: 0\.\d+ times the usual pace", told[0])
 
 
 def test_two_drivers_of_one_run_do_not_meet(tmp_path: Path) -> None:
