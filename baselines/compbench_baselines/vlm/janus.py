@@ -16,6 +16,7 @@ from compbench.core.aliases import Json
 from compbench.core.image_transforms import on_white, upright
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.hub_models import FOLDER, Dtype, HubModel, architecture, not_a
+from compbench_baselines.vlm._evaluations import with_empty_prompt
 from compbench_baselines.vlm._families import JANUS
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Janus(HubModel):
         return _JANUS_PRO
 
     def resolved(self) -> ResolvedModel:
-        return replace(super().resolved(), seen=padded)
+        return replace(super().resolved(), seen=padded, evaluations=lambda examples, files: with_empty_prompt(examples))
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
         if architecture(config) != JANUS:

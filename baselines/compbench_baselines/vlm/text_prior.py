@@ -7,12 +7,13 @@ the task's wrong captions are told by grammar or plausibility, and other models 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from compbench.core.aliases import Json
-from compbench.core.models import Runtime, Scorer, Source
+from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.hub_models import HubModel, architecture, not_a
+from compbench_baselines.vlm._evaluations import of_captions
 
 __all__ = ["LENGTH", "Length", "TextPrior", "from_address"]
 
@@ -34,6 +35,9 @@ class TextPrior(HubModel):
 
     def identity(self) -> Mapping[str, Json]:
         return {"scorer": self.scheme, "version": 1, "length": self.length, "dtype": self.settled_dtype}
+
+    def resolved(self) -> ResolvedModel:
+        return replace(super().resolved(), evaluations=lambda examples, files: of_captions(examples))
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
         if not architecture(config).endswith(_CAUSAL):
