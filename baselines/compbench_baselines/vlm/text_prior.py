@@ -6,11 +6,13 @@ the task's wrong captions are told by grammar or plausibility, and other models 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from compbench.core.aliases import Json
+from compbench.core.examples import Example
+from compbench.core.file_list import FileList
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.hub_models import HubModel, architecture, not_a
 from compbench_baselines.vlm._evaluations import of_captions
@@ -37,7 +39,7 @@ class TextPrior(HubModel):
         return {"scorer": self.scheme, "version": 1, "length": self.length, "dtype": self.settled_dtype}
 
     def resolved(self) -> ResolvedModel:
-        return replace(super().resolved(), evaluations=lambda examples, files: of_captions(examples))
+        return replace(super().resolved(), evaluations=_evaluations)
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
         if not architecture(config).endswith(_CAUSAL):
@@ -47,6 +49,10 @@ class TextPrior(HubModel):
         from compbench_baselines.vlm import _text_prior_scorer as scorer
 
         return scorer.TextPriorScorer(*self.loaded(scorer.load, source, runtime), self.length == "mean", runtime)
+
+
+def _evaluations(examples: Sequence[Example], files: Callable[[], FileList]) -> int:
+    return of_captions(examples)
 
 
 def from_address(address: str) -> TextPrior:
