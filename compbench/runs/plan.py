@@ -172,7 +172,7 @@ def _with_cost(made: Plan, cost: Cost) -> Plan:
 
 
 def _evaluations(asked: ResolvedRun, missing: Sequence[Example], is_offline: bool) -> int | None:
-    """How often a model of scores evaluates its network; None where that takes a file which is not to be had."""
+    """The evaluations that a model of scores makes; None where that takes a file which is not to be had."""
     model = asked.model
     if model.evaluations is None or model.source is None:
         return None

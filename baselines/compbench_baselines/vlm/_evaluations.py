@@ -1,4 +1,4 @@
-"""How often scoring evaluates a network, each input once as far as a scorer remembers it. Torch-free."""
+"""The evaluations of a network that scoring takes, each input once as far as a scorer remembers it. Torch-free."""
 
 from __future__ import annotations
 
