@@ -113,7 +113,7 @@ class Cost:
 class Costed(Protocol):
     """A scorer of scores that evaluates a network, and can tell at what cost before the run."""
 
-    def cost(self, examples: Sequence[Example]) -> Cost: ...
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
 
 def _cost(scorer: Costed, examples: Sequence[Example]) -> Cost:
     with blamed(scorer, "when asked its cost"):
-        return scorer.cost(examples)
+        return scorer.scoring_cost(examples)
 
 
 def _with_cost(made: Plan, cost: Cost) -> Plan:

@@ -48,11 +48,11 @@ class CaptionScorer(PairScorer):
             self._read_blindly()
         yield from super()._scored(window)
 
-    def cost(self, examples: Sequence[Example]) -> Cost:
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
         """That of the pairs, and of each distinct caption without a picture, where that is subtracted."""
         caption = first_readable(examples)[0].captions[0]
         self._tokens |= {caption: self._tokens_of(caption)}
-        seen = super().cost(examples)
+        seen = super().scoring_cost(examples)
         if not self._is_less_text:
             return seen
         probe, n = self._probed(lambda n: self._unseen_of([caption] * n, n)), of_captions(examples)

@@ -84,7 +84,7 @@ class JanusScorer:
                 "sums, without those of each token that explain shows"
             )
 
-    def cost(self, examples: Sequence[Example]) -> Cost:
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
         """Each pair and each picture under the empty prompt, as the first readable one takes."""
         example, image = first_readable(examples)
         self._prompts |= self._new_prompts([example])

@@ -98,7 +98,7 @@ class PairScorer:
 
     def prepare(self, task: Task) -> None: ...
 
-    def cost(self, examples: Sequence[Example]) -> Cost:
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
         """Each picture and each distinct pair once, as the first readable ones take."""
         example, image = first_readable(examples)
         caption = example.captions[0]

@@ -60,7 +60,7 @@ class TextPriorScorer:
                 "are 0, and so is a text score that asks for another caption with another picture"
             )
 
-    def cost(self, examples: Sequence[Example]) -> Cost:
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
         """Each distinct caption once, as the first one takes."""
         row = self._row(examples[0], examples[0].captions[0])
         probe = probed(lambda n: self._log_likelihoods([row] * n, n), self._batch_size, self.device, self._say)
