@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-__all__ = ["CLIP_MEAN", "CLIP_STD", "ClipSizes", "new_clip", "save_clip", "save_sd"]
+__all__ = ["CLIP_MEAN", "CLIP_STD", "TINY_CLIP", "ClipSizes", "new_clip", "save_clip", "save_sd"]
 
 CLIP_MEAN = (0.4, 0.4, 0.4)
 CLIP_STD = (0.25, 0.25, 0.25)
@@ -34,7 +34,10 @@ class ClipSizes:
     width: int = 96
 
 
-def clip_config(tokenizer: CLIPTokenizer, sizes: ClipSizes = ClipSizes()) -> dict[str, Any]:
+TINY_CLIP = ClipSizes()
+
+
+def clip_config(tokenizer: CLIPTokenizer, sizes: ClipSizes = TINY_CLIP) -> dict[str, Any]:
     """The open_clip configuration: a 4-layer ViT and a 3-layer causal text tower."""
     return {
         "embed_dim": sizes.width,
@@ -57,12 +60,12 @@ def clip_config(tokenizer: CLIPTokenizer, sizes: ClipSizes = ClipSizes()) -> dic
     }
 
 
-def new_clip(tokenizer: CLIPTokenizer, sizes: ClipSizes = ClipSizes()) -> nn.Module:
+def new_clip(tokenizer: CLIPTokenizer, sizes: ClipSizes = TINY_CLIP) -> nn.Module:
     """An untrained open_clip model of `clip_config`."""
     return open_clip.CLIP(**clip_config(tokenizer, sizes))
 
 
-def save_clip(folder: Path, clip: nn.Module, tokenizer: CLIPTokenizer, sizes: ClipSizes = ClipSizes()) -> None:
+def save_clip(folder: Path, clip: nn.Module, tokenizer: CLIPTokenizer, sizes: ClipSizes = TINY_CLIP) -> None:
     """A folder that `open_clip.create_model_and_transforms("local-dir:...")` loads; float16 weights."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.half().contiguous() for key, value in clip.state_dict().items()}

@@ -13,7 +13,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +29,19 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from compbench.tasks import scenes
 from compbench.tiny import export
-from compbench.tiny.export import ClipSizes
+from compbench.tiny.export import TINY_CLIP, ClipSizes
 from compbench.tiny.tokenizer import SCENE_WORDS, make_tokenizer
 
 __all__ = ["Recipe", "Stage", "falling", "main", "seeded", "train"]
+
+
+# a generator -> pictures, each with its caption
+Drawn = Callable[[np.random.Generator], Sequence[tuple[PIL.Image.Image, str]]]
+
+
+def one_scene(rng: np.random.Generator) -> Sequence[tuple[PIL.Image.Image, str]]:
+    """A scene of coloured shapes."""
+    return [scenes.training_scene(rng)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +49,11 @@ class Recipe:
     """Everything that decides the weights."""
 
     seed: int = 20_230_701
-    scene: Callable[[np.random.Generator], tuple[PIL.Image.Image, str]] = scenes.training_scene  # picture, caption
+    scenes: Drawn = one_scene
+    clip_scenes: Drawn = one_scene
     words: tuple[str, ...] = SCENE_WORDS
     sd_name: str = "tiny-sd"
-    clip_sizes: ClipSizes = ClipSizes()
+    clip_sizes: ClipSizes = TINY_CLIP
     text_width: int = 96
     vae_steps: int = 1_200
     vae_batch: int = 32
@@ -200,7 +210,7 @@ def train_clip(recipe: Recipe, tokenizer: CLIPTokenizer, work: Path) -> nn.Modul
 
     def loss(step: int) -> Tensor:
         first = step * recipe.clip_batch
-        pixels, captions = _scenes(recipe, range(first, first + recipe.clip_batch), stream=5)
+        pixels, captions = _scenes(recipe, range(first, first + recipe.clip_batch), 5, recipe.clip_scenes)
         images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - mean) / std
         features, text, scale = clip(images, _tokenize(tokenizer, captions))[:3]
         logits = scale * features @ text.T
@@ -302,12 +312,15 @@ def _interpolated(rates: tuple[tuple[int, float], ...]) -> Callable[[int], float
     return lambda step: float(np.interp(step + 1, steps, values))
 
 
-def _scenes(recipe: Recipe, indices: Iterable[int], stream: int) -> tuple[np.ndarray, list[str]]:
+def _scenes(
+    recipe: Recipe, indices: Iterable[int], stream: int, drawn: Drawn | None = None
+) -> tuple[np.ndarray, list[str]]:
     """uint8 pixels [n, 64, 64, 3] and captions of the scenes with these numbers."""
-    drawn = [recipe.scene(np.random.default_rng([recipe.seed, stream, index])) for index in indices]
+    drawn = drawn or recipe.scenes
+    found = [scene for index in indices for scene in drawn(np.random.default_rng([recipe.seed, stream, index]))]
     side = (scenes.SIZE_PX, scenes.SIZE_PX)  # resized as the models' own pictures are; one of that size is left alone
-    pixels = [np.asarray(image.resize(side, PIL.Image.Resampling.BICUBIC)) for image, _ in drawn]
-    return np.stack(pixels), [caption for _, caption in drawn]
+    pixels = [np.asarray(image.resize(side, PIL.Image.Resampling.BICUBIC)) for image, _ in found]
+    return np.stack(pixels), [caption for _, caption in found]
 
 
 def _to_range(pixels: np.ndarray) -> Tensor:

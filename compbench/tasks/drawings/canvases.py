@@ -29,8 +29,10 @@ __all__ = [
     "are_held_apart",
     "describe",
     "draw",
+    "exchanged",
     "is_held_out",
     "training_canvas",
+    "training_pair",
 ]
 
 SIDE_PX = 128
@@ -108,6 +110,24 @@ def describe(first: Thing, relation: str, second: Thing) -> str:
     return f"{first} {relation} {second}"
 
 
+def exchanged(first: Thing, second: Thing, tag: str) -> tuple[Thing, Thing]:
+    """The two things after what `tag` names has changed places: the noun phrases, the adjectives, or the nouns alone.
+
+    >>> pair = Thing("owl", "big"), Thing("bus", "small")
+    >>> [" and ".join(map(str, exchanged(*pair, tag))) for tag in ("Object", "Relation", "Both")]
+    ['a small bus and a big owl', 'a small owl and a big bus', 'a big bus and a small owl']
+    """
+    match tag:
+        case "Object":
+            return second, first
+        case "Relation":
+            return Thing(first.noun, second.adjective), Thing(second.noun, first.adjective)
+        case "Both":
+            return Thing(second.noun, first.adjective), Thing(first.noun, second.adjective)
+        case other:
+            raise ValueError(f"no tag named {other!r}; expected Object, Relation or Both")
+
+
 def draw(first: Thing, relation: str, second: Thing, rng: np.random.Generator, artist: str) -> PIL.Image.Image:
     """A 128x128 RGB picture of `first` standing in `relation` to `second`; `rng` decides the same for every artist."""
     axis, first_comes_first = RELATIONS[relation]
@@ -128,6 +148,40 @@ def training_canvas(rng: np.random.Generator, *, single: float = 0.33) -> tuple[
         return _paint([(thing, axis, side)], rng, artist), f"{thing} {_PLACES[axis][side]}"
     low, high = _any_two(rng)
     return _paint([(low, axis, 0), (high, axis, 1)], rng, artist), _caption(axis, low, high, rng)
+
+
+def training_pair(
+    rng: np.random.Generator, *, single: float = 0.25
+) -> tuple[tuple[PIL.Image.Image, str], tuple[PIL.Image.Image, str]]:
+    """Two training canvases whose captions are made of the same words: hard negatives of each other.
+
+    A share `single` of the pairs shows one kind of thing at opposite places. What is held out never occurs.
+    """
+    axis = ("horizontal", "vertical")[rng.integers(2)]
+    artist = sheets.ARTISTS[0]
+    if rng.random() < single:
+        thing = _any_two(rng)[0]
+        first, second = (
+            (_paint([(thing, axis, side)], rng, artist), f"{thing} {_PLACES[axis][side]}") for side in (0, 1)
+        )
+        return first, second
+    things = _any_two(rng)
+    changed = [exchanged(*things, tag) for tag in ("Object", "Relation", "Both")]
+    others = [other for other in changed if other != things and _is_trainable(other)]
+    relation = _one_of([name for name, (own, _) in RELATIONS.items() if own == axis], rng)
+    other = others[int(rng.integers(len(others)))]
+    first, second = (
+        (draw(one, relation, two, rng, artist), describe(one, relation, two)) for one, two in (things, other)
+    )
+    return first, second
+
+
+def _is_trainable(things: tuple[Thing, Thing]) -> bool:
+    """Whether both exist and training may show them."""
+    return not any(
+        is_held_out(thing) or thing.adjective not in COLOURS_OF.get(thing.noun, ("", *SIZES, *COUNTS))
+        for thing in things
+    )
 
 
 def _caption(axis: str, low: Thing, high: Thing, rng: np.random.Generator) -> str:

@@ -13,11 +13,12 @@ from types import MappingProxyType
 
 import PIL.Image
 
-__all__ = ["ARTISTS", "DRAWINGS", "Drawing", "PER_ROW", "PLURALS", "SIDE_PX", "box_of", "drawn", "path_of"]
+__all__ = ["ARTISTS", "DRAWINGS", "Drawing", "PER_ROW", "PLURALS", "SIDE_PX", "TABLE", "box_of", "drawn", "path_of"]
 
 SIDE_PX = 64
 PER_ROW = 12
 _FOLDER = Path(__file__).parent
+TABLE = _FOLDER / "drawings.csv"
 _FILES = {"Twemoji": "twemoji.png", "Noto": "noto.png"}
 ARTISTS = tuple(_FILES)
 
@@ -34,7 +35,7 @@ class Drawing:
 
 
 def _read() -> tuple[Drawing, ...]:
-    with (_FOLDER / "drawings.csv").open(encoding="utf-8", newline="") as file:
+    with TABLE.open(encoding="utf-8", newline="") as file:
         return tuple(Drawing(**row) for row in csv.DictReader(file))
 
 
