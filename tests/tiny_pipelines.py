@@ -16,6 +16,8 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
@@ -37,7 +39,7 @@ from transformers import (
 from compbench.tasks.scenes import COLOURS, SHAPES
 from compbench.tiny.tokenizer import make_tokenizer
 
-__all__ = ["MADE", "pixart", "sd3", "sdxl", "t5_pieces", "t5_tokenizer"]
+__all__ = ["MADE", "flux", "pixart", "sd3", "sdxl", "t5_pieces", "t5_tokenizer"]
 
 _GRAIN = 4  # pixels a latent: smaller than the hub's, which is 8
 
@@ -135,6 +137,34 @@ def sd3(folder: Path, *, has_t5: bool = True, is_later: bool = False, **saved: A
     return _saved(pipeline, folder, **saved)
 
 
+def flux(folder: Path, *, is_dev: bool = True, n_blocks: int = 3, **saved: Any) -> Path:
+    """16 channels in packs of 2x2; a CLIP of width 16, a T5 of width 24. `is_dev`: told a guidance, shifted by size."""
+    dev = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
+    sizes = {"base_image_seq_len": 256, "max_image_seq_len": 4096}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipeline = FluxPipeline(
+            transformer=FluxTransformer2DModel(
+                in_channels=64,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=24,
+                pooled_projection_dim=16,
+                guidance_embeds=is_dev,
+                axes_dims_rope=(4, 6, 6),
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(**(dev if is_dev else {"shift": 1.0}), **sizes),
+            vae=vae(16, 0.3611, 0.1159, n_blocks),
+            text_encoder=clip(CLIPTextModel, 16),
+            tokenizer=make_tokenizer(),
+            text_encoder_2=t5(24),
+            tokenizer_2=t5_tokenizer(),
+        )
+    return _saved(pipeline, folder, **saved)
+
+
 def t5(width: int) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(
@@ -167,11 +197,13 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=[*t5_pieces(), *extra], model_max_length=512)
 
 
-def vae(latent_channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
+def vae(
+    latent_channels: int, scaling_factor: float, shift_factor: float | None = None, n_blocks: int = 3
+) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8,) * n_blocks,
+        down_block_types=("DownEncoderBlock2D",) * n_blocks,
+        up_block_types=("UpDecoderBlock2D",) * n_blocks,
         layers_per_block=1,
         latent_channels=latent_channels,
         norm_num_groups=2,
@@ -222,5 +254,7 @@ MADE: dict[str, Callable[..., Path]] = {
     "sd3": sd3,
     "sd3.5": partial(sd3, is_later=True),
     "sd3-no-t5": partial(sd3, has_t5=False),
+    "flux-dev": flux,
+    "flux-schnell": partial(flux, is_dev=False),
     "sdxl-v": partial(sdxl, prediction_type="v_prediction"),
 }

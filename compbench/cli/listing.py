@@ -103,6 +103,7 @@ def plans(made: Sequence[Plan], style: str) -> str:
     notes = (
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
+        *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_sent(plan))),
         "Nothing was measured or written.",
         *(("? is unknown until the weights and data are here, or while the hub does not answer.",) if is_open else ()),
     )
@@ -194,6 +195,14 @@ def _what_is_learned(plan: Plan) -> str:
     does = [*([makes] if plan.preparing_evaluations else []), *([trains] if plan.trained_inputs else [])]
     kept = "size not known yet" if plan.kept_bytes is None else f"at most {size(plan.kept_bytes)}"
     return f"{'; '.join(does)}; the cache folder {cache_folder()} keeps what is made for later runs, {kept}"
+
+
+def _what_is_sent(plan: Plan) -> str:
+    if not plan.requests:
+        return ""
+    return (
+        f"sends {plan.sent} to {plan.sent_to}: at most {count(plan.requests)} requests, about {size(plan.sent_bytes)}"
+    )
 
 
 def _what_happens(plan: Plan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
@@ -31,8 +31,11 @@ __all__ = [
     "ResolvedModel",
     "Runtime",
     "Scorer",
+    "Sending",
+    "Sends",
     "Source",
     "Taught",
+    "TellsAnswers",
     "TellsDevice",
     "TellsEngine",
     "TellsLesson",
@@ -149,6 +152,34 @@ class TellsScale(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsAnswers(Protocol):
+    """A scorer that asks a service, which nobody else can run again: what is known of its answers is stored."""
+
+    def answered(self) -> Mapping[str, Json]:
+        """Of the results given since the last call: `first` and `last`, the days of their answers; `served_by`, the
+        models as the service names them; `upper_bounds` or `abstentions`, how many, by the ids of examples.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The pictures and captions that a model sends over the network to score examples."""
+
+    requests: int  # at most
+    bytes: int  # about, in all of them
+    to: str
+    what: str
+
+
+@runtime_checkable
+class Sends(Protocol):
+    """A scorer that sends pictures or captions to a service, and can tell before the run."""
+
+    def sending(self, examples: Sequence[Example]) -> Sending: ...
+
+
 Made = TypeVar("Made")
 
 
@@ -246,6 +277,8 @@ class ResolvedModel:
     taught: Taught | None = None  # where an earlier run decides what is measured
     # a picture as the network sees it, beneath the map of scores that are stored by position
     seen: Callable[[PIL.Image.Image], PIL.Image.Image] | None = None
+    # where it tells no scores but chooses: among the captions of an image, or the images of a caption
+    chooses: Literal["", "captions", "images"] = ""
     # why no stored run can be known to be of the same model, as the beginning of a sentence; empty where one can
     why_anew: str = ""
     # the same model with what its weights' configuration decides, the size of its pictures for one; it is given how to

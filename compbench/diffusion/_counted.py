@@ -45,7 +45,7 @@ def pipeline_flops(family: PipelineFamily, files: FileList, size_px: int) -> flo
     def evaluate() -> None:
         network: Any = kind.from_config(config)
         told = {name: torch.zeros(1, *shape) for name, shape in family.shapes(network.config, files).items()}
-        noised = torch.zeros(1, network.config["in_channels"], side, side)
+        noised = torch.zeros(1, network.config["in_channels"] // family.packed**2, side, side)
         family.predict(network, noised, _timestep(), told)
 
     return _counted(config, evaluate)

@@ -59,7 +59,7 @@ class Measuring:
         )
         return DiffusionClassifier(
             denoiser,
-            _bank(self.noise, self.seed, family.grid(parts), self.protocol, parts.name),
+            _bank(self.noise, self.seed, family.grid(denoiser.parts), self.protocol, parts.name),
             self.draws,
             runtime,
             losses=self.losses,

@@ -150,12 +150,13 @@ class Parts:
         return [text for text in captions if any(token in text for token in tokens)]
 
 
-def check_channels(parts: Parts, out: Collection[int | None] = ()) -> None:
+def check_channels(parts: Parts, out: Collection[int | None] = (), packed: int = 1) -> None:
     """DataError where the network takes other latents than the autoencoder gives, as those that edit pictures do.
 
-    `out`: how many times as many channels it may give, None where its configuration may leave that open.
+    `out`: how many times as many channels it may give, None where its configuration may leave that open. `packed`: the
+    side of the square of latents that it takes as one.
     """
-    config, n_latents = parts.network.config, int(parts.vae.config["latent_channels"])
+    config, n_latents = parts.network.config, int(parts.vae.config["latent_channels"]) * packed**2
     n_in, n_out = config["in_channels"], config["out_channels"]
     known = {None if times is None else times * n_latents for times in out}
     if n_in == n_latents and (not out or n_out in known):

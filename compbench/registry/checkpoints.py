@@ -89,6 +89,10 @@ _FAMILIES = {
     "StableCascade": "Stable Cascade",
     "StableVideo": "Stable Video Diffusion",
     "StableUnCLIP": "Stable unCLIP",
+    "FluxControl": "FLUX for editing pictures",
+    "FluxFill": "FLUX for editing pictures",
+    "FluxKontext": "FLUX for editing pictures",
+    "Flux2": "FLUX.2",
     "Flux": "FLUX",
     "PixArt": "PixArt",
     "Sana": "Sana",
@@ -106,7 +110,7 @@ _FAMILIES = {
     "AltDiffusion": "AltDiffusion",
 }
 
-_RUN = ("SDXL", "PixArt", "Stable Diffusion 3")  # the families of `compbench.diffusion.families`
+_RUN = ("SDXL", "PixArt", "Stable Diffusion 3", "FLUX")  # the families of `compbench.diffusion.families`
 
 
 def stable_diffusion(files: FileList, name: str) -> tuple[str, ...]:

@@ -21,13 +21,13 @@ from compbench.core.models import (
     Scorer,
     TellsEngine,
     TellsLesson,
-    TellsScale,
 )
 from compbench.core.rules import Rule, n_known
 from compbench.registry.plugins import blamed, each_of
 from compbench.runs import _wave
 from compbench.runs._online import OnlineScorer
 from compbench.runs._result_checks import check_result
+from compbench.runs._told import told
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.reporter import QuietReporter, Reporter
 from compbench.store import provenance
@@ -335,8 +335,7 @@ class _Parts:
                 **self._evaluations(),
                 **self._notes.record(self._results),
                 **self._engine(),
-                **self._lesson(),
-                **self._scale(),
+                **told(self._scorer),
                 **provenance.here(self._device),
             )
             self._results, self._flushed = [], time.monotonic()
@@ -354,15 +353,6 @@ class _Parts:
             )
         self._engine_before = engine
         return engine
-
-    def _lesson(self) -> dict[str, Json]:
-        """The digest of what the model of this part learned from."""
-        lesson = self._scorer.learned_from() if isinstance(self._scorer, TellsLesson) else ""
-        return {"learned_from": lesson} if lesson else {}
-
-    def _scale(self) -> dict[str, float]:
-        """The scale and bias that turn the scores of this part into probabilities."""
-        return dict(self._scorer.scale()) if isinstance(self._scorer, TellsScale) else {}
 
     def _evaluations(self) -> dict[str, int]:
         """The number of errors behind the scores of this part, which are not stored themselves."""

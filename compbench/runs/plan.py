@@ -9,7 +9,7 @@ from typing import Any
 
 from compbench.core.errors import DataError, MissingPictures
 from compbench.core.examples import Example, Task
-from compbench.core.models import ModelSpec, Preparation, Price, Priced, PricesLearning, ResolvedModel, Scorer
+from compbench.core.models import ModelSpec, Preparation, Price, Priced, PricesLearning, ResolvedModel, Scorer, Sends
 from compbench.core.rules import Rule, n_known
 from compbench.registry import hub, repositories
 from compbench.registry.plugins import blamed
@@ -51,6 +51,11 @@ class Plan:
     trained_inputs: int = 0  # that the classifier is trained on, each counted once per epoch
     kept_bytes: int | None = 0  # in the cache folder, beside `store_bytes` in the run's
     fewer_by: str | None = None  # the option that narrows what it learns from
+    # of a model that asks a service
+    requests: int = 0  # at most
+    sent_bytes: int = 0  # about, in all of them
+    sent_to: str = ""
+    sent: str = ""  # in words
 
 
 @takes_settings
@@ -110,7 +115,7 @@ def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
     made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
     learning = asked.model.learning
     made = made if learning is None else replace(made, fewer_by=learning.fewer_by)
-    return _with_preparation(made, _preparation(asked, missing, scorer))
+    return _with_sending(_with_preparation(made, _preparation(asked, missing, scorer)), missing, scorer)
 
 
 def warn_if_long(scorer: Scorer, asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> None:
@@ -159,6 +164,14 @@ def _with_preparation(made: Plan, lacking: Preparation | None) -> Plan:
         trained_inputs=lacking.trained,
         kept_bytes=lacking.bytes,
     )
+
+
+def _with_sending(made: Plan, missing: Sequence[Example], scorer: Scorer | None) -> Plan:
+    if not isinstance(scorer, Sends):
+        return made
+    with blamed(scorer, "when asked what it sends"):
+        sent = scorer.sending(missing)
+    return replace(made, requests=sent.requests, sent_bytes=sent.bytes, sent_to=sent.to, sent=sent.what)
 
 
 def _planned(

@@ -23,6 +23,7 @@ from compbench.registry import hub
 from compbench.registry.names import options
 from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
+from compbench.runs._choices import FORM_OF, answerable
 from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
@@ -134,6 +135,8 @@ def resolve(
     task = task if is_read else unread(task)
     if model.label_space:
         task = labelled(task, label, model.label_space)
+    if model.chooses:
+        task = answerable(task, FORM_OF[model.chooses])
     check_written(task, label, embeds_text=model.embeds_text)
     address = _Address(task, label, store, request, say, _mark(label, model, request, say))
     model, key, described = address.of(model)
@@ -332,6 +335,8 @@ def _task(request: RunRequest, say: Callable[[str], None]) -> Task:
 def _described(label: str, model: ResolvedModel, source: Source | None) -> dict[str, Json]:
     given = {name: _plain(option.default) for name, option in options(model.spec).items()}
     described: dict[str, Json] = {"label": label, "options": given, "citation": model.citation}
+    if model.chooses:
+        described["form"] = list(FORM_OF[model.chooses])
     if source is not None:
         described["source"] = {"repo": source.repo, "revision": source.revision, "is_local": source.is_local}
     return described

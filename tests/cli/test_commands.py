@@ -129,6 +129,10 @@ IS_NOT_RUN = {
     "compbench run winoground --model janus-pro-1b --dtype bfloat16": "the same",
     "compbench run winoground --model caption-likelihood:Qwen/Qwen2.5-VL-7B-Instruct -o less=text": "the same",
     "compbench run winoground --model vqascore:Qwen/Qwen2.5-VL-7B-Instruct --dtype bfloat16": "the same",
+    "compbench run winoground --model api-vqascore:gpt-4.1 -o endpoint=https://api.openai.com/v1 -o send_gated=true "
+    "--dry-run": "a key and gated pictures; test_api_models.py runs it against a service of its own",
+    "compbench run shapes --model api-vqascore:Qwen/Qwen3-VL-8B-Instruct -o endpoint=http://localhost:8000/v1": "a "
+    "service; the same test does so",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",

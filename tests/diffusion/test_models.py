@@ -8,7 +8,8 @@ import pytest
 from compbench.core.errors import UsageError
 from compbench.core.models import Source
 from compbench.diffusion.families import stable_diffusion
-from compbench.diffusion.families.stable_diffusion import SD2, SD2_1, TINY_SD, from_address, from_pipeline
+from compbench.diffusion.families.in_memory import from_pipeline
+from compbench.diffusion.families.stable_diffusion import SD2, SD2_1, TINY_SD, from_address
 
 PRESETS = [
     stable_diffusion.SD1_4,

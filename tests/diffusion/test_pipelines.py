@@ -22,6 +22,7 @@ from compbench.core.rules import Rule
 from compbench.diffusion import _protocols, loading
 from compbench.diffusion.engine import ErrorEngine
 from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families.in_memory import from_pipeline
 from compbench.registry import checkpoints
 from counting import HostSyncs
 from edits import edit
@@ -215,7 +216,7 @@ def test_an_inpainting_network_is_refused(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
     pipeline.unet = type(pipeline.unet).from_config(dict(pipeline.unet.config) | {"in_channels": 17})
     with pytest.raises(DataError, match="U-Net of 17 input channels on latents of 8"):
-        stable_diffusion.from_pipeline(pipeline).build(None, Runtime("cpu"))
+        from_pipeline(pipeline).build(None, Runtime("cpu"))
 
 
 def test_a_model_that_predicts_the_picture_is_measured_in_its_own_target(copied):
@@ -236,7 +237,7 @@ def test_a_v_model_with_zero_terminal_snr_is_measured(copied):
 def test_a_pipeline_in_memory_is_scored_as_from_its_folder_and_left_as_it_is(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
     pipeline.unet.train()
-    spec = stable_diffusion.from_pipeline(pipeline, "mine", draws=4, protocol="compbench")
+    spec = from_pipeline(pipeline, "mine", draws=4, protocol="compbench")
     assert spec.source() is None
     (in_memory,) = spec.build(None, Runtime("cpu", 8)).score([example(0)], {})
     assert pipeline.unet.training
@@ -246,11 +247,11 @@ def test_a_pipeline_in_memory_is_scored_as_from_its_folder_and_left_as_it_is(tin
 
 def test_the_identity_of_a_pipeline_in_memory_follows_its_weights(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
-    before = stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity()
-    assert stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity() == before
+    before = from_pipeline(pipeline).for_task("shapes").identity()
+    assert from_pipeline(pipeline).for_task("shapes").identity() == before
     with torch.no_grad():
         next(pipeline.unet.parameters()).add_(1)
-    after = stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity()
+    after = from_pipeline(pipeline).for_task("shapes").identity()
     assert after != before
     assert after["dtype"] == "float32"
 

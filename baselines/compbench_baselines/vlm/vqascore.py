@@ -16,7 +16,10 @@ from compbench.core.models import Runtime, Scorer, Source
 from compbench_baselines.hub_models import Dtype, HubModel
 from compbench_baselines.vlm._families import CLASSES, PALIGEMMA, check_class
 
-__all__ = ["VQAScore", "from_address"]
+__all__ = ["ANSWER", "QUESTION", "VQAScore", "check_question", "from_address"]
+
+QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
+ANSWER = "Yes"
 
 _VQASCORE = """@inproceedings{lin2024vqascore,
   title     = {Evaluating Text-to-Visual Generation with Image-to-Text Generation},
@@ -37,18 +40,12 @@ class VQAScore(HubModel):
     dtype: Dtype = field(
         default="auto", metadata={"help": "dtype of the network; auto is float32, and the scores always are"}
     )
-    question: str = field(
-        default='Does this figure show "{}"? Please answer yes or no.',
-        metadata={"help": "the question about a picture, with {} for the caption"},
-    )
-    answer: str = field(default="Yes", metadata={"help": "the answer whose first token is scored"})
+    question: str = field(default=QUESTION, metadata={"help": "the question about a picture, with {} for the caption"})
+    answer: str = field(default=ANSWER, metadata={"help": "the answer whose first token is scored"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.question.count("{}") != 1:
-            raise UsageError(f"option 'question' cannot be {self.question!r}; expected one {{}} for the caption")
-        if not self.answer.strip():
-            raise UsageError("option 'answer' cannot be empty; expected a word such as Yes")
+        check_question(self.question, self.answer)
 
     @property
     def citation(self) -> str:
@@ -75,6 +72,14 @@ class VQAScore(HubModel):
         network, processor = self.loaded(load, source, runtime)
         kind = PaliGemmaScorer if type(network).__name__ == PALIGEMMA else VQAScorer
         return kind(network, processor, self.question, self.answer, runtime)
+
+
+def check_question(question: str, answer: str) -> None:
+    """UsageError for a question without a place for the caption, or no answer."""
+    if question.count("{}") != 1:
+        raise UsageError(f"option 'question' cannot be {question!r}; expected one {{}} for the caption")
+    if not answer.strip():
+        raise UsageError("option 'answer' cannot be empty; expected a word such as Yes")
 
 
 def from_address(address: str) -> VQAScore:

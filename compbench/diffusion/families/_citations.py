@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DIT", "LATENT_DIFFUSION", "PIXART_ALPHA", "PIXART_SIGMA", "SD3", "SDXL"]
+__all__ = ["DIT", "FLUX", "LATENT_DIFFUSION", "PIXART_ALPHA", "PIXART_SIGMA", "SD3", "SDXL"]
 
 LATENT_DIFFUSION = """@inproceedings{rombach2022high,
   title     = {High-Resolution Image Synthesis with Latent Diffusion Models},
@@ -43,4 +43,10 @@ DIT = """@inproceedings{peebles2023scalable,
   author    = {Peebles, William and Xie, Saining},
   booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
   year      = {2023}
+}"""
+FLUX = """@misc{blackforestlabs2024flux,
+  title        = {{FLUX}.1},
+  author       = {{Black Forest Labs}},
+  year         = {2024},
+  howpublished = {\\url{https://github.com/black-forest-labs/flux}}
 }"""

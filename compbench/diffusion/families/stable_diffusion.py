@@ -17,12 +17,12 @@ from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 from compbench.core.rules import stored_loss
 from compbench.diffusion.families._citations import LATENT_DIFFUSION
+from compbench.diffusion.families._facts import check_facts
 from compbench.diffusion.families._places import placed
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
 from compbench.diffusion.families._sd_rules import N_BANK, check_options, losses_of, schedule_of, view_of
 from compbench.registry import checkpoints
-from compbench.registry.names import with_options
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import entry_of
 from compbench.schedules.staged import Staged, published
@@ -44,14 +44,12 @@ __all__ = [
     "Protocol",
     "StableDiffusion",
     "from_address",
-    "from_pipeline",
 ]
 
 Protocol = Literal["auto", "compbench", "paper", "published-fp16", "diffusion-itm", "self-bench"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
-_COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 # in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
 _NOISES = {"antithetic": "antithetic-2"}
 _CROPS = ("paper", "published-fp16")  # protocols whose pictures are those of the data sets' published loaders
@@ -315,6 +313,9 @@ class StableDiffusion(ModelSpec):
         if source is None:
             return network.UNetFamily(), network.of_pipeline(self.pipeline, self.name)
         folder = loading.fetch_folder(source, checkpoints.stable_diffusion, runtime.is_offline, self.name, runtime.say)
+        if self.native_px is not None and self.folder is None:  # its runs are named by it
+            _, size_px, _ = checkpoints.sizes_px(FileList.of_folder(folder), self.name)
+            check_facts(self.name, self.repo, {"size_px": self.native_px}, {"size_px": size_px})
         key = ("stable-diffusion", str(folder), self.protocol, self.dtype)
         load = partial(network.load, folder, runtime.say, self.name, size_px=self.size_px)
         return network.UNetFamily(), runtime.kept(key, load)
@@ -355,28 +356,6 @@ def from_address(address: str) -> StableDiffusion:
     name = f"sd:{address}"
     repo, revision, is_local = placed(name, address)
     return StableDiffusion(name, repo, revision, is_local=is_local)
-
-
-def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -> StableDiffusion:
-    """A StableDiffusionPipeline in memory, your own fine-tune perhaps, as a model to run; it is left as it is.
-
-    Options are those of the built-in models. A run is named by the digest of the weights as they are when it starts.
-
-    >>> import compbench, diffusers
-    >>> folder = Path(compbench.__file__).parent / "tiny" / "tiny-sd"
-    >>> pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    >>> len(compbench.run("shapes", model=from_pipeline(pipeline, "mine", draws=4), limit=2).done())
-    2
-    """
-    if lacking := [part for part in _COMPONENTS if getattr(pipeline, part, None) is None]:
-        raise UsageError(
-            f"{type(pipeline).__name__} has no {', '.join(lacking)}; expected a pipeline like StableDiffusionPipeline"
-        )
-    if getattr(pipeline, "text_encoder_2", None) is not None:
-        raise UsageError(
-            f"{type(pipeline).__name__} has two text encoders; expected one, as StableDiffusionPipeline has"
-        )
-    return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
 
 
 # the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin

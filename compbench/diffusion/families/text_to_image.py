@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compbench.core import disk
@@ -12,6 +12,7 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime, Source
+from compbench.diffusion.families._facts import check_facts
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 
@@ -104,6 +105,7 @@ class TextToImage(StableDiffusion):
             trained = {"predicts": found.predicts, "timesteps": found.timesteps}
             without = found.without or self.left_out
             trained |= {"without": ", ".join(without)} if without else {}
+            trained |= {"told": found.told} if found.told else {}
         return {**super().identity(), "family": self._family.name, **trained}
 
     def loaded(self, source: Source | None, runtime: Runtime) -> tuple[Family, Parts]:
@@ -112,6 +114,14 @@ class TextToImage(StableDiffusion):
         assert source is not None  # all have weights
         family = self._family
         folder = loading.fetch_folder(source, family.layout.opened, runtime.is_offline, self.name, runtime.say)
+        if self.known is not None and self.folder is None:  # its runs are named by these facts
+            found = family.trained(FileList.of_folder(folder), self.name, self.left_out)
+            check_facts(
+                self.name,
+                self.repo,
+                asdict(replace(self.known, without=self.known.without or self.left_out)),
+                asdict(found),
+            )
         key = (family.name, str(folder), self.dtype, self.left_out)
         return family, runtime.kept(key, lambda: family.load(folder, self.name, runtime.say, self.left_out))
 
