@@ -101,11 +101,11 @@ def swapped(canvas: Canvas, tag: str) -> Canvas:
 
 
 def novelty_of(pair: tuple[Canvas, Canvas]) -> str:
-    """What of an example training never shows: a noun, two words together, or nothing ("seen")."""
+    """Name that which training never shows of an example: a noun, two words together, or nothing ("seen")."""
     first, second = pair[0].nouns
     if {first, second} & canvases.HELD_OUT_NOUNS:
         return "unseen noun"
-    things = [thing for canvas in pair for thing in (canvas.first, canvas.second)]
+    things = [phrase for canvas in pair for phrase in (canvas.first, canvas.second)]
     is_new = canvases.are_held_apart(first, second) or any(map(canvases.is_held_out, things))
     return "unseen pair" if is_new else "seen"
 

@@ -27,7 +27,7 @@ CLIP_STD = (0.25, 0.25, 0.25)
 
 @dataclass(frozen=True, slots=True)
 class ClipSizes:
-    """What a small CLIP differs in: its name, the side of its patches, the width of its text tower."""
+    """The differences between the small CLIPs: the name, the side of its patches, the width of its text tower."""
 
     name: str = "tiny-clip"
     patch_px: int = 16

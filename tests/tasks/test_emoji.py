@@ -97,8 +97,8 @@ def test_a_kind_says_which_adjectives_there_are(task: Task) -> None:
             assert adjectives == (sizes if kind == "size" else counts)
         elif kind == "colour":
             assert len(adjectives) == 2
-            for thing in (canvas.first, canvas.second):
-                assert adjectives <= set(canvases.COLOURS_OF[thing.noun])
+            for phrase in (canvas.first, canvas.second):
+                assert adjectives <= set(canvases.COLOURS_OF[phrase.noun])
         else:
             assert not adjectives & (sizes | counts)
             assert (kind == "left/right") == (_tag(example, "axis") == "horizontal")
@@ -113,16 +113,16 @@ def test_training_never_shows_what_an_example_calls_unseen_and_shows_the_rest(ta
             canvas = _says(caption)
             shown |= {canvas.first, canvas.second}
             together.add(frozenset(canvas.nouns))
-    nouns = {thing.noun for thing in shown}
+    nouns = {phrase.noun for phrase in shown}
     assert nouns == set(sheets.PLURALS) - canvases.HELD_OUT_NOUNS
     for example in task.examples:
         pair = [_says(caption) for caption in example.captions]
         named = set(pair[0].nouns)
-        things = {thing for canvas in pair for thing in (canvas.first, canvas.second)}
+        things = {phrase for canvas in pair for phrase in (canvas.first, canvas.second)}
         assert (_tag(example, "novelty") == "unseen noun") == (len(named - nouns) == 1)
         assert len(named & nouns) >= 1  # of two nouns, one at least is known
         if _tag(example, "novelty") == "unseen pair":
-            held_out = [thing for thing in things if canvases.is_held_out(thing)]
+            held_out = [phrase for phrase in things if canvases.is_held_out(phrase)]
             assert not shown & set(held_out)
             assert held_out or (frozenset(named) not in together and canvases.are_held_apart(*named))
         elif _tag(example, "novelty") == "seen":
@@ -134,11 +134,9 @@ def test_both_artists_draw_the_same_captions_at_the_same_places(task: Task) -> N
     by_artist = {
         artist: [example for example in task.examples if _tag(example, "artist") == artist] for artist in sheets.ARTISTS
     }
-    for one, other in zip(*by_artist.values(), strict=True):
-        assert one.captions == other.captions
-        assert {key: row for key, row in one.tags.items() if key != "artist"} == {
-            key: row for key, row in other.tags.items() if key != "artist"
-        }
+    for drawn, redrawn in zip(*by_artist.values(), strict=True):
+        assert drawn.captions == redrawn.captions
+        assert {**drawn.tags, "artist": ()} == {**redrawn.tags, "artist": ()}
     circle = Canvas(Thing("circle", "red"), "above", Thing("square", "green"))
     pictures = [np.asarray(circle.draw(artist, 3)).astype(int) for artist in sheets.ARTISTS]
     centres = [np.argwhere(np.ptp(pixels, axis=-1) > 40).mean(0) for pixels in pictures]

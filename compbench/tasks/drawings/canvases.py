@@ -171,7 +171,7 @@ def training_pair(
     relation = _one_of([name for name, (own, _) in RELATIONS.items() if own == axis], rng)
     other = others[int(rng.integers(len(others)))]
     first, second = (
-        (draw(one, relation, two, rng, artist), describe(one, relation, two)) for one, two in (things, other)
+        (draw(low, relation, high, rng, artist), describe(low, relation, high)) for low, high in (things, other)
     )
     return first, second
 
@@ -179,8 +179,8 @@ def training_pair(
 def _is_trainable(things: tuple[Thing, Thing]) -> bool:
     """Whether both exist and training may show them."""
     return not any(
-        is_held_out(thing) or thing.adjective not in COLOURS_OF.get(thing.noun, ("", *SIZES, *COUNTS))
-        for thing in things
+        is_held_out(phrase) or phrase.adjective not in COLOURS_OF.get(phrase.noun, ("", *SIZES, *COUNTS))
+        for phrase in things
     )
 
 
@@ -194,7 +194,7 @@ def _caption(axis: str, low: Thing, high: Thing, rng: np.random.Generator) -> st
     ordered = [(0, low), (1, high)]
     if rng.random() < 0.5:
         ordered.reverse()
-    return " and ".join(f"{_PLACES[axis][side]} {thing}" for side, thing in ordered)
+    return " and ".join(f"{_PLACES[axis][side]} {phrase}" for side, phrase in ordered)
 
 
 def _any_two(rng: np.random.Generator) -> tuple[Thing, Thing]:
@@ -228,10 +228,10 @@ def _one_of(names: Sequence[str], rng: np.random.Generator) -> str:
 def _paint(things: Sequence[tuple[Thing, str, int]], rng: np.random.Generator, artist: str) -> PIL.Image.Image:
     grey = int(rng.integers(125, 176))
     canvas = PIL.Image.new("RGB", (SIDE_PX, SIDE_PX), (grey, grey, grey))
-    for thing, axis, side in things:
-        colour = "" if thing.adjective in (*SIZES, *COUNTS) else thing.adjective
-        for centre, side_px in _places(thing, axis, side, rng):
-            sprite = sheets.drawn(artist, thing.noun, colour, side_px)
+    for phrase, axis, side in things:
+        colour = "" if phrase.adjective in (*SIZES, *COUNTS) else phrase.adjective
+        for centre, side_px in _places(phrase, axis, side, rng):
+            sprite = sheets.drawn(artist, phrase.noun, colour, side_px)
             left, top = (min(max(middle - side_px // 2, 0), SIDE_PX - side_px) for middle in centre)
             canvas.paste(sprite, (left, top), sprite)
     return canvas

@@ -25,7 +25,7 @@ ARTISTS = tuple(_FILES)
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One row of the sheets' table: a noun, its colour where the noun is drawn in several, and its code points."""
+    """A row of the sheets' table: a noun, its colour where the noun is drawn in several, and its code points."""
 
     noun: str
     plural: str

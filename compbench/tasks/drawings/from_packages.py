@@ -2,7 +2,7 @@
 
     npm pack emoji-datasource-twitter@16.0.0 && tar xzf emoji-datasource-twitter-16.0.0.tgz
     npm pack emoji-datasource-google@16.0.0 && tar xzf emoji-datasource-google-16.0.0.tgz
-    python .ci/drawings.py package/img/twitter/64 package/img/google/64
+    python -m compbench.tasks.drawings.from_packages package/img/twitter/64 package/img/google/64
 
 A sheet holds the drawings of `compbench/tasks/drawings/drawings.csv` in its order, 64x64 px each, twelve in a row.
 """
@@ -15,6 +15,8 @@ from pathlib import Path
 import PIL.Image
 
 from compbench.tasks.drawings import sheets
+
+__all__ = ["main"]
 
 
 def main(twitter: str, google: str) -> None:
