@@ -100,7 +100,7 @@ class PipelineFamily(Family):
         return Trained(self.size_px(files, name), predicts, timesteps, step_px, without)
 
     def why_few_steps(self, files: FileList, name: str) -> str | None:
-        """How it is known that the model was distilled to few steps; None where nothing says so."""
+        """Words on how the model is known to be distilled to few steps; None where nothing says so."""
         return "by its name" if _FEW.search(name.rpartition("/")[2]) else None
 
     def noised(self, scheduler: Mapping[str, Any], name: str) -> tuple[str, str]:

@@ -1,0 +1,213 @@
+"""Ray for real: actors on this machine and on a cluster of faked nodes, of which some are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import assert_equal, environment, only_run
+
+import fakes
+from compbench.runs import harness
+from compbench.store.run import Run
+from crews import Heard
+
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'compbench[ray]'")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+N = 60
+SECONDS = 0.05  # an example
+# argv: the store, the address; measures 60 examples by actors, and says when it begins
+DRIVER = """
+import sys, fakes
+from compbench.runs import harness
+from compbench.runs.reporter import QuietReporter
+
+class Telling(QuietReporter):
+    def start(self, *counts):
+        print("scoring", flush=True)
+
+spec = fakes.HashSpec(seconds=0.05)
+run = harness.run(
+    fakes.task(60), model=spec, runs=sys.argv[1], workers="ray:2", ray_address=sys.argv[2], reporter=Telling()
+)
+assert "torch" not in sys.modules
+print(run.status)
+"""
+
+
+class Noting(Heard):
+    """Tells when the first worker has joined, too."""
+
+    def __init__(self, on_start: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._on_start = on_start
+
+    def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None:
+        super().start(label, n_examples, n_done, n_pairs, n_evaluations)
+        self._on_start()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run of one process."""
+    return harness.run(fakes.task(N), model=fakes.HashSpec(), runs=tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head that offers nothing, and two nodes of two CPUs each; who has to find the tests' modules does."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", environment(Path("runs"))["PYTHONPATH"])
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_health_check_period_ms", "500")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "4")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made.nodes_of_workers = [made.add_node(num_cpus=2) for _ in range(2)]
+    made.wait_for_nodes()
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def workers_alive() -> list[int]:
+    """The processes of actors on this machine."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_RayWorker"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def eventually(is_true: Callable[[], object], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def parts_in(runs: Path) -> int:
+    return len(list(runs.rglob("errors/*.parquet")))
+
+
+def measured(runs: Path, address: str, reporter: Heard | None = None, workers: str = "ray:2") -> Run:
+    return harness.run(
+        fakes.task(N),
+        model=fakes.HashSpec(seconds=SECONDS),
+        runs=runs,
+        workers=workers,
+        ray_address=address,
+        reporter=reporter or Heard(),
+    )
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_actors_on_one_machine_measure_bit_for_bit_what_one_process_does(n: int, alone: Run, tmp_path: Path) -> None:
+    code = DRIVER.replace("ray:2", f"ray:{n}").replace(", ray_address=sys.argv[2]", "")
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "scoring\ndone\n", done.stderr
+    run = only_run(tmp_path)
+    assert_equal(run, alone)
+    assert run.key.digest == alone.key.digest
+    assert len({part["pid"] for part in run.parts()}) == n
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
+def test_an_actor_killed_at_a_random_moment_costs_no_result(
+    seed: int, cluster: Any, alone: Run, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+
+    def kill() -> None:
+        eventually(workers_alive)
+        time.sleep(chance.uniform(0, 2.5))
+        if alive := workers_alive():
+            os.kill(chance.choice(alive), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    reporter = Noting(killer.start)
+    assert_equal(measured(tmp_path, cluster.address, reporter), alone)
+    killer.join()
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 7))])
+def test_a_driver_killed_at_a_random_moment_is_followed_by_the_same_command(
+    seed: int, cluster: Any, alone: Run, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), cluster.address]
+    process = subprocess.Popen(
+        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "scoring\n"
+    time.sleep(random.Random(seed).uniform(0, 4))
+    process.kill()
+    process.communicate()
+    n_before = len(only_run(tmp_path).done())
+    reporter = Heard()
+    assert_equal(measured(tmp_path, cluster.address, reporter), alone)
+    assert all(n_done >= n_before for _, n_done in reporter.started)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 7))])
+def test_a_node_killed_at_a_random_moment_costs_no_result(seed: int, cluster: Any, alone: Run, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+
+    def kill() -> None:
+        eventually(workers_alive)
+        time.sleep(chance.uniform(0, 2.5))
+        cluster.remove_node(chance.choice(cluster.nodes_of_workers), allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    reporter = Noting(killer.start)
+    assert_equal(measured(tmp_path, cluster.address, reporter), alone)
+    killer.join()
+
+
+def test_with_the_head_killed_the_same_command_goes_on_on_another_cluster(
+    cluster: Any, alone: Run, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), cluster.address]
+    process = subprocess.Popen(
+        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "scoring\n"
+    eventually(lambda: parts_in(tmp_path))
+    cluster.head_node.kill_gcs_server(check_alive=False)
+    cluster.head_node.kill_raylet(check_alive=False)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    n_before = len(only_run(tmp_path).done())
+    assert n_before > 0
+    ray.shutdown()
+    assert_equal(measured(tmp_path, "local"), alone)
+
+
+def test_a_node_that_joins_gets_a_worker(cluster: Any, alone: Run, tmp_path: Path) -> None:
+    for node in cluster.nodes_of_workers[1:]:
+        cluster.remove_node(node)
+    reporter = Noting(lambda: cluster.add_node(num_cpus=2))
+    run = harness.run(
+        fakes.task(N),
+        model=fakes.HashSpec(seconds=0.3),
+        runs=tmp_path,
+        workers="ray",
+        ray_address=cluster.address,
+        reporter=reporter,
+    )
+    assert_equal(run, alone)
+    assert len({part["pid"] for part in run.parts()}) == 2
