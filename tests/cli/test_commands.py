@@ -75,6 +75,7 @@ IS_RUN: dict[str, Run] = {
     "compbench export shapes/tiny-sd --output scores.parquet": Run(),
     "compbench export shapes/tiny-sd --output scores.jsonl": Run(),
     "compbench show-task shapes --output shapes.png": Run(),
+    "compbench show-task emoji --output emoji.png": Run(),
     "compbench show-task shapes --n 12 --output shapes.png": Run(),
     "compbench list models": Run(),
     "compbench list models sd2": Run(),
