@@ -28,7 +28,7 @@ CLASSES = (  # those whose scores are tested against their own forward
     _SMOLVLM,
 )
 # older versions of transformers give other scores in a batch, or after a picture that was read before
-_OLDEST = dict.fromkeys(_QWENS, "5.3")
+_OLDEST: Mapping[str, str] = dict.fromkeys(_QWENS, "5.3")
 AFTER_A_SPACE = (_IDEFICS3, _SMOLVLM)  # those taught "Assistant: Yes"
 
 
