@@ -54,12 +54,20 @@ class FluxFamily(FlowFamily):
         (TextPart(TEXT_ENCODER, "tokenizer", CLIP), TextPart(_T5, "tokenizer_2", T5, _DEV_TOKENS)),
     )
     bibtex: ClassVar[str] = _citations.FLUX
+    lora_loader: ClassVar[str] = "FluxLoraLoaderMixin"
     packed: ClassVar[int] = 2
 
     guidance: float = _PLAIN
 
-    def load(self, folder: Path, name: str, say: Callable[[str], None], left_out: Collection[str] = ()) -> Parts:
-        parts = super().load(folder, name, say, left_out)
+    def load(
+        self,
+        folder: Path,
+        name: str,
+        say: Callable[[str], None],
+        left_out: Collection[str] = (),
+        dtype: str = "float32",
+    ) -> Parts:
+        parts = super().load(folder, name, say, left_out, dtype)
         clip, t5 = parts.texts
         return replace(parts, texts=(clip, replace(t5, length=_n_tokens(parts.network.config))))
 
