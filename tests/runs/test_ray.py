@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import pytest
 from processes import assert_equal, environment, only_run
 
 import fakes
+from compbench.core.errors import RunError
 from compbench.runs import harness
 from compbench.store.run import Run
 from crews import Heard
@@ -194,6 +196,14 @@ def test_a_node_killed_at_a_random_moment_costs_no_result(seed: int, cluster: An
     assert_equal(measured(tmp_path, cluster.address, reporter), alone)
     killer.join()
     print(f"seed {seed}: {reporter.said}")
+
+
+def test_an_address_at_which_nobody_listens_is_told_at_once(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(RunError, match=f"no Ray cluster answers at '{address}'.*check the address"):
+            measured(tmp_path, address)
 
 
 def test_a_node_that_joins_gets_a_worker(cluster: Any, alone: Run, tmp_path: Path) -> None:
