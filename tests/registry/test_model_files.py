@@ -12,7 +12,8 @@ from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.core.models import Source
 from compbench.diffusion.families.dit import TINY_DIT
-from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
+from compbench.diffusion.families.addresses import stable_diffusion_at
+from compbench.diffusion.families.stable_diffusion import TINY_SD
 from compbench.registry import hub, model_files
 from compbench_baselines.clip.models import TINY_CLIP
 from compbench_baselines.clip.models import from_address as clip_address
@@ -179,7 +180,7 @@ def test_json_that_is_none_is_named(tmp_path):
 def test_a_run_stored_under_the_digest_of_all_files_goes_on(copied, tmp_path, capsys):
     """As compbench 0.1 stored it, which took unused files for weights."""
     (copied / "Thumbs.db").write_bytes(b"x")
-    spec = from_address(str(copied))
+    spec = stable_diffusion_at(str(copied))
     run = compbench.run("shapes", model=spec, draws=1, limit=1, runs=tmp_path / "runs")
     former = f"sha256:{model_files.former_digest(spec.source())}"
     assert former != run.key.weights
