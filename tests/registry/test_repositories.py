@@ -206,7 +206,7 @@ def test_a_dry_run_fetches_no_data_set(hub, tmp_path, capsys):
     assert "MB" in printed
     assert not any("winoground" in name or name.endswith(WEIGHTS) for name in hub.fetched)
     with pytest.raises(DataError, match=r"has no unet|was not found"):
-        repositories.fetch_opened(from_address(f"org/none@{COMMIT}").source(), is_offline=False)
+        repositories.fetch_opened(stable_diffusion_at(f"org/none@{COMMIT}").source(), is_offline=False)
 
 
 def test_an_old_configuration_is_scored_as_diffusers_corrects_it_and_the_former_size_is_a_choice(tmp_path, capsys):
