@@ -139,6 +139,11 @@ IS_NOT_RUN = {
     "compbench run shapes --model api-vqascore:Qwen/Qwen3-VL-8B-Instruct -o endpoint=http://localhost:8000/v1": "a "
     "service; the same test does so",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
+    "pip install 'compbench[ray]'": "it changes the environment of the tests; test_ray.py uses what it installs",
+    "compbench run imagenet --model dit-512 --workers ray": "the user's data and a GPU; test_ray.py starts Ray",
+    "compbench run imagenet --model dit-512 --workers ray --ray-address 10.0.0.1:6379": "the same, and a cluster",
+    "compbench run imagenet --model dit-512 --workers ray --ray-address $head": "the same",
+    "compbench run winoground --model sd2 --shard $SLURM_ARRAY_TASK_ID/8": "Slurm and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
     "compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression": "it "
