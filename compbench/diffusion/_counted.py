@@ -46,7 +46,7 @@ def pipeline_flops(family: PipelineFamily, files: FileList, size_px: int) -> flo
     kind: Any = getattr(diffusers, part.classes[0])
 
     def evaluate() -> None:
-        network: Any = kind.from_config(config)
+        network: Any = kind.from_config(config).requires_grad_(False)  # some give a weight to a layer as its input
         told = {name: torch.zeros(1, *shape) for name, shape in family.shapes(network.config, files).items()}
         noised = torch.zeros(1, network.config["in_channels"] // family.packed**2, side, side)
         family.predict(network, noised, _timestep(), told)

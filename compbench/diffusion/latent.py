@@ -121,13 +121,17 @@ class LatentDenoiser(Denoiser):
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """[I, c, h, w]: the mean of the posterior, or the sample that was asked for, shifted and scaled as trained."""
+        """[I, c, h, w]: the mean of the posterior, or the sample that was asked for, shifted and scaled as trained.
+
+        An autoencoder without a posterior gives the latents themselves.
+        """
         vae = self.parts.vae
         posteriors = [
             vae.encode(on_device(some, self.device).to(self._precision.encoders), return_dict=False)[0]
             for some in pixels.split(_ENCODED_AT_ONCE)
         ]
-        latents = torch.cat([posterior.mean for posterior in posteriors]).to(self._precision.arithmetic)
+        means = [encoded if isinstance(encoded, Tensor) else encoded.mean for encoded in posteriors]
+        latents = torch.cat(means).to(self._precision.arithmetic)
         if self._sampled is not None:
             std = torch.cat([posterior.std for posterior in posteriors]).to(latents)
             latents = latents + std * self._noise_of_pictures(pixels, latents)
