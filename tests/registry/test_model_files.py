@@ -15,7 +15,7 @@ from compbench.diffusion.families.addresses import stable_diffusion_at
 from compbench.diffusion.families.dit import TINY_DIT
 from compbench.diffusion.families.stable_diffusion import TINY_SD
 from compbench.registry import hub, model_files
-from compbench_baselines.clip.models import TINY_CLIP
+from compbench_baselines.clip.models import EMOJI_CLIP, TINY_CLIP
 from compbench_baselines.clip.models import from_address as clip_address
 
 
@@ -45,7 +45,9 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("spec", [TINY_SD, TINY_DIT, TINY_CLIP], ids=lambda spec: spec.name.rpartition("/")[2])
+@pytest.mark.parametrize(
+    "spec", [TINY_SD, TINY_DIT, TINY_CLIP, EMOJI_CLIP], ids=lambda spec: spec.name.rpartition("/")[2]
+)
 def test_a_clean_folder_keeps_the_name_it_always_had(spec):
     assert word(spec) == f"sha256:{model_files.folder_digest(Path(spec.repo))}"
 
