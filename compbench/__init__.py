@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from compbench.core.measurements import ScoreMatrix
     from compbench.core.models import ModelSpec, ResolvedModel
     from compbench.core.rules import Rule
-    from compbench.diffusion.families.stable_diffusion import from_pipeline
+    from compbench.diffusion.families.in_memory import from_pipeline
     from compbench.registry.plugins import model, task
     from compbench.runs.explain import explain
     from compbench.runs.harness import load_model, load_run, run, score_pairs
@@ -64,7 +64,7 @@ __getattr__ = lazily(
         ".core.measurements": ["ScoreMatrix"],
         ".core.models": ["ModelSpec", "ResolvedModel"],
         ".core.rules": ["Rule"],
-        ".diffusion.families.stable_diffusion": ["from_pipeline"],
+        ".diffusion.families.in_memory": ["from_pipeline"],
         ".registry.plugins": ["model", "task"],
         ".runs.explain": ["explain"],
         ".runs.harness": ["load_model", "load_run", "run", "score_pairs"],

@@ -11,24 +11,32 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -37,8 +45,10 @@ from transformers import (
 from compbench.tasks.scenes import COLOURS, SHAPES
 from compbench.tiny.tokenizer import make_tokenizer
 
-__all__ = ["MADE", "pixart", "sd3", "sdxl", "t5_pieces", "t5_tokenizer"]
+__all__ = ["MADE", "flux", "pixart", "sana", "sd3", "sdxl", "t5_pieces", "t5_tokenizer"]
 
+CAPTIONS = [f"a {colour} {shape} to the {side} of a {other}" for colour in COLOURS for other in SHAPES
+            for shape in SHAPES for side in ("left", "right")]  # fmt: skip
 _GRAIN = 4  # pixels a latent: smaller than the hub's, which is 8
 
 
@@ -135,6 +145,97 @@ def sd3(folder: Path, *, has_t5: bool = True, is_later: bool = False, **saved: A
     return _saved(pipeline, folder, **saved)
 
 
+def flux(folder: Path, *, is_dev: bool = True, n_blocks: int = 3, **saved: Any) -> Path:
+    """16 channels in packs of 2x2; a CLIP of width 16, a T5 of width 24. `is_dev`: told a guidance, shifted by size."""
+    dev = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
+    sizes = {"base_image_seq_len": 256, "max_image_seq_len": 4096}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipeline = FluxPipeline(
+            transformer=FluxTransformer2DModel(
+                in_channels=64,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=24,
+                pooled_projection_dim=16,
+                guidance_embeds=is_dev,
+                axes_dims_rope=(4, 6, 6),
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(**(dev if is_dev else {"shift": 1.0}), **sizes),
+            vae=vae(16, 0.3611, 0.1159, n_blocks),
+            text_encoder=clip(CLIPTextModel, 16),
+            tokenizer=make_tokenizer(),
+            text_encoder_2=t5(24),
+            tokenizer_2=t5_tokenizer(),
+        )
+    return _saved(pipeline, folder, **saved)
+
+
+def sana(folder: Path, **saved: Any) -> Path:
+    """32 px pictures, 8x8x4 latents of a deep-compression autoencoder; a Gemma of width 16."""
+    blocks = ("ResBlock", "ResBlock", "EfficientViTBlock")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = gemma_tokenizer()
+        pipeline = SanaPipeline(
+            transformer=SanaTransformer2DModel(
+                in_channels=4,
+                out_channels=4,
+                num_layers=2,
+                num_attention_heads=2,
+                attention_head_dim=8,
+                num_cross_attention_heads=2,
+                cross_attention_head_dim=8,
+                cross_attention_dim=16,
+                caption_channels=16,
+                sample_size=8,
+            ),
+            scheduler=DPMSolverMultistepScheduler(
+                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            ),
+            vae=AutoencoderDC(
+                latent_channels=4,
+                attention_head_dim=2,
+                encoder_block_types=blocks,
+                decoder_block_types=blocks,
+                encoder_block_out_channels=(8, 8, 8),
+                decoder_block_out_channels=(8, 8, 8),
+                encoder_layers_per_block=(1, 1, 1),
+                decoder_layers_per_block=(1, 1, 1),
+                encoder_qkv_multiscales=((), (), (5,)),
+                decoder_qkv_multiscales=((), (), (5,)),
+                downsample_block_type="conv",
+                upsample_block_type="interpolate",
+                scaling_factor=0.41407,
+            ),
+            text_encoder=Gemma2Model(
+                Gemma2Config(
+                    vocab_size=len(tokenizer),
+                    hidden_size=16,
+                    intermediate_size=256,
+                    num_hidden_layers=2,
+                    num_attention_heads=2,
+                    num_key_value_heads=1,
+                    head_dim=8,
+                )
+            ),
+            tokenizer=tokenizer,
+        )
+    return _saved(pipeline, folder, **saved)
+
+
+@cache
+def gemma_tokenizer() -> GemmaTokenizer:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    tokenizer.train_from_iterator(CAPTIONS, trainers.BpeTrainer(vocab_size=90, special_tokens=special))
+    trained = json.loads(tokenizer.to_str())["model"]
+    return GemmaTokenizer(trained["vocab"], [tuple(pair) for pair in trained["merges"]], model_max_length=512)
+
+
 def t5(width: int) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(
@@ -156,9 +257,7 @@ def t5_pieces() -> list[tuple[str, float]]:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
-    captions = [f"a {colour} {shape} to the {side} of a {other}" for colour in COLOURS for other in SHAPES
-                for shape in SHAPES for side in ("left", "right")]  # fmt: skip
-    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.train_from_iterator(CAPTIONS, trainer)
     return [(str(piece), float(score)) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
@@ -167,11 +266,13 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=[*t5_pieces(), *extra], model_max_length=512)
 
 
-def vae(latent_channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
+def vae(
+    latent_channels: int, scaling_factor: float, shift_factor: float | None = None, n_blocks: int = 3
+) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8,) * n_blocks,
+        down_block_types=("DownEncoderBlock2D",) * n_blocks,
+        up_block_types=("UpDecoderBlock2D",) * n_blocks,
         layers_per_block=1,
         latent_channels=latent_channels,
         norm_num_groups=2,
@@ -222,5 +323,8 @@ MADE: dict[str, Callable[..., Path]] = {
     "sd3": sd3,
     "sd3.5": partial(sd3, is_later=True),
     "sd3-no-t5": partial(sd3, has_t5=False),
+    "flux-dev": flux,
+    "flux-schnell": partial(flux, is_dev=False),
+    "sana": sana,
     "sdxl-v": partial(sdxl, prediction_type="v_prediction"),
 }

@@ -23,6 +23,7 @@ __all__ = ["checks", "examples", "plans", "stored", "task_sheet", "where"]
 
 _DAY = 86_400
 _HARDLY = 0.4  # of the evaluations at best: from here on racing hardly pays
+_WORTH_A_WORD = 1_000_000_000  # bytes of a device's memory
 
 _IN_COLUMNS = ("draws", "target", "loss")  # of a rule
 
@@ -105,6 +106,8 @@ def plans(made: Sequence[Plan], style: str) -> str:
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_raced(plan))),
+        *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_sent(plan))),
+        *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_held(plan))),
         "Nothing was measured or written.",
         *(("? is unknown until the weights and data are here, or while the hub does not answer.",) if is_open else ()),
     )
@@ -181,6 +184,13 @@ def _known(value: float | None, said: Callable[[float], str]) -> str:
     return "?" if value is None else said(value)
 
 
+def _what_is_held(plan: Plan) -> str:
+    """The memory of its weights, where that is worth a word."""
+    if plan.device_bytes is None or plan.device_bytes < _WORTH_A_WORD:
+        return ""
+    return f"its weights take {size(plan.device_bytes)} of the device's memory, and what a batch computes more"
+
+
 def _what_is_learned(plan: Plan) -> str:
     """The work a model does before it scores (what it makes and learns), kept for later runs."""
     from compbench.core.remembered import cache_folder
@@ -211,6 +221,14 @@ def _what_is_raced(plan: Plan) -> str:
     )
 
 
+def _what_is_sent(plan: Plan) -> str:
+    if not plan.requests:
+        return ""
+    return (
+        f"sends {plan.sent} to {plan.sent_to}: at most {count(plan.requests)} requests, about {size(plan.sent_bytes)}"
+    )
+
+
 def _what_happens(plan: Plan) -> str:
     if plan.examples is None:
         return "its data is not here and a dry run fetches none; a run fetches it first (or give a copy with --data)"
@@ -218,7 +236,7 @@ def _what_happens(plan: Plan) -> str:
         return f"all of it is stored in {plan.folder}"
     said = "nothing is stored yet" if plan.folder is None else f"to be stored in {plan.folder}"
     if plan.seconds is not None and plan.seconds > _DAY:
-        fewer = "fewer draws (-o draws=N, more can be added later), --limit N"
+        fewer = "fewer draws (-o draws=N, more can be added later), --limit N" if plan.has_draws else "--limit N"
         if plan.fewer_by is not None:
             fewer = f"fewer pictures to learn from (-o {plan.fewer_by}=N)"
         said += f"; more than a day: {fewer} or a GPU would make it cheaper"

@@ -43,7 +43,7 @@ def site(
     limit: int | None,
     with_images: bool | None,
 ) -> None:
-    """Write a static site of all or the named runs: a leaderboard, a page per task, every number as CSV.
+    """Write a static site of the named runs, or of all: a leaderboard, a page per task, every number as CSV.
 
     RUN is a folder, task/model (its latest whole run), task/model/digest, a task (all its models), or a digest's first
     letters. Any host that serves files can serve the folder.

@@ -53,6 +53,8 @@ def report(
     """
     from compbench_analysis.report import Look, write
 
+    if Path(output).suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{str(output)!r}: a report is an HTML page; expected a name that ends in .html")
     chosen = [run for given in ([runs] if isinstance(runs, Run | str | Path) else runs) for run in _found(given, root)]
     chosen = chosen if limit is None else [run.limited(limit) for run in chosen]
     pictures, notes = _pictures(chosen, tasks, (data, images), with_images)

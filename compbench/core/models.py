@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import PIL.Image
 
 __all__ = [
+    "Cost",
+    "Costed",
     "HalfPrecision",
     "Keeps",
     "Learning",
@@ -31,8 +33,11 @@ __all__ = [
     "ResolvedModel",
     "Runtime",
     "Scorer",
+    "Sending",
+    "Sends",
     "Source",
     "Taught",
+    "TellsAnswers",
     "TellsDevice",
     "TellsEngine",
     "TellsLesson",
@@ -85,7 +90,6 @@ class Price:
     flops_per_evaluation: float
     seconds_per_evaluation: float
     bytes_per_pair: int  # stored
-    evaluations_per_image: int = 0  # besides, where an image is measured without a caption
 
 
 @runtime_checkable
@@ -93,6 +97,23 @@ class Priced(Protocol):
     """A scorer that can tell its price before the run."""
 
     def price(self, examples: Sequence[Example]) -> Price: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of scoring some examples where it is no multiple of their pairs: counted, timed by a short probe."""
+
+    evaluations: int  # of the network, one for each input that goes through it
+    flops: float
+    seconds: float
+    bytes: int  # stored
+
+
+@runtime_checkable
+class Costed(Protocol):
+    """A scorer of scores that evaluates a network, and can tell at what cost before the run."""
+
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +168,34 @@ class TellsScale(Protocol):
     def scale(self) -> Mapping[str, float]:
         """`logit_scale` and, of a sigmoid loss, `logit_bias`: sigmoid(scale · score + bias). Empty where unknown."""
         ...
+
+
+@runtime_checkable
+class TellsAnswers(Protocol):
+    """A scorer that asks a service, which nobody else can run again: what is known of its answers is stored."""
+
+    def answered(self) -> Mapping[str, Json]:
+        """Of the results given since the last call: `first` and `last`, the days of their answers; `served_by`, the
+        models as the service names them; `upper_bounds` or `abstentions`, how many, by the ids of examples.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The pictures and captions that a model sends over the network to score examples."""
+
+    requests: int  # at most
+    bytes: int  # about, in all of them
+    to: str
+    what: str
+
+
+@runtime_checkable
+class Sends(Protocol):
+    """A scorer that sends pictures or captions to a service, and can tell before the run."""
+
+    def sending(self, examples: Sequence[Example]) -> Sending: ...
 
 
 Made = TypeVar("Made")
@@ -246,13 +295,19 @@ class ResolvedModel:
     taught: Taught | None = None  # where an earlier run decides what is measured
     # a picture as the network sees it, beneath the map of scores that are stored by position
     seen: Callable[[PIL.Image.Image], PIL.Image.Image] | None = None
+    # where it tells no scores but chooses: among the captions of an image, or the images of a caption
+    chooses: Literal["", "captions", "images"] = ""
     # why no stored run can be known to be of the same model, as the beginning of a sentence; empty where one can
     why_anew: str = ""
     # the same model with what its weights' configuration decides, the size of its pictures for one; it is given how to
     # list the repository, which may ask a hub
     with_files: Callable[[Callable[[], FileList]], ResolvedModel] | None = None
+    # how many a model of scores takes for examples, told before its weights are here; None: it evaluates no network
+    evaluations: Callable[[Sequence[Example], Callable[[], FileList]], int] | None = None
     # of one evaluation, by the configuration of weights that are not here; None where that cannot be told
     flops_per_evaluation: Callable[[FileList], float | None] | None = None
+    # the bytes of a device's memory that its weights take at the least, likewise
+    device_bytes: Callable[[FileList], int | None] | None = None
 
     @property
     def rule(self) -> Rule:

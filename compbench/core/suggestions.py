@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from compbench.core.errors import UsageError
 
+_LISTED = 12  # names in a message, at most
+
 __all__ = ["did_you_mean", "unknown"]
 
 
@@ -19,9 +21,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     'expected one of chance, sd2'
     """
     choices = sorted(set(choices))
-    by_lower = {choice.lower(): choice for choice in choices}
-    close = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3)]
-    if close:
+    if close := _close(name, choices):
         return f"did you mean {' or '.join(repr(choice) for choice in close)}?"
     return f"expected one of {', '.join(choices)}" if choices else "there is none"
 
@@ -32,4 +32,12 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     >>> unknown("task", "shaps", ["shapes", "winoground"])
     UsageError("no task named 'shaps'; did you mean 'shapes'?")
     """
+    choices = sorted(set(choices))
+    if len(choices) > _LISTED and kind in ("task", "model") and not _close(name, choices):
+        return UsageError(f"no {kind} named {name!r}; `compbench list {kind}s` shows the {len(choices)} there are")
     return UsageError(f"no {kind} named {name!r}; {did_you_mean(name, choices)}")
+
+
+def _close(name: str, choices: Iterable[str]) -> list[str]:
+    by_lower = {choice.lower(): choice for choice in choices}
+    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3)]

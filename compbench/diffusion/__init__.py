@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from compbench.diffusion.draws import balanced_timesteps
     from compbench.diffusion.error_map import seen
     from compbench.diffusion.families import stable_diffusion
-    from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion, from_pipeline
+    from compbench.diffusion.families.in_memory import from_pipeline
+    from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
     from compbench.diffusion.family import Family
     from compbench.diffusion.images import whole_picture
     from compbench.diffusion.latent import LatentDenoiser
@@ -52,7 +53,8 @@ __getattr__ = lazily(
         ".draws": ["balanced_timesteps"],
         ".error_map": ["seen"],
         ".families": ["stable_diffusion"],
-        ".families.stable_diffusion": ["Dtype", "StableDiffusion", "from_pipeline"],
+        ".families.in_memory": ["from_pipeline"],
+        ".families.stable_diffusion": ["Dtype", "StableDiffusion"],
         ".family": ["Family"],
         ".images": ["whole_picture"],
         ".latent": ["LatentDenoiser"],

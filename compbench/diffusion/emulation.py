@@ -19,7 +19,7 @@ from compbench.core.models import ResolvedModel
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["gflops", "kind_of", "settled", "why_slow"]
+__all__ = ["falls_back", "gflops", "kind_of", "settled", "why_slow"]
 
 # without any of these, Linux has no GPU that torch could use: NVIDIA, Tegra, AMD, and Windows' own through WSL
 _GPU_NODES = ("nvidia*", "nvhost*", "nvgpu*", "nvmap", "kfd", "dxg")
@@ -33,32 +33,47 @@ def settled(label: str, model: ResolvedModel, device: str, say: Callable[[str], 
     A dtype that nobody asked for becomes float32 on a CPU, and on a GPU that emulates it. One that was asked for is
     refused where it is emulated, unless the device was named too: UsageError.
     """
-    if model.precision is None or model.precision.dtype == "float32":
+    precision = model.precision
+    if precision is None or precision.dtype == "float32":
         return model
-    dtype, is_asked_for, in_float32 = model.precision.dtype, model.precision.is_asked_for, model.precision.in_float32
+    is_replaced = falls_back(
+        label,
+        precision.dtype,
+        device,
+        say,
+        is_asked_for=precision.is_asked_for,
+        has_float32=precision.in_float32 is not None,
+    )
+    return precision.in_float32() if is_replaced and precision.in_float32 is not None else model
+
+
+def falls_back(
+    label: str, dtype: str, device: str, say: Callable[[str], None], *, is_asked_for: bool, has_float32: bool
+) -> bool:
+    """Whether float32 takes the place of `dtype` on the device; UsageError where it would have to, and must not."""
     if is_asked_for and not device.startswith("auto"):
         if reason := why_slow(dtype, device):
             say(f"{label}: {reason}; it runs in {dtype} anyway, since dtype and device were both named")
-        return model
-    if not is_asked_for and in_float32 is not None and kind_of(device) == "cpu":
+        return False
+    if not is_asked_for and has_float32 and kind_of(device) == "cpu":
         say(
             f"{label}: on a CPU the network runs in float32 instead of {dtype}; that is a separate run (dtype: "
             f"float32). To run {dtype} here, name both: --dtype {dtype} --device cpu (`compbench doctor` says how fast "
             "it is)"
         )
-        return in_float32()
+        return True
     reason = why_slow(dtype, device)
     if reason is None:
-        return model
-    if not is_asked_for and in_float32 is not None:
+        return False
+    if not is_asked_for and has_float32:
         say(
             f"{label}: {reason}, so the network runs in float32 instead of {dtype}, which is slower. That is a "
             f"separate run (dtype: float32)"
         )
-        return in_float32()
+        return True
     raise UsageError(
         f"{label} cannot run in {dtype}: {reason}. Use a device that supports {dtype}"
-        + (", or protocol=paper, which allows any dtype" if in_float32 is None else ", or --dtype float32")
+        + (", or --dtype float32" if has_float32 else ", or protocol=paper, which allows any dtype")
         + f"; to run it here anyway, name both: -o dtype={dtype} --device {kind_of(device)}"
     )
 

@@ -60,7 +60,10 @@ class Family:
         return network(noised, timestep=timesteps, **conditioning, return_dict=False)[0]
 
     def grid(self, parts: Parts) -> Timesteps:
-        """[T] the timesteps that draws are of, ascending: int64, or float32 as a flow's network is told them."""
+        """[T] the timesteps that draws are of, ascending: int64, or float32 as a flow's network is told them.
+
+        The parts are placed: their network is in the dtype that it computes in, and the size of the pictures is known.
+        """
         return np.arange(len(parts.scheduler.alphas_cumprod))
 
     def side(self, parts: Parts) -> int:

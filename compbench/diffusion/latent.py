@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import diffusers
 import PIL.Image
 import torch
 from torch import Tensor
@@ -18,11 +20,12 @@ from compbench.diffusion.draws import generator_of
 from compbench.diffusion.engine import on_device
 from compbench.diffusion.family import Family
 from compbench.diffusion.images import Transform, overlooked
-from compbench.diffusion.parts import Parts, Precision, dtype_name
+from compbench.diffusion.parts import Parts, Precision, dtype_name, placed_on
 
 __all__ = ["LatentDenoiser"]
 
 _ENCODED_AT_ONCE = 4  # pictures
+_WORTH_KEEPING_PX = 256  # smaller pictures are encoded as fast as they are read
 
 
 class LatentDenoiser(Denoiser):
@@ -38,20 +41,25 @@ class LatentDenoiser(Denoiser):
         *,
         size_px: int | None = None,
         sampled: int | None = None,
+        is_cramped: bool = False,
     ) -> None:
         """`size_px`: the side of the pictures, where it is not what the network was configured for.
 
-        `sampled`: the seed of the one sample that stands for a picture's posterior, in place of its mean.
+        `sampled`: the seed of the one sample that stands for a picture's posterior, in place of its mean. `is_cramped`:
+        the device has no room for the text encoders beside the network.
         """
         family.check(parts)
         self._sampled = sampled
+        self._autoencoder: str | None = None  # digested when it is first asked for
         self._no_caption: Conditioning | None = None  # encoded when guidance first asks for it
         self.target = family.target(parts)
         self.device, self._transform, self._precision = device, transform, precision
         side = family.side(parts) if size_px is None else size_px // parts.grain
         self.latent_shape = (int(parts.vae.config["latent_channels"]), side, side)
         self.size_px = side * parts.grain
-        self.family, self.parts = family, replace(parts.placed(device, precision), size_px=self.size_px)
+        placed = parts.placed(device, precision, is_cramped=is_cramped)
+        self.family, self.parts, self._is_cramped = family, replace(placed, size_px=self.size_px), is_cramped
+        self._is_away = is_cramped  # the network, from the device
         self._network: Callable[..., Any] = self.parts.network
         self.noising = family.noising(parts, precision.arithmetic)
         self._noising = self.noising.on(device)
@@ -72,6 +80,46 @@ class LatentDenoiser(Denoiser):
         """Whether the network runs compiled, and in which mode, or eagerly."""
         return self._network.engine if isinstance(self._network, Compiled) else "eager"
 
+    @property
+    def autoencoder(self) -> str:
+        """Of its weights and settings, the dtype, the device and the versions; empty for pictures that are small."""
+        if self.size_px < _WORTH_KEEPING_PX:
+            return ""
+        if self._autoencoder is None:
+            device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+            told = [repr(sorted(self.parts.vae.config.items(), key=str)), str(self._precision), str(self._sampled)]
+            self._autoencoder = _digest([*told, device, torch.__version__, diffusers.__version__], self.parts.vae)
+        return self._autoencoder
+
+    @property
+    def is_cramped(self) -> bool:
+        return self._is_cramped
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Within it the text encoders are on the device, in the network's place where both do not fit."""
+        if not self._is_cramped:
+            yield
+            return
+        host, self._is_away = torch.device("cpu"), True
+        self._move([self.parts.network], host)
+        try:
+            self._move([text.encoder for text in self.parts.texts], self.device)
+            yield
+        finally:
+            self._move([text.encoder for text in self.parts.texts], host)
+        self._fetch_network()
+
+    def _fetch_network(self) -> None:
+        self._move([self.parts.network], self.device)
+        self._is_away = False
+
+    def _move(self, modules: Sequence[Any], device: torch.device) -> None:
+        for module in modules:
+            placed_on(module, device, next(module.parameters()).dtype, is_borrowed=False)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
         """Run the network through torch.compile from now on."""
         self._network = Compiled(self.parts.network, mode, say)
@@ -87,13 +135,17 @@ class LatentDenoiser(Denoiser):
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """[I, c, h, w]: the mean of the posterior, or the sample that was asked for, shifted and scaled as trained."""
+        """[I, c, h, w]: the mean of the posterior, or the sample that was asked for, shifted and scaled as trained.
+
+        An autoencoder without a posterior gives the latents themselves.
+        """
         vae = self.parts.vae
         posteriors = [
             vae.encode(on_device(some, self.device).to(self._precision.encoders), return_dict=False)[0]
             for some in pixels.split(_ENCODED_AT_ONCE)
         ]
-        latents = torch.cat([posterior.mean for posterior in posteriors]).to(self._precision.arithmetic)
+        means = [encoded if isinstance(encoded, Tensor) else encoded.mean for encoded in posteriors]
+        latents = torch.cat(means).to(self._precision.arithmetic)
         if self._sampled is not None:
             std = torch.cat([posterior.std for posterior in posteriors]).to(latents)
             latents = latents + std * self._noise_of_pictures(pixels, latents)
@@ -160,6 +212,8 @@ class LatentDenoiser(Denoiser):
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning
     ) -> tuple[Tensor, Tensor]:
         """target - prediction, and what the network gave beside its prediction. x_t is cast last."""
+        if self._is_away:  # nobody read a caption ahead
+            self._fetch_network()
         arithmetic = self._precision.arithmetic
         alpha, sigma = (tensor.view(-1, 1, 1, 1) for tensor in self._noising(timesteps))
         noise = noise.to(arithmetic)
@@ -167,3 +221,12 @@ class LatentDenoiser(Denoiser):
         output = self.family.predict(self._network, noised, timesteps, conditioning).to(arithmetic)
         prediction, rest = output[:, : latents.shape[1]], output[:, latents.shape[1] :]
         return TARGETS[self.target](latents, noise, alpha, sigma) - prediction, rest
+
+
+def _digest(told: Sequence[str], module: torch.nn.Module) -> str:
+    """Of some words and of all weights."""
+    made = hashlib.sha256("\n".join(told).encode())
+    for key, weights in sorted(module.state_dict().items()):
+        made.update(f"{key} {weights.dtype} {tuple(weights.shape)}".encode())
+        made.update(weights.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return made.hexdigest()

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from compbench.core.errors import DataError
 from compbench.diffusion.silence import quiet
 
-__all__ = ["Parts", "Precision", "Text", "check_channels", "check_vocabularies", "check_width", "dtype_name"]
+__all__ = [
+    "Parts",
+    "Precision",
+    "Text",
+    "check_channels",
+    "check_vocabularies",
+    "check_width",
+    "dtype_name",
+    "placed_on",
+]
 
 _CAPTIONS_AT_ONCE = 64
 
@@ -40,6 +49,7 @@ class Text:
     length: int  # of a padded caption in tokens, start and end among them
     is_large: bool = False  # a T5: in half precision where the network is
     spelled: Callable[[str], str] = str  # a caption as the tokenizer is given it
+    name: str = "text_encoder"  # in model_index.json
 
     def tokens(self, captions: Sequence[str]) -> Any:
         """`input_ids` and `attention_mask` [C, length], padded, on the CPU."""
@@ -105,24 +115,46 @@ class Parts:
     @property
     def grain(self) -> int:
         """The side in pixels of the square that becomes one latent."""
-        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+        config = self.vae.config  # of a KL autoencoder, or of a deep-compression one
+        return 2 ** (len(config.get("block_out_channels") or config["encoder_block_out_channels"]) - 1)
 
     @property
     def kind(self) -> str:
         """A word for the network."""
         return "U-Net" if "UNet" in type(self.network).__name__ else "transformer"
 
-    def placed(self, device: torch.device, precision: Precision) -> Self:
-        """The parts in evaluation mode on a device; borrowed ones are copied where they would have to change."""
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The network and the text encoders by their names in model_index.json: what fine-tunes change."""
+        network = "unet" if self.kind == "U-Net" else "transformer"
+        return {network: self.network, **{text.name: text.encoder for text in self.texts}}
 
-        def placed(module: Module, dtype: torch.dtype) -> Module:
-            return _placed(module, device, dtype, self.is_borrowed)
+    def placed(self, device: torch.device, precision: Precision, *, is_cramped: bool = False) -> Self:
+        """The parts in evaluation mode on a device; borrowed ones are copied where they would have to change.
+
+        `is_cramped`: the network and the text encoders are cast where they are, for there is no room for both.
+        """
+
+        def placed(module: Module, dtype: torch.dtype, *, stays: bool = is_cramped) -> Module:
+            place = next(module.parameters()).device if stays else device
+            return placed_on(module, place, dtype, self.is_borrowed)
 
         return replace(
             self,
             network=placed(self.network, precision.network),
-            vae=placed(self.vae, precision.encoders),
+            vae=placed(self.vae, precision.encoders, stays=False),
             texts=tuple(replace(text, encoder=placed(text.encoder, text.dtype(precision))) for text in self.texts),
+        )
+
+    def bytes_on(self, device: torch.device, precision: Precision) -> int:
+        """What the weights that are not there yet take on a device."""
+        sizes = [(self.network, precision.network), (self.vae, precision.encoders)]
+        sizes += [(text.encoder, text.dtype(precision)) for text in self.texts]
+        return sum(
+            parameter.numel() * dtype.itemsize
+            for module, dtype in sizes
+            for parameter in module.parameters()
+            if parameter.device != device
         )
 
     def read(self, captions: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:
@@ -150,12 +182,13 @@ class Parts:
         return [text for text in captions if any(token in text for token in tokens)]
 
 
-def check_channels(parts: Parts, out: Collection[int | None] = ()) -> None:
+def check_channels(parts: Parts, out: Collection[int | None] = (), packed: int = 1) -> None:
     """DataError where the network takes other latents than the autoencoder gives, as those that edit pictures do.
 
-    `out`: how many times as many channels it may give, None where its configuration may leave that open.
+    `out`: how many times as many channels it may give, None where its configuration may leave that open. `packed`: the
+    side of the square of latents that it takes as one.
     """
-    config, n_latents = parts.network.config, int(parts.vae.config["latent_channels"])
+    config, n_latents = parts.network.config, int(parts.vae.config["latent_channels"]) * packed**2
     n_in, n_out = config["in_channels"], config["out_channels"]
     known = {None if times is None else times * n_latents for times in out}
     if n_in == n_latents and (not out or n_out in known):
@@ -199,7 +232,7 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _placed(module: Module, device: torch.device, dtype: torch.dtype, is_borrowed: bool) -> Module:
+def placed_on(module: Module, device: torch.device, dtype: torch.dtype, is_borrowed: bool) -> Module:
     """The module in evaluation mode on `device`; a borrowed one is copied where it would have to change."""
     parameter = next(module.parameters())
     is_right = not module.training and parameter.dtype == dtype and parameter.device == device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from compbench.diffusion.denoiser import Noising, Target
     from compbench.diffusion.parts import Parts
 
-__all__ = ["FlowFamily", "PipelineFamily", "Trained"]
+__all__ = ["SCHEDULER", "FlowFamily", "PipelineFamily", "Trained", "check_flow"]
 
-_SCHEDULER = "scheduler/scheduler_config.json"
+SCHEDULER = "scheduler/scheduler_config.json"
 _TARGETS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+_FEW = re.compile(r"(?<![a-z])(turbo|schnell|lightning|lcm|hyper-?sd|dmd2?)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Trained:
     timesteps: str  # the grid that draws are taken from, all alike
     step_px: int = 8  # what a side of a picture is a multiple of
     without: tuple[str, ...] = ()  # text encoders that the family could have and the model has not, or is not to use
+    told: str = ""  # what the network is told besides the caption and the timestep, where that is a choice
 
 
 class PipelineFamily(Family):
@@ -43,9 +46,23 @@ class PipelineFamily(Family):
     name: ClassVar[str]  # in a run's identity
     layout: ClassVar[Layout]
     bibtex: ClassVar[str]
+    lora_loader: ClassVar[str] = ""  # the class of diffusers that reads its LoRAs
+    packed: ClassVar[int] = 1  # the side of the square of latents whose channels are those of one input of the network
 
-    def load(self, folder: Path, name: str, say: Callable[[str], None], left_out: Collection[str] = ()) -> Parts:
-        """The parts of a folder, in float32 on the CPU; DataError for what does not fit. `say` hears what is odd."""
+    def load(
+        self,
+        folder: Path,
+        name: str,
+        say: Callable[[str], None],
+        left_out: Collection[str] = (),
+        dtype: str = "float32",
+    ) -> Parts:
+        """The parts of a folder on the CPU; DataError for what does not fit. `say` hears what is odd.
+
+        They are in float32, or rounded to `dtype` where that is what the network and a T5 are to compute in.
+        """
+        import torch
+
         from compbench.diffusion import loading
         from compbench.diffusion.parts import Parts
         from compbench.diffusion.silence import quiet
@@ -53,10 +70,15 @@ class PipelineFamily(Family):
         files = FileList.of_folder(folder)
         _ = self.layout.opened(files, name, left_out)
         weights = loading.weights_of(files, self.layout.parts_in(files, left_out), name, say)
-        network, vae = self.layout.network, self.layout.vae
+        network, vae, half = self.layout.network, self.layout.vae, getattr(torch, dtype)
+        if (why := self.why_few_steps(files, name)) is not None:
+            say(
+                f"{name} is distilled to few steps ({why}): its network no longer predicts a mean, so its error is not "
+                "a bound on a likelihood; compare it with other such models at most"
+            )
         with quiet():
             texts = tuple(
-                loading.load_text(text, folder, weights[text.encoder.name], say)
+                loading.load_text(text, folder, weights[text.encoder.name], say, half)
                 for text in self.layout.texts_in(files, left_out)
             )
             lacking = [text for text in self.layout.texts if text not in self.layout.texts_in(files, left_out)]
@@ -74,7 +96,7 @@ class PipelineFamily(Family):
                 )
             return Parts(
                 name,
-                loading.load_part(network, folder, weights[network.name], say),
+                loading.load_part(network, folder, weights[network.name], say, half),
                 autoencoder,
                 texts,
                 loading.load_scheduler(folder, files),
@@ -84,17 +106,21 @@ class PipelineFamily(Family):
     def trained(self, files: FileList, name: str, left_out: Collection[str] = ()) -> Trained:
         """The facts in the configurations of a folder or repository, before any weight is read."""
         network = files.json(f"{self.layout.network.name}/config.json")
-        step_px = self.grain(files) * int(network.get("patch_size") or 1)
+        step_px = self.grain(files) * int(network.get("patch_size") or 1) * self.packed
         there = self.layout.texts_in(files, left_out)
         without = tuple(text.encoder.name for text in self.layout.texts if text not in there)
-        predicts, timesteps = self.noised(files.json(_SCHEDULER), name)
+        predicts, timesteps = self.noised(files.json(SCHEDULER), name)
         return Trained(self.size_px(files, name), predicts, timesteps, step_px, without)
+
+    def why_few_steps(self, files: FileList, name: str) -> str | None:
+        """Words on how the model is known to be distilled to few steps; None where nothing says so."""
+        return "by its name" if _FEW.search(name.rpartition("/")[2]) else None
 
     def noised(self, scheduler: Mapping[str, Any], name: str) -> tuple[str, str]:
         """The network's prediction and the grid of timesteps, from the scheduler's configuration."""
         given = scheduler.get("prediction_type", "epsilon")
         if given not in _TARGETS:
-            raise DataError(f"model {name!r} predicts {given!r} ({_SCHEDULER}); expected one of {', '.join(_TARGETS)}")
+            raise DataError(f"model {name!r} predicts {given!r} ({SCHEDULER}); expected one of {', '.join(_TARGETS)}")
         n_timesteps = scheduler.get("num_train_timesteps", 1000)
         return _TARGETS[given], f"0-{n_timesteps - 1}"
 
@@ -104,7 +130,9 @@ class PipelineFamily(Family):
 
     def grain(self, files: FileList) -> int:
         """The side in pixels of the square that becomes one latent."""
-        return 2 ** max(len(files.json(f"{self.layout.vae.name}/config.json").get("block_out_channels") or ()) - 1, 0)
+        config = files.json(f"{self.layout.vae.name}/config.json")
+        blocks = config.get("block_out_channels") or config.get("encoder_block_out_channels") or ()
+        return 2 ** max(len(blocks) - 1, 0)
 
     def size_px(self, files: FileList, name: str) -> int:
         """The side of the pictures that the network was trained on last."""
@@ -126,7 +154,7 @@ class FlowFamily(PipelineFamily):
     """
 
     def noised(self, scheduler: Mapping[str, Any], name: str) -> tuple[str, str]:
-        _check_flow(scheduler, name)
+        check_flow(scheduler, name)
         n_timesteps, shift = scheduler.get("num_train_timesteps", 1000), float(scheduler.get("shift", 1.0))
         return "flow", f"shift {shift:g} of 1-{n_timesteps}"
 
@@ -136,20 +164,23 @@ class FlowFamily(PipelineFamily):
     def noising(self, parts: Parts, dtype: torch.dtype) -> Noising:
         from compbench.diffusion.denoiser import Flow
 
-        _check_flow(parts.scheduler.config, parts.name)
+        _ = self.noised(parts.scheduler.config, parts.name)  # DataError for a schedule of another kind
         return Flow(float(parts.scheduler.config["num_train_timesteps"]))
 
     def grid(self, parts: Parts) -> Timesteps:
         return np.sort(parts.scheduler.timesteps.float().numpy())
 
 
-def _check_flow(config: Mapping[str, Any], name: str) -> None:
-    """DataError for a schedule that is none of a straight flow, or whose grid depends on what is sampled."""
+def check_flow(config: Mapping[str, Any], name: str, *, takes_dynamic: bool = False) -> None:
+    """DataError for a schedule that is none of a straight flow, or whose grid depends on what is sampled.
+
+    `takes_dynamic`: a family may know how its grid depends on the size of the picture.
+    """
     if (given := config.get("_class_name")) not in (None, "FlowMatchEulerDiscreteScheduler"):
         raise DataError(
-            f"model {name!r} has a {given} ({_SCHEDULER}); expected the FlowMatchEulerDiscreteScheduler that it was "
+            f"model {name!r} has a {given} ({SCHEDULER}); expected the FlowMatchEulerDiscreteScheduler that it was "
             "trained with"
         )
-    others = ("use_dynamic_shifting", "invert_sigmas", "shift_terminal", "use_karras_sigmas", "use_exponential_sigmas")
-    if odd := [key for key in (*others, "use_beta_sigmas") if config.get(key)]:
-        raise DataError(f"model {name!r} has {odd[0]} in {_SCHEDULER}; expected a fixed grid of timesteps")
+    others = ("invert_sigmas", "shift_terminal", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+    if odd := [key for key in (*others, *(() if takes_dynamic else ("use_dynamic_shifting",))) if config.get(key)]:
+        raise DataError(f"model {name!r} has {odd[0]} in {SCHEDULER}; expected a fixed grid of timesteps")

@@ -89,8 +89,15 @@ _FAMILIES = {
     "StableCascade": "Stable Cascade",
     "StableVideo": "Stable Video Diffusion",
     "StableUnCLIP": "Stable unCLIP",
+    "FluxControl": "FLUX for editing pictures",
+    "FluxFill": "FLUX for editing pictures",
+    "FluxKontext": "FLUX for editing pictures",
+    "Flux2": "FLUX.2",
     "Flux": "FLUX",
     "PixArt": "PixArt",
+    "SanaSprint": "SANA-Sprint",
+    "SanaControlNet": "Sana with a ControlNet",
+    "SanaVideo": "SANA-Video",
     "Sana": "Sana",
     "Lumina": "Lumina",
     "QwenImage": "Qwen-Image",
@@ -106,7 +113,7 @@ _FAMILIES = {
     "AltDiffusion": "AltDiffusion",
 }
 
-_RUN = ("SDXL", "PixArt", "Stable Diffusion 3")  # the families of `compbench.diffusion.families`
+_RUN = ("SDXL", "PixArt", "Stable Diffusion 3", "FLUX", "Sana")  # the families of `compbench.diffusion.families`
 
 
 def stable_diffusion(files: FileList, name: str) -> tuple[str, ...]:
@@ -236,9 +243,9 @@ _LCM = (
     "to jump, so its error does not say how well a caption fits; expected the model it was distilled from"
 )
 MERGE_A_LORA = (
-    "a LoRA modifies another model and is not one itself: load that model with diffusers, "
-    "`pipeline.load_lora_weights(PATH)`, `pipeline.fuse_lora()`, `pipeline.unload_lora_weights()`, "
-    "`pipeline.save_pretrained(MERGED)`, then --model sd:MERGED"
+    "a LoRA modifies another model and is not one itself: measure that model with it, --model MODEL -o lora=PATH, or "
+    "merge it with diffusers, `pipeline.load_lora_weights(PATH)`, `pipeline.fuse_lora()`, "
+    "`pipeline.unload_lora_weights()`, `pipeline.save_pretrained(MERGED)`, then --model diffusion:MERGED"
 )
 
 

@@ -105,7 +105,7 @@ def find(kind: Kind, name: str) -> Entry:
                 if entry.error:
                     raise UsageError(entry.error)
                 return entry
-    raise unknown(kind, name, (entry.name for entry in offered))
+    raise unknown(kind, name, [entry.name for entry in offered])
 
 
 def load(entry: Entry) -> Any:

@@ -19,6 +19,7 @@ from compbench.core.errors import DataError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.printable import say
+from compbench.runs._choices import FORMS, answerable
 from compbench.runs._result_checks import LARGEST_SCORE
 from compbench.store.key import RunKey
 from compbench.store.provenance import here
@@ -30,13 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["import_scores"]
 
-# the columns of each form, and which metrics it can answer (None: all the task has)
-_FORMS: dict[tuple[str, ...], tuple[str, ...] | None] = {
-    ("example_id", "image", "caption", "score"): None,
-    ("example_id", "image", "choice"): ("text",),  # the caption chosen for each image
-    ("example_id", "caption", "choice_image"): ("image",),  # the image chosen for each caption
-}
-_COLUMNS = {column for form in _FORMS for column in form}
+_COLUMNS = {column for form in FORMS for column in form}
 _N_NAMED = 3  # of the ids that are wrong
 
 
@@ -69,7 +64,7 @@ def import_scores(
         say(f"{path.name}: {n_empty} of {len(frame)} choices are empty; an abstention counts as wrong, as a tie")
     store = Store(runs)
     described: dict[str, Json] = {"label": name, "options": {}, "imported": path.name, "form": list(form)}
-    with store.writer(_key(task, name, form, results), _answerable(task, form), model=described) as writer:
+    with store.writer(_key(task, name, form, results), answerable(task, form), model=described) as writer:
         run = writer.run
         writer.repair()
         done = run.done()
@@ -159,10 +154,10 @@ def _number(cell: object) -> float | None:
 
 
 def _form(frame: pd.DataFrame, path: Path) -> tuple[str, ...]:
-    for form in _FORMS:
+    for form in FORMS:
         if set(form) <= set(frame.columns):
             return form
-    forms = "; or ".join(", ".join(form) for form in _FORMS)
+    forms = "; or ".join(", ".join(form) for form in FORMS)
     raise DataError(f"{path.name!r} has columns {', '.join(map(str, frame.columns))}; expected {forms}")
 
 
@@ -227,14 +222,6 @@ def _key(task: Task, name: str, form: Sequence[str], results: Sequence[ScoreMatr
         digest.update(result.example_id.encode() + result.scores.astype("<f8").tobytes())
     measurement: Mapping[str, Json] = {"imported": digest.hexdigest()[:16]}
     return RunKey(task.name, task.revision, name, None, measurement)
-
-
-def _answerable(task: Task, form: tuple[str, ...]) -> Task:
-    names = _FORMS[form]
-    if names is None:
-        return task
-    metrics = {name: metric for name, metric in task.metrics.items() if name in names}
-    return Task(task.name, task.examples, metrics, task.description, task.citation, task.is_gated, task.tag_order)
 
 
 def _named(ids: set[str]) -> str:

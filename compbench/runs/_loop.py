@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,30 +13,21 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError, UnreadableImage, UnreadableImages
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
-from compbench.core.models import (
-    MeasuresErrors,
-    Overlooks,
-    PricesLearning,
-    Scorer,
-    TellsEngine,
-    TellsLesson,
-    TellsScale,
-)
+from compbench.core.models import MeasuresErrors, Overlooks, PricesLearning, Scorer
 from compbench.core.rules import Rule, n_known
 from compbench.registry.plugins import blamed, each_of
 from compbench.runs import _wave
 from compbench.runs._online import OnlineScorer
 from compbench.runs._result_checks import check_result
+from compbench.runs._storing import Led, StoredParts, check_lesson
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.reporter import QuietReporter, Reporter
-from compbench.store import provenance
+from compbench.schedules.schedule import Schedule
 from compbench.store.run import Run
 from compbench.store.writer import RunWriter
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "n_lacking"]
 
-# results wait in memory for a hundredth of the time so far, within these bounds, and are then written as one part
-_SECONDS_BETWEEN_PARTS = (0.5, 60.0)
 _MAX_DECODERS = 8
 _TRAITS = {"orientation": "an EXIF orientation", "transparency": "transparent parts"}
 
@@ -54,6 +44,7 @@ def evaluate(
     rule: Rule | None = None,
     spent: Callable[[], int] | None = None,
     left_out: Collection[str] = (),
+    led: Led | None = None,
 ) -> None:
     """Measure what the run lacks of the examples `ids`, storing results as they come; the caller has entered `writer`.
 
@@ -63,7 +54,8 @@ def evaluate(
     UnreadableImages names the images that could not be read, once all other examples are measured.
     A race with a first wave begins with that, but for the examples `left_out`, which cannot be read.
     `spent` tells how many network evaluations this process has made so far; what a model of scores makes of them, to
-    learn above all, is recorded with its parts.
+    learn above all, is recorded with its parts. `led` is of a process that is given one block of `ids` after another:
+    whoever leads it sees to the first wave.
     """
     reporter, interrupts = reporter or QuietReporter(), interrupts or Interrupts()
     run = writer.run if rule is None else writer.run.under(rule)
@@ -71,10 +63,11 @@ def evaluate(
         notes = _Notes(task, run, scorer, traits, None if spent is None else _Counted(spent, scorer))
 
         def measure(some: Sequence[str]) -> None:
-            _evaluate(task, scorer, run, writer, some, reporter, interrupts, device, notes)
+            _evaluate(task, scorer, run, writer, some, reporter, interrupts, device, notes, led)
 
         try:
-            _wave.measure_first(task, writer, measure, reporter.say, left_out)
+            if led is None:
+                _wave.measure_first(task, writer, measure, reporter.say, left_out)
             measure(ids)
         finally:
             for note in notes.said():
@@ -91,13 +84,9 @@ def _evaluate(
     interrupts: Interrupts,
     device: str | None,
     notes: _Notes,
+    led: Led | None,
 ) -> None:
-    _wave.tell(scorer, writer.run.schedule)
-    stages.tell(f"preparing {run.key.model} for {run.key.task}")
-    with blamed(scorer, "while it prepared for the task"):
-        scorer.prepare(task)
-        draws = scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
-    _check_lesson(scorer, run)
+    draws = _prepared(task, scorer, run, writer.run.schedule, led)
     online = _online(run, task, draws)
     if draws is not None and online is None:
         writer.write_draws(draws)
@@ -111,12 +100,12 @@ def _evaluate(
         len(ids),
         len(ids) - len(examples),
         n_pairs,
-        _n_lacking(run.rule, examples, known),
+        n_lacking(run.rule, examples, known),
     )
     faulty: dict[str, UnreadableImage] = {}
     try:
         while examples:
-            parts = _Parts(run, writer, interrupts, device, online, notes, scorer, reporter.say)
+            parts = StoredParts(run, writer, interrupts, device, online, notes, scorer, reporter.say, led)
             try:
                 n_draws = None if draws is None else len(draws.timesteps)
                 dtype = run.key.measurement.get("dtype")
@@ -145,13 +134,27 @@ def _evaluate(
         raise UnreadableImages(list(faulty.values()), len(lost & lacking))
 
 
+def _prepared(task: Task, scorer: Scorer, run: Run, schedule: Schedule, led: Led | None) -> DrawTable | None:
+    """Prepare the scorer for the task, unless it is; its draws, where it measures errors."""
+    _wave.tell(scorer, schedule)
+    if led is None or led.prepared_for != schedule:
+        stages.tell(f"preparing {run.key.model} for {run.key.task}")
+        with blamed(scorer, "while it prepared for the task"):
+            scorer.prepare(task)
+        check_lesson(scorer, run)
+    if led is not None:
+        led.prepared_for = schedule
+    with blamed(scorer, "while it prepared for the task"):
+        return scorer.draw_table() if isinstance(scorer, MeasuresErrors) else None
+
+
 def _score(
     scorer: Scorer,
     examples: Sequence[Example],
     known: Mapping[str, Measurement],
     n_draws: int | None,
     dtype: object,
-    parts: _Parts,
+    parts: StoredParts,
     reporter: Reporter,
     interrupts: Interrupts,
 ) -> None:
@@ -207,7 +210,7 @@ def _online(run: Run, task: Task, draws: DrawTable | None) -> OnlineScorer | Non
     return OnlineScorer(run.rule, run.schedule, draws, task)
 
 
-def _n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:
+def n_lacking(rule: Rule, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int | None:
     """Network evaluations still to do, at most, where the number of draws is set."""
     if rule.draws is None:
         return None
@@ -295,106 +298,3 @@ class _Notes:
             if n := len(self._measured & self._traits.of(trait)):
                 has = "has" if n == 1 else "have"
                 yield f"{self._model}: {n:,} of {len(self._measured):,} images {has} {what}"
-
-
-class _Parts:
-    """Results in memory, written as one part when the time has come and at the end."""
-
-    def __init__(
-        self,
-        run: Run,
-        writer: RunWriter,
-        interrupts: Interrupts,
-        device: str | None,
-        online: OnlineScorer | None,
-        notes: _Notes,
-        scorer: Scorer,
-        say: Callable[[str], None],
-    ) -> None:
-        self._run, self._writer, self._interrupts, self._device, self._notes = run, writer, interrupts, device, notes
-        self._scorer, self._say = scorer, say
-        self._engine_before = _engine_of_last_part(run) if isinstance(scorer, TellsEngine) else {}
-        self.online, self._n_counted = online, 0
-        self._results: list[Measurement | ScoreMatrix] = []
-        self._began = self._flushed = time.monotonic()
-
-    def add(self, result: Measurement | ScoreMatrix) -> None:
-        self._results.append(result)
-        now = time.monotonic()
-        shortest, longest = _SECONDS_BETWEEN_PARTS
-        if now - self._flushed >= min(max((now - self._began) / 100, shortest), longest):
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._results:
-            return
-        with self._interrupts.held():
-            self._writer.append(
-                self._results,
-                seconds=round(time.monotonic() - self._flushed, 3),
-                **self._evaluations(),
-                **self._notes.record(self._results),
-                **self._engine(),
-                **self._lesson(),
-                **self._scale(),
-                **provenance.here(self._device),
-            )
-            self._results, self._flushed = [], time.monotonic()
-
-    def _engine(self) -> dict[str, Json]:
-        """The engine and batch size of this part; a difference from the part before is said."""
-        if not isinstance(self._scorer, TellsEngine):
-            return {}
-        engine = dict(self._scorer.computed_with())
-        if self._engine_before and self._engine_before != engine:
-            self._say(
-                f"{self._run.key.task} · {self._run.key.model}: errors stored before were computed with "
-                f"{_words(self._engine_before)}, these with {_words(engine)}; the errors are the same up to "
-                f"rounding, and parts.jsonl says which are which"
-            )
-        self._engine_before = engine
-        return engine
-
-    def _lesson(self) -> dict[str, Json]:
-        """The digest of what the model of this part learned from."""
-        lesson = self._scorer.learned_from() if isinstance(self._scorer, TellsLesson) else ""
-        return {"learned_from": lesson} if lesson else {}
-
-    def _scale(self) -> dict[str, float]:
-        """The scale and bias that turn the scores of this part into probabilities."""
-        return dict(self._scorer.scale()) if isinstance(self._scorer, TellsScale) else {}
-
-    def _evaluations(self) -> dict[str, int]:
-        """The number of errors behind the scores of this part, which are not stored themselves."""
-        if self.online is None:
-            return {}
-        n_errors = self.online.n_evaluations - self._n_counted
-        self._n_counted = self.online.n_evaluations
-        return {"n_errors": n_errors}
-
-
-def _check_lesson(scorer: Scorer, run: Run) -> None:
-    """RunError where the model learned from other pictures than it had when the run's first part was measured."""
-    if not isinstance(scorer, TellsLesson):
-        return
-    with blamed(scorer, "when asked what it learned from"):
-        now = scorer.learned_from()
-    told = [part for part in run.parts() if "learned_from" in part]
-    if told and told[-1]["learned_from"] != now:
-        raise RunError(
-            f"run {str(run.path)!r} holds scores of {run.key.model!r} as it learned from other training pictures than "
-            "are to be had now: those that look like a test picture are left out, and other images can be read now "
-            "than then. Rerun with the --max-pixels and the links of the first part, or move the run's folder away to "
-            "measure all of it again"
-        )
-
-
-def _engine_of_last_part(run: Run) -> dict[str, Json]:
-    """Empty where no part says how it was computed, as none did once."""
-    told = [part for part in run.parts() if "engine" in part and "batch_size" in part]
-    return {name: told[-1][name] for name in ("engine", "batch_size")} if told else {}
-
-
-def _words(engine: Mapping[str, Json]) -> str:
-    """'engine eager, batch size 64'."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in engine.items())

@@ -17,6 +17,7 @@ from compbench.runs.request import RunRequest
 
 if TYPE_CHECKING:
     from compbench.core.examples import Task
+    from compbench.runs._workers import Workers
     from compbench.runs.grid_file import GridFile
     from compbench.runs.harness import Finished
     from compbench.runs.plan import Plan
@@ -119,9 +120,9 @@ def cells(
         return {**settings} if folders is None else {**settings, "data": folders(task)}
 
     made = [
-        Cell(task, name, RunRequest(task=task, model=chosen[name], options=options_of[name], **given(task)))
+        Cell(task, name, RunRequest(task=task, model=model, options=options_of[model.label], **given(task)))
         for task in tasks
-        for name in models
+        for name, model in chosen.items()
     ]
     for cell in made[: len(models)]:  # what it says is said when the model's turn comes
         model_spec(cell.request, _unheard)
@@ -191,12 +192,13 @@ def measure(cells: Sequence[Cell], reporter: Reporter, check: Callable[[Task], o
     What `check` raises for a task, or that nothing at all can be measured, is told before anything is.
     """
     from compbench.runs._scorer_cache import ScorerCache
+    from compbench.runs._workers import workers_of
     from compbench.runs.harness import finish
 
     attempts = _Attempts(len(cells), reporter)
     finished: dict[int, Finished] = {}
-    with cells[0].request.reading_images():
-        resolved = _resolved(cells, attempts, reporter, check)
+    with cells[0].request.reading_images(), workers_of(cells[0].request) as workers:
+        resolved = _resolved(cells, attempts, reporter, check, workers)
         in_turn = [[n for n in of_model if n in resolved] for of_model in _by_model(cells)]
         if isinstance(reporter, SpansGrid) and len(cells) > 1:
             reporter.begin_grid([len(resolved[n].own_ids) for of_model in in_turn for n in of_model])
@@ -206,7 +208,8 @@ def measure(cells: Sequence[Cell], reporter: Reporter, check: Callable[[Task], o
                 if isinstance(reporter, SpansGrid):
                     reporter.next_cell()
                 with attempts.of(cells[n]):
-                    finished[n] = finish(resolved[n], cache)
+                    by_others = None if workers is None else workers.measuring(cells[n].request, reporter)
+                    finished[n] = finish(resolved[n], cache, by_others)
                     if (error := finished[n].unreadable) is not None:
                         attempts.failures.append(Failure(cells[n], str(error), error.lines))
             cache.forget()
@@ -254,12 +257,18 @@ class _Attempts:
 
 
 def _resolved(
-    cells: Sequence[Cell], attempts: _Attempts, reporter: Reporter, check: Callable[[Task], object] | None
+    cells: Sequence[Cell],
+    attempts: _Attempts,
+    reporter: Reporter,
+    check: Callable[[Task], object] | None,
+    workers: Workers | None,
 ) -> dict[int, ResolvedRun]:
     """The resolved request of each cell that can run, by its number; UsageError where none can."""
+    from compbench.diffusion import emulation
     from compbench.runs.resolve import resolve
     from compbench.store.shards import shard_here
 
+    settled = emulation.settled if workers is None else workers.settled
     shard = shard_here(cells[0].request.shard)
     say = reporter.say if shard is None or shard.number == 1 else _unheard
     tasks = _tasks(cells, say, attempts)
@@ -270,7 +279,7 @@ def _resolved(
     for n, cell in enumerate(cells):
         if cell.task in tasks:
             with attempts.of(cell):
-                resolved[n] = resolve(_with_task(cell.request, tasks[cell.task]), say)
+                resolved[n] = resolve(_with_task(cell.request, tasks[cell.task]), say, settled=settled)
     if not resolved and attempts.misuse is not None:
         raise attempts.misuse
     return resolved

@@ -13,13 +13,14 @@ from compbench.core import image_files
 from compbench.core.aliases import Json
 from compbench.core.errors import DataError, MissingPackage, RunError, UnreadableImages, UsageError
 from compbench.core.examples import Task
-from compbench.core.models import ModelSpec
+from compbench.core.models import ModelSpec, TellsDevice
 from compbench.core.packages import named
 from compbench.runs import _repaired
 from compbench.runs._import_scores import import_scores
 from compbench.runs._loading import LoadedModel, load_model, score_pairs
 from compbench.runs._loop import evaluate
 from compbench.runs._scorer_cache import ScorerCache
+from compbench.runs._workers import tell_idle, workers_of
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.plan import Plan, plan, warn_if_long
 from compbench.runs.reporter import QuietReporter, Reporter
@@ -47,6 +48,8 @@ __all__ = [
     "score_pairs",
 ]
 
+# measures what a run lacks, but for examples that are known to be unreadable
+Measures = Callable[[ResolvedRun, RunWriter, Interrupts, set[str]], None]
 _N_NAMED = 3  # of the images that are skipped
 
 
@@ -66,6 +69,7 @@ def run(
     accelerate or srun started among others: the run is whole when all of them have been there, in any order.
     `keep` "scores" stores no errors, for sets where they would be large: such a run cannot be read another way later.
     `prompts` are files with other captions of a classification task.
+    `workers` "ray" has Ray actors measure, one per GPU, on this machine or on the cluster at `ray_address`.
     `wait` is for how many seconds another process that is writing to the run is waited for (None: an hour).
 
     UnreadableImages names the images that cannot be read once all else is measured and stored; `skip_unreadable` leaves
@@ -79,8 +83,12 @@ def run(
     """
     request = RunRequest.of_keywords(task, model, settings)
     cache = ScorerCache(request, reporter or QuietReporter())
-    with request.reading_images():
-        finished = finish(resolve(request, cache.reporter.say), cache)
+    with request.reading_images(), workers_of(request) as workers:
+        if workers is None:
+            finished = finish(resolve(request, cache.reporter.say), cache)
+        else:
+            asked = resolve(request, cache.reporter.say, settled=workers.settled)
+            finished = finish(asked, cache, workers.measuring(request, cache.reporter))
     if finished.unreadable is not None:
         raise finished.unreadable
     return finished.run
@@ -105,21 +113,22 @@ class Finished:
         )
 
 
-def finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
+def finish(asked: ResolvedRun, cache: ScorerCache, measure: Measures | None = None) -> Finished:
     """Measure what this process is to measure of what is asked, and settle the run where that completes it.
 
-    A process that has done its shard also does those whose processes were killed.
+    A process that has done its shard also does those whose processes were killed. `measure` has it done by others.
     """
-    finished = _finish(asked, cache)
+    measure = measure or _by_itself(cache)
+    finished = _finish(asked, cache.reporter, measure)
     if asked.shard is None or finished.how != "shared":
         return finished
     for shard, dead in left_behind(finished.run.path, asked.shard, asked.shared_words):
-        its = replace(asked, shard=shard)
-        if not its.missing(asked.open()):
+        left = replace(asked, shard=shard)
+        if not left.missing(asked.open()):
             continue
         cache.reporter.say(f"shard {shard} was left unfinished by {dead}: this process measures it too")
         try:
-            done = _finish(its, cache)
+            done = _finish(left, cache.reporter, measure)
         except HeldRun:  # another process was sooner
             continue
         finished = replace(done, asked=asked, unreadable=finished.unreadable or done.unreadable)
@@ -128,27 +137,27 @@ def finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
     return finished
 
 
-def _finish(asked: ResolvedRun, cache: ScorerCache) -> Finished:
-    _repaired.take_over(asked, cache.reporter.say)
+def _finish(asked: ResolvedRun, reporter: Reporter, measure: Measures) -> Finished:
+    _repaired.take_over(asked, reporter.say)
     stored = asked.open()
     read = asked.narrowed(stored)
     if not asked.missing(stored) and not asked.is_complete(stored):
         return Finished(read, asked, "shared")
     if asked.is_settled(stored):
-        _sign_skipped(asked, stored, cache.reporter)
+        _sign_skipped(asked, stored, reporter)
         return Finished(read, asked, "found")
     is_complete = asked.is_complete(stored)
     try:
         with RunWriter(stored, asked.shard, asked.shared_words) as writer:
             try:
-                is_last, error = _measure(asked, writer, cache)
+                is_last, error = _measure(asked, writer, reporter, measure)
             except (DataError, MissingPackage, UsageError):  # a model or data that cannot be used leave nothing behind
                 writer.discard()
                 raise
     except RunError as fault:  # an older run in a folder that cannot be written, say
         if not is_complete:
             raise
-        cache.reporter.say(f"{fault}. Everything is measured; the derived scores are correct but cannot be stored")
+        reporter.say(f"{fault}. Everything is measured; the derived scores are correct but cannot be stored")
         return Finished(read, asked, "found")
     return Finished(read, asked, "completed" if is_last else "shared", error)
 
@@ -165,36 +174,49 @@ def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
     return Store(runs).find(reference)
 
 
-def _measure(asked: ResolvedRun, writer: RunWriter, cache: ScorerCache) -> tuple[bool, UnreadableImages | None]:
+def _by_itself(cache: ScorerCache) -> Measures:
+    """This process measures."""
+
+    def measure(asked: ResolvedRun, writer: RunWriter, interrupts: Interrupts, skipped: set[str]) -> None:
+        scorer = cache.scorer(asked)
+        warn_if_long(scorer, asked, writer.run, cache.reporter.say)
+        if asked.shard is None and isinstance(scorer, TellsDevice):
+            tell_idle(cache.asked_device, cache.reporter.say)
+        evaluate(
+            asked.task,
+            scorer,
+            writer,
+            [example_id for example_id in asked.own_ids if example_id not in skipped],
+            reporter=cache.reporter,
+            interrupts=interrupts,
+            device=cache.device_of(scorer),
+            rule=asked.rule,
+            spent=lambda: cache.n_evaluations,
+            left_out=skipped,
+        )
+
+    return measure
+
+
+def _measure(
+    asked: ResolvedRun, writer: RunWriter, reporter: Reporter, measure: Measures
+) -> tuple[bool, UnreadableImages | None]:
     """Whether this process was the last to be needed, and what it could not read; the caller has entered `writer`."""
     stored = writer.run
     interrupts, error = Interrupts(), None
     was_whole = stored.info.status == "done"  # by its own rule, and so it stays when this command is not
     with interrupts.watched():
         try:
-            if not _begin(asked, writer, cache.reporter.say):
+            if not _begin(asked, writer, reporter.say):
                 return False, None
             if asked.missing(stored):
-                scorer, skipped = cache.scorer(asked), asked.skipped(stored)
-                warn_if_long(scorer, asked, stored, cache.reporter.say)
                 try:
-                    evaluate(
-                        asked.task,
-                        scorer,
-                        writer,
-                        [example_id for example_id in asked.own_ids if example_id not in skipped],
-                        reporter=cache.reporter,
-                        interrupts=interrupts,
-                        device=cache.device_of(scorer),
-                        rule=asked.rule,
-                        spent=lambda: cache.n_evaluations,
-                        left_out=skipped,
-                    )
+                    measure(asked, writer, interrupts, asked.skipped(stored))
                 except UnreadableImages as found:
                     error = found
             with interrupts.held():
                 _keep_unreadable(asked, writer, error)
-                _sign_skipped(asked, stored, cache.reporter)
+                _sign_skipped(asked, stored, reporter)
                 return _end(asked, writer), None if asked.skip_unreadable else error
         except BaseException as fault:
             with suppress(RunError):  # a full disk must not hide what went wrong

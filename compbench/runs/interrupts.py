@@ -37,6 +37,10 @@ class Interrupts:
         """Whether a signal came that nobody has answered, as when its exception was turned into another."""
         return self._is_asked
 
+    def ask(self) -> None:
+        """As if a signal had come, from another thread: it takes effect at the next `check`."""
+        self._is_asked = True
+
     @contextmanager
     def held(self) -> Generator[None]:
         """A signal that comes now takes effect at the end."""

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compbench.core.errors import DataError, MissingPictures
 from compbench.core.examples import Example, Task
-from compbench.core.models import ModelSpec, Preparation, Price, Priced, PricesLearning, ResolvedModel, Scorer
+from compbench.core.file_list import FileList
+from compbench.core.models import (
+    Cost,
+    Costed,
+    ModelSpec,
+    Preparation,
+    Price,
+    Priced,
+    PricesLearning,
+    ResolvedModel,
+    Scorer,
+    Sends,
+)
 from compbench.core.rules import Rule, n_known
 from compbench.registry import hub, repositories
 from compbench.registry.plugins import blamed
@@ -26,6 +39,8 @@ from compbench.store.run_file import DamagedRun
 
 __all__ = ["Plan", "plan", "planned", "task_here", "unread", "warn_if_long"]
 
+Told = TypeVar("Told", int, float)
+
 _DAY = 86_400.0
 _BYTES_PER_SCORE = 32  # a row of a scores part, uncompressed
 _BYTES_PER_ERROR = 4
@@ -41,7 +56,7 @@ class Plan:
     model: str
     examples: int | None  # to measure; what is stored is not counted
     pairs: int | None
-    evaluations: int | None  # of the network; 0 for an embedding model
+    evaluations: int | None  # of the network, each input once; 0 for an embedding model
     tflops: float | None  # in all
     seconds: float | None  # from a short probe
     fetch_bytes: int | None  # of weights
@@ -54,7 +69,14 @@ class Plan:
     trained_inputs: int = 0  # that the classifier is trained on, each counted once per epoch
     kept_bytes: int | None = 0  # in the cache folder, beside `store_bytes` in the run's
     raced_at_least: float | None = None  # the share of `evaluations` that a race takes at best
+    has_draws: bool = False  # fewer of which would make it cheaper
     fewer_by: str | None = None  # the option that narrows what it learns from
+    # of a model that asks a service
+    requests: int = 0  # at most
+    sent_bytes: int = 0  # about, in all of them
+    sent_to: str = ""
+    sent: str = ""  # in words
+    device_bytes: int | None = None  # of memory that its weights take at the least
 
 
 @takes_settings
@@ -93,8 +115,10 @@ def unread(request: RunRequest, task: str | Path, cache: ScorerCache) -> Plan:
     if model.source is not None:
         source, _ = hub.resolve(model.source, is_offline=request.is_offline, say=cache.reporter.say)
         model = replace(model, source=source)
-    fetch_bytes = _fetch_bytes(model, cache.is_offline)
-    return Plan(str(task), label, None, None, None, None, None, fetch_bytes, None, None, False)
+    fetch_bytes, device_bytes = _fetch_bytes(model, cache.is_offline), _by_files(model, model.device_bytes, cache)
+    return Plan(
+        str(task), label, None, None, None, None, None, fetch_bytes, None, None, False, device_bytes=device_bytes
+    )
 
 
 def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
@@ -106,16 +130,23 @@ def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
         stored = None
     missing = asked.missing(stored)
     fetch_bytes = _fetch_bytes(asked.model, cache.is_offline) if missing else 0
-    price = scorer = None
+    price = cost = scorer = None
     if missing and (fetch_bytes == 0 or cache.is_offline):
         scorer = cache.scorer(asked)
         price = _price(scorer, missing) if isinstance(scorer, Priced) else None
-    flops = None if price is not None or not missing else _flops(asked, cache.is_offline)
+        cost = _cost(scorer, missing) if isinstance(scorer, Costed) else None
+    model = asked.model
+    flops = None if price is not None or not missing else _by_files(model, model.flops_per_evaluation, cache)
     made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
     made = replace(made, raced_at_least=_raced_at_least(asked, stored, missing))
     learning = asked.model.learning
     made = made if learning is None else replace(made, fewer_by=learning.fewer_by)
-    return _with_preparation(made, _preparation(asked, missing, scorer))
+    made = replace(made, device_bytes=_by_files(model, model.device_bytes, cache) if missing else 0)
+    if cost is not None:
+        made = _with_cost(made, cost)
+    elif missing and asked.model.evaluations is not None:
+        made = replace(made, evaluations=_evaluations(asked, missing, cache.is_offline), tflops=None, seconds=None)
+    return _with_sending(_with_preparation(made, _preparation(asked, missing, scorer)), missing, scorer)
 
 
 def warn_if_long(scorer: Scorer, asked: ResolvedRun, stored: Run, say: Callable[[str], None]) -> None:
@@ -142,6 +173,28 @@ def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
         return scorer.price(examples)
 
 
+def _cost(scorer: Costed, examples: Sequence[Example]) -> Cost:
+    with blamed(scorer, "when asked its cost"):
+        return scorer.scoring_cost(examples)
+
+
+def _with_cost(made: Plan, cost: Cost) -> Plan:
+    return replace(
+        made, evaluations=cost.evaluations, tflops=cost.flops / 1e12, seconds=cost.seconds, store_bytes=cost.bytes
+    )
+
+
+def _evaluations(asked: ResolvedRun, missing: Sequence[Example], is_offline: bool) -> int | None:
+    """The evaluations that a model of scores makes; None where that takes a file which is not to be had."""
+    model = asked.model
+    if model.evaluations is None or model.source is None:
+        return None
+    try:
+        return model.evaluations(missing, partial(repositories.file_list, model.source, is_offline))
+    except DataError:
+        return None
+
+
 def _preparation(asked: ResolvedRun, missing: Sequence[Example], scorer: Scorer | None) -> Preparation | None:
     """The work left for a model that learns, with its operations, and its time where the weights are here."""
     if not missing or asked.model.learning is None:
@@ -166,6 +219,14 @@ def _with_preparation(made: Plan, lacking: Preparation | None) -> Plan:
     )
 
 
+def _with_sending(made: Plan, missing: Sequence[Example], scorer: Scorer | None) -> Plan:
+    if not isinstance(scorer, Sends):
+        return made
+    with blamed(scorer, "when asked what it sends"):
+        sent = scorer.sending(missing)
+    return replace(made, requests=sent.requests, sent_bytes=sent.bytes, sent_to=sent.to, sent=sent.what)
+
+
 def _planned(
     asked: ResolvedRun,
     missing: Sequence[Example],
@@ -180,13 +241,11 @@ def _planned(
     seconds = None
     store_bytes = _BYTES_PER_ERROR * evaluations if evaluations else n_pairs * _BYTES_PER_SCORE
     if price is not None:
-        n_without = price.evaluations_per_image * sum(len(example.images) for example in missing)
-        of_pairs = price.evaluations_per_pair * n_pairs - n_measured
-        evaluations = of_pairs + n_without
+        evaluations = price.evaluations_per_pair * n_pairs - n_measured
         tflops = evaluations * price.flops_per_evaluation / 1e12
         # an embedding model has no evaluations to time
         seconds = evaluations * price.seconds_per_evaluation if evaluations else None
-        store_bytes = of_pairs * price.bytes_per_pair // max(price.evaluations_per_pair, 1)
+        store_bytes = evaluations * price.bytes_per_pair // max(price.evaluations_per_pair, 1)
     return Plan(
         task=asked.task.name,
         model=asked.label,
@@ -199,6 +258,7 @@ def _planned(
         store_bytes=store_bytes if missing else 0,
         folder=asked.store.root / asked.key.folder if asked.is_read else None,
         is_done=not missing,
+        has_draws="n_draws" in asked.view,
     )
 
 
@@ -231,13 +291,12 @@ def _fetch_bytes(model: ResolvedModel, is_offline: bool) -> int | None:
     return hub.missing_bytes(source, model.files, is_offline) if model.files else None
 
 
-def _flops(asked: ResolvedRun, is_offline: bool) -> float | None:
-    """The operations of one evaluation, from the configuration of weights that are not here; None where unknown."""
-    model = asked.model
-    if model.flops_per_evaluation is None or model.source is None:
+def _by_files(model: ResolvedModel, told: Callable[[FileList], Told | None] | None, cache: ScorerCache) -> Told | None:
+    """A number by the configuration of weights that need not be here; None where it is unknown."""
+    if told is None or model.source is None:
         return None
     try:
-        return model.flops_per_evaluation(repositories.file_list(model.source, is_offline))
+        return told(repositories.file_list(model.source, cache.is_offline))
     except DataError:
         return None
 

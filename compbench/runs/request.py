@@ -23,6 +23,7 @@ __all__ = ["Keep", "RunRequest", "check_device", "setting", "takes_settings"]
 Called = TypeVar("Called", bound=Callable[..., Any])
 Keep = Literal["errors", "scores"]
 _COUNT = {"is_count": True}
+_WORKERS = re.compile(r"ray(:[1-9]\d*)?")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -95,6 +96,20 @@ class RunRequest:
             "metavar": "K/N",
         },
     )
+    workers: str | None = field(
+        default=None,
+        metadata={
+            "help": "ray: measure by Ray actors, one per GPU; ray:N: by N of them, also on CPUs.",
+            "metavar": "ray[:N]",
+        },
+    )
+    ray_address: str | None = field(
+        default=None,
+        metadata={
+            "help": "The Ray cluster of --workers ray; default: RAY_ADDRESS, else this machine.",
+            "metavar": "ADDRESS",
+        },
+    )
     keep: Keep = field(
         default="errors",
         metadata={"help": "What to store: errors can be read in other ways later, scores take less space."},
@@ -149,10 +164,23 @@ class RunRequest:
                 raise UsageError(f"{name} cannot be given for a task in memory; leave it out, or give the task's name")
         _check_name(self.name, self.model)
         check_device(self.device)
+        self._check_workers()
         if self.keep not in ("errors", "scores"):
             raise UsageError(f"keep cannot be {self.keep!r}; expected errors or scores")
         if self.wait is not None:
             _check_seconds(self.wait)
+
+    def _check_workers(self) -> None:
+        if self.workers is None:
+            if self.ray_address is not None:
+                raise UsageError(f"ray_address={self.ray_address!r} is for workers=ray; give both, or neither")
+            return
+        if not isinstance(self.workers, str) or not _WORKERS.fullmatch(self.workers):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"workers cannot be {self.workers!r}; expected ray, or ray:N with N from 1")
+        if self.shard is not None:
+            raise UsageError("workers share out all examples by themselves: leave out shard, or leave out workers")
+        if ":" in self.device:
+            raise UsageError(f"device cannot be {self.device!r} where each worker has a GPU of its own; expected cuda")
 
     @contextmanager
     def reading_images(self) -> Generator[None]:

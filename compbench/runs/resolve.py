@@ -23,6 +23,7 @@ from compbench.registry import hub
 from compbench.registry.names import options
 from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
+from compbench.runs._choices import FORM_OF, answerable
 from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
@@ -33,7 +34,11 @@ from compbench.store.run import Run
 from compbench.store.shards import Shard, shard_here
 from compbench.store.store import Store
 
-__all__ = ["ResolvedRun", "check_is_here", "model_spec", "read_task", "resolve", "resolved_model"]
+__all__ = ["ResolvedRun", "Settled", "check_is_here", "model_spec", "read_task", "resolve", "resolved_model"]
+
+
+# label, model, device, say -> the model as that device can compute it
+Settled = Callable[[str, ResolvedModel, str, Callable[[str], None]], ResolvedModel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +122,17 @@ class ResolvedRun:
 
 
 def resolve(
-    request: RunRequest, say: Callable[[str], None], *, is_price: bool = False, is_computed: bool = True
+    request: RunRequest,
+    say: Callable[[str], None],
+    *,
+    is_price: bool = False,
+    is_computed: bool = True,
+    settled: Settled = emulation.settled,
 ) -> ResolvedRun:
     """Everything that can be wrong with a request is told here, before torch is imported.
 
     `is_computed`: False where nothing will be measured, so that it does not matter what the device can compute.
+    `settled` gives the model in the dtype that whoever computes can compute in.
     `is_price`: a training split is not read where no run of the task and the model is stored that could be of it.
     """
     label, spec = model_spec(request, say)
@@ -134,6 +145,8 @@ def resolve(
     task = task if is_read else unread(task)
     if model.label_space:
         task = labelled(task, label, model.label_space)
+    if model.chooses:
+        task = answerable(task, FORM_OF[model.chooses])
     check_written(task, label, embeds_text=model.embeds_text)
     address = _Address(task, label, store, request, say, _mark(label, model, request, say))
     model, key, described = address.of(model)
@@ -160,7 +173,7 @@ def resolve(
         request.skip_unreadable,
         is_read,
     )
-    return _computable(resolved, address) if is_computed else resolved
+    return _computable(resolved, address, settled) if is_computed else resolved
 
 
 def check_is_here(asked: ResolvedRun) -> None:
@@ -256,7 +269,7 @@ class _Address:
         return {**model.identity, **self.mark, **kept}
 
 
-def _computable(asked: ResolvedRun, address: _Address) -> ResolvedRun:
+def _computable(asked: ResolvedRun, address: _Address, settled: Settled) -> ResolvedRun:
     """The request in a dtype the device does not emulate; unchanged if all is stored, since nothing is computed."""
     if asked.model.precision is None:
         return asked
@@ -264,7 +277,7 @@ def _computable(asked: ResolvedRun, address: _Address) -> ResolvedRun:
     if stored is not None and asked.is_complete(stored):
         return asked
     device = address.request.device
-    placed = emulation.settled(asked.label, asked.model, device, address.say)
+    placed = settled(asked.label, asked.model, device, address.say)
     if placed is asked.model:
         return asked
     if stored is not None:
@@ -333,6 +346,8 @@ def _task(request: RunRequest, say: Callable[[str], None]) -> Task:
 def _described(label: str, model: ResolvedModel, source: Source | None) -> dict[str, Json]:
     given = {name: _plain(option.default) for name, option in options(model.spec).items()}
     described: dict[str, Json] = {"label": label, "options": given, "citation": model.citation}
+    if model.chooses:
+        described["form"] = list(FORM_OF[model.chooses])
     if source is not None:
         described["source"] = {"repo": source.repo, "revision": source.revision, "is_local": source.is_local}
     return described

@@ -54,7 +54,7 @@ class LearnedWay:
         """[looks, D], what each draw of the order counts in the estimated mean: none beyond the look."""
         found = np.zeros((len(self.looks), len(self.order)))
         for row, n in zip(found, self.looks[:-1].tolist(), strict=False):
-            row[:n] = linalg.solve_triangular(self._root[:n, :n], self._ones[:n], lower=True, trans="T")
+            row[:n] = linalg.solve_triangular(self._root[:n, :n], self._ones[:n], lower=True, trans=1)
             row[:n] /= row[:n].sum()
         found[-1] = 1 / len(self.order)
         return found

@@ -44,11 +44,10 @@ class Pattern:
     @classmethod
     def of_json(cls, stored: Mapping[str, Any]) -> Pattern:
         """ValueError, TypeError or KeyError for what is none."""
-        arrays = (base64.b64decode(stored[name], validate=True) for name in ("factors", "own", "orders"))
+        factors, own, orders = (base64.b64decode(stored[name], validate=True) for name in ("factors", "own", "orders"))
         margins = tuple(float(margin) for margin in stored["margins"])
-        made = cls(*arrays, margins, float(stored["inflation"]), float(stored["level"]))
-        orders = made.permutations
-        if not (np.sort(orders, axis=1) == np.arange(orders.shape[1])).all():
+        made = cls(factors, own, orders, margins, float(stored["inflation"]), float(stored["level"]))
+        if not (np.sort(made.permutations, axis=1) == np.arange(made.n_draws)).all():
             raise ValueError("the orders of draws are no permutations")
         return made
 
@@ -83,8 +82,8 @@ def learned_pattern(wave: Sequence[Floats], certain: Sequence[int], seed: int, n
     factors, own = np.sqrt(_SHARED) * factors, _SHARED * left + (1 - _SHARED) * even
     rng = np.random.default_rng(seed)
     orders = [_telling_order(factors, own, certain, rng) for _ in range(n_orders)]
-    arrays = (factors.astype("<f2"), own.astype("<f2"), np.array(orders, "<u2"))
-    return Pattern(*(array.tobytes() for array in arrays), _margins(wave))
+    ordered = np.array(orders, "<u2").tobytes()
+    return Pattern(factors.astype("<f2").tobytes(), own.astype("<f2").tobytes(), ordered, _margins(wave))
 
 
 def _margins(wave: Sequence[Floats]) -> tuple[float, ...]:

@@ -113,6 +113,11 @@ class RunWriter:
             self.run.contents.parts.repair()
             self._compact()
 
+    def compact(self) -> None:
+        """Put small parts together where there are many, while others measure."""
+        with self.guarded():
+            self._compact()
+
     def settle(self, limit: int | None, view: Mapping[str, Json] | None = None) -> None:
         """Derive the scores of an error run by its own rule, its verdicts if it has any, and say how far it is.
 

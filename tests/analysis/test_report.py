@@ -496,6 +496,9 @@ def test_the_command_writes_the_page_of_a_task_at_hand(
     assert len(data["pictures"]) == 12
     assert main(["report", "shapes/chanse", "--output", str(output)]) == 2
     assert main(["report", "shapes/chance", "--output", str(tmp_path / "none" / "page.html")]) == 2
+    assert main(["report", "shapes/chance", "--output", str(tmp_path / "page.txt")]) == 2
+    assert "expected a name that ends in .html" in capsys.readouterr().err
+    assert not (tmp_path / "page.txt").exists()
 
 
 def test_pictures_that_are_not_at_hand_or_of_another_revision_are_said(tmp_path: Path) -> None:

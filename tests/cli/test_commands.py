@@ -48,6 +48,8 @@ IS_RUN: dict[str, Run] = {
     "compbench run shapes --model tiny-sd -o draws=32": SIX,
     "compbench run shapes -m tiny-sd -o draws=100 --limit 24": Run("-o draws=20 --limit 6"),
     "compbench run --config grid.toml": Run(),
+    "compbench run emoji --model emoji-clip": SIX,
+    "compbench show emoji/emoji-clip --by artist --by kind": Run(),
     "compbench run sugarcrepe --images path/to/coco/val2017 --model openclip-vit-h-14": Run(
         "--data sugar-crepe", {"path/to/coco/val2017": "sugar-crepe/val2017", "openclip-vit-h-14": "tiny-clip"}
     ),
@@ -75,6 +77,7 @@ IS_RUN: dict[str, Run] = {
     "compbench export shapes/tiny-sd --output scores.parquet": Run(),
     "compbench export shapes/tiny-sd --output scores.jsonl": Run(),
     "compbench show-task shapes --output shapes.png": Run(),
+    "compbench show-task emoji --output emoji.png": Run(),
     "compbench show-task shapes --n 12 --output shapes.png": Run(),
     "compbench list models": Run(),
     "compbench list models sd2": Run(),
@@ -126,10 +129,21 @@ IS_NOT_RUN = {
     "compbench run winoground --model sd2 --model clip-vit-l-14 --model openclip-vit-h-14": "gigabytes of a hub",
     "compbench run winoground --model siglip2-so400m --model blip-itm --model sd2": "the same",
     "compbench run sugarcrepe --model text-prior:Qwen/Qwen3-0.6B": "the same",
+    "compbench run winoground --model sdxl -o lora=my-lora/pytorch_lora_weights.safetensors": "the same",
     "compbench run winoground --model janus-pro-1b --dtype bfloat16": "the same",
     "compbench run winoground --model caption-likelihood:Qwen/Qwen2.5-VL-7B-Instruct -o less=text": "the same",
+    "compbench run winoground --model vqascore:zhiqiulin/clip-flant5-xxl --dtype bfloat16": "the same",
     "compbench run winoground --model vqascore:Qwen/Qwen2.5-VL-7B-Instruct --dtype bfloat16": "the same",
+    "compbench run winoground --model api-vqascore:gpt-4.1 -o endpoint=https://api.openai.com/v1 -o send_gated=true "
+    "--dry-run": "a key and gated pictures; test_api_models.py runs it against a service of its own",
+    "compbench run shapes --model api-vqascore:Qwen/Qwen3-VL-8B-Instruct -o endpoint=http://localhost:8000/v1": "a "
+    "service; the same test does so",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
+    "pip install 'compbench[ray]'": "it changes the environment of the tests; test_ray.py uses what it installs",
+    "compbench run imagenet --model dit-512 --workers ray": "the user's data and a GPU; test_ray.py starts Ray",
+    "compbench run imagenet --model dit-512 --workers ray --ray-address 10.0.0.1:6379": "the same, and a cluster",
+    "compbench run imagenet --model dit-512 --workers ray --ray-address $head": "the same",
+    "compbench run winoground --model sd2 --shard $SLURM_ARRAY_TASK_ID/8": "Slurm and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
     "compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression": "it "

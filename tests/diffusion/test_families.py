@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor, nn
 
 import compbench
@@ -33,6 +36,7 @@ from edits import edited
 CAPTIONS = ("a red circle to the left of a blue square", "a green triangle above a red circle")
 N_DRAWS = 12
 FAMILIES = list(tiny_pipelines.MADE)
+SIZE = {"size_px": 32}  # which a FLUX's configuration does not say
 
 
 @pytest.fixture(params=FAMILIES)
@@ -50,7 +54,7 @@ def example(number: int) -> Example:
 
 
 def classifier(folder: Path, **options: Any) -> DiffusionClassifier:
-    _, spec = registry.model(f"diffusion:{folder}", {"draws": N_DRAWS, "dtype": "float32", **options})
+    _, spec = registry.model(f"diffusion:{folder}", {"draws": N_DRAWS, "dtype": "float32", **SIZE, **options})
     return spec.build(spec.source(), Runtime("cpu", 8))  # type: ignore[return-value]
 
 
@@ -59,8 +63,9 @@ def classifier(folder: Path, **options: Any) -> DiffusionClassifier:
 
 def latents_of(pipeline: Any, image: PIL.Image.Image, size_px: int) -> Tensor:
     pixels = pipeline.image_processor.preprocess(image.resize((size_px, size_px), PIL.Image.Resampling.BICUBIC))
-    mean = pipeline.vae.encode(pixels).latent_dist.mean
-    return (mean - (pipeline.vae.config.shift_factor or 0)) * pipeline.vae.config.scaling_factor
+    encoded, config = pipeline.vae.encode(pixels), pipeline.vae.config
+    mean = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latent
+    return (mean - (config.get("shift_factor") or 0)) * config.scaling_factor
 
 
 def sdxl_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: float) -> float:
@@ -106,7 +111,42 @@ def sd3_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: fl
     return float(literal.sd3_residual(pipeline, latents, encoded, noise, t).square().mean())
 
 
+def flux_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: float) -> float:
+    """As its own loop goes: packed by hand, t over 1000; x_t of the scheduler's entry next to t."""
+    transformer, (_, channels, height, width) = pipeline.transformer, latents.shape
+    is_dev, n_tokens = transformer.config.guidance_embeds, height // 2 * (width // 2)
+    states, pooled, text_ids = pipeline.encode_prompt(caption, None, max_sequence_length=512 if is_dev else 256)
+    mu = calculate_shift(n_tokens) if is_dev else None
+    pipeline.scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.001, 1000), mu=mu)
+    timestep = pipeline.scheduler.timesteps[(pipeline.scheduler.timesteps - t).abs().argmin()][None]
+    noised = pipeline.scheduler.scale_noise(latents, timestep, noise)
+    predicted = transformer(
+        hidden_states=pipeline._pack_latents(noised, 1, channels, height, width),
+        timestep=timestep / 1000,
+        guidance=torch.ones(1) if is_dev else None,
+        pooled_projections=pooled,
+        encoder_hidden_states=states,
+        txt_ids=text_ids,
+        img_ids=pipeline._prepare_latent_image_ids(1, height // 2, width // 2, torch.device("cpu"), torch.float32),
+    )[0]
+    scale = pipeline.vae_scale_factor
+    velocity = pipeline._unpack_latents(predicted, height * scale, width * scale, scale)
+    return float((noise - latents - velocity).square().mean())
+
+
+def sana_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: float) -> float:
+    """Its scheduler's add_noise knows whole timesteps alone, so x_t is written out."""
+    states, mask, _, _ = pipeline.encode_prompt(caption, do_classifier_free_guidance=False)
+    noised = (1 - t / 1000) * latents + t / 1000 * noise
+    predicted = pipeline.transformer(
+        noised, encoder_hidden_states=states, encoder_attention_mask=mask, timestep=torch.tensor([t])
+    )[0]
+    return float((noise - latents - predicted).square().mean())
+
+
 ERRORS = {
+    "SanaPipeline": sana_error,
+    "FluxPipeline": flux_error,
     "StableDiffusion3Pipeline": sd3_error,
     "StableDiffusionXLPipeline": sdxl_error,
     "PixArtAlphaPipeline": pixart_error,
@@ -136,7 +176,7 @@ def test_errors_are_those_of_a_loop_written_from_the_family_s_own_pipeline(folde
 
 
 def test_an_evaluation_is_priced_by_the_configuration_as_by_the_network(folder: Path) -> None:
-    _, spec = registry.model(f"diffusion:{folder}", {"draws": 1})
+    _, spec = registry.model(f"diffusion:{folder}", {"draws": 1, **SIZE})
     counted = spec.resolve(None).flops_per_evaluation(FileList.of_folder(folder))  # type: ignore[misc]
     price = classifier(folder, draws=1).price([example(0)], probe_seconds=0)
     assert counted == pytest.approx(price.flops_per_evaluation)
@@ -184,19 +224,30 @@ class Oracle(nn.Module):
         return (torch.cat([told_wrongly.expand_as(noised), beside], dim=1),)
 
 
+class PackedOracle(Oracle):
+    """The same for a network that is given packed latents, and t over 1000."""
+
+    def forward(self, noised: Tensor, timestep: Tensor, **told: Any) -> tuple[Tensor]:
+        side = 2 * math.isqrt(noised.shape[1])
+        (told_target,) = super().forward(FluxPipeline._unpack_latents(noised, side, side, 1), timestep * 1000, **told)
+        return (FluxPipeline._pack_latents(told_target, len(noised), told_target.shape[1], side, side),)
+
+
 def error_of_an_oracle(folder: Path, flip: str = "") -> float:
     """The mean error over draws from low noise to high."""
     ours = classifier(folder)
     parts, family = ours.denoiser.parts, ours.denoiser.family  # type: ignore[attr-defined]
-    alphas_cumprod = getattr(parts.scheduler, "alphas_cumprod", None)
-    target = {"epsilon": "eps", "v_prediction": "v"}.get(parts.scheduler.config.get("prediction_type", ""), "flow")
-    oracle = Oracle(parts.network, alphas_cumprod, "flow" if alphas_cumprod is None else target, flip)
+    target = family.target(parts)
+    alphas_cumprod = None if target == "flow" else parts.scheduler.alphas_cumprod
+    kind = PackedOracle if family.name == "flux" else Oracle
+    oracle = kind(parts.network, alphas_cumprod, target, flip)
     denoiser = LatentDenoiser(
         family,
         replace(parts, network=oracle),
         ours.denoiser._transform,  # type: ignore[attr-defined]
         ours.denoiser._precision,  # type: ignore[attr-defined]
         torch.device("cpu"),
+        size_px=ours.denoiser.size_px,  # type: ignore[attr-defined]
     )
     latents = denoiser.encode_pixels(denoiser.pixels(picture(0))[None])
     oracle.latents = latents
@@ -226,7 +277,19 @@ def test_it_runs_on_shapes_through_the_store_to_a_table(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = ["--device", "cpu", "--runs", str(tmp_path)]
-    command = ["run", "shapes", "-m", f"diffusion:{folder}", "-o", "draws=2", "--limit", "2", *where]
+    command = [
+        "run",
+        "shapes",
+        "-m",
+        f"diffusion:{folder}",
+        "-o",
+        "draws=2",
+        "-o",
+        "size_px=32",
+        "--limit",
+        "2",
+        *where,
+    ]
     assert main(command) == 0
     assert "diffusion:" in capsys.readouterr().out
     (place,) = tmp_path.glob("shapes/*/*")
@@ -254,6 +317,8 @@ def test_stable_diffusion_has_one_label_and_one_identity_by_either_spelling() ->
         ("pixart-sigma", "pixart-sigma", "eps", "0-999", "chen2024pixartsigma"),
         ("sd3-medium", "sd3", "flow", "shift 3 of 1-1000", "esser2024scaling"),
         ("sd3.5-medium", "sd3", "flow", "shift 3 of 1-1000", "esser2024scaling"),
+        ("sana-1.6b", "sana", "flow", "shift 3 of 1-1000", "xie2025sana"),
+        ("flux-schnell", "flux", "flow", "shift 1 of 1-1000", "blackforestlabs2024flux"),
     ],
 )
 def test_a_preset_says_what_its_configuration_would(
@@ -327,6 +392,82 @@ def test_a_schedule_whose_grid_depends_on_what_is_sampled_is_refused(
     place = edited(folder_of("sd3"), tmp_path / "model", file, use_dynamic_shifting=True)
     with pytest.raises(DataError, match="use_dynamic_shifting"):
         classifier(place)
+
+
+# what is FLUX's alone
+
+
+def test_a_flux_is_told_the_very_timestep_that_its_draws_are_of(folder_of: Callable[[str], Path]) -> None:
+    """In bfloat16 t is rounded by up to 2 of 1000; x_t, the store and the network agree on what is left."""
+    for dtype in ("bfloat16", "float16", "float32"):
+        ours = classifier(folder_of("flux-dev"), dtype=dtype, draws=100)
+        seen: list[Tensor] = []
+        ours.denoiser.parts.network.time_text_embed.register_forward_pre_hook(  # type: ignore[attr-defined]
+            lambda module, told, seen=seen: seen.append(told[0].float())
+        )
+        one = Example("one", (example(0).images[0],), CAPTIONS[:1], np.ones((1, 1), bool))
+        list(ours.score([one], {}))
+        draws = ours.draw_table()
+        assert set(torch.cat(seen).tolist()) == set(draws.timesteps[:100].tolist())
+        np.testing.assert_allclose(draws.sigma, draws.timesteps / 1000, rtol=1e-6)
+
+
+def test_a_rounded_timestep_is_rounded_to_itself(folder_of: Callable[[str], Path]) -> None:
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        ours = classifier(folder_of("flux-schnell"), dtype=str(dtype).removeprefix("torch."))
+        timesteps = torch.from_numpy(ours.bank.timesteps)
+        assert torch.equal(((timesteps / 1000).to(dtype) * 1000).float(), timesteps)
+
+
+def test_flux_dev_s_grid_is_shifted_by_the_size_of_the_picture(folder_of: Callable[[str], Path]) -> None:
+    small, large = (classifier(folder_of("flux-dev"), size_px=size_px) for size_px in (128, 512))
+    for ours, mu in ((small, 0.5), (large, 1.15)):  # 256 and 4096 packed latents
+        plain = np.arange(1, 1001) / 1000
+        shifted = np.exp(mu) / (np.exp(mu) + 1 / plain - 1)
+        np.testing.assert_allclose(np.sort(ours.bank.timesteps), 1000 * shifted, rtol=1e-5)
+
+
+def told_of(folder: Path, said: list[str], **options: Any) -> dict[str, Any]:
+    _, spec = registry.model(f"diffusion:{folder}", {"dtype": "float32", **SIZE, **options})
+    spec = spec.with_files(lambda: FileList.of_folder(folder))  # type: ignore[attr-defined]
+    spec.build(spec.source(), Runtime("cpu", 2, say=said.append))
+    return dict(spec.identity())
+
+
+def test_the_guidance_that_flux_dev_is_told_is_part_of_its_run(folder_of: Callable[[str], Path]) -> None:
+    folder = folder_of("flux-dev")
+    assert told_of(folder, [])["told"] == "guidance 1"
+    assert told_of(folder, [], embedded_guidance=3.5)["told"] == "guidance 3.5"
+    plain, guided = (joined(classifier(folder, **options).score([example(0)], {}))[0]
+                     for options in ({}, {"embedded_guidance": 3.5}))  # fmt: skip
+    assert not np.array_equal(plain.errors["l2"], guided.errors["l2"])
+    with pytest.raises(UsageError, match="embedded_guidance must be above 0"):
+        told_of(folder, [], embedded_guidance=0.0)
+
+
+def test_flux_schnell_says_that_its_error_bounds_nothing_and_takes_no_guidance(
+    folder_of: Callable[[str], Path],
+) -> None:
+    said: list[str] = []
+    assert "told" not in told_of(folder_of("flux-schnell"), said)
+    assert any("not a bound on a likelihood" in line for line in said)
+    said.clear()
+    told_of(folder_of("flux-dev"), said)
+    assert said == []
+    with pytest.raises(UsageError, match="is not told a guidance"):
+        told_of(folder_of("flux-schnell"), [], embedded_guidance=2.0)
+
+
+def test_a_turbo_of_any_family_is_told_by_its_name(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    said: list[str] = []
+    told_of(shutil.copytree(folder_of("sd3"), tmp_path / "sd3.5-large-turbo"), said)
+    assert any("is distilled to few steps (by its name)" in line for line in said)
+
+
+def test_flux_dev_reads_twice_as_many_tokens_as_schnell(folder_of: Callable[[str], Path]) -> None:
+    for name, n_tokens in (("flux-dev", 512), ("flux-schnell", 256)):
+        told = classifier(folder_of(name)).denoiser.encode_captions(CAPTIONS)
+        assert told["encoder_hidden_states"].shape[1] == n_tokens
 
 
 def test_racing_runs_on_a_flow(folder_of: Callable[[str], Path], tmp_path: Path) -> None:

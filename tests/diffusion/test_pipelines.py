@@ -22,6 +22,8 @@ from compbench.core.rules import Rule
 from compbench.diffusion import _protocols, loading
 from compbench.diffusion.engine import ErrorEngine
 from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families.addresses import stable_diffusion_at
+from compbench.diffusion.families.in_memory import from_pipeline
 from compbench.registry import checkpoints
 from counting import HostSyncs
 from edits import edit
@@ -41,7 +43,7 @@ def example(number):
 
 def classifier(folder, batch_size=16, draws=N_DRAWS, **options):
     options = {"dtype": "float32", "protocol": "paper", **options}
-    spec = replace(stable_diffusion.from_address(str(folder)), draws=draws, **options)
+    spec = replace(stable_diffusion_at(str(folder)), draws=draws, **options)
     return spec.build(spec.source(), Runtime("cpu", batch_size))
 
 
@@ -215,7 +217,7 @@ def test_an_inpainting_network_is_refused(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
     pipeline.unet = type(pipeline.unet).from_config(dict(pipeline.unet.config) | {"in_channels": 17})
     with pytest.raises(DataError, match="U-Net of 17 input channels on latents of 8"):
-        stable_diffusion.from_pipeline(pipeline).build(None, Runtime("cpu"))
+        from_pipeline(pipeline).build(None, Runtime("cpu"))
 
 
 def test_a_model_that_predicts_the_picture_is_measured_in_its_own_target(copied):
@@ -236,7 +238,7 @@ def test_a_v_model_with_zero_terminal_snr_is_measured(copied):
 def test_a_pipeline_in_memory_is_scored_as_from_its_folder_and_left_as_it_is(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
     pipeline.unet.train()
-    spec = stable_diffusion.from_pipeline(pipeline, "mine", draws=4, protocol="compbench")
+    spec = from_pipeline(pipeline, "mine", draws=4, protocol="compbench")
     assert spec.source() is None
     (in_memory,) = spec.build(None, Runtime("cpu", 8)).score([example(0)], {})
     assert pipeline.unet.training
@@ -246,11 +248,11 @@ def test_a_pipeline_in_memory_is_scored_as_from_its_folder_and_left_as_it_is(tin
 
 def test_the_identity_of_a_pipeline_in_memory_follows_its_weights(tiny_pipeline_folder):
     pipeline = literal.load(tiny_pipeline_folder)
-    before = stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity()
-    assert stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity() == before
+    before = from_pipeline(pipeline).for_task("shapes").identity()
+    assert from_pipeline(pipeline).for_task("shapes").identity() == before
     with torch.no_grad():
         next(pipeline.unet.parameters()).add_(1)
-    after = stable_diffusion.from_pipeline(pipeline).for_task("shapes").identity()
+    after = from_pipeline(pipeline).for_task("shapes").identity()
     assert after != before
     assert after["dtype"] == "float32"
 

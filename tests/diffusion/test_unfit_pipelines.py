@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,12 +18,20 @@ from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, UsageError
 from compbench.core.models import Runtime
+from compbench.diffusion.families.flux import FLUX_DEV
+from compbench.diffusion.families.stable_diffusion import SD2
 from compbench.registry import plugins
 from compbench.registry.plugins import Entry
 from edits import edit
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
-NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer", "sd3": "transformer"}
+NETWORK = {
+    "sdxl": "unet",
+    "pixart-sigma": "transformer",
+    "sd3": "transformer",
+    "flux-dev": "transformer",
+    "sana": "transformer",
+}
 FILE = "diffusion_pytorch_model.safetensors"
 
 
@@ -37,7 +46,7 @@ def copied(family: str, folder_of: Callable[[str], Path], tmp_path: Path) -> Pat
 
 
 def build(folder: Path) -> Any:
-    _, spec = registry.model(f"diffusion:{folder}", {"dtype": "float32"})
+    _, spec = registry.model(f"diffusion:{folder}", {"dtype": "float32", "size_px": 32})
     return spec.build(spec.source(), Runtime("cpu", 2))
 
 
@@ -175,7 +184,7 @@ def test_sharded_files_of_the_fp16_variant_are_fetched_and_loaded(
     assert sum(".fp16-0000" in name for name in files) > 2
     files["README.md"] = files["unused.safetensors"] = b"not to be fetched"
     hub.add("models", "org/tiny", files)
-    options = ["-o", "draws=1", "--limit", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
+    options = ["-o", "draws=1", "-o", "size_px=32", "--limit", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     command = ["run", "shapes", "-m", "diffusion:org/tiny", *options]
     assert main(command) == 0
     assert "from the fp16 weights" in capsys.readouterr().err
@@ -183,3 +192,43 @@ def test_sharded_files_of_the_fp16_variant_are_fetched_and_loaded(
     hub.forget()
     assert main([*command, "--offline"]) == 0  # answered from the store
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["flux-dev", "flux-schnell"])
+def test_a_flux_by_its_name_is_fetched_at_its_commit_measured_and_found_again(
+    hub: LoopbackHub, name: str, tmp_path: Path
+) -> None:
+    folder = tiny_pipelines.flux(tmp_path / "saved", is_dev=name == "flux-dev", n_blocks=4)
+    spec = registry.model(name).spec
+    hub.add("models", spec.repo, contents(folder), spec.revision)
+    options = ["-o", "draws=1", "-o", "size_px=32", "--limit", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
+    command = ["run", "shapes", "-m", name, *options]
+    assert main(command) == 0
+    hub.forget()
+    assert main([*command, "--offline"]) == 0  # answered from the store
+    assert hub.requests == []
+    (place,) = (tmp_path / "runs").glob("shapes/*/*")
+    identity = json.loads((place / "run.json").read_text())["key"]["measurement"]
+    assert identity.get("told") == ("guidance 1" if name == "flux-dev" else None)
+    assert identity["predicts"] == "flow"
+    assert spec.known.timesteps == identity["timesteps"]
+
+
+def test_a_name_whose_repository_holds_another_model_is_refused(
+    hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its runs would be found under facts that are not those of its weights."""
+    folder = tiny_pipelines.flux(tmp_path / "saved")  # whose autoencoder shrinks by 4
+    hub.add("models", FLUX_DEV.repo, contents(folder), FLUX_DEV.revision)
+    command = ["run", "shapes", "-m", "flux-dev", "-o", "draws=1", "--limit", "1", "--device", "cpu"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 1
+    assert "says size_px 512 for 1024, step_px 8 for 16" in capsys.readouterr().err
+
+
+def test_a_stable_diffusion_of_another_size_under_a_known_name_is_refused(
+    hub: LoopbackHub, small_sd_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add("models", SD2.repo, contents(small_sd_folder), SD2.revision)
+    command = ["run", "shapes", "-m", "sd2", "-o", "draws=1", "--limit", "1", "--device", "cpu"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 1
+    assert "for 512; it is not the model that the name stands for" in capsys.readouterr().err

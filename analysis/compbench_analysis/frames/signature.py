@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["labels", "partial", "scored_by", "signature"]
+__all__ = ["answered", "labels", "partial", "scored_by", "signature"]
 
 
 def signature(run: Run, rule: Rule | None = None) -> str:
@@ -28,6 +28,7 @@ def signature(run: Run, rule: Rule | None = None) -> str:
         **_flat(run.key.measurement),
         **(_flat(_rule_words(run, rule)) if run.info.has_rule else {}),
         **_skipped(run),
+        **_answered(run),
         "run": run.key.digest,
         "compbench": run.info.compbench,
     }
@@ -89,6 +90,19 @@ def _skipped(run: Run) -> dict[str, str]:
     """The number of examples skipped for unreadable images, with eight hex digits that stand for which."""
     found = run.unreadable()
     return {"skipped": f"{len(found.examples)}@{found.digest}"} if found.is_skipped and found.examples else {}
+
+
+def _answered(run: Run) -> dict[str, str]:
+    """The days on which a service answered."""
+    return {"answered": days} if (days := answered(run)) else {}
+
+
+def answered(run: Run) -> str:
+    """'2026-11-26', or from which day to which; "" for a model that asks no service."""
+    told = [part.get("answers") for part in run.parts()] if "service" in run.key.measurement else []
+    known = [answers for answers in told if isinstance(answers, Mapping)]
+    days = sorted(str(answers[end]) for answers in known for end in ("first", "last") if end in answers)
+    return "" if not days else days[0] if days[0] == days[-1] else f"{days[0]}..{days[-1]}"
 
 
 def labels(runs: Sequence[Run], n_seeds: Sequence[int] = ()) -> list[str]:

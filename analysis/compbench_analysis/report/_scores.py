@@ -94,9 +94,15 @@ def seeds_table(section: Section, by: By) -> Table | None:
 
 
 def methods(frame: pd.DataFrame) -> list[str]:
-    """A sentence on the interval in the tables."""
-    kinds = dict.fromkeys(kind for method in frame["method"] for kind in str(method).split("+"))
-    return [f"Interval: {METHODS[kind]}." for kind in kinds if kind in METHODS]
+    """A sentence on the interval in the tables; where scores have several, one for each, with its scores."""
+    scores: dict[str, dict[str, None]] = {}
+    for metric, method in frame[["metric", "method"]].drop_duplicates().itertuples(index=False):
+        for kind in str(method).split("+"):
+            if kind in METHODS:
+                scores.setdefault(kind, {})[metric_heading(metric)] = None
+    if len(scores) == 1:
+        return [f"Interval: {METHODS[kind]}." for kind in scores]
+    return [f"Interval of {' and '.join(headings)}: {METHODS[kind]}." for kind, headings in scores.items()]
 
 
 def published_table(section: Section) -> Table | None:

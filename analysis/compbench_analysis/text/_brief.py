@@ -41,6 +41,7 @@ def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) ->
         *_notes.scored(members, look),
         *_notes.unmatched(runs[0], look.by),
         *_notes.overlooked(members),
+        *_notes.answers(members),
         *_marks(rows, scores, found, None if style == "latex" else interval),
         *_repeats(members),
         *_ties(rows),

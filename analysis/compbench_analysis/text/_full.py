@@ -35,6 +35,7 @@ def full(runs: Sequence[Run], look: Look) -> list[Grid]:
         *_notes.partials(members, look),
         *_notes.unmatched(runs[0], look.by),
         *_notes.overlooked(members),
+        *_notes.answers(members),
         *_notes.methods(methods),
         *_notes.repeats(members),
         *reasons,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from compbench_analysis.frames import breakdowns
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.seeds import SeedGroup
-from compbench_analysis.frames.signature import partial, scored_by
+from compbench_analysis.frames.signature import answered, partial, scored_by
 from compbench_analysis.statistics.intervals import METHODS
 from compbench_analysis.text._look import Look
 
 if TYPE_CHECKING:
     from compbench.store.run import Run
 
-__all__ = ["methods", "overlooked", "partials", "repeats", "scored", "unmatched"]
+__all__ = ["answers", "methods", "overlooked", "partials", "repeats", "scored", "unmatched"]
 
 
 def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
@@ -59,6 +59,33 @@ def overlooked(members: Sequence[SeedGroup]) -> Iterator[str]:
             counts.update({str(k): int(str(n)) for k, n in found.items()} if isinstance(found, Mapping) else {})
         if words := [f"{of_trait.get(k, k)} of {n:,} image{'s' * (n != 1)}" for k, n in sorted(counts.items())]:
             yield f"{member.label} ignores {' and '.join(words)}; models that do not may see the images differently."
+
+
+def answers(members: Sequence[SeedGroup]) -> Iterator[str]:
+    """The days on which a service answered and what it did not tell, for each model that asks one."""
+    for member in members:
+        run = member.runs[0]
+        if not (days := answered(run)):
+            continue
+        yield f"{member.label}: a service's answers of {days}; nobody can reproduce them."
+        ids, n_scores = set(run.ids()), sum(table.scores.size for table in run.tables().values())
+        if n := _n_doubtful(run, "upper_bounds", ids):
+            told = run.key.measurement.get("top_logprobs")
+            yield (
+                f"{member.label}: {n:,} of {n_scores:,} scores are upper bounds: {run.key.measurement.get('answer')!r} "
+                f"was not among the {told} likeliest tokens that the service tells."
+            )
+        if n := _n_doubtful(run, "abstentions", ids):
+            yield f"{member.label}: {n:,} answers name none of the options; they count as wrong, as ties."
+
+
+def _n_doubtful(run: Run, what: str, ids: Collection[str]) -> int:
+    n = 0
+    for part in run.parts():
+        found = part.get("answers")
+        counts = found.get(what) if isinstance(found, Mapping) else None
+        n += sum(int(str(n)) for k, n in counts.items() if k in ids) if isinstance(counts, Mapping) else 0
+    return n
 
 
 def methods(methods: Sequence[str]) -> Iterator[str]:

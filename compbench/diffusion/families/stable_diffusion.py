@@ -17,12 +17,12 @@ from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 from compbench.core.rules import stored_loss
 from compbench.diffusion.families._citations import LATENT_DIFFUSION
-from compbench.diffusion.families._places import placed
+from compbench.diffusion.families._facts import check_facts
+from compbench.diffusion.families._lora_files import lora_digest, lora_file
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
 from compbench.diffusion.families._sd_rules import N_BANK, check_options, losses_of, schedule_of, view_of
 from compbench.registry import checkpoints
-from compbench.registry.names import with_options
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import entry_of
 from compbench.schedules.staged import Staged, published
@@ -43,15 +43,12 @@ __all__ = [
     "Dtype",
     "Protocol",
     "StableDiffusion",
-    "from_address",
-    "from_pipeline",
 ]
 
 Protocol = Literal["auto", "compbench", "paper", "published-fp16", "diffusion-itm", "self-bench"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
-_COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 # in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
 _NOISES = {"antithetic": "antithetic-2"}
 _CROPS = ("paper", "published-fp16")  # protocols whose pictures are those of the data sets' published loaders
@@ -79,6 +76,7 @@ class StableDiffusion(ModelSpec):
     is_small: bool = field(default=False, metadata=_FIXED)
     pipeline: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # one in memory, in place of a repo
     weights: str | None = field(default=None, metadata=_FIXED)  # digest of the pipeline in memory
+    added: str | None = field(default=None, metadata=_FIXED)  # digest of `lora`
     stages: Staged | None = field(default=None, metadata=_FIXED)  # of schedule=paper, known with the task
     allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
     taught: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # a Pilot: with what that cost
@@ -176,6 +174,9 @@ class StableDiffusion(ModelSpec):
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
     )
+    lora: str | None = field(
+        default=None, metadata={"help": "a LoRA to add to the weights: PATH, or org/name[@revision][:file.safetensors]"}
+    )
     folder: Path | None = field(
         default=None, metadata={"help": "a local copy in the diffusers layout, instead of the hub's"}
     )
@@ -203,10 +204,16 @@ class StableDiffusion(ModelSpec):
         """BibTeX of the model and of the method that scores with it."""
         return DIFFUSION_CLASSIFIER if self.is_small else f"{LATENT_DIFFUSION}\n\n{DIFFUSION_CLASSIFIER}"
 
+    @property
+    def lora_loader(self) -> str:
+        """The class of diffusers that reads LoRAs of the family; empty where it has none."""
+        return "StableDiffusionLoraLoaderMixin"
+
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
         px = self.measured_px if self.pipeline is None else self._px_in_memory()
-        return replace(self, **settled_options(self, task), weights=self._digest(), measured_px=px)
+        added = lora_digest(self.lora, self.name) if self.lora and not self.added else self.added
+        return replace(self, **settled_options(self, task), weights=self._digest(), added=added, measured_px=px)
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = self.for_task(None if task is None else task.name)
@@ -224,6 +231,7 @@ class StableDiffusion(ModelSpec):
             taught=self.taught,
             with_files=with_files,
             flops_per_evaluation=self.flops_per_evaluation,
+            device_bytes=self.device_bytes,
         )
 
     def with_files(self, files: Callable[[], FileList]) -> StableDiffusion:
@@ -242,6 +250,12 @@ class StableDiffusion(ModelSpec):
 
         _, corrected, grain = checkpoints.sizes_px(files, self.name)
         return _counted.unet_flops(files, self.size_px or corrected, grain)
+
+    def device_bytes(self, files: FileList) -> int | None:
+        """Of the weights, by the configuration; imports torch."""
+        from compbench.diffusion import _counted
+
+        return _counted.unet_bytes(files, self.dtype, "float32" if self.protocol == "compbench" else self.dtype)
 
     def _other_px(self, configured: int, corrected: int, grain: int) -> int | None:
         px = self.size_px or corrected
@@ -297,7 +311,7 @@ class StableDiffusion(ModelSpec):
             identity["noise"] = _NOISES.get(settled.noise, settled.noise)
         if settled.is_rgb_first:
             identity["rgb"] = "first"
-        identity |= entry_of(schedule_of(settled))
+        identity |= entry_of(schedule_of(settled)) | ({"lora": settled.added} if settled.added else {})
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
@@ -315,9 +329,20 @@ class StableDiffusion(ModelSpec):
         if source is None:
             return network.UNetFamily(), network.of_pipeline(self.pipeline, self.name)
         folder = loading.fetch_folder(source, checkpoints.stable_diffusion, runtime.is_offline, self.name, runtime.say)
-        key = ("stable-diffusion", str(folder), self.protocol, self.dtype)
+        if self.native_px is not None and self.folder is None:  # its runs are named by it
+            _, size_px, _ = checkpoints.sizes_px(FileList.of_folder(folder), self.name)
+            check_facts(self.name, self.repo, {"size_px": self.native_px}, {"size_px": size_px})
+        key = ("stable-diffusion", str(folder), self.protocol, self.dtype, self.added)
         load = partial(network.load, folder, runtime.say, self.name, size_px=self.size_px)
-        return network.UNetFamily(), runtime.kept(key, load)
+        return network.UNetFamily(), runtime.kept(key, lambda: self.with_lora(load()))
+
+    def with_lora(self, parts: Parts) -> Parts:
+        """The parts with the weights of the LoRA added, where there is one."""
+        if self.lora is None:
+            return parts
+        from compbench.diffusion.lora import add_lora
+
+        return add_lora(parts, lora_file(self.lora, self.name, self.added), self.lora_loader)
 
     def measuring(self) -> Measuring:
         """The settings by which a settled model measures."""
@@ -344,39 +369,6 @@ class StableDiffusion(ModelSpec):
         from compbench.diffusion.families import sd_unet as network
 
         return f"sha256:{network.digest(network.of_pipeline(self.pipeline))}"
-
-
-def from_address(address: str) -> StableDiffusion:
-    """The model of `sd:PATH`, a folder in the diffusers layout, or of `sd:org/name[@revision]` on the hub.
-
-    >>> from_address("org/name@main").source()
-    Source(repo='org/name', revision='main', is_local=False)
-    """
-    name = f"sd:{address}"
-    repo, revision, is_local = placed(name, address)
-    return StableDiffusion(name, repo, revision, is_local=is_local)
-
-
-def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -> StableDiffusion:
-    """A StableDiffusionPipeline in memory, your own fine-tune perhaps, as a model to run; it is left as it is.
-
-    Options are those of the built-in models. A run is named by the digest of the weights as they are when it starts.
-
-    >>> import compbench, diffusers
-    >>> folder = Path(compbench.__file__).parent / "tiny" / "tiny-sd"
-    >>> pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    >>> len(compbench.run("shapes", model=from_pipeline(pipeline, "mine", draws=4), limit=2).done())
-    2
-    """
-    if lacking := [part for part in _COMPONENTS if getattr(pipeline, part, None) is None]:
-        raise UsageError(
-            f"{type(pipeline).__name__} has no {', '.join(lacking)}; expected a pipeline like StableDiffusionPipeline"
-        )
-    if getattr(pipeline, "text_encoder_2", None) is not None:
-        raise UsageError(
-            f"{type(pipeline).__name__} has two text encoders; expected one, as StableDiffusionPipeline has"
-        )
-    return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
 
 
 # the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin

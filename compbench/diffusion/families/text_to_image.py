@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compbench.core import disk
@@ -12,6 +12,7 @@ from compbench.core.citations import DIFFUSION_CLASSIFIER
 from compbench.core.errors import UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime, Source
+from compbench.diffusion.families._facts import check_facts
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 
@@ -62,6 +63,10 @@ class TextToImage(StableDiffusion):
         return ()
 
     @property
+    def lora_loader(self) -> str:
+        return self._family.lora_loader
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files fetched from a hub repository."""
         return self._family.layout.patterns
@@ -93,6 +98,17 @@ class TextToImage(StableDiffusion):
         size_px = self.size_px or self._family.trained(files, self.name).size_px
         return _counted.pipeline_flops(self._family, files, size_px)
 
+    def device_bytes(self, files: FileList) -> int | None:
+        """Of the network and the autoencoder, or of the text encoders, which may leave before the network comes."""
+        from compbench.diffusion import _counted
+
+        layout, half = self._family.layout, "float32" if self.dtype == "float32" else "bfloat16"
+        texts = layout.texts_in(files, self.left_out)
+        readers = [(text.encoder, "float32" if text.length is None else half) for text in texts]
+        staying = [(layout.network, self.dtype), (layout.vae, "float32")]
+        found = [_counted.weight_bytes(files, parts) for parts in (staying, [*readers, staying[-1]])]
+        return None if None in found else max(n_bytes or 0 for n_bytes in found)
+
     def source(self) -> Source | None:
         if self.folder is not None or self.is_local:
             return Source(str(disk.expanded(self.folder or self.repo)), is_local=True, opened=self._opened)
@@ -104,6 +120,7 @@ class TextToImage(StableDiffusion):
             trained = {"predicts": found.predicts, "timesteps": found.timesteps}
             without = found.without or self.left_out
             trained |= {"without": ", ".join(without)} if without else {}
+            trained |= {"told": found.told} if found.told else {}
         return {**super().identity(), "family": self._family.name, **trained}
 
     def loaded(self, source: Source | None, runtime: Runtime) -> tuple[Family, Parts]:
@@ -112,8 +129,21 @@ class TextToImage(StableDiffusion):
         assert source is not None  # all have weights
         family = self._family
         folder = loading.fetch_folder(source, family.layout.opened, runtime.is_offline, self.name, runtime.say)
-        key = (family.name, str(folder), self.dtype, self.left_out)
-        return family, runtime.kept(key, lambda: family.load(folder, self.name, runtime.say, self.left_out))
+        if self.known is not None and self.folder is None:  # its runs are named by these facts
+            found = family.trained(FileList.of_folder(folder), self.name, self.left_out)
+            check_facts(
+                self.name,
+                self.repo,
+                asdict(replace(self.known, without=self.known.without or self.left_out)),
+                asdict(found),
+            )
+        key = (family.name, str(folder), self.dtype, self.left_out, self.added)
+
+        def load() -> Parts:
+            dtype = self.dtype if self.lora is None else "float32"  # in which a LoRA is added
+            return self.with_lora(family.load(folder, self.name, runtime.say, self.left_out, dtype))
+
+        return family, runtime.kept(key, load)
 
     def measuring(self) -> Measuring:
         return replace(super().measuring(), keeps_encoders=True)

@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible service: what they are asked, how, and how their answers become scores."""
