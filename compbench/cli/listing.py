@@ -209,7 +209,7 @@ def _what_is_learned(plan: Plan) -> str:
 
 
 def _what_is_raced(plan: Plan) -> str:
-    """What racing can save, or that it cannot pay."""
+    """The least that racing takes, and whether it can pay."""
     if plan.raced_at_least is None:
         return ""
     least = f"racing takes at least {plan.raced_at_least:.0%} of the evaluations"

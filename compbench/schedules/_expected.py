@@ -62,7 +62,7 @@ class Expected:
 
 
 def _doubts(way: LearnedWay, looks: Ints, z: Floats) -> Floats:
-    """How probable the other sign is after a statistic z >= 0, where margins are like those of the wave.
+    """The probability of the other sign after a statistic z >= 0, where margins are like those of the wave.
 
     Were all margins equally probable, it would be the normal tail, and it is never less: a wave is too small to show
     that none is near 0. Where most are small, an early z of 3 is chance more often than not; for that each of the

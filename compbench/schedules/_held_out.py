@@ -1,4 +1,4 @@
-"""What examples held out of a first wave tell of the pattern that the others taught: how far it may be trusted.
+"""Trust in the pattern that a first wave taught, from examples held out of it.
 
 The wave is cut into four. Each quarter is raced by the pattern of the others, in some orders. How much larger the
 errors of their estimated means are than expected is the pattern's inflation; and the level is the largest at which, of
@@ -60,12 +60,12 @@ def trusted(
 
 
 def _inflation(held_out: Sequence[tuple[Floats, LearnedWay]]) -> float:
-    """The root mean square of errors of the mean over their standard errors; at least 1."""
+    """The root mean square of errors of the mean over their standard errors, at the worst look; at least 1."""
     squares: list[Floats] = []
     for differences, way in held_out:
         at = way.looks[way.looks <= max(_EARLY * len(way.order), way.looks[0])]
         at = at[at < len(way.order)]
         mean, error = way.means(differences[varies(differences)][:, way.order], at)
-        squares.append((((mean - differences[varies(differences)].mean(1, keepdims=True)) / error) ** 2).ravel())
-    together = np.concatenate(squares)
-    return max(1.0, float(f"{np.sqrt(together.mean()):.4g}")) if len(together) else 1.0
+        squares.append(((mean - differences[varies(differences)].mean(1, keepdims=True)) / error) ** 2)
+    together = np.concatenate(squares)  # [comparisons, looks]
+    return max(1.0, float(f"{np.sqrt(together.mean(0).max(initial=0)):.4g}")) if len(together) else 1.0

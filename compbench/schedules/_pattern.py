@@ -1,4 +1,4 @@
-"""How the errors of a bank's draws go together, learned on the first wave of a race.
+"""A pattern of how the errors of a bank's draws go together, learned on the first wave of a race.
 
 All examples share the draws, so the differences of one example rise and fall over the bank much as those of others do.
 The wave shows by how much: a few factors and a variance of each draw's own. From them follow an order in which few
@@ -28,7 +28,7 @@ _CANDIDATES = 4  # draws of which the best comes next: orders differ, and none r
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What a wave taught of a bank of D draws, as run.json keeps it."""
+    """The lesson of a wave on how the draws of a bank go together, as run.json keeps it."""
 
     factors: bytes  # [K, D] float16, of differences with a mean of 0 and a variance of 1 over the bank
     own: bytes  # [D] float16, the variance that no factor explains
