@@ -18,6 +18,8 @@ from compbench.tasks.emoji import TAG_ORDER, Canvas, emoji, swapped
 
 NOUN_OF = {**{noun: noun for noun in sheets.PLURALS}, **{plural: noun for noun, plural in sheets.PLURALS.items()}}
 
+_HALVES = (slice(0, 64), slice(64, 128))
+
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
@@ -222,6 +224,17 @@ def test_training_pairs_are_made_of_the_same_words_and_hold_nothing_that_is_held
         assert other in [swapped(one, tag) for tag in TAG_ORDER["tag"]]
         assert not canvases.are_held_apart(*one.nouns)
         assert not any(map(canvases.is_held_out, (one.first, one.second, other.first, other.second)))
+
+
+def test_a_crowded_canvas_is_full_and_the_same_every_time() -> None:
+    for seed in range(8):
+        picture, again = (canvases.crowded_canvas(np.random.default_rng(seed)) for _ in range(2))
+        pixels = np.asarray(picture).astype(int)  # [128, 128, 3]
+        assert picture.tobytes() == again.tobytes()
+        grey = np.median(pixels[np.ptp(pixels, axis=-1) == 0], axis=0)
+        is_drawn = (pixels != grey).any(-1)
+        assert is_drawn.mean() > 0.2
+        assert all(is_drawn[rows, columns].any() for rows in _HALVES for columns in _HALVES)
 
 
 def test_each_sheet_holds_every_drawing_of_the_table_and_every_noun_one_plural() -> None:
