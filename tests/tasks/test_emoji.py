@@ -14,6 +14,7 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.tasks.drawings import canvases, sheets
 from compbench.tasks.drawings.canvases import Thing
+from compbench.tasks.drawings.from_packages import sheet_of
 from compbench.tasks.emoji import TAG_ORDER, Canvas, emoji, swapped
 
 NOUN_OF = {**{noun: noun for noun in sheets.PLURALS}, **{plural: noun for noun, plural in sheets.PLURALS.items()}}
@@ -248,6 +249,14 @@ def test_each_sheet_holds_every_drawing_of_the_table_and_every_noun_one_plural()
     assert len(sheets.PLURALS) == len(set(sheets.PLURALS.values())) == 111
     assert not {noun for noun in sheets.PLURALS if " " in noun}
     assert set(sheets.PLURALS) > canvases.HELD_OUT_NOUNS
+
+
+def test_a_sheet_is_made_of_the_drawings_that_it_holds(tmp_path: Path) -> None:
+    with PIL.Image.open(sheets.path_of("Noto")) as file:
+        sheet = file.convert("RGBA")
+    for number, drawing in enumerate(sheets.DRAWINGS):
+        sheet.crop(sheets.box_of(number)).save(tmp_path / f"{drawing.code}.png")
+    assert sheet_of(tmp_path).tobytes() == sheet.tobytes()
 
 
 def test_the_drawings_come_with_their_artists_and_licences(task: Task) -> None:
