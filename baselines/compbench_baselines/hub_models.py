@@ -19,7 +19,7 @@ from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
 
-__all__ = ["FOLDER", "Address", "Dtype", "HubModel", "address_of", "architecture", "not_a", "weight_files"]
+__all__ = ["CONFIG", "FOLDER", "Address", "Dtype", "HubModel", "address_of", "architecture", "not_a", "weight_files"]
 
 FOLDER: Mapping[str, str] = {"help": "a local copy instead of the hub's"}
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]

@@ -212,7 +212,7 @@ def _what_happens(plan: Plan) -> str:
         return f"all of it is stored in {plan.folder}"
     said = "nothing is stored yet" if plan.folder is None else f"to be stored in {plan.folder}"
     if plan.seconds is not None and plan.seconds > _DAY:
-        fewer = "fewer draws (-o draws=N, more can be added later), --limit N"
+        fewer = "fewer draws (-o draws=N, more can be added later), --limit N" if plan.has_draws else "--limit N"
         if plan.fewer_by is not None:
             fewer = f"fewer pictures to learn from (-o {plan.fewer_by}=N)"
         said += f"; more than a day: {fewer} or a GPU would make it cheaper"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import PIL.Image
 
 __all__ = [
+    "Cost",
+    "Costed",
     "HalfPrecision",
     "Keeps",
     "Learning",
@@ -88,7 +90,6 @@ class Price:
     flops_per_evaluation: float
     seconds_per_evaluation: float
     bytes_per_pair: int  # stored
-    evaluations_per_image: int = 0  # besides, where an image is measured without a caption
 
 
 @runtime_checkable
@@ -96,6 +97,23 @@ class Priced(Protocol):
     """A scorer that can tell its price before the run."""
 
     def price(self, examples: Sequence[Example]) -> Price: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of scoring some examples where it is no multiple of their pairs: counted, timed by a short probe."""
+
+    evaluations: int  # of the network, one for each input that goes through it
+    flops: float
+    seconds: float
+    bytes: int  # stored
+
+
+@runtime_checkable
+class Costed(Protocol):
+    """A scorer of scores that evaluates a network, and can tell at what cost before the run."""
+
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +302,8 @@ class ResolvedModel:
     # the same model with what its weights' configuration decides, the size of its pictures for one; it is given how to
     # list the repository, which may ask a hub
     with_files: Callable[[Callable[[], FileList]], ResolvedModel] | None = None
+    # how many a model of scores takes for examples, told before its weights are here; None: it evaluates no network
+    evaluations: Callable[[Sequence[Example], Callable[[], FileList]], int] | None = None
     # of one evaluation, by the configuration of weights that are not here; None where that cannot be told
     flops_per_evaluation: Callable[[FileList], float | None] | None = None
 

@@ -88,9 +88,16 @@ def load_text(text: TextPart, folder: Path, weights: Weights, say: Callable[[str
     """A text encoder and its tokenizer, as the pipeline reads captions."""
     encoder = load_text_encoder(text.encoder, folder, weights, say)
     if text.length is None:
-        return text_of(encoder, load_tokenizer_of(folder, text.tokenizer))
+        return replace(text_of(encoder, load_tokenizer_of(folder, text.tokenizer)), name=text.encoder.name)
     tokenizer = load_tokenizer_of(folder, text.tokenizer, load_t5_tokenizer)
-    return Text(tokenizer, encoder, text.length, is_large=True, spelled=_lowered if text.is_lowered else str)
+    return Text(
+        tokenizer,
+        encoder,
+        text.length,
+        is_large=True,
+        spelled=_lowered if text.is_lowered else str,
+        name=text.encoder.name,
+    )
 
 
 def load_text_encoder(part: Part, folder: Path, weights: Weights, say: Callable[[str], None]) -> Any:

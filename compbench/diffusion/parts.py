@@ -40,6 +40,7 @@ class Text:
     length: int  # of a padded caption in tokens, start and end among them
     is_large: bool = False  # a T5: in half precision where the network is
     spelled: Callable[[str], str] = str  # a caption as the tokenizer is given it
+    name: str = "text_encoder"  # in model_index.json
 
     def tokens(self, captions: Sequence[str]) -> Any:
         """`input_ids` and `attention_mask` [C, length], padded, on the CPU."""
@@ -111,6 +112,12 @@ class Parts:
     def kind(self) -> str:
         """A word for the network."""
         return "U-Net" if "UNet" in type(self.network).__name__ else "transformer"
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The network and the text encoders by their names in model_index.json: what fine-tunes change."""
+        network = "unet" if self.kind == "U-Net" else "transformer"
+        return {network: self.network, **{text.name: text.encoder for text in self.texts}}
 
     def placed(self, device: torch.device, precision: Precision) -> Self:
         """The parts in evaluation mode on a device; borrowed ones are copied where they would have to change."""

@@ -46,6 +46,7 @@ class PipelineFamily(Family):
     name: ClassVar[str]  # in a run's identity
     layout: ClassVar[Layout]
     bibtex: ClassVar[str]
+    lora_loader: ClassVar[str] = ""  # the class of diffusers that reads its LoRAs
     packed: ClassVar[int] = 1  # the side of the square of latents whose channels are those of one input of the network
 
     def load(self, folder: Path, name: str, say: Callable[[str], None], left_out: Collection[str] = ()) -> Parts:

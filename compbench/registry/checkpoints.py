@@ -240,9 +240,9 @@ _LCM = (
     "to jump, so its error does not say how well a caption fits; expected the model it was distilled from"
 )
 MERGE_A_LORA = (
-    "a LoRA modifies another model and is not one itself: load that model with diffusers, "
-    "`pipeline.load_lora_weights(PATH)`, `pipeline.fuse_lora()`, `pipeline.unload_lora_weights()`, "
-    "`pipeline.save_pretrained(MERGED)`, then --model sd:MERGED"
+    "a LoRA modifies another model and is not one itself: measure that model with it, --model MODEL -o lora=PATH, or "
+    "merge it with diffusers, `pipeline.load_lora_weights(PATH)`, `pipeline.fuse_lora()`, "
+    "`pipeline.unload_lora_weights()`, `pipeline.save_pretrained(MERGED)`, then --model diffusion:MERGED"
 )
 
 

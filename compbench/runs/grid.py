@@ -120,9 +120,9 @@ def cells(
         return {**settings} if folders is None else {**settings, "data": folders(task)}
 
     made = [
-        Cell(task, name, RunRequest(task=task, model=chosen[name], options=options_of[name], **given(task)))
+        Cell(task, name, RunRequest(task=task, model=model, options=options_of[model.label], **given(task)))
         for task in tasks
-        for name in models
+        for name, model in chosen.items()
     ]
     for cell in made[: len(models)]:  # what it says is said when the model's turn comes
         model_spec(cell.request, _unheard)

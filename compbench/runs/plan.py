@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from compbench.core.errors import DataError, MissingPictures
 from compbench.core.examples import Example, Task
-from compbench.core.models import ModelSpec, Preparation, Price, Priced, PricesLearning, ResolvedModel, Scorer, Sends
+from compbench.core.models import (
+    Cost,
+    Costed,
+    ModelSpec,
+    Preparation,
+    Price,
+    Priced,
+    PricesLearning,
+    ResolvedModel,
+    Scorer,
+    Sends,
+)
 from compbench.core.rules import Rule, n_known
 from compbench.registry import hub, repositories
 from compbench.registry.plugins import blamed
@@ -38,7 +50,7 @@ class Plan:
     model: str
     examples: int | None  # to measure; what is stored is not counted
     pairs: int | None
-    evaluations: int | None  # of the network; 0 for an embedding model
+    evaluations: int | None  # of the network, each input once; 0 for an embedding model
     tflops: float | None  # in all
     seconds: float | None  # from a short probe
     fetch_bytes: int | None  # of weights
@@ -50,6 +62,7 @@ class Plan:
     generated_pictures: int = 0
     trained_inputs: int = 0  # that the classifier is trained on, each counted once per epoch
     kept_bytes: int | None = 0  # in the cache folder, beside `store_bytes` in the run's
+    has_draws: bool = False  # fewer of which would make it cheaper
     fewer_by: str | None = None  # the option that narrows what it learns from
     # of a model that asks a service
     requests: int = 0  # at most
@@ -107,14 +120,19 @@ def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
         stored = None
     missing = asked.missing(stored)
     fetch_bytes = _fetch_bytes(asked.model, cache.is_offline) if missing else 0
-    price = scorer = None
+    price = cost = scorer = None
     if missing and (fetch_bytes == 0 or cache.is_offline):
         scorer = cache.scorer(asked)
         price = _price(scorer, missing) if isinstance(scorer, Priced) else None
+        cost = _cost(scorer, missing) if isinstance(scorer, Costed) else None
     flops = None if price is not None or not missing else _flops(asked, cache.is_offline)
     made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
     learning = asked.model.learning
     made = made if learning is None else replace(made, fewer_by=learning.fewer_by)
+    if cost is not None:
+        made = _with_cost(made, cost)
+    elif missing and asked.model.evaluations is not None:
+        made = replace(made, evaluations=_evaluations(asked, missing, cache.is_offline), tflops=None, seconds=None)
     return _with_sending(_with_preparation(made, _preparation(asked, missing, scorer)), missing, scorer)
 
 
@@ -140,6 +158,28 @@ def warn_if_long(scorer: Scorer, asked: ResolvedRun, stored: Run, say: Callable[
 def _price(scorer: Priced, examples: Sequence[Example]) -> Price:
     with blamed(scorer, "when asked its price"):
         return scorer.price(examples)
+
+
+def _cost(scorer: Costed, examples: Sequence[Example]) -> Cost:
+    with blamed(scorer, "when asked its cost"):
+        return scorer.scoring_cost(examples)
+
+
+def _with_cost(made: Plan, cost: Cost) -> Plan:
+    return replace(
+        made, evaluations=cost.evaluations, tflops=cost.flops / 1e12, seconds=cost.seconds, store_bytes=cost.bytes
+    )
+
+
+def _evaluations(asked: ResolvedRun, missing: Sequence[Example], is_offline: bool) -> int | None:
+    """The evaluations that a model of scores makes; None where that takes a file which is not to be had."""
+    model = asked.model
+    if model.evaluations is None or model.source is None:
+        return None
+    try:
+        return model.evaluations(missing, partial(repositories.file_list, model.source, is_offline))
+    except DataError:
+        return None
 
 
 def _preparation(asked: ResolvedRun, missing: Sequence[Example], scorer: Scorer | None) -> Preparation | None:
@@ -188,13 +228,11 @@ def _planned(
     seconds = None
     store_bytes = _BYTES_PER_ERROR * evaluations if evaluations else n_pairs * _BYTES_PER_SCORE
     if price is not None:
-        n_without = price.evaluations_per_image * sum(len(example.images) for example in missing)
-        of_pairs = price.evaluations_per_pair * n_pairs - n_measured
-        evaluations = of_pairs + n_without
+        evaluations = price.evaluations_per_pair * n_pairs - n_measured
         tflops = evaluations * price.flops_per_evaluation / 1e12
         # an embedding model has no evaluations to time
         seconds = evaluations * price.seconds_per_evaluation if evaluations else None
-        store_bytes = of_pairs * price.bytes_per_pair // max(price.evaluations_per_pair, 1)
+        store_bytes = evaluations * price.bytes_per_pair // max(price.evaluations_per_pair, 1)
     return Plan(
         task=asked.task.name,
         model=asked.label,
@@ -207,6 +245,7 @@ def _planned(
         store_bytes=store_bytes if missing else 0,
         folder=asked.store.root / asked.key.folder if asked.is_read else None,
         is_done=not missing,
+        has_draws="n_draws" in asked.view,
     )
 
 

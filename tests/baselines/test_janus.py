@@ -179,9 +179,9 @@ def test_the_price_is_probed_on_a_picture_that_can_be_read(folder: Path, tmp_pat
     torn = Image("torn", tmp_path / "torn.png")
     (tmp_path / "torn.png").write_bytes(b"no picture")
     example = replace(EXAMPLES[0], images=(torn, EXAMPLES[0].images[1]))
-    assert scorer(folder).price([example]).seconds_per_evaluation > 0
+    assert scorer(folder).scoring_cost([example]).seconds > 0
     with pytest.raises(UnreadableImage, match="torn"):
-        scorer(folder).price([replace(example, images=(torn,), matches=np.eye(1, 2, dtype=bool))])
+        scorer(folder).scoring_cost([replace(example, images=(torn,), matches=np.eye(1, 2, dtype=bool))])
 
 
 def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(folder: Path) -> None:

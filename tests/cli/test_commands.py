@@ -126,6 +126,7 @@ IS_NOT_RUN = {
     "compbench run winoground --model sd2 --model clip-vit-l-14 --model openclip-vit-h-14": "gigabytes of a hub",
     "compbench run winoground --model siglip2-so400m --model blip-itm --model sd2": "the same",
     "compbench run sugarcrepe --model text-prior:Qwen/Qwen3-0.6B": "the same",
+    "compbench run winoground --model sdxl -o lora=my-lora/pytorch_lora_weights.safetensors": "the same",
     "compbench run winoground --model janus-pro-1b --dtype bfloat16": "the same",
     "compbench run winoground --model caption-likelihood:Qwen/Qwen2.5-VL-7B-Instruct -o less=text": "the same",
     "compbench run winoground --model vqascore:Qwen/Qwen2.5-VL-7B-Instruct --dtype bfloat16": "the same",

@@ -7,6 +7,7 @@ log-likelihood by the same model and prompt without the picture, where that is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch import Tensor
 
 from compbench.core.examples import Example
 from compbench.core.measurements import ScoreMatrix
-from compbench.core.models import Runtime
+from compbench.core.models import Cost, Runtime
 from compbench.diffusion.devices import fitting
+from compbench_baselines.vlm._evaluations import of_captions
 from compbench_baselines.vlm._families import AFTER_A_SPACE, JANUS
 from compbench_baselines.vlm._pair_scorer import PairScorer, padded_left
+from compbench_baselines.vlm._probe import first_readable
 from compbench_baselines.vlm._text_prior_scorer import log_likelihoods
 
 __all__ = ["CaptionScorer"]
@@ -45,6 +48,21 @@ class CaptionScorer(PairScorer):
             self._read_blindly()
         yield from super()._scored(window)
 
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
+        """That of the pairs, and of each distinct caption without a picture, where that is subtracted."""
+        caption = first_readable(examples)[0].captions[0]
+        self._tokens |= {caption: self._tokens_of(caption)}
+        seen = super().scoring_cost(examples)
+        if not self._is_less_text:
+            return seen
+        probe, n = self._probed(lambda n: self._unseen_of([caption] * n, n)), of_captions(examples)
+        return replace(
+            seen,
+            evaluations=seen.evaluations + n,
+            flops=seen.flops + n * probe.flops,
+            seconds=seen.seconds + n * probe.seconds,
+        )
+
     def text(self, caption: str) -> Tensor:
         return torch.cat([self._asked, self._tokens[caption]])
 
@@ -68,6 +86,7 @@ class CaptionScorer(PairScorer):
         new = sorted(self._tokens.keys() - self._unseen.keys(), key=lambda text: (len(self._tokens[text]), text))
         while new:
             found, self._batch_size = fitting(partial(self._unseen_of, new), self._batch_size, self.device, self._say)
+            self._advance(len(found))
             self._unseen.update(zip(new, found, strict=False))
             new = new[len(found) :]
 

@@ -8,10 +8,8 @@ its guidance does. Rows are padded on the left under a mask, so that the picture
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -21,18 +19,19 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from compbench.core.aliases import Floats
-from compbench.core.errors import DataError, RunError, UnreadableImage, nan_advice
+from compbench.core.errors import DataError, RunError, nan_advice
 from compbench.core.examples import Example, Image, Task
 from compbench.core.image_transforms import on_white, upright
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Price, Runtime, Source
+from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
 from compbench_baselines.decoding import decoded, decoders
+from compbench_baselines.vlm._evaluations import with_empty_prompt
 from compbench_baselines.vlm._pair_scorer import padded_left
+from compbench_baselines.vlm._probe import first_readable, probed
 from compbench_baselines.vlm._text_prior_scorer import log_likelihoods
 from compbench_baselines.windows import windows
 
@@ -69,6 +68,7 @@ class JanusScorer:
     def __init__(self, network: Any, processor: Any, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
         self._network, self._processor = network.to(self.device), processor
+        self._advance = runtime.advance
         self._say, self._batch_size = runtime.say, runtime.batch_size or _BATCH_SIZE.get(self.device.type, 16)
         self._n_tokens = int(network.config.vision_config.num_image_tokens)
         self._side = math.isqrt(self._n_tokens)
@@ -84,23 +84,18 @@ class JanusScorer:
                 "sums, without those of each token that explain shows"
             )
 
-    def price(self, examples: Sequence[Example]) -> Price:
-        """Counted on the first pair, and timed on a batch of it after one to warm up."""
-        example, image = _first_readable(examples)
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
+        """Each pair and each picture under the empty prompt, as the first readable one takes."""
+        example, image = first_readable(examples)
         self._prompts |= self._new_prompts([example])
         found, pair = _Found(), (image, example.captions[0])
         self._look_at([replace(example, images=(image,))], found)
-        with FlopCounterMode(display=False) as counter:
-            self._terms([pair], found.tokens, 1)
-        seconds = 0.0
-        for _ in range(2):
-            began = time.perf_counter()
-            terms, self._batch_size = fitting(
-                partial(self._terms, [pair] * self._batch_size, found.tokens), self._batch_size, self.device, self._say
-            )
-            seconds = (time.perf_counter() - began) / len(terms)
-        n_bytes = _BYTES_PER_SCORE + 4 * self._n_tokens
-        return Price(1, float(counter.get_total_flops()), seconds, n_bytes, evaluations_per_image=1)
+        probe = probed(lambda n: self._terms([pair] * n, found.tokens, n), self._batch_size, self.device, self._say)
+        self._batch_size = probe.batch_size
+        n = with_empty_prompt(examples, self._batch_size * _BATCHES_A_WINDOW)
+        sizes = [(len(example.images) * len(example.captions), _is_by_position(example)) for example in examples]
+        n_bytes = sum(size * (_BYTES_PER_SCORE + 4 * self._n_tokens * is_by_position) for size, is_by_position in sizes)
+        return Cost(n, n * probe.flops, n * probe.seconds, n_bytes)
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         """Each example in turn, a window of them at a time."""
@@ -164,6 +159,7 @@ class JanusScorer:
             terms, self._batch_size = fitting(
                 partial(self._terms, new, found.tokens), self._batch_size, self.device, self._say
             )
+            self._advance(len(terms))
             sums = terms.sum(1, dtype=torch.float64).tolist()
             found.scores.update(zip(new, sums, strict=False))
             found.terms.update((pair, row) for pair, row in zip(new, terms, strict=False) if pair in kept)
@@ -264,16 +260,6 @@ def _pairs(example: Example) -> list[Pair]:
 
 def _is_by_position(example: Example) -> bool:
     return len(example.images) * len(example.captions) <= _MOST_PAIRS
-
-
-def _first_readable(examples: Sequence[Example]) -> tuple[Example, Image]:
-    """The first image that can be decoded, else the first: one bad image must not hide a price."""
-    for example in examples:
-        for image in example.images:
-            with suppress(UnreadableImage):
-                image.decode()
-                return example, image
-    return examples[0], examples[0].images[0]
 
 
 def _forget(found: _Found, needed: set[Image]) -> None:

@@ -8,7 +8,7 @@ pairs whose texts are of similar length share a batch, padded on the left under 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,14 +23,18 @@ from compbench.core.errors import DataError, RunError, nan_advice
 from compbench.core.examples import Example, Image, Task
 from compbench.core.image_transforms import opaque
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Runtime, Source
+from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
+from compbench_baselines.vlm._evaluations import of_pairs
+from compbench_baselines.vlm._probe import Probe, first_readable, probed
+from compbench_baselines.windows import windows
 
 __all__ = ["Pair", "PairScorer", "load", "padded_left"]
 
 _BATCH_SIZE = {"cpu": 4}  # pairs; elsewhere 16
 _BATCHES_A_WINDOW = 8  # of pairs, among which those of similar length are found
+_BYTES_PER_SCORE = 32
 
 Pair = tuple[Image, str]
 
@@ -65,9 +69,12 @@ class PairScorer:
     The chat template is asked once, when the scorer is built, whether it lets the model see the picture.
     """
 
+    _has_prefix = True  # whether a picture goes through the network by itself
+
     def __init__(self, network: Any, processor: Any, question: str, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
         self._network, self._processor, self._question = network.to(self.device), processor, question
+        self._advance = runtime.advance
         self._say, self._batch_size = runtime.say, runtime.batch_size or _BATCH_SIZE.get(self.device.type, 16)
         self._longest = getattr(network.config.get_text_config(), "max_position_embeddings", None)
         self._picture = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
@@ -91,6 +98,22 @@ class PairScorer:
 
     def prepare(self, task: Task) -> None: ...
 
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
+        """Each picture and each distinct pair once, as the first readable ones take."""
+        example, image = first_readable(examples)
+        caption = example.captions[0]
+        self._texts |= {caption: self._checked(caption)}
+        seen = self._look_at([image], 1)
+        of_image, n_pairs = self._probed(lambda n: self._look_at([image] * n, n)), self._n_evaluations(examples, False)
+        of_pair = self._probed(lambda n: self._scores([(image, caption)] * n, seen, n))
+        n_images = self._n_evaluations(examples) - n_pairs
+        return Cost(
+            evaluations=n_images + n_pairs,
+            flops=n_images * of_image.flops + n_pairs * of_pair.flops,
+            seconds=n_images * of_image.seconds + n_pairs * of_pair.seconds,
+            bytes=_BYTES_PER_SCORE * sum(len(example.images) * len(example.captions) for example in examples),
+        )
+
     def overlooked(self) -> frozenset[str]:
         """Its image processor does not look at either."""
         return frozenset({"orientation", "transparency"})
@@ -100,15 +123,8 @@ class PairScorer:
         for example in examples:
             if any(not caption.strip() for caption in example.captions):
                 raise DataError(f"example {example.id!r} has an empty caption; expected words to score")
-        window: list[Example] = []
-        n_pairs = 0
-        for example in examples:
-            window.append(example)
-            n_pairs += len(example.images) * len(example.captions)
-            if n_pairs >= self._batch_size * _BATCHES_A_WINDOW:
-                yield from self._scored(window)
-                window, n_pairs = [], 0
-        yield from self._scored(window)
+        for window in windows(examples, self._batch_size * _BATCHES_A_WINDOW):
+            yield from self._scored(window)
 
     def _scored(self, window: Sequence[Example]) -> Iterator[ScoreMatrix]:
         images = list(dict.fromkeys(image for example in window for image in example.images))
@@ -120,6 +136,7 @@ class PairScorer:
         scores: dict[Pair, float] = {}
         while images:
             seen, self._batch_size = fitting(partial(self._look_at, images), self._batch_size, self.device, self._say)
+            self._advance(len(seen.row_of) if self._has_prefix else 0)
             images = images[len(seen.row_of) :]
             own = [pair for pair in pairs if pair[0] in seen.row_of]
             scores |= self._answered(sorted(own, key=lambda pair: len(self._texts[pair[1]])), seen)
@@ -132,8 +149,18 @@ class PairScorer:
         while len(scores) < len(pairs):
             batch = partial(self._scores, pairs[len(scores) :], seen)
             found, self._batch_size = fitting(batch, self._batch_size, self.device, self._say)
+            self._advance(len(found))
             scores.update(zip(pairs[len(scores) :], found, strict=False))
         return scores
+
+    def _probed(self, run: Callable[[int], object]) -> Probe:
+        probe = probed(run, self._batch_size, self.device, self._say)
+        self._batch_size = probe.batch_size
+        return probe
+
+    def _n_evaluations(self, examples: Sequence[Example], has_prefix: bool | None = None) -> int:
+        has_prefix = self._has_prefix if has_prefix is None else has_prefix
+        return of_pairs(examples, self._batch_size * _BATCHES_A_WINDOW, has_prefix=has_prefix)
 
     @torch.inference_mode()
     def _look_at(self, images: Sequence[Image], n: int) -> Any:

@@ -29,6 +29,8 @@ class _Pictures:
 class PaliGemmaScorer(VQAScorer):
     """The picture of each pair is encoded for that pair."""
 
+    _has_prefix = False
+
     def _look_at(self, images: Sequence[Image], n: int) -> _Pictures:
         pictures = [opaque(image.decode()).convert("RGB") for image in images[:n]]
         pixels = self._placed(self._processor.image_processor(pictures, return_tensors="pt"))["pixel_values"]

@@ -20,14 +20,17 @@ from torch.nn.utils.rnn import pad_sequence
 from compbench.core.errors import DataError, RunError, nan_advice
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Runtime, Source
+from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
+from compbench_baselines.vlm._evaluations import of_captions
+from compbench_baselines.vlm._probe import probed
 
 __all__ = ["TextPriorScorer", "load", "log_likelihoods"]
 
 _BATCH_SIZE = {"cpu": 16}  # captions; elsewhere 64
 _BATCHES_A_WINDOW = 16  # of captions, among which those of similar length are found
+_BYTES_PER_SCORE = 32
 
 
 def load(source: Source, dtype: str, runtime: Runtime) -> tuple[Any, Any]:
@@ -43,7 +46,7 @@ class TextPriorScorer:
     def __init__(self, network: Any, tokenizer: Any, is_mean: bool, runtime: Runtime) -> None:
         self.device = pick_device(runtime.device)
         self._network, self._tokenizer = network.to(self.device), tokenizer
-        self._is_mean, self._say = is_mean, runtime.say
+        self._is_mean, self._say, self._advance = is_mean, runtime.say, runtime.advance
         self._batch_size = runtime.batch_size or _BATCH_SIZE.get(self.device.type, 64)
         self._start = _start_of_text(tokenizer, runtime)
         self._longest = getattr(network.config.get_text_config(), "max_position_embeddings", None)
@@ -56,6 +59,14 @@ class TextPriorScorer:
                 f"group scores "
                 "are 0, and so is a text score that asks for another caption with another picture"
             )
+
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
+        """Each distinct caption once, as the first one takes."""
+        row = self._row(examples[0], examples[0].captions[0])
+        probe = probed(lambda n: self._log_likelihoods([row] * n, n), self._batch_size, self.device, self._say)
+        self._batch_size, n = probe.batch_size, of_captions(examples)
+        n_scores = sum(len(example.images) * len(example.captions) for example in examples)
+        return Cost(n, n * probe.flops, n * probe.seconds, _BYTES_PER_SCORE * n_scores)
 
     def overlooked(self) -> frozenset[str]:
         """It looks at no picture."""
@@ -78,6 +89,7 @@ class TextPriorScorer:
         while captions:
             batch = partial(self._log_likelihoods, [new[caption] for caption in captions])
             found, self._batch_size = fitting(batch, self._batch_size, self.device, self._say)
+            self._advance(len(found))
             self._known.update(zip(captions, found, strict=False))
             captions = captions[len(found) :]
         for example in window:

@@ -6,14 +6,17 @@ caption's log-likelihood without the picture, so that captions are not told by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
-from compbench.core.models import Runtime, Scorer, Source
+from compbench.core.examples import Example
+from compbench.core.file_list import FileList
+from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.hub_models import HubModel
+from compbench_baselines.vlm._evaluations import of_captions, of_pairs
 from compbench_baselines.vlm._families import check_class
 from compbench_baselines.vlm.text_prior import LENGTH, Length
 
@@ -51,8 +54,14 @@ class CaptionLikelihood(HubModel):
             "dtype": self.settled_dtype,
         }
 
+    def resolved(self) -> ResolvedModel:
+        return replace(super().resolved(), evaluations=self._evaluations)
+
     def check(self, config: Mapping[str, Any], name: str) -> None:
         check_class(config, name)
+
+    def _evaluations(self, examples: Sequence[Example], files: Callable[[], FileList]) -> int:
+        return of_pairs(examples) + (of_captions(examples) if self.less == "text" else 0)
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm._caption_scorer import CaptionScorer

@@ -7,15 +7,18 @@ caption by the same less log p(picture | empty prompt), which is measured too. T
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compbench.core.aliases import Json
+from compbench.core.examples import Example
+from compbench.core.file_list import FileList
 from compbench.core.image_transforms import on_white, upright
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.hub_models import FOLDER, Dtype, HubModel, architecture, not_a
+from compbench_baselines.vlm._evaluations import with_empty_prompt
 from compbench_baselines.vlm._families import JANUS
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ class Janus(HubModel):
         return _JANUS_PRO
 
     def resolved(self) -> ResolvedModel:
-        return replace(super().resolved(), seen=padded)
+        return replace(super().resolved(), seen=padded, evaluations=_evaluations)
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
         if architecture(config) != JANUS:
@@ -72,6 +75,10 @@ class Janus(HubModel):
         from compbench_baselines.vlm import _janus_scorer as scorer
 
         return scorer.JanusScorer(*self.loaded(scorer.load, source, runtime), runtime)
+
+
+def _evaluations(examples: Sequence[Example], files: Callable[[], FileList]) -> int:
+    return with_empty_prompt(examples)
 
 
 def from_address(address: str) -> Janus:

@@ -6,13 +6,16 @@ the task's wrong captions are told by grammar or plausibility, and other models 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from compbench.core.aliases import Json
-from compbench.core.models import Runtime, Scorer, Source
+from compbench.core.examples import Example
+from compbench.core.file_list import FileList
+from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.hub_models import HubModel, architecture, not_a
+from compbench_baselines.vlm._evaluations import of_captions
 
 __all__ = ["LENGTH", "Length", "TextPrior", "from_address"]
 
@@ -35,6 +38,9 @@ class TextPrior(HubModel):
     def identity(self) -> Mapping[str, Json]:
         return {"scorer": self.scheme, "version": 1, "length": self.length, "dtype": self.settled_dtype}
 
+    def resolved(self) -> ResolvedModel:
+        return replace(super().resolved(), evaluations=_evaluations)
+
     def check(self, config: Mapping[str, Any], name: str) -> None:
         if not architecture(config).endswith(_CAUSAL):
             raise not_a(f"a causal language model (...{' or ...'.join(_CAUSAL)})", config, name)
@@ -43,6 +49,10 @@ class TextPrior(HubModel):
         from compbench_baselines.vlm import _text_prior_scorer as scorer
 
         return scorer.TextPriorScorer(*self.loaded(scorer.load, source, runtime), self.length == "mean", runtime)
+
+
+def _evaluations(examples: Sequence[Example], files: Callable[[], FileList]) -> int:
+    return of_captions(examples)
 
 
 def from_address(address: str) -> TextPrior:

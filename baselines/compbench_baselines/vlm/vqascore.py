@@ -6,14 +6,17 @@ so is the chat template, which is among the files that name the weights. Torch-f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
-from compbench.core.models import Runtime, Scorer, Source
-from compbench_baselines.hub_models import Dtype, HubModel
+from compbench.core.examples import Example
+from compbench.core.file_list import FileList
+from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
+from compbench_baselines.hub_models import CONFIG, Dtype, HubModel, architecture
+from compbench_baselines.vlm._evaluations import of_pairs
 from compbench_baselines.vlm._families import CLASSES, PALIGEMMA, check_class
 
 __all__ = ["ANSWER", "QUESTION", "VQAScore", "check_question", "from_address"]
@@ -61,6 +64,9 @@ class VQAScore(HubModel):
             "dtype": self.settled_dtype,
         }
 
+    def resolved(self) -> ResolvedModel:
+        return replace(super().resolved(), evaluations=_evaluations)
+
     def check(self, config: Mapping[str, Any], name: str) -> None:
         check_class(config, name, (*CLASSES, PALIGEMMA))
 
@@ -72,6 +78,10 @@ class VQAScore(HubModel):
         network, processor = self.loaded(load, source, runtime)
         kind = PaliGemmaScorer if type(network).__name__ == PALIGEMMA else VQAScorer
         return kind(network, processor, self.question, self.answer, runtime)
+
+
+def _evaluations(examples: Sequence[Example], files: Callable[[], FileList]) -> int:
+    return of_pairs(examples, has_prefix=architecture(files().json(CONFIG)) != PALIGEMMA)
 
 
 def check_question(question: str, answer: str) -> None:

@@ -35,6 +35,10 @@ def check_options(spec: StableDiffusion) -> None:
     _check_steps(spec)
     if spec.folder is not None and not disk.expanded(spec.folder).is_dir():
         raise UsageError(f"model {spec.name!r}: no folder {str(spec.folder)!r}; expected one in the diffusers layout")
+    if spec.lora is not None and spec.pipeline is not None:
+        raise UsageError(f"model {spec.name!r} is in memory; add its LoRA there: pipeline.load_lora_weights, fuse_lora")
+    if spec.lora is not None and not spec.lora_loader:
+        raise UsageError(f"model {spec.name!r} cannot take a LoRA: diffusers has no loader for those of its family")
 
 
 def schedule_of(spec: StableDiffusion) -> Schedule:

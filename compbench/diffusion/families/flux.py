@@ -54,6 +54,7 @@ class FluxFamily(FlowFamily):
         (TextPart(TEXT_ENCODER, "tokenizer", CLIP), TextPart(_T5, "tokenizer_2", T5, _DEV_TOKENS)),
     )
     bibtex: ClassVar[str] = _citations.FLUX
+    lora_loader: ClassVar[str] = "FluxLoraLoaderMixin"
     packed: ClassVar[int] = 2
 
     guidance: float = _PLAIN

@@ -45,6 +45,7 @@ class SD3Family(FlowFamily):
         ),
     )
     bibtex = _citations.SD3
+    lora_loader = "SD3LoraLoaderMixin"
 
     def check(self, parts: Parts) -> None:
         from compbench.diffusion.parts import check_channels, check_vocabularies, check_width

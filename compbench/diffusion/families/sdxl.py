@@ -38,6 +38,7 @@ class SDXLFamily(PipelineFamily):
         (TextPart(TEXT_ENCODER, "tokenizer", CLIP), TextPart(_SECOND, "tokenizer_2", CLIP)),
     )
     bibtex = _citations.SDXL
+    lora_loader = "StableDiffusionXLLoraLoaderMixin"
 
     def check(self, parts: Parts) -> None:
         from compbench.diffusion.parts import check_channels, check_vocabularies, check_width

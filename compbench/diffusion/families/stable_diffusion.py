@@ -18,6 +18,7 @@ from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_
 from compbench.core.rules import stored_loss
 from compbench.diffusion.families._citations import LATENT_DIFFUSION
 from compbench.diffusion.families._facts import check_facts
+from compbench.diffusion.families._lora_files import lora_digest, lora_file
 from compbench.diffusion.families._places import placed
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
@@ -77,6 +78,7 @@ class StableDiffusion(ModelSpec):
     is_small: bool = field(default=False, metadata=_FIXED)
     pipeline: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # one in memory, in place of a repo
     weights: str | None = field(default=None, metadata=_FIXED)  # digest of the pipeline in memory
+    added: str | None = field(default=None, metadata=_FIXED)  # digest of `lora`
     stages: Staged | None = field(default=None, metadata=_FIXED)  # of schedule=paper, known with the task
     allocation: tuple[float, ...] | None = field(default=None, metadata=_FIXED)  # learned from `pilot`
     taught: Any = field(default=None, repr=False, compare=False, metadata=_FIXED)  # a Pilot: with what that cost
@@ -174,6 +176,9 @@ class StableDiffusion(ModelSpec):
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
         default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
     )
+    lora: str | None = field(
+        default=None, metadata={"help": "a LoRA to add to the weights: PATH, or org/name[@revision][:file.safetensors]"}
+    )
     folder: Path | None = field(
         default=None, metadata={"help": "a local copy in the diffusers layout, instead of the hub's"}
     )
@@ -201,10 +206,16 @@ class StableDiffusion(ModelSpec):
         """BibTeX of the model and of the method that scores with it."""
         return DIFFUSION_CLASSIFIER if self.is_small else f"{LATENT_DIFFUSION}\n\n{DIFFUSION_CLASSIFIER}"
 
+    @property
+    def lora_loader(self) -> str:
+        """The class of diffusers that reads LoRAs of the family; empty where it has none."""
+        return "StableDiffusionLoraLoaderMixin"
+
     def for_task(self, task: str | None) -> StableDiffusion:
         """Every `auto` and None filled in."""
         px = self.measured_px if self.pipeline is None else self._px_in_memory()
-        return replace(self, **settled_options(self, task), weights=self._digest(), measured_px=px)
+        added = lora_digest(self.lora, self.name) if self.lora and not self.added else self.added
+        return replace(self, **settled_options(self, task), weights=self._digest(), added=added, measured_px=px)
 
     def resolve(self, task: Task | None) -> ResolvedModel:
         settled = self.for_task(None if task is None else task.name)
@@ -295,7 +306,7 @@ class StableDiffusion(ModelSpec):
             identity["noise"] = _NOISES.get(settled.noise, settled.noise)
         if settled.is_rgb_first:
             identity["rgb"] = "first"
-        identity |= entry_of(schedule_of(settled))
+        identity |= entry_of(schedule_of(settled)) | ({"lora": settled.added} if settled.added else {})
         return identity | ({"weights": settled.weights} if settled.weights else {})
 
     def view(self) -> Mapping[str, Json]:
@@ -316,9 +327,17 @@ class StableDiffusion(ModelSpec):
         if self.native_px is not None and self.folder is None:  # its runs are named by it
             _, size_px, _ = checkpoints.sizes_px(FileList.of_folder(folder), self.name)
             check_facts(self.name, self.repo, {"size_px": self.native_px}, {"size_px": size_px})
-        key = ("stable-diffusion", str(folder), self.protocol, self.dtype)
+        key = ("stable-diffusion", str(folder), self.protocol, self.dtype, self.added)
         load = partial(network.load, folder, runtime.say, self.name, size_px=self.size_px)
-        return network.UNetFamily(), runtime.kept(key, load)
+        return network.UNetFamily(), runtime.kept(key, lambda: self.with_lora(load()))
+
+    def with_lora(self, parts: Parts) -> Parts:
+        """The parts with the weights of the LoRA added, where there is one."""
+        if self.lora is None:
+            return parts
+        from compbench.diffusion.lora import add_lora
+
+        return add_lora(parts, lora_file(self.lora, self.name, self.added), self.lora_loader)
 
     def measuring(self) -> Measuring:
         """The settings by which a settled model measures."""

@@ -63,6 +63,10 @@ class TextToImage(StableDiffusion):
         return ()
 
     @property
+    def lora_loader(self) -> str:
+        return self._family.lora_loader
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files fetched from a hub repository."""
         return self._family.layout.patterns
@@ -122,8 +126,12 @@ class TextToImage(StableDiffusion):
                 asdict(replace(self.known, without=self.known.without or self.left_out)),
                 asdict(found),
             )
-        key = (family.name, str(folder), self.dtype, self.left_out)
-        return family, runtime.kept(key, lambda: family.load(folder, self.name, runtime.say, self.left_out))
+        key = (family.name, str(folder), self.dtype, self.left_out, self.added)
+
+        def load() -> Parts:
+            return self.with_lora(family.load(folder, self.name, runtime.say, self.left_out))
+
+        return family, runtime.kept(key, load)
 
     def measuring(self) -> Measuring:
         return replace(super().measuring(), keeps_encoders=True)
