@@ -10,7 +10,7 @@ FROM python:3.11-slim
 # torch.compile builds its kernels with a C compiler
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml README.md LICENSE NOTICE /src/
 COPY compbench /src/compbench
 COPY analysis /src/analysis
 COPY baselines /src/baselines

@@ -25,7 +25,8 @@ FOLDER: Mapping[str, str] = {"help": "a local copy instead of the hub's"}
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 CONFIG = "config.json"
-_SAFE, _INDEX, _PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+_SAFE, _PICKLE = "model.safetensors", "pytorch_model.bin"
+_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _BESIDE = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -166,25 +167,30 @@ def not_a(expected: str, config: Mapping[str, Any], name: str) -> DataError:
 
 
 def weight_files(files: FileList, name: str) -> tuple[str, ...]:
-    """The files with tensors: one safetensors file, its shards, or a pickle where there is no other; DataError."""
+    """The files with tensors: safetensors, whole or in parts, or else pickles; DataError where there is neither."""
     if _SAFE in files.names:
         return (_SAFE,)
-    if _INDEX in files.names:
-        placed: Any = files.json(_INDEX).get("weight_map")
+    if (index := _index(files)) is not None and not (index == _INDICES[1] and _PICKLE in files.names):
+        placed: Any = files.json(index).get("weight_map")
         shards = sorted({str(shard) for shard in placed.values()}) if isinstance(placed, dict) else []  # pyright: ignore
         lacking = [shard for shard in shards if shard not in files.names]
         if lacking or not shards:
             raise DataError(
                 f"model {name!r} has no {lacking[0] if lacking else 'weight_map'} in {files.where!r}, which its "
-                f"{_INDEX} asks for; fetch or copy it again"
+                f"{index} asks for; fetch or copy it again"
             )
         return tuple(shards)
     if _PICKLE in files.names:
         return (_PICKLE,)
     raise DataError(
-        f"model {name!r} has no {_SAFE}, {_INDEX} or {_PICKLE} in {files.where!r}; expected weights in the layout of "
-        "transformers"
+        f"model {name!r} has no {_SAFE}, {_PICKLE} or index of their parts in {files.where!r}; expected weights in the "
+        "layout of transformers"
     )
+
+
+def _index(files: FileList) -> str | None:
+    """The file that says which parts hold the tensors, where there is one."""
+    return next((name for name in _INDICES if name in files.names), None)
 
 
 def _opened(files: FileList, name: str, check: Callable[[Mapping[str, Any], str], object]) -> tuple[str, ...]:
@@ -198,5 +204,5 @@ def _opened(files: FileList, name: str, check: Callable[[Mapping[str, Any], str]
     if not any(vocabulary in files.names for vocabulary in _VOCABULARIES):
         raise DataError(f"model {name!r} has no tokenizer in {files.where!r}; expected {_VOCABULARIES[0]}")
     weights = weight_files(files, name)
-    index = () if set(weights) <= {_SAFE, _PICKLE} else (_INDEX,)
-    return (CONFIG, *weights, *index, *(file for file in _BESIDE if file in files.names))
+    index = None if set(weights) <= {_SAFE, _PICKLE} else _index(files)
+    return (CONFIG, *weights, *([] if index is None else [index]), *(file for file in _BESIDE if file in files.names))

@@ -11,7 +11,7 @@ import torch
 from compbench.core.errors import DataError
 from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
-from compbench.diffusion.devices import pick_device
+from compbench.diffusion.devices import is_cramped, pick_device
 from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank, stepped_bank
 from compbench.diffusion.family import Family, Timesteps
 from compbench.diffusion.images import Transform, centre_crop, squeezed, whole_picture
@@ -47,15 +47,17 @@ class Measuring:
 
     def classifier(self, family: Family, parts: Parts, runtime: Runtime) -> DiffusionClassifier:
         """The Diffusion Classifier over a pipeline's parts."""
-        stages = precision(self.protocol, self.dtype)
+        stages, device = precision(self.protocol, self.dtype), pick_device(runtime.device)
+        stages = replace(stages, encoders=torch.float32) if self.keeps_encoders else stages
         denoiser = LatentDenoiser(
             family,
             parts,
             _TRANSFORMS.get(self.protocol, self.crop),
-            replace(stages, encoders=torch.float32) if self.keeps_encoders else stages,
-            pick_device(runtime.device),
+            stages,
+            device,
             size_px=self.size_px,
             sampled=self.seed if self.protocol == "self-bench" else None,
+            is_cramped=is_cramped(device, parts.bytes_on(device, stages)) and bool(parts.texts),
         )
         return DiffusionClassifier(
             denoiser,

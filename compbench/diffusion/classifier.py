@@ -29,6 +29,7 @@ from compbench.core.shared_images import one_per_content
 from compbench.diffusion._ahead import Ahead
 from compbench.diffusion._encoding import FixedBatches
 from compbench.diffusion._line import Line
+from compbench.diffusion._read_ahead import ReadAhead
 from compbench.diffusion._shelf import Shelf
 from compbench.diffusion._work import PolicyOf, Work
 from compbench.diffusion.denoiser import Conditioning, Denoiser
@@ -79,6 +80,7 @@ class DiffusionClassifier:
         self._batch_size = runtime.batch_size
         self._told: set[str] = set()
         self._labels: tuple[str, ...] | None = None  # in place of captions, for a class-conditional model
+        self._read = ReadAhead(denoiser)  # where the text encoders have to leave
         self._encoders: tuple[FixedBatches[Tensor], FixedBatches[str]] | None = None  # of pictures, of captions
 
     @property
@@ -135,10 +137,13 @@ class DiffusionClassifier:
         if first is None:
             return
         stages.tell("encoding")
-        engine = self._engine(self._n_jobs(examples, known), first.example, self._runtime.advance)
         images = Counter(image for example in examples for image in example.images)
         captions = Counter(text for example in examples for text in self._captions(example))
         encode_pixels, encode_captions = self._encoders or self._encoders_of(examples)
+        if self.denoiser.is_cramped:  # before anything else is there
+            self._read.read([*captions, _NO_CAPTION], encode_captions, self._runtime.say)
+            encode_captions = self._read
+        engine = self._engine(self._n_jobs(examples, known), first.example, self._runtime.advance)
         with Ahead(images, lambda image: self.denoiser.pixels(image.decode())) as ahead:
             latents = Shelf(images, lambda some: encode_pixels(ahead.take(some)))
             states = Shelf(captions, encode_captions)
@@ -257,6 +262,9 @@ class DiffusionClassifier:
         """A picture and no caption: as costly as any caption, and known to a model that is not prepared."""
         encode_pixels, encode_captions = self._encoders_of([])
         latents = encode_pixels([self.denoiser.pixels(example.images[0].decode())])["latents"]
+        if self.denoiser.is_cramped:
+            self._read.read([_NO_CAPTION], encode_captions, lambda message: None)
+            return latents, self._read([_NO_CAPTION])
         return latents, encode_captions([_NO_CAPTION])
 
     def _flops(self, engine: ErrorEngine, latents: Tensor, states: Conditioning) -> float:

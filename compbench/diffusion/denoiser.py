@@ -8,6 +8,7 @@ own target: the others follow from it by a weight per draw (`compbench.core.rule
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -121,6 +122,15 @@ class Denoiser(Protocol):
     def overlooked(self) -> frozenset[str]:
         """The traits of an image that its transform ignores."""
         return frozenset()
+
+    @property
+    def is_cramped(self) -> bool:
+        """Whether the device has no room for the text encoders beside the network: captions are read ahead."""
+        return False
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Within it the text encoders are on the device, and the network may have made room for them."""
+        return nullcontext()
 
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
         """Run the network through torch.compile from now on."""

@@ -10,7 +10,7 @@ import torch
 
 from compbench.core.errors import RunError, UsageError
 
-__all__ = ["fitting", "full_float32", "is_out_of_memory", "lost_device", "pick_device"]
+__all__ = ["fitting", "full_float32", "is_cramped", "is_out_of_memory", "lost_device", "pick_device"]
 
 Made = TypeVar("Made")
 
@@ -23,6 +23,7 @@ _FULL = (
     "ALLOCATION_FAILED",  # cuDNN 9
     "miopenStatusAllocFailed",
 )
+_ROOM_TO_COMPUTE = 2_000_000_000  # bytes
 _MORE_ROOM = (
     "stop other programs there, use a smaller dtype (--dtype bfloat16), another --device or a smaller model; all "
     "measurements so far are stored"
@@ -69,6 +70,11 @@ def _named(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"no device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     return device
+
+
+def is_cramped(device: torch.device, n_bytes: int) -> bool:
+    """Whether weights of so many bytes would leave a CUDA device no room to compute in."""
+    return device.type == "cuda" and n_bytes + _ROOM_TO_COMPUTE > torch.cuda.mem_get_info(device)[0]
 
 
 def fitting(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from compbench.diffusion.draws import generator_of
 from compbench.diffusion.engine import on_device
 from compbench.diffusion.family import Family
 from compbench.diffusion.images import Transform, overlooked
-from compbench.diffusion.parts import Parts, Precision, dtype_name
+from compbench.diffusion.parts import Parts, Precision, dtype_name, placed_on
 
 __all__ = ["LatentDenoiser"]
 
@@ -38,10 +39,12 @@ class LatentDenoiser(Denoiser):
         *,
         size_px: int | None = None,
         sampled: int | None = None,
+        is_cramped: bool = False,
     ) -> None:
         """`size_px`: the side of the pictures, where it is not what the network was configured for.
 
-        `sampled`: the seed of the one sample that stands for a picture's posterior, in place of its mean.
+        `sampled`: the seed of the one sample that stands for a picture's posterior, in place of its mean. `is_cramped`:
+        the device has no room for the text encoders beside the network.
         """
         family.check(parts)
         self._sampled = sampled
@@ -51,7 +54,9 @@ class LatentDenoiser(Denoiser):
         side = family.side(parts) if size_px is None else size_px // parts.grain
         self.latent_shape = (int(parts.vae.config["latent_channels"]), side, side)
         self.size_px = side * parts.grain
-        self.family, self.parts = family, replace(parts.placed(device, precision), size_px=self.size_px)
+        placed = parts.placed(device, precision, is_cramped=is_cramped)
+        self.family, self.parts, self._is_cramped = family, replace(placed, size_px=self.size_px), is_cramped
+        self._is_away = is_cramped  # the network, from the device
         self._network: Callable[..., Any] = self.parts.network
         self.noising = family.noising(parts, precision.arithmetic)
         self._noising = self.noising.on(device)
@@ -71,6 +76,35 @@ class LatentDenoiser(Denoiser):
     def engine(self) -> str:
         """Whether the network runs compiled, and in which mode, or eagerly."""
         return self._network.engine if isinstance(self._network, Compiled) else "eager"
+
+    @property
+    def is_cramped(self) -> bool:
+        return self._is_cramped
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Within it the text encoders are on the device, in the network's place where both do not fit."""
+        if not self._is_cramped:
+            yield
+            return
+        host, self._is_away = torch.device("cpu"), True
+        self._move([self.parts.network], host)
+        try:
+            self._move([text.encoder for text in self.parts.texts], self.device)
+            yield
+        finally:
+            self._move([text.encoder for text in self.parts.texts], host)
+        self._fetch_network()
+
+    def _fetch_network(self) -> None:
+        self._move([self.parts.network], self.device)
+        self._is_away = False
+
+    def _move(self, modules: Sequence[Any], device: torch.device) -> None:
+        for module in modules:
+            placed_on(module, device, next(module.parameters()).dtype, is_borrowed=False)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
         """Run the network through torch.compile from now on."""
@@ -160,6 +194,8 @@ class LatentDenoiser(Denoiser):
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Conditioning
     ) -> tuple[Tensor, Tensor]:
         """target - prediction, and what the network gave beside its prediction. x_t is cast last."""
+        if self._is_away:  # nobody read a caption ahead
+            self._fetch_network()
         arithmetic = self._precision.arithmetic
         alpha, sigma = (tensor.view(-1, 1, 1, 1) for tensor in self._noising(timesteps))
         noise = noise.to(arithmetic)

@@ -25,7 +25,7 @@ from compbench.diffusion._tokenizers import load_t5_tokenizer, load_tokenizer
 from compbench.diffusion.denoiser import Target
 from compbench.diffusion.parts import Text
 from compbench.diffusion.silence import quiet
-from compbench.diffusion.weights import LOADING_ERRORS, load_network, load_whole
+from compbench.diffusion.weights import LOADING_ERRORS, load_network, load_whole, read_as
 from compbench.registry import checkpoints, repositories
 from compbench.registry.checkpoints import Part, Weights
 from compbench.registry.layouts import TextPart
@@ -74,9 +74,11 @@ def weights_of(
     return weights
 
 
-def load_part(part: Part, folder: Path, weights: Weights, say: Callable[[str], None]) -> Any:
+def load_part(
+    part: Part, folder: Path, weights: Weights, say: Callable[[str], None], dtype: torch.dtype = torch.float32
+) -> Any:
     """A network of diffusers of the part's class, the first where it may be of several."""
-    return load_network(getattr(diffusers, part.classes[0]), folder, part.name, weights, say)
+    return load_network(getattr(diffusers, part.classes[0]), folder, part.name, weights, say, dtype)
 
 
 def text_of(encoder: Any, tokenizer: Any) -> Text:
@@ -84,9 +86,12 @@ def text_of(encoder: Any, tokenizer: Any) -> Text:
     return Text(tokenizer, encoder, min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings)))
 
 
-def load_text(text: TextPart, folder: Path, weights: Weights, say: Callable[[str], None]) -> Text:
-    """A text encoder and its tokenizer, as the pipeline reads captions."""
-    encoder = load_text_encoder(text.encoder, folder, weights, say)
+def load_text(
+    text: TextPart, folder: Path, weights: Weights, say: Callable[[str], None], dtype: torch.dtype = torch.float32
+) -> Text:
+    """A text encoder and its tokenizer, as the pipeline reads captions. `dtype`: of one that is large."""
+    dtype = torch.float32 if text.length is None else dtype
+    encoder = load_text_encoder(text.encoder, folder, weights, say, dtype)
     if text.length is None:
         return replace(text_of(encoder, load_tokenizer_of(folder, text.tokenizer)), name=text.encoder.name)
     tokenizer = load_tokenizer_of(folder, text.tokenizer, load_t5_tokenizer)
@@ -100,9 +105,12 @@ def load_text(text: TextPart, folder: Path, weights: Weights, say: Callable[[str
     )
 
 
-def load_text_encoder(part: Part, folder: Path, weights: Weights, say: Callable[[str], None]) -> Any:
+def load_text_encoder(
+    part: Part, folder: Path, weights: Weights, say: Callable[[str], None], dtype: torch.dtype = torch.float32
+) -> Any:
     """A text encoder of transformers, of the part's class."""
     place, paths = folder / part.name, [folder / file for file in weights.files]
+    dtype = read_as(dtype, paths)
     kind: Any = getattr(transformers, part.classes[0])
 
     def blank(config: Mapping[str, Any]) -> nn.Module:
@@ -119,9 +127,10 @@ def load_text_encoder(part: Part, folder: Path, weights: Weights, say: Callable[
             variant=weights.variant,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **({} if dtype == torch.float32 else {"dtype": dtype}),
         )
 
-    return load_whole(folder, part.name, weights.files, blank, load, say)
+    return load_whole(folder, part.name, weights.files, blank, load, say, dtype)
 
 
 def load_tokenizer_of(folder: Path, name: str = "tokenizer", load: Callable[[Path], Any] = load_tokenizer) -> Any:

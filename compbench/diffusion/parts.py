@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from compbench.core.errors import DataError
 from compbench.diffusion.silence import quiet
 
-__all__ = ["Parts", "Precision", "Text", "check_channels", "check_vocabularies", "check_width", "dtype_name"]
+__all__ = [
+    "Parts",
+    "Precision",
+    "Text",
+    "check_channels",
+    "check_vocabularies",
+    "check_width",
+    "dtype_name",
+    "placed_on",
+]
 
 _CAPTIONS_AT_ONCE = 64
 
@@ -119,17 +128,32 @@ class Parts:
         network = "unet" if self.kind == "U-Net" else "transformer"
         return {network: self.network, **{text.name: text.encoder for text in self.texts}}
 
-    def placed(self, device: torch.device, precision: Precision) -> Self:
-        """The parts in evaluation mode on a device; borrowed ones are copied where they would have to change."""
+    def placed(self, device: torch.device, precision: Precision, *, is_cramped: bool = False) -> Self:
+        """The parts in evaluation mode on a device; borrowed ones are copied where they would have to change.
 
-        def placed(module: Module, dtype: torch.dtype) -> Module:
-            return _placed(module, device, dtype, self.is_borrowed)
+        `is_cramped`: the network and the text encoders are cast where they are, for there is no room for both.
+        """
+
+        def placed(module: Module, dtype: torch.dtype, *, stays: bool = is_cramped) -> Module:
+            place = next(module.parameters()).device if stays else device
+            return placed_on(module, place, dtype, self.is_borrowed)
 
         return replace(
             self,
             network=placed(self.network, precision.network),
-            vae=placed(self.vae, precision.encoders),
+            vae=placed(self.vae, precision.encoders, stays=False),
             texts=tuple(replace(text, encoder=placed(text.encoder, text.dtype(precision))) for text in self.texts),
+        )
+
+    def bytes_on(self, device: torch.device, precision: Precision) -> int:
+        """What the weights that are not there yet take on a device."""
+        sizes = [(self.network, precision.network), (self.vae, precision.encoders)]
+        sizes += [(text.encoder, text.dtype(precision)) for text in self.texts]
+        return sum(
+            parameter.numel() * dtype.itemsize
+            for module, dtype in sizes
+            for parameter in module.parameters()
+            if parameter.device != device
         )
 
     def read(self, captions: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:
@@ -207,7 +231,7 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _placed(module: Module, device: torch.device, dtype: torch.dtype, is_borrowed: bool) -> Module:
+def placed_on(module: Module, device: torch.device, dtype: torch.dtype, is_borrowed: bool) -> Module:
     """The module in evaluation mode on `device`; a borrowed one is copied where it would have to change."""
     parameter = next(module.parameters())
     is_right = not module.training and parameter.dtype == dtype and parameter.device == device

@@ -49,8 +49,20 @@ class PipelineFamily(Family):
     lora_loader: ClassVar[str] = ""  # the class of diffusers that reads its LoRAs
     packed: ClassVar[int] = 1  # the side of the square of latents whose channels are those of one input of the network
 
-    def load(self, folder: Path, name: str, say: Callable[[str], None], left_out: Collection[str] = ()) -> Parts:
-        """The parts of a folder, in float32 on the CPU; DataError for what does not fit. `say` hears what is odd."""
+    def load(
+        self,
+        folder: Path,
+        name: str,
+        say: Callable[[str], None],
+        left_out: Collection[str] = (),
+        dtype: str = "float32",
+    ) -> Parts:
+        """The parts of a folder on the CPU; DataError for what does not fit. `say` hears what is odd.
+
+        They are in float32, or rounded to `dtype` where that is what the network and a T5 are to compute in.
+        """
+        import torch
+
         from compbench.diffusion import loading
         from compbench.diffusion.parts import Parts
         from compbench.diffusion.silence import quiet
@@ -58,7 +70,7 @@ class PipelineFamily(Family):
         files = FileList.of_folder(folder)
         _ = self.layout.opened(files, name, left_out)
         weights = loading.weights_of(files, self.layout.parts_in(files, left_out), name, say)
-        network, vae = self.layout.network, self.layout.vae
+        network, vae, half = self.layout.network, self.layout.vae, getattr(torch, dtype)
         if (why := self.why_few_steps(files, name)) is not None:
             say(
                 f"{name} is distilled to few steps ({why}): its network no longer predicts a mean, so its error is not "
@@ -66,7 +78,7 @@ class PipelineFamily(Family):
             )
         with quiet():
             texts = tuple(
-                loading.load_text(text, folder, weights[text.encoder.name], say)
+                loading.load_text(text, folder, weights[text.encoder.name], say, half)
                 for text in self.layout.texts_in(files, left_out)
             )
             lacking = [text for text in self.layout.texts if text not in self.layout.texts_in(files, left_out)]
@@ -84,7 +96,7 @@ class PipelineFamily(Family):
                 )
             return Parts(
                 name,
-                loading.load_part(network, folder, weights[network.name], say),
+                loading.load_part(network, folder, weights[network.name], say, half),
                 autoencoder,
                 texts,
                 loading.load_scheduler(folder, files),

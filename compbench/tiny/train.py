@@ -13,11 +13,12 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -28,9 +29,19 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from compbench.tasks import scenes
 from compbench.tiny import export
-from compbench.tiny.tokenizer import make_tokenizer
+from compbench.tiny.export import TINY_CLIP, ClipSizes
+from compbench.tiny.tokenizer import SCENE_WORDS, make_tokenizer
 
 __all__ = ["Recipe", "Stage", "falling", "main", "seeded", "train"]
+
+
+# a generator -> pictures, each with its caption
+Drawn = Callable[[np.random.Generator], Sequence[tuple[PIL.Image.Image, str]]]
+
+
+def one_scene(rng: np.random.Generator) -> Sequence[tuple[PIL.Image.Image, str]]:
+    """A scene of coloured shapes."""
+    return [scenes.training_scene(rng)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,12 @@ class Recipe:
     """Everything that decides the weights."""
 
     seed: int = 20_230_701
+    scenes: Drawn = one_scene
+    clip_scenes: Drawn = one_scene
+    words: tuple[str, ...] = SCENE_WORDS
+    sd_name: str = "tiny-sd"
+    clip_sizes: ClipSizes = TINY_CLIP
+    text_width: int = 96
     vae_steps: int = 1_200
     vae_batch: int = 32
     bank_scenes: int = 48_000
@@ -68,7 +85,7 @@ def new_vae() -> AutoencoderKL:
     )
 
 
-def new_unet() -> UNet2DConditionModel:
+def new_unet(text_width: int = 96) -> UNet2DConditionModel:
     """8x8x8 latents -> the v target, cross-attention at both levels, 2.4 M parameters."""
     return UNet2DConditionModel(
         sample_size=8,
@@ -78,23 +95,23 @@ def new_unet() -> UNet2DConditionModel:
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         layers_per_block=1,
-        cross_attention_dim=96,
+        cross_attention_dim=text_width,
         attention_head_dim=4,
         norm_num_groups=16,
     )
 
 
-def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Captions of up to 16 tokens -> [16, 96]."""
+def new_text_encoder(tokenizer: CLIPTokenizer, width: int = 96) -> CLIPTextModel:
+    """Captions of up to 16 tokens -> [16, width]."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=96,
-            intermediate_size=288,
+            hidden_size=width,
+            intermediate_size=3 * width,
             num_hidden_layers=3,
             num_attention_heads=4,
             max_position_embeddings=tokenizer.model_max_length,
-            projection_dim=96,
+            projection_dim=width,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -122,7 +139,7 @@ def train_vae(recipe: Recipe, work: Path) -> AutoencoderKL:
     vae = new_vae()
 
     def loss(step: int) -> Tensor:
-        pixels, _ = _scenes(range(step * recipe.vae_batch, (step + 1) * recipe.vae_batch), recipe.seed, stream=1)
+        pixels, _ = _scenes(recipe, range(step * recipe.vae_batch, (step + 1) * recipe.vae_batch), stream=1)
         images = _to_range(pixels)
         posterior = vae.encode(images).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=seeded(recipe.seed, 2, step))
@@ -142,7 +159,7 @@ def encode_bank(recipe: Recipe, vae: AutoencoderKL, work: Path) -> tuple[Tensor,
         latents: list[Tensor] = []
         captions: list[str] = []
         for start in range(0, recipe.bank_scenes, 250):
-            pixels, texts = _scenes(range(start, min(start + 250, recipe.bank_scenes)), recipe.seed, stream=3)
+            pixels, texts = _scenes(recipe, range(start, min(start + 250, recipe.bank_scenes)), stream=3)
             with torch.inference_mode():
                 latents.append(vae.encode(_to_range(pixels)).latent_dist.mean)
             captions += texts
@@ -157,7 +174,8 @@ def train_sd(
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """The U-Net and its text encoder on the v target; the averaged weights are returned."""
     torch.manual_seed(recipe.seed + 1)
-    unet, text_encoder, scheduler = new_unet(), new_text_encoder(tokenizer), new_scheduler()
+    unet, text_encoder = new_unet(recipe.text_width), new_text_encoder(tokenizer, recipe.text_width)
+    scheduler = new_scheduler()
     tokens = _tokenize(tokenizer, captions)
     empty = _tokenize(tokenizer, [""])[0]
 
@@ -186,13 +204,13 @@ def train_sd(
 def train_clip(recipe: Recipe, tokenizer: CLIPTokenizer, work: Path) -> nn.Module:
     """A CLIP on fresh scenes with the usual symmetric contrastive loss."""
     torch.manual_seed(recipe.seed + 2)
-    clip = export.new_clip(tokenizer)
+    clip = export.new_clip(tokenizer, recipe.clip_sizes)
     mean = torch.tensor(export.CLIP_MEAN)[:, None, None]
     std = torch.tensor(export.CLIP_STD)[:, None, None]
 
     def loss(step: int) -> Tensor:
         first = step * recipe.clip_batch
-        pixels, captions = _scenes(range(first, first + recipe.clip_batch), recipe.seed, stream=5)
+        pixels, captions = _scenes(recipe, range(first, first + recipe.clip_batch), 5, recipe.clip_scenes)
         images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - mean) / std
         features, text, scale = clip(images, _tokenize(tokenizer, captions))[:3]
         logits = scale * features @ text.T
@@ -294,10 +312,15 @@ def _interpolated(rates: tuple[tuple[int, float], ...]) -> Callable[[int], float
     return lambda step: float(np.interp(step + 1, steps, values))
 
 
-def _scenes(indices: Iterable[int], seed: int, stream: int) -> tuple[np.ndarray, list[str]]:
+def _scenes(
+    recipe: Recipe, indices: Iterable[int], stream: int, drawn: Drawn | None = None
+) -> tuple[np.ndarray, list[str]]:
     """uint8 pixels [n, 64, 64, 3] and captions of the scenes with these numbers."""
-    drawn = [scenes.training_scene(np.random.default_rng([seed, stream, index])) for index in indices]
-    return np.stack([np.asarray(image) for image, _ in drawn]), [caption for _, caption in drawn]
+    drawn = drawn or recipe.scenes
+    found = [scene for index in indices for scene in drawn(np.random.default_rng([recipe.seed, stream, index]))]
+    side = (scenes.SIZE_PX, scenes.SIZE_PX)  # resized as the models' own pictures are; one of that size is left alone
+    pixels = [np.asarray(image.resize(side, PIL.Image.Resampling.BICUBIC)) for image, _ in found]
+    return np.stack(pixels), [caption for _, caption in found]
 
 
 def _to_range(pixels: np.ndarray) -> Tensor:
@@ -324,29 +347,31 @@ def _save(state: object, path: Path) -> None:
 
 
 def train(recipe: Recipe, work: Path, output: Path, *, only: str | None = None) -> None:
-    """Train what `work` lacks and write `tiny-sd` and `tiny-clip` into `output`."""
+    """Train what `work` lacks and write the diffusion model and the CLIP into `output`."""
     work.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(recipe.words)
     if only != "clip":
         vae = train_vae(recipe, work)
         bank, captions, scaling_factor = encode_bank(recipe, vae, work)
         unet, text_encoder = train_sd(recipe, tokenizer, bank, captions, work)
         vae.register_to_config(scaling_factor=scaling_factor)
-        export.save_sd(output / "tiny-sd", vae, unet, text_encoder, tokenizer, new_scheduler())
+        export.save_sd(output / recipe.sd_name, vae, unet, text_encoder, tokenizer, new_scheduler())
     if only != "sd":
-        export.save_clip(output / "tiny-clip", train_clip(recipe, tokenizer, work), tokenizer)
+        clip = train_clip(recipe, tokenizer, work)
+        export.save_clip(output / recipe.clip_sizes.name, clip, tokenizer, recipe.clip_sizes)
 
 
-def main() -> None:
+def main(recipe: Recipe = Recipe(), about: str | None = __doc__) -> None:
     """Train what is not trained yet, then write the weights in the layouts of diffusers and open_clip."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    names = f"{recipe.sd_name}/ and {recipe.clip_sizes.name}/"
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--work", type=Path, default=Path("tiny-training"), help="checkpoints; kept between calls")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="where tiny-sd/ and tiny-clip/ go")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help=f"where {names} go")
     parser.add_argument("--only", choices=("sd", "clip"), help="train one of the two")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(Recipe(), arguments.work, arguments.output, only=arguments.only)
+    train(recipe, arguments.work, arguments.output, only=arguments.only)
 
 
 if __name__ == "__main__":

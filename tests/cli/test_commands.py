@@ -75,6 +75,7 @@ IS_RUN: dict[str, Run] = {
     "compbench export shapes/tiny-sd --output scores.parquet": Run(),
     "compbench export shapes/tiny-sd --output scores.jsonl": Run(),
     "compbench show-task shapes --output shapes.png": Run(),
+    "compbench show-task emoji --output emoji.png": Run(),
     "compbench show-task shapes --n 12 --output shapes.png": Run(),
     "compbench list models": Run(),
     "compbench list models sd2": Run(),
@@ -129,6 +130,7 @@ IS_NOT_RUN = {
     "compbench run winoground --model sdxl -o lora=my-lora/pytorch_lora_weights.safetensors": "the same",
     "compbench run winoground --model janus-pro-1b --dtype bfloat16": "the same",
     "compbench run winoground --model caption-likelihood:Qwen/Qwen2.5-VL-7B-Instruct -o less=text": "the same",
+    "compbench run winoground --model vqascore:zhiqiulin/clip-flant5-xxl --dtype bfloat16": "the same",
     "compbench run winoground --model vqascore:Qwen/Qwen2.5-VL-7B-Instruct --dtype bfloat16": "the same",
     "compbench run winoground --model api-vqascore:gpt-4.1 -o endpoint=https://api.openai.com/v1 -o send_gated=true "
     "--dry-run": "a key and gated pictures; test_api_models.py runs it against a service of its own",

@@ -25,7 +25,7 @@ def citation() -> dict[str, Any]:
 def test_the_citation_names_the_version_the_licence_and_the_day_of_the_newest_release() -> None:
     cited = citation()
     assert cited["version"] == PROJECT["version"]
-    assert cited["license"] == PROJECT["license"]
+    assert " AND ".join(cited["license"]) == PROJECT["license"]
     assert {"cff-version", "message", "title", "authors"} <= cited.keys()
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## (\d+\.\d+\.\d+), (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)

@@ -80,7 +80,8 @@ class PairScorer:
         self._picture = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
         # transformers renames it within its major version 5
         self._cache = "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
-        self._has_own_positions = hasattr(network.model, "rope_deltas")  # Qwen's, of time, height and width
+        # Qwen's, of time, height and width
+        self._has_own_positions = hasattr(getattr(network, "model", None), "rope_deltas")
         self._texts: dict[str, Tensor] = {}  # of the captions met
         self._check_template()
 

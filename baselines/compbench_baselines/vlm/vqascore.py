@@ -17,7 +17,7 @@ from compbench.core.file_list import FileList
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.hub_models import CONFIG, Dtype, HubModel, architecture
 from compbench_baselines.vlm._evaluations import of_pairs
-from compbench_baselines.vlm._families import CLASSES, PALIGEMMA, check_class
+from compbench_baselines.vlm._families import CLASSES, CLIP_T5, PALIGEMMA, check_class
 
 __all__ = ["ANSWER", "QUESTION", "VQAScore", "check_question", "from_address"]
 
@@ -68,15 +68,17 @@ class VQAScore(HubModel):
         return replace(super().resolved(), evaluations=_evaluations)
 
     def check(self, config: Mapping[str, Any], name: str) -> None:
-        check_class(config, name, (*CLASSES, PALIGEMMA))
+        check_class(config, name, (*CLASSES, PALIGEMMA, CLIP_T5))
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
-        from compbench_baselines.vlm._pair_scorer import load
+        from compbench_baselines.vlm._clip_t5 import ClipT5, ClipT5Scorer
         from compbench_baselines.vlm._paligemma_scorer import PaliGemmaScorer
+        from compbench_baselines.vlm._vqa_loading import load
         from compbench_baselines.vlm._vqa_scorer import VQAScorer
 
         network, processor = self.loaded(load, source, runtime)
-        kind = PaliGemmaScorer if type(network).__name__ == PALIGEMMA else VQAScorer
+        kinds = {PALIGEMMA: PaliGemmaScorer, ClipT5.__name__: ClipT5Scorer}
+        kind = kinds.get(type(network).__name__, VQAScorer)
         return kind(network, processor, self.question, self.answer, runtime)
 
 

@@ -59,8 +59,15 @@ class FluxFamily(FlowFamily):
 
     guidance: float = _PLAIN
 
-    def load(self, folder: Path, name: str, say: Callable[[str], None], left_out: Collection[str] = ()) -> Parts:
-        parts = super().load(folder, name, say, left_out)
+    def load(
+        self,
+        folder: Path,
+        name: str,
+        say: Callable[[str], None],
+        left_out: Collection[str] = (),
+        dtype: str = "float32",
+    ) -> Parts:
+        parts = super().load(folder, name, say, left_out, dtype)
         clip, t5 = parts.texts
         return replace(parts, texts=(clip, replace(t5, length=_n_tokens(parts.network.config))))
 

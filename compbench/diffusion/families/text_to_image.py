@@ -129,7 +129,8 @@ class TextToImage(StableDiffusion):
         key = (family.name, str(folder), self.dtype, self.left_out, self.added)
 
         def load() -> Parts:
-            return self.with_lora(family.load(folder, self.name, runtime.say, self.left_out))
+            dtype = self.dtype if self.lora is None else "float32"  # in which a LoRA is added
+            return self.with_lora(family.load(folder, self.name, runtime.say, self.left_out, dtype))
 
         return family, runtime.kept(key, load)
 

@@ -1,0 +1,129 @@
+"""Weights take no more memory than they need: read in the network's own dtype, with the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torch import nn
+
+import tiny_pipelines
+from compbench import registry
+from compbench.core.examples import Example, Image
+from compbench.core.measurements import joined
+from compbench.core.models import Runtime
+from compbench.diffusion._read_ahead import ReadAhead
+from compbench.diffusion.classifier import DiffusionClassifier
+from compbench.diffusion.devices import is_cramped
+from compbench.diffusion.latent import LatentDenoiser
+from compbench.diffusion.parts import Precision
+
+BF16 = Precision(torch.bfloat16, encoders=torch.float32)
+
+
+def loaded(folder: Path, dtype: str) -> Any:
+    _, spec = registry.model(f"diffusion:{folder}")
+    return spec._family.load(folder, "tiny", [].append, dtype=dtype)  # type: ignore[attr-defined]
+
+
+def numbers(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+@pytest.mark.parametrize("family", tiny_pipelines.MADE)
+def test_weights_read_in_half_are_those_that_are_rounded_afterwards(
+    folder_of: Callable[[str], Path], family: str
+) -> None:
+    whole, half = (loaded(folder_of(family), dtype) for dtype in ("float32", "bfloat16"))
+    assert next(half.network.parameters()).dtype == torch.bfloat16
+    assert next(half.vae.parameters()).dtype == torch.float32
+    for parts in (whole, half):
+        for text in parts.texts:
+            is_half = text.is_large and parts is half
+            assert next(text.encoder.parameters()).dtype == (torch.bfloat16 if is_half else torch.float32)
+    whole, half = (parts.placed(torch.device("cpu"), BF16) for parts in (whole, half))
+    for name, module in whole.trained.items():
+        other = numbers(half.trained[name])
+        for key, tensor in numbers(module).items():
+            assert tensor.dtype == other[key].dtype, key
+            assert torch.equal(tensor, other[key]), key
+
+
+def test_float16_is_read_in_float32_whose_range_it_lacks(folder_of: Callable[[str], Path]) -> None:
+    assert next(loaded(folder_of("sd3"), "float16").network.parameters()).dtype == torch.float32
+
+
+# a device that has no room for the text encoders beside the network
+
+
+def scorers(folder: Path) -> tuple[DiffusionClassifier, DiffusionClassifier, list[str]]:
+    """The same twice, the second as if memory were short; and what it says."""
+    _, spec = registry.model(f"diffusion:{folder}", {"draws": 3, "dtype": "float32", "size_px": 32})
+    said: list[str] = []
+    plain: Any = spec.build(spec.source(), Runtime("cpu", 4))
+    cramped = LatentDenoiser(
+        plain.denoiser.family,
+        loaded(folder, "float32"),
+        plain.denoiser._transform,
+        plain.denoiser._precision,
+        torch.device("cpu"),
+        size_px=32,
+        is_cramped=True,
+    )
+    return plain, DiffusionClassifier(cramped, plain.bank, 3, Runtime("cpu", 4, say=said.append)), said
+
+
+def examples() -> list[Example]:
+    pictures = [Image(str(n), lambda n=n: PIL.Image.new("RGB", (40, 40), (60 * n, 99, 7))) for n in range(4)]
+    captions = [("a red circle", "a blue square"), ("a blue square", "a green triangle")]
+    return [Example(str(n), tuple(pictures[2 * n : 2 * n + 2]), captions[n], np.eye(2, dtype=bool)) for n in (0, 1)]
+
+
+@pytest.mark.parametrize("family", ["sdxl", "flux-dev"])
+def test_captions_read_ahead_give_the_same_errors_each_read_once(folder_of: Callable[[str], Path], family: str) -> None:
+    plain, cramped, said = scorers(folder_of(family))
+    read: list[int] = []
+    encoder = cramped.denoiser.parts.texts[0].encoder  # type: ignore[attr-defined]
+    encoder.register_forward_pre_hook(lambda module, given: read.append(len(given[0])))
+    ours, theirs = (
+        {result.example_id: result.errors["l2"] for result in joined(scorer.score(examples(), {}))}
+        for scorer in (cramped, plain)
+    )
+    for name, errors in theirs.items():
+        np.testing.assert_array_equal(ours[name], errors)
+    assert sum(read) == 4  # three captions and none, by twos
+    assert said == [
+        "the device has no room for the text encoders beside the network: they read all 4 captions first, and leave"
+    ]
+    list(cramped.score(examples(), {}))
+    assert sum(read) == 4
+
+
+def test_more_captions_than_memory_holds_wait_in_files(folder_of: Callable[[str], Path]) -> None:
+    _, cramped, said = scorers(folder_of("sdxl"))
+    in_memory, in_files = (ReadAhead(cramped.denoiser, room) for room in (10**9, 0))
+    captions = ["a red circle", "a blue square", ""]
+    for ahead in (in_memory, in_files):
+        ahead.read(captions, cramped.denoiser.encode_captions, said.append)
+    folder = in_files._folder
+    assert folder is not None
+    for name, tensor in in_memory(captions[::-1]).items():
+        assert torch.equal(tensor, in_files(captions[::-1])[name])
+    del in_files, ahead
+    assert not folder.exists()
+
+
+def test_the_weights_that_are_to_be_placed_are_counted(folder_of: Callable[[str], Path]) -> None:
+    parts = loaded(folder_of("sd3"), "float32")
+    n_bytes = parts.bytes_on(torch.device("meta"), BF16)
+    sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in parts.trained.items()}
+    halves = sizes["transformer"] + sizes["text_encoder_3"]
+    wholes = sizes["text_encoder"] + sizes["text_encoder_2"] + sum(p.numel() for p in parts.vae.parameters())
+    assert n_bytes == 2 * halves + 4 * wholes
+    assert parts.bytes_on(torch.device("cpu"), BF16) == 0
+    assert not is_cramped(torch.device("cpu"), 10**15)  # which only swaps
