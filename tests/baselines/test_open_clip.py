@@ -145,7 +145,7 @@ class TestScores:
     def test_classes_are_embedded_once_and_in_full_batches(self, tiny_clip_folder: Path) -> None:
         """The counts of the benchmark: a plain loop embeds what it sees, ours what is distinct."""
         loaded = clip_weights.load_repository(Source(str(tiny_clip_folder), is_local=True), "float32", is_offline=True)
-        sets = {"2x2": _examples(5), "1x10": clip.one_by_n(5, 10), "twice": clip.each_twice(5)}
+        sets = {"2x2": _examples(5), "1x10": clip.one_by_n(5, 10), "twice": clip.repeated(5, 2)}
         rows = clip.rows("tiny", loaded, sets, "cpu", 1)
         n_distinct = len({caption for example in sets["2x2"] for caption in example.captions})
         assert [(row.examples, row.loop, row.image_encodings, row.text_encodings) for row in rows] == [
