@@ -121,15 +121,16 @@ class HashSpec(ModelSpec):
 
     draws: int = 8
     seconds: float = 0.0
+    n_bank: int = 16
 
     def identity(self) -> Mapping[str, Json]:
-        return {"bank": 16}
+        return {"bank": self.n_bank}
 
     def view(self) -> Mapping[str, Json]:
         return {"n_draws": self.draws, "target": "native"}
 
     def build(self, source: Source | None, runtime: Runtime) -> HashScorer:
-        return HashScorer(self.draws, seconds=self.seconds)
+        return HashScorer(self.draws, self.n_bank, self.seconds)
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class RecordingDenoiser:
         ramp = torch.linspace(0.999, 0.005, n_timesteps)
         self.noising = Tabled.from_alphas_cumprod(ramp, "v")
         self.label_space, self.dtype, self.engine, self.overlooked = "", "", "eager", frozenset()
-        self.is_cramped = False
+        self.is_cramped, self.autoencoder = False, ""
         self.target, self.device, self.latent_shape = target, torch.device("cpu"), (1, 2, 2)
         self.fits = fits
         self.batch_sizes: list[int] = []

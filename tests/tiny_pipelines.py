@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
@@ -21,16 +22,21 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -39,8 +45,10 @@ from transformers import (
 from compbench.tasks.scenes import COLOURS, SHAPES
 from compbench.tiny.tokenizer import make_tokenizer
 
-__all__ = ["MADE", "flux", "pixart", "sd3", "sdxl", "t5_pieces", "t5_tokenizer"]
+__all__ = ["MADE", "flux", "pixart", "sana", "sd3", "sdxl", "t5_pieces", "t5_tokenizer"]
 
+CAPTIONS = [f"a {colour} {shape} to the {side} of a {other}" for colour in COLOURS for other in SHAPES
+            for shape in SHAPES for side in ("left", "right")]  # fmt: skip
 _GRAIN = 4  # pixels a latent: smaller than the hub's, which is 8
 
 
@@ -165,6 +173,69 @@ def flux(folder: Path, *, is_dev: bool = True, n_blocks: int = 3, **saved: Any) 
     return _saved(pipeline, folder, **saved)
 
 
+def sana(folder: Path, **saved: Any) -> Path:
+    """32 px pictures, 8x8x4 latents of a deep-compression autoencoder; a Gemma of width 16."""
+    blocks = ("ResBlock", "ResBlock", "EfficientViTBlock")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = gemma_tokenizer()
+        pipeline = SanaPipeline(
+            transformer=SanaTransformer2DModel(
+                in_channels=4,
+                out_channels=4,
+                num_layers=2,
+                num_attention_heads=2,
+                attention_head_dim=8,
+                num_cross_attention_heads=2,
+                cross_attention_head_dim=8,
+                cross_attention_dim=16,
+                caption_channels=16,
+                sample_size=8,
+            ),
+            scheduler=DPMSolverMultistepScheduler(
+                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            ),
+            vae=AutoencoderDC(
+                latent_channels=4,
+                attention_head_dim=2,
+                encoder_block_types=blocks,
+                decoder_block_types=blocks,
+                encoder_block_out_channels=(8, 8, 8),
+                decoder_block_out_channels=(8, 8, 8),
+                encoder_layers_per_block=(1, 1, 1),
+                decoder_layers_per_block=(1, 1, 1),
+                encoder_qkv_multiscales=((), (), (5,)),
+                decoder_qkv_multiscales=((), (), (5,)),
+                downsample_block_type="conv",
+                upsample_block_type="interpolate",
+                scaling_factor=0.41407,
+            ),
+            text_encoder=Gemma2Model(
+                Gemma2Config(
+                    vocab_size=len(tokenizer),
+                    hidden_size=16,
+                    intermediate_size=256,
+                    num_hidden_layers=2,
+                    num_attention_heads=2,
+                    num_key_value_heads=1,
+                    head_dim=8,
+                )
+            ),
+            tokenizer=tokenizer,
+        )
+    return _saved(pipeline, folder, **saved)
+
+
+@cache
+def gemma_tokenizer() -> GemmaTokenizer:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    tokenizer.train_from_iterator(CAPTIONS, trainers.BpeTrainer(vocab_size=90, special_tokens=special))
+    trained = json.loads(tokenizer.to_str())["model"]
+    return GemmaTokenizer(trained["vocab"], [tuple(pair) for pair in trained["merges"]], model_max_length=512)
+
+
 def t5(width: int) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(
@@ -186,9 +257,7 @@ def t5_pieces() -> list[tuple[str, float]]:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
-    captions = [f"a {colour} {shape} to the {side} of a {other}" for colour in COLOURS for other in SHAPES
-                for shape in SHAPES for side in ("left", "right")]  # fmt: skip
-    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.train_from_iterator(CAPTIONS, trainer)
     return [(str(piece), float(score)) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
@@ -256,5 +325,6 @@ MADE: dict[str, Callable[..., Path]] = {
     "sd3-no-t5": partial(sd3, has_t5=False),
     "flux-dev": flux,
     "flux-schnell": partial(flux, is_dev=False),
+    "sana": sana,
     "sdxl-v": partial(sdxl, prediction_type="v_prediction"),
 }

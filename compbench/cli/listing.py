@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["checks", "examples", "plans", "stored", "task_sheet", "where"]
 
 _DAY = 86_400
+_WORTH_A_WORD = 1_000_000_000  # bytes of a device's memory
 
 _IN_COLUMNS = ("draws", "target", "loss")  # of a rule
 
@@ -104,6 +105,7 @@ def plans(made: Sequence[Plan], style: str) -> str:
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_sent(plan))),
+        *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_held(plan))),
         "Nothing was measured or written.",
         *(("? is unknown until the weights and data are here, or while the hub does not answer.",) if is_open else ()),
     )
@@ -178,6 +180,13 @@ def _reading(runs: Sequence[Run]) -> list[str]:
 
 def _known(value: float | None, said: Callable[[float], str]) -> str:
     return "?" if value is None else said(value)
+
+
+def _what_is_held(plan: Plan) -> str:
+    """The memory of its weights, where that is worth a word."""
+    if plan.device_bytes is None or plan.device_bytes < _WORTH_A_WORD:
+        return ""
+    return f"its weights take {size(plan.device_bytes)} of the device's memory, and what a batch computes more"
 
 
 def _what_is_learned(plan: Plan) -> str:

@@ -306,6 +306,8 @@ class ResolvedModel:
     evaluations: Callable[[Sequence[Example], Callable[[], FileList]], int] | None = None
     # of one evaluation, by the configuration of weights that are not here; None where that cannot be told
     flops_per_evaluation: Callable[[FileList], float | None] | None = None
+    # the bytes of a device's memory that its weights take at the least, likewise
+    device_bytes: Callable[[FileList], int | None] | None = None
 
     @property
     def rule(self) -> Rule:

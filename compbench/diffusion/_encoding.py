@@ -15,9 +15,10 @@ import torch
 from compbench.diffusion.denoiser import Conditioning
 from compbench.diffusion.devices import fitting
 
-__all__ = ["FixedBatches"]
+__all__ = ["Encode", "FixedBatches"]
 
 Item = TypeVar("Item")
+Encode = Callable[[Sequence[Item]], dict[str, torch.Tensor]]  # items -> name -> [n, ...]
 
 
 class FixedBatches(Generic[Item]):
@@ -31,6 +32,11 @@ class FixedBatches(Generic[Item]):
         say: Callable[[str], None],
     ) -> None:
         self._encode, self._size, self._device, self._say = encode, size, device, say
+
+    @property
+    def size(self) -> int:
+        """The number of rows of a batch."""
+        return self._size
 
     def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Name -> [n, ...], in full float32."""

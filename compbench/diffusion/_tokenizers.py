@@ -1,4 +1,4 @@
-"""The tokenizers of a pipeline's folder: CLIP's, padding with the token that its publisher padded with, and T5's.
+"""The tokenizers of a pipeline's folder: CLIP's, padding with the token of its publisher, T5's and Gemma's.
 
 Stable Diffusion 2 names two: "<|endoftext|>" in tokenizer_config.json, and "!" (id 0), which its text encoder was
 trained with, in special_tokens_map.json. transformers takes the second for folders as old as that, and calls it a
@@ -11,12 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPTokenizer, T5Tokenizer
+from transformers import CLIPTokenizer, GemmaTokenizer, T5Tokenizer
 
 from compbench.core.errors import DataError
 from compbench.diffusion import _sentencepiece
 
-__all__ = ["load_t5_tokenizer", "load_tokenizer", "padding_with", "published_pad_token"]
+__all__ = ["load_gemma_tokenizer", "load_t5_tokenizer", "load_tokenizer", "padding_with", "published_pad_token"]
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -42,6 +42,13 @@ def load_t5_tokenizer(folder: Path) -> T5Tokenizer:
         extra_ids=n_extra,
         model_max_length=config.get("model_max_length", 512),
     )
+
+
+def load_gemma_tokenizer(folder: Path) -> GemmaTokenizer:
+    """The tokenizer in `folder`, of tokenizer.json; padded on the right, as pipelines of pictures pad."""
+    if not (folder / "tokenizer.json").is_file():
+        raise DataError(f"{str(folder)!r} has no tokenizer.json; fetch or copy it again")
+    return GemmaTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
 
 
 def published_pad_token(folder: Path) -> str | None:

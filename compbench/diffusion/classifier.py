@@ -27,7 +27,8 @@ from compbench.core.models import Price, Runtime
 from compbench.core.rules import Rule, n_known
 from compbench.core.shared_images import one_per_content
 from compbench.diffusion._ahead import Ahead
-from compbench.diffusion._encoding import FixedBatches
+from compbench.diffusion._encoding import Encode, FixedBatches
+from compbench.diffusion._kept_latents import KeptLatents
 from compbench.diffusion._line import Line
 from compbench.diffusion._read_ahead import ReadAhead
 from compbench.diffusion._shelf import Shelf
@@ -81,7 +82,7 @@ class DiffusionClassifier:
         self._told: set[str] = set()
         self._labels: tuple[str, ...] | None = None  # in place of captions, for a class-conditional model
         self._read = ReadAhead(denoiser)  # where the text encoders have to leave
-        self._encoders: tuple[FixedBatches[Tensor], FixedBatches[str]] | None = None  # of pictures, of captions
+        self._encoders: tuple[Encode[Tensor], Encode[str]] | None = None  # of pictures, of captions
 
     @property
     def device(self) -> torch.device:
@@ -182,21 +183,24 @@ class DiffusionClassifier:
         rule = Rule() if isinstance(self._schedule, Full) else self._schedule.rule
         return Work(example, self._captions(example), self.losses, self.draws, policy, known, rule)
 
-    def _encoders_of(self, examples: Sequence[Example]) -> tuple[FixedBatches[Tensor], FixedBatches[str]]:
-        """Encoders of pictures and of captions, with batches as large as the largest example of a task needs."""
+    def _encoders_of(self, examples: Sequence[Example], *, keeps: bool = True) -> tuple[Encode[Tensor], Encode[str]]:
+        """Encoders of pictures and of captions, with batches as large as the largest example of a task needs.
+
+        `keeps`: whether latents may be left in the cache folder for a later run.
+        """
         n_images = max((len(example.images) for example in examples), default=1)
         # not counting "no caption": whether that is measured too must not move the other captions' states
         n_captions = max((len(example.captions) for example in examples), default=1)
         denoiser, say = self.denoiser, self._runtime.say
-        return (
-            FixedBatches(
-                lambda pixels: {"latents": denoiser.encode_pixels(torch.stack(list(pixels)))},
-                max(1, min(n_images, _PICTURES_AT_ONCE)),
-                self.device,
-                say,
-            ),
-            FixedBatches(denoiser.encode_captions, max(1, min(n_captions, _CAPTIONS_AT_ONCE)), self.device, say),
+        pictures: FixedBatches[Tensor] = FixedBatches(
+            lambda pixels: {"latents": denoiser.encode_pixels(torch.stack(list(pixels)))},
+            max(1, min(n_images, _PICTURES_AT_ONCE)),
+            self.device,
+            say,
         )
+        captions = FixedBatches(denoiser.encode_captions, max(1, min(n_captions, _CAPTIONS_AT_ONCE)), self.device, say)
+        autoencoder = denoiser.autoencoder if keeps else ""
+        return KeptLatents(pictures, autoencoder, self.device, say) if autoencoder else pictures, captions
 
     def _captions(self, example: Example) -> tuple[str, ...]:
         """The captions that the network is given, with the empty one last where that is asked for."""
@@ -260,7 +264,7 @@ class DiffusionClassifier:
 
     def _first_pair(self, example: Example) -> tuple[Tensor, Conditioning]:
         """A picture and no caption: as costly as any caption, and known to a model that is not prepared."""
-        encode_pixels, encode_captions = self._encoders_of([])
+        encode_pixels, encode_captions = self._encoders_of([], keeps=False)  # a dry run writes nothing
         latents = encode_pixels([self.denoiser.pixels(example.images[0].decode())])["latents"]
         if self.denoiser.is_cramped:
             self._read.read([_NO_CAPTION], encode_captions, lambda message: None)

@@ -124,6 +124,11 @@ class Denoiser(Protocol):
         return frozenset()
 
     @property
+    def autoencoder(self) -> str:
+        """A digest of all that latents follow from but the pixels, where they are worth keeping; else empty."""
+        return ""
+
+    @property
     def is_cramped(self) -> bool:
         """Whether the device has no room for the text encoders beside the network: captions are read ahead."""
         return False

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import diffusers
 import PIL.Image
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from compbench.diffusion.parts import Parts, Precision, dtype_name, placed_on
 __all__ = ["LatentDenoiser"]
 
 _ENCODED_AT_ONCE = 4  # pictures
+_WORTH_KEEPING_PX = 256  # smaller pictures are encoded as fast as they are read
 
 
 class LatentDenoiser(Denoiser):
@@ -48,6 +50,7 @@ class LatentDenoiser(Denoiser):
         """
         family.check(parts)
         self._sampled = sampled
+        self._autoencoder: str | None = None  # digested when it is first asked for
         self._no_caption: Conditioning | None = None  # encoded when guidance first asks for it
         self.target = family.target(parts)
         self.device, self._transform, self._precision = device, transform, precision
@@ -76,6 +79,17 @@ class LatentDenoiser(Denoiser):
     def engine(self) -> str:
         """Whether the network runs compiled, and in which mode, or eagerly."""
         return self._network.engine if isinstance(self._network, Compiled) else "eager"
+
+    @property
+    def autoencoder(self) -> str:
+        """Of its weights and settings, the dtype, the device and the versions; empty for pictures that are small."""
+        if self.size_px < _WORTH_KEEPING_PX:
+            return ""
+        if self._autoencoder is None:
+            device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+            told = [repr(sorted(self.parts.vae.config.items(), key=str)), str(self._precision), str(self._sampled)]
+            self._autoencoder = _digest([*told, device, torch.__version__, diffusers.__version__], self.parts.vae)
+        return self._autoencoder
 
     @property
     def is_cramped(self) -> bool:
@@ -121,13 +135,17 @@ class LatentDenoiser(Denoiser):
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """[I, c, h, w]: the mean of the posterior, or the sample that was asked for, shifted and scaled as trained."""
+        """[I, c, h, w]: the mean of the posterior, or the sample that was asked for, shifted and scaled as trained.
+
+        An autoencoder without a posterior gives the latents themselves.
+        """
         vae = self.parts.vae
         posteriors = [
             vae.encode(on_device(some, self.device).to(self._precision.encoders), return_dict=False)[0]
             for some in pixels.split(_ENCODED_AT_ONCE)
         ]
-        latents = torch.cat([posterior.mean for posterior in posteriors]).to(self._precision.arithmetic)
+        means = [encoded if isinstance(encoded, Tensor) else encoded.mean for encoded in posteriors]
+        latents = torch.cat(means).to(self._precision.arithmetic)
         if self._sampled is not None:
             std = torch.cat([posterior.std for posterior in posteriors]).to(latents)
             latents = latents + std * self._noise_of_pictures(pixels, latents)
@@ -203,3 +221,12 @@ class LatentDenoiser(Denoiser):
         output = self.family.predict(self._network, noised, timesteps, conditioning).to(arithmetic)
         prediction, rest = output[:, : latents.shape[1]], output[:, latents.shape[1] :]
         return TARGETS[self.target](latents, noise, alpha, sigma) - prediction, rest
+
+
+def _digest(told: Sequence[str], module: torch.nn.Module) -> str:
+    """Of some words and of all weights."""
+    made = hashlib.sha256("\n".join(told).encode())
+    for key, weights in sorted(module.state_dict().items()):
+        made.update(f"{key} {weights.dtype} {tuple(weights.shape)}".encode())
+        made.update(weights.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return made.hexdigest()

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.core.models import Source
-from compbench.diffusion._tokenizers import load_t5_tokenizer, load_tokenizer
+from compbench.diffusion._tokenizers import load_gemma_tokenizer, load_t5_tokenizer, load_tokenizer
 from compbench.diffusion.denoiser import Target
 from compbench.diffusion.parts import Text
 from compbench.diffusion.silence import quiet
 from compbench.diffusion.weights import LOADING_ERRORS, load_network, load_whole, read_as
 from compbench.registry import checkpoints, repositories
 from compbench.registry.checkpoints import Part, Weights
-from compbench.registry.layouts import TextPart
+from compbench.registry.layouts import GEMMA, TextPart
 from compbench.registry.tensors import read_headers
 
 __all__ = [
@@ -94,7 +94,8 @@ def load_text(
     encoder = load_text_encoder(text.encoder, folder, weights, say, dtype)
     if text.length is None:
         return replace(text_of(encoder, load_tokenizer_of(folder, text.tokenizer)), name=text.encoder.name)
-    tokenizer = load_tokenizer_of(folder, text.tokenizer, load_t5_tokenizer)
+    load = load_gemma_tokenizer if text.tokenizer_classes == GEMMA else load_t5_tokenizer
+    tokenizer = load_tokenizer_of(folder, text.tokenizer, load)
     return Text(
         tokenizer,
         encoder,

@@ -115,7 +115,8 @@ class Parts:
     @property
     def grain(self) -> int:
         """The side in pixels of the square that becomes one latent."""
-        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+        config = self.vae.config  # of a KL autoencoder, or of a deep-compression one
+        return 2 ** (len(config.get("block_out_channels") or config["encoder_block_out_channels"]) - 1)
 
     @property
     def kind(self) -> str:

@@ -130,7 +130,9 @@ class PipelineFamily(Family):
 
     def grain(self, files: FileList) -> int:
         """The side in pixels of the square that becomes one latent."""
-        return 2 ** max(len(files.json(f"{self.layout.vae.name}/config.json").get("block_out_channels") or ()) - 1, 0)
+        config = files.json(f"{self.layout.vae.name}/config.json")
+        blocks = config.get("block_out_channels") or config.get("encoder_block_out_channels") or ()
+        return 2 ** max(len(blocks) - 1, 0)
 
     def size_px(self, files: FileList, name: str) -> int:
         """The side of the pictures that the network was trained on last."""

@@ -95,6 +95,9 @@ _FAMILIES = {
     "Flux2": "FLUX.2",
     "Flux": "FLUX",
     "PixArt": "PixArt",
+    "SanaSprint": "SANA-Sprint",
+    "SanaControlNet": "Sana with a ControlNet",
+    "SanaVideo": "SANA-Video",
     "Sana": "Sana",
     "Lumina": "Lumina",
     "QwenImage": "Qwen-Image",
@@ -110,7 +113,7 @@ _FAMILIES = {
     "AltDiffusion": "AltDiffusion",
 }
 
-_RUN = ("SDXL", "PixArt", "Stable Diffusion 3", "FLUX")  # the families of `compbench.diffusion.families`
+_RUN = ("SDXL", "PixArt", "Stable Diffusion 3", "FLUX", "Sana")  # the families of `compbench.diffusion.families`
 
 
 def stable_diffusion(files: FileList, name: str) -> tuple[str, ...]:

@@ -14,12 +14,13 @@ from compbench.core.file_list import FileList
 from compbench.registry import checkpoints
 from compbench.registry.checkpoints import VAE, Part, check_components, class_name, config_of, weights_of
 
-__all__ = ["CLIP", "T5", "Layout", "TextPart", "n_tokens_of", "pipeline_of"]
+__all__ = ["CLIP", "GEMMA", "T5", "Layout", "TextPart", "n_tokens_of", "pipeline_of"]
 
 _INDEX = "model_index.json"
 _SUFFIXES = (".safetensors", "-*-of-*.safetensors", ".safetensors.index.json")
 CLIP = ("CLIPTokenizer", "CLIPTokenizerFast")
 T5 = ("T5Tokenizer", "T5TokenizerFast")
+GEMMA = ("GemmaTokenizer", "GemmaTokenizerFast")
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,12 +269,13 @@ class Lead:
         for worker, where in self._where.items():
             pace = blocks.relative_pace(worker)
             if pace is not None and pace < _STRAGGLER:
-                self._say_once(f"worker {where} is slow: {pace:.2g} times the usual pace")
+                self._say_once(f"worker {where} is slow: {pace:.2g} times the usual pace", f"{worker} is slow")
             if blocks.is_late(worker):
                 n_examples = len(blocks.held(worker))
                 self._say_once(
                     f"worker {where} is late with {n_examples} {'example' if n_examples == 1 else 'examples'}; whoever "
-                    "has nothing else to do measures them too"
+                    "has nothing else to do measures them too",
+                    f"{worker} is late",
                 )
 
     def _check_all_is_there(self, wanted: set[str], blocks: Blocks, lost: _Lost) -> None:
@@ -296,9 +297,10 @@ class Lead:
             errors = [UnreadableImage(name, why) for name, why in lost.images.items()]
             raise UnreadableImages(errors, lost.n_examples)
 
-    def _say_once(self, message: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
+    def _say_once(self, message: str, topic: str = "") -> None:
+        """Say it unless that was said before, or something else on the topic."""
+        if (topic or message) not in self._told:
+            self._told.add(topic or message)
             self._reporter.say(message)
 
 

@@ -9,7 +9,9 @@ An actor that dies is replaced by a new one. Nodes that join the cluster get act
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +29,8 @@ _HEARING_SECONDS = 5.0  # a worker waits so long for something to tell
 _SECONDS_BETWEEN_LOOKS = 5.0  # at the nodes of the cluster
 _REST_SECONDS = 15.0  # for workers to store what they have
 _STORE_BYTES = 100_000_000  # of Ray's own shared memory on this machine: nothing large is sent
+_CONNECT_SECONDS = 10.0
+_ADDRESS = re.compile(r"(?:ray://)?(?P<host>[^/]+):(?P<port>\d{1,5})")
 _ACTOR_THREADS = 3  # to be listened to while it is told something
 
 
@@ -214,18 +218,33 @@ def _connect(ray: Any, address: str | None) -> bool:
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_listening(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         quiet |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
         with _signals_kept():
             ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise RunError(
-            f"Ray cannot be reached at {address!r} ({_first_line(error)}): check the address, that the cluster is up, "
-            "and that it has this version of Python and of Ray"
+            f"Ray cannot be joined at {address!r} ({_first_line(error)}): check that the cluster has this version of "
+            "Python and of Ray, and the RAY_AUTH_MODE of this command"
         ) from error
     return True
+
+
+def _check_listening(address: str) -> None:
+    """RunError where nobody listens at HOST:PORT, for which Ray itself would wait a quarter of an hour."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise RunError(
+            f"no Ray cluster answers at {address!r} ({error.strerror or error}): check the address, and that the head "
+            "is up (ray start --head)"
+        ) from error
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class ScorerCache:
     """
 
     def __init__(self, request: RunRequest, reporter: Reporter) -> None:
-        self.reporter, self.is_offline, self._device = reporter, request.is_offline, request.device
+        self.reporter, self.is_offline, self.asked_device = reporter, request.is_offline, request.device
         self.n_evaluations = 0  # of networks so far, whoever asked for them
         self._runtime = Runtime(
             device_here(request.device),
@@ -61,7 +61,7 @@ class ScorerCache:
         """The device it computes on, in words."""
         if isinstance(scorer, TellsDevice):
             return str(scorer.device)
-        return "cpu" if self._device == "auto" else self._device
+        return "cpu" if self.asked_device == "auto" else self.asked_device
 
     def forget(self) -> None:
         """Free the memory for another model."""

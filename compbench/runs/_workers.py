@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compbench.core import stages
 from compbench.core.errors import UsageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from compbench.runs.resolve import ResolvedRun
     from compbench.store.writer import RunWriter
 
-__all__ = ["Workers", "workers_of"]
+__all__ = ["Workers", "tell_idle", "workers_of"]
 
 
 @contextmanager
@@ -38,6 +39,18 @@ def workers_of(request: RunRequest) -> Generator[Workers | None]:
         yield workers
     finally:
         workers.close()
+
+
+def tell_idle(device: str, say: Callable[[str], None]) -> None:
+    """Say that other GPUs of this machine have nothing to do, where this process has one and was not told which."""
+    torch: Any = sys.modules.get("torch")
+    if device != "auto" or torch is None or not torch.cuda.is_available() or shard_here(None) is not None:
+        return
+    if (n_gpus := torch.cuda.device_count()) > 1:
+        say(
+            f"this machine has {n_gpus} GPUs, and this process uses one: --workers ray uses all of them (pip install "
+            "'compbench[ray]')"
+        )
 
 
 class Workers:

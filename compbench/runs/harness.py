@@ -13,14 +13,14 @@ from compbench.core import image_files
 from compbench.core.aliases import Json
 from compbench.core.errors import DataError, MissingPackage, RunError, UnreadableImages, UsageError
 from compbench.core.examples import Task
-from compbench.core.models import ModelSpec
+from compbench.core.models import ModelSpec, TellsDevice
 from compbench.core.packages import named
 from compbench.runs import _repaired
 from compbench.runs._import_scores import import_scores
 from compbench.runs._loading import LoadedModel, load_model, score_pairs
 from compbench.runs._loop import evaluate
 from compbench.runs._scorer_cache import ScorerCache
-from compbench.runs._workers import workers_of
+from compbench.runs._workers import tell_idle, workers_of
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.plan import Plan, plan, warn_if_long
 from compbench.runs.reporter import QuietReporter, Reporter
@@ -180,6 +180,8 @@ def _by_itself(cache: ScorerCache) -> Measures:
     def measure(asked: ResolvedRun, writer: RunWriter, interrupts: Interrupts, skipped: set[str]) -> None:
         scorer = cache.scorer(asked)
         warn_if_long(scorer, asked, writer.run, cache.reporter.say)
+        if asked.shard is None and isinstance(scorer, TellsDevice):
+            tell_idle(cache.asked_device, cache.reporter.say)
         evaluate(
             asked.task,
             scorer,

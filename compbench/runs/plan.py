@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compbench.core.errors import DataError, MissingPictures
 from compbench.core.examples import Example, Task
+from compbench.core.file_list import FileList
 from compbench.core.models import (
     Cost,
     Costed,
@@ -34,6 +35,8 @@ from compbench.store.run import Run
 from compbench.store.run_file import DamagedRun
 
 __all__ = ["Plan", "plan", "planned", "task_here", "unread", "warn_if_long"]
+
+Told = TypeVar("Told", int, float)
 
 _DAY = 86_400.0
 _BYTES_PER_SCORE = 32  # a row of a scores part, uncompressed
@@ -69,6 +72,7 @@ class Plan:
     sent_bytes: int = 0  # about, in all of them
     sent_to: str = ""
     sent: str = ""  # in words
+    device_bytes: int | None = None  # of memory that its weights take at the least
 
 
 @takes_settings
@@ -107,8 +111,10 @@ def unread(request: RunRequest, task: str | Path, cache: ScorerCache) -> Plan:
     if model.source is not None:
         source, _ = hub.resolve(model.source, is_offline=request.is_offline, say=cache.reporter.say)
         model = replace(model, source=source)
-    fetch_bytes = _fetch_bytes(model, cache.is_offline)
-    return Plan(str(task), label, None, None, None, None, None, fetch_bytes, None, None, False)
+    fetch_bytes, device_bytes = _fetch_bytes(model, cache.is_offline), _by_files(model, model.device_bytes, cache)
+    return Plan(
+        str(task), label, None, None, None, None, None, fetch_bytes, None, None, False, device_bytes=device_bytes
+    )
 
 
 def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
@@ -125,10 +131,12 @@ def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
         scorer = cache.scorer(asked)
         price = _price(scorer, missing) if isinstance(scorer, Priced) else None
         cost = _cost(scorer, missing) if isinstance(scorer, Costed) else None
-    flops = None if price is not None or not missing else _flops(asked, cache.is_offline)
+    model = asked.model
+    flops = None if price is not None or not missing else _by_files(model, model.flops_per_evaluation, cache)
     made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
     learning = asked.model.learning
     made = made if learning is None else replace(made, fewer_by=learning.fewer_by)
+    made = replace(made, device_bytes=_by_files(model, model.device_bytes, cache) if missing else 0)
     if cost is not None:
         made = _with_cost(made, cost)
     elif missing and asked.model.evaluations is not None:
@@ -262,13 +270,12 @@ def _fetch_bytes(model: ResolvedModel, is_offline: bool) -> int | None:
     return hub.missing_bytes(source, model.files, is_offline) if model.files else None
 
 
-def _flops(asked: ResolvedRun, is_offline: bool) -> float | None:
-    """The operations of one evaluation, from the configuration of weights that are not here; None where unknown."""
-    model = asked.model
-    if model.flops_per_evaluation is None or model.source is None:
+def _by_files(model: ResolvedModel, told: Callable[[FileList], Told | None] | None, cache: ScorerCache) -> Told | None:
+    """A number by the configuration of weights that need not be here; None where it is unknown."""
+    if told is None or model.source is None:
         return None
     try:
-        return model.flops_per_evaluation(repositories.file_list(model.source, is_offline))
+        return told(repositories.file_list(model.source, cache.is_offline))
     except DataError:
         return None
 

@@ -34,6 +34,7 @@ from compbench.store.stored_examples import NAME, StoredExamples, read_examples
 __all__ = ["Contents", "Shape", "words_of"]
 
 Shape = tuple[int, int]  # (I, C)
+_FEW = 8  # of so many times as many examples, whether they are done is looked up without looking at the others
 
 
 @dataclass
@@ -105,14 +106,17 @@ class Contents:
         """
         key = n_draws, unconditional, self._bank_size(), self.parts.usable(), self.schedule
         if key not in self._done:
-            self._done = {key: frozenset(self._measured_ids(n_draws, unconditional))}
+            self._done = {key: frozenset(self._measured_ids(None, n_draws, unconditional))}
         return self._done[key]
 
     def done_of(self, ids: Sequence[str], n_draws: int | None, unconditional: bool = False) -> frozenset[str]:
         """Those of `ids` that are done; of a run with a schedule only they are looked at, which may mean a replay."""
-        if isinstance(self.schedule, Full) or not self.has_errors or not self._bank_size():
+        if not isinstance(self.schedule, Full) and self.has_errors and self._bank_size():
+            return frozenset(self.verdicts.concluded(self._known(ids)))
+        is_known = (n_draws, unconditional, self._bank_size(), self.parts.usable(), self.schedule) in self._done
+        if is_known or _FEW * len(ids) > len(self.matches):
             return self.done(n_draws, unconditional).intersection(ids)
-        return frozenset(self.verdicts.concluded(self._known(ids)))
+        return frozenset(self._measured_ids(self._known(ids), n_draws, unconditional))
 
     def whole(self, n_draws: int, unconditional: bool = False) -> frozenset[str]:
         """The examples of which every pair has each of the first `n_draws` draws, whatever a schedule wanted."""
@@ -214,9 +218,10 @@ class Contents:
     def _known(self, ids: Iterable[str] | None) -> list[str]:
         return list(self.matches) if ids is None else [example_id for example_id in ids if example_id in self.matches]
 
-    def _measured_ids(self, n_draws: int | None, unconditional: bool) -> Iterator[str]:
+    def _measured_ids(self, ids: Sequence[str] | None, n_draws: int | None, unconditional: bool) -> Iterator[str]:
+        """Those of `ids` (None: of all) that are measured; only the parts that hold something of them are read."""
         if not self.has_errors:
-            for members, _, measured in self._stored_scores(list(self.matches)):
+            for members, _, measured in self._stored_scores(self._known(ids)):
                 is_whole = np.logical_and.reduce(measured[:, :, :-1], axis=(1, 2))
                 yield from (members[place] for place in np.flatnonzero(is_whole).tolist())
             return
@@ -224,21 +229,25 @@ class Contents:
         if not 0 < n_asked <= self._bank_size():  # also where the bank is damaged: then all must be asked again
             return
         if not isinstance(self.schedule, Full):
-            yield from self.verdicts.concluded(list(self.matches))
-        elif n_draws is not None:
-            yield from self.whole(n_draws, unconditional)
+            yield from self.verdicts.concluded(self._known(ids))
+            return
+        found = self._coverage() if ids is None else self._coverage_of(ids)
+        if n_draws is not None:
+            yield from found.named((found.n_leading_without if unconditional else found.n_leading) >= n_draws)
         else:
-            found = self._coverage()
             yield from found.named(found.is_even_without if unconditional else found.is_even)
 
     def _coverage(self) -> Coverage:
         """The draws that each example was measured on, from one pass over their numbers."""
-        usable, n_bank = self.parts.usable(), self._bank_size()
-        key = usable, n_bank
+        key = self.parts.usable(), self._bank_size()
         if self._covered is None or self._covered[0] != key:
-            pieces = self._errors(list(self.matches), n_bank, unconditional=True) if n_bank else ()
-            self._covered = key, Coverage.of((chunk, measured) for chunk, _, measured in pieces)
+            self._covered = key, self._coverage_of(list(self.matches))
         return self._covered[1]
+
+    def _coverage_of(self, ids: Sequence[str]) -> Coverage:
+        n_bank = self._bank_size()
+        pieces = self._errors(ids, n_bank, unconditional=True) if n_bank else ()
+        return Coverage.of((chunk, measured) for chunk, _, measured in pieces)
 
     def _bank_size(self) -> int:
         """0 where the draws cannot be read: the scorer rewrites them."""

@@ -1,4 +1,4 @@
-"""The recipe of the models of `emoji`: `python -m compbench.tiny.train_emoji --work DIR` (one core, two hours).
+"""The recipe of the models of `emoji`: `python -m compbench.tiny.train_emoji --work DIR` (one core, three hours).
 
 The stages are those of the tiny models: an autoencoder, a bank of encoded canvases, the latent diffusion model with its
 text encoder, and a CLIP. The CLIP learns from pairs of canvases whose captions are made of the same words: a batch of
@@ -36,11 +36,9 @@ RECIPE = Recipe(
     vae_steps=2_000,
     vae_batch=16,
     bank_scenes=60_000,
-    sd_steps=6_000,
-    sd_batch=32,
-    sd_rates=((0, 0.0), (200, 1.5e-3), (3_000, 1.5e-3), (6_000, 0.0)),
-    high_noise=((0, 0.4, 600), (4_000, 0.6, 700)),
-    clip_steps=3_000,
+    sd_rates=((0, 0.0), (200, 1.5e-3), (4_000, 1.5e-3), (8_000, 0.0)),
+    high_noise=((0, 0.4, 600), (5_000, 0.6, 700)),
+    clip_steps=1_600,
     clip_batch=64,  # pairs
 )
 

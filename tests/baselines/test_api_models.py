@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -306,6 +308,7 @@ def test_a_dry_run_says_how_much_is_sent_where_and_sends_nothing(
     assert f"sends pictures as PNG (12 different ones) and captions, with the question to {api.address}" in shown
     assert "at most 24 requests" in shown
     assert not api.requests
+    assert not (tmp_path / "cache" / "compbench" / "answers").exists()
     assert main([*command, "--format", "json", "--runs", str(tmp_path / "runs")]) == 0
     (plan,) = json.loads(capsys.readouterr().out)
     run(api, tmp_path)
@@ -387,6 +390,25 @@ def test_a_task_that_choices_cannot_answer_is_refused(api: LoopbackApi, tmp_path
     with pytest.raises(UsageError, match="choices answer 'text' alone"):
         run(api, tmp_path, CHOICE, task="shape-classes")
     assert not api.requests
+
+
+def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(api: LoopbackApi, tmp_path: Path) -> None:
+    api.seconds = 0.02
+    api.instead = lambda number: os.kill(os.getpid(), signal.SIGINT) if number == 6 else None
+    with pytest.raises(KeyboardInterrupt):
+        run(api, tmp_path, concurrency=2)
+    assert 7 <= api.n_answered < 24
+    assert len(run(api, tmp_path).done()) == 6
+    assert (api.n_answered, len(api.requests)) == (24, 24)
+
+
+def test_settings_that_a_service_does_not_take_are_said(api: LoopbackApi) -> None:
+    said: list[str] = []
+    replace(ApiVQAScore.at("m"), endpoint=api.address).build(None, Runtime("cpu", 8, say=said.append))
+    assert said == [
+        "api-vqascore:m is computed by a service: batch_size=8 changes nothing for it",
+        "api-vqascore:m is computed by a service: device=cpu changes nothing for it",
+    ]
 
 
 def test_an_interrupted_run_keeps_the_answers_under_way(api: LoopbackApi) -> None:

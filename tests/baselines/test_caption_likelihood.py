@@ -20,6 +20,7 @@ from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, RunError, UsageError
 from compbench.core.models import Runtime
+from edits import edited
 
 FAMILIES = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "janus", "llava-onevision", "internvl", "idefics3"]
 if find_spec("num2words") is not None:
@@ -95,9 +96,11 @@ def test_a_question_stands_beside_the_picture_and_is_a_part_of_the_identity(fold
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_batch_size_changes_nothing(folders: dict[str, Path], family: str) -> None:
+def test_batch_size_and_padding_side_change_nothing(folders: dict[str, Path], tmp_path: Path, family: str) -> None:
     one, many = (scores(folders[family], size, less="text") for size in (1, 6))
     np.testing.assert_allclose(many, one, atol=1e-4)  # of sums near -400
+    folder = edited(folders[family], tmp_path / "right", "tokenizer_config.json", padding_side="right")
+    np.testing.assert_allclose(scores(folder, 6, less="text"), one, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -24,8 +24,10 @@ from compbench.cli.app import main
 from compbench.core.errors import DataError
 from compbench.core.models import Runtime
 from compbench.diffusion.loading import load_t5_tokenizer
+from compbench.runs.plan import plan
 from compbench_baselines.vlm._clip_t5 import pixels_of
 from edits import edited
+from loopback_hub import loopback_hub, used_here
 
 SIDE, WIDTH = 42, 32
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
@@ -173,6 +175,23 @@ def test_by_the_command_what_is_scored_is_said(
     asked = ["run", "shapes", "-m", f"vqascore:{folder}", "--limit", "2", "--device", "cpu", "--runs", str(tmp_path)]
     assert main(asked) == 0
     assert "mean log-probability of 'Yes' and of the end of the answer, 2 tokens" in capsys.readouterr().err
+
+
+def test_it_is_fetched_from_a_hub_in_its_parts_and_priced_before_that(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loopback_hub() as hub, used_here(hub, tmp_path, monkeypatch):
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        hub.add("models", "org/clip-flant5", {**files, "README.md": b"#", "training_args.bin": b"0"})
+        settings = {"model": "vqascore:org/clip-flant5", "limit": 6, "device": "cpu", "runs": tmp_path / "runs"}
+        before = plan("shapes", **settings)
+        assert before.evaluations == 12 + 24
+        assert before.fetch_bytes > sum(len(content) for name, content in files.items() if name.endswith(".bin"))
+        run = compbench.run("shapes", **settings)
+        assert sum(int(str(part["n_evaluations"])) for part in run.parts()) == 12 + 24
+        assert {path.rpartition("/")[2] for path in hub.fetched()} == files.keys()
+    local = compbench.run("shapes", **{**settings, "model": f"vqascore:{folder}"})
+    np.testing.assert_array_equal(run.table().scores, local.table().scores)
 
 
 def test_half_precision_keeps_its_scores_close(folder: Path) -> None:

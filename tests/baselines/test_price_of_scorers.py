@@ -30,6 +30,8 @@ KINDS = [
     ("caption-likelihood", "qwen2.5-vl", LESS_TEXT, 6 + 12 + N_CAPTIONS),
     ("text-prior", "gpt2", {}, N_CAPTIONS),
     ("janus", "janus", {}, 12 + 6),
+    ("transformers", "blip", {}, 6 + 12),
+    ("transformers", "blip-2", {}, 6 + 12),
 ]
 
 
@@ -71,7 +73,7 @@ def test_it_counts_them_before_the_weights_are_here_and_says_what_is_to_be_fetch
         plans = json.loads(capsys.readouterr().out)
         assert not any("safetensors" in file for file in hub.fetched())
     n_captions = plans[3]["evaluations"]
-    assert [made["evaluations"] for made in plans] == [12 + 24, 24, 12 + 24, n_captions, 24 + 12]
+    assert [made["evaluations"] for made in plans] == [12 + 24, 24, 12 + 24, n_captions, *[12 + 24] * 3]
     assert 12 <= n_captions <= 24
     assert all(made["seconds"] is None and made["tflops"] is None for made in plans)
     used = [folders[family] for _, family, options, _ in KINDS if not options]

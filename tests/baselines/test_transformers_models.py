@@ -18,10 +18,11 @@ import transformers
 
 import compbench
 import small_transformers
+from captioned import unmasked
 from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, UsageError
-from compbench.core.examples import Task
+from compbench.core.examples import Example, Image, Task
 from compbench.core.metrics import MATCHING
 from compbench.core.models import Runtime
 from compbench_baselines.clip._kinds import KINDS
@@ -115,6 +116,23 @@ def test_batch_size_and_padding_side_change_nothing(folders: dict[str, Path], tm
     for side in ("left", "right"):
         folder = edited(folders[family], tmp_path / side, "tokenizer_config.json", padding_side=side)
         np.testing.assert_allclose(scores(folder), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "reader"), [("blip", "text_encoder"), ("blip-2", "qformer")])
+def test_without_the_mask_the_batch_would_change_a_matchers_scores(
+    folders: dict[str, Path], family: str, reader: str
+) -> None:
+    spec = registry.model(f"transformers:{folders[family]}").spec
+    found: list[Any] = []
+    for is_masked in (True, False):
+        made: Any = spec.build(spec.source(), Runtime("cpu", 16))
+        if not is_masked:
+            unmasked(getattr(made._matcher.network, reader))
+        pictures = tuple(Image(f"{number}", lambda picture=picture: picture) for number, picture in enumerate(PICTURES))
+        example = Example("0", pictures, tuple(CAPTIONS), np.eye(len(PICTURES), len(CAPTIONS), dtype=bool))
+        made.prepare(Task("t", (example,), MATCHING))
+        found += [matrix.scores for matrix in made.score([example], {})]
+    assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("family", ["siglip", "siglip2"])

@@ -48,6 +48,8 @@ IS_RUN: dict[str, Run] = {
     "compbench run shapes --model tiny-sd -o draws=32": SIX,
     "compbench run shapes -m tiny-sd -o draws=100 --limit 24": Run("-o draws=20 --limit 6"),
     "compbench run --config grid.toml": Run(),
+    "compbench run emoji --model emoji-clip": SIX,
+    "compbench show emoji/emoji-clip --by artist --by kind": Run(),
     "compbench run sugarcrepe --images path/to/coco/val2017 --model openclip-vit-h-14": Run(
         "--data sugar-crepe", {"path/to/coco/val2017": "sugar-crepe/val2017", "openclip-vit-h-14": "tiny-clip"}
     ),
@@ -137,6 +139,11 @@ IS_NOT_RUN = {
     "compbench run shapes --model api-vqascore:Qwen/Qwen3-VL-8B-Instruct -o endpoint=http://localhost:8000/v1": "a "
     "service; the same test does so",
     "torchrun --nproc-per-node 8 -m compbench run winoground --model sd2": "eight GPUs and a hub's weights",
+    "pip install 'compbench[ray]'": "it changes the environment of the tests; test_ray.py uses what it installs",
+    "compbench run imagenet --model dit-512 --workers ray": "the user's data and a GPU; test_ray.py starts Ray",
+    "compbench run imagenet --model dit-512 --workers ray --ray-address 10.0.0.1:6379": "the same, and a cluster",
+    "compbench run imagenet --model dit-512 --workers ray --ray-address $head": "the same",
+    "compbench run winoground --model sd2 --shard $SLURM_ARRAY_TASK_ID/8": "Slurm and a hub's weights",
     "compbench reproduce table1 --task cifar10 --model clip-rn50 --data ~/data": "a hub's weights, the user's data",
     "compbench doctor --online": "it asks a hub",
     "compbench robustness digits digits-noise --plain digits --fitted small-resnet --fitted logistic-regression": "it "

@@ -63,8 +63,9 @@ def classifier(folder: Path, **options: Any) -> DiffusionClassifier:
 
 def latents_of(pipeline: Any, image: PIL.Image.Image, size_px: int) -> Tensor:
     pixels = pipeline.image_processor.preprocess(image.resize((size_px, size_px), PIL.Image.Resampling.BICUBIC))
-    mean = pipeline.vae.encode(pixels).latent_dist.mean
-    return (mean - (pipeline.vae.config.shift_factor or 0)) * pipeline.vae.config.scaling_factor
+    encoded, config = pipeline.vae.encode(pixels), pipeline.vae.config
+    mean = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latent
+    return (mean - (config.get("shift_factor") or 0)) * config.scaling_factor
 
 
 def sdxl_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: float) -> float:
@@ -133,7 +134,18 @@ def flux_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: f
     return float((noise - latents - velocity).square().mean())
 
 
+def sana_error(pipeline: Any, latents: Tensor, caption: str, noise: Tensor, t: float) -> float:
+    """Its scheduler's add_noise knows whole timesteps alone, so x_t is written out."""
+    states, mask, _, _ = pipeline.encode_prompt(caption, do_classifier_free_guidance=False)
+    noised = (1 - t / 1000) * latents + t / 1000 * noise
+    predicted = pipeline.transformer(
+        noised, encoder_hidden_states=states, encoder_attention_mask=mask, timestep=torch.tensor([t])
+    )[0]
+    return float((noise - latents - predicted).square().mean())
+
+
 ERRORS = {
+    "SanaPipeline": sana_error,
     "FluxPipeline": flux_error,
     "StableDiffusion3Pipeline": sd3_error,
     "StableDiffusionXLPipeline": sdxl_error,
@@ -225,10 +237,10 @@ def error_of_an_oracle(folder: Path, flip: str = "") -> float:
     """The mean error over draws from low noise to high."""
     ours = classifier(folder)
     parts, family = ours.denoiser.parts, ours.denoiser.family  # type: ignore[attr-defined]
-    alphas_cumprod = getattr(parts.scheduler, "alphas_cumprod", None)
-    target = {"epsilon": "eps", "v_prediction": "v"}.get(parts.scheduler.config.get("prediction_type", ""), "flow")
+    target = family.target(parts)
+    alphas_cumprod = None if target == "flow" else parts.scheduler.alphas_cumprod
     kind = PackedOracle if family.name == "flux" else Oracle
-    oracle = kind(parts.network, alphas_cumprod, "flow" if alphas_cumprod is None else target, flip)
+    oracle = kind(parts.network, alphas_cumprod, target, flip)
     denoiser = LatentDenoiser(
         family,
         replace(parts, network=oracle),
@@ -305,6 +317,7 @@ def test_stable_diffusion_has_one_label_and_one_identity_by_either_spelling() ->
         ("pixart-sigma", "pixart-sigma", "eps", "0-999", "chen2024pixartsigma"),
         ("sd3-medium", "sd3", "flow", "shift 3 of 1-1000", "esser2024scaling"),
         ("sd3.5-medium", "sd3", "flow", "shift 3 of 1-1000", "esser2024scaling"),
+        ("sana-1.6b", "sana", "flow", "shift 3 of 1-1000", "xie2025sana"),
         ("flux-schnell", "flux", "flow", "shift 1 of 1-1000", "blackforestlabs2024flux"),
     ],
 )

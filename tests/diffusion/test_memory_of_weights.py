@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from torch import nn
 
 import tiny_pipelines
 from compbench import registry
+from compbench.cli import listing
 from compbench.core.examples import Example, Image
+from compbench.core.file_list import FileList
 from compbench.core.measurements import joined
 from compbench.core.models import Runtime
 from compbench.diffusion._read_ahead import ReadAhead
@@ -22,6 +26,7 @@ from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.devices import is_cramped
 from compbench.diffusion.latent import LatentDenoiser
 from compbench.diffusion.parts import Precision
+from compbench.runs.plan import plan
 
 BF16 = Precision(torch.bfloat16, encoders=torch.float32)
 
@@ -127,3 +132,37 @@ def test_the_weights_that_are_to_be_placed_are_counted(folder_of: Callable[[str]
     assert n_bytes == 2 * halves + 4 * wholes
     assert parts.bytes_on(torch.device("cpu"), BF16) == 0
     assert not is_cramped(torch.device("cpu"), 10**15)  # which only swaps
+
+
+# what a dry run says of it, before anything is fetched
+
+
+@pytest.mark.parametrize("family", tiny_pipelines.MADE)
+def test_the_configuration_tells_the_memory_that_weights_take(folder_of: Callable[[str], Path], family: str) -> None:
+    folder = folder_of(family)
+    _, spec = registry.model(f"diffusion:{folder}", {"dtype": "bfloat16"})
+    resolved = spec.resolve(None)
+    assert resolved.device_bytes is not None
+    parts = loaded(folder, "float32")
+    without_texts = replace(parts, texts=()).bytes_on(torch.device("meta"), BF16)
+    without_network = replace(parts, network=torch.nn.Module()).bytes_on(torch.device("meta"), BF16)
+    assert resolved.device_bytes(FileList.of_folder(folder)) == max(without_texts, without_network)
+
+
+def test_flux_dev_takes_24_gb_by_its_published_configuration(tmp_path: Path) -> None:
+    """FluxTransformer2DModel's own defaults are those of dev, but for the guidance."""
+    folder = tiny_pipelines.flux(tmp_path / "flux", n_blocks=4)
+    config = {"_class_name": "FluxTransformer2DModel", "guidance_embeds": True}
+    (folder / "transformer" / "config.json").write_text(json.dumps(config))
+    resolved = registry.model("flux-dev").spec.resolve(None)
+    assert resolved.device_bytes is not None
+    assert resolved.device_bytes(FileList.of_folder(folder)) == pytest.approx(23.80e9, rel=1e-3)
+
+
+def test_a_dry_run_says_what_the_weights_take(small_sd_folder: Path) -> None:
+    small = plan("shapes", model=f"diffusion:{small_sd_folder}", limit=1, dtype="float32")
+    assert small.device_bytes is not None
+    assert 0 < small.device_bytes < 10**9
+    assert "of the device's memory" not in listing.plans([small], "table")
+    large = listing.plans([replace(small, device_bytes=23_800_000_000)], "table")
+    assert "its weights take 23.8 GB of the device's memory, and what a batch computes more" in " ".join(large.split())

@@ -8,8 +8,9 @@ import pytest
 from compbench.core.errors import UsageError
 from compbench.core.models import Source
 from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families.addresses import stable_diffusion_at
 from compbench.diffusion.families.in_memory import from_pipeline
-from compbench.diffusion.families.stable_diffusion import SD2, SD2_1, TINY_SD, from_address
+from compbench.diffusion.families.stable_diffusion import SD2, SD2_1, TINY_SD
 
 PRESETS = [
     stable_diffusion.SD1_4,
@@ -100,16 +101,16 @@ def test_a_local_folder_can_stand_for_the_hub_s_copy(tmp_path):
 
 def test_an_address_is_a_folder_or_a_hub_name_with_or_without_a_revision(tmp_path):
     (tmp_path / "unet").mkdir()
-    assert from_address(str(tmp_path)).source() == Source(str(tmp_path), is_local=True)
-    assert from_address("org/name").source() == Source("org/name")
-    assert from_address("org/name@refs/pr/1").source() == Source("org/name", "refs/pr/1")
-    assert from_address("org/name@v1.0").name == "sd:org/name@v1.0"
+    assert stable_diffusion_at(str(tmp_path)).source() == Source(str(tmp_path), is_local=True)
+    assert stable_diffusion_at("org/name").source() == Source("org/name")
+    assert stable_diffusion_at("org/name@refs/pr/1").source() == Source("org/name", "refs/pr/1")
+    assert stable_diffusion_at("org/name@v1.0").name == "sd:org/name@v1.0"
 
 
 @pytest.mark.parametrize("address", ["nonsense", "/no/such/folder", "./models/none", "a/b/c", "org/name@"])
 def test_another_address_is_refused(address):
     with pytest.raises(UsageError, match="expected PATH or org/name@revision"):
-        from_address(address)
+        stable_diffusion_at(address)
 
 
 def test_a_pipeline_of_another_kind_is_refused_by_its_missing_parts():

@@ -22,6 +22,7 @@ from compbench.core.rules import Rule
 from compbench.diffusion import _protocols, loading
 from compbench.diffusion.engine import ErrorEngine
 from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families.addresses import stable_diffusion_at
 from compbench.diffusion.families.in_memory import from_pipeline
 from compbench.registry import checkpoints
 from counting import HostSyncs
@@ -42,7 +43,7 @@ def example(number):
 
 def classifier(folder, batch_size=16, draws=N_DRAWS, **options):
     options = {"dtype": "float32", "protocol": "paper", **options}
-    spec = replace(stable_diffusion.from_address(str(folder)), draws=draws, **options)
+    spec = replace(stable_diffusion_at(str(folder)), draws=draws, **options)
     return spec.build(spec.source(), Runtime("cpu", batch_size))
 
 

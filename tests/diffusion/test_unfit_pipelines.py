@@ -25,7 +25,13 @@ from compbench.registry.plugins import Entry
 from edits import edit
 from loopback_hub import LoopbackHub, loopback_hub, used_here
 
-NETWORK = {"sdxl": "unet", "pixart-sigma": "transformer", "sd3": "transformer", "flux-dev": "transformer"}
+NETWORK = {
+    "sdxl": "unet",
+    "pixart-sigma": "transformer",
+    "sd3": "transformer",
+    "flux-dev": "transformer",
+    "sana": "transformer",
+}
 FILE = "diffusion_pytorch_model.safetensors"
 
 

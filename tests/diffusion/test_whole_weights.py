@@ -17,8 +17,9 @@ from compbench.core.errors import DataError, nan_advice
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime
 from compbench.diffusion.families import dit_transformer, sd_unet
+from compbench.diffusion.families.addresses import stable_diffusion_at
 from compbench.diffusion.families.dit import TINY_DIT
-from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
+from compbench.diffusion.families.stable_diffusion import TINY_SD
 from compbench.diffusion.weights import check_finite
 from compbench.registry import checkpoints
 from compbench_baselines.classifiers.torchvision import RESNET18
@@ -351,4 +352,4 @@ def test_sharded_weights_are_opened_by_their_index(tmp_path):
     assert "unet/diffusion_pytorch_model.safetensors.index.json" in opened
     one, other = (network.state_dict() for network in (sd_unet.load(folder).network, loaded))
     assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
-    assert from_address(str(folder)).source() is not None
+    assert stable_diffusion_at(str(folder)).source() is not None

@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 from compbench.core.errors import DataError, UsageError
 from compbench.core.file_list import FileList
 from compbench.diffusion.families import stable_diffusion
-from compbench.diffusion.families.stable_diffusion import SD1_4, SD2, SD2_1, TINY_SD, StableDiffusion, from_address
+from compbench.diffusion.families.addresses import stable_diffusion_at
+from compbench.diffusion.families.stable_diffusion import SD1_4, SD2, SD2_1, TINY_SD, StableDiffusion
 from compbench.registry import checkpoints
 
 INDEX = {
@@ -162,9 +163,9 @@ def test_what_is_no_pipeline_gets_a_sentence_of_its_own(names, words):
 def test_a_folder_that_is_no_pipeline_gets_the_same_sentence_before_anything_is_loaded(tmp_path):
     (tmp_path / "v1-5.safetensors").write_bytes(b"x")
     with pytest.raises(UsageError, match="single-file checkpoint"):
-        from_address(str(tmp_path)).source()
+        stable_diffusion_at(str(tmp_path)).source()
     with pytest.raises(UsageError, match="single-file checkpoint"):
-        from_address(str(tmp_path / "v1-5.safetensors"))
+        stable_diffusion_at(str(tmp_path / "v1-5.safetensors"))
 
 
 def test_a_lora_in_one_file_is_told_by_its_tensors(tmp_path):
@@ -173,7 +174,7 @@ def test_a_lora_in_one_file_is_told_by_its_tensors(tmp_path):
     )
     for address in (tmp_path, tmp_path / "style.safetensors"):
         with pytest.raises(UsageError, match=r"LoRA.*fuse_lora"):
-            from_address(str(address)).source()
+            stable_diffusion_at(str(address)).source()
 
 
 def test_a_dit_is_told_from_other_pipelines():

@@ -11,10 +11,11 @@ import compbench
 from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.core.models import Source
+from compbench.diffusion.families.addresses import stable_diffusion_at
 from compbench.diffusion.families.dit import TINY_DIT
-from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
+from compbench.diffusion.families.stable_diffusion import TINY_SD
 from compbench.registry import hub, model_files
-from compbench_baselines.clip.models import TINY_CLIP
+from compbench_baselines.clip.models import EMOJI_CLIP, TINY_CLIP
 from compbench_baselines.clip.models import from_address as clip_address
 
 
@@ -34,7 +35,7 @@ def word(spec):
 
 
 def sd(folder):
-    return word(from_address(str(folder)))
+    return word(stable_diffusion_at(str(folder)))
 
 
 def flip(path):
@@ -44,7 +45,9 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("spec", [TINY_SD, TINY_DIT, TINY_CLIP], ids=lambda spec: spec.name.rpartition("/")[2])
+@pytest.mark.parametrize(
+    "spec", [TINY_SD, TINY_DIT, TINY_CLIP, EMOJI_CLIP], ids=lambda spec: spec.name.rpartition("/")[2]
+)
 def test_a_clean_folder_keeps_the_name_it_always_had(spec):
     assert word(spec) == f"sha256:{model_files.folder_digest(Path(spec.repo))}"
 
@@ -179,7 +182,7 @@ def test_json_that_is_none_is_named(tmp_path):
 def test_a_run_stored_under_the_digest_of_all_files_goes_on(copied, tmp_path, capsys):
     """As compbench 0.1 stored it, which took unused files for weights."""
     (copied / "Thumbs.db").write_bytes(b"x")
-    spec = from_address(str(copied))
+    spec = stable_diffusion_at(str(copied))
     run = compbench.run("shapes", model=spec, draws=1, limit=1, runs=tmp_path / "runs")
     former = f"sha256:{model_files.former_digest(spec.source())}"
     assert former != run.key.weights
@@ -199,4 +202,4 @@ def test_a_run_stored_under_the_digest_of_all_files_goes_on(copied, tmp_path, ca
 def test_a_run_whose_digest_left_a_linked_folder_out_is_not_taken_for_the_same(copied):
     (copied / "unet").rename(copied.parent / "unet")
     (copied / "unet").symlink_to(copied.parent / "unet")
-    assert model_files.former_digest(from_address(str(copied)).source()) is None
+    assert model_files.former_digest(stable_diffusion_at(str(copied)).source()) is None

@@ -13,7 +13,8 @@ import pytest
 import compbench
 from compbench.cli.app import main
 from compbench.core.errors import DataError
-from compbench.diffusion.families.stable_diffusion import TINY_SD, from_address
+from compbench.diffusion.families.addresses import stable_diffusion_at
+from compbench.diffusion.families.stable_diffusion import TINY_SD
 from compbench.registry import repositories
 from compbench.runs.harness import plan
 from compbench_baselines.classifiers.torchvision import RESNET18
@@ -168,7 +169,7 @@ def test_fp16_weights_alone_are_fetched_scored_and_found_again_without_the_hub(h
 
 def test_weights_changed_in_the_hubs_cache_are_not_taken_for_the_published_ones(hub, tmp_path):
     published(hub, TINY_SD.repo)
-    source = from_address(f"org/name@{COMMIT}").source()
+    source = stable_diffusion_at(f"org/name@{COMMIT}").source()
     folder = repositories.fetch_opened(source, is_offline=False)
     assert repositories.fetch_opened(source, is_offline=True) == folder
     blob = (folder / "unet" / "diffusion_pytorch_model.safetensors").resolve()
@@ -205,7 +206,7 @@ def test_a_dry_run_fetches_no_data_set(hub, tmp_path, capsys):
     assert "MB" in printed
     assert not any("winoground" in name or name.endswith(WEIGHTS) for name in hub.fetched)
     with pytest.raises(DataError, match=r"has no unet|was not found"):
-        repositories.fetch_opened(from_address(f"org/none@{COMMIT}").source(), is_offline=False)
+        repositories.fetch_opened(stable_diffusion_at(f"org/none@{COMMIT}").source(), is_offline=False)
 
 
 def test_an_old_configuration_is_scored_as_diffusers_corrects_it_and_the_former_size_is_a_choice(tmp_path, capsys):

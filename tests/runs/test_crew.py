@@ -19,8 +19,9 @@ from compbench.core.errors import RunError, UnreadableImages, UsageError
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import Measurement
 from compbench.core.models import Runtime, Source
-from compbench.runs import _storing, harness
+from compbench.runs import _crew, _storing, harness
 from compbench.runs._messages import Order
+from compbench.runs._workers import tell_idle
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
 from compbench.store.lock import HeldRun
@@ -257,6 +258,23 @@ def test_a_full_disk_of_one_worker_costs_that_worker_and_of_all_the_run(
             led(ThreadCrew(2), fakes.task(N), fakes.HashSpec(), tmp_path, reporter)
 
 
+def test_a_worker_far_slower_than_the_others_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_crew, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    paces = iter([0.001, 0.001, 0.05])
+
+    @dataclass(frozen=True)
+    class Paced(fakes.HashSpec):
+        def build(self, source: Source | None, runtime: Runtime) -> fakes.HashScorer:
+            return fakes.HashScorer(self.draws, seconds=next(paces))
+
+    reporter = Heard()
+    led(ThreadCrew(3), fakes.task(200), Paced(), tmp_path, reporter)
+    slow = rf"worker process {os.getpid()} on \S+ is slow: (\S+) times the usual pace"
+    told = [found for message in reporter.said if (found := re.fullmatch(slow, message))]
+    assert min(float(found[1]) for found in told) < 0.4
+    assert len(told) < 3  # each once, and never all
+
+
 def test_two_drivers_of_one_run_do_not_meet(tmp_path: Path) -> None:
     run, crew = led(ThreadCrew(1), fakes.task(), fakes.HashSpec(), tmp_path), ThreadCrew(1)
     with RunWriter(run), pytest.raises(HeldRun, match=f"is being measured by process {os.getpid()} on host"):
@@ -308,6 +326,33 @@ def test_a_led_worker_writes_a_part_per_block(tmp_path: Path) -> None:
 def test_settings_of_workers_that_cannot_be_are_refused(settings: dict[str, str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         RunRequest(task="shapes", model="chance", **settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_worker_takes_what_it_is_given_whatever_a_launcher_says_where_it_runs(
+    alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def order_of(worker: str, order: Order) -> Order:  # as of a node that srun started
+        for name, value in {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_NTASKS": "3"}.items():
+            monkeypatch.setenv(name, value)
+        return order
+
+    assert_equal(led(ThreadCrew(2, order_of), fakes.task(N), fakes.HashSpec(), tmp_path), alone)
+
+
+def test_gpus_that_have_nothing_to_do_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    said: list[str] = []
+    tell_idle("cuda:1", said.append)
+    assert said == []
+    tell_idle("auto", said.append)
+    assert said[0].startswith("this machine has 8 GPUs, and this process uses one: --workers ray uses all")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    tell_idle("auto", said.append)
+    assert len(said) == 1
 
 
 def test_workers_are_not_started_by_each_process_of_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

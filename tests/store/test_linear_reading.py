@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from compbench.core import rules
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule
+from compbench.store._parts import PartList, Parts
+from compbench.store._rows import Rows
 from compbench.store.key import RunKey
 from compbench.store.run import Run
 from compbench.store.store import Store
@@ -70,6 +73,25 @@ def test_each_small_part_is_opened_once_however_often_a_run_is_asked(tmp_path: P
         list(run.error_tables())
         run.parts()
     assert len(OPENED) == len(set(OPENED)) == 12
+
+
+def test_whether_a_few_examples_are_done_is_read_from_their_own_parts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, read, looked_at = fakes.task(40), Parts.read_each, set[str]()
+
+    def noting(parts: Parts, seen: PartList, ids: Sequence[str], take: Callable[[Rows], None]) -> None:
+        looked_at.update(part.name for part in seen.holding(ids))
+        read(parts, seen, ids, take)
+
+    run = Run(_run(tmp_path, task, 2).path)
+    monkeypatch.setattr(Parts, "read_each", noting)
+    ids = [example.id for example in task.examples[7:9]]
+    assert run.done_of(ids, N_DRAWS) == run.done_of(ids) == set(ids)
+    assert len(looked_at) == 2
+    assert run.done_of([*ids, "nobody"], N_DRAWS) == set(ids)
+    RunWriter(run).append([_measured(task.examples[0], np.random.default_rng(1))])
+    assert run.done() == {example.id for example in task.examples}
 
 
 def test_a_new_part_is_seen_and_the_others_are_not_read_again(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,32 @@ def test_a_writer_waits_for_its_disk_while_others_may_write(tmp_path: Path, monk
     writer.append([ScoreMatrix("0003", np.eye(2))])
     assert len(is_free) >= 3  # the part, its folder, its line
     assert all(is_free)
+
+
+def test_many_writers_do_not_wait_for_one_another_s_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = compbench.run(fakes.task(48), model=fakes.Spec(), runs=tmp_path, limit=1)
+    flush, seconds, n_writers, n_parts = os.fsync, 0.1, 8, 3
+    flushed = list[int]()
+
+    def slowly(handle: int) -> None:
+        time.sleep(seconds)
+        flushed.append(handle)
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", slowly)
+
+    def write(number: int) -> None:
+        writer = RunWriter(Run(run.path))
+        for place in range(n_parts):
+            writer.append([ScoreMatrix(f"{number * n_parts + place:04d}", np.eye(2))])
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(n_writers) as pool:
+        list(pool.map(write, range(n_writers)))
+    waited = time.monotonic() - began
+    assert len(flushed) == 3 * n_writers * n_parts  # the part, its folder, its line
+    assert waited < 0.5 * seconds * len(flushed)
+    assert Run(run.path).done() >= {f"{number:04d}" for number in range(n_writers * n_parts)}
 
 
 def test_repair_leaves_the_part_that_a_living_process_writes_and_removes_those_of_the_dead(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,19 @@ from torch import nn
 
 import compbench
 from compbench.tasks import scenes
+from compbench.tasks.drawings import canvases
+from compbench.tasks.emoji import emoji
 from compbench.tiny import train
-from compbench.tiny.tokenizer import CONTEXT_LENGTH, make_tokenizer
+from compbench.tiny.tokenizer import CONTEXT_LENGTH, EMOJI_WORDS, make_tokenizer
+from compbench.tiny.train_emoji import RECIPE
 
 TINY = Path(train.__file__).parent
 
 
-def test_both_models_ship_within_twenty_megabytes_as_float16_safetensors() -> None:
-    files = [file for name in ("tiny-sd", "tiny-clip") for file in (TINY / name).rglob("*") if file.is_file()]
+def test_the_models_ship_within_twenty_megabytes_as_float16_safetensors() -> None:
+    files = [
+        file for name in ("tiny-sd", "tiny-clip", "emoji-clip") for file in (TINY / name).rglob("*") if file.is_file()
+    ]
     assert sum(file.stat().st_size for file in files) < 20e6
     assert {"open_clip_model.safetensors", "diffusion_pytorch_model.safetensors"} <= {file.name for file in files}
     assert not [file for file in files if file.suffix in (".bin", ".pt", ".pkl")]
@@ -40,6 +46,24 @@ def test_shipped_tokenizers_are_the_recipe_s() -> None:
     expected = make_tokenizer()(text).input_ids
     assert CLIPTokenizer.from_pretrained(TINY / "tiny-sd" / "tokenizer")(text).input_ids == expected
     assert AutoTokenizer.from_pretrained(TINY / "tiny-clip")(text).input_ids == expected
+    expected = make_tokenizer(EMOJI_WORDS)(text).input_ids
+    assert AutoTokenizer.from_pretrained(TINY / "emoji-clip")(text).input_ids == expected
+
+
+def test_every_word_of_emoji_is_one_token_and_captions_fit() -> None:
+    tokenizer = make_tokenizer(EMOJI_WORDS)
+    captions = [caption for example in emoji().examples for caption in example.captions]
+    tokens = tokenizer(captions).input_ids
+    assert {len(ids) - len(caption.split()) for ids, caption in zip(tokens, captions, strict=True)} == {2}
+    drawn = [canvases.training_canvas(np.random.default_rng([1, number]))[1] for number in range(300)]
+    assert max(len(ids) for ids in tokenizer(drawn).input_ids) <= CONTEXT_LENGTH
+
+
+def test_emoji_clip_binds_what_it_was_shown_and_less_of_another_artist(tmp_path: Path) -> None:
+    frame = compbench.run("emoji", model="emoji-clip", limit=120, runs=tmp_path).to_frame()
+    text = frame.groupby("artist")["text"].mean()
+    assert frame["text"].mean() > 0.5  # chance is 0.25
+    assert text["Twemoji"] > text["Noto"] > 0.35
 
 
 @pytest.mark.parametrize(
@@ -78,14 +102,15 @@ def test_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -
         assert torch.equal(value, resumed.modules.state_dict()[key])
 
 
-def test_the_recipe_runs_from_scenes_to_both_folders(tmp_path: Path) -> None:
-    recipe = train.Recipe(
-        vae_steps=2, vae_batch=2, bank_scenes=6, sd_steps=2, sd_batch=2, clip_steps=2, clip_batch=4, seed=1
+@pytest.mark.parametrize("whole", [train.Recipe(), pytest.param(RECIPE, marks=pytest.mark.slow)], ids=("tiny", "emoji"))
+def test_the_recipe_runs_from_scenes_to_both_folders(tmp_path: Path, whole: train.Recipe) -> None:
+    recipe = dataclasses.replace(
+        whole, vae_steps=2, vae_batch=2, bank_scenes=6, sd_steps=2, sd_batch=2, clip_steps=2, clip_batch=4, seed=1
     )
     train.train(recipe, tmp_path / "work", tmp_path / "out")
-    pairs = [scenes.training_scene(np.random.default_rng(n)) for n in range(2)]
+    pairs = [scene for number in range(2) for scene in recipe.scenes(np.random.default_rng(number))]
     images, captions = [image for image, _ in pairs], [caption for _, caption in pairs]
-    for model in (f"sd:{tmp_path}/out/tiny-sd", f"open-clip:{tmp_path}/out/tiny-clip"):
+    for model in (f"sd:{tmp_path}/out/{recipe.sd_name}", f"open-clip:{tmp_path}/out/{recipe.clip_sizes.name}"):
         options = {"draws": 2, "dtype": "float32"} if model.startswith("sd:") else {}
         scores = compbench.load_model(model, **options).score_pairs(images, captions)
         assert scores.shape == (2, 2)

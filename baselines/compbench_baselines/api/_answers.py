@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from compbench.core import disk
+from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench_baselines.training import cache
 
@@ -39,11 +40,11 @@ class Answers:
     """The answers of a model of a service, those of earlier processes too."""
 
     def __init__(self, endpoint: str, model: str) -> None:
-        self._folder = cache.folder("answers", {"endpoint": endpoint, "model": model})
-        self._own = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self._about: dict[str, Json] = {"endpoint": endpoint, "model": model}
+        self._own: Path | None = None  # made with the first answer
         self._lock = threading.Lock()
         self._known: dict[str, Reply] = {}
-        for path in sorted(self._folder.glob("*.jsonl")):
+        for path in sorted(cache.place("answers", self._about).glob("*.jsonl")):
             self._known |= _read(path)
 
     def get(self, question: str) -> Reply | None:
@@ -52,8 +53,12 @@ class Answers:
 
     def keep(self, question: str, reply: Reply) -> None:
         """Write it down before anything else happens."""
-        with self._lock, cache.writing(self._folder):
-            disk.append_line(self._own, {"question": question, **asdict(reply)})
+        with self._lock:
+            if self._own is None:
+                folder = cache.folder("answers", self._about)
+                self._own = folder / f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+            with cache.writing(self._own.parent):
+                disk.append_line(self._own, {"question": question, **asdict(reply)})
             self._known[question] = reply
 
 

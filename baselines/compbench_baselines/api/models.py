@@ -103,6 +103,10 @@ class ApiModel(ModelSpec):
 
         if runtime.is_offline:
             raise UsageError(f"{self.name!r} is asked over the network; leave out --offline, or read what is stored")
+        given = {"batch_size": runtime.batch_size, "device": runtime.device}
+        for setting, value in given.items():
+            if value is not None and not str(value).startswith("auto"):
+                runtime.say(f"{self.name} is computed by a service: {setting}={value} changes nothing for it")
         endpoint = Endpoint(self.endpoint, self.key(), self.retries, self.backoff, self.timeout, runtime.say)
         return ApiScorer(endpoint, self.model, self.reading(), self.longest_side, self.concurrency, runtime)
 

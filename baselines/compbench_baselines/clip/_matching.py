@@ -22,18 +22,21 @@ from compbench.core.errors import DataError, RunError, nan_advice
 from compbench.core.examples import Example, Image, Task
 from compbench.core.image_transforms import opaque, trimmed
 from compbench.core.measurements import Measurement, ScoreMatrix
-from compbench.core.models import Runtime
+from compbench.core.models import Cost, Runtime
 from compbench.diffusion.devices import fitting
 from compbench_baselines.clip._borrowed import evaluating
 from compbench_baselines.clip._templates import templates_for
 from compbench_baselines.clip._transformers import Transform
 from compbench_baselines.decoding import decoded, decoders
+from compbench_baselines.evaluations import of_images, of_pairs
+from compbench_baselines.probing import Probe, first_readable, probed
 from compbench_baselines.windows import windows
 
 __all__ = ["Matcher", "MatchingScorer", "matcher"]
 
 _BATCH_SIZE = {"cpu": 16}  # pairs; elsewhere 64
 _BATCHES_A_WINDOW = 8  # of pairs, among which those of similar length are found
+_BYTES_PER_SCORE = 32
 
 Pair = tuple[Image, str]
 
@@ -72,12 +75,32 @@ class MatchingScorer:
     ) -> None:
         self._matcher, self._transform, self._tokenizer = matcher, transform, tokenizer
         self.device, self._say, self._templates = device, runtime.say, templates
+        self._advance = runtime.advance
         self._batch_size = runtime.batch_size or _BATCH_SIZE.get(device.type, 64)
 
     def prepare(self, task: Task) -> None:
         """Say that templates, where a data set has some, are for embeddings."""
         if templates_for(self._templates, task):
             self._say(f"{task.name}: a matching head cannot average over templates; it reads the task's own captions")
+
+    def scoring_cost(self, examples: Sequence[Example]) -> Cost:
+        """Each image and each distinct pair once, as the first readable ones take."""
+        example, image = first_readable(examples)
+        _refuse_empty_captions([example])
+        tokens, _ = self._tokens([example])
+        pixels = self._pixels(image)[None]
+        with torch.inference_mode():
+            seen = {image: self._seen(pixels, slice(0, 1))[0]}
+            of_image = self._probed(lambda n: self._seen(pixels.expand(n, -1, -1, -1), slice(0, n)))
+            pair = image, example.captions[0]
+            of_pair = self._probed(lambda n: self._odds([pair] * n, seen, tokens, slice(0, n)))
+        n_images, n_pairs = of_images(examples), of_pairs(examples, self._batch_size * _BATCHES_A_WINDOW)
+        return Cost(
+            evaluations=n_images + n_pairs,
+            flops=n_images * of_image.flops + n_pairs * of_pair.flops,
+            seconds=n_images * of_image.seconds + n_pairs * of_pair.seconds,
+            bytes=_BYTES_PER_SCORE * sum(len(example.images) * len(example.captions) for example in examples),
+        )
 
     def overlooked(self) -> frozenset[str]:
         """Its image processor does not look at either."""
@@ -137,6 +160,12 @@ class MatchingScorer:
         odds = self._computed(len(pairs), partial(self._odds, pairs, seen, tokens))
         return dict(zip(pairs, torch.stack(odds).tolist() if odds else [], strict=True))
 
+    def _probed(self, run: Callable[[int], object]) -> Probe:
+        with evaluating(self._matcher.network):
+            probe = probed(run, self._batch_size, self.device, self._say)
+        self._batch_size = probe.batch_size
+        return probe
+
     @torch.inference_mode()
     def _computed(self, n: int, compute: Callable[[slice], Tensor]) -> list[Tensor]:
         """The rows of n items, a batch at a time; its size is halved when memory runs out."""
@@ -151,6 +180,7 @@ class MatchingScorer:
                     self._say,
                 )
                 rows += list(batch)
+                self._advance(len(batch))
         return rows
 
     def _pixels(self, image: Image) -> Tensor:

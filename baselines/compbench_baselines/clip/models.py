@@ -50,6 +50,7 @@ __all__ = [
     "SIGLIP2_L_16",
     "SIGLIP2_SO400M",
     "SIGLIP_SO400M",
+    "EMOJI_CLIP",
     "TINY_CLIP",
     "OpenClip",
     "from_address",
@@ -273,6 +274,7 @@ def _shipped(name: str) -> str:
 
 
 TINY_CLIP = OpenClip(repo=_shipped("tiny-clip"), is_local=True)
+EMOJI_CLIP = OpenClip(repo=_shipped("emoji-clip"), is_local=True)
 CLIP_RN50 = OpenClip("RN50", "openai")
 CLIP_VIT_B_32 = OpenClip("ViT-B-32", "openai")
 CLIP_VIT_B_16 = OpenClip("ViT-B-16", "openai")

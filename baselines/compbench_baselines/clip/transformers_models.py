@@ -7,18 +7,20 @@ score by the cosine of their embeddings, BLIP and BLIP-2 by the log-odds of thei
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from compbench.core.aliases import Json
 from compbench.core.errors import DataError
-from compbench.core.examples import Task
-from compbench.core.models import Runtime, Scorer, Source
+from compbench.core.examples import Example, Task
+from compbench.core.file_list import FileList
+from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
 from compbench_baselines.clip._kinds import Head, kind_of
 from compbench_baselines.clip._templates import OPTION, digest_for
-from compbench_baselines.hub_models import FOLDER, Dtype, HubModel, architecture
+from compbench_baselines.evaluations import of_images, of_pairs
+from compbench_baselines.hub_models import CONFIG, FOLDER, Dtype, HubModel, architecture
 
 __all__ = [
     "BLIP2_ITM",
@@ -85,12 +87,20 @@ class TransformersModel(HubModel):
         identity["dtype"] = self.settled_dtype
         return identity | ({"templates": self.classes} if self.classes else {})
 
+    def resolved(self) -> ResolvedModel:
+        return dataclasses.replace(super().resolved(), evaluations=self._evaluations)
+
     def check(self, config: Mapping[str, Any], name: str) -> None:
         kind = kind_of(config, name)
         if self.head == "itc" and not kind.has_matching_head:
             raise DataError(
                 f"model {name!r} is a {architecture(config)}, which scores by the cosine alone; leave out head=itc"
             )
+
+    def _evaluations(self, examples: Sequence[Example], files: Callable[[], FileList]) -> int:
+        """0 of embeddings, which are not counted."""
+        is_matcher = self.head != "itc" and kind_of(files().json(CONFIG), self.name).has_matching_head
+        return of_images(examples) + of_pairs(examples) if is_matcher else 0
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.clip import _transformers_loading as loading

@@ -12,6 +12,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.models import Runtime, Source
 from compbench.core.suggestions import did_you_mean
 from compbench.diffusion.families import stable_diffusion
+from compbench.diffusion.families.addresses import stable_diffusion_at
 from compbench.diffusion.families.stable_diffusion import Dtype, StableDiffusion
 from compbench.registry import hub
 
@@ -41,7 +42,7 @@ def base_model(base: str, model: str) -> StableDiffusion:
     if base in _BASES:
         return _BASES[base]
     if "/" in base or disk.expanded(base).is_dir():
-        return stable_diffusion.from_address(base)
+        return stable_diffusion_at(base)
     raise UsageError(
         f"model {model!r} cannot take base={base!r}; {did_you_mean(base, _BASES)}, or a folder in the diffusers layout"
     )

@@ -18,10 +18,10 @@ from compbench.core.examples import Example
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.models import Cost, Runtime
 from compbench.diffusion.devices import fitting
-from compbench_baselines.vlm._evaluations import of_captions
+from compbench_baselines.evaluations import of_captions
+from compbench_baselines.probing import first_readable
 from compbench_baselines.vlm._families import AFTER_A_SPACE, JANUS
 from compbench_baselines.vlm._pair_scorer import PairScorer, padded_left
-from compbench_baselines.vlm._probe import first_readable
 from compbench_baselines.vlm._text_prior_scorer import log_likelihoods
 
 __all__ = ["CaptionScorer"]

@@ -27,8 +27,9 @@ CLASSES = (  # those whose scores are tested against their own forward
     _IDEFICS3,
     _SMOLVLM,
 )
-# older versions of transformers give other scores in a batch, or after a picture that was read before
-_OLDEST: Mapping[str, str] = dict.fromkeys(_QWENS, "5.3")
+# the oldest versions of transformers that give a pair the score it has alone, and as today's do; those before score
+# it otherwise in a batch or after a picture that was read before, and Qwen2.5-VL altogether
+_OLDEST: Mapping[str, str] = dict(zip(_QWENS, ("5.3", "5.6.2", "5.3"), strict=True))
 AFTER_A_SPACE = (_IDEFICS3, _SMOLVLM)  # those taught "Assistant: Yes"
 
 
@@ -39,7 +40,7 @@ def check_class(config: Mapping[str, Any], name: str, classes: Sequence[str] = C
     if too_old(architecture(config), installed := metadata.version("transformers")):
         oldest = _OLDEST[architecture(config)]
         raise UsageError(
-            f"model {name!r} is a {architecture(config)}, which transformers {installed} scores wrongly in batches; "
+            f"model {name!r} is a {architecture(config)}, which transformers {installed} scores wrongly; "
             f"expected version {oldest} or newer: pip install -U 'transformers>={oldest}'"
         )
     if architecture(config) == _SMOLVLM and find_spec("num2words") is None:

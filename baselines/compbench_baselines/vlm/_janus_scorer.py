@@ -29,9 +29,9 @@ from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
 from compbench_baselines.decoding import decoded, decoders
-from compbench_baselines.vlm._evaluations import with_empty_prompt
+from compbench_baselines.evaluations import of_images, of_pairs
+from compbench_baselines.probing import first_readable, probed
 from compbench_baselines.vlm._pair_scorer import padded_left
-from compbench_baselines.vlm._probe import first_readable, probed
 from compbench_baselines.vlm._text_prior_scorer import log_likelihoods
 from compbench_baselines.windows import windows
 
@@ -92,7 +92,7 @@ class JanusScorer:
         self._look_at([replace(example, images=(image,))], found)
         probe = probed(lambda n: self._terms([pair] * n, found.tokens, n), self._batch_size, self.device, self._say)
         self._batch_size = probe.batch_size
-        n = with_empty_prompt(examples, self._batch_size * _BATCHES_A_WINDOW)
+        n = of_pairs(examples, self._batch_size * _BATCHES_A_WINDOW, 1) + of_images(examples)
         sizes = [(len(example.images) * len(example.captions), _is_by_position(example)) for example in examples]
         n_bytes = sum(size * (_BYTES_PER_SCORE + 4 * self._n_tokens * is_by_position) for size, is_by_position in sizes)
         return Cost(n, n * probe.flops, n * probe.seconds, n_bytes)

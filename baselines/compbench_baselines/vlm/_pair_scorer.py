@@ -26,8 +26,8 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
-from compbench_baselines.vlm._evaluations import of_pairs
-from compbench_baselines.vlm._probe import Probe, first_readable, probed
+from compbench_baselines.evaluations import of_images_by_window, of_pairs
+from compbench_baselines.probing import Probe, first_readable, probed
 from compbench_baselines.windows import windows
 
 __all__ = ["Pair", "PairScorer", "load", "padded_left"]
@@ -105,9 +105,11 @@ class PairScorer:
         caption = example.captions[0]
         self._texts |= {caption: self._checked(caption)}
         seen = self._look_at([image], 1)
-        of_image, n_pairs = self._probed(lambda n: self._look_at([image] * n, n)), self._n_evaluations(examples, False)
+        of_image = self._probed(lambda n: self._look_at([image] * n, n))
         of_pair = self._probed(lambda n: self._scores([(image, caption)] * n, seen, n))
-        n_images = self._n_evaluations(examples) - n_pairs
+        window = self._batch_size * _BATCHES_A_WINDOW
+        n_images = of_images_by_window(examples, window) if self._has_prefix else 0
+        n_pairs = of_pairs(examples, window)
         return Cost(
             evaluations=n_images + n_pairs,
             flops=n_images * of_image.flops + n_pairs * of_pair.flops,
@@ -158,10 +160,6 @@ class PairScorer:
         probe = probed(run, self._batch_size, self.device, self._say)
         self._batch_size = probe.batch_size
         return probe
-
-    def _n_evaluations(self, examples: Sequence[Example], has_prefix: bool | None = None) -> int:
-        has_prefix = self._has_prefix if has_prefix is None else has_prefix
-        return of_pairs(examples, self._batch_size * _BATCHES_A_WINDOW, has_prefix=has_prefix)
 
     @torch.inference_mode()
     def _look_at(self, images: Sequence[Image], n: int) -> Any:

@@ -23,8 +23,8 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
-from compbench_baselines.vlm._evaluations import of_captions
-from compbench_baselines.vlm._probe import probed
+from compbench_baselines.evaluations import of_captions
+from compbench_baselines.probing import probed
 
 __all__ = ["TextPriorScorer", "load", "log_likelihoods"]
 

@@ -15,8 +15,8 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Example
 from compbench.core.file_list import FileList
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
+from compbench_baselines.evaluations import of_captions, of_images_by_window, of_pairs
 from compbench_baselines.hub_models import HubModel
-from compbench_baselines.vlm._evaluations import of_captions, of_pairs
 from compbench_baselines.vlm._families import check_class
 from compbench_baselines.vlm.text_prior import LENGTH, Length
 
@@ -61,7 +61,8 @@ class CaptionLikelihood(HubModel):
         check_class(config, name)
 
     def _evaluations(self, examples: Sequence[Example], files: Callable[[], FileList]) -> int:
-        return of_pairs(examples) + (of_captions(examples) if self.less == "text" else 0)
+        n_unseen = of_captions(examples) if self.less == "text" else 0
+        return of_images_by_window(examples) + of_pairs(examples) + n_unseen
 
     def build(self, source: Source | None, runtime: Runtime) -> Scorer:
         from compbench_baselines.vlm._caption_scorer import CaptionScorer

@@ -17,8 +17,8 @@ from compbench.core.examples import Example
 from compbench.core.file_list import FileList
 from compbench.core.image_transforms import on_white, upright
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
+from compbench_baselines.evaluations import of_images, of_pairs
 from compbench_baselines.hub_models import FOLDER, Dtype, HubModel, architecture, not_a
-from compbench_baselines.vlm._evaluations import with_empty_prompt
 from compbench_baselines.vlm._families import JANUS
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Janus(HubModel):
 
 
 def _evaluations(examples: Sequence[Example], files: Callable[[], FileList]) -> int:
-    return with_empty_prompt(examples)
+    return of_pairs(examples, n_besides=1) + of_images(examples)
 
 
 def from_address(address: str) -> Janus:

@@ -14,8 +14,8 @@ from compbench.core.aliases import Json
 from compbench.core.examples import Example
 from compbench.core.file_list import FileList
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
+from compbench_baselines.evaluations import of_captions
 from compbench_baselines.hub_models import HubModel, architecture, not_a
-from compbench_baselines.vlm._evaluations import of_captions
 
 __all__ = ["LENGTH", "Length", "TextPrior", "from_address"]
 

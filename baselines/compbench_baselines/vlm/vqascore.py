@@ -15,8 +15,8 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Example
 from compbench.core.file_list import FileList
 from compbench.core.models import ResolvedModel, Runtime, Scorer, Source
+from compbench_baselines.evaluations import of_images_by_window, of_pairs
 from compbench_baselines.hub_models import CONFIG, Dtype, HubModel, architecture
-from compbench_baselines.vlm._evaluations import of_pairs
 from compbench_baselines.vlm._families import CLASSES, CLIP_T5, PALIGEMMA, check_class
 
 __all__ = ["ANSWER", "QUESTION", "VQAScore", "check_question", "from_address"]
@@ -83,7 +83,8 @@ class VQAScore(HubModel):
 
 
 def _evaluations(examples: Sequence[Example], files: Callable[[], FileList]) -> int:
-    return of_pairs(examples, has_prefix=architecture(files().json(CONFIG)) != PALIGEMMA)
+    is_apart = architecture(files().json(CONFIG)) != PALIGEMMA  # whether pictures go through the network by themselves
+    return of_pairs(examples) + (of_images_by_window(examples) if is_apart else 0)
 
 
 def check_question(question: str, answer: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DIT", "FLUX", "LATENT_DIFFUSION", "PIXART_ALPHA", "PIXART_SIGMA", "SD3", "SDXL"]
+__all__ = ["DIT", "FLUX", "LATENT_DIFFUSION", "PIXART_ALPHA", "PIXART_SIGMA", "SANA", "SD3", "SDXL"]
 
 LATENT_DIFFUSION = """@inproceedings{rombach2022high,
   title     = {High-Resolution Image Synthesis with Latent Diffusion Models},
@@ -43,6 +43,13 @@ DIT = """@inproceedings{peebles2023scalable,
   author    = {Peebles, William and Xie, Saining},
   booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
   year      = {2023}
+}"""
+SANA = """@inproceedings{xie2025sana,
+  title     = {{SANA}: Efficient High-Resolution Image Synthesis with Linear Diffusion Transformers},
+  author    = {Xie, Enze and Chen, Junsong and Chen, Junyu and Cai, Han and Tang, Haotian and Lin, Yujun and
+               Zhang, Zhekai and Li, Muyang and Zhu, Ligeng and Lu, Yao and Han, Song},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2025}
 }"""
 FLUX = """@misc{blackforestlabs2024flux,
   title        = {{FLUX}.1},

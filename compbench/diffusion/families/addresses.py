@@ -8,7 +8,6 @@ from compbench.core import disk
 from compbench.core.errors import DataError, MissingPackage, UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Source
-from compbench.diffusion.families import stable_diffusion
 from compbench.diffusion.families._places import placed
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
 from compbench.diffusion.families.text_to_image import TextToImage
@@ -16,7 +15,7 @@ from compbench.diffusion.pipeline import PipelineFamily
 from compbench.registry import hub, plugins
 from compbench.registry.layouts import pipeline_of
 
-__all__ = ["from_address"]
+__all__ = ["from_address", "stable_diffusion_at"]
 
 _INDEX = "model_index.json"
 _STABLE_DIFFUSION = "StableDiffusionPipeline"
@@ -31,13 +30,24 @@ def from_address(address: str) -> StableDiffusion:
     repo, revision, is_local = placed(name, address)
     kind = pipeline_of(_listed(Source(repo, revision, is_local)), name)
     if kind.startswith(_STABLE_DIFFUSION):
-        return stable_diffusion.from_address(address)
+        return stable_diffusion_at(address)
     known, broken = _readers()
     for make, family in known:
         if kind in family.layout.pipelines:
             return make(name, repo, revision, is_local=is_local, family=family)
     offered = ", ".join((_STABLE_DIFFUSION, *(family.layout.pipelines[0] for _, family in known)))
     raise UsageError(f"model {name!r} is a {kind}, which is not supported; expected {offered}{broken}")
+
+
+def stable_diffusion_at(address: str) -> StableDiffusion:
+    """The model of `sd:PATH`, a folder in the diffusers layout, or of `sd:org/name[@revision]` on the hub.
+
+    >>> stable_diffusion_at("org/name@main").source()
+    Source(repo='org/name', revision='main', is_local=False)
+    """
+    name = f"sd:{address}"
+    repo, revision, is_local = placed(name, address)
+    return StableDiffusion(name, repo, revision, is_local=is_local)
 
 
 def _readers() -> tuple[list[tuple[type[TextToImage], PipelineFamily]], str]:

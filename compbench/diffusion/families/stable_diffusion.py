@@ -19,7 +19,6 @@ from compbench.core.rules import stored_loss
 from compbench.diffusion.families._citations import LATENT_DIFFUSION
 from compbench.diffusion.families._facts import check_facts
 from compbench.diffusion.families._lora_files import lora_digest, lora_file
-from compbench.diffusion.families._places import placed
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
 from compbench.diffusion.families._sd_rules import N_BANK, check_options, losses_of, schedule_of, view_of
@@ -44,7 +43,6 @@ __all__ = [
     "Dtype",
     "Protocol",
     "StableDiffusion",
-    "from_address",
 ]
 
 Protocol = Literal["auto", "compbench", "paper", "published-fp16", "diffusion-itm", "self-bench"]
@@ -233,6 +231,7 @@ class StableDiffusion(ModelSpec):
             taught=self.taught,
             with_files=with_files,
             flops_per_evaluation=self.flops_per_evaluation,
+            device_bytes=self.device_bytes,
         )
 
     def with_files(self, files: Callable[[], FileList]) -> StableDiffusion:
@@ -251,6 +250,12 @@ class StableDiffusion(ModelSpec):
 
         _, corrected, grain = checkpoints.sizes_px(files, self.name)
         return _counted.unet_flops(files, self.size_px or corrected, grain)
+
+    def device_bytes(self, files: FileList) -> int | None:
+        """Of the weights, by the configuration; imports torch."""
+        from compbench.diffusion import _counted
+
+        return _counted.unet_bytes(files, self.dtype, "float32" if self.protocol == "compbench" else self.dtype)
 
     def _other_px(self, configured: int, corrected: int, grain: int) -> int | None:
         px = self.size_px or corrected
@@ -364,17 +369,6 @@ class StableDiffusion(ModelSpec):
         from compbench.diffusion.families import sd_unet as network
 
         return f"sha256:{network.digest(network.of_pipeline(self.pipeline))}"
-
-
-def from_address(address: str) -> StableDiffusion:
-    """The model of `sd:PATH`, a folder in the diffusers layout, or of `sd:org/name[@revision]` on the hub.
-
-    >>> from_address("org/name@main").source()
-    Source(repo='org/name', revision='main', is_local=False)
-    """
-    name = f"sd:{address}"
-    repo, revision, is_local = placed(name, address)
-    return StableDiffusion(name, repo, revision, is_local=is_local)
 
 
 # the original repositories of 1.5 and of all 2.x are gone; these are the copies that others pin

@@ -98,6 +98,17 @@ class TextToImage(StableDiffusion):
         size_px = self.size_px or self._family.trained(files, self.name).size_px
         return _counted.pipeline_flops(self._family, files, size_px)
 
+    def device_bytes(self, files: FileList) -> int | None:
+        """Of the network and the autoencoder, or of the text encoders, which may leave before the network comes."""
+        from compbench.diffusion import _counted
+
+        layout, half = self._family.layout, "float32" if self.dtype == "float32" else "bfloat16"
+        texts = layout.texts_in(files, self.left_out)
+        readers = [(text.encoder, "float32" if text.length is None else half) for text in texts]
+        staying = [(layout.network, self.dtype), (layout.vae, "float32")]
+        found = [_counted.weight_bytes(files, parts) for parts in (staying, [*readers, staying[-1]])]
+        return None if None in found else max(n_bytes or 0 for n_bytes in found)
+
     def source(self) -> Source | None:
         if self.folder is not None or self.is_local:
             return Source(str(disk.expanded(self.folder or self.repo)), is_local=True, opened=self._opened)

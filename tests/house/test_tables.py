@@ -1,0 +1,43 @@
+"""The measured tables of the pages are what the shipped models measure today."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TABLES = runpy.run_path(str(ROOT / ".ci" / "tables.py"))
+
+
+def numbers(table: str) -> dict[str, list[float]]:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {name: [float(cell) for cell in cells] for name, *cells in rows}
+
+
+def test_every_mark_of_a_measured_table_is_on_a_page_that_the_script_makes() -> None:
+    pages = [path for place in ("docs", "compbench", "baselines", "analysis") for path in (ROOT / place).rglob("*.md")]
+    marked = {
+        str(path.relative_to(ROOT))
+        for path in [ROOT / "README.md", *pages]
+        if "<!-- measured:" in path.read_text(encoding="utf-8")
+    }
+    assert marked == set(TABLES["PAGES"])
+    for page in TABLES["PAGES"]:
+        marks = re.findall("<!-- measured:", (ROOT / page).read_text(encoding="utf-8"))
+        assert len(TABLES["tables_of"](page)) == len(marks)
+
+
+@pytest.mark.slow
+def test_no_table_is_older_than_what_it_measures(tmp_path: Path) -> None:
+    for page in TABLES["PAGES"]:
+        for (task, model), table in TABLES["tables_of"](page).items():
+            told, measured = numbers(table), numbers(TABLES["table"](task, model, tmp_path))
+            assert told.keys() == measured.keys()
+            for row, (n_examples, *scores) in measured.items():
+                n_told, *told_scores = told[row]
+                assert n_told == n_examples
+                # another processor may decide one or two examples differently
+                assert told_scores == pytest.approx(scores, abs=200 / n_examples + 0.05), TABLES["COMMAND"]
