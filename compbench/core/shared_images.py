@@ -37,4 +37,4 @@ def _firsts(images: tuple[Image, ...], firsts: dict[str, Image]) -> tuple[Image,
     found = tuple(
         image if image.sha256 in (None, UNREADABLE) else firsts.setdefault(image.sha256, image) for image in images
     )
-    return images if all(one is image for one, image in zip(found, images, strict=True)) else found
+    return images if all(first is image for first, image in zip(found, images, strict=True)) else found
