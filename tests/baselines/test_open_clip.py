@@ -340,7 +340,7 @@ class TestNames:
     def test_every_preset_is_listed_by_open_clip(self) -> None:
         pairs = set(open_clip.list_pretrained())
         shipped = [value for name, value in vars(presets).items() if name.isupper() and isinstance(value, OpenClip)]
-        assert len(shipped) == 21
+        assert len(shipped) == 22
         assert all((row.architecture, row.tag) in pairs for row in shipped if row.architecture)
 
     def test_the_path_of_a_folder_is_no_part_of_a_run_s_identity(self, tiny_clip_folder: Path, tmp_path: Path) -> None:
