@@ -114,6 +114,7 @@ class Lead:
         self._reporter, self._interrupts, self._now = reporter, interrupts, now
         self._run: Run = writer.run.under(asked.rule)
         self._order = _order(request, asked)
+        self._pairs = _pairs(asked.task.examples)
         self._where: dict[str, str] = {}  # worker -> where it runs, of those that have joined
         self._idle: set[str] = set()
         self._devices: set[str] = set()
@@ -135,7 +136,8 @@ class Lead:
         examples = [example for example in self._asked.task.examples if example.id in wanted]
         if not examples:
             return
-        blocks = Blocks(_costs(examples), self._now)
+        # the pairs of an example: what they cost beside it is the same for all
+        blocks = Blocks({example.id: float(self._pairs[example.id]) for example in examples}, self._now)
         lost = _Lost({})
         self._tell_start(ids, examples)
         stages.tell(f"waiting for {self._crew.n_wanted} workers" if self._crew.n_wanted > 1 else "waiting for a worker")
@@ -160,7 +162,7 @@ class Lead:
     def _tell_start(self, ids: Sequence[str], examples: Sequence[Example]) -> None:
         seen = self._run.seen()
         known = self._run.known([example.id for example in examples if example.id in seen])
-        n_pairs = sum(len(example.images) * len(example.captions) for example in examples)
+        n_pairs = sum(self._pairs[example.id] for example in examples)
         label = f"{self._run.key.task} · {self._run.key.model}"
         n_evaluations = n_lacking(self._run.rule, examples, known)
         self._reporter.start(label, len(ids), len(ids) - len(examples), n_pairs, n_evaluations)
@@ -188,8 +190,8 @@ class Lead:
 
     def _hear(self, worker: str, message: Message, blocks: Blocks, lost: _Lost) -> None:
         match message:
-            case Said():
-                self._reporter.say(message.message)
+            case Said():  # by every worker alike, as a rule
+                self._say_once(message.message)
             case Advanced():
                 self._reporter.advance(evaluations=message.evaluations)
             case Joined():
@@ -223,9 +225,7 @@ class Lead:
 
     def _count(self, ids: Sequence[str]) -> None:
         """Tell the progress of examples that nobody finished before."""
-        shapes = {example.id: example for example in self._asked.task.examples} if ids else {}
-        pairs = sum(len(shapes[name].images) * len(shapes[name].captions) for name in ids)
-        self._reporter.advance(examples=len(ids), pairs=pairs)
+        self._reporter.advance(examples=len(ids), pairs=sum(self._pairs[name] for name in ids))
 
     def _bury(self, worker: str, died: Died, blocks: Blocks) -> None:
         """Hand out again what a lost worker had not stored; another worker takes its place."""
@@ -317,6 +317,6 @@ def _order(request: RunRequest, asked: ResolvedRun) -> Order:
     return Order(there, asked.key.digest, provenance.version(), str(Path.cwd()))
 
 
-def _costs(examples: Sequence[Example]) -> dict[str, float]:
-    """The pairs of each example: what they cost beside it is the same for all."""
-    return {example.id: float(len(example.images) * len(example.captions)) for example in examples}
+def _pairs(examples: Sequence[Example]) -> dict[str, int]:
+    """The number of pairs of an image and a caption, by example."""
+    return {example.id: len(example.images) * len(example.captions) for example in examples}

@@ -11,8 +11,8 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -93,7 +93,8 @@ class Worker:
         if request.is_offline:
             os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
         with request.reading_images():
-            asked = resolve(request, self._reporter.say)
+            with self._reporter.muted():  # the driver has resolved it too
+                asked = resolve(request, self._reporter.say)
             if asked.key.digest != order.digest:
                 raise RunError(
                     f"there this command is another run, {asked.key.digest} and not {order.digest}: its data, its "
@@ -165,6 +166,16 @@ class _Telling:
 
     def __init__(self, told: queue.SimpleQueue[Message]) -> None:
         self._told, self._evaluations, self._last = told, 0, time.monotonic()
+        self._is_muted = False
+
+    @contextmanager
+    def muted(self) -> Generator[None]:
+        """No note is passed on meanwhile."""
+        self._is_muted = True
+        try:
+            yield
+        finally:
+            self._is_muted = False
 
     def start(self, label: str, n_examples: int, n_done: int, n_pairs: int, n_evaluations: int | None) -> None: ...
     def stop(self) -> None: ...
@@ -175,7 +186,8 @@ class _Telling:
             self.flush()
 
     def say(self, message: str) -> None:
-        self._told.put(Said(message))
+        if not self._is_muted:
+            self._told.put(Said(message))
 
     def flush(self) -> None:
         """Tell what was counted since the last time."""

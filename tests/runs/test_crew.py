@@ -19,11 +19,12 @@ from compbench.core.errors import RunError, UnreadableImages, UsageError
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import Measurement
 from compbench.core.models import Runtime, Source
-from compbench.runs import _crew, _storing, harness
+from compbench.runs import _blocks, _crew, _storing, harness
 from compbench.runs._messages import Order
 from compbench.runs._workers import tell_idle
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
+from compbench.store import _compaction
 from compbench.store.lock import HeldRun
 from compbench.store.run import Run
 from compbench.store.writer import RunWriter
@@ -311,6 +312,26 @@ def test_a_led_worker_writes_a_part_per_block(tmp_path: Path) -> None:
     crew = ThreadCrew(2)
     run = led(crew, fakes.task(N), fakes.HashSpec(), tmp_path)
     assert len(run.parts()) <= len(crew.given)
+
+
+def test_a_driver_puts_small_parts_together_while_its_workers_write_more(
+    alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_blocks, "_FIRST_EXAMPLES", 1)
+    monkeypatch.setattr(_blocks, "_SECONDS", (0.0, 0.0))  # an example in each part
+    monkeypatch.setattr(_compaction, "_LEAST_PARTS", 12)
+    monkeypatch.setattr(_crew, "_SECONDS_BETWEEN_COMPACTIONS", 0.0)
+    counts: list[int] = []
+
+    class Counting(Heard):
+        def advance(self, examples: int = 0, pairs: int = 0, evaluations: int = 0) -> None:
+            super().advance(examples, pairs, evaluations)
+            counts.append(len(list(tmp_path.rglob("errors/*.parquet"))))
+
+    run = led(ThreadCrew(3), fakes.task(N), fakes.HashSpec(), tmp_path, Counting())
+    assert_equal(run, alone)
+    assert len(run.parts()) == N  # each is recorded as it was written
+    assert max(counts) < N / 2
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from compbench.core.errors import RunError
 from compbench.runs import harness
 from compbench.store.run import Run
 from crews import Heard
+from preloaded import compiled
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'compbench[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -42,7 +43,7 @@ class Telling(QuietReporter):
         print("scoring", flush=True)
 
 spec = fakes.HashSpec(seconds=float(sys.argv[2]))
-run = harness.run(fakes.task(60), model=spec, runs=sys.argv[1], workers="ray:2", reporter=Telling())
+run = harness.run(fakes.task(60), model=spec, runs=sys.argv[1], workers="ray", reporter=Telling())
 assert "torch" not in sys.modules
 print(run.status)
 """
@@ -84,9 +85,9 @@ def started() -> Iterator[Any]:
 
 @pytest.fixture
 def cluster(started: Any) -> Iterator[Any]:
-    """The head and two nodes of two CPUs each."""
+    """The head and two nodes, each with a GPU by its own words."""
     while len(started.worker_nodes) < 2:
-        started.add_node(num_cpus=2)
+        started.add_node(num_cpus=2, num_gpus=1)
     started.wait_for_nodes()
     yield started
     ray.shutdown()
@@ -126,7 +127,7 @@ def driver(runs: Path, address: str, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-def measured(runs: Path, address: str, reporter: Heard | None = None, workers: str = "ray:2") -> Run:
+def measured(runs: Path, address: str, reporter: Heard | None = None, workers: str = "ray") -> Run:
     return harness.run(
         fakes.task(N),
         model=fakes.HashSpec(seconds=SECONDS),
@@ -139,7 +140,7 @@ def measured(runs: Path, address: str, reporter: Heard | None = None, workers: s
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_actors_on_one_machine_measure_bit_for_bit_what_one_process_does(n: int, alone: Run, tmp_path: Path) -> None:
-    code = DRIVER.replace("ray:2", f"ray:{n}")
+    code = DRIVER.replace('"ray"', f'"ray:{n}"')
     command = [sys.executable, "-c", code, str(tmp_path), str(SECONDS)]
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "scoring\ndone\n", done.stderr
@@ -198,6 +199,33 @@ def test_a_node_killed_at_a_random_moment_costs_no_result(seed: int, cluster: An
     print(f"seed {seed}: {reporter.said}")
 
 
+def test_on_a_slow_shared_file_system_nothing_is_lost(alone: Run, tmp_path: Path) -> None:
+    code = DRIVER.replace('"ray"', '"ray:3"')
+    slow = {"LD_PRELOAD": str(compiled(tmp_path)), "REFUSED": "slow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "runs"), "0.02"],
+        env=environment(tmp_path) | slow,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.stdout == "scoring\ndone\n", done.stderr
+    assert_equal(only_run(tmp_path / "runs"), alone)
+
+
+def test_a_network_measures_in_the_dtype_of_a_worker_s_device_bit_for_bit(
+    tiny_pipeline_folder: Path, tmp_path: Path
+) -> None:
+    model, task, said = f"sd:{tiny_pipeline_folder}", fakes.task(6, "winoground"), Heard()
+    settings: dict[str, Any] = {"model": model, "draws": 4, "batch_size": 4}
+    run = harness.run(task, runs=tmp_path / "ray", workers="ray:2", reporter=said, **settings)
+    whole = harness.run(task, runs=tmp_path / "whole", **settings)
+    assert run.key.digest == whole.key.digest
+    assert sum("instead of float16" in message for message in said.said) == (run.key.measurement["dtype"] == "float32")
+    assert_equal(run, whole)
+
+
 def test_an_address_at_which_nobody_listens_is_told_at_once(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
@@ -206,9 +234,25 @@ def test_an_address_at_which_nobody_listens_is_told_at_once(tmp_path: Path) -> N
             measured(tmp_path, address)
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_told_to_stop_has_its_workers_store_what_they_measured(
+    how: signal.Signals, cluster: Any, tmp_path: Path
+) -> None:
+    process = driver(tmp_path, cluster.address, 0.4)
+    eventually(workers_alive)
+    time.sleep(5)  # in the middle of the first blocks
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in said
+    run = only_run(tmp_path)
+    assert run.status == "interrupted"
+    assert 0 < len(run.done()) < N
+    eventually(lambda: not workers_alive())
+
+
 def test_a_node_that_joins_gets_a_worker(cluster: Any, alone: Run, tmp_path: Path) -> None:
     cluster.remove_node(next(iter(cluster.worker_nodes)))
-    reporter = Noting(lambda: cluster.add_node(num_cpus=2))
+    reporter = Noting(lambda: cluster.add_node(num_cpus=2, num_gpus=1))
     run = harness.run(
         fakes.task(N),
         model=fakes.HashSpec(seconds=0.3),
@@ -233,4 +277,4 @@ def test_with_the_head_killed_the_same_command_goes_on_on_another_cluster(
     n_before = len(only_run(tmp_path).done())
     assert 0 < n_before < N
     ray.shutdown()
-    assert_equal(measured(tmp_path, "local"), alone)
+    assert_equal(measured(tmp_path, "local", workers="ray:2"), alone)

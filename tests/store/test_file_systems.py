@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from compbench.core.exclusion import Exclusion, Holder
 from compbench.runs import harness
 from compbench.store.run import Run
 from compbench.store.store import Store
+from preloaded import compiled
 
 FLOCKLESS = ("flock ENOSYS", "flock ENOLCK", "flock EOPNOTSUPP", "flock EINVAL")
 # argv: the store, seconds an example; says when scoring begins
@@ -42,17 +42,11 @@ except RunError as error:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that refuses, compiled."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("there is no C compiler, or no LD_PRELOAD")
-    made = tmp_path_factory.mktemp("library") / "refusing.so"
-    source = Path(__file__).parents[1] / "refusing.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(made), str(source), "-ldl"], check=True)
-    return made
+    return compiled(tmp_path_factory.mktemp("library"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["chmod", "fsync of folders", *FLOCKLESS])
+@pytest.mark.parametrize("what", ["slow", "chmod", "fsync of folders", *FLOCKLESS])
 def test_a_run_works_where_the_file_system_refuses_something(what: str, library: Path, tmp_path: Path) -> None:
     done = _begun(library, what, tmp_path / "runs", 0)
     out, err = done.communicate(timeout=120)
