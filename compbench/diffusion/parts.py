@@ -149,7 +149,7 @@ class Parts:
         )
 
     def bytes_on(self, device: torch.device, precision: Precision) -> int:
-        """What the weights that are not there yet take on a device."""
+        """Bytes that the weights that are not there yet take on a device."""
         sizes = [(self.network, precision.network), (self.vae, precision.encoders)]
         sizes += [(text.encoder, text.dtype(precision)) for text in self.texts]
         return sum(

@@ -158,6 +158,7 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
+    "python -m tests.benchmarks.turns": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.overhead": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.clip": "minutes of timing",
     "python -m tests.benchmarks.scorers": "the same; test_benchmarks.py runs it on four examples",

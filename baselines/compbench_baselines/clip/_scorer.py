@@ -1,7 +1,7 @@
 """Scores by cosine similarity of image and caption embeddings.
 
-Each distinct image and caption of a run is embedded once, in full batches across examples; embeddings are float32
-whatever the towers are, cosines float64.
+Each distinct image (by its content, where that is known) and each distinct caption of a run is embedded once, in full
+batches across examples; embeddings are float32 whatever the towers are, cosines float64.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from compbench.core.examples import Example, Image, Task, Written
 from compbench.core.image_transforms import opaque, trimmed
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime
+from compbench.core.shared_images import one_per_content
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines.clip._templates import class_embeddings, templates_for
 from compbench_baselines.decoding import decoded, decoders
@@ -109,7 +110,7 @@ class ClipScorer:
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         """The cosines of each example as soon as it is embedded; an empty caption is found before anything runs."""
-        examples = list(examples)
+        examples = one_per_content(examples)
         _refuse_empty_captions(examples)
         if len(self._captions) > _MAX_CAPTIONS:
             self._captions.clear()
