@@ -1,4 +1,4 @@
-"""How much of the time of a measurement goes into waiting for pictures that threads decode."""
+"""Time that a measurement waits for pictures, which threads decode."""
 
 from __future__ import annotations
 
