@@ -1,9 +1,9 @@
 """Memory that this process frees is kept for its next use.
 
-A network on the CPU allocates and frees the same large tensors in every batch. By default glibc maps each of them anew,
-and the system fills every page with zeros again: about a tenth of the time of a small network. The command's own process
-therefore keeps what it freed. A process that only imports compbench is left as it is; there `MALLOC_MMAP_THRESHOLD_` and
-`MALLOC_TRIM_THRESHOLD_` do the same, and where one of them is set it is obeyed here too.
+A network on the CPU allocates and frees the same large tensors in every batch. By default glibc maps each of them
+anew, and the system fills every page with zeros again: about a tenth of the time of a small network. The command's
+own process therefore keeps what it freed. A process that only imports compbench is left as it is; there
+`MALLOC_MMAP_THRESHOLD_` and `MALLOC_TRIM_THRESHOLD_` do the same, and where one of them is set it is obeyed here too.
 """
 
 from __future__ import annotations

@@ -154,6 +154,8 @@ class DiffusionClassifier:
                 if engine.batch_size < size:  # memory ran out: the next call begins there
                     self._batch_size = size = engine.batch_size
                 yield piece
+        if told := ahead.waiting.told():
+            self._runtime.say(told)
 
     def price(self, examples: Sequence[Example], *, probe_seconds: float = 2.0) -> Price:
         """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""
