@@ -31,6 +31,7 @@ ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'comp
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 N = 60
 SECONDS = 0.1  # an example
+MARK = f"COMPBENCH_TESTED_BY={os.getpid()}"  # in the environment of its cluster
 N_KILLS = int(os.environ.get("COMPBENCH_KILLS", "1"))  # of each kind: an actor, the driver, a node
 # argv: the store, seconds an example; measures 60 examples by actors, and says when it begins
 DRIVER = """
@@ -75,6 +76,7 @@ def started() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", environment(Path("runs"))["PYTHONPATH"])
         patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patched.setenv(*MARK.split("="))
         patched.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
         patched.setenv("RAY_health_check_period_ms", "500")
         patched.setenv("RAY_health_check_failure_threshold", "4")
@@ -94,11 +96,12 @@ def cluster(started: Any) -> Iterator[Any]:
 
 
 def workers_alive() -> list[int]:
-    """The processes of actors on this machine."""
+    """The processes of this test's actors."""
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if (folder / "cmdline").read_bytes().startswith(b"ray::_RayWorker"):
+            is_worker = (folder / "cmdline").read_bytes().startswith(b"ray::_RayWorker")
+            if is_worker and MARK.encode() in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
         except OSError:
             continue
