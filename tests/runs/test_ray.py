@@ -217,18 +217,6 @@ def test_on_a_slow_shared_file_system_nothing_is_lost(alone: Run, tmp_path: Path
     assert_equal(only_run(tmp_path / "runs"), alone)
 
 
-def test_a_network_measures_in_the_dtype_of_a_worker_s_device_bit_for_bit(
-    tiny_pipeline_folder: Path, tmp_path: Path
-) -> None:
-    model, task, said = f"sd:{tiny_pipeline_folder}", fakes.task(6, "winoground"), Heard()
-    settings: dict[str, Any] = {"model": model, "draws": 4, "batch_size": 4}
-    run = harness.run(task, runs=tmp_path / "ray", workers="ray:2", reporter=said, **settings)
-    whole = harness.run(task, runs=tmp_path / "whole", **settings)
-    assert run.key.digest == whole.key.digest
-    assert sum("instead of float16" in message for message in said.said) == (run.key.measurement["dtype"] == "float32")
-    assert_equal(run, whole)
-
-
 def test_an_address_at_which_nobody_listens_is_told_at_once(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
@@ -268,6 +256,7 @@ def test_a_node_that_joins_gets_a_worker(cluster: Any, alone: Run, tmp_path: Pat
     assert len({part["pid"] for part in run.parts()}) == 2
 
 
+# the two that start Ray in this process stand last: it turns authentication on, for good, and the cluster has none
 def test_with_the_head_killed_the_same_command_goes_on_on_another_cluster(
     cluster: Any, alone: Run, tmp_path: Path
 ) -> None:
@@ -281,3 +270,15 @@ def test_with_the_head_killed_the_same_command_goes_on_on_another_cluster(
     assert 0 < n_before < N
     ray.shutdown()
     assert_equal(measured(tmp_path, "local", workers="ray:2"), alone)
+
+
+def test_a_network_measures_in_the_dtype_of_a_worker_s_device_bit_for_bit(
+    tiny_pipeline_folder: Path, tmp_path: Path
+) -> None:
+    model, task, said = f"sd:{tiny_pipeline_folder}", fakes.task(6, "winoground"), Heard()
+    settings: dict[str, Any] = {"model": model, "draws": 4, "batch_size": 4}
+    run = harness.run(task, runs=tmp_path / "ray", workers="ray:2", reporter=said, **settings)
+    whole = harness.run(task, runs=tmp_path / "whole", **settings)
+    assert run.key.digest == whole.key.digest
+    assert sum("instead of float16" in message for message in said.said) == (run.key.measurement["dtype"] == "float32")
+    assert_equal(run, whole)
