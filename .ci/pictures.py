@@ -21,6 +21,11 @@ KEPT = ROOT / ".ci" / "pictures.json"
 COMMAND = "python .ci/pictures.py"
 _ANALYSIS = "analysis/compbench_analysis"
 SOURCES = {
+    "docs/emoji.png": (
+        "compbench/tasks/emoji.py",
+        "compbench/tasks/drawings/canvases.py",
+        "compbench/tasks/gallery.py",
+    ),
     "docs/per_tag.png": (f"{_ANALYSIS}/figures/plots.py", f"{_ANALYSIS}/figures/style.py"),
     "docs/report.png": (
         f"{_ANALYSIS}/report/*.py",
@@ -28,6 +33,7 @@ SOURCES = {
         f"{_ANALYSIS}/text/verdict.py",
     ),
 }
+_DRAWN = ("object-047-twemoji", "relation-091-twemoji", "relation-126-noto", "both-216-noto")
 _MODELS = ("tiny-sd", "tiny-clip", "chance")
 _SIZE = {"width": 1160, "height": 1070}
 
@@ -76,9 +82,19 @@ def make(runs: Path) -> None:
     measured = [compbench.run("shapes", model=model, runs=runs) for model in _MODELS]
     figure = plots.per_tag_bars(compbench.tidy(measured), footer=True)
     figure.savefig(ROOT / "docs" / "per_tag.png", dpi=110, bbox_inches="tight")
+    _draw_examples()
     page = compbench.report(measured, runs / "report.html")
     _photograph(page, ROOT / "docs" / "report.png")
     KEPT.write_text(json.dumps(state(), indent=2) + "\n", encoding="utf-8")
+
+
+def _draw_examples() -> None:
+    from compbench.tasks.emoji import emoji
+    from compbench.tasks.gallery import contact_sheet
+
+    examples = [example for example in emoji().examples if example.id in _DRAWN]
+    sheet = contact_sheet(examples, len(_DRAWN)).resize((834, 498))
+    sheet.quantize(128).save(ROOT / "docs" / "emoji.png", optimize=True)
 
 
 def _photograph(page: Path, picture: Path) -> None:

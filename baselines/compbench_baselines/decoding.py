@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from compbench.core.waiting import Waiting
+
 __all__ = ["decoded", "decoders"]
 
 _MAX_DECODERS = 8
@@ -30,17 +32,27 @@ def decoders() -> Generator[ThreadPoolExecutor]:
 
 
 def decoded(
-    batches: Iterable[Sequence[Item]], pixels: Callable[[Item], Tensor], pool: ThreadPoolExecutor
+    batches: Iterable[Sequence[Item]],
+    pixels: Callable[[Item], Tensor],
+    pool: ThreadPoolExecutor,
+    waiting: Waiting | None = None,
 ) -> Iterator[tuple[Sequence[Item], Tensor]]:
-    """Each batch with its pixels, [b, c, h, w], in order; the next batch has been started by then."""
+    """Each batch with its pixels, [b, c, h, w], in order; the next batch has been started by then.
+
+    `waiting` counts the seconds until they are there.
+    """
+    waiting = waiting or Waiting()
     started: deque[tuple[Sequence[Item], list[Future[Tensor]]]] = deque()
     for batch in batches:
         started.append((batch, [pool.submit(pixels, image) for image in batch]))
         if len(started) > 1:
-            yield _stacked(*started.popleft())
+            yield _stacked(*started.popleft(), waiting)
     while started:
-        yield _stacked(*started.popleft())
+        yield _stacked(*started.popleft(), waiting)
 
 
-def _stacked(batch: Sequence[Item], pixels: Iterable[Future[Tensor]]) -> tuple[Sequence[Item], Tensor]:
-    return batch, torch.stack([future.result() for future in pixels])
+def _stacked(
+    batch: Sequence[Item], pixels: Iterable[Future[Tensor]], waiting: Waiting
+) -> tuple[Sequence[Item], Tensor]:
+    with waiting.counted():
+        return batch, torch.stack([future.result() for future in pixels])

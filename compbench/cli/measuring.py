@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compbench.cli import completing, flags
+from compbench.cli import _freed_memory, completing, flags
 from compbench.cli._exit_codes import DONE, FAILED
 from compbench.cli._output import print_result
 from compbench.core import stages
@@ -70,6 +70,7 @@ def run(
             plans, failures = grids.planned(cells, reporter)
             reporter.close()
             return _tell_plans(plans, failures, style, output)
+        _freed_memory.keep()
         outcome = grids.measure(cells, reporter, lambda task: _check_tags(by, task))
         is_told = bool(outcome.runs) and outcome.is_told_here(shard)
         stages.tell("making the table")
@@ -146,6 +147,7 @@ def reproduce(
             plans, failures = paper.planned(asked, reporter)
             reporter.close()
             return _tell_plans(plans, failures, style, output)
+        _freed_memory.keep()
         outcome, reasons = paper.reproduce(asked, reporter)
     print_result(to_text(table, outcome.runs, style, reasons), output)
     return FAILED if outcome.failures else DONE

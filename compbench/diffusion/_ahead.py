@@ -10,6 +10,7 @@ from typing import Self
 from torch import Tensor
 
 from compbench.core.examples import Image
+from compbench.core.waiting import Waiting
 
 __all__ = ["Ahead"]
 
@@ -24,6 +25,7 @@ class Ahead:
         self._coming, self._pixels = iter(images), pixels
         self._futures: dict[Image, Future[Tensor]] = {}
         self._pool = ThreadPoolExecutor(_THREADS)
+        self.waiting = Waiting()
 
     def __enter__(self) -> Self:
         return self
@@ -40,4 +42,5 @@ class Ahead:
             self._futures[image] = self._pool.submit(self._pixels, image)
             if len(self._futures) >= _PICTURES_AHEAD and wanted <= self._futures.keys():
                 break
-        return [self._futures.pop(image).result() for image in images]
+        with self.waiting.counted():
+            return [self._futures.pop(image).result() for image in images]

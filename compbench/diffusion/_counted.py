@@ -22,7 +22,7 @@ from compbench.registry.tensors import check_counts
 
 __all__ = ["dit_flops", "pipeline_flops", "unet_bytes", "unet_flops", "weight_bytes"]
 
-_ITEM = {"float32": 4, "bfloat16": 2, "float16": 2}
+_ITEM = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}
 _MAX_LAYERS = 1000  # where no weights are here to say how many there can be
 
 

@@ -1,8 +1,8 @@
 """The Diffusion Classifier: how badly does a caption help the model to tell noise from picture?
 
-Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier", ICCV 2023. Latents are made once per image,
-conditioning once per distinct caption, draws are shared by all pairs, and jobs (image, caption, draw) of several
-examples go through the network in full batches.
+Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier", ICCV 2023. Latents are made once per image (by
+its content, where that is known), conditioning once per distinct caption, draws are shared by all pairs, and jobs
+(image, caption, draw) of several examples go through the network in full batches.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from compbench.core.examples import Classes, Example, Task
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.models import Price, Runtime
 from compbench.core.rules import Rule, n_known
+from compbench.core.shared_images import one_per_content
 from compbench.diffusion._ahead import Ahead
 from compbench.diffusion._encoding import Encode, FixedBatches
 from compbench.diffusion._kept_latents import KeptLatents
@@ -131,6 +132,7 @@ class DiffusionClassifier:
         """
         if self._labels is None:
             self._look_at_captions(examples)
+        examples = one_per_content(examples)
         works = (self._work(example, known.get(example.id)) for example in examples)
         first = next((work for work in works if work.n_left), None)
         if first is None:
@@ -152,6 +154,8 @@ class DiffusionClassifier:
                 if engine.batch_size < size:  # memory ran out: the next call begins there
                     self._batch_size = size = engine.batch_size
                 yield piece
+        if told := ahead.waiting.told():
+            self._runtime.say(told)
 
     def price(self, examples: Sequence[Example], *, probe_seconds: float = 2.0) -> Price:
         """Counted on the real network, and timed for `probe_seconds` after one batch to warm up."""

@@ -39,7 +39,7 @@ _OTHERS = ("dora_scale", "lora_magnitude_vector", "lokr_", "hada_")  # that are 
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """What is added to a layer's weights: scale B A."""
+    """The sum that is added to a layer's weights: scale B A."""
 
     a: Tensor  # [r, in], or [r, in, h, w] of a convolution
     b: Tensor  # [out, r], or [out, r, 1, 1]
@@ -118,7 +118,7 @@ def _named_by_diffusers(
 def _products(
     name: str, part: Any, layers: Mapping[str, Tensor], alphas: Mapping[str, float], settings: Mapping[str, Any]
 ) -> dict[str, _Product]:
-    """What is added to each of a component's layers."""
+    """The sums for a component's layers."""
     prefix, is_text = f"{name}.", name.startswith("text_encoder")
     own = {key.removeprefix(prefix): tensor for key, tensor in layers.items() if key.startswith(prefix)}
     if not own:

@@ -16,6 +16,7 @@ from compbench.core.errors import DataError
 from compbench.diffusion.silence import quiet
 
 __all__ = [
+    "FP8",
     "Parts",
     "Precision",
     "Text",
@@ -26,6 +27,7 @@ __all__ = [
     "placed_on",
 ]
 
+FP8 = torch.float8_e4m3fn
 _CAPTIONS_AT_ONCE = 64
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -147,11 +149,11 @@ class Parts:
         )
 
     def bytes_on(self, device: torch.device, precision: Precision) -> int:
-        """What the weights that are not there yet take on a device."""
+        """Bytes that the weights that are not there yet take on a device."""
         sizes = [(self.network, precision.network), (self.vae, precision.encoders)]
         sizes += [(text.encoder, text.dtype(precision)) for text in self.texts]
         return sum(
-            parameter.numel() * dtype.itemsize
+            parameter.numel() * (parameter.dtype if parameter.dtype == FP8 else dtype).itemsize
             for module, dtype in sizes
             for parameter in module.parameters()
             if parameter.device != device
@@ -233,7 +235,12 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def placed_on(module: Module, device: torch.device, dtype: torch.dtype, is_borrowed: bool) -> Module:
-    """The module in evaluation mode on `device`; a borrowed one is copied where it would have to change."""
+    """The module in evaluation mode on `device`; a borrowed one is copied where it would have to change.
+
+    One that is held in fewer bits keeps them: it computes in the dtype that it was told then.
+    """
+    if any(parameter.dtype == FP8 for parameter in module.parameters()):
+        return module.to(device).eval().requires_grad_(False)
     parameter = next(module.parameters())
     is_right = not module.training and parameter.dtype == dtype and parameter.device == device
     if is_borrowed and is_right:

@@ -45,9 +45,8 @@ def is_worthwhile(parts: Parts) -> bool:
 def compact(parts: Parts) -> None:
     """Put neighbouring small parts together; under the guard."""
     with disk.writing(parts.folder):
-        written = [_write(parts.folder, group, parts) for group in _groups(parts) if len(group) > 1]
-        for path in written:
-            (part,) = (part for part in parts.usable().parts if part.path == path)
+        written = {_write(parts.folder, group, parts) for group in _groups(parts) if len(group) > 1}
+        for part in [part for part in parts.usable().parts if part.path in written]:
             disk.append_line(parts.folder / _lines.NAME, parts.line_of(part))
         parts.remove_compacted()
 
@@ -59,23 +58,22 @@ def _is_small(part: Part) -> bool:
 def _groups(parts: Parts) -> Iterator[list[_Piece]]:
     """Small parts that stand beside each other and have the same columns, as many as fit in one."""
     group: list[_Piece] = []
+    size = n_errors = 0  # of the group
     for part in parts.usable().parts:
         rows = _parquet.checked(part.path).rows if _is_small(part) else None
         piece = None if rows is None else _Piece(part, rows, _n_errors(rows))
-        if group and (piece is None or not _fits(group, piece)):
+        if group and not (
+            piece is not None
+            and part.columns == group[0].part.columns
+            and size + part.size <= _BYTES
+            and n_errors + piece.n_errors <= _ERRORS
+        ):
             yield group
-            group = []
+            group, size, n_errors = [], 0, 0
         if piece is not None:
             group.append(piece)
+            size, n_errors = size + part.size, n_errors + piece.n_errors
     yield group
-
-
-def _fits(group: Sequence[_Piece], piece: _Piece) -> bool:
-    return (
-        piece.part.columns == group[0].part.columns
-        and sum(member.part.size for member in group) + piece.part.size <= _BYTES
-        and sum(member.n_errors for member in group) + piece.n_errors <= _ERRORS
-    )
 
 
 def _n_errors(rows: Any) -> int:

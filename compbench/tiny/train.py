@@ -35,6 +35,7 @@ from compbench.tiny.tokenizer import SCENE_WORDS, make_tokenizer
 __all__ = ["Recipe", "Stage", "falling", "main", "seeded", "train"]
 
 
+VAE_CHANNELS = (8, 16, 32, 64)
 # a generator -> pictures, each with its caption
 Drawn = Callable[[np.random.Generator], Sequence[tuple[PIL.Image.Image, str]]]
 
@@ -50,7 +51,9 @@ class Recipe:
 
     seed: int = 20_230_701
     scenes: Drawn = one_scene
+    vae_scenes: Drawn = one_scene
     clip_scenes: Drawn = one_scene
+    vae_channels: tuple[int, ...] = VAE_CHANNELS
     words: tuple[str, ...] = SCENE_WORDS
     sd_name: str = "tiny-sd"
     clip_sizes: ClipSizes = TINY_CLIP
@@ -71,10 +74,10 @@ class Recipe:
     clip_learning_rate: float = 1e-3
 
 
-def new_vae() -> AutoencoderKL:
-    """64x64x3 pixels <-> 8x8x8 latents, 0.66 M parameters."""
+def new_vae(channels: tuple[int, ...] = VAE_CHANNELS) -> AutoencoderKL:
+    """64x64x3 pixels <-> 8x8x8 latents; 0.66 M parameters of the smaller channels."""
     return AutoencoderKL(
-        block_out_channels=(8, 16, 32, 64),
+        block_out_channels=channels,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
@@ -136,10 +139,11 @@ def new_scheduler() -> DDIMScheduler:
 def train_vae(recipe: Recipe, work: Path) -> AutoencoderKL:
     """Pixels to latents with an L1 + L2 reconstruction loss and a whiff of KL."""
     torch.manual_seed(recipe.seed)
-    vae = new_vae()
+    vae = new_vae(recipe.vae_channels)
 
     def loss(step: int) -> Tensor:
-        pixels, _ = _scenes(recipe, range(step * recipe.vae_batch, (step + 1) * recipe.vae_batch), stream=1)
+        first = step * recipe.vae_batch
+        pixels, _ = _scenes(recipe, range(first, first + recipe.vae_batch), 1, recipe.vae_scenes)
         images = _to_range(pixels)
         posterior = vae.encode(images).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=seeded(recipe.seed, 2, step))

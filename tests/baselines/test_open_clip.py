@@ -145,7 +145,7 @@ class TestScores:
     def test_classes_are_embedded_once_and_in_full_batches(self, tiny_clip_folder: Path) -> None:
         """The counts of the benchmark: a plain loop embeds what it sees, ours what is distinct."""
         loaded = clip_weights.load_repository(Source(str(tiny_clip_folder), is_local=True), "float32", is_offline=True)
-        sets = {"2x2": _examples(5), "1x10": clip.one_by_n(5, 10)}
+        sets = {"2x2": _examples(5), "1x10": clip.one_by_n(5, 10), "twice": clip.repeated(5, 2)}
         rows = clip.rows("tiny", loaded, sets, "cpu", 1)
         n_distinct = len({caption for example in sets["2x2"] for caption in example.captions})
         assert [(row.examples, row.loop, row.image_encodings, row.text_encodings) for row in rows] == [
@@ -153,6 +153,8 @@ class TestScores:
             ("2x2", "compbench", 10, n_distinct),
             ("1x10", "plain open_clip", 5, 50),
             ("1x10", "compbench", 5, 10),
+            ("twice", "plain open_clip", 20, 20),
+            ("twice", "compbench", 10, 10),
         ]
         assert all(row.seconds > 0 for row in rows)
 
@@ -338,7 +340,7 @@ class TestNames:
     def test_every_preset_is_listed_by_open_clip(self) -> None:
         pairs = set(open_clip.list_pretrained())
         shipped = [value for name, value in vars(presets).items() if name.isupper() and isinstance(value, OpenClip)]
-        assert len(shipped) == 21
+        assert len(shipped) == 22
         assert all((row.architecture, row.tag) in pairs for row in shipped if row.architecture)
 
     def test_the_path_of_a_folder_is_no_part_of_a_run_s_identity(self, tiny_clip_folder: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from compbench_baselines.clip import _weights as clip_weights
 from compbench_baselines.clip._scorer import ClipScorer
 from compbench_baselines.clip.models import TINY_CLIP
 
-__all__ = ["Row", "load", "one_by_n", "rows", "two_by_two"]
+__all__ = ["Row", "load", "one_by_its_own", "one_by_n", "repeated", "rows", "two_by_two"]
 
 _PLAIN_BATCH = 64  # examples; CLIP_benchmark's own default
 
@@ -106,6 +106,24 @@ def two_by_two(n: int) -> list[Example]:
     return list(registry.task("shapes").examples[:n])
 
 
+def repeated(n: int, times: int) -> list[Example]:
+    """The first examples of shapes, `times` times: the pictures are other objects of the same content."""
+    return [
+        replace(
+            example,
+            id=f"{example.id}-{time}",
+            images=tuple(replace(image, name=f"{image.name}-{time}") for image in example.images),
+        )
+        for time in range(times)
+        for example in two_by_two(n)
+    ]
+
+
+def one_by_its_own(n: int) -> list[Example]:
+    """One image of each example and its own two captions."""
+    return [replace(example, images=example.images[:1], matches=example.matches[:1]) for example in two_by_two(n)]
+
+
 def one_by_n(n: int, n_captions: int) -> list[Example]:
     """One image of each example and the same captions for all, as for classes."""
     examples = two_by_two(n)
@@ -165,7 +183,11 @@ def main() -> None:
     made: list[Row] = []
     for name, n in zip(arguments.models, arguments.examples, strict=True):
         n_captions = arguments.captions
-        sets = {f"2x2, {n} of shapes": two_by_two(n), f"1x{n_captions}, {n} images": one_by_n(n, n_captions)}
+        sets = {
+            f"2x2, {n} of shapes": two_by_two(n),
+            f"1x{n_captions}, {n} images": one_by_n(n, n_captions),
+            f"2x2, {n // 2} of shapes, each twice": repeated(n // 2, 2),
+        }
         made += rows(name, load(name), sets, arguments.device, arguments.times)
     if arguments.json:
         print(json.dumps([asdict(row) for row in made], indent=1))

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -65,6 +67,25 @@ def test_a_picture_and_a_distinct_caption_are_encoded_once():
     assert sorted(denoiser.images_encoded) == list(range(8))
     filled_up = [f"its own {n + 5}" for n in (1, 2, 3) for _ in range(2)]  # every batch has a row for two captions
     assert denoiser.captions_encoded == ["the same 1", "its own 5", *filled_up]
+
+
+def test_pictures_of_one_known_content_are_encoded_once_and_score_as_before():
+    denoiser = RecordingDenoiser()
+    apart = [example(0), dataclasses.replace(example(0), id="90")]
+    named = [
+        dataclasses.replace(
+            twin,
+            images=tuple(
+                dataclasses.replace(image, name=f"{twin.id}/{n}", sha256=f"{n:064d}")
+                for n, image in enumerate(twin.images)
+            ),
+        )
+        for twin in apart
+    ]
+    results = joined(scorer(denoiser, batch_size=2).score(named, {}))
+    assert sorted(denoiser.images_encoded) == [0, 1]
+    for result, before in zip(results, joined(scorer(batch_size=2).score(apart, {})), strict=True):
+        assert np.array_equal(result.errors["l2"], before.errors["l2"])
 
 
 def test_a_caption_that_an_example_has_twice_is_fine():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import tiny_pipelines
 from compbench import registry
 from compbench.cli import listing
+from compbench.core.errors import DataError
 from compbench.core.examples import Example, Image
 from compbench.core.file_list import FileList
 from compbench.core.measurements import joined
@@ -166,3 +169,61 @@ def test_a_dry_run_says_what_the_weights_take(small_sd_folder: Path) -> None:
     assert "of the device's memory" not in listing.plans([small], "table")
     large = listing.plans([replace(small, device_bytes=23_800_000_000)], "table")
     assert "its weights take 23.8 GB of the device's memory, and what a batch computes more" in " ".join(large.split())
+
+
+# weights in a byte each
+
+
+def in_fp8(folder: Path, **options: Any) -> Any:
+    _, spec = registry.model(f"diffusion:{folder}", {"draws": 3, "size_px": 32, "quantize": "fp8", **options})
+    return spec.build(spec.source(), Runtime("cpu", 4))
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux-dev", "sana", "pixart-sigma"])
+def test_weights_in_fp8_give_the_errors_of_a_network_rounded_to_it(
+    folder_of: Callable[[str], Path], family: str
+) -> None:
+    ours = in_fp8(folder_of(family), dtype="float32")
+    held = dict(ours.denoiser.parts.network.named_parameters())
+    small = {name for name, weight in held.items() if weight.dtype == torch.float8_e4m3fn}
+    assert sum(held[name].numel() for name in small) > 0.5 * sum(weight.numel() for weight in held.values())
+    plain, *_ = scorers(folder_of(family))
+    exact, measured = (
+        np.stack([result.errors["l2"] for result in joined(scorer.score(examples(), {}))]) for scorer in (plain, ours)
+    )
+    with torch.no_grad():
+        for name, weight in plain.denoiser.parts.network.named_parameters():  # type: ignore[attr-defined]
+            if name in small:
+                weight.copy_(weight.to(torch.float8_e4m3fn).float())
+    rounded = np.stack([result.errors["l2"] for result in joined(plain.score(examples(), {}))])
+    np.testing.assert_allclose(measured, rounded, rtol=1e-5)
+    assert not np.allclose(measured, exact, rtol=1e-5)
+    # and they stay in a byte each, for the next task too
+    again = ours.denoiser.parts.placed(torch.device("cpu"), BF16).network
+    assert {name for name, weight in again.named_parameters() if weight.dtype == torch.float8_e4m3fn} == small
+
+
+def test_flux_in_fp8_is_told_the_timesteps_of_what_it_computes_in(folder_of: Callable[[str], Path]) -> None:
+    ours = in_fp8(folder_of("flux-dev"), dtype="bfloat16")
+    timesteps = torch.from_numpy(ours.bank.timesteps)
+    assert torch.equal(timesteps, ((timesteps / 1000).bfloat16() * 1000).float())
+
+
+def test_fp8_is_part_of_a_run_and_of_its_memory(folder_of: Callable[[str], Path]) -> None:
+    folder = folder_of("flux-dev")
+    _, spec = registry.model(f"diffusion:{folder}", {"dtype": "bfloat16"})
+    plain, small = (replace(spec, quantize=given).resolve(None) for given in ("none", "fp8"))  # type: ignore[type-var]
+    assert small.identity == {**plain.identity, "quantized": "fp8"}
+    files = FileList.of_folder(folder)
+    assert small.device_bytes(files) < plain.device_bytes(files)  # type: ignore[misc]
+
+
+def test_weights_beyond_fp8_are_refused(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folder_of("sd3"), tmp_path / "model")
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    name = "transformer_blocks.0.attn.to_q.weight"
+    state[name][0, 0] = 1000
+    save_file(state, file)
+    with pytest.raises(DataError, match=rf"beyond float8's 448 \({name}\)"):
+        in_fp8(folder)

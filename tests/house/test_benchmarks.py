@@ -124,3 +124,11 @@ def test_a_report_grows_in_line_with_its_pictures_and_opens_in_a_browser() -> No
     assert 5 < many["MB"] / few["MB"] < 9  # eight times as many pictures
     assert many["CPU, s"] < 16 * few["CPU, s"]
     assert all(0 < row["first card, s"] < row["first answer, s"] for row in rows.values())
+
+
+@pytest.mark.slow
+def test_loops_take_turns_in_processes_of_their_own() -> None:
+    words = ("--subjects", "tiny-sd", "tiny-clip each thrice", "--turns", "2", "--examples", "3")
+    for row in answer("tests.benchmarks.turns", *words):
+        assert 0 < row["low"] < row["ratio"] < row["high"]
+        assert min(row["our_seconds"], row["other_seconds"]) > 0

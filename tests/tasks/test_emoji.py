@@ -14,9 +14,12 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.tasks.drawings import canvases, sheets
 from compbench.tasks.drawings.canvases import Thing
+from compbench.tasks.drawings.from_packages import sheet_of
 from compbench.tasks.emoji import TAG_ORDER, Canvas, emoji, swapped
 
 NOUN_OF = {**{noun: noun for noun in sheets.PLURALS}, **{plural: noun for noun, plural in sheets.PLURALS.items()}}
+
+_HALVES = (slice(0, 64), slice(64, 128))
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +227,17 @@ def test_training_pairs_are_made_of_the_same_words_and_hold_nothing_that_is_held
         assert not any(map(canvases.is_held_out, (one.first, one.second, other.first, other.second)))
 
 
+def test_a_crowded_canvas_is_full_and_the_same_every_time() -> None:
+    for seed in range(8):
+        picture, again = (canvases.crowded_canvas(np.random.default_rng(seed)) for _ in range(2))
+        pixels = np.asarray(picture).astype(int)  # [128, 128, 3]
+        assert picture.tobytes() == again.tobytes()
+        grey = np.median(pixels[np.ptp(pixels, axis=-1) == 0], axis=0)
+        is_drawn = (pixels != grey).any(-1)
+        assert is_drawn.mean() > 0.2
+        assert all(is_drawn[rows, columns].any() for rows in _HALVES for columns in _HALVES)
+
+
 def test_each_sheet_holds_every_drawing_of_the_table_and_every_noun_one_plural() -> None:
     for artist in sheets.ARTISTS:
         with PIL.Image.open(sheets.path_of(artist)) as sheet:
@@ -235,6 +249,14 @@ def test_each_sheet_holds_every_drawing_of_the_table_and_every_noun_one_plural()
     assert len(sheets.PLURALS) == len(set(sheets.PLURALS.values())) == 111
     assert not {noun for noun in sheets.PLURALS if " " in noun}
     assert set(sheets.PLURALS) > canvases.HELD_OUT_NOUNS
+
+
+def test_a_sheet_is_made_of_the_drawings_that_it_holds(tmp_path: Path) -> None:
+    with PIL.Image.open(sheets.path_of("Noto")) as file:
+        sheet = file.convert("RGBA")
+    for number, drawing in enumerate(sheets.DRAWINGS):
+        sheet.crop(sheets.box_of(number)).save(tmp_path / f"{drawing.code}.png")
+    assert sheet_of(tmp_path).tobytes() == sheet.tobytes()
 
 
 def test_the_drawings_come_with_their_artists_and_licences(task: Task) -> None:

@@ -1,7 +1,7 @@
 """Scores by cosine similarity of image and caption embeddings.
 
-Each distinct image and caption of a run is embedded once, in full batches across examples; embeddings are float32
-whatever the towers are, cosines float64.
+Each distinct image (by its content, where that is known) and each distinct caption of a run is embedded once, in full
+batches across examples; embeddings are float32 whatever the towers are, cosines float64.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from compbench.core.examples import Example, Image, Task, Written
 from compbench.core.image_transforms import opaque, trimmed
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime
+from compbench.core.shared_images import one_per_content
+from compbench.core.waiting import Waiting
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines.clip._templates import class_embeddings, templates_for
 from compbench_baselines.decoding import decoded, decoders
@@ -109,22 +111,25 @@ class ClipScorer:
 
     def score(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> Iterator[ScoreMatrix]:
         """The cosines of each example as soon as it is embedded; an empty caption is found before anything runs."""
-        examples = list(examples)
+        examples = one_per_content(examples)
         _refuse_empty_captions(examples)
         if len(self._captions) > _MAX_CAPTIONS:
             self._captions.clear()
         self._captions.update(self._ensembles)
         self._n_long, self._cut, self._special = 0, Counter(), []
+        waiting = Waiting()
         with decoders() as pool:
             written = [_written(example) for example in examples]
             pictures = [example.images for example, texts in zip(examples, written, strict=True) if not texts]
-            images = _Embeddings(pictures, lambda keys: self._embed_images(keys, pool))
+            images = _Embeddings(pictures, lambda keys: self._embed_images(keys, pool, waiting))
             texts_of = [*(example.captions for example in examples), *filter(None, written)]
             captions = _Embeddings(texts_of, self._embed_captions, self._captions)
             for example, texts in zip(examples, written, strict=True):
                 left = captions.of(texts) if texts else images.of(example.images)
                 yield ScoreMatrix(example.id, _cosines(example, left, captions.of(example.captions), self.dtype))
         self._say_what_was_read(captions.n_new)
+        if told := waiting.told():
+            self._say(told)
 
     def _say_what_was_read(self, n_captions: int) -> None:
         """Say how many captions were cut, and how many spell a special token of the tokenizer."""
@@ -142,9 +147,9 @@ class ClipScorer:
             )
 
     def _embed_images(
-        self, images: Iterable[Image], pool: ThreadPoolExecutor
+        self, images: Iterable[Image], pool: ThreadPoolExecutor, waiting: Waiting
     ) -> Iterator[tuple[Sequence[Image], Floats]]:
-        for batch, pixels in decoded(_batches(images, lambda: self.batch_size), self._pixels, pool):
+        for batch, pixels in decoded(_batches(images, lambda: self.batch_size), self._pixels, pool, waiting):
             yield batch, self._embed(self.model.encode_image, pixels)
 
     def _embed_captions(self, captions: Iterable[str]) -> Iterator[tuple[Sequence[str], Floats]]:

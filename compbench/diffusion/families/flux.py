@@ -146,7 +146,7 @@ class FluxFamily(FlowFamily):
         import torch
 
         timesteps = _shifted(parts) if parts.scheduler.config.get("use_dynamic_shifting") else super().grid(parts)
-        dtype: torch.dtype = next(parts.network.parameters()).dtype
+        dtype: torch.dtype = parts.network.dtype  # that it computes in, whatever its weights are held in
         return ((torch.from_numpy(timesteps) / 1000).to(dtype) * 1000).float().numpy()
 
 

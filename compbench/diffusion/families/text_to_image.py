@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -39,6 +39,11 @@ class TextToImage(StableDiffusion):
     family: Any = field(default=None, repr=False, metadata=_FIXED)  # a PipelineFamily
     known: Trained | None = field(default=None, repr=False, metadata=_FIXED)  # of the weights at `repo`
     found: Trained | None = field(default=None, repr=False, metadata=_FIXED)  # of the weights that are measured
+
+    quantize: Literal["none", "fp8"] = field(
+        default="none",
+        metadata={"help": "fp8: hold the network's weights in a byte each, half of bfloat16; such a run is separate"},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,7 +110,7 @@ class TextToImage(StableDiffusion):
         layout, half = self._family.layout, "float32" if self.dtype == "float32" else "bfloat16"
         texts = layout.texts_in(files, self.left_out)
         readers = [(text.encoder, "float32" if text.length is None else half) for text in texts]
-        staying = [(layout.network, self.dtype), (layout.vae, "float32")]
+        staying = [(layout.network, self.dtype if self.quantize == "none" else self.quantize), (layout.vae, "float32")]
         found = [_counted.weight_bytes(files, parts) for parts in (staying, [*readers, staying[-1]])]
         return None if None in found else max(n_bytes or 0 for n_bytes in found)
 
@@ -121,10 +126,14 @@ class TextToImage(StableDiffusion):
             without = found.without or self.left_out
             trained |= {"without": ", ".join(without)} if without else {}
             trained |= {"told": found.told} if found.told else {}
+        trained |= {} if self.quantize == "none" else {"quantized": self.quantize}
         return {**super().identity(), "family": self._family.name, **trained}
 
     def loaded(self, source: Source | None, runtime: Runtime) -> tuple[Family, Parts]:
+        import torch
+
         from compbench.diffusion import loading
+        from compbench.diffusion.quantized import in_fp8
 
         assert source is not None  # all have weights
         family = self._family
@@ -137,16 +146,18 @@ class TextToImage(StableDiffusion):
                 asdict(replace(self.known, without=self.known.without or self.left_out)),
                 asdict(found),
             )
-        key = (family.name, str(folder), self.dtype, self.left_out, self.added)
+        key = (family.name, str(folder), self.dtype, self.left_out, self.added, self.quantize)
 
         def load() -> Parts:
             dtype = self.dtype if self.lora is None else "float32"  # in which a LoRA is added
-            return self.with_lora(family.load(folder, self.name, runtime.say, self.left_out, dtype))
+            parts = self.with_lora(family.load(folder, self.name, runtime.say, self.left_out, dtype))
+            return parts if self.quantize == "none" else in_fp8(parts, getattr(torch, self.dtype))
 
         return family, runtime.kept(key, load)
 
     def measuring(self) -> Measuring:
-        return replace(super().measuring(), keeps_encoders=True)
+        compiles = "off" if self.quantize != "none" and self.compile == "auto" else self.compile
+        return replace(super().measuring(), keeps_encoders=True, compile_mode=compiles)
 
     def _opened(self, files: FileList) -> tuple[str, ...]:
         return self._family.layout.opened(files, self.name, self.left_out)

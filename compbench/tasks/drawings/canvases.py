@@ -27,6 +27,7 @@ __all__ = [
     "SIZES",
     "Thing",
     "are_held_apart",
+    "crowded_canvas",
     "describe",
     "draw",
     "exchanged",
@@ -176,6 +177,21 @@ def training_pair(
     return first, second
 
 
+def crowded_canvas(rng: np.random.Generator) -> PIL.Image.Image:
+    """A training picture for an autoencoder: as many things as there is room for, none of them held out."""
+    n = int(rng.integers(2, 4))  # 2x2 or 3x3 things
+    lowest, highest = {2: (44, 62), 3: (24, 46)}[n]
+    canvas = _background(rng)
+    for row in range(n):
+        for column in range(n):
+            phrase = _any_two(rng)[0]
+            side_px = int(rng.integers(lowest, highest + 1))
+            cell = np.array((column, row)) * 2 + 1
+            middle = (SIDE_PX * cell // (2 * n) + rng.integers(-5, 6, 2)).tolist()
+            _stamp(canvas, phrase, middle, side_px, sheets.ARTISTS[0])
+    return canvas
+
+
 def _is_trainable(things: tuple[Thing, Thing]) -> bool:
     """Whether both exist and training may show them."""
     return not any(
@@ -226,15 +242,24 @@ def _one_of(names: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _paint(things: Sequence[tuple[Thing, str, int]], rng: np.random.Generator, artist: str) -> PIL.Image.Image:
-    grey = int(rng.integers(125, 176))
-    canvas = PIL.Image.new("RGB", (SIDE_PX, SIDE_PX), (grey, grey, grey))
+    canvas = _background(rng)
     for phrase, axis, side in things:
-        colour = "" if phrase.adjective in (*SIZES, *COUNTS) else phrase.adjective
         for centre, side_px in _places(phrase, axis, side, rng):
-            sprite = sheets.drawn(artist, phrase.noun, colour, side_px)
-            left, top = (min(max(middle - side_px // 2, 0), SIDE_PX - side_px) for middle in centre)
-            canvas.paste(sprite, (left, top), sprite)
+            _stamp(canvas, phrase, centre, side_px, artist)
     return canvas
+
+
+def _background(rng: np.random.Generator) -> PIL.Image.Image:
+    grey = int(rng.integers(125, 176))
+    return PIL.Image.new("RGB", (SIDE_PX, SIDE_PX), (grey, grey, grey))
+
+
+def _stamp(canvas: PIL.Image.Image, phrase: Thing, centre: Sequence[int], side_px: int, artist: str) -> None:
+    """A drawing of the thing onto the canvas, moved inward where it would be cut off."""
+    colour = "" if phrase.adjective in (*SIZES, *COUNTS) else phrase.adjective
+    sprite = sheets.drawn(artist, phrase.noun, colour, side_px)
+    left, top = (min(max(middle - side_px // 2, 0), SIDE_PX - side_px) for middle in centre)
+    canvas.paste(sprite, (left, top), sprite)
 
 
 def _places(thing: Thing, axis: str, side: int, rng: np.random.Generator) -> Iterator[tuple[tuple[int, int], int]]:

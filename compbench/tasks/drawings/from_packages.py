@@ -16,18 +16,23 @@ import PIL.Image
 
 from compbench.tasks.drawings import sheets
 
-__all__ = ["main"]
+__all__ = ["main", "sheet_of"]
+
+
+def sheet_of(folder: Path) -> PIL.Image.Image:
+    """The drawings of one artist, files named by their code points, side by side; RGBA."""
+    n_rows = -(-len(sheets.DRAWINGS) // sheets.PER_ROW)
+    sheet = PIL.Image.new("RGBA", (sheets.PER_ROW * sheets.SIDE_PX, n_rows * sheets.SIDE_PX))
+    for number, drawing in enumerate(sheets.DRAWINGS):
+        with PIL.Image.open(folder / f"{drawing.code}.png") as picture:
+            sheet.paste(picture.convert("RGBA"), sheets.box_of(number)[:2])
+    return sheet
 
 
 def main(twitter: str, google: str) -> None:
     """Write one sheet per artist."""
-    for artist, folder in (("Twemoji", twitter), ("Noto", google)):
-        pictures = [PIL.Image.open(Path(folder) / f"{drawing.code}.png") for drawing in sheets.DRAWINGS]
-        n_rows = -(-len(pictures) // sheets.PER_ROW)
-        sheet = PIL.Image.new("RGBA", (sheets.PER_ROW * sheets.SIDE_PX, n_rows * sheets.SIDE_PX))
-        for number, picture in enumerate(pictures):
-            sheet.paste(picture.convert("RGBA"), sheets.box_of(number)[:2])
-        sheet.save(sheets.path_of(artist), optimize=True)
+    for artist, folder in zip(sheets.ARTISTS, (twitter, google), strict=True):
+        sheet_of(Path(folder)).save(sheets.path_of(artist), optimize=True)
 
 
 if __name__ == "__main__":
