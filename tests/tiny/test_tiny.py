@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import compbench
+from compbench.cli import main
 from compbench.tasks import scenes
 from compbench.tasks.drawings import canvases
 from compbench.tasks.emoji import emoji
@@ -64,6 +65,15 @@ def test_emoji_clip_binds_what_it_was_shown_and_less_of_another_artist(tmp_path:
     text = frame.groupby("artist")["text"].mean()
     assert frame["text"].mean() > 0.5  # chance is 0.25
     assert text["Twemoji"] > text["Noto"] > 0.35
+
+
+def test_a_model_that_cannot_read_the_captions_of_emoji_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, expected in (("tiny-clip", "the text encoder's context (16 tokens)"), ("emoji-clip", None)):
+        assert main(["run", "emoji", "--model", model, "--limit", "12", "--runs", str(tmp_path)]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert (expected in said) if expected else ("context" not in said)
 
 
 @pytest.mark.parametrize(
