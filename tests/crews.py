@@ -10,7 +10,7 @@ from pathlib import Path
 from compbench.core.models import ResolvedModel
 from compbench.runs import harness
 from compbench.runs._crew import Lead
-from compbench.runs._messages import Died, Failed, Finished, Message, Order
+from compbench.runs._messages import Died, Failed, Finished, Message, Order, Stopped
 from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs._worker import Worker
 from compbench.runs.interrupts import Interrupts
@@ -87,7 +87,7 @@ class ThreadCrew:
         until = time.monotonic() + seconds
         while not found and time.monotonic() < until:
             found += [(name, message) for name, worker in self.workers.items() for message in worker.heard(0.002)]
-        self._busy -= {name for name, message in found if isinstance(message, Finished | Failed)}
+        self._busy -= {name for name, message in found if isinstance(message, Finished | Stopped | Failed)}
         return found
 
     def replace(self, worker: str) -> None:

@@ -21,6 +21,7 @@ _FIRST_SECONDS = 60.0  # at most, of the block of a worker whose pace is not kno
 _FIRST_EXAMPLES = 16  # at most, before any pace is known
 _SHARE = 0.5  # of what each worker would get of the rest, if that were shared out now
 _DEATHS = 3  # of workers that had an example, until it is set aside
+_COMPARED_SECONDS = 10.0  # of a block, at least, for its pace to be compared with the others'
 _LATE = 3.0  # times as long as expected
 _LATE_SECONDS = 30.0  # at least, until a worker counts as late
 _GAIN = 0.8  # a copy has to end in this share of the time that is expected of the original
@@ -42,6 +43,7 @@ class _Worker:
     block: Block | None = None
     since: float = 0.0
     pace: float | None = None  # cost per second, of its last block
+    seconds: float = 0.0  # that took
 
 
 class Blocks:
@@ -81,7 +83,8 @@ class Blocks:
         if working is None or (block := working.block) is None:
             return ()
         working.block = None
-        working.pace = block.cost / max(self._now() - working.since, 1e-3)
+        working.seconds = max(self._now() - working.since, 1e-3)
+        working.pace = block.cost / working.seconds
         fresh = tuple(name for name in block.ids if name in self._left)
         self._left.difference_update(fresh)
         return fresh
@@ -122,9 +125,11 @@ class Blocks:
         return self._now() - working.since > max(_LATE * working.block.cost / pace, _LATE_SECONDS)
 
     def relative_pace(self, worker: str) -> float | None:
-        """The pace of `worker` as a multiple of the usual one; None before it is known."""
-        pace, usual = self._workers[worker].pace if worker in self._workers else None, self._usual_pace()
-        return None if pace is None or not usual else pace / usual
+        """The pace of `worker` as a multiple of the usual one; None before it is known from more than a moment."""
+        working, usual = self._workers.get(worker), self._usual_pace()
+        if working is None or working.pace is None or not usual or working.seconds < _COMPARED_SECONDS:
+            return None
+        return working.pace / usual
 
     def _returned(self) -> Block | None:
         """A block whose worker was lost, but for what others have finished since."""

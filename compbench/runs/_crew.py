@@ -26,7 +26,7 @@ from compbench.core.models import ResolvedModel
 from compbench.runs import _wave
 from compbench.runs._blocks import Blocks
 from compbench.runs._loop import n_lacking
-from compbench.runs._messages import Advanced, Died, Failed, Finished, Joined, Message, Order, Said
+from compbench.runs._messages import Advanced, Died, Failed, Finished, Joined, Message, Order, Said, Stopped
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.reporter import Reporter
 from compbench.runs.request import RunRequest
@@ -200,6 +200,9 @@ class Lead:
                 self._n_lost = 0
                 self._note(message, lost)
                 self._count(blocks.finished(worker))
+                self._idle.add(worker)
+            case Stopped() if worker in self._where:  # nobody told it to, as far as is known here
+                blocks.lost(worker, self._run.done_of(blocks.held(worker)), is_its_fault=False)
                 self._idle.add(worker)
             case Died():
                 self._bury(worker, message, blocks)

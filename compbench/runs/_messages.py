@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from compbench.runs.request import RunRequest
 
-__all__ = ["Advanced", "Died", "Failed", "Finished", "Joined", "Message", "Order", "Said"]
+__all__ = ["Advanced", "Died", "Failed", "Finished", "Joined", "Message", "Order", "Said", "Stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A worker was told to stop, and has stored what it had measured by then."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A worker could not do what it was told, and why; its process lives."""
 
@@ -72,4 +77,4 @@ class Died:
     is_its_own: bool = True  # not where its machine went away with it
 
 
-Message = Joined | Advanced | Said | Finished | Failed | Died
+Message = Joined | Advanced | Said | Finished | Stopped | Failed | Died

@@ -20,7 +20,7 @@ from typing import Any
 
 from compbench.core.errors import MissingPackage, RunError, UsageError
 from compbench.core.models import ResolvedModel
-from compbench.runs._messages import Died, Failed, Finished, Joined, Message, Order
+from compbench.runs._messages import Died, Failed, Finished, Joined, Message, Order, Stopped
 from compbench.runs._worker import Worker
 
 __all__ = ["RayCrew"]
@@ -148,7 +148,7 @@ class RayCrew:
             del self._actors[worker]
             return [Died(_first_line(error), is_its_own=self._is_its_own(error, actor))]
         actor.heard = actor.handle.heard.remote(_HEARING_SECONDS)
-        if any(isinstance(message, Finished | Failed) for message in found):
+        if any(isinstance(message, Finished | Stopped | Failed) for message in found):
             actor.is_busy = False
         if any(isinstance(message, Joined) for message in found):
             actor.is_busy, actor.node_id = False, self._ray.get(actor.node)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from compbench.core.errors import RunError, UnreadableImages
 from compbench.runs._loop import evaluate
-from compbench.runs._messages import Advanced, Failed, Finished, Joined, Message, Order, Said
+from compbench.runs._messages import Advanced, Failed, Finished, Joined, Message, Order, Said, Stopped
 from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs._storing import Led
 from compbench.runs.interrupts import Interrupts
@@ -71,13 +71,14 @@ class Worker:
         self._interrupts.ask()
 
     def _start(self, do: Callable[[], Message]) -> None:
+        self._interrupts = Interrupts()  # a stop is for what was going on when it came
         threading.Thread(target=self._do, args=(do,), name="compbench-worker", daemon=True).start()
 
     def _do(self, do: Callable[[], Message]) -> None:
         try:
             message = do()
         except KeyboardInterrupt:
-            message = Finished()  # nobody counts on it any more
+            message = Stopped()
         except BaseException as error:
             message = _failed(error, is_at_start=self._bench is None)
         self._reporter.flush()

@@ -182,14 +182,51 @@ class _Decoding(fakes.HashScorer):
             yield from super().score([example], known)
 
 
-def test_a_race_with_a_first_wave_is_measured_as_by_one_process(tmp_path: Path) -> None:
-    spec = NoisySpec(Racing(N_BANK, bound="pooled", n_wave=4))
-    crew = ThreadCrew(3)
-    run = led(crew, classes(), spec, tmp_path / "crew")
+@pytest.mark.parametrize("n_killed", [0, 2])
+def test_a_race_with_a_first_wave_is_measured_as_by_one_process_also_when_workers_die_in_it(
+    n_killed: int, tmp_path: Path
+) -> None:
+    spec, killed = NoisySpec(Racing(N_BANK, bound="pooled", n_wave=4)), list[str]()
+
+    def dies(worker: str, ids: Sequence[str]) -> bool:
+        if len(killed) == n_killed:
+            return False
+        killed.append(worker)
+        return True
+
+    run = led(ThreadCrew(3, dies=dies), classes(), spec, tmp_path / "crew")
     whole = compbench.run(classes(), model=spec, runs=tmp_path / "whole")
+    assert len(killed) == n_killed
     np.testing.assert_array_equal(run.table().scores, whole.table().scores)
     assert run.info.wave == whole.info.wave
     assert str(run.verdicts()) == str(whole.verdicts())
+
+
+def test_a_stop_is_for_what_a_worker_was_doing_and_not_for_what_it_does_next(alone: Run, tmp_path: Path) -> None:
+    class Stopping(ThreadCrew):
+        def begin(self, order: Order) -> None:
+            super().begin(order)
+            for worker in self.workers.values():
+                worker.stop()  # while it joins
+
+        def measure(self, worker: str, ids: Sequence[str]) -> None:
+            super().measure(worker, ids)
+            if len(self.given) == 2:
+                self.workers[worker].stop()  # whoever did that: what it leaves is handed out again
+
+    assert_equal(led(Stopping(2), fakes.task(N), fakes.HashSpec(seconds=0.005), tmp_path), alone)
+
+
+def test_one_crew_measures_one_run_after_another(alone: Run, tmp_path: Path) -> None:
+    crew = ThreadCrew(2)
+    assert_equal(led(crew, fakes.task(N), fakes.HashSpec(), tmp_path), alone)
+    spec = fakes.HashSpec(draws=12)
+    raised = led(crew, fakes.task(N), spec, tmp_path)
+    other = led(crew, fakes.task(20, "other"), fakes.Spec(), tmp_path)
+    assert crew.n_started == 2
+    whole = harness.run(fakes.task(N), model=spec, runs=tmp_path / "whole")
+    np.testing.assert_array_equal(raised.table().scores, whole.table().scores)
+    assert other.table().scores.tolist() == [np.eye(2).tolist()] * 20
 
 
 @pytest.mark.parametrize(
@@ -261,6 +298,7 @@ def test_a_full_disk_of_one_worker_costs_that_worker_and_of_all_the_run(
 
 def test_a_worker_far_slower_than_the_others_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_crew, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(_blocks, "_COMPARED_SECONDS", 0.2)
     paces = iter([0.001, 0.001, 0.05])
 
     @dataclass(frozen=True)

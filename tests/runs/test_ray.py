@@ -31,6 +31,7 @@ ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'comp
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 N = 60
 SECONDS = 0.1  # an example
+MARK = f"COMPBENCH_TESTED_BY={os.getpid()}"  # in the environment of its cluster
 N_KILLS = int(os.environ.get("COMPBENCH_KILLS", "1"))  # of each kind: an actor, the driver, a node
 # argv: the store, seconds an example; measures 60 examples by actors, and says when it begins
 DRIVER = """
@@ -75,6 +76,7 @@ def started() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", environment(Path("runs"))["PYTHONPATH"])
         patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patched.setenv(*MARK.split("="))
         patched.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
         patched.setenv("RAY_health_check_period_ms", "500")
         patched.setenv("RAY_health_check_failure_threshold", "4")
@@ -94,11 +96,12 @@ def cluster(started: Any) -> Iterator[Any]:
 
 
 def workers_alive() -> list[int]:
-    """The processes of actors on this machine."""
+    """The processes of this test's actors."""
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if (folder / "cmdline").read_bytes().startswith(b"ray::_RayWorker"):
+            is_worker = (folder / "cmdline").read_bytes().startswith(b"ray::_RayWorker")
+            if is_worker and MARK.encode() in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
         except OSError:
             continue
@@ -214,18 +217,6 @@ def test_on_a_slow_shared_file_system_nothing_is_lost(alone: Run, tmp_path: Path
     assert_equal(only_run(tmp_path / "runs"), alone)
 
 
-def test_a_network_measures_in_the_dtype_of_a_worker_s_device_bit_for_bit(
-    tiny_pipeline_folder: Path, tmp_path: Path
-) -> None:
-    model, task, said = f"sd:{tiny_pipeline_folder}", fakes.task(6, "winoground"), Heard()
-    settings: dict[str, Any] = {"model": model, "draws": 4, "batch_size": 4}
-    run = harness.run(task, runs=tmp_path / "ray", workers="ray:2", reporter=said, **settings)
-    whole = harness.run(task, runs=tmp_path / "whole", **settings)
-    assert run.key.digest == whole.key.digest
-    assert sum("instead of float16" in message for message in said.said) == (run.key.measurement["dtype"] == "float32")
-    assert_equal(run, whole)
-
-
 def test_an_address_at_which_nobody_listens_is_told_at_once(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
@@ -265,6 +256,7 @@ def test_a_node_that_joins_gets_a_worker(cluster: Any, alone: Run, tmp_path: Pat
     assert len({part["pid"] for part in run.parts()}) == 2
 
 
+# the two that start Ray in this process stand last: it turns authentication on, for good, and the cluster has none
 def test_with_the_head_killed_the_same_command_goes_on_on_another_cluster(
     cluster: Any, alone: Run, tmp_path: Path
 ) -> None:
@@ -278,3 +270,15 @@ def test_with_the_head_killed_the_same_command_goes_on_on_another_cluster(
     assert 0 < n_before < N
     ray.shutdown()
     assert_equal(measured(tmp_path, "local", workers="ray:2"), alone)
+
+
+def test_a_network_measures_in_the_dtype_of_a_worker_s_device_bit_for_bit(
+    tiny_pipeline_folder: Path, tmp_path: Path
+) -> None:
+    model, task, said = f"sd:{tiny_pipeline_folder}", fakes.task(6, "winoground"), Heard()
+    settings: dict[str, Any] = {"model": model, "draws": 4, "batch_size": 4}
+    run = harness.run(task, runs=tmp_path / "ray", workers="ray:2", reporter=said, **settings)
+    whole = harness.run(task, runs=tmp_path / "whole", **settings)
+    assert run.key.digest == whole.key.digest
+    assert sum("instead of float16" in message for message in said.said) == (run.key.measurement["dtype"] == "float32")
+    assert_equal(run, whole)
