@@ -217,6 +217,15 @@ def test_a_stop_is_for_what_a_worker_was_doing_and_not_for_what_it_does_next(alo
     assert_equal(led(Stopping(2), fakes.task(N), fakes.HashSpec(seconds=0.005), tmp_path), alone)
 
 
+def test_workers_that_see_another_folder_than_the_driver_are_told(tmp_path: Path) -> None:
+    def order_of(worker: str, order: Order) -> Order:
+        return replace(order, request=replace(order.request, runs=tmp_path / "elsewhere"))
+
+    words = rf"workers have measured {N} examples, '0000' the first, .* does every worker see the folder"
+    with pytest.raises(RunError, match=words):
+        led(ThreadCrew(2, order_of), fakes.task(N), fakes.HashSpec(), tmp_path / "here")
+
+
 def test_one_crew_measures_one_run_after_another(alone: Run, tmp_path: Path) -> None:
     crew = ThreadCrew(2)
     assert_equal(led(crew, fakes.task(N), fakes.HashSpec(), tmp_path), alone)
