@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["checks", "examples", "plans", "stored", "task_sheet", "where"]
 
 _DAY = 86_400
+_HARDLY = 0.4  # of the evaluations at best: from here on racing hardly pays
 _WORTH_A_WORD = 1_000_000_000  # bytes of a device's memory
 
 _IN_COLUMNS = ("draws", "target", "loss")  # of a rule
@@ -104,6 +105,7 @@ def plans(made: Sequence[Plan], style: str) -> str:
     notes = (
         *(f"{plan.task}/{plan.model}: {_what_happens(plan)}" for plan in made),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_learned(plan))),
+        *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_raced(plan))),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_sent(plan))),
         *(f"{plan.task}/{plan.model}: {said}" for plan in made if (said := _what_is_held(plan))),
         "Nothing was measured or written.",
@@ -204,6 +206,19 @@ def _what_is_learned(plan: Plan) -> str:
     does = [*([makes] if plan.preparing_evaluations else []), *([trains] if plan.trained_inputs else [])]
     kept = "size not known yet" if plan.kept_bytes is None else f"at most {size(plan.kept_bytes)}"
     return f"{'; '.join(does)}; the cache folder {cache_folder()} keeps what is made for later runs, {kept}"
+
+
+def _what_is_raced(plan: Plan) -> str:
+    """The least that racing takes, and whether it can pay."""
+    if plan.raced_at_least is None:
+        return ""
+    least = f"racing takes at least {plan.raced_at_least:.0%} of the evaluations"
+    if plan.raced_at_least < _HARDLY:
+        return f"{least}, more where examples are hard to tell"
+    return (
+        f"{least}, and more where examples are hard to tell, which hardly pays with so few draws or examples; without "
+        "schedule=racing nothing is left in doubt"
+    )
 
 
 def _what_is_sent(plan: Plan) -> str:

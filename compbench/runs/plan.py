@@ -31,6 +31,9 @@ from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs.reporter import QuietReporter, Reporter
 from compbench.runs.request import RunRequest, takes_settings
 from compbench.runs.resolve import ResolvedRun, model_spec, read_task, resolve, resolved_model
+from compbench.schedules.racing import Racing
+from compbench.schedules.schedule import schedule_in
+from compbench.schedules.wave import wave_ids
 from compbench.store.run import Run
 from compbench.store.run_file import DamagedRun
 
@@ -65,6 +68,7 @@ class Plan:
     generated_pictures: int = 0
     trained_inputs: int = 0  # that the classifier is trained on, each counted once per epoch
     kept_bytes: int | None = 0  # in the cache folder, beside `store_bytes` in the run's
+    raced_at_least: float | None = None  # the share of `evaluations` that a race takes at best
     has_draws: bool = False  # fewer of which would make it cheaper
     fewer_by: str | None = None  # the option that narrows what it learns from
     # of a model that asks a service
@@ -134,6 +138,7 @@ def planned(asked: ResolvedRun, cache: ScorerCache) -> Plan:
     model = asked.model
     flops = None if price is not None or not missing else _by_files(model, model.flops_per_evaluation, cache)
     made = _planned(asked, missing, _n_measured(asked, stored, missing), fetch_bytes, price, flops)
+    made = replace(made, raced_at_least=_raced_at_least(asked, stored, missing))
     learning = asked.model.learning
     made = made if learning is None else replace(made, fewer_by=learning.fewer_by)
     made = replace(made, device_bytes=_by_files(model, model.device_bytes, cache) if missing else 0)
@@ -255,6 +260,22 @@ def _planned(
         is_done=not missing,
         has_draws="n_draws" in asked.view,
     )
+
+
+def _raced_at_least(asked: ResolvedRun, stored: Run | None, missing: Sequence[Example]) -> float | None:
+    """The evaluations that racing takes at best, as a share of those of `missing`; None where nothing is raced.
+
+    The first wave counts, which is of the whole task and measured in full whatever the limit is.
+    """
+    race = schedule_in(asked.model.identity)
+    if not isinstance(race, Racing) or not missing:
+        return None
+    known = set[str]() if stored is None else stored.done()
+    ids = wave_ids((example.id for example in asked.task.examples), race.n_wave, race.seed)
+    first = [example for example in asked.task.examples if example.id in set(ids) - known]
+    others = [example for example in missing if example.id not in ids]
+    least = _n_pairs(asked, first) + _n_pairs(asked, others) * race.least_draws / race.draws
+    return least / _n_pairs(asked, missing)
 
 
 def _fetch_bytes(model: ResolvedModel, is_offline: bool) -> int | None:

@@ -262,7 +262,8 @@ class _Address:
         if self.request.keep == "scores" and isinstance(schedule, Racing) and schedule.n_wave:
             raise UsageError(
                 f"bound={schedule.bound} learns from the errors of a first wave, which --keep scores does not store; "
-                "add -o bound=asymptotic, or keep the errors"
+                f"{'add' if schedule.tolerance is None else 'leave tolerance out and add'} -o bound=asymptotic, or "
+                "keep the errors"
             )
         kept = {"kept": dict(model.view)} if self.request.keep == "scores" and model.view else {}
         return {**model.identity, **self.mark, **kept}

@@ -1,13 +1,13 @@
-"""Is the mean of a difference over the whole bank positive? Two tests that may be looked at again and again.
+"""Is the mean of a difference over the whole bank positive? Tests that may be looked at again and again.
 
-Both say for each look at an example's order what sign is found at a level of risk, over all looks together:
-`Asymptotic` compares the stratified mean with its standard error, `Anytime` bets on draws of which each is at most a
-stated limit. Neither decides on a difference of 0 throughout.
+A bound says for each look at an example's order what sign is found at a level of risk, over all looks together. Here
+are those that compare the stratified mean with its standard error; `_bets.py` has those that bet, `_expected.py` has
+the one that counts doubts. None decides on a difference of 0 throughout.
 
-`Anytime` keeps its risk whatever the differences are, if the limit is true. `Asymptotic` keeps it approximately, and
-only where a prefix shows what the rest is like: a part of the differences that is rare, large and one-sided is mostly
-not in the prefix, and neither mean nor standard error know of it. With 2 % of 1,000 draws one-sided and 20 times as
-large, 55 % of the decisions at risk 0.05 were not those of the whole bank.
+`Asymptotic` keeps its risk approximately, and only where a prefix shows what the rest is like: a part of the
+differences that is rare, large and one-sided is mostly not in the prefix, and neither mean nor standard error know of
+it. With 2 % of 1,000 draws one-sided and 20 times as large, 55 % of the decisions at risk 0.05 were not those of the
+whole bank.
 """
 
 from __future__ import annotations
@@ -15,23 +15,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import special
 
-from compbench.core.aliases import Bools, Floats, Ints
+from compbench.core.aliases import Floats, Ints
 from compbench.schedules.strata import Strata
 
-__all__ = ["Anytime", "Asymptotic", "Bound", "Estimate", "Guaranteed", "Pooled", "boundary", "estimate", "log_wealth"]
+if TYPE_CHECKING:
+    from compbench.schedules._learned_way import LearnedWay
 
-BEYOND = "beyond"
+__all__ = [
+    "BEYOND",
+    "VIOLATED",
+    "Asymptotic",
+    "Bound",
+    "Estimate",
+    "Pooled",
+    "boundary",
+    "estimate",
+    "looks_within",
+    "n_within",
+    "normal",
+]
+
+BEYOND = "beyond"  # of an example that was measured to the end because a draw was beyond the wave's limits
+VIOLATED = "violated"  # the same, where so few were that the bound does not hold
 _BLOCK = 32_768  # differences looked at at once
 _GRID = 401  # points of the numerical integration
 _LOWEST = -7.0  # standard deviations below which no path matters
-_STAKE = 0.9  # the largest part of the wealth that is bet on a draw
-_CERTAIN = 1e300  # a log wealth that no risk but 0 stands against
-_PRIOR_SPREAD = 0.01  # variance that the first bet assumes, in squares of the limit
 
 
 class Bound(Protocol):
@@ -40,7 +53,7 @@ class Bound(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def strata(self) -> Strata: ...
+    def strata(self) -> Strata | LearnedWay: ...
     def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
         """[m, looks]: 1 where the mean is found positive at risk `up`, -1 where negative at risk `down`, else 0.
 
@@ -48,13 +61,16 @@ class Bound(Protocol):
         """
         ...
 
-    @property
-    def when_unsound(self) -> str:
-        """The name for an example that was measured to the end because it contradicts what the bound rests on."""
-        ...
-
     def n_sound(self, differences: Floats) -> Ints:
         """[m], the draws before the first that contradicts what the bound rests on; n where none does."""
+        ...
+
+    def named(self, differences: Floats) -> str:
+        """The bound's name, or what says that differences [m, D] over the whole bank contradict what it rests on."""
+        ...
+
+    def estimate(self, differences: Floats) -> Estimate:
+        """The mean over the bank from all of `differences` [m, n], the n draws of a look: [m, 1]."""
         ...
 
 
@@ -67,10 +83,9 @@ class Asymptotic:
 
     strata: Strata
     name: str = "asymptotic"
-    when_unsound: str = "asymptotic"
 
     def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
-        looks = _looks(self.strata, differences, since)
+        looks = looks_within(self.strata, differences, since)
         highest, lowest = (
             side * np.array(boundary(self.information, risk))[since : since + len(looks)]
             for side, risk in ((1, up), (-1, down))
@@ -78,11 +93,17 @@ class Asymptotic:
         found = _studentised(differences, self.strata, looks)
         z = np.zeros(found.t.shape)
         near = (found.t >= highest) | (found.t <= lowest)  # z is never further from 0 than t
-        z[near] = _normal(found.t[near], found.freedom[near])
+        z[near] = normal(found.t[near], found.freedom[near])
         return np.where(z >= highest, 1, np.where(z <= lowest, -1, 0))
 
     def n_sound(self, differences: Floats) -> Ints:
         return np.full(len(differences), differences.shape[1])
+
+    def named(self, differences: Floats) -> str:
+        return self.name if (self.n_sound(differences) == differences.shape[1]).all() else BEYOND
+
+    def estimate(self, differences: Floats) -> Estimate:
+        return estimate(differences, self.strata, [differences.shape[1]])
 
     @cached_property
     def information(self) -> tuple[float, ...]:
@@ -105,87 +126,12 @@ class Pooled(Asymptotic):
 
     limits: tuple[float, ...] = ()  # [H], of the strata but for the draws of certainty
     name: str = "pooled"
-    when_unsound: str = BEYOND
 
     def n_sound(self, differences: Floats) -> Ints:
-        return _n_within(differences, np.append(self.limits, np.inf)[self.strata.in_order])
+        return n_within(differences, np.append(self.limits, np.inf)[self.strata.in_order])
 
 
-@dataclass(frozen=True, eq=False)
-class Anytime:
-    """Betting against a mean of the other sign, draw by draw without replacement; no draw is larger than `limit`.
-
-    Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2023), section 5, with a
-    predictable bet. Valid at every draw, whatever the differences look like; the order must be one random stratum.
-    """
-
-    strata: Strata
-    limit: float
-    name: str = "anytime"
-    when_unsound: str = "anytime"
-
-    def __post_init__(self) -> None:
-        if len(self.strata.shares) != 1:
-            raise ValueError(f"the anytime bound needs one stratum, not {len(self.strata.shares)}")
-
-    def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
-        n_bank, looks = len(self.strata.order), _looks(self.strata, differences, since)
-        with np.errstate(divide="ignore"):
-            goals = -np.log([up, down])  # at risk 0 more than any wealth
-        wins, loses = (
-            np.maximum.accumulate(log_wealth(side * differences, self.limit, n_bank), axis=1)[:, looks - 1] >= goal
-            for side, goal in zip((1, -1), goals, strict=True)
-        )
-        return np.where(wins, 1, np.where(loses, -1, 0))
-
-    def n_sound(self, differences: Floats) -> Ints:
-        is_broken = np.abs(differences) > self.limit
-        return np.where(is_broken.any(1), is_broken.argmax(1), differences.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class Guaranteed:
-    """Betting on the draws beyond those of certainty, once so many are measured that no few decisive ones are missed.
-
-    Valid if of the other draws either none is beyond the limit or at least `decisive` are: those are all missed with
-    the probability of the level at most (hypergeometric) before the first decision, and one that is met ends the race.
-    """
-
-    strata: Strata  # one random stratum, and perhaps that of certainty
-    limit: float
-    decisive: int
-    name: str = "guaranteed"
-    when_unsound: str = BEYOND
-
-    def signs(self, differences: Floats, up: float, down: float, *, since: int = 0) -> Ints:
-        looks, n_certain = _looks(self.strata, differences, since), self.strata.n_certain
-        n_rest = len(self.strata.order) - n_certain
-        known = differences[:, :n_certain].sum(1, keepdims=True) / max(n_rest, 1)  # what each other draw makes up for
-        found: list[Bools] = []
-        for side, level in ((1, up), (-1, down)):
-            bets = side * (differences[:, n_certain:] + known)
-            wealth = log_wealth(bets, self.limit - side * known, n_rest)
-            with np.errstate(divide="ignore"):
-                is_won = np.maximum.accumulate(wealth, axis=1)[:, looks - n_certain - 1] >= -np.log(level)
-            found.append(is_won & (missed(n_rest, looks - n_certain, self.decisive) <= level))
-        return np.where(found[0], 1, np.where(found[1], -1, 0))
-
-    def n_sound(self, differences: Floats) -> Ints:
-        limits = np.where(np.arange(len(self.strata.order)) < self.strata.n_certain, np.inf, self.limit)
-        return _n_within(differences, limits)
-
-
-def missed(n_bank: int, n_measured: Ints, n_decisive: int) -> Floats:
-    """The probability that a random sample without replacement holds none of some draws of a bank.
-
-    >>> missed(1000, np.array([260, 140]), 10).round(3).tolist()
-    [0.048, 0.22]
-    """
-    left = np.clip(n_bank - n_measured, 0, None)[:, None] - np.arange(n_decisive)
-    return np.prod(np.clip(left, 0, None) / np.maximum(n_bank - np.arange(n_decisive), 1), axis=1)
-
-
-def _n_within(differences: Floats, limits: Floats) -> Ints:
+def n_within(differences: Floats, limits: Floats) -> Ints:
     """[m], the draws before the first that is beyond its limit; n where none is."""
     is_broken = np.abs(differences) > limits[: differences.shape[1]] * (1 + 1e-9)
     return np.where(is_broken.any(1), is_broken.argmax(1), differences.shape[1])
@@ -208,10 +154,10 @@ def estimate(differences: Floats, strata: Strata, looks: Sequence[int] | Ints) -
     Satterthwaite's degrees of freedom.
     """
     found = _studentised(differences, strata, np.asarray(looks))
-    return Estimate(found.mean, found.standard_error, _normal(found.t, found.freedom))
+    return Estimate(found.mean, found.standard_error, normal(found.t, found.freedom))
 
 
-def _looks(strata: Strata, differences: Floats, since: int) -> Ints:
+def looks_within(strata: Strata | LearnedWay, differences: Floats, since: int) -> Ints:
     looks = strata.looks[since:-1]
     return looks[looks <= differences.shape[1]]
 
@@ -292,7 +238,7 @@ def _is_known(counts: Ints, sizes: Ints) -> np.ndarray:
     return ((counts >= 2) | (counts == sizes)).all(-1)
 
 
-def _normal(t: Floats, freedom: Floats) -> Floats:
+def normal(t: Floats, freedom: Floats) -> Floats:
     """The normal quantile that is as improbable as a t of some degrees of freedom."""
     return -np.sign(t) * special.ndtri(special.stdtr(freedom, -np.abs(t)))
 
@@ -350,24 +296,3 @@ def _unskewed(t: Floats, cumulant: Floats, covariance: Floats) -> Floats:
     corrected = t + slope * t**2 + slope**2 * t**3 / 3 + covariance / 2 - slope
     nearer = np.where(np.sign(corrected) == np.sign(t), np.minimum(np.abs(corrected), np.abs(t)), 0)
     return np.sign(t) * nearer
-
-
-def log_wealth(differences: Floats, limit: float | Floats, n_bank: int) -> Floats:
-    """[m, n], the log wealth after each draw of who bets that the mean over the bank is positive.
-
-    Before each draw `expected` is what the draws left must average if the whole averages 0. A bet is fair then and
-    loses on average if the whole averages less. Beyond all bounds once the draws left cannot make up for the rest.
-    """
-    n = np.arange(differences.shape[-1])
-    total = np.cumsum(differences, -1)
-    seen = total - differences
-    expected = -seen / (n_bank - n)
-    error = (differences - total / (n + 1)) ** 2
-    spread = (_PRIOR_SPREAD * limit**2 + np.cumsum(error, -1) - error) / (n + 1)
-    ahead = np.maximum(seen / (n + 1) - expected, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        most = _STAKE / np.maximum(expected + limit, 0)
-        gain = np.log1p(np.minimum(ahead / (spread + ahead**2), most) * (differences - expected))
-    wealth = np.cumsum(np.where(expected <= -limit, 0, gain), -1)
-    is_certain = total > ((n_bank - n - 1) * (1 + 1e-9) + 1e-9) * limit  # beyond rounding
-    return np.where(is_certain, _CERTAIN, wealth)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from compbench.core.aliases import Bools, Floats, Ints
-from compbench.schedules._bounds import Bound, estimate
+from compbench.schedules._bounds import Bound
 from compbench.schedules.pairs import OUTCOMES, Comparisons
 from compbench.schedules.policies import (
     Comparison,
@@ -91,7 +91,7 @@ class CaptionRace:
         pairs, n_bank = self._pairs, errors.shape[-1]
         whole = (race.n_draws[pairs.better] == n_bank) & (race.n_draws[pairs.worse] == n_bank)
         differences = (errors[pairs.worse[whole]] - errors[pairs.better[whole]])[:, self.bound.strata.order]
-        return self.bound.when_unsound if (self.bound.n_sound(differences) < n_bank).any() else self.bound.name
+        return self.bound.named(differences)
 
     @cached_property
     def _pairs(self) -> Comparisons:
@@ -179,7 +179,7 @@ class CaptionRace:
         for better, worse, sign in zip(pairs.better.tolist(), pairs.worse.tolist(), race.signs.tolist(), strict=True):
             n = int(min(race.n_draws[better], race.n_draws[worse]))
             differences = (errors[worse] - errors[better])[None, strata.order[:n]]
-            about = estimate(differences, strata, [n])
+            about = self.bound.estimate(differences)
             first, second = divmod(better, n_captions), divmod(worse, n_captions)
             found.append(
                 Comparison(

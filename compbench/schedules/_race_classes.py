@@ -14,16 +14,16 @@ from scipy import special
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.errors import UsageError
-from compbench.schedules._bounds import Bound, Estimate, estimate
+from compbench.schedules._bounds import Bound, Estimate
 from compbench.schedules.policies import (
     Comparison,
     Outcome,
     Unfinished,
     Verdict,
     checked_risk,
+    estimated_means,
     full_scores,
     raced_scores,
-    stratified_means,
 )
 
 __all__ = ["TOP_1", "Elimination"]
@@ -109,7 +109,7 @@ class Elimination:
         whole = (race.n_draws == n_bank) & (race.n_draws[race.winner] == n_bank)
         whole &= self.of_caption != self.of_caption[race.winner]
         differences = (errors[whole] - errors[race.winner])[:, self.bound.strata.order]
-        return self.bound.when_unsound if (self.bound.n_sound(differences) < n_bank).any() else self.bound.name
+        return self.bound.named(differences)
 
     @cached_property
     def _level(self) -> float:
@@ -148,7 +148,7 @@ class Elimination:
         is_there = measured[:, strata.order]
         n_there = np.where(is_there.all(1), n_bank, is_there.argmin(1))  # [C], draws before the first gap
         in_order = errors[:, strata.order[: n_there.max()]]
-        means = stratified_means(in_order, strata)
+        means = estimated_means(in_order, strata)
         n_draws, left, winner, duels = np.zeros(len(errors), np.int64), np.arange(len(errors)), 0, _NO_DUELS
         for number, look in enumerate(strata.looks.tolist()):
             n_draws[left] = look
@@ -188,7 +188,7 @@ class Elimination:
         for n in np.unique(shared[others]).tolist():
             rivals = np.flatnonzero(others & (shared == n))
             draws = strata.order[:n]
-            about = estimate(errors[np.ix_(rivals, draws)] - errors[race.winner, draws], strata, [n])
+            about = self.bound.estimate(errors[np.ix_(rivals, draws)] - errors[race.winner, draws])
             found |= _against(race.winner, rivals, about, n, n_bank)
         return [found[label] for label in sorted(found)]
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.errors import UsageError
 from compbench.schedules.strata import Strata
+
+if TYPE_CHECKING:
+    from compbench.schedules._learned_way import LearnedWay  # which needs scipy
 
 __all__ = [
     "Comparison",
@@ -26,11 +29,12 @@ __all__ = [
     "Weighted",
     "allowed_changed",
     "checked_risk",
+    "checked_tolerance",
     "expected_changed",
     "full_scores",
     "nested_scores",
     "raced_scores",
-    "stratified_means",
+    "estimated_means",
 ]
 
 
@@ -64,7 +68,9 @@ class Outcome(NamedTuple):
 class Verdict:
     """The conclusions on one example, and how sure they are."""
 
-    bound: str  # of racing.BOUNDS, staged, which bounds nothing, wave, or beyond: a draw was beyond the wave's limits
+    # of racing.BOUNDS; staged, which bounds nothing; wave; beyond: a draw was beyond the wave's limits; violated: so
+    # few were that `guaranteed` does not hold
+    bound: str
     risk: float  # that was taken, before the first draw, of an outcome that differs from the full bank's; see `bound`
     n_draws: Ints  # [I, C], draws of each pair that count
     n_bank: int
@@ -146,25 +152,25 @@ def allowed_changed(verdicts: Iterable[Verdict], outcome: str) -> float:
     """The sum of the risks taken: how many of a table's outcomes may differ from the full bank's, on average.
 
     As far as the bound holds, no more do: always for `anytime` with a true limit, about so for `asymptotic`
-    where the differences have no rare, large, one-sided part. An outcome that ended exact counts too: that it would was
-    not known when the risk was taken.
+    where the differences have no rare, large, one-sided part. Of a race with a tolerance it is that share of them. An
+    outcome that ended exact counts too: that it would was not known when the risk was taken.
     """
     return sum(verdict.risk for verdict in verdicts if outcome in verdict.outcomes)
 
 
-def stratified_means(in_order: Floats, strata: Strata) -> Floats:
-    """[..., looks up to n and before the bank's end], unbiased for the mean over the bank, from the order's first n."""
+def estimated_means(in_order: Floats, way: Strata | LearnedWay) -> Floats:
+    """[..., looks up to n and before the bank's end], estimates of the mean over the bank from the order's first n."""
     n_draws = in_order.shape[-1]
-    n_looks = int((strata.looks[:-1] <= n_draws).sum())
-    return in_order @ strata.weights[:n_looks, :n_draws].T
+    n_looks = int((way.looks[:-1] <= n_draws).sum())
+    return in_order @ way.weights[:n_looks, :n_draws].T
 
 
-def raced_scores(errors: Floats, strata: Strata, n_draws: Ints) -> Floats:
+def raced_scores(errors: Floats, way: Strata | LearnedWay, n_draws: Ints) -> Floats:
     """[P], the scores of pairs with `errors` [P, D], each measured on a prefix of the order of `n_draws` [P]."""
     if (n_draws == errors.shape[-1]).all():
         return full_scores(errors)
-    estimated = stratified_means(errors[:, strata.order], strata)
-    return nested_scores(np.column_stack([estimated, errors.mean(-1)]), strata.looks, n_draws)
+    estimated = estimated_means(errors[:, way.order], way)
+    return nested_scores(np.column_stack([estimated, errors.mean(-1)]), way.looks, n_draws)
 
 
 def nested_scores(means: Floats, budgets: Ints, n_draws: Ints) -> Floats:
@@ -188,3 +194,18 @@ def checked_risk(risk: float) -> float:
     if not 0 <= risk <= 0.5:
         raise UsageError(f"risk must be between 0 and 0.5, got {risk}")
     return risk
+
+
+def checked_tolerance(tolerance: float | None, bound: str) -> None:
+    """UsageError for a tolerance that is no share of outcomes that may be expected to change, or of another bound."""
+    if tolerance is None:
+        return
+    if not 0 < tolerance <= 0.1:
+        raise UsageError(
+            f"tolerance must be above 0 and at most 0.1, got {tolerance:g}; it is the share of a score's outcomes that "
+            "are expected to differ from the full budget's. At risk=0 none does"
+        )
+    if bound != "pooled":
+        raise UsageError(
+            f"tolerance={tolerance:g} with bound={bound}; a tolerance learns from a first wave as pooled does"
+        )

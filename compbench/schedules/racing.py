@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compbench.core.aliases import Bools, Floats
-from compbench.core.errors import UsageError
+from compbench.core.aliases import Bools, Floats, Ints
+from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Classes
 from compbench.core.measurements import DrawTable
 from compbench.core.rules import Rule
 from compbench.schedules.pairs import OUTCOMES
-from compbench.schedules.policies import Unfinished, Weighted, checked_risk
-from compbench.schedules.strata import N_STRATA, strata
-from compbench.schedules.wave import N_WAVE, Lesson, Wave, compared, learned
+from compbench.schedules.policies import Unfinished, Weighted, checked_risk, checked_tolerance
+from compbench.schedules.strata import N_STRATA, looks, strata, strata_of
+from compbench.schedules.wave import N_WAVE, SLACK, Lesson, Wave, compared, learned
 
 if TYPE_CHECKING:
     from compbench.schedules._bounds import Bound
+    from compbench.schedules._expected import Expected
+    from compbench.schedules.policies import Policy, Verdict
 
-__all__ = ["BOUNDS", "N_DECISIVE", "Racing", "n_wave"]
+__all__ = ["BOUNDS", "N_DECISIVE", "RISK", "Racing", "n_wave"]
 
 BOUNDS = ("asymptotic", "anytime", "pooled", "guaranteed")
 _LEARNED = ("pooled", "guaranteed")  # from a first wave
 N_DECISIVE = 10
+RISK = 0.05
+_WIDE = 2.0  # with a tolerance: a limit, in largest differences of the wave
 
 
 def n_wave(bound: str) -> int:
@@ -40,7 +45,7 @@ class Racing:
     draws: int
     target: str = "native"
     loss: str = "l2"
-    risk: float = 0.05  # for each outcome, how probable it may be that the full budget says otherwise, if `bound` holds
+    risk: float = RISK  # for each outcome, how probable it may be that the full budget says otherwise, if `bound` holds
     bound: str = "asymptotic"  # one of BOUNDS; the README of this room says when each holds
     max_difference: float | None = None  # anytime: no two weighted errors differ by more under one draw
     outcomes: tuple[str, ...] = OUTCOMES  # that are raced for, of a matching task
@@ -50,6 +55,7 @@ class Racing:
     together: int = 1  # neighbouring draws of the bank that are raced as one: 2 for antithetic pairs
     n_wave: int = 0  # pooled, guaranteed: examples that are measured first, in full, and teach how to race the others
     decisive: int = N_DECISIVE  # guaranteed: of draws beyond the wave's limits an example has none or as many at least
+    tolerance: float | None = None  # pooled: in place of `risk`, the share of a score's outcomes expected to change
     wave: Wave | None = field(default=None, metadata={"stored": False})  # what a run has of its first wave
 
     name = "racing"
@@ -70,6 +76,9 @@ class Racing:
                 f"bound={self.bound} with n_wave={self.n_wave}; {' and '.join(_LEARNED)} are the only bounds that "
                 f"learn from a first wave of examples; expected no pilot with them"
             )
+        checked_tolerance(self.tolerance, self.bound)
+        if self.tolerance is not None and self.risk != RISK:
+            raise UsageError(f"tolerance={self.tolerance:g} with risk={self.risk:g}; expected one of them")
         if self.decisive < 1 or (self.decisive != N_DECISIVE and self.bound != "guaranteed"):
             raise UsageError(f"decisive={self.decisive} with bound={self.bound}; expected 1 or more, with guaranteed")
         if self.draws % self.together:
@@ -88,6 +97,17 @@ class Racing:
         """Whether a first wave has to be measured before any other example can be raced."""
         return self.n_wave > 0 and (self.wave is None or self.wave.lesson is None)
 
+    @property
+    def least_draws(self) -> int:
+        """The fewest draws after which an example can be decided, outside a first wave and had no draw been heavy."""
+        n_units = self.draws // self.together
+        at = looks(n_units)
+        if self.bound == "guaranteed":
+            from compbench.schedules._bets import missed
+
+            at = at[(missed(n_units, at, self.decisive) <= self.risk) | (at == n_units)]
+        return int(at[0]) * self.together if self.risk > 0 else self.draws
+
     def units(self, timesteps: Floats) -> Floats:
         """[D], the timesteps of the draws that are raced: antithetic pairs are one."""
         return timesteps[: self.draws].reshape(-1, self.together).mean(-1)
@@ -98,37 +118,56 @@ class Racing:
         """The lesson of a first wave, from its errors [I, C, D] as they are stored."""
         weights = self.rule.weights(draws)[: self.draws]
         of_caption = None if classes is None else np.array(classes.of_caption)
-        found: list[Floats] = []
-        for name, errors in wave.items():
-            units = (errors * weights).reshape(*errors.shape[:-1], -1, self.together).mean(-1)
-            found.append(compared(units, matches[name], of_caption, self.outcomes))
-        return learned(found, self.units(draws.timesteps), 1 if self.bound == "guaranteed" else self.n_strata)
+        units = [(errors * weights).reshape(*errors.shape[:-1], -1, self.together).mean(-1) for errors in wave.values()]
+        found = [compared(own, matches[name], of_caption, self.outcomes) for name, own in zip(wave, units, strict=True)]
+        n_strata = 1 if self.bound == "guaranteed" else self.n_strata
+        taught = learned(found, self.units(draws.timesteps), n_strata, SLACK if self.tolerance is None else _WIDE)
+        if self.tolerance is None:
+            return taught
+        # these need scipy, which a reader of full runs does not
+        from compbench.schedules._held_out import trusted
+        from compbench.schedules._pattern import learned_pattern
+
+        names = list(wave)
+
+        def raced(number: int, bound: Expected) -> Verdict:
+            race = self._race(bound, self.risk, matches[names[number]], of_caption)
+            return race.verdict(units[number], np.ones(units[number].shape, bool))
+
+        pattern = learned_pattern(found, taught.certain, self.seed)
+        return replace(taught, pattern=trusted(pattern, found, taught.certain, self.seed, self.tolerance, raced))
 
     def policy(self, example_id: str, matches: Bools, draws: DrawTable, classes: Classes | None) -> Weighted:
         """The policy of one example."""
-        # these need scipy, which a reader of full runs does not
+        # this needs scipy, which a reader of full runs does not
         from compbench.schedules._bounds import Asymptotic
-        from compbench.schedules._race_captions import CaptionRace
-        from compbench.schedules._race_classes import Elimination
 
         units = self.units(draws.timesteps)
         is_raced = self.wave is None or example_id not in self.wave.ids
         way = strata(units, seed=self.seed, example_id=example_id)
         bound = self._bound(example_id, units) if is_raced else Asymptotic(way, "wave")
-        risk = self.risk if is_raced else 0.0  # the wave is measured in full
-        race = (
-            CaptionRace(matches, bound, risk, self.outcomes)
-            if classes is None
-            else Elimination(matches, np.asarray(classes.of_caption), bound, risk)
-        )
+        allowed = self.risk if self.tolerance is None else self.tolerance
+        of_caption = None if classes is None else np.asarray(classes.of_caption)
+        race = self._race(bound, allowed if is_raced else 0.0, matches, of_caption)  # the wave is measured in full
         return Weighted(race, self.rule.weights(draws)[: self.draws], self.together)
 
+    def _race(self, bound: Bound, risk: float, matches: Bools, of_caption: Ints | None) -> Policy:
+        from compbench.schedules._race_captions import CaptionRace
+        from compbench.schedules._race_classes import Elimination
+
+        if of_caption is None:
+            return CaptionRace(matches, bound, risk, self.outcomes)
+        return Elimination(matches, of_caption, bound, risk)
+
     def _bound(self, example_id: str, units: Floats) -> Bound:
-        from compbench.schedules._bounds import Anytime, Asymptotic, Guaranteed, Pooled
+        from compbench.schedules._bets import Anytime, Guaranteed
+        from compbench.schedules._bounds import Asymptotic, Pooled
 
         lesson = None if self.wave is None else self.wave.lesson
         if self.n_wave and lesson is None:
             raise Unfinished(f"example {example_id!r} is raced once the first wave of its run has been measured")
+        if lesson is not None and self.tolerance is not None:
+            return self._expected(example_id, units, lesson)
         certain, learned_shares = ((), self.allocation) if lesson is None else (lesson.certain, lesson.allocation)
         way = strata(
             units,
@@ -145,3 +184,14 @@ class Racing:
         if self.bound == "pooled":
             return Pooled(way, limits=lesson.limits)
         return Guaranteed(way, lesson.limits[0], self.decisive)
+
+    def _expected(self, example_id: str, units: Floats, lesson: Lesson) -> Expected:
+        from compbench.schedules._expected import Expected
+        from compbench.schedules._learned_way import learned_way
+
+        if lesson.pattern is None:
+            raise DataError("the first wave of a race with a tolerance has no pattern of draws: run.json is damaged")
+        number = int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:4], "big") % lesson.pattern.n_orders
+        way = learned_way(lesson.pattern, number, len(lesson.certain))
+        limits = np.append(lesson.limits, np.inf)[strata_of(units, self.n_strata, lesson.certain)]
+        return Expected(way, lesson.pattern.level, limits)

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compbench.core.aliases import Bools, Floats, Ints, Json
+from compbench.schedules._pattern import Pattern, standardised, varies
 from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.strata import allocation_of, differences_of, strata_of
 
-__all__ = ["N_WAVE", "Lesson", "Wave", "compared", "learned", "wave_ids"]
+__all__ = ["N_WAVE", "SLACK", "Lesson", "Wave", "compared", "learned", "wave_ids"]
 
 N_WAVE = 16  # examples
 _HEAVY = 3.0  # times its stratum's mean distance: from here on a draw is measured for everyone
-_SLACK = 1.5  # a limit, in largest differences of the wave
+SLACK = 1.5  # a limit, in largest differences of the wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,11 @@ class Lesson:
     certain: tuple[int, ...]  # measured first, for everyone
     allocation: tuple[float, ...]  # [H] each stratum's share of the other evaluations
     limits: tuple[float, ...]  # [H] the largest difference expected of a draw
+    pattern: Pattern | None = None  # of a race with a tolerance
 
     def to_json(self) -> dict[str, Json]:
-        return {"certain": list(self.certain), "allocation": list(self.allocation), "limits": list(self.limits)}
+        kept: dict[str, Json] = {name: list(getattr(self, name)) for name in ("certain", "allocation", "limits")}
+        return kept if self.pattern is None else {**kept, "pattern": self.pattern.to_json()}
 
     @classmethod
     def of_json(cls, stored: Mapping[str, Any]) -> Lesson:
@@ -45,6 +48,7 @@ class Lesson:
             tuple(int(draw) for draw in stored["certain"]),
             tuple(float(share) for share in stored["allocation"]),
             tuple(float(limit) for limit in stored["limits"]),
+            Pattern.of_json(stored["pattern"]) if "pattern" in stored else None,
         )
 
 
@@ -80,33 +84,25 @@ def compared(errors: Floats, matches: Bools, of_caption: Ints | None, asked: Seq
     return errors[0][of_caption != of_caption[best]].astype(np.float64) - errors[0][best]
 
 
-def learned(wave: Sequence[Floats], timesteps: Floats | Ints, n_strata: int) -> Lesson:
-    """Learn from the differences [m, D] of each example of the wave over the whole bank."""
-    standard = np.concatenate([_standardised(differences) for differences in wave])
+def learned(wave: Sequence[Floats], timesteps: Floats | Ints, n_strata: int, slack: float = SLACK) -> Lesson:
+    """Learn from the differences [m, D] of each example of the wave over the whole bank.
+
+    A limit is `slack` times the largest difference of the wave.
+    """
+    standard = np.concatenate([standardised(differences) for differences in wave])
     distances = np.abs(standard).mean(0) if len(standard) else np.zeros(len(timesteps))
     certain = _heavy(distances, timesteps, n_strata)
     rest = np.setdiff1d(np.arange(len(timesteps)), certain)
     of_rest = strata_of(timesteps, n_strata, certain.tolist())[rest]
     largest = np.max([np.abs(differences[:, rest]).max(0) for differences in wave], axis=0)  # [rest]
-    limits = [_SLACK * float(largest[of_rest == stratum].max()) for stratum in range(int(of_rest.max()) + 1)]
-    varying = [differences[_varies(differences[:, rest])][:, rest] for differences in wave]
+    limits = [slack * float(largest[of_rest == stratum].max()) for stratum in range(int(of_rest.max()) + 1)]
+    varying = [differences[varies(differences[:, rest])][:, rest] for differences in wave]
     allocation = (
         allocation_of(varying, of_rest)
         if any(len(differences) for differences in varying)
         else tuple((np.bincount(of_rest) / len(rest)).tolist())
     )
     return Lesson(tuple(map(int, certain)), allocation, tuple(float(f"{limit:.4g}") for limit in limits))
-
-
-def _standardised(differences: Floats) -> Floats:
-    """[m, D], each that varies about its mean and by its deviation, so that no comparison outweighs the others."""
-    varying = differences[_varies(differences)]
-    return (varying - varying.mean(-1, keepdims=True)) / varying.std(-1, keepdims=True)
-
-
-def _varies(differences: Floats) -> Bools:
-    """[m], whether there is more than rounding between the draws."""
-    return differences.std(-1) > 1e-9 * np.abs(differences).max(-1)
 
 
 def _heavy(distances: Floats, timesteps: Floats | Ints, n_strata: int) -> NDArray[np.int64]:

@@ -128,6 +128,7 @@ _WORDS: Mapping[str, Callable[[object], str]] = {
     "schedule.allocation": lambda value: "a pilot's shares",
     "schedule.together": _one_of({"2": "pairs of draws"}, "{} draws together"),
     "schedule.n_wave": _put("first wave of {}"),
+    "schedule.tolerance": _put("tolerance {}"),
     "schedule.decisive": _put("{} decisive draws"),
     "schedule.to_keep": _put("keeps {}"),
     "schedule.n_samples": _put("stages of {}"),

@@ -6,7 +6,7 @@ has heavy draws of its own. An example has one comparison, and the sign of its m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,12 +85,14 @@ POPULATIONS = (
 )
 
 
-def bounds(risk: float = 0.05) -> Mapping[str, Racing]:
+def bounds(risk: float = 0.05, tolerances: Sequence[float] = ()) -> Mapping[str, Racing]:
     """The races that are compared; their banks are set by the population."""
+    learned = Racing(1, bound="pooled", n_wave=N_WAVE)
     return {
         "asymptotic": Racing(1, risk=risk),
         "pooled": Racing(1, risk=risk, bound="pooled", n_wave=N_WAVE),
         "guaranteed": Racing(1, risk=risk, bound="guaranteed", n_wave=N_WAVE),
+        **{f"tolerance {tolerance:g}": replace(learned, tolerance=tolerance) for tolerance in tolerances},
     }
 
 

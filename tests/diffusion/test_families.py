@@ -464,10 +464,17 @@ def test_a_turbo_of_any_family_is_told_by_its_name(folder_of: Callable[[str], Pa
     assert any("is distilled to few steps (by its name)" in line for line in said)
 
 
-def test_flux_dev_reads_twice_as_many_tokens_as_schnell(folder_of: Callable[[str], Path]) -> None:
-    for name, n_tokens in (("flux-dev", 512), ("flux-schnell", 256)):
-        told = classifier(folder_of(name)).denoiser.encode_captions(CAPTIONS)
+def test_flux_dev_reads_twice_as_many_tokens_as_schnell_with_its_guidance_or_without(
+    folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shifted = {"use_dynamic_shifting": True}
+    freed = edited(folder_of("flux-schnell"), tmp_path / "freed", "scheduler/scheduler_config.json", **shifted)
+    for folder, n_tokens in ((folder_of("flux-dev"), 512), (folder_of("flux-schnell"), 256), (freed, 512)):
+        told = classifier(folder).denoiser.encode_captions(CAPTIONS)
         assert told["encoder_hidden_states"].shape[1] == n_tokens
+    said: list[str] = []
+    told_of(freed, said)
+    assert said == []
 
 
 def test_racing_runs_on_a_flow(folder_of: Callable[[str], Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 from test_scheduled import Stopping, stored
 
 import compbench
+from compbench.cli.listing import plans
 from compbench.core.errors import RunError, UnreadableImage, UnreadableImages, UsageError
 from compbench.core.examples import Image, Task
+from compbench.runs.plan import plan
 from compbench.schedules.racing import Racing
 from compbench.schedules.wave import N_WAVE, wave_ids
 from compbench.store import run_file
@@ -23,6 +26,7 @@ from noisy import N_BANK, NoisySpec, classes, pairs
 
 POOLED = Racing(N_BANK, bound="pooled", n_wave=4)
 GUARANTEED = Racing(N_BANK, bound="guaranteed", n_wave=4)
+TOLERANT = Racing(N_BANK, bound="pooled", n_wave=4, tolerance=0.02)
 
 
 def raced(root: Path, task: Task | None = None, schedule: Racing = POOLED, **settings: Any) -> Run:
@@ -35,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.parametrize("task", [pairs(), classes()], ids=["pairs", "classes"])
-@pytest.mark.parametrize("schedule", [POOLED, GUARANTEED], ids=["pooled", "guaranteed"])
+@pytest.mark.parametrize("schedule", [POOLED, GUARANTEED, TOLERANT], ids=["pooled", "guaranteed", "tolerance"])
 def test_the_wave_is_measured_in_full_and_the_others_by_what_it_taught(
     task: Task, schedule: Racing, tmp_path: Path
 ) -> None:
@@ -66,6 +70,32 @@ def test_an_interrupted_run_ends_as_one_that_was_not_inside_the_wave_and_after_i
     assert stored(again) == stored(whole)
     assert again.info.wave == whole.info.wave
     assert np.array_equal(again.table().scores, whole.table().scores)
+
+
+def test_a_race_with_a_tolerance_ends_alike_in_shards_interrupted_and_with_its_lesson_lost(tmp_path: Path) -> None:
+    whole = raced(tmp_path / "whole", schedule=TOLERANT)
+    assert whole.info.wave is not None
+    with suppress(KeyboardInterrupt):
+        raced(tmp_path / "parts", schedule=TOLERANT, shard="2/2", reporter=Stopping(600))
+    for shard in ("2/2", "1/2"):
+        run = raced(tmp_path / "parts", schedule=TOLERANT, shard=shard)
+    words = run_file.words(run.path)
+    run_file.write(run.path, {name: value for name, value in words.items() if name != "wave"})
+    again = raced(tmp_path / "parts", schedule=TOLERANT)
+    assert again.info.wave == whole.info.wave
+    assert stored(again) == stored(whole)
+    assert np.array_equal(again.table().scores, whole.table().scores)
+    assert not all(verdict.is_full for verdict in again.verdicts().values())
+    text = " ".join(show.to_text([again], full=True).split())
+    assert "raced at tolerance 0.02, pooled bound" in text
+    assert "estimated (and allowed by the tolerance)" in text
+    assert "showed (standard errors times" in text
+
+
+def test_the_examples_that_break_the_assumption_of_the_guarantee_are_counted(tmp_path: Path) -> None:
+    run = raced(tmp_path, schedule=GUARANTEED)
+    n_few = sum(verdict.bound == "violated" for verdict in run.verdicts().values())
+    assert f"{n_few} of these had fewer than 10 such draws" in " ".join(show.to_text([run], full=True).split())
 
 
 def test_shards_share_one_wave_and_measure_what_one_process_does(whole: Run, tmp_path: Path) -> None:
@@ -156,3 +186,18 @@ def test_tiny_sd_is_raced_from_the_option_to_the_printed_table(bound: str, tmp_p
     assert "had a draw beyond the wave's limits and were measured in full" in text
     assert f"schedule.bound:{bound}" in text.replace(" ", "")
     assert json.loads((run.path / "run.json").read_text(encoding="utf-8"))["wave"]["digest"]
+
+
+def test_a_plan_says_what_racing_takes_at_best_with_the_wave_counted_and_where_it_hardly_pays(tmp_path: Path) -> None:
+    whole, part = (plan(pairs(12), model=NoisySpec(POOLED), runs=tmp_path, limit=limit) for limit in (None, 2))
+    assert whole.raced_at_least == (4 + 8 * 16 / N_BANK) / 12
+    assert part.raced_at_least is not None
+    assert part.raced_at_least >= 4 / 2  # the wave is of the whole task
+    assert plan(pairs(12), model=NoisySpec(), runs=tmp_path).raced_at_least is None
+    assert "racing takes at least 50% of the evaluations, and more where" in plans([whole], "markdown")
+    cheap = replace(whole, raced_at_least=0.12)
+    assert "racing takes at least 12% of the evaluations, more where" in plans([cheap], "markdown")
+    assert GUARANTEED.least_draws >= POOLED.least_draws
+    far = replace(GUARANTEED, draws=1000)
+    assert far.least_draws >= 0.25 * far.draws  # no decision before few decisive draws would have been met
+    assert replace(POOLED, risk=0.0).least_draws == N_BANK

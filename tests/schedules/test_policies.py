@@ -14,7 +14,8 @@ from scipy import stats
 from compbench.core.errors import UsageError
 from compbench.core.examples import ScoreTable
 from compbench.core.metrics import GROUP, IMAGE, TEXT
-from compbench.schedules._bounds import Anytime, Asymptotic
+from compbench.schedules._bets import Anytime
+from compbench.schedules._bounds import Asymptotic
 from compbench.schedules._race_captions import CaptionRace
 from compbench.schedules._race_classes import TOP_1, Elimination
 from compbench.schedules.pairs import Comparisons

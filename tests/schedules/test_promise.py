@@ -12,7 +12,8 @@ from scipy import stats
 
 import compbench
 from compbench.diffusion.families import dit, stable_diffusion
-from compbench.schedules._bounds import Anytime, Asymptotic, Bound
+from compbench.schedules._bets import Anytime
+from compbench.schedules._bounds import Asymptotic, Bound
 from compbench.schedules._race_captions import CaptionRace
 from compbench.schedules.racing import Racing
 from compbench.schedules.strata import N_STRATA, strata

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from compbench.schedules._bounds import Anytime, Asymptotic, boundary, estimate, log_wealth
+from compbench.schedules._bets import Anytime, log_wealth
+from compbench.schedules._bounds import Asymptotic, boundary, estimate
 from compbench.schedules.strata import Strata, strata
 
 ALLOCATION = (0.05, 0.08, 0.12, 0.15, 0.2, 0.4)

@@ -10,7 +10,8 @@ from scipy import stats
 
 from compbench.core.errors import UsageError
 from compbench.core.measurements import DrawTable
-from compbench.schedules._bounds import Guaranteed, Pooled, missed
+from compbench.schedules._bets import Guaranteed, missed
+from compbench.schedules._bounds import Pooled
 from compbench.schedules.policies import Unfinished, Weighted
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import entry_of, schedule_in
@@ -136,3 +137,12 @@ def test_the_known_draws_of_certainty_count_as_they_are() -> None:
     differences[0, :2], differences[1, :2] = 1000.0, -1000.0
     signs = Guaranteed(way, 0.5, 10).signs(differences, 0.05, 0.05)
     assert signs[:, -1].tolist() == [1, -1]
+
+
+@pytest.mark.parametrize(("n_beyond", "name"), [(0, "guaranteed"), (3, "violated"), (9, "violated"), (10, "beyond")])
+def test_fewer_draws_beyond_the_limit_than_the_guarantee_covers_are_named(n_beyond: int, name: str) -> None:
+    bound = Guaranteed(strata(np.arange(100), seed=0, example_id="x", n_strata=1, certain=(7,)), 1.0, 10)
+    differences = np.full((2, 100), 0.5)
+    differences[:, 0] = 50.0  # the certain draw may be as large as it likes
+    differences[1, 1 : 1 + n_beyond] = 2.0
+    assert bound.named(differences) == name

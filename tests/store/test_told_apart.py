@@ -68,7 +68,7 @@ def test_every_setting_of_a_schedule_has_words_of_its_own(schedule: type[Racing]
         value = "l1" if name == "reduction" else 3
         said = in_words(f"schedule.{name}", value)
         assert not CODE.search(said)
-        assert said != in_words(f"unknown.{name}", value) or name == "risk"  # which is the reader's word
+        assert said != in_words(f"unknown.{name}", value) or name in ("risk", "tolerance")  # the reader's words
 
 
 @settings(max_examples=25, deadline=None)

@@ -26,12 +26,13 @@ def saved(run: Run, label: str) -> str:
         f"{name} {expected_changed(verdicts, name):.1f} ({allowed_changed(verdicts, name):.1f})"
         for name in verdicts[0].outcomes
     )
+    at = f"risk {schedule.risk:g} per outcome" if schedule.tolerance is None else f"tolerance {schedule.tolerance:g}"
+    by = "risk" if schedule.tolerance is None else "tolerance"
     n_exact = sum(verdict.is_full for verdict in verdicts)
     return (
-        f"{start}: raced at risk {schedule.risk:g} per outcome, {schedule.bound} bound; {n_exact} of {len(verdicts)} "
+        f"{start}: raced at {at}, {schedule.bound} bound; {n_exact} of {len(verdicts)} "
         "examples used every draw. Outcomes that may differ from the full budget's, estimated (and allowed by the "
-        "risk): "
-        f"{changed}. {_of_wave(schedule, verdicts)}{_assumption(schedule)}{_of_pilot(run)}"
+        f"{by}): {changed}. {_of_wave(schedule, verdicts)}{_assumption(schedule)}{_of_pilot(run)}"
     )
 
 
@@ -39,13 +40,21 @@ def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
     """A sentence on a race's first wave; '' without one."""
     if schedule.wave is None or (lesson := schedule.wave.lesson) is None:
         return ""
-    n_first, n_beyond = (sum(verdict.bound == name for verdict in verdicts) for name in ("wave", "beyond"))
+    n_first, n_few, n_beyond = (
+        sum(verdict.bound in names for verdict in verdicts)
+        for names in (("wave",), ("violated",), ("beyond", "violated"))
+    )
     n_raced = max(len(verdicts) - n_first, 1)
     n_certain, n_draws = len(lesson.certain) * schedule.together, schedule.draws
     return (
         f"A first wave of {len(schedule.wave.ids)} examples was measured in full; the {n_certain} of {n_draws} draws "
         f"that are heavy there were measured for every example, and {n_beyond} of the {n_raced} others "
         f"({n_beyond / n_raced:.0%}) had a draw beyond the wave's limits and were measured in full. "
+        + (
+            f"{n_few} of these had fewer than {schedule.decisive} such draws. "
+            if schedule.bound == "guaranteed"
+            else ""
+        )
     )
 
 
@@ -53,6 +62,12 @@ def _assumption(schedule: Racing) -> str:
     """A sentence on the assumption under which the risk is kept."""
     if schedule.risk == 0:
         return "At risk 0, no outcome differs."
+    if schedule.tolerance is not None:
+        return (
+            "The tolerance is kept as an estimate: the doubts rest on how the draws went together in the first wave, "
+            f"and were made larger by what examples held out of it showed{_inflation(schedule)}. Examples unlike the "
+            "wave, or with a few heavy draws of their own, may differ without being counted."
+        )
     if schedule.bound == "anytime":
         return (
             f"The risk is kept if no two errors of an example differ by more than {schedule.max_difference:g} under "
@@ -74,6 +89,13 @@ def _assumption(schedule: Racing) -> str:
         "have no rare, large, one-sided part. Where they have, many more outcomes may differ; bound=pooled holds if "
         "the same draws are heavy for all examples, and bound=guaranteed if each has 10 or more of its own."
     )
+
+
+def _inflation(schedule: Racing) -> str:
+    lesson = None if schedule.wave is None else schedule.wave.lesson
+    if lesson is None or lesson.pattern is None:
+        return ""
+    return f" (standard errors times {lesson.pattern.inflation:.2f})"
 
 
 def _of_pilot(run: Run) -> str:

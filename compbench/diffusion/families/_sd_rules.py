@@ -62,6 +62,7 @@ def schedule_of(spec: StableDiffusion) -> Schedule:
         allocation=settled.allocation,
         together=2 if settled.noise == "antithetic" else 1,
         n_wave=n_wave(settled.bound),
+        tolerance=settled.tolerance,
     )
 
 
@@ -156,6 +157,8 @@ def _check_schedule(spec: StableDiffusion) -> None:
     if spec.max_difference is not None and not spec.max_difference > 0:
         raise UsageError(f"model {spec.name!r} cannot take max_difference={spec.max_difference}; expected more than 0")
     _check_that_racing_is_asked_for(spec)
+    if spec.tolerance is not None and spec.pilot is not None:
+        raise UsageError(f"{what} with a tolerance learns from a first wave of its own; leave pilot={spec.pilot} out")
     if spec.schedule == "paper" and spec.draws not in (None, N_BANK):
         raise UsageError(f"{what} uses its own timesteps out of all {N_BANK}; leave draws={spec.draws} out")
     if spec.schedule == "racing" and spec.bound == "anytime" and spec.max_difference is None:
@@ -165,7 +168,7 @@ def _check_schedule(spec: StableDiffusion) -> None:
 
 
 def _check_that_racing_is_asked_for(spec: StableDiffusion) -> None:
-    plain = {"risk": 0.05, "bound": "auto", "max_difference": None, "outcomes": "all", "pilot": None}
+    plain = {"risk": 0.05, "bound": "auto", "max_difference": None, "outcomes": "all", "pilot": None, "tolerance": None}
     given = [name for name, default in plain.items() if getattr(spec, name) != default]
     if given and spec.schedule != "racing":
         raise UsageError(

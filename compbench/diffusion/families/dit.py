@@ -84,6 +84,12 @@ class DiT(ModelSpec):
         default=0.05,
         metadata={"help": "racing: probability that a prediction may differ from the full budget's, if `bound` holds"},
     )
+    tolerance: float | None = field(
+        default=None,
+        metadata={
+            "help": "racing: in place of `risk`, the share of predictions expected to differ, as estimated: 0.01"
+        },
+    )
     bound: Literal["pooled", "guaranteed", "asymptotic"] = field(
         default="pooled",
         metadata={
@@ -101,6 +107,11 @@ class DiT(ModelSpec):
         if self.seed is not None and self.seed < 0:
             raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
         checked_risk(self.risk)
+        if self.tolerance is not None and self.schedule != "racing":
+            raise UsageError(
+                f"model {self.name!r}: tolerance={self.tolerance:g} only applies to schedule=racing; add "
+                "-o schedule=racing, or leave it out"
+            )
         if self.folder is not None and not disk.expanded(self.folder).is_dir():
             raise UsageError(
                 f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the layout of DiTPipeline"
@@ -166,6 +177,7 @@ class DiT(ModelSpec):
             bound=self.bound,
             seed=self.seed or 0,
             n_wave=n_wave(self.bound),
+            tolerance=self.tolerance,
         )
 
     def view(self) -> Mapping[str, Json]:

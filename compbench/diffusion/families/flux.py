@@ -69,7 +69,7 @@ class FluxFamily(FlowFamily):
     ) -> Parts:
         parts = super().load(folder, name, say, left_out, dtype)
         clip, t5 = parts.texts
-        return replace(parts, texts=(clip, replace(t5, length=_n_tokens(parts.network.config))))
+        return replace(parts, texts=(clip, replace(t5, length=_n_tokens(parts.network.config, parts.scheduler.config))))
 
     def trained(self, files: FileList, name: str, left_out: Collection[str] = ()) -> Trained:
         config = files.json(f"{_NETWORK.name}/config.json")
@@ -77,10 +77,9 @@ class FluxFamily(FlowFamily):
         return replace(super().trained(files, name, left_out), told=told)
 
     def why_few_steps(self, files: FileList, name: str) -> str | None:
-        """As schnell, it is told no guidance and its grid is not shifted."""
-        config = files.json(f"{_NETWORK.name}/config.json")
-        is_schnell = not config.get("guidance_embeds") and not files.json(SCHEDULER).get("use_dynamic_shifting")
-        return "by its configuration, which is schnell's" if is_schnell else super().why_few_steps(files, name)
+        if _is_schnell(files.json(f"{_NETWORK.name}/config.json"), files.json(SCHEDULER)):
+            return "by its configuration, which is schnell's"
+        return super().why_few_steps(files, name)
 
     def check(self, parts: Parts) -> None:
         from compbench.diffusion.parts import check_channels, check_vocabularies, check_width
@@ -106,7 +105,7 @@ class FluxFamily(FlowFamily):
 
     def shapes(self, config: Mapping[str, Any], files: FileList) -> Mapping[str, tuple[int, ...]]:
         told: dict[str, tuple[int, ...]] = {"guidance": ()} if config["guidance_embeds"] else {}
-        states = (_n_tokens(config), config["joint_attention_dim"])
+        states = (_n_tokens(config, files.json(SCHEDULER)), config["joint_attention_dim"])
         return {"encoder_hidden_states": states, "pooled_projections": (config["pooled_projection_dim"],), **told}
 
     def predict(
@@ -184,9 +183,14 @@ class Flux(TextToImage):
         return {**super().identity(), **told}
 
 
-def _n_tokens(config: Mapping[str, Any]) -> int:
-    """The length of a caption for the T5: schnell, which is told no guidance, was trained on half of dev's."""
-    return _DEV_TOKENS if config["guidance_embeds"] else _SCHNELL_TOKENS
+def _is_schnell(network: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool:
+    """Whether the network is told no guidance and its grid is not shifted; a dev without its guidance is shifted."""
+    return not network.get("guidance_embeds") and not scheduler.get("use_dynamic_shifting")
+
+
+def _n_tokens(network: Mapping[str, Any], scheduler: Mapping[str, Any]) -> int:
+    """The length of a caption for the T5: schnell was trained on half of dev's."""
+    return _SCHNELL_TOKENS if _is_schnell(network, scheduler) else _DEV_TOKENS
 
 
 def _packed(latents: Tensor, by: int) -> Tensor:

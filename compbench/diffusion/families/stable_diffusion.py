@@ -131,19 +131,20 @@ class StableDiffusion(ModelSpec):
     )
     schedule: Literal["auto", "full", "paper", "racing"] = field(
         default="auto",
-        metadata={
-            "help": "full: every draw; paper: the published pruning; racing: until each outcome is decided at `risk`"
-        },
+        metadata={"help": "full: every draw; paper: the published pruning; racing: until each outcome is decided"},
     )
     risk: float = field(
         default=0.05,
         metadata={"help": "racing: probability that an outcome may differ from the full budget's, if `bound` holds"},
     )
+    tolerance: float | None = field(
+        default=None,
+        metadata={"help": "racing: in place of `risk`, the share of outcomes expected to differ, as estimated: 0.01"},
+    )
     bound: Literal["auto", "pooled", "guaranteed", "asymptotic", "anytime"] = field(
         default="auto",
         metadata={
-            "help": "racing: pooled measures the draws that a first wave finds heavy for every example; "
-            "guaranteed also "
+            "help": "racing: pooled measures the draws that a first wave finds heavy for everyone; guaranteed also "
             "keeps `risk` where an example has 10 or more heavy draws of its own; asymptotic is the plain studentised "
             "test; anytime rests on `max_difference`; auto: pooled, or asymptotic with a pilot"
         },
@@ -155,8 +156,7 @@ class StableDiffusion(ModelSpec):
         default="all", metadata={"help": "racing: the outcomes to decide; text alone needs fewer evaluations"}
     )
     pilot: Path | None = field(
-        default=None,
-        metadata={"help": "racing: the folder of a full run that shows which timesteps need more draws"},
+        default=None, metadata={"help": "racing: the folder of a full run that shows which timesteps need more draws"}
     )
     unconditional: bool = field(
         default=False,
