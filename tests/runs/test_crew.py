@@ -366,6 +366,7 @@ def test_a_driver_puts_small_parts_together_while_its_workers_write_more(
 ) -> None:
     monkeypatch.setattr(_blocks, "_FIRST_EXAMPLES", 1)
     monkeypatch.setattr(_blocks, "_SECONDS", (0.0, 0.0))  # an example in each part
+    monkeypatch.setattr(_blocks, "_FIRST_SECONDS", 0.0)
     monkeypatch.setattr(_compaction, "_LEAST_PARTS", 12)
     monkeypatch.setattr(_crew, "_SECONDS_BETWEEN_COMPACTIONS", 0.0)
     counts: list[int] = []
