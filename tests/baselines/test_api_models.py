@@ -218,7 +218,7 @@ def test_an_answer_that_does_not_come_is_asked_for_again(api: LoopbackApi) -> No
         (Answer(302, headers={"Location": "http://127.0.0.1:1/v1"}), "answers 302"),
         (Answer(429, {"error": {"code": "insufficient_quota"}}), "insufficient_quota"),
         (Answer(429, headers={"Retry-After": "7200"}), "asks to wait 7,200 s"),
-        (Answer(200, b"<html>hello</html>"), "not a JSON object"),
+        (Answer(200, b"<html>hello</html>"), "not a chat completion"),
         (Answer(200, {"choices": []}), "not a chat completion"),
         (Answer(500), "3 times in a row"),
     ],
@@ -243,7 +243,7 @@ def test_a_log_probability_that_is_none_is_refused(api: LoopbackApi, tmp_path: P
     top = {"token": "Yes", "logprob": value}
     choice = {"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": [top]}]}}
     api.instead = lambda number: Answer(200, {"choices": [choice]})
-    with pytest.raises(RunError, match="expected at most 0"):
+    with pytest.raises(RunError, match="expected a number up to 0"):
         run(api, tmp_path)
 
 

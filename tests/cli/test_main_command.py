@@ -20,7 +20,7 @@ from winoground_files import ROWS, encoded
 
 COMMAND = ["run", "winoground", "--model", "sd2", "--model", "clip-vit-l-14", "--model", "openclip-vit-h-14"]
 # a small U-Net in float32 and few draws: the layouts are the point, not the numbers
-REDUCED = ["-o", "sd2.draws=4", "-o", "sd2.dtype=float32", "--device", "cpu"]
+REDUCED = ["-o", "sd2.draws=4", "-o", "sd2.size_px=64", "-o", "sd2.dtype=float32", "--device", "cpu"]
 READER, STRANGER = "hf_reader", "hf_stranger"
 
 EXPECTED = sorted(

@@ -7,10 +7,11 @@ asks nothing. Each process writes a file of its own.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ from compbench_baselines.training import cache
 __all__ = ["Answers", "Reply", "reply_of"]
 
 _UNTOLD = -9000.0  # OpenAI writes -9999 for a log-probability that it does not tell
+_LOG_ROUNDING = 1e-3  # of a log-probability
+_MOST_LIKELY = 1.05  # the sum of the probabilities told, which services round
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,26 @@ def reply_of(answer: Mapping[str, Any], endpoint: str) -> Reply:
         choice = answer["choices"][0]
         text = choice["message"].get("content") or ""
         told = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs") or []
-        top = tuple((str(entry["token"]), float(entry["logprob"])) for entry in told)
+        top = tuple((entry["token"], entry["logprob"]) for entry in told)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{endpoint}: its answer is not a chat completion ({type(error).__name__}: {error})") from error
-    wrong = [(token, value) for token, value in top if not value <= 1e-3]  # NaN too
-    if wrong:
-        raise RunError(f"{endpoint}: the log-probability of {wrong[0][0]!r} is {wrong[0][1]}; expected at most 0")
-    top = tuple((token, min(value, 0.0)) for token, value in top if value > _UNTOLD)
-    return Reply(str(text), top, str(answer.get("model") or ""), datetime.now(UTC).isoformat(timespec="seconds"))
+    if not isinstance(text, str):
+        raise RunError(f"{endpoint}: the text of its answer is a {type(text).__name__}; expected a string")
+    top = _checked(top, endpoint)
+    return Reply(text, top, str(answer.get("model") or ""), datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _checked(top: Sequence[tuple[Any, Any]], endpoint: str) -> tuple[tuple[str, float], ...]:
+    """The tokens and log-probabilities that are told; RunError for any that cannot be a model's own."""
+    for token, value in top:
+        if not isinstance(token, str):
+            raise RunError(f"{endpoint}: a token of its answer is a {type(token).__name__}; expected a string")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _LOG_ROUNDING:  # NaN too
+            raise RunError(f"{endpoint}: the log-probability of {token!r} is {value!r}; expected a number up to 0")
+    told = tuple((token, min(float(value), 0.0)) for token, value in top if value > _UNTOLD)
+    if (total := sum(math.exp(value) for _, value in told)) > _MOST_LIKELY:
+        raise RunError(
+            f"{endpoint}: the probabilities of the tokens that it tells sum to {total:.3g}; expected at most 1: these are "
+            f"not the model's own"
+        )
+    return told

@@ -45,6 +45,10 @@ class AmongCaptions:
             questions.append(Query((image, text), f"image {image.name!r}"))
         return questions
 
+    def lack(self, reply: Reply) -> str:
+        """Nothing: any text is a choice or an abstention."""
+        return ""
+
     def result(self, example: Example, replies: Sequence[Reply]) -> tuple[ScoreMatrix, int]:
         """1 for what was chosen, and how often nothing was."""
         rows, n_none = _rows(example, replies, self.seed, len(example.captions))
@@ -68,6 +72,10 @@ class AmongImages:
             text = f'Which of these pictures shows "{caption}"? {_ALONE}'
             questions.append(Query((*listed, text), f"caption {caption!r}"))
         return questions
+
+    def lack(self, reply: Reply) -> str:
+        """Nothing: any text is a choice or an abstention."""
+        return ""
 
     def result(self, example: Example, replies: Sequence[Reply]) -> tuple[ScoreMatrix, int]:
         """1 for what was chosen, and how often nothing was."""

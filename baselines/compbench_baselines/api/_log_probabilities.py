@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from compbench.core.aliases import Json
-from compbench.core.errors import RunError
 from compbench.core.examples import Example
 from compbench.core.measurements import ScoreMatrix
 from compbench_baselines.api._answers import Reply
@@ -42,6 +41,15 @@ class YesNo:
             for caption in example.captions
         ]
 
+    def lack(self, reply: Reply) -> str:
+        """Log-probabilities, where there are none."""
+        if reply.top:
+            return ""
+        return (
+            "the service tells no log-probabilities; expected one that does (top_logprobs): api-choice:MODEL asks "
+            "others to choose"
+        )
+
     def result(self, example: Example, replies: Sequence[Reply]) -> tuple[ScoreMatrix, int]:
         """The scores, and how many of them are upper bounds."""
         found = [log_probability(reply, self.answer) for reply in replies]
@@ -58,11 +66,6 @@ def log_probability(reply: Reply, answer: str) -> tuple[float, bool]:
     >>> round(math.exp(log_probability(Reply("No", top, "", ""), "Yes")[0]), 3)
     0.125
     """
-    if not reply.top:
-        raise RunError(
-            "the service tells no log-probabilities; expected one that does (top_logprobs): api-choice:MODEL asks "
-            "others to choose"
-        )
     if found := [value for token, value in reply.top if token.strip() == answer.strip()]:
         return min(float(np.logaddexp.reduce(found)), 0.0), False
     left = max(1 - sum(math.exp(value) for _, value in reply.top), 0.0) + _ROUNDING

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import random
 import ssl
 import threading
@@ -27,6 +28,7 @@ __all__ = ["Endpoint"]
 _PATH = "/chat/completions"
 _LATER = (408, 409, 425, 429)  # and all from 500 on
 _LONGEST = 300.0  # seconds: a service that asks for more is left for another time
+_MOST_DOUBLINGS = 60
 _MOST_BYTES = 10_000_000  # of an answer
 _MOST_SHOWN = 300  # letters of an error
 _NO_KEY = (401, 403)
@@ -49,11 +51,20 @@ class Endpoint:
     """A service at an address, for several threads at a time."""
 
     def __init__(
-        self, address: str, key: str, retries: int, backoff: float, timeout: float, say: Callable[[str], None]
+        self,
+        address: str,
+        key: str,
+        retries: int,
+        backoff: float,
+        timeout: float,
+        say: Callable[[str], None],
+        is_this_machine: bool = False,
     ) -> None:
         self.address = address.rstrip("/")
         self._key, self._retries, self._backoff, self._timeout, self._say = key, retries, backoff, timeout, say
-        self._opener = urllib.request.build_opener(_Direct)
+        # a proxy is another machine
+        no_proxy = [urllib.request.ProxyHandler({})] if is_this_machine else []
+        self._opener = urllib.request.build_opener(_Direct, *no_proxy)
         self._lock = threading.Lock()
         self._not_before = 0.0  # by the monotonic clock
 
@@ -81,8 +92,10 @@ class Endpoint:
         if asked is not None and asked > _LONGEST:
             raise RunError(f"{self.address}: {later}, and asks to wait {asked:,.0f} s. {_RERUN}") from later
         if attempt == self._retries:
-            raise RunError(f"{self.address}: {later}, {attempt + 1} times in a row. {_RERUN}") from later
-        seconds = self._backoff * 2**attempt * random.uniform(0.75, 1.25) if asked is None else asked
+            often = f", {attempt + 1} times in a row" if attempt else ""
+            raise RunError(f"{self.address}: {later}{often}. {_RERUN}") from later
+        waited = min(self._backoff * 2.0 ** min(attempt, _MOST_DOUBLINGS), _LONGEST)
+        seconds = waited * random.uniform(0.75, 1.25) if asked is None else asked
         with self._lock:
             until = time.monotonic() + seconds
             is_news = until - self._not_before > 0.5
@@ -124,7 +137,10 @@ class Endpoint:
         if error.code in _NO_KEY:
             advice = "; expected a key that it accepts: -o key_from=VARIABLE names the environment variable"
         if error.code == 404:
-            advice = "; expected an address up to the version, such as https://api.openai.com/v1, and a model it knows"
+            advice = f"; {_EXPECTED}, and a model it knows"
+        if 300 <= error.code < 400:
+            to = self._shown(error.headers.get("Location") or "another address")
+            advice = f"; a redirect to {to} is not followed: give the address that answers by -o endpoint="
         return RunError(f"{self.address}: {why}{advice}")
 
     def _read(self, content: bytes) -> dict[str, Any]:
@@ -132,9 +148,9 @@ class Endpoint:
             answer: Any = json.loads(content)
         except (ValueError, RecursionError):
             answer = None
-        if not isinstance(answer, dict):
+        if not isinstance(answer, dict) or not answer.get("choices"):  # pyright: ignore[reportUnknownMemberType]
             shown = self._shown(content.decode(errors="replace"))
-            raise RunError(f"{self.address}: its answer is not a JSON object: {shown!r}")
+            raise RunError(f"{self.address}: its answer is not a chat completion: {shown!r}; {_EXPECTED}")
         return answer  # pyright: ignore[reportUnknownVariableType]
 
     def _shown(self, text: str) -> str:
@@ -144,6 +160,7 @@ class Endpoint:
         return text[:_MOST_SHOWN] + ("..." if len(text) > _MOST_SHOWN else "")
 
 
+_EXPECTED = "expected an address up to the version, such as https://api.openai.com/v1"
 _RERUN = "What was answered is kept: rerun the same command to go on"
 
 
@@ -156,11 +173,12 @@ def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return max(float(text), 0.0)
+        seconds = float(text)
+        return None if math.isnan(seconds) else max(seconds, 0.0)
     except ValueError:
         pass
     try:
         then = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max((then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)

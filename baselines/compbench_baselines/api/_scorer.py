@@ -51,6 +51,11 @@ class Reading(Protocol):
         ...
 
     def queries(self, example: Example) -> list[Query]: ...
+
+    def lack(self, reply: Reply) -> str:
+        """What a reply lacks to be read, "" where nothing."""
+        ...
+
     def result(self, example: Example, replies: Sequence[Reply]) -> tuple[ScoreMatrix, int]: ...
 
 
@@ -129,9 +134,12 @@ class ApiScorer:
         parts = [self._sent(part) if isinstance(part, Image) else part for part in query.parts]
         told = [part.digest if isinstance(part, Sent) else {"text": part} for part in parts]
         question = digest_of([told, dict(self._reading.settings)], 32)
-        if (reply := self._answers.get(question)) is None:
+        reply = self._answers.get(question)
+        if reply is None or self._reading.lack(reply):
             try:
                 reply = reply_of(self._endpoint.post(self._body(parts), stopping), self._endpoint.address)
+                if lack := self._reading.lack(reply):  # not kept: a service that is mended is asked again
+                    raise RunError(f"{self._endpoint.address}: {lack}")
             except RunError as error:
                 fault = RunError(f"{query.about}: {error}")
                 self._fault = self._fault or fault
@@ -156,10 +164,7 @@ class ApiScorer:
             replies = [future.result() for future in futures]
         except CancelledError:
             raise self._fault or CancelledError from None
-        try:
-            scores, n_doubtful = self._reading.result(example, replies)
-        except RunError as error:
-            raise RunError(f"example {example.id!r}, {self._endpoint.address}: {error}") from error
+        scores, n_doubtful = self._reading.result(example, replies)
         self._days |= {reply.time[:10] for reply in replies}
         self._served_by |= {reply.model for reply in replies if reply.model}
         if n_doubtful:

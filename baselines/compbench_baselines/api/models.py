@@ -64,10 +64,15 @@ class ApiModel(ModelSpec):
         for name, smallest in least.items():
             if not getattr(self, name) >= smallest:
                 raise UsageError(f"option {name!r} cannot be {getattr(self, name)!r}; expected at least {smallest}")
+        for name, largest in {"concurrency": 1000, "backoff": 300, "timeout": 86_400}.items():
+            if getattr(self, name) > largest:
+                raise UsageError(f"option {name!r} cannot be {getattr(self, name)!r}; expected at most {largest}")
 
     @classmethod
     def at(cls, address: str) -> Self:
         """The model of what follows the scheme."""
+        if not address.strip():
+            raise UsageError(f"model '{cls.scheme}:{address}' lacks its address; expected {cls.scheme}:MODEL")
         return cls(model=address)
 
     @property
@@ -107,7 +112,8 @@ class ApiModel(ModelSpec):
         for setting, value in given.items():
             if value is not None and not str(value).startswith("auto"):
                 runtime.say(f"{self.name} is computed by a service: {setting}={value} changes nothing for it")
-        endpoint = Endpoint(self.endpoint, self.key(), self.retries, self.backoff, self.timeout, runtime.say)
+        is_near = _is_this_machine(self.endpoint)
+        endpoint = Endpoint(self.endpoint, self.key(), self.retries, self.backoff, self.timeout, runtime.say, is_near)
         return ApiScorer(endpoint, self.model, self.reading(), self.longest_side, self.concurrency, runtime)
 
     def key(self) -> str:
@@ -118,6 +124,11 @@ class ApiModel(ModelSpec):
             return ""
         if not (key := os.environ.get(name, "").strip()):
             raise UsageError(f"environment variable {name} is not set; export the key of {self.endpoint} under it")
+        if not (key.isascii() and key.isprintable()):
+            raise UsageError(
+                f"the key in environment variable {name} cannot be sent: it holds a line break, another control "
+                f"character or a letter outside ASCII; export it again, as the service gave it"
+            )
         if urlsplit(self.endpoint).scheme == "http" and not _is_this_machine(self.endpoint):
             raise UsageError(f"the key in {name} would go to {self.endpoint} unencrypted; expected an https address")
         return key
@@ -208,14 +219,17 @@ def _check_endpoint(name: str, endpoint: str) -> None:
     try:
         parts = urlsplit(endpoint)
         is_plain = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        (parts.hostname or "").encode("idna")  # a part of a name is 1 to 63 letters
     except ValueError:
         is_plain, parts = False, urlsplit("")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise UsageError(
             "option 'endpoint' holds more than an address, and it would be stored; give the key by -o key_from=VARIABLE"
         )
-    if not is_plain or not endpoint.isprintable() or " " in endpoint:
-        raise UsageError(f"option 'endpoint' cannot be {endpoint!r}; expected an address such as https://{_OPENAI}/v1")
+    if not is_plain or not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
+        raise UsageError(
+            f"option 'endpoint' cannot be {endpoint!r}; expected an address such as https://{_OPENAI}/v1, in ASCII"
+        )
 
 
 def _is_this_machine(endpoint: str) -> bool:
