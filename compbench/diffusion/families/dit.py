@@ -111,8 +111,8 @@ class DiT(ModelSpec):
         for option in fields(self) if self.schedule != "racing" else ():
             if option.name in _OF_RACES and (value := getattr(self, option.name)) != option.default:
                 raise UsageError(
-                    f"model {self.name!r}: {option.name}={value} only applies to schedule=racing; add -o schedule=racing, or "
-                    "leave it out"
+                    f"model {self.name!r}: {option.name}={value} only applies to schedule=racing; add "
+                    "-o schedule=racing, or leave it out"
                 )
         if self.folder is not None and not disk.expanded(self.folder).is_dir():
             raise UsageError(
