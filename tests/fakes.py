@@ -121,7 +121,7 @@ class HashSpec(ModelSpec):
 
     draws: int = 8
     seconds: float = 0.0
-    n_bank: int = 16
+    n_bank: int = field(default=16, metadata={"option": False})
 
     def identity(self) -> Mapping[str, Json]:
         return {"bank": self.n_bank}

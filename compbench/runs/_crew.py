@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -89,14 +89,6 @@ class Crew(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Lost:
-    """The examples that cannot be measured, and why."""
-
-    images: dict[str, str]
-    n_examples: int = 0
-
-
 class Lead:
     """Measures what a run lacks by a crew."""
 
@@ -138,7 +130,7 @@ class Lead:
             return
         # the pairs of an example: what they cost beside it is the same for all
         blocks = Blocks({example.id: float(self._pairs[example.id]) for example in examples}, self._now)
-        lost = _Lost({})
+        unreadable: dict[str, str] = {}  # name and fault of each image
         self._tell_start(ids, examples)
         stages.tell(f"waiting for {self._crew.n_wanted} workers" if self._crew.n_wanted > 1 else "waiting for a worker")
         compacted = looked = self._now()
@@ -147,17 +139,17 @@ class Lead:
                 self._interrupts.check()
                 self._employ(blocks)
                 for worker, message in self._crew.heard(_PATIENCE):
-                    self._hear(worker, message, blocks, lost)
+                    self._hear(worker, message, blocks, unreadable)
                 if self._now() - looked >= _SECONDS_BETWEEN_LOOKS:
                     looked = self._now()
                     self._tell_stragglers(blocks)
                 if self._now() - compacted >= _SECONDS_BETWEEN_COMPACTIONS:
                     compacted = self._now()
                     self._writer.compact()
-            self._conclude(blocks, lost)
+            self._conclude(blocks, unreadable)
         finally:
             self._reporter.stop()
-        self._check_all_is_there(wanted, blocks, lost)
+        self._check_all_is_there(examples, blocks, unreadable)
 
     def _tell_start(self, ids: Sequence[str], examples: Sequence[Example]) -> None:
         seen = self._run.seen()
@@ -167,7 +159,7 @@ class Lead:
         n_evaluations = n_lacking(self._run.rule, examples, known)
         self._reporter.start(label, len(ids), len(ids) - len(examples), n_pairs, n_evaluations)
 
-    def _conclude(self, blocks: Blocks, lost: _Lost) -> None:
+    def _conclude(self, blocks: Blocks, unreadable: dict[str, str]) -> None:
         """Have each worker replay what a schedule concludes of its own examples, which takes long."""
         if isinstance(self._run.schedule, Full):
             return
@@ -178,7 +170,7 @@ class Lead:
         while busy := {worker for worker in busy if worker in self._where and worker not in self._idle}:
             self._interrupts.check()
             for worker, message in self._crew.heard(_PATIENCE):
-                self._hear(worker, message, blocks, lost)
+                self._hear(worker, message, blocks, unreadable)
 
     def _employ(self, blocks: Blocks) -> None:
         for worker in sorted(self._idle):
@@ -188,7 +180,7 @@ class Lead:
             self._idle.discard(worker)
             self._crew.measure(worker, block.ids)
 
-    def _hear(self, worker: str, message: Message, blocks: Blocks, lost: _Lost) -> None:
+    def _hear(self, worker: str, message: Message, blocks: Blocks, unreadable: dict[str, str]) -> None:
         match message:
             case Said():  # by every worker alike, as a rule
                 self._say_once(message.message)
@@ -198,7 +190,7 @@ class Lead:
                 self._welcome(worker, message)
             case Finished() if worker in self._where:
                 self._n_lost = 0
-                self._note(message, lost)
+                unreadable.update(message.unreadable)
                 self._count(blocks.finished(worker))
                 self._idle.add(worker)
             case Stopped() if worker in self._where:  # nobody told it to, as far as is known here
@@ -221,10 +213,6 @@ class Lead:
                 f"the workers compute on unlike devices ({', '.join(sorted(self._devices))}): their errors are the "
                 "same up to rounding, and parts.jsonl says which are which"
             )
-
-    def _note(self, finished: Finished, lost: _Lost) -> None:
-        lost.images.update(finished.unreadable)
-        lost.n_examples += finished.n_lost
 
     def _count(self, ids: Sequence[str]) -> None:
         """Tell the progress of examples that nobody finished before."""
@@ -281,24 +269,26 @@ class Lead:
                     f"{worker} is late",
                 )
 
-    def _check_all_is_there(self, wanted: set[str], blocks: Blocks, lost: _Lost) -> None:
-        aside = [name for block in blocks.set_aside for name in block.ids]
-        unmeasured = wanted - self._run.done_of(sorted(wanted))
-        if aside := sorted(unmeasured.intersection(aside)):
-            named = ", ".join(map(repr, aside[:_MOST_NAMED])) + (", ..." if len(aside) > _MOST_NAMED else "")
-            what = "1 example is" if len(aside) == 1 else f"{len(aside)} examples are"
+    def _check_all_is_there(self, examples: Sequence[Example], blocks: Blocks, unreadable: dict[str, str]) -> None:
+        done = self._run.done_of([example.id for example in examples])
+        unmeasured = [example for example in examples if example.id not in done]
+        aside = {name for block in blocks.set_aside for name in block.ids}
+        if names := [example.id for example in unmeasured if example.id in aside]:
+            named = ", ".join(map(repr, names[:_MOST_NAMED])) + (", ..." if len(names) > _MOST_NAMED else "")
+            what = "1 example is" if len(names) == 1 else f"{len(names)} examples are"
             raise RunError(
                 f"{what} set aside, since three workers died of it: {named}. All else is measured and stored; look at "
                 "what is special about it (memory, above all), and rerun the command to try it again"
             )
-        if len(unmeasured) > lost.n_examples:
+        lost = [example.id for example in unmeasured if any(image.name in unreadable for image in example.images)]
+        if astray := sorted({example.id for example in unmeasured}.difference(lost)):
+            what = "1 example" if len(astray) == 1 else f"{len(astray)} examples"
             raise RunError(
-                f"{len(unmeasured)} examples, {min(unmeasured)!r} the first, are not in the store although workers "
-                f"measured them: does every worker see the folder {str(self._run.path)!r}?"
+                f"workers have measured {what}, {astray[0]!r} the first, that cannot be found in the store: does every "
+                f"worker see the folder {str(self._run.path)!r}?"
             )
-        if lost.images:
-            errors = [UnreadableImage(name, why) for name, why in lost.images.items()]
-            raise UnreadableImages(errors, lost.n_examples)
+        if unreadable:
+            raise UnreadableImages([UnreadableImage(name, why) for name, why in unreadable.items()], len(lost))
 
     def _say_once(self, message: str, topic: str = "") -> None:
         """Say it unless that was said before, or something else on the topic."""

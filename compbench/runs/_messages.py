@@ -49,7 +49,6 @@ class Finished:
     """A block is measured and stored, but for the examples of images that could not be read."""
 
     unreadable: tuple[tuple[str, str], ...] = ()  # name and fault of each image
-    n_lost: int = 0  # examples
 
 
 @dataclass(frozen=True, slots=True)

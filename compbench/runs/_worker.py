@@ -123,7 +123,7 @@ class Worker:
             with self._bench.request.reading_images():
                 self._bench.measure(ids, self._reporter, self._interrupts)
         except UnreadableImages as found:
-            return Finished(tuple((error.name, str(error)) for error in found.errors), found.n_examples)
+            return Finished(tuple((error.name, str(error)) for error in found.errors))
         return Finished()
 
     def _conclude(self) -> Finished:

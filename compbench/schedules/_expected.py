@@ -69,7 +69,7 @@ def _doubts(way: LearnedWay, looks: Ints, z: Floats) -> Floats:
     wave's margins, of either sign, stands for normal ones around it.
     """
     z = np.minimum(z, _LARGEST)
-    precision = np.sqrt(way.information[looks]) / way.pattern.inflation
+    precision = np.sqrt(way.information[looks]) / way.inflation[looks]
     margins = np.maximum(np.array(way.pattern.margins or (0.0,)) * precision[:, None], 1e-9)
     centres = np.concatenate([margins, -margins], 1)  # [n, margins], in standard errors, as all below
     spread = (_WIDTH * centres) ** 2

@@ -26,7 +26,6 @@ _ORDERS = 3  # in which a held-out example is raced
 _LOWEST = 1e-7  # of levels
 _HIGHEST = 4  # times the tolerance: a wave cannot tell how easy all examples are
 _STEPS = 10  # of the search between them
-_EARLY = 0.5  # of the bank: later on little is left to be wrong about
 
 Raced = Callable[[int, Expected], Verdict]  # of the wave's example with this number, on its whole errors
 
@@ -36,7 +35,7 @@ def trusted(
 ) -> Pattern:
     """The pattern with its inflation and level; a wave of fewer than four examples leaves nothing to be decided."""
     if len(wave) < _PARTS:
-        return replace(pattern, inflation=1.0, level=0.0)
+        return replace(pattern, inflation=(), level=0.0)
     ways: list[tuple[int, LearnedWay]] = []
     for part in range(_PARTS):
         others = [differences for number, differences in enumerate(wave) if number % _PARTS != part]
@@ -59,13 +58,15 @@ def trusted(
     return replace(pattern, inflation=inflation, level=float(f"{np.exp(low):.4g}"))
 
 
-def _inflation(held_out: Sequence[tuple[Floats, LearnedWay]]) -> float:
-    """The root mean square of errors of the mean over their standard errors, at the worst look; at least 1."""
+def _inflation(held_out: Sequence[tuple[Floats, LearnedWay]]) -> tuple[float, ...]:
+    """At each look the root mean square of errors of the mean over their standard errors there and beside it."""
     squares: list[Floats] = []
     for differences, way in held_out:
-        at = way.looks[way.looks <= max(_EARLY * len(way.order), way.looks[0])]
-        at = at[at < len(way.order)]
-        mean, error = way.means(differences[varies(differences)][:, way.order], at)
-        squares.append(((mean - differences[varies(differences)].mean(1, keepdims=True)) / error) ** 2)
+        varying = differences[varies(differences)]
+        mean, error = way.means(varying[:, way.order], way.looks[:-1])
+        squares.append(((mean - varying.mean(1, keepdims=True)) / error) ** 2)
     together = np.concatenate(squares)  # [comparisons, looks]
-    return max(1.0, float(f"{np.sqrt(together.mean(0).max(initial=0)):.4g}")) if len(together) else 1.0
+    if not len(together):
+        return ()
+    at_look = np.pad(together.mean(0), 1, mode="edge")
+    return tuple(float(f"{max(1.0, size):.4g}") for size in np.sqrt((at_look[:-2] + at_look[1:-1] + at_look[2:]) / 3))

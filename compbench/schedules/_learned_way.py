@@ -64,6 +64,12 @@ class LearnedWay:
         """[looks before the last], 1 / variance of the mean, in units of the differences' own and not inflated."""
         return np.cumsum(self._ones**2)[self.looks[:-1] - 1]
 
+    @cached_property
+    def inflation(self) -> Floats:
+        """[looks before the last], by which errors are multiplied; 1 where nothing was held out."""
+        n_looks = len(self.looks) - 1
+        return np.array(self.pattern.inflation) if self.pattern.inflation else np.ones(n_looks)
+
     def means(self, differences: Floats, at: Ints) -> tuple[Floats, Floats]:
         """The mean over the bank and its standard error [m, looks], of the first draws of the order [m, n].
 
@@ -77,7 +83,8 @@ class LearnedWay:
         residual = np.maximum(np.cumsum(white**2, 0)[at - 1].T - mean**2 * information, 0)
         error = np.sqrt(residual / np.maximum(at - 1, 1) / information)
         scale = np.abs(mean + origin) + np.abs(mean)
-        return mean + origin, np.where((error > 1e-9 * scale) & (at > 1), self.pattern.inflation * error, np.inf)
+        error *= self.inflation[np.searchsorted(self.looks, at)]
+        return mean + origin, np.where((error > 1e-9 * scale) & (at > 1), error, np.inf)
 
 
 @lru_cache(maxsize=2 * N_ORDERS)

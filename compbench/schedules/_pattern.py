@@ -34,19 +34,20 @@ class Pattern:
     own: bytes  # [D] float16, the variance that no factor explains
     orders: bytes  # [G, D] uint16; examples are spread over them
     margins: tuple[float, ...]  # of the wave: quantiles of the mean over the bank, in deviations, whatever its sign
-    inflation: float = 1.0  # by which errors of the mean exceeded what was expected, for examples held out of the wave
+    inflation: tuple[float, ...] = ()  # at each look, of errors of the mean, from examples held out of the wave
     level: float = 0.0  # the doubt at which a comparison is decided
 
     def to_json(self) -> dict[str, Json]:
         arrays = {name: base64.b64encode(getattr(self, name)).decode() for name in ("factors", "own", "orders")}
-        return {**arrays, "margins": list(self.margins), "inflation": self.inflation, "level": self.level}
+        return {**arrays, "margins": list(self.margins), "inflation": list(self.inflation), "level": self.level}
 
     @classmethod
     def of_json(cls, stored: Mapping[str, Any]) -> Pattern:
         """ValueError, TypeError or KeyError for what is none."""
         factors, own, orders = (base64.b64decode(stored[name], validate=True) for name in ("factors", "own", "orders"))
         margins = tuple(float(margin) for margin in stored["margins"])
-        made = cls(factors, own, orders, margins, float(stored["inflation"]), float(stored["level"]))
+        inflation = tuple(float(times) for times in stored["inflation"])
+        made = cls(factors, own, orders, margins, inflation, float(stored["level"]))
         if not (np.sort(made.permutations, axis=1) == np.arange(made.n_draws)).all():
             raise ValueError("the orders of draws are no permutations")
         return made

@@ -217,6 +217,15 @@ def test_a_stop_is_for_what_a_worker_was_doing_and_not_for_what_it_does_next(alo
     assert_equal(led(Stopping(2), fakes.task(N), fakes.HashSpec(seconds=0.005), tmp_path), alone)
 
 
+def test_workers_that_see_another_folder_than_the_driver_are_told(tmp_path: Path) -> None:
+    def order_of(worker: str, order: Order) -> Order:
+        return replace(order, request=replace(order.request, runs=tmp_path / "elsewhere"))
+
+    words = rf"workers have measured {N} examples, '0000' the first, .* does every worker see the folder"
+    with pytest.raises(RunError, match=words):
+        led(ThreadCrew(2, order_of), fakes.task(N), fakes.HashSpec(), tmp_path / "here")
+
+
 def test_one_crew_measures_one_run_after_another(alone: Run, tmp_path: Path) -> None:
     crew = ThreadCrew(2)
     assert_equal(led(crew, fakes.task(N), fakes.HashSpec(), tmp_path), alone)
@@ -357,6 +366,7 @@ def test_a_driver_puts_small_parts_together_while_its_workers_write_more(
 ) -> None:
     monkeypatch.setattr(_blocks, "_FIRST_EXAMPLES", 1)
     monkeypatch.setattr(_blocks, "_SECONDS", (0.0, 0.0))  # an example in each part
+    monkeypatch.setattr(_blocks, "_FIRST_SECONDS", 0.0)
     monkeypatch.setattr(_compaction, "_LEAST_PARTS", 12)
     monkeypatch.setattr(_crew, "_SECONDS_BETWEEN_COMPACTIONS", 0.0)
     counts: list[int] = []

@@ -89,7 +89,7 @@ def test_a_race_with_a_tolerance_ends_alike_in_shards_interrupted_and_with_its_l
     text = " ".join(show.to_text([again], full=True).split())
     assert "raced at tolerance 0.02, pooled bound" in text
     assert "estimated (and allowed by the tolerance)" in text
-    assert "showed (standard errors times" in text
+    assert "showed (standard errors times up to" in text
 
 
 def test_the_examples_that_break_the_assumption_of_the_guarantee_are_counted(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ BY_NAME = {population.name: population for population in POPULATIONS}
 
 
 def broken(population: Population, form: str, race: Racing, n: int, **options: object) -> list[str]:
-    """The margins at which significantly more outcomes change than the risk allows."""
+    """The margins at which significantly more outcomes change than the risk, or the tolerance, allows."""
+    allowed = RISK if race.tolerance is None else race.tolerance
     rows = list(raced(population, form, race, n, **options))  # pyright: ignore[reportArgumentType]
     assert all(np.isfinite(row.evaluations) and row.n >= n - 4 for row in rows)
-    return [f"{row.margin:g}: {row.n_changed} of {row.n}" for row in rows if row.changed[1] > RISK]
+    return [f"{row.margin:g}: {row.n_changed} of {row.n}" for row in rows if row.changed[1] > allowed]
 
 
 @pytest.mark.slow
@@ -57,3 +58,22 @@ def test_a_bound_that_is_broken_on_purpose_is_caught() -> None:
         60,
         taught=lambda own: replace(own, certain=(), limits=(3.0,)),
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Gaussian", "sd like exp(-t/20)", "log-normal sizes, s = 2", "1 % one-sided x 50"])
+def test_a_tolerance_is_kept_where_the_same_draws_are_heavy_for_all(name: str) -> None:
+    assert not broken(BY_NAME[name], "shared", bounds(RISK, [0.01])["tolerance 0.01"], 120, banks=2)
+
+
+@pytest.mark.slow
+def test_doubts_that_are_too_small_are_caught() -> None:
+    def trusting(lesson: Lesson) -> Lesson:
+        assert lesson.pattern is not None
+        sure = replace(lesson.pattern, inflation=(0.2,) * len(lesson.pattern.inflation))
+        return replace(lesson, pattern=sure)
+
+    few = replace(BY_NAME["sd like exp(-t/20)"], margins=(1,))
+    race = bounds(RISK, [0.01])["tolerance 0.01"]
+    assert broken(few, "shared", race, 60, banks=1, taught=trusting)
+    assert not broken(few, "shared", race, 60, banks=1)

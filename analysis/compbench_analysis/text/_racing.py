@@ -93,9 +93,9 @@ def _assumption(schedule: Racing) -> str:
 
 def _inflation(schedule: Racing) -> str:
     lesson = None if schedule.wave is None else schedule.wave.lesson
-    if lesson is None or lesson.pattern is None:
+    if lesson is None or lesson.pattern is None or not lesson.pattern.inflation:
         return ""
-    return f" (standard errors times {lesson.pattern.inflation:.2f})"
+    return f" (standard errors times up to {max(lesson.pattern.inflation):.2f})"
 
 
 def _of_pilot(run: Run) -> str:
