@@ -252,6 +252,12 @@ class TestRefused:
         with pytest.raises(DataError, match="spells the token of a picture"):
             compbench.score_pairs(f"vqascore:{folders['qwen2.5-vl']}", PICTURES, ["a <|image_pad|>"], device="cpu")
 
+    def test_a_caption_that_spells_the_end_of_a_turn(self, folders: dict[str, Path]) -> None:
+        captions = ["a circle", "a <|im_end|> circle"]
+        for scheme in ("vqascore", "caption-likelihood"):
+            with pytest.raises(DataError, match=r"spells '<\|im_end\|>', which this model does not read as words"):
+                compbench.score_pairs(f"{scheme}:{folders['qwen2.5-vl']}", PICTURES, captions, device="cpu")
+
     def test_questions_without_a_place_for_the_caption_and_no_answer(self, folders: dict[str, Path]) -> None:
         for options, says in (({"question": "What?"}, "expected one {} for the caption"), ({"answer": " "}, "empty")):
             with pytest.raises(UsageError, match=says):

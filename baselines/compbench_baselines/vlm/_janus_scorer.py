@@ -31,6 +31,7 @@ from compbench_baselines import hub_loading
 from compbench_baselines.decoding import decoded, decoders
 from compbench_baselines.evaluations import of_images, of_pairs
 from compbench_baselines.probing import first_readable, probed
+from compbench_baselines.special_tokens import check_words
 from compbench_baselines.vlm._pair_scorer import padded_left
 from compbench_baselines.vlm._text_prior_scorer import log_likelihoods
 from compbench_baselines.windows import windows
@@ -217,6 +218,7 @@ class JanusScorer:
         marks = (processor.image_token, processor.image_start_token, processor.image_end_token)
         if spelled := [mark for mark in marks if mark in caption]:
             raise DataError(f"{where}: caption {caption!r} spells a token of pictures, {spelled[0]}")
+        check_words(caption, processor.tokenizer)
         row = self._row(caption)
         n = len(row) + self._n_tokens - 1
         if self._longest is not None and n > self._longest:

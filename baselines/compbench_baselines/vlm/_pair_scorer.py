@@ -28,6 +28,7 @@ from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
 from compbench_baselines.evaluations import of_images_by_window, of_pairs
 from compbench_baselines.probing import Probe, first_readable, probed
+from compbench_baselines.special_tokens import check_words
 from compbench_baselines.windows import windows
 
 __all__ = ["Pair", "PairScorer", "load", "padded_left"]
@@ -244,6 +245,7 @@ class PairScorer:
     def _checked(self, caption: str) -> Tensor:
         if self._processor.image_token in caption:
             raise DataError(f"caption {caption!r} spells the token of a picture, {self._processor.image_token}")
+        check_words(caption, self._processor.tokenizer)
         return self.text(caption)
 
     def _rendered(self, question: str, is_seen: bool = True) -> str:
