@@ -28,10 +28,10 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
+from compbench_baselines.captions import check_words, quoted
 from compbench_baselines.decoding import decoded, decoders
 from compbench_baselines.evaluations import of_images, of_pairs
 from compbench_baselines.probing import first_readable, probed
-from compbench_baselines.special_tokens import check_words
 from compbench_baselines.vlm._pair_scorer import padded_left
 from compbench_baselines.vlm._text_prior_scorer import log_likelihoods
 from compbench_baselines.windows import windows
@@ -223,7 +223,7 @@ class JanusScorer:
         n = len(row) + self._n_tokens - 1
         if self._longest is not None and n > self._longest:
             raise DataError(
-                f"{where}: caption {caption!r} and a picture make {n:,} tokens, and the context holds "
+                f"{where}: caption {quoted(caption)} and a picture make {n:,} tokens, and the context holds "
                 f"{self._longest:,}; expected a model that reads them whole"
             )
         return row

@@ -23,9 +23,9 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
+from compbench_baselines.captions import check_words
 from compbench_baselines.evaluations import of_captions
 from compbench_baselines.probing import probed
-from compbench_baselines.special_tokens import check_words
 
 __all__ = ["TextPriorScorer", "load", "log_likelihoods"]
 
