@@ -103,6 +103,9 @@ IS_RUN: dict[str, Run] = {
     "compbench run ./my-set --model tiny-sd --model tiny-clip --model chance": Run(),
     "compbench report my-set/tiny-sd my-set/tiny-clip --data ./my-set --output my-set.html": Run(),
     "compbench run winoground --model sd2 -o schedule=racing -o risk=0.05": Run(f"{WINOGROUND} --limit 2 --runs raced"),
+    "compbench run winoground --model sd2 -o schedule=racing -o tolerance=0.01": Run(
+        f"{WINOGROUND} --limit 2 --runs raced"
+    ),
     "compbench show winoground/sd2 --by tag --by visual --cross": Run(),
     "compbench show winoground/sd2 --by tag --by visual --cross --published": Run(),
     "compbench show winoground/sd2 --published": Run(),

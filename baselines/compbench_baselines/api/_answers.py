@@ -103,7 +103,7 @@ def _checked(top: Sequence[tuple[Any, Any]], endpoint: str) -> tuple[tuple[str, 
     told = tuple((token, min(float(value), 0.0)) for token, value in top if value > _UNTOLD)
     if (total := sum(math.exp(value) for _, value in told)) > _MOST_LIKELY:
         raise RunError(
-            f"{endpoint}: the probabilities of the tokens that it tells sum to {total:.3g}; expected at most 1: they "
-            f"are not the model's own"
+            f"{endpoint}: the probabilities of the tokens that it tells sum to {total:.3g}; expected at most 1: these "
+            "are not the model's own"
         )
     return told
