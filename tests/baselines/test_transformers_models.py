@@ -259,6 +259,16 @@ def test_in_memory_it_scores_as_from_its_folder(folders: dict[str, Path], family
     np.testing.assert_allclose(found, scores(folders[family]), atol=1e-6)
 
 
+def test_captions_that_a_matching_head_cuts_are_counted(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions = ["a red circle", "red " * 100, "blue " * 100]
+    compbench.score_pairs(f"transformers:{folders['blip']}", PICTURES, captions[:2], device="cpu")
+    assert "1 caption is longer than the 64 tokens that the model reads, and cut there" in capsys.readouterr().err
+    compbench.score_pairs(f"transformers:{folders['blip']}", PICTURES, captions, device="cpu")
+    assert "2 captions are longer than the 64 tokens" in capsys.readouterr().err
+
+
 def test_a_matching_head_reads_a_class_s_own_caption_and_says_so(
     folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
