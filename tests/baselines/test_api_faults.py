@@ -40,9 +40,9 @@ def scored(api: LoopbackApi, spec: ApiModel | None = None, **options: Any) -> li
     return list(spec.build(None, Runtime(say=print)).score(compbench.registry.task("shapes").examples[:1], {}))
 
 
-def completion(content: Any = "Yes", top: Any = None) -> bytes:
+def completion(content: Any = "Yes", top: Any = None, model: str = "m") -> bytes:
     choice = {"message": {"content": content}, "logprobs": {"content": [{"top_logprobs": top or []}]}}
-    return json.dumps({"choices": [choice]}).encode()
+    return json.dumps({"model": model, "choices": [choice]}).encode()
 
 
 def told(**logprobs: Any) -> list[dict[str, Any]]:
@@ -93,6 +93,19 @@ def test_a_service_that_is_mended_is_asked_again(api: LoopbackApi) -> None:
     n_asked = len(api.requests)
     scored(api)
     assert len(api.requests) == n_asked + 4
+
+
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_a_service_that_changes_its_model_in_the_middle_is_told(
+    api: LoopbackApi, tmp_path: Path, capsys: pytest.CaptureFixture[str], n_models: int
+) -> None:
+    api.instead = lambda number: Answer(200, completion(top=told(Yes=-0.5), model=f"m-{number // 4 % n_models}"))
+    command = ["run", "shapes", "-m", "api-vqascore:m", "-o", f"endpoint={api.address}", "--limit", "4"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ("the service answered by 2 models, m-0, m-1; their scores are not one measurement" in shown) == (
+        n_models == 2
+    )
 
 
 @pytest.mark.parametrize("when", ["nan", "Thu, 01 Jan 99999999999 00:00:00 GMT", "soon"])

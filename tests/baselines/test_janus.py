@@ -328,6 +328,7 @@ class TestRefused:
         [
             ("x" * 500, r"make 5.. tokens, and the context holds 512"),
             ("a <begin_of_image>", "spells a token of pictures, <begin_of_image>"),
+            ("a <pad>", "spells '<pad>', which this model does not read as words"),
             (" ", "empty"),
         ],
     )

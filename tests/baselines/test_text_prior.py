@@ -177,6 +177,12 @@ class TestRefused:
         with pytest.raises(DataError, match="example '0' has an empty caption"):
             list(scorer(folders["gpt2"]).score([replace(example, captions=(" ", "a", "b", "c"))], {}))
 
+    def test_a_caption_that_spells_the_end_of_a_text(self, folders: dict[str, Path]) -> None:
+        (example, *_) = examples()
+        captions = ("a", "b <|endoftext|>", "c", "d")
+        with pytest.raises(DataError, match=r"spells '<\|endoftext\|>', which this model does not read as words"):
+            list(scorer(folders["gpt2"]).score([replace(example, captions=captions)], {}))
+
     def test_likelihoods_that_are_no_numbers(self, folders: dict[str, Path]) -> None:
         made = scorer(folders["qwen3"])
         with torch.no_grad():

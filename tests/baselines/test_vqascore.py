@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
+import tokenizers
 import torch
 import transformers
 
@@ -212,6 +214,33 @@ def test_a_template_that_can_think_is_told_not_to(folders: dict[str, Path], tmp_
     assert np.array_equal(scores(folder), scores(folders["qwen2.5-vl"]))
 
 
+def test_a_prompt_that_begins_by_its_template_is_not_begun_again(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["janus"], tmp_path / "x")
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    mark = ("<bos>", tokenizer.token_to_id("<bos>"))
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<bos> $A", special_tokens=[mark])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert small_transformers.network_of(folder)[1].tokenizer("a")["input_ids"][0] == mark[1]
+    assert np.array_equal(scores(folder), scores(folders["janus"]))
+    np.testing.assert_allclose(np.exp(scores(folder)), documented(folder), rtol=1e-5)
+
+
+def test_a_picture_that_the_image_processor_refuses_costs_only_its_own_example(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    for name, size in (("a", (40, 40)), ("thin", (500, 1)), ("b", (30, 40))):
+        PIL.Image.new("RGB", size, (200, 0, 0)).save(tmp_path / "own" / f"{name}.png")
+    rows = [f"{name}.png,a red square,a blue square" for name in ("a", "thin", "b")]
+    (tmp_path / "own" / "metadata.csv").write_text("\n".join(["image,caption,foil", *rows]))
+    command = ["run", str(tmp_path / "own"), "-m", f"vqascore:{folders['qwen2-vl']}", "--runs", str(tmp_path / "runs")]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert "image 'thin.png' of 500x1 pixels is refused by the model's image processor (absolute aspect" in told
+    assert "1 example is not measured" in told
+    assert main([*command, "--skip-unreadable"]) == 0
+
+
 class TestRefused:
     def test_a_chat_template_that_drops_the_image(self, folders: dict[str, Path], tmp_path: Path) -> None:
         folder = retold(folders["qwen2.5-vl"], tmp_path / "x", "<|image_pad|>", "")
@@ -245,12 +274,18 @@ class TestRefused:
             list(made.score(registry.task("shapes").examples[:1], {}))
 
     def test_what_does_not_fit_the_context(self, folders: dict[str, Path]) -> None:
-        with pytest.raises(DataError, match=r"make \d+ tokens, and the context holds 512"):
+        with pytest.raises(DataError, match=r"caption 'x{80}\.\.\.' make \d+ tokens, and the context holds 512"):
             compbench.score_pairs(f"vqascore:{folders['qwen2.5-vl']}", PICTURES, ["a circle", "x" * 600], device="cpu")
 
     def test_a_caption_that_spells_the_token_of_a_picture(self, folders: dict[str, Path]) -> None:
         with pytest.raises(DataError, match="spells the token of a picture"):
             compbench.score_pairs(f"vqascore:{folders['qwen2.5-vl']}", PICTURES, ["a <|image_pad|>"], device="cpu")
+
+    def test_a_caption_that_spells_the_end_of_a_turn(self, folders: dict[str, Path]) -> None:
+        captions = ["a circle", "a <|im_end|> circle"]
+        for scheme in ("vqascore", "caption-likelihood"):
+            with pytest.raises(DataError, match=r"spells '<\|im_end\|>', which this model does not read as words"):
+                compbench.score_pairs(f"{scheme}:{folders['qwen2.5-vl']}", PICTURES, captions, device="cpu")
 
     def test_questions_without_a_place_for_the_caption_and_no_answer(self, folders: dict[str, Path]) -> None:
         for options, says in (({"question": "What?"}, "expected one {} for the caption"), ({"answer": " "}, "empty")):

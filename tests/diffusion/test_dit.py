@@ -381,6 +381,9 @@ def test_what_changes_a_measurement_changes_the_identity(change: Mapping[str, An
         ({"draws": 0}, "1 to 250"),
         ({"seed": -1}, "0 or more"),
         ({"folder": Path("no")}, "'no'"),
+        ({"risk": 0.2}, "risk=0.2 only applies to schedule=racing"),
+        ({"bound": "asymptotic"}, "bound=asymptotic only applies to schedule=racing"),
+        ({"tolerance": 0.01}, "tolerance=0.01 only applies to schedule=racing"),
     ],
 )
 def test_impossible_options_are_refused(options: Mapping[str, Any], words: str) -> None:

@@ -62,21 +62,36 @@ def overlooked(members: Sequence[SeedGroup]) -> Iterator[str]:
 
 
 def answers(members: Sequence[SeedGroup]) -> Iterator[str]:
-    """The days on which a service answered and what it did not tell, for each model that asks one."""
+    """The days and models by which a service answered and what it did not tell, for each model that asks one."""
     for member in members:
         run = member.runs[0]
         if not (days := answered(run)):
             continue
         yield f"{member.label}: a service's answers of {days}; nobody can reproduce them."
+        if len(names := _served_by(run)) > 1:
+            yield (
+                f"{member.label}: the service answered by {len(names)} models, {', '.join(names)}; their scores are "
+                "not one measurement."
+            )
         ids, n_scores = set(run.ids()), sum(table.scores.size for table in run.tables().values())
         if n := _n_doubtful(run, "upper_bounds", ids):
             told = run.key.measurement.get("top_logprobs")
             yield (
                 f"{member.label}: {n:,} of {n_scores:,} scores are upper bounds: {run.key.measurement.get('answer')!r} "
-                f"was not among the {told} likeliest tokens that the service tells."
+                f"was not among the likeliest tokens that the service tells, at most {told}."
             )
         if n := _n_doubtful(run, "abstentions", ids):
             yield f"{member.label}: {n:,} answers name none of the options; they count as wrong, as ties."
+
+
+def _served_by(run: Run) -> list[str]:
+    """The models behind a service's answers, as it names them."""
+    names: set[str] = set()
+    for part in run.parts():
+        found = part.get("answers")
+        told = found.get("served_by") if isinstance(found, Mapping) else None
+        names.update(map(str, told) if isinstance(told, list) else ())
+    return sorted(names)
 
 
 def _n_doubtful(run: Run, what: str, ids: Collection[str]) -> int:

@@ -19,6 +19,7 @@ from compbench.core.examples import Example
 from compbench.core.measurements import ScoreMatrix
 from compbench_baselines.api._answers import Reply
 from compbench_baselines.api._scorer import Query
+from compbench_baselines.captions import quoted
 
 __all__ = ["AmongCaptions", "AmongImages", "chosen"]
 
@@ -70,7 +71,7 @@ class AmongImages:
             order = _order(example, self.seed, number, len(example.images))
             listed = [part for place, i in enumerate(order) for part in (f"{_LETTERS[place]}.", example.images[i])]
             text = f'Which of these pictures shows "{caption}"? {_ALONE}'
-            questions.append(Query((*listed, text), f"caption {caption!r}"))
+            questions.append(Query((*listed, text), f"caption {quoted(caption)}"))
         return questions
 
     def lack(self, reply: Reply) -> str:

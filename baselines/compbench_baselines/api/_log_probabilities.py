@@ -13,6 +13,7 @@ from compbench.core.examples import Example
 from compbench.core.measurements import ScoreMatrix
 from compbench_baselines.api._answers import Reply
 from compbench_baselines.api._scorer import Query
+from compbench_baselines.captions import quoted
 
 __all__ = ["YesNo", "log_probability"]
 
@@ -36,7 +37,7 @@ class YesNo:
     def queries(self, example: Example) -> list[Query]:
         """Image by image, with each caption."""
         return [
-            Query((image, self.question.replace("{}", caption)), f"image {image.name!r} and caption {caption!r}")
+            Query((image, self.question.replace("{}", caption)), f"image {image.name!r} and caption {quoted(caption)}")
             for image in example.images
             for caption in example.captions
         ]

@@ -123,8 +123,9 @@ class MatchingScorer:
             for image in [image for image in seen if not uses[image]]:
                 del seen[image]
         if n_cut:
+            are = "1 caption is" if n_cut == 1 else f"{n_cut:,} captions are"
             longest = self._matcher.longest
-            self._say(f"{n_cut} captions are longer than {longest} tokens, the most that the model reads")
+            self._say(f"{are} longer than the {longest} tokens that the model reads, and cut there")
 
     def _look_at(self, window: Sequence[Example], seen: dict[Image, Tensor]) -> None:
         """Put the images that are not among the seen ones there."""

@@ -37,7 +37,7 @@ class CaptionScorer(PairScorer):
         self._is_mean, self._is_less_text = is_mean, is_less_text
         self._gap = " " if type(network).__name__ in (*AFTER_A_SPACE, JANUS) else ""
         self._asked = self._after_picture(self._rendered(question))
-        self._blind = torch.tensor(processor.tokenizer(self._rendered(question, is_seen=False))["input_ids"])
+        self._blind = self._tokenized(self._rendered(question, is_seen=False))
         self._tokens: dict[str, Tensor] = {}  # of the captions met
         self._unseen: dict[str, float] = {}  # captions' log-likelihoods without a picture
 

@@ -28,6 +28,7 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
+from compbench_baselines.captions import check_words, quoted
 from compbench_baselines.decoding import decoded, decoders
 from compbench_baselines.evaluations import of_images, of_pairs
 from compbench_baselines.probing import first_readable, probed
@@ -217,11 +218,12 @@ class JanusScorer:
         marks = (processor.image_token, processor.image_start_token, processor.image_end_token)
         if spelled := [mark for mark in marks if mark in caption]:
             raise DataError(f"{where}: caption {caption!r} spells a token of pictures, {spelled[0]}")
+        check_words(caption, processor.tokenizer)
         row = self._row(caption)
         n = len(row) + self._n_tokens - 1
         if self._longest is not None and n > self._longest:
             raise DataError(
-                f"{where}: caption {caption!r} and a picture make {n:,} tokens, and the context holds "
+                f"{where}: caption {quoted(caption)} and a picture make {n:,} tokens, and the context holds "
                 f"{self._longest:,}; expected a model that reads them whole"
             )
         return row

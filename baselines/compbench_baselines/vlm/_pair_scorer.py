@@ -19,13 +19,14 @@ import transformers
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from compbench.core.errors import DataError, RunError, nan_advice
+from compbench.core.errors import DataError, RunError, UnreadableImage, nan_advice
 from compbench.core.examples import Example, Image, Task
 from compbench.core.image_transforms import opaque
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
+from compbench_baselines.captions import check_words, quoted
 from compbench_baselines.evaluations import of_images_by_window, of_pairs
 from compbench_baselines.probing import Probe, first_readable, probed
 from compbench_baselines.windows import windows
@@ -166,13 +167,7 @@ class PairScorer:
         """The first `n` images, each at the end of what all prompts begin with."""
         images = images[:n]
         prompt = self._rendered(self._question)
-        inputs = self._processor(
-            text=[prompt] * len(images),
-            images=[[opaque(image.decode()).convert("RGB")] for image in images],
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        )
+        inputs = self._processed(prompt, images)
         shape, n_after = inputs["input_ids"].shape, len(self._after_picture(prompt))
         if not n_after:
             raise DataError(
@@ -187,6 +182,31 @@ class PairScorer:
         behind = self._network.model.rope_deltas if self._has_own_positions else None
         row_of = {image: row for row, image in enumerate(images)}
         return _Seen(row_of, cache, before["attention_mask"].to(self.device), behind)
+
+    def _processed(self, prompt: str, images: Sequence[Image]) -> Any:
+        """A prompt with each of the images; UnreadableImage for one that the model's image processor refuses."""
+        try:
+            return self._processor(
+                text=[prompt] * len(images),
+                images=[[opaque(image.decode()).convert("RGB")] for image in images],
+                padding=True,
+                padding_side="left",
+                add_special_tokens=not self._is_begun(prompt),
+                return_tensors="pt",
+            )
+        except ValueError as error:
+            if isinstance(error, UnreadableImage):
+                raise
+            if len(images) > 1:
+                for image in images:
+                    self._processed(prompt, [image])
+                raise
+            (image,) = images
+            width, height = image.decode().size
+            raise UnreadableImage(
+                image.name,
+                f"image {image.name!r} of {width}x{height} pixels is refused by the model's image processor ({error})",
+            ) from error
 
     @torch.inference_mode()
     def _scores(self, pairs: Sequence[Pair], seen: Any, batch_size: int) -> list[float]:
@@ -230,9 +250,19 @@ class PairScorer:
 
     def _after_picture(self, prompt: str) -> Tensor:
         """[n] the tokens of a prompt that follow its picture."""
-        tokens = torch.tensor(self._processor.tokenizer(prompt)["input_ids"])
+        tokens = self._tokenized(prompt)
         (last,) = (tokens == self._picture).nonzero()[-1].tolist()
         return tokens[last + 1 :]
+
+    def _tokenized(self, prompt: str) -> Tensor:
+        """[n] all tokens of a prompt."""
+        found = self._processor.tokenizer(prompt, add_special_tokens=not self._is_begun(prompt))
+        return torch.tensor(found["input_ids"])
+
+    def _is_begun(self, prompt: str) -> bool:
+        """Whether the chat template wrote the beginning of a text, which the tokenizer would add once more."""
+        beginning = self._processor.tokenizer.bos_token
+        return bool(beginning) and prompt.startswith(beginning)
 
     def _placed(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """On the device, pixels in the dtype of the network."""
@@ -244,6 +274,7 @@ class PairScorer:
     def _checked(self, caption: str) -> Tensor:
         if self._processor.image_token in caption:
             raise DataError(f"caption {caption!r} spells the token of a picture, {self._processor.image_token}")
+        check_words(caption, self._processor.tokenizer)
         return self.text(caption)
 
     def _rendered(self, question: str, is_seen: bool = True) -> str:
@@ -278,7 +309,7 @@ class PairScorer:
         for (image, caption), length in zip(pairs, lengths, strict=True):
             if self._longest is not None and length > self._longest:
                 raise DataError(
-                    f"image {image.name!r} and caption {caption!r} make {length:,} tokens, and the context holds "
+                    f"image {image.name!r} and caption {quoted(caption)} make {length:,} tokens, and the context holds "
                     f"{self._longest:,}; expected a model with a longer one, or smaller pictures by its image processor"
                 )
 

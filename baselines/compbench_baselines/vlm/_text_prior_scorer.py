@@ -23,6 +23,7 @@ from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
+from compbench_baselines.captions import check_words
 from compbench_baselines.evaluations import of_captions
 from compbench_baselines.probing import probed
 
@@ -106,6 +107,7 @@ class TextPriorScorer:
         tokens: list[int] = self._tokenizer(caption, add_special_tokens=False)["input_ids"]
         if not caption.strip() or not tokens:
             raise DataError(f"example {example.id!r} has an empty caption; expected words to score")
+        check_words(caption, self._tokenizer)
         if self._longest is not None and len(tokens) >= self._longest:
             raise DataError(
                 f"example {example.id!r}: a caption of {len(tokens):,} tokens does not fit the context of "

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from compbench.core.errors import DataError
 from compbench.core.models import Runtime
 from compbench_baselines.vlm._families import AFTER_A_SPACE
 from compbench_baselines.vlm._pair_scorer import PairScorer
@@ -45,6 +46,8 @@ class VQAScorer(PairScorer):
         """The first token of the answer; that there are more is said."""
         tokenizer = self._processor.tokenizer
         tokens: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        if not tokens:
+            raise DataError(f"the tokenizer reads nothing in the answer {answer!r}; expected a word such as Yes")
         if len(tokens) > 1:
             first = tokenizer.convert_ids_to_tokens(tokens[0])
             self._say(f"{answer!r} is {len(tokens)} tokens of this tokenizer; the first, {first!r}, is scored")

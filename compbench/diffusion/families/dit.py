@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DIT_256", "DIT_512", "TINY_DIT", "DiT"]
 
 _N_BANK = 250  # timesteps 2, 6, ..., 998
+_OF_RACES = ("risk", "tolerance", "bound")
 _SEED_OF = {"paper": 42, "compbench": 0}
 _FIXED = {"option": False}
 # what is fetched of a hub repository; the published ones hold pickles, which are read as weights alone
@@ -107,11 +108,12 @@ class DiT(ModelSpec):
         if self.seed is not None and self.seed < 0:
             raise UsageError(f"model {self.name!r} cannot take seed={self.seed}; expected 0 or more")
         checked_risk(self.risk)
-        if self.tolerance is not None and self.schedule != "racing":
-            raise UsageError(
-                f"model {self.name!r}: tolerance={self.tolerance:g} only applies to schedule=racing; add "
-                "-o schedule=racing, or leave it out"
-            )
+        for option in fields(self) if self.schedule != "racing" else ():
+            if option.name in _OF_RACES and (value := getattr(self, option.name)) != option.default:
+                raise UsageError(
+                    f"model {self.name!r}: {option.name}={value} only applies to schedule=racing; add "
+                    "-o schedule=racing, or leave it out"
+                )
         if self.folder is not None and not disk.expanded(self.folder).is_dir():
             raise UsageError(
                 f"model {self.name!r}: no folder {str(self.folder)!r}; expected one in the layout of DiTPipeline"
