@@ -76,9 +76,10 @@ class KeptLatents:
             stored = load(content)
             if _sum(stored["latents"]) != stored["sum"].item():
                 return None
-            os.utime(file)  # used last
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
+        with suppress(OSError):  # of a folder that can be read alone
+            os.utime(file)  # used last
         return stored["latents"]
 
     def _write(self, file: Path, latents: Tensor) -> None:

@@ -28,7 +28,7 @@ from compbench.core.errors import DataError
 from compbench.diffusion.parts import Parts
 from compbench.diffusion.silence import quiet
 from compbench.diffusion.weights import LOADING_ERRORS, check_finite
-from compbench.registry.tensors import named
+from compbench.registry.tensors import check_floats, named, read_headers
 
 __all__ = ["add_lora"]
 
@@ -46,7 +46,7 @@ class _Product:
     scale: float
 
     def fits(self, weight: Tensor) -> bool:
-        is_pair = self.a.shape[0] == self.b.shape[1]
+        is_pair = self.a.shape[0] == self.b[0].numel()
         return is_pair and self.b.shape[0] == weight.shape[0] and self.a[0].numel() == weight[0].numel()
 
     def of(self, weight: Tensor) -> Tensor:
@@ -60,13 +60,14 @@ def add_lora(parts: Parts, file: Path, loader: str) -> Parts:
     """
     what, components = f"the LoRA {str(file)!r}", parts.trained
     try:
+        check_floats({name: tensor for name, tensor in read_headers([file]).items() if not _is_alpha(name)}, what)
         state, settings = _read(file)
         _check_kind(state, what)
         check_finite(state.items(), what)
         with quiet():
             layers, alphas = _named_by_diffusers(state, loader, parts)
             found = {name: _products(name, part, layers, alphas, settings) for name, part in components.items()}
-    except LOADING_ERRORS as error:
+    except (*LOADING_ERRORS, re.error) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise error if str(error).startswith(what) else DataError(f"{what} cannot be read: {reason[:300]}") from error
     unknown = [key for key in layers if key.partition(".")[0] not in components]
@@ -90,8 +91,18 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(file, "pt") as opened:
         written = (opened.metadata() or {}).get("lora_adapter_metadata")
         state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dict
-    settings = json.loads(written) if written else {}
-    return {name: tensor.float() for name, tensor in state.items()}, settings
+    return {name: tensor.float() for name, tensor in state.items()}, _settings(written) if written else {}
+
+
+def _settings(written: str) -> dict[str, Any]:
+    settings = json.loads(written)
+    if not isinstance(settings, dict):
+        raise ValueError("its lora_adapter_metadata is no object of JSON")  # of what a file says
+    return settings
+
+
+def _is_alpha(name: str) -> bool:
+    return name.rpartition(".")[2] == "alpha"
 
 
 def _check_kind(state: Mapping[str, Tensor], what: str) -> None:
@@ -165,7 +176,7 @@ def _scale(layer: str, rank: int, alpha: Tensor | None, settings: Mapping[str, A
     if (given := settings.get("lora_alpha")) is None:
         return 1.0
     for pattern, value in (settings.get("alpha_pattern") or {}).items():
-        if re.search(rf"(^|\.){pattern}$", layer):
+        if re.search(rf"(^|\.)({pattern})$", layer):
             given = value
             break
     return float(given) / (math.sqrt(rank) if settings.get("use_rslora") else rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from compbench.diffusion.denoiser import Noising, Target
     from compbench.diffusion.parts import Parts
 
-__all__ = ["SCHEDULER", "FlowFamily", "PipelineFamily", "Trained", "check_flow"]
+__all__ = ["SCHEDULER", "FlowFamily", "PipelineFamily", "Trained", "check_flow", "number_in", "timesteps_in"]
 
 SCHEDULER = "scheduler/scheduler_config.json"
 _TARGETS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
@@ -121,8 +122,7 @@ class PipelineFamily(Family):
         given = scheduler.get("prediction_type", "epsilon")
         if given not in _TARGETS:
             raise DataError(f"model {name!r} predicts {given!r} ({SCHEDULER}); expected one of {', '.join(_TARGETS)}")
-        n_timesteps = scheduler.get("num_train_timesteps", 1000)
-        return _TARGETS[given], f"0-{n_timesteps - 1}"
+        return _TARGETS[given], f"0-{timesteps_in(scheduler, name) - 1}"
 
     def shapes(self, config: Mapping[str, Any], files: FileList) -> Mapping[str, tuple[int, ...]]:
         """The shapes of one caption's conditioning, from the network's configuration: to price a run in advance."""
@@ -155,8 +155,7 @@ class FlowFamily(PipelineFamily):
 
     def noised(self, scheduler: Mapping[str, Any], name: str) -> tuple[str, str]:
         check_flow(scheduler, name)
-        n_timesteps, shift = scheduler.get("num_train_timesteps", 1000), float(scheduler.get("shift", 1.0))
-        return "flow", f"shift {shift:g} of 1-{n_timesteps}"
+        return "flow", f"shift {number_in(scheduler, 'shift', 1.0, name):g} of 1-{timesteps_in(scheduler, name)}"
 
     def target(self, parts: Parts) -> Target:
         return "flow"
@@ -169,6 +168,27 @@ class FlowFamily(PipelineFamily):
 
     def grid(self, parts: Parts) -> Timesteps:
         return np.sort(parts.scheduler.timesteps.float().numpy())
+
+
+def timesteps_in(config: Mapping[str, Any], name: str) -> int:
+    """The number of timesteps that a scheduler's configuration names; DataError for what is no such number."""
+    n_timesteps = config.get("num_train_timesteps", 1000)
+    if not isinstance(n_timesteps, int) or isinstance(n_timesteps, bool) or n_timesteps < 1:
+        raise DataError(
+            f"model {name!r} has num_train_timesteps {n_timesteps!r} in {SCHEDULER}; expected a whole number above 0: "
+            "fetch or copy it again"
+        )
+    return n_timesteps
+
+
+def number_in(config: Mapping[str, Any], key: str, default: float, name: str) -> float:
+    """A setting of the scheduler's configuration, such as its shift; DataError for what is no number above 0."""
+    given = config.get(key, default)
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < math.inf:
+        raise DataError(
+            f"model {name!r} has {key} {given!r} in {SCHEDULER}; expected a number above 0: fetch or copy it again"
+        )
+    return float(given)
 
 
 def check_flow(config: Mapping[str, Any], name: str, *, takes_dynamic: bool = False) -> None:

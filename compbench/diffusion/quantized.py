@@ -9,6 +9,7 @@ import torch
 
 from compbench.core.errors import DataError
 from compbench.diffusion.parts import FP8, Parts
+from compbench.diffusion.silence import quiet
 from compbench.registry.tensors import named
 
 __all__ = ["in_fp8"]
@@ -19,7 +20,8 @@ def in_fp8(parts: Parts, dtype: torch.dtype) -> Parts:
 
     Which layers stay as they are is said by its class in diffusers: norms, position tables, the first and the last.
     """
-    network: Any = parts.network.to(dtype)
+    with quiet():
+        network: Any = parts.network.to(dtype)
     large = {name for name, weight in network.named_parameters() if weight.abs().max() > torch.finfo(FP8).max}
     network.enable_layerwise_casting(storage_dtype=FP8, compute_dtype=dtype)
     held = {name for name, weight in network.named_parameters() if weight.dtype == FP8}

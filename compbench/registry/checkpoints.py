@@ -185,7 +185,8 @@ def weights_of(files: FileList, part: Part, name: str, *, takes_pickles: bool = 
         if file.startswith(f"{part.name}/") and not file.endswith(".json")
     )
     raise DataError(
-        f"model {name!r} has {named(rest, 4) or 'no weights'} in {part.name}/ but no whole {part.stem}.safetensors; "
+        f"model {name!r} has {f'{named(rest, 4)} in {part.name}/ but ' if rest else ''}no whole "
+        f"{part.name}/{part.stem}.safetensors; "
         "compbench reads safetensors alone, since other files can run code: load the pipeline with diffusers yourself, "
         "`pipeline.save_pretrained(PATH, safe_serialization=True)`, then --model diffusion:PATH"
     )
@@ -310,7 +311,7 @@ def config_of(files: FileList, part: Part, name: str) -> Mapping[str, Any]:
     config = files.json(path)
     given = config.get("_class_name")
     if given is not None and given not in part.classes:
-        raise DataError(f"model {name!r}: {path} of {files.where!r} is of a {given}; expected {part.classes[0]}")
+        raise DataError(f"model {name!r}: {path} of {files.where!r} names a class {given}; expected {part.classes[0]}")
     if config.get("quantization_config") is not None:
         raise DataError(f"model {name!r}: {path} of {files.where!r} is of quantized weights, which are not supported")
     return config

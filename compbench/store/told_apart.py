@@ -89,7 +89,14 @@ def _digest(pattern: str) -> Callable[[object], str]:
 
 
 _KIND = "schedule.kind"
-_ABSENT = {_KIND: "every draw", "noise": "independent noise", "reductions": "squared errors", "kept": "every error"}
+_ABSENT = {
+    _KIND: "every draw",
+    "noise": "independent noise",
+    "reductions": "squared errors",
+    "kept": "every error",
+    "lora": "no LoRA",
+    "quantized": "unquantized",
+}
 _WORDS: Mapping[str, Callable[[object], str]] = {
     "seed": lambda value: f"seed {value}",
     "protocol": _put("{} protocol"),
@@ -102,6 +109,7 @@ _WORDS: Mapping[str, Callable[[object], str]] = {
     "kept": _one_of({"scores": "scores alone"}, "{} kept"),
     "predicts": _put("predicts {}"),
     "without": _put("without {}"),
+    "lora": _digest("LoRA {}"),
     "weights": _digest("weights {}"),
     "task": _digest("task {}"),
     "c": _put("C {}"),

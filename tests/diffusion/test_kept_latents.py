@@ -109,6 +109,18 @@ def test_those_used_longest_ago_leave_when_the_folder_is_full(tmp_path: Path) ->
     assert sorted(file.parent.name for file in tmp_path.glob("*/*")) == ["03", "04", "05", "06", "07", "08", "09"]
 
 
+def test_a_cache_folder_that_can_be_read_alone_is_read(
+    folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors(built(folder_of("sdxl"), []))
+
+    def refuse(*_: object) -> None:  # as for another's files; root may do it all
+        raise PermissionError
+
+    monkeypatch.setattr("os.utime", refuse)
+    assert errors(built(folder_of("sdxl"), []))[1] == 0
+
+
 def test_a_cache_folder_that_cannot_be_written_costs_nothing_but_time(
     folder_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

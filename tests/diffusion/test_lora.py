@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -189,8 +190,39 @@ def test_a_lora_that_does_not_fit_says_what_lacks(folder_of: Callable[[str], Pat
     assert "2 of 2 tensors for no part of model" in refused(folder, other, tmp_path)
     wild = {f"{block}.0.attn.to_q.lora_A.weight": a + torch.nan, f"{block}.0.attn.to_q.lora_B.weight": b}
     assert "NaN or infinity" in refused(folder, wild, tmp_path)
+    tall = {**absent, f"{block}.7.attn.to_q.lora_B.weight": torch.zeros(16, 3)}
+    tall = {name.replace(".7.", ".0."): tensor for name, tensor in tall.items()}
+    assert "1 of another shape" in refused(folder, tall, tmp_path)
+    whole = {name: torch.zeros(tensor.shape, dtype=torch.int8) for name, tensor in absent.items()}
+    assert "2 of 2 tensors that are not floating point" in refused(folder, whole, tmp_path)
+    assert "holds no tensor" in refused(folder, {}, tmp_path)
     dora = {**lone, f"{block}.0.attn.to_q.lora_magnitude_vector": b}
     assert "of a DoRA, LoKr or LoHa" in refused(folder, dora, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ("[1", "cannot be read: Expecting"),
+        ("[1]", "its lora_adapter_metadata is no object of JSON"),
+        ('{"transformer.lora_alpha": 1, "transformer.alpha_pattern": {"(": 1}}', "missing ), unterminated subpattern"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_told(
+    folder_of: Callable[[str], Path], tmp_path: Path, settings: str, reason: str
+) -> None:
+    lora, _ = trained_on(folder_of("sd3"), LAYERS["sd3"])
+    save_file(as_peft(lora), tmp_path / USUAL, {"lora_adapter_metadata": settings})
+    with pytest.raises(DataError, match=re.escape(reason)):
+        built(folder_of("sd3"), lora=str(tmp_path))
+
+
+def test_a_pattern_of_alphas_holds_for_whole_names_of_layers(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    names = ("transformer.transformer_blocks.0.attn.to_k", "transformer.transformer_blocks.1.attn.add_k_proj")
+    lora, held = trained_on(folder_of("sd3"), names)
+    settings = {"transformer.lora_alpha": 2, "transformer.alpha_pattern": {"k|to_q|k_proj": 8}}  # no whole name of ours
+    save_file(as_peft(lora), tmp_path / USUAL, {"lora_adapter_metadata": json.dumps(settings)})
+    check_sum(folder_of("sd3"), tmp_path / USUAL, lora, held, 1.0)
 
 
 def test_a_folder_without_a_lora_or_with_several_is_told(folder_of: Callable[[str], Path], tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], me
 
 
 def test_another_family_than_the_published_is_refused() -> None:
-    with pytest.raises(UsageError, match="published runs of other models; expected compbench or paper or self-bench"):
+    with pytest.raises(UsageError, match="published runs of other models; expected compbench, paper or self-bench"):
         replace(SD3_MEDIUM, protocol="diffusion-itm")
 
 

@@ -17,6 +17,7 @@ import tiny_pipelines
 from compbench import registry
 from compbench.cli.app import main
 from compbench.core.errors import DataError, UsageError
+from compbench.core.file_list import FileList
 from compbench.core.models import Runtime
 from compbench.diffusion.families.flux import FLUX_DEV
 from compbench.diffusion.families.stable_diffusion import SD2
@@ -119,6 +120,25 @@ def test_pickled_weights_are_refused_with_the_way_to_convert_them(copied: Path, 
 def test_a_wrong_number_of_channels_is_told(copied: Path) -> None:
     edit(copied / "vae" / "config.json", latent_channels=5)
     assert "5" in refused(copied)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("sdxl", {"num_train_timesteps": "1000"}),
+        ("sd3", {"num_train_timesteps": 0}),
+        ("sd3", {"shift": None}),
+        ("flux-dev", {"base_image_seq_len": None}),
+        ("flux-dev", {"max_shift": "1.15"}),
+        ("flux-dev", {"max_image_seq_len": 256}),
+        ("sana", {"flow_shift": -3.0}),
+    ],
+)
+def test_a_schedule_whose_numbers_are_none_is_told(copied: Path, settings: dict[str, Any]) -> None:
+    edit(copied / "scheduler" / "scheduler_config.json", **settings)
+    _, model = registry.model(f"diffusion:{copied}", {"dtype": "float32"})
+    with pytest.raises(DataError, match=rf"{next(iter(settings))} .*scheduler_config.json; expected"):
+        model.with_files(lambda: FileList.of_folder(copied))  # type: ignore[attr-defined]
 
 
 def test_latents_that_are_scaled_channel_by_channel_are_refused(copied: Path) -> None:

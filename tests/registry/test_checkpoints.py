@@ -138,7 +138,7 @@ def test_what_a_cache_happens_to_hold_does_not_decide_for_fp16():
 def test_a_shard_outside_its_folder_is_not_opened():
     index = {"weight_map": {"a": "../../secret.safetensors"}}
     files = sd_like(weights=WEIGHTS[1:], **{"unet/diffusion_pytorch_model.safetensors.index.json": index})
-    assert "no whole diffusion_pytorch_model.safetensors" in refused(files)
+    assert "no whole unet/diffusion_pytorch_model.safetensors" in refused(files)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,12 @@ def test_a_setting_of_a_schedule_is_said_only_where_schedules_of_one_kind_differ
     assert told_apart(measurements) == [["every draw"], ["racing"], ["racing", "risk 0.01"]]
 
 
+def test_a_run_without_what_another_adds_says_so() -> None:
+    added = FULL | {"lora": "sha256:0123456789abcdef"}, FULL | {"quantized": "fp8"}
+    assert told_apart([FULL, added[0]]) == [["no LoRA"], ["LoRA 0123456789ab"]]
+    assert told_apart([FULL, added[1]]) == [["unquantized"], ["quantized fp8"]]
+
+
 def test_equal_settings_have_nothing_to_be_told_by() -> None:
     assert told_apart([FULL, dict(FULL)]) == [[], []]
 
@@ -47,6 +53,7 @@ def test_equal_settings_have_nothing_to_be_told_by() -> None:
         ({"rgb": "first"}, "RGB before resizing"),
         ({"seed": 20261126}, "seed 20261126"),
         ({"weights": "hf:org/name@0123456789abcdef"}, "weights 0123456789ab"),
+        ({"lora": "sha256:0123456789abcdef"}, "LoRA 0123456789ab"),
         ({"training": "sha256:0123456789abcdef"}, "training pictures 0123456789ab"),
         ({"is_pooled": True}, "pooled"),
         ({"is_pooled": False}, "not pooled"),

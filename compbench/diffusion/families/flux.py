@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from compbench.core.aliases import Json
-from compbench.core.errors import UsageError
+from compbench.core.errors import DataError, UsageError
 from compbench.core.file_list import FileList
 from compbench.diffusion.families import _citations
 from compbench.diffusion.families.text_to_image import TextToImage
 from compbench.diffusion.family import Timesteps
-from compbench.diffusion.pipeline import SCHEDULER, FlowFamily, Trained, check_flow
+from compbench.diffusion.pipeline import SCHEDULER, FlowFamily, Trained, check_flow, number_in, timesteps_in
 from compbench.registry.checkpoints import TEXT_ENCODER, Part
 from compbench.registry.layouts import CLIP, T5, Layout, TextPart
 
@@ -130,12 +130,10 @@ class FluxFamily(FlowFamily):
         if not scheduler.get("use_dynamic_shifting"):
             return super().noised(scheduler, name)
         check_flow(scheduler, name, takes_dynamic=True)
-        ends = [
-            f"{scheduler.get(f'{end}_shift', shift):g} at {scheduler.get(f'{end}_image_seq_len', length)}"
-            for end, shift, length in (("base", 0.5, 256), ("max", 1.15, 4096))
-        ]
+        base, most = _ends(scheduler, name)
+        ends = [f"{shift:g} at {length:.15g}" for length, shift in (base, most)]
         kind = "" if scheduler.get("time_shift_type", "exponential") == "exponential" else "linear "
-        return "flow", f"{kind}shift {' to '.join(ends)} tokens of 1-{scheduler.get('num_train_timesteps', 1000)}"
+        return "flow", f"{kind}shift {' to '.join(ends)} tokens of 1-{timesteps_in(scheduler, name)}"
 
     def grid(self, parts: Parts) -> Timesteps:
         """As the network sees them: it rounds t to its own dtype twice, before it multiplies by 1000 and after.
@@ -213,19 +211,28 @@ def _places(rows: int, columns: int, like: Tensor) -> Tensor:
     return grid.reshape(-1, 3).to(like)
 
 
+def _ends(scheduler: Mapping[str, Any], name: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The number of tokens and the shift at either end of the line that the shift lies on."""
+    base, most = (
+        (number_in(scheduler, f"{end}_image_seq_len", length, name), number_in(scheduler, f"{end}_shift", shift, name))
+        for end, length, shift in (("base", 256, 0.5), ("max", 4096, 1.15))
+    )
+    if base[0] >= most[0]:
+        raise DataError(
+            f"model {name!r} has base_image_seq_len {base[0]:g} and max_image_seq_len {most[0]:g} in {SCHEDULER}; "
+            "expected the second to be larger: fetch or copy it again"
+        )
+    return base, most
+
+
 def _shifted(parts: Parts) -> Timesteps:
     """[T] float32, ascending: the scheduler's table as its pipeline has it for pictures of this size."""
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
     config = parts.scheduler.config
     n, side = config["num_train_timesteps"], parts.size_px // parts.grain // FluxFamily.packed
-    shift = calculate_shift(
-        side**2,
-        config.get("base_image_seq_len", 256),
-        config.get("max_image_seq_len", 4096),
-        config.get("base_shift", 0.5),
-        config.get("max_shift", 1.15),
-    )
+    (base_length, base_shift), (max_length, max_shift) = _ends(config, parts.name)
+    shift = calculate_shift(side**2, base_length, max_length, base_shift, max_shift)  # pyright: ignore[reportArgumentType]
     scheduler = type(parts.scheduler).from_config(config)  # its table is set anew
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / n, n), mu=shift)
     return np.sort(scheduler.timesteps.float().numpy())

@@ -16,7 +16,7 @@ from compbench.core.file_list import FileList
 from compbench.diffusion.families import _citations
 from compbench.diffusion.families.text_to_image import TextToImage
 from compbench.diffusion.family import Timesteps
-from compbench.diffusion.pipeline import SCHEDULER, FlowFamily, Trained
+from compbench.diffusion.pipeline import SCHEDULER, FlowFamily, Trained, number_in, timesteps_in
 from compbench.registry.checkpoints import Part
 from compbench.registry.layouts import GEMMA, Layout, TextPart
 
@@ -89,8 +89,7 @@ class SanaFamily(FlowFamily):
                 f"model {name!r} predicts {scheduler.get('prediction_type')!r} by {SCHEDULER}; expected Sana's "
                 "flow_prediction, with use_flow_sigmas"
             )
-        n_timesteps, shift = scheduler.get("num_train_timesteps", 1000), float(scheduler.get("flow_shift", 1.0))
-        return "flow", f"shift {shift:g} of 1-{n_timesteps}"
+        return "flow", f"shift {number_in(scheduler, 'flow_shift', 1.0, name):g} of 1-{timesteps_in(scheduler, name)}"
 
     def grid(self, parts: Parts) -> Timesteps:
         """The solver's sigmas of as many steps as the training had, times their number."""

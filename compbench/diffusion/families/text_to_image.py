@@ -47,10 +47,11 @@ class TextToImage(StableDiffusion):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.protocol not in ("auto", "compbench", "paper", *self.protocols):
+        known = ("compbench", "paper", *self.protocols)
+        if self.protocol not in ("auto", *known):
             raise UsageError(
                 f"model {self.name!r}: protocol={self.protocol} is that of published runs of other models; expected "
-                f"{' or '.join(('compbench', 'paper', *self.protocols))}"
+                f"{', '.join(known[:-1])} or {known[-1]}"
             )
 
     @property
