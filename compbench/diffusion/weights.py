@@ -169,10 +169,10 @@ def check_finite(parameters: Iterable[tuple[str, torch.Tensor]], what: str) -> N
     n_tensors = 0
     for name, parameter in parameters:
         n_tensors += 1
-        each = parameter.detach()
-        if not torch.isfinite(each.sum(dtype=torch.float32)):  # one pass over memory; overflow alone proves nothing
-            n_bad = int((~torch.isfinite(each)).sum())
-            wrong += [f"{name} ({n_bad:,} of {each.numel():,} numbers)"] if n_bad else []
+        values = parameter.detach()
+        if not torch.isfinite(values.sum(dtype=torch.float32)):  # one pass over memory; overflow alone proves nothing
+            n_bad = int((~torch.isfinite(values)).sum())
+            wrong += [f"{name} ({n_bad:,} of {values.numel():,} numbers)"] if n_bad else []
     if wrong:
         raise DataError(
             f"{what} has {len(wrong)} of {n_tensors} tensors with NaN or infinity: {named(wrong)}; expected numbers: "

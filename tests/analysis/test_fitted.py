@@ -49,6 +49,13 @@ def test_prose_is_wrapped_before_a_table_is_cut() -> None:
     ]
 
 
+@pytest.mark.parametrize("side", ["l", "r"])
+def test_a_heading_in_several_lines_is_not_broken_within_a_word(side: str) -> None:
+    grid = Grid(("model", "to fetch", "network evaluations"), (("a", "0 B", "1"),), align="l" + 2 * side)
+    heading = render([grid], "table", 28).split("---")[0].split()
+    assert sorted(heading) == ["evaluations", "fetch", "model", "network", "to"]
+
+
 def test_a_table_that_is_cut_repeats_the_names_of_its_rows() -> None:
     header = ("model", *(f"tag {n}" for n in range(8)))
     grid = Grid(header, (("sd2", *["100.0 ±1.0"] * 8),))

@@ -58,7 +58,8 @@ def _bands(grid: Grid, n_columns: int) -> Iterator[tuple[Sequence[tuple[str, ...
     if natural_width(grid) <= n_columns:
         yield columns, widths, sides
         return
-    wanted = [*widths[: grid.n_names], *(_least_of_heading(column) for column in columns[grid.n_names :])]
+    figures = zip(columns[grid.n_names :], sides[grid.n_names :], strict=True)
+    wanted = [*widths[: grid.n_names], *(_least_of_heading(column, side) for column, side in figures)]
     if (wrapped_widths := _with_prose_wrapped(wanted, sides, n_columns)) is not None:
         yield columns, wrapped_widths, sides
         return
@@ -66,11 +67,12 @@ def _bands(grid: Grid, n_columns: int) -> Iterator[tuple[Sequence[tuple[str, ...
         yield [columns[n] for n in band], own, [sides[n] for n in band]
 
 
-def _least_of_heading(column: Sequence[str]) -> int:
-    """The width of a column whose heading may stand in several lines."""
+def _least_of_heading(column: Sequence[str], side: str) -> int:
+    """The width of a column whose heading may stand in several lines, none of them within a word."""
     heading, *rows = column
-    words = heading.split() or [""]
-    return max([*map(width, rows), *map(width, words)])
+    first, *further = heading.split() or [""]
+    n_indent = 1 if side == "l" else 0
+    return max([*map(width, rows), width(first), *(n_indent + width(word) for word in further)])
 
 
 def _with_prose_wrapped(wanted: Sequence[int], sides: str | Sequence[str], n_columns: int) -> list[int] | None:
@@ -112,7 +114,7 @@ def _row(cells: Sequence[str], widths: Sequence[int], sides: Sequence[str]) -> l
     lines = [tuple(cells)]
     if any(width(cell) > n for cell, n in zip(cells, widths, strict=True)):
         parts = [
-            wrapped(cell, n, "" if side == "w" or width(cell) <= n else " ")
+            wrapped(cell, n, " " if side == "l" and width(cell) > n else "")
             for cell, n, side in zip(cells, widths, sides, strict=True)
         ]
         lines = list(zip_longest(*parts, fillvalue=""))
