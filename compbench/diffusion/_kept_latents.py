@@ -76,7 +76,7 @@ class KeptLatents:
             stored = load(content)
             if _sum(stored["latents"]) != stored["sum"].item():
                 return None
-        except (OSError, SafetensorError, KeyError, ValueError):
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError):  # damaged, or no file of ours
             return None
         with suppress(OSError):  # of a folder that can be read alone
             os.utime(file)  # used last
@@ -87,9 +87,9 @@ class KeptLatents:
         with suppress(OSError):  # a full disk, or a folder that cannot be written
             file.parent.mkdir(parents=True, exist_ok=True)
             disk.write(file, save({"latents": latents, "sum": torch.tensor(_sum(latents))}))
-            if self._n_kept % _LOOK_EVERY == 0:
-                _trim(self._folder, self._bound)
             self._n_kept += 1
+            if self._n_kept % _LOOK_EVERY == 1:
+                _trim(self._folder, self._bound)
 
 
 def _sum(latents: Tensor) -> int:

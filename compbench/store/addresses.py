@@ -88,11 +88,11 @@ def _addresses(key: RunKey, name: str) -> list[str]:
 
 
 def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:
-    """The latest whole run of a model, else the latest one; where there are others it is said which was taken."""
+    """The latest whole run of a model, else the latest that measured something; which of several is said."""
     if len(runs) == 1:
         return runs[0]
     whole = [run for run in runs if _is_whole(run)]
-    taken = max(whole or runs, key=lambda run: run.info.updated)
+    taken = max(whole or [run for run in runs if run.parts()] or runs, key=lambda run: run.info.updated)
     described = dict(zip((run.path for run in runs), _described(runs, whole), strict=True))
     others = "; ".join(described[run.path] for run in runs if run.path != taken.path)
     name = f"{taken.key.task}/{taken.key.model}"

@@ -90,6 +90,22 @@ def test_where_no_run_is_whole_the_latest_is_taken_and_that_is_said(capsys: Capt
     assert "using the latest run" in said
 
 
+def test_a_run_that_failed_before_it_measured_anything_is_not_taken(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = _measured(0, limit=3)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Seeded, "build", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        _measured(1, limit=3)
+    rows, said = _show(capsys, "fake/Seeded")
+    assert {row["run"] for row in rows} == {measured.key.digest}
+    assert "(seed 1, failed)" in said
+
+
 def test_a_task_stands_for_all_its_models_in_every_command_that_takes_several(capsys: Captured, tmp_path: Path) -> None:
     _measured()
     harness.run(TASK, model=fakes.Spec("perfect"))

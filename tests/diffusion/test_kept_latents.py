@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from compbench import registry
 from compbench.core.examples import Example, Image
@@ -89,6 +90,16 @@ def test_a_damaged_file_is_encoded_again(folder_of: Callable[[str], Path]) -> No
     content = bytearray(flipped.read_bytes())
     content[-3] ^= 1
     flipped.write_bytes(bytes(content))
+    second, n_encoded = errors(built(folder_of("sdxl"), []))
+    assert n_encoded == 2
+    for name, measured in first.items():
+        np.testing.assert_array_equal(second[name], measured)
+
+
+def test_a_file_of_other_tensors_is_encoded_again(folder_of: Callable[[str], Path]) -> None:
+    first, _ = errors(built(folder_of("sdxl"), []))
+    for file, n_sums in zip(kept(), (1, 3), strict=True):
+        save_file({"latents": torch.zeros(2), "sum": torch.zeros(n_sums, dtype=torch.int64)}, file)
     second, n_encoded = errors(built(folder_of("sdxl"), []))
     assert n_encoded == 2
     for name, measured in first.items():

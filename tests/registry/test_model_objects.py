@@ -133,7 +133,10 @@ def test_a_pipeline_is_a_model_as_it_is(tmp_path: Path) -> None:
 def test_a_pipeline_with_two_text_encoders_is_refused() -> None:
     parts = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "scheduler")
     pipeline = SimpleNamespace(**dict.fromkeys(parts, object()))
-    with pytest.raises(UsageError, match="has two text encoders; expected one, as StableDiffusionPipeline"):
+    said = (
+        r"has two text encoders; expected one, as StableDiffusionPipeline has: save .*\(PATH\)`, then model='diffusion:"
+    )
+    with pytest.raises(UsageError, match=said):
         compbench.from_pipeline(pipeline)
 
 

@@ -10,6 +10,7 @@ from compbench.registry.names import with_options
 
 __all__ = ["from_pipeline", "of_pipeline"]
 
+_OTHERWISE = ": save one of a later family, `pipeline.save_pretrained(PATH)`, then model='diffusion:PATH'"
 _COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _KNOWN = ("StableDiffusionPipeline",)
 
@@ -38,9 +39,10 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
     if lacking := [part for part in _COMPONENTS if getattr(pipeline, part, None) is None]:
         raise UsageError(
             f"{type(pipeline).__name__} has no {', '.join(lacking)}; expected a pipeline like StableDiffusionPipeline"
+            f"{_OTHERWISE}"
         )
     if getattr(pipeline, "text_encoder_2", None) is not None:
         raise UsageError(
-            f"{type(pipeline).__name__} has two text encoders; expected one, as StableDiffusionPipeline has"
+            f"{type(pipeline).__name__} has two text encoders; expected one, as StableDiffusionPipeline has{_OTHERWISE}"
         )
     return with_options(StableDiffusion(name, pipeline=pipeline), options, model=name)
