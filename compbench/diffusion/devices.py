@@ -126,25 +126,26 @@ def lost_device(device: torch.device) -> Generator[None]:
 
 
 @contextmanager
-def full_float32() -> Generator[None]:
+def full_float32(*, is_deterministic: bool = False) -> Generator[None]:
     """float32 means float32, whatever the process has set: TF32 or bfloat16 inside would change decisions.
 
     Convolutions on Ampere and later are TF32 by default; torch.set_float32_matmul_precision, in a notebook say, makes
-    matrix products TF32 on a GPU and bfloat16 on a CPU. All is as it was afterwards.
+    matrix products TF32 on a GPU and bfloat16 on a CPU. All is as it was afterwards. `is_deterministic`: cuDNN takes only
+    algorithms that give the same bits again, for a network that is trained.
     """
     cudnn = torch.backends.cudnn
     if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch below 2.9
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest")
         try:
-            with cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
+            with cudnn.flags(enabled=True, benchmark=False, deterministic=is_deterministic, allow_tf32=False):
                 yield
         finally:
             torch.set_float32_matmul_precision(before)
         return
     # not cudnn.flags, which fails where a notebook has used both the old switches and the new ones
     wanted: list[tuple[Any, str, Any]] = [(switch, "fp32_precision", "ieee") for switch in _float32_switches()]
-    wanted += [(cudnn, "enabled", True), (cudnn, "benchmark", False), (cudnn, "deterministic", False)]
+    wanted += [(cudnn, "enabled", True), (cudnn, "benchmark", False), (cudnn, "deterministic", is_deterministic)]
     found = [(switch, name, getattr(switch, name)) for switch, name, _ in wanted]
     try:
         for switch, name, value in wanted:

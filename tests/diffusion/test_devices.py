@@ -209,3 +209,20 @@ def test_each_part_of_a_run_names_engine_and_batch_size_and_a_change_of_them_is_
 
 def test_a_network_says_whether_it_is_compiled() -> None:
     assert Compiled(torch.nn.Linear(2, 2), "default", lambda message: None).engine == "compiled: default"
+
+
+@needs_switches
+def test_old_switches_and_new_ones_may_both_have_been_used_and_cudnn_may_be_bound_to_repeat() -> None:
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+    try:
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "tf32", "ieee"
+        with pytest.raises(RuntimeError, match="allow_tf32"), cudnn.flags(allow_tf32=False):
+            pass
+        with full_float32(is_deterministic=True):
+            assert cudnn.deterministic
+            assert switches() == ["ieee"] * 3
+        assert not cudnn.deterministic
+        assert cudnn.conv.fp32_precision == "tf32"
+    finally:
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before

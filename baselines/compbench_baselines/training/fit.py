@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from compbench.core import disk, stages
 from compbench.core.aliases import Bools, Ints
 from compbench.core.errors import DataError
+from compbench.diffusion.devices import full_float32
 from compbench_baselines.training.cache import writing
 
 __all__ = ["Inputs", "Job", "Recipe", "fit", "one_thread"]
@@ -222,5 +223,5 @@ def one_thread() -> Generator[None]:
 @contextmanager
 def _repeatable() -> Generator[None]:
     """The same weights on any number of threads; cuDNN chooses its algorithms by rule, not by a race."""
-    with one_thread(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    with one_thread(), full_float32(is_deterministic=True):
         yield
