@@ -130,8 +130,8 @@ def full_float32(*, is_deterministic: bool = False) -> Generator[None]:
     """float32 means float32, whatever the process has set: TF32 or bfloat16 inside would change decisions.
 
     Convolutions on Ampere and later are TF32 by default; torch.set_float32_matmul_precision, in a notebook say, makes
-    matrix products TF32 on a GPU and bfloat16 on a CPU. All is as it was afterwards. `is_deterministic`: cuDNN takes only
-    algorithms that give the same bits again, for a network that is trained.
+    matrix products TF32 on a GPU and bfloat16 on a CPU. All is as it was afterwards. `is_deterministic`: cuDNN takes
+    only algorithms that give the same bits again, for a network that is trained.
     """
     cudnn = torch.backends.cudnn
     if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch below 2.9
