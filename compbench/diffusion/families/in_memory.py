@@ -31,6 +31,7 @@ def from_pipeline(pipeline: Any, name: str = "my-pipeline", **options: object) -
     Options are those of the built-in models. A run is named by the digest of the weights as they are when it starts.
 
     >>> import compbench, diffusers
+    >>> from pathlib import Path
     >>> folder = Path(compbench.__file__).parent / "tiny" / "tiny-sd"
     >>> pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     >>> len(compbench.run("shapes", model=from_pipeline(pipeline, "mine", draws=4), limit=2).done())
