@@ -182,7 +182,7 @@ def test_pickled_weights_are_refused_with_what_to_do(copied):
 def test_sharded_weights_with_a_shard_missing_are_refused(copied):
     index = copied / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "diffusion_pytorch_model-00001-of-00002.safetensors"}}))
-    with pytest.raises(DataError, match=r"no whole diffusion_pytorch_model.safetensors"):
+    with pytest.raises(DataError, match=r"no whole unet/diffusion_pytorch_model.safetensors"):
         load(copied)
 
 
