@@ -34,6 +34,7 @@ import PIL.Image
 
 from compbench.core.examples import Example, Image, Task
 from compbench.core.metrics import MATCHING
+from compbench.tasks import places
 from compbench.tasks._reading.digests import with_digests
 from compbench.tasks.drawings import canvases, sheets
 from compbench.tasks.drawings.canvases import Thing
@@ -68,7 +69,7 @@ class Canvas:
 
     @property
     def caption(self) -> str:
-        return canvases.describe(self.first, self.relation, self.second)
+        return places.describe(self.first, self.relation, self.second)
 
     @property
     def nouns(self) -> tuple[str, str]:
@@ -131,7 +132,7 @@ def _pairs(rng: np.random.Generator) -> Iterator[tuple[str, str, Canvas, Canvas]
 
 def _relations(kind: str) -> list[str]:
     axes = _AXES.get(kind, TAG_ORDER["axis"])
-    return [name for name, (axis, _) in canvases.RELATIONS.items() if axis in axes]
+    return [name for name, (axis, _) in places.RELATIONS.items() if axis in axes]
 
 
 def _any_canvas(kind: str, relation: str, rng: np.random.Generator) -> Canvas:
@@ -171,14 +172,17 @@ def _example(number: int, tag: str, kind: str, canvas: Canvas, other: Canvas, ar
         Image(f"{name}-{side}.png", partial(shown.draw, artist, _SEED, _WHERE_STREAM, number, side))
         for side, shown in enumerate(pair)
     )
-    axis, _ = canvases.RELATIONS[canvas.relation]
+    axis, _ = places.RELATIONS[canvas.relation]
     tags = {"tag": (tag,), "kind": (kind,), "axis": (axis,), "novelty": (novelty_of(pair),), "artist": (artist,)}
     return Example(name, images, tuple(shown.caption for shown in pair), np.eye(2, dtype=bool), tags)
 
 
 def _origin() -> list[str]:
     """All that the pixels come from: the drawings, this code and the libraries that compose them."""
-    code = [Path(file).read_text(encoding="utf-8") for file in (__file__, canvases.__file__, sheets.__file__)]
+    code = [
+        Path(file).read_text(encoding="utf-8")
+        for file in (__file__, canvases.__file__, places.__file__, sheets.__file__)
+    ]
     drawings = [sha256(sheets.path_of(artist).read_bytes()).hexdigest() for artist in sheets.ARTISTS]
     table = sha256(sheets.TABLE.read_bytes()).hexdigest()
     return [*code, *drawings, table, PIL.__version__, np.__version__, platform.machine()]

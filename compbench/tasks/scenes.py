@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from compbench.tasks.places import PLACES, RELATIONS, any_caption
+
 __all__ = [
     "COLOURS",
     "HELD_OUT",
-    "RELATIONS",
     "SHAPES",
     "SIZE_PX",
     "Shape",
-    "describe",
     "draw",
     "draw_alone",
     "is_held_out",
@@ -37,15 +37,7 @@ COLOURS = {
     "white": (248, 248, 248),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-# relation -> (axis, whether the first object is the one on the left or at the top)
-RELATIONS = {
-    "to the left of": ("horizontal", True),
-    "to the right of": ("horizontal", False),
-    "above": ("vertical", True),
-    "below": ("vertical", False),
-}
 HELD_OUT = frozenset({("red", "triangle"), ("green", "cross"), ("blue", "circle"), ("yellow", "square")})
-_PLACES = {"horizontal": ("on the left", "on the right"), "vertical": ("at the top", "at the bottom")}
 _SUPERSAMPLE = 4
 
 
@@ -65,15 +57,6 @@ def is_held_out(shape: Shape) -> bool:
     return (shape.colour, shape.shape) in HELD_OUT
 
 
-def describe(first: Shape, relation: str, second: Shape) -> str:
-    """The caption of a pair.
-
-    >>> describe(Shape("red", "circle"), "to the left of", Shape("blue", "square"))
-    'a red circle to the left of a blue square'
-    """
-    return f"{first} {relation} {second}"
-
-
 def draw(first: Shape, relation: str, second: Shape, rng: np.random.Generator) -> Image.Image:
     """A 64x64 RGB picture of `first` standing in `relation` to `second`; `rng` places and sizes them."""
     axis, first_comes_first = RELATIONS[relation]
@@ -83,7 +66,7 @@ def draw(first: Shape, relation: str, second: Shape, rng: np.random.Generator) -
 
 def draw_alone(shape: Shape, rng: np.random.Generator, place: str = "on the left") -> Image.Image:
     """A 64x64 picture of one object at a place: on the left, on the right, at the top or at the bottom."""
-    axis, side = next((axis, names.index(place)) for axis, names in _PLACES.items() if place in names)
+    axis, side = next((axis, names.index(place)) for axis, names in PLACES.items() if place in names)
     return _paint([(shape, _centre(axis, side, rng))], rng)
 
 
@@ -96,24 +79,11 @@ def training_scene(rng: np.random.Generator, *, single: float = 0.33) -> tuple[I
     if rng.random() < single:
         side = int(rng.integers(2))
         shape = _any_shape(rng)
-        return _paint([(shape, _centre(axis, side, rng))], rng), f"{shape} {_PLACES[axis][side]}"
+        return _paint([(shape, _centre(axis, side, rng))], rng), f"{shape} {PLACES[axis][side]}"
     low = _any_shape(rng)
     high = _any_shape(rng, unlike=low)
     image = _paint([(low, _centre(axis, 0, rng)), (high, _centre(axis, 1, rng))], rng)
-    return image, _caption(axis, low, high, rng)
-
-
-def _caption(axis: str, low: Shape, high: Shape, rng: np.random.Generator) -> str:
-    forward, backward = [name for name, (its_axis, _) in RELATIONS.items() if its_axis == axis]
-    kind = rng.random()
-    if kind < 0.4:
-        return describe(low, forward, high)
-    if kind < 0.8:
-        return describe(high, backward, low)
-    ordered = [(0, low), (1, high)]
-    if rng.random() < 0.5:
-        ordered.reverse()
-    return " and ".join(f"{_PLACES[axis][side]} {shape}" for side, shape in ordered)
+    return image, any_caption(axis, low, high, rng)
 
 
 def _any_shape(rng: np.random.Generator, unlike: Shape | None = None) -> Shape:

@@ -20,7 +20,7 @@ import PIL.Image
 
 from compbench.core.examples import Classes, Example, Task
 from compbench.core.metrics import CLASSIFYING
-from compbench.tasks import scenes
+from compbench.tasks import places, scenes
 from compbench.tasks._reading.digests import with_digests
 from compbench.tasks.classification._data_sets import PromptFiles, chosen_prompts, examples_of
 from compbench.tasks.classification._prompt_files import Prompts
@@ -79,5 +79,5 @@ def _draw(shape: scenes.Shape, *seed: int) -> PIL.Image.Image:
 
 def _origin() -> list[str]:
     """All that the pixels come from: this code and the libraries that draw."""
-    code = [Path(__file__).read_text(encoding="utf-8"), Path(scenes.__file__).read_text(encoding="utf-8")]
+    code = [Path(file).read_text(encoding="utf-8") for file in (__file__, scenes.__file__, places.__file__)]
     return [*code, PIL.__version__, np.__version__, platform.machine()]

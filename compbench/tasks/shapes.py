@@ -29,7 +29,7 @@ import PIL.Image
 
 from compbench.core.examples import Example, Image, Task
 from compbench.core.metrics import MATCHING
-from compbench.tasks import scenes
+from compbench.tasks import places, scenes
 from compbench.tasks._reading.digests import with_digests
 
 __all__ = ["shapes"]
@@ -64,7 +64,7 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        return scenes.describe(self.first, self.relation, self.second)
+        return places.describe(self.first, self.relation, self.second)
 
     @property
     def is_unseen(self) -> bool:
@@ -113,7 +113,7 @@ def swapped(scene: Scene, tag: str) -> Scene:
 
 def _origin() -> list[str]:
     """All that the pixels come from: this code and the libraries that draw."""
-    code = [Path(__file__).read_text(encoding="utf-8"), Path(scenes.__file__).read_text(encoding="utf-8")]
+    code = [Path(file).read_text(encoding="utf-8") for file in (__file__, scenes.__file__, places.__file__)]
     return [*code, PIL.__version__, np.__version__, platform.machine()]
 
 
@@ -121,7 +121,7 @@ def _pairs(rng: np.random.Generator) -> Iterator[tuple[str, Scene, Scene]]:
     """(tag, scene, swapped scene) of every example; no two examples share their captions."""
     for (tag, seen), counts in _COUNTS.items():
         for axis, count in zip(TAG_ORDER["axis"], counts, strict=True):
-            relations = [name for name, (its_axis, _) in scenes.RELATIONS.items() if its_axis == axis]
+            relations = [name for name, (its_axis, _) in places.RELATIONS.items() if its_axis == axis]
             # the two relations of the axis take turns, so that each has half of the examples
             turns = [islice(_distinct(tag, seen, name, rng), (count + 1) // 2) for name in relations]
             ordered = chain.from_iterable(zip(*turns, strict=True))
@@ -147,7 +147,7 @@ def _unlike_shapes() -> Iterator[tuple[scenes.Shape, scenes.Shape]]:
 
 
 def _example(number: int, tag: str, *pair: Scene) -> Example:
-    axis, _ = scenes.RELATIONS[pair[0].relation]
+    axis, _ = places.RELATIONS[pair[0].relation]
     n_unseen = sum(scene.is_unseen for scene in pair)
     name = f"{tag.lower()}-{number:03d}"
     images = tuple(

@@ -12,6 +12,7 @@ from scipy import ndimage
 from compbench import registry
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
+from compbench.tasks import places
 from compbench.tasks.drawings import canvases, sheets
 from compbench.tasks.drawings.canvases import Thing
 from compbench.tasks.drawings.from_packages import sheet_of
@@ -37,7 +38,7 @@ def _thing(words: list[str]) -> Thing:
 
 def _says(caption: str) -> Canvas:
     """The canvas that a caption describes, read word by word."""
-    relation = next(name for name in canvases.RELATIONS if f" {name} " in caption)
+    relation = next(name for name in places.RELATIONS if f" {name} " in caption)
     first, second = caption.split(f" {relation} ")
     return Canvas(_thing(first.split()), relation, _thing(second.split()))
 
@@ -76,7 +77,7 @@ def test_a_tag_says_what_changes_places(task: Task) -> None:
     for example in task.examples:
         one, other = map(_says, example.captions)
         assert one.relation == other.relation
-        assert canvases.RELATIONS[one.relation][0] == _tag(example, "axis")
+        assert places.RELATIONS[one.relation][0] == _tag(example, "axis")
         adjectives_stay = (one.first.adjective, one.second.adjective) == (other.first.adjective, other.second.adjective)
         same_things = {one.first, one.second} == {other.first, other.second}
         if _tag(example, "tag") == "Object":
@@ -112,7 +113,7 @@ def test_training_never_shows_what_an_example_calls_unseen_and_shows_the_rest(ta
     together: set[frozenset[str]] = set()
     for number in range(3_000):
         _, caption = canvases.training_canvas(np.random.default_rng([0, 1, number]))
-        if any(f" {relation} " in caption for relation in canvases.RELATIONS):
+        if any(f" {relation} " in caption for relation in places.RELATIONS):
             canvas = _says(caption)
             shown |= {canvas.first, canvas.second}
             together.add(frozenset(canvas.nouns))
@@ -150,7 +151,7 @@ def test_both_artists_draw_the_same_captions_at_the_same_places(task: Task) -> N
 @pytest.mark.parametrize("artist", sheets.ARTISTS)
 @pytest.mark.parametrize(("adjective", "n"), [("", 1), ("big", 1), ("small", 1), ("two", 2), ("three", 3)])
 def test_a_canvas_shows_as_many_drawings_as_its_caption_says_where_it_says(artist: str, adjective: str, n: int) -> None:
-    for relation, (axis, is_first) in canvases.RELATIONS.items():
+    for relation, (axis, is_first) in places.RELATIONS.items():
         for seed in range(6):
             rng = np.random.default_rng(seed)
             picture = canvases.draw(Thing("football", adjective), relation, Thing("square", "red"), rng, artist)
@@ -177,7 +178,7 @@ def test_a_big_thing_is_larger_than_any_other_and_a_small_one_smaller() -> None:
 
 
 def test_no_drawing_is_cut_off_or_covers_another() -> None:
-    for relation in canvases.RELATIONS:
+    for relation in places.RELATIONS:
         for adjective in ("", *canvases.SIZES, *canvases.COUNTS):
             for seed in range(20):
                 rng = np.random.default_rng(seed)
@@ -218,7 +219,7 @@ def test_training_pairs_are_made_of_the_same_words_and_hold_nothing_that_is_held
         scenes = canvases.training_pair(np.random.default_rng([0, 2, number]))
         captions = [caption for _, caption in scenes]
         assert captions[0] != captions[1]
-        if not any(f" {relation} " in captions[0] for relation in canvases.RELATIONS):
+        if not any(f" {relation} " in captions[0] for relation in places.RELATIONS):
             assert captions[0].split()[:2] == captions[1].split()[:2]  # one thing at two places
             continue
         one, other = map(_says, captions)

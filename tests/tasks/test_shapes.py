@@ -12,7 +12,7 @@ import pytest
 from compbench import registry
 from compbench.core.errors import UsageError
 from compbench.core.examples import Task
-from compbench.tasks import scenes
+from compbench.tasks import places, scenes
 from compbench.tasks.shapes import TAG_ORDER, Scene, shapes, swapped
 
 
@@ -54,7 +54,7 @@ def test_a_tag_says_what_changes_places(task: Task) -> None:
     for example in task.examples:
         one, other = map(_says, example.captions)
         assert one.relation == other.relation
-        assert scenes.RELATIONS[one.relation][0] == example.tags["axis"][0]
+        assert places.RELATIONS[one.relation][0] == example.tags["axis"][0]
         colours_stay = (one.first.colour, one.second.colour) == (other.first.colour, other.second.colour)
         shapes_stay = (one.first.shape, one.second.shape) == (other.first.shape, other.second.shape)
         same_things = {one.first, one.second} == {other.first, other.second}
@@ -93,7 +93,7 @@ def test_a_picture_shows_what_its_caption_says(task: Task) -> None:
         for image, caption in zip(example.images, example.captions, strict=True):
             pixels = np.asarray(image.decode())  # [64, 64, 3] uint8
             scene = _says(caption)
-            axis, is_first = scenes.RELATIONS[scene.relation]
+            axis, is_first = places.RELATIONS[scene.relation]
             along = {"horizontal": 1, "vertical": 0}[axis]
             middles = [
                 np.argwhere((pixels == scenes.COLOURS[shape.colour]).all(-1))[:, along].mean()

@@ -16,19 +16,18 @@ import PIL.Image
 
 from compbench.tasks.drawings import sheets
 from compbench.tasks.drawings.sheets import DRAWINGS, PLURALS
+from compbench.tasks.places import PLACES, RELATIONS, any_caption, describe
 
 __all__ = [
     "COLOURS_OF",
     "COUNTS",
     "HELD_OUT_NOUNS",
     "PLAIN_NOUNS",
-    "RELATIONS",
     "SIDE_PX",
     "SIZES",
     "Thing",
     "are_held_apart",
     "crowded_canvas",
-    "describe",
     "draw",
     "exchanged",
     "is_held_out",
@@ -39,15 +38,6 @@ __all__ = [
 SIDE_PX = 128
 SIZES = ("big", "small")
 COUNTS = MappingProxyType({"two": 2, "three": 3})
-# relation -> (axis, whether the first thing is the one on the left or at the top)
-RELATIONS = MappingProxyType(
-    {
-        "to the left of": ("horizontal", True),
-        "to the right of": ("horizontal", False),
-        "above": ("vertical", True),
-        "below": ("vertical", False),
-    }
-)
 COLOURS_OF = MappingProxyType(
     {
         noun: tuple(drawing.colour for drawing in DRAWINGS if drawing.noun == noun)
@@ -70,7 +60,6 @@ _HELD_OUT_COLOURS = frozenset(
         ("green", "book"),
     }
 )
-_PLACES = {"horizontal": ("on the left", "on the right"), "vertical": ("at the top", "at the bottom")}
 # the sides of a drawing, lowest and highest, in pixels
 _SIDES_PX = {"": (44, 52), "big": (56, 62), "small": (24, 30), "two": (40, 46), "three": (34, 38)}
 _APART_PX = {"two": (-27, 27), "three": (-42, 0, 42)}  # the centres of several, across the axis
@@ -100,15 +89,6 @@ def is_held_out(thing: Thing) -> bool:
 def are_held_apart(noun: str, other: str) -> bool:
     """Whether no training canvas shows both nouns: one pair in six."""
     return _is_sixth(" and ".join(sorted((noun, other))))
-
-
-def describe(first: Thing, relation: str, second: Thing) -> str:
-    """The caption of two things.
-
-    >>> describe(Thing("owl"), "to the left of", Thing("apple", "green"))
-    'an owl to the left of a green apple'
-    """
-    return f"{first} {relation} {second}"
 
 
 def exchanged(first: Thing, second: Thing, tag: str) -> tuple[Thing, Thing]:
@@ -146,9 +126,9 @@ def training_canvas(rng: np.random.Generator, *, single: float = 0.33) -> tuple[
     if rng.random() < single:
         side = int(rng.integers(2))
         thing = _any_two(rng)[0]
-        return _paint([(thing, axis, side)], rng, artist), f"{thing} {_PLACES[axis][side]}"
+        return _paint([(thing, axis, side)], rng, artist), f"{thing} {PLACES[axis][side]}"
     low, high = _any_two(rng)
-    return _paint([(low, axis, 0), (high, axis, 1)], rng, artist), _caption(axis, low, high, rng)
+    return _paint([(low, axis, 0), (high, axis, 1)], rng, artist), any_caption(axis, low, high, rng)
 
 
 def training_pair(
@@ -163,7 +143,7 @@ def training_pair(
     if rng.random() < single:
         thing = _any_two(rng)[0]
         first, second = (
-            (_paint([(thing, axis, side)], rng, artist), f"{thing} {_PLACES[axis][side]}") for side in (0, 1)
+            (_paint([(thing, axis, side)], rng, artist), f"{thing} {PLACES[axis][side]}") for side in (0, 1)
         )
         return first, second
     things = _any_two(rng)
@@ -198,19 +178,6 @@ def _is_trainable(things: tuple[Thing, Thing]) -> bool:
         is_held_out(phrase) or phrase.adjective not in COLOURS_OF.get(phrase.noun, ("", *SIZES, *COUNTS))
         for phrase in things
     )
-
-
-def _caption(axis: str, low: Thing, high: Thing, rng: np.random.Generator) -> str:
-    forward, backward = [name for name, (own, _) in RELATIONS.items() if own == axis]
-    kind = rng.random()
-    if kind < 0.4:
-        return describe(low, forward, high)
-    if kind < 0.8:
-        return describe(high, backward, low)
-    ordered = [(0, low), (1, high)]
-    if rng.random() < 0.5:
-        ordered.reverse()
-    return " and ".join(f"{_PLACES[axis][side]} {phrase}" for side, phrase in ordered)
 
 
 def _any_two(rng: np.random.Generator) -> tuple[Thing, Thing]:
