@@ -29,12 +29,20 @@ _ALONE = "Answer with its letter alone."
 
 
 @dataclass(frozen=True)
-class AmongCaptions:
-    """Asks for the caption of each picture."""
+class _Choice:
+    """A question whose options are listed in an order that follows from `seed`."""
 
     seed: int
     doubtful = "abstentions"
     settings = _SETTINGS
+
+    def lack(self, reply: Reply) -> str:
+        """Nothing: any text is a choice or an abstention."""
+        return ""
+
+
+class AmongCaptions(_Choice):
+    """Asks for the caption of each picture."""
 
     def queries(self, example: Example) -> list[Query]:
         """A question for each image."""
@@ -46,23 +54,14 @@ class AmongCaptions:
             questions.append(Query((image, text), f"image {image.name!r}"))
         return questions
 
-    def lack(self, reply: Reply) -> str:
-        """Nothing: any text is a choice or an abstention."""
-        return ""
-
     def result(self, example: Example, replies: Sequence[Reply]) -> tuple[ScoreMatrix, int]:
         """1 for what was chosen, and how often nothing was."""
         rows, n_none = _rows(example, replies, self.seed, len(example.captions))
         return ScoreMatrix(example.id, rows), n_none
 
 
-@dataclass(frozen=True)
-class AmongImages:
+class AmongImages(_Choice):
     """Asks for the picture of each caption."""
-
-    seed: int
-    doubtful = "abstentions"
-    settings = _SETTINGS
 
     def queries(self, example: Example) -> list[Query]:
         """A question for each caption."""
@@ -73,10 +72,6 @@ class AmongImages:
             text = f'Which of these pictures shows "{caption}"? {_ALONE}'
             questions.append(Query((*listed, text), f"caption {quoted(caption)}"))
         return questions
-
-    def lack(self, reply: Reply) -> str:
-        """Nothing: any text is a choice or an abstention."""
-        return ""
 
     def result(self, example: Example, replies: Sequence[Reply]) -> tuple[ScoreMatrix, int]:
         """1 for what was chosen, and how often nothing was."""
