@@ -24,6 +24,7 @@ SOURCES = {
     "docs/emoji.png": (
         "compbench/tasks/emoji.py",
         "compbench/tasks/drawings/canvases.py",
+        "compbench/tasks/places.py",
         "compbench/tasks/gallery.py",
     ),
     "docs/per_tag.png": (f"{_ANALYSIS}/figures/plots.py", f"{_ANALYSIS}/figures/style.py"),
