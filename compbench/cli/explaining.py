@@ -9,7 +9,7 @@ import click
 
 from compbench.cli import completing, flags, streams
 from compbench.cli._references import one
-from compbench.cli.numbers import AtLeast
+from compbench.cli.numbers import at_least
 from compbench.core.printable import say
 
 __all__ = ["explain"]
@@ -18,14 +18,16 @@ __all__ = ["explain"]
 @click.command(short_help="Map where in the image a model decides.")
 @click.argument("reference", metavar="RUN", shell_complete=completing.runs)
 @click.argument("example_id", metavar="EXAMPLE")
-@click.option("--image", type=AtLeast(0), help="Explain only this image, numbered from 0.")
+@click.option("--image", type=at_least(0), help="Explain only this image, numbered from 0.")
 @click.option(
     "--captions",
-    type=(AtLeast(0), AtLeast(0)),
+    type=(at_least(0), at_least(0)),
     metavar="A B",
     help="Two captions, numbered from 0; default: the true one and the best-scoring false one.",
 )
-@click.option("--draws", type=AtLeast(1), help="Number of draws of the bank; default: as many as the run is scored on.")
+@click.option(
+    "--draws", type=at_least(1), help="Number of draws of the bank; default: as many as the run is scored on."
+)
 @flags.runs
 @flags.data
 @flags.images

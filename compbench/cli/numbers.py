@@ -1,28 +1,29 @@
-"""Numbers that an option takes, with a limit that help leaves to words."""
+"""Numbers that an option takes, with a limit that is told in words: Click's own ranges print `[x>=1]` in the help."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import click
 
-__all__ = ["AtLeast"]
+__all__ = ["at_least"]
 
 
-class AtLeast(click.ParamType):
-    """A number that is not below `minimum`; Click's own ranges print `[x>=1]` in the help.
+def at_least(minimum: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
+    """The type of an option that is a number of this kind, not below `minimum`.
 
-    >>> AtLeast(1).convert("3", None, None)
+    >>> at_least(1)("3")
     3
     """
 
-    name = "n"
-
-    def __init__(self, minimum: int, kind: click.ParamType = click.INT) -> None:
-        self._minimum, self._kind = minimum, kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = self._kind.convert(value, param, ctx)
-        if not number >= self._minimum:  # nor is a number that is none
-            self.fail(f"must be at least {self._minimum}, got {value}", param, ctx)
+    def n(given: str) -> float:  # its name is what the help prints: --limit N
+        try:
+            number = kind(given)
+        except ValueError:
+            number = None
+        if number is None or not number >= minimum:  # NaN is not at least anything
+            expected = "a whole number" if kind is int else "a number"
+            raise click.BadParameter(f"must be {expected}, at least {minimum}; got {given}")
         return number
+
+    return n

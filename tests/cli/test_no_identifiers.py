@@ -105,8 +105,8 @@ def test_no_help_names_a_type_or_a_formula() -> None:
         assert [line for line in told if re.search(r"TEXT|INTEGER|FLOAT|RANGE|[<>]=", line)] == []
 
 
-@pytest.mark.parametrize(("given", "said"), [("0", "at least 1, got 0"), ("x", "not a valid integer")])
-def test_a_number_below_its_limit_is_refused_in_words(
+@pytest.mark.parametrize(("given", "said"), [("0", "at least 1; got 0"), ("x", "a whole number, at least 1; got x")])
+def test_what_is_no_number_above_its_limit_is_refused_in_words(
     given: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", "shapes", "-m", "chance", "--limit", given]) == 2
