@@ -173,7 +173,9 @@ def _generator(seed: int, example: Example, k: int) -> torch.Generator:
 def _common(alike: Sequence[Example]) -> Example:
     """An example for captions that several ask about, with the tags that these share."""
     first = alike[0]
-    tags = {column: values for column, values in first.tags.items() if all(x.tags[column] == values for x in alike)}
+    tags = {
+        column: values for column, values in first.tags.items() if all(other.tags[column] == values for other in alike)
+    }
     return replace(first, tags=tags)
 
 
