@@ -60,8 +60,14 @@ class Compiling:
     as many more are expected as there have been, so that waiting costs at most as much again as compiling at once.
     """
 
-    def __init__(self, denoiser: Denoiser, mode: str, say: Callable[[str], None]) -> None:
-        self._denoiser, self._mode, self._say = denoiser, mode, say
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        mode: str,
+        say: Callable[[str], None],
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._denoiser, self._mode, self._say, self._now = denoiser, mode, say, now
         self._n_planned = 0
         self._speeds: Speeds | None = None
         self._is_told = False
@@ -87,7 +93,7 @@ class Compiling:
             self._say(_why_not(self._speeds, self._n_planned))
 
     def _expected(self, size: int, run_batch: Callable[[int], object]) -> Speeds:
-        eager, known = _timed(size, run_batch), recalled(self._place(size))
+        eager, known = self._timed(size, run_batch), recalled(self._place(size))
         try:
             return Speeds(eager, eager * float(known["compiled"]) / float(known["eager"]), float(known["compiling"]))
         except (KeyError, TypeError, ValueError, ZeroDivisionError):  # nothing is known, or nothing readable
@@ -99,12 +105,12 @@ class Compiling:
             f"{expected.compiling:.0f} s and pays from {expected.break_even:,.0f} on"
         )
         self._denoiser.compile(_MODE, self._say)
-        began = time.perf_counter()
+        began = self._now()
         run_batch(size)
-        compiling = max(time.perf_counter() - began - expected.eager * size, 0.0)
+        compiling = max(self._now() - began - expected.eager * size, 0.0)
         if self._denoiser.engine == "eager":  # it could not be compiled, which is said
             return
-        found = Speeds(expected.eager, _timed(size, run_batch), compiling)
+        found = Speeds(expected.eager, self._timed(size, run_batch), compiling)
         if self._denoiser.architecture:
             remember(self._place(size), asdict(found))
         times = f"{found.compiled * 1000:.3g} ms for an evaluation instead of {found.eager * 1000:.3g}"
@@ -114,18 +120,17 @@ class Compiling:
         self._denoiser.compile("off", self._say)
         self._say(f"the compiled network is no faster ({times}): it runs uncompiled")
 
+    def _timed(self, size: int, run_batch: Callable[[int], object]) -> float:
+        """Seconds of an evaluation, after a batch that loads what is needed."""
+        run_batch(size)
+        began = self._now()
+        for _ in range(_TIMED_BATCHES):
+            run_batch(size)
+        return (self._now() - began) / (_TIMED_BATCHES * size)
+
     def _place(self, size: int) -> str:
         named = hashlib.sha256(f"{self._denoiser.architecture} {size} {_MODE}".encode()).hexdigest()
         return f"{FOLDER}/{named[:32]}.json"
-
-
-def _timed(size: int, run_batch: Callable[[int], object]) -> float:
-    """Seconds of an evaluation, after a batch that loads what is needed."""
-    run_batch(size)
-    began = time.perf_counter()
-    for _ in range(_TIMED_BATCHES):
-        run_batch(size)
-    return (time.perf_counter() - began) / (_TIMED_BATCHES * size)
 
 
 def _why_not(speeds: Speeds, n_evaluations: int) -> str:
