@@ -84,8 +84,12 @@ def test_the_latest_whole_run_of_a_model_is_taken_and_the_others_are_named_once(
 
 def test_models_that_measured_nothing_are_left_out_of_a_task_and_named(capsys: Captured) -> None:
     run = _measured()
+
+    def broken(images: object, captions: object) -> list[float]:
+        return [0.0]
+
     with pytest.raises(RunError):
-        harness.run(TASK, model=lambda images, captions: [0.0], name="broken")
+        harness.run(TASK, model=broken)
     rows, said = _show(capsys, "fake")
     assert {row["run"] for row in rows} == {run.key.digest}
     assert "left out, since nothing is measured of them: fake/broken (failed)" in said
