@@ -11,7 +11,6 @@ from compbench.core.models import ResolvedModel
 from compbench.runs import harness
 from compbench.runs._crew import Lead
 from compbench.runs._messages import Died, Failed, Finished, Message, Order, Stopped
-from compbench.runs._scorer_cache import ScorerCache
 from compbench.runs._worker import Worker
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.reporter import QuietReporter
@@ -130,7 +129,7 @@ def led(
         Lead(crew, request, asked, writer, reporter, interrupts).measure(ids, skipped)
 
     with request.reading_images():
-        finished = harness.finish(resolve(request, reporter.say), ScorerCache(request, reporter), measure)
+        finished = harness.finish(resolve(request, reporter.say), reporter, measure)
     if finished.unreadable is not None:
         raise finished.unreadable
     return finished.run

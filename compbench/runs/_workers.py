@@ -1,4 +1,7 @@
-"""The workers of one command, where it asks for some: started when something is to be measured, ended with it."""
+"""The workers of one command: started when something is to be measured, ended with it.
+
+Where a command says nothing, the GPUs of this machine are used, if there are several and Ray is installed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from compbench.core import stages
 from compbench.core.errors import UsageError
@@ -21,30 +26,57 @@ if TYPE_CHECKING:
     from compbench.runs.resolve import ResolvedRun
     from compbench.store.writer import RunWriter
 
-__all__ = ["Workers", "tell_idle", "workers_of"]
+__all__ = ["Measures", "Workers", "gpus_here", "tell_idle", "workers_of"]
+
+# measures what a run lacks, but for examples that are known to be unreadable
+Measures: TypeAlias = "Callable[[ResolvedRun, RunWriter, Interrupts, set[str]], None]"
+
+_WORTH_STARTING = 8  # examples left per GPU; a worker takes some ten seconds to start
 
 
 @contextmanager
 def workers_of(request: RunRequest) -> Generator[Workers | None]:
-    """The workers that a request asks for; None where this process measures by itself."""
-    if request.workers is None:
+    """The workers that a request asks for, or that there are by default; None where this process measures by itself."""
+    n_gpus = 0 if request.workers is not None else _n_by_default(request)
+    if request.workers == "none" or (request.workers is None and n_gpus == 0):
         yield None
         return
     if shard_here(None) is not None:
         raise UsageError(
             "workers=ray starts a process per GPU by itself: run the command once, not under torchrun or srun"
         )
-    workers = Workers(request)
+    workers = Workers(request, n_gpus)
     try:
         yield workers
     finally:
         workers.close()
 
 
-def tell_idle(device: str, say: Callable[[str], None]) -> None:
+def gpus_here() -> int:
+    """The number of NVIDIA GPUs that this process may use, without loading torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return len([name for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")])
+
+
+def _n_by_default(request: RunRequest) -> int:
+    """The GPUs that are used where nothing is said of workers; 0 where this process measures by itself.
+
+    Objects in memory stay in it, and so does a process that was told its device or its share.
+    """
+    is_by_name = isinstance(request.model, str) and isinstance(request.task, str | Path)
+    is_told = request.device != "auto" or request.shard is not None or shard_here(None) is not None
+    if is_told or not is_by_name or find_spec("ray") is None:
+        return 0
+    n_gpus = gpus_here()
+    return n_gpus if n_gpus > 1 else 0
+
+
+def tell_idle(say: Callable[[str], None]) -> None:
     """Say that other GPUs of this machine have nothing to do, where this process has one and was not told which."""
     torch: Any = sys.modules.get("torch")
-    if device != "auto" or torch is None or not torch.cuda.is_available() or shard_here(None) is not None:
+    if torch is None or not torch.cuda.is_available() or shard_here(None) is not None:
         return
     if (n_gpus := torch.cuda.device_count()) > 1:
         say(
@@ -56,26 +88,39 @@ def tell_idle(device: str, say: Callable[[str], None]) -> None:
 class Workers:
     """A crew that is there as soon as it is needed, and serves all runs of a command in turn."""
 
-    def __init__(self, request: RunRequest) -> None:
-        _, _, number = str(request.workers).partition(":")
-        self._n_asked = int(number) if number else None
+    def __init__(self, request: RunRequest, n_by_default: int = 0) -> None:
+        """`n_by_default` GPUs of this machine are used unasked, where a run is worth it; 0: workers are asked for."""
+        _, _, number = str(request.workers or "").partition(":")
+        self._n_asked, self._n_by_default = int(number) if number else None, n_by_default
         self._address, self._device = request.ray_address or os.environ.get("RAY_ADDRESS"), request.device
+        if n_by_default:
+            self._address = "local"
         self._crew: Crew | None = None
 
     def settled(self, label: str, model: ResolvedModel, device: str, say: Callable[[str], None]) -> ResolvedModel:
         """`model` in the dtype that a worker's device computes in; see emulation.settled."""
+        if self._n_by_default:  # a GPU of this machine, as it would be without workers
+            from compbench.diffusion import emulation
+
+            return emulation.settled(label, model, device, say)
         if model.precision is None or model.precision.dtype == "float32":
             return model
         return self._started().settled(label, model, device, say)
 
-    def measuring(
-        self, request: RunRequest, reporter: Reporter
-    ) -> Callable[[ResolvedRun, RunWriter, Interrupts, set[str]], None]:
-        """A function that measures what `request` asks for, but for examples that are known to be unreadable."""
+    def measuring(self, request: RunRequest, reporter: Reporter, by_itself: Measures) -> Measures:
+        """A function that measures what `request` asks for, but for examples that are known to be unreadable.
+
+        What is not worth the workers that there are by default is left to `by_itself`.
+        """
 
         def measure(asked: ResolvedRun, writer: RunWriter, interrupts: Interrupts, skipped: set[str]) -> None:
             from compbench.runs._crew import Lead
 
+            if self._n_by_default:
+                if not self._is_worth(asked, writer):
+                    by_itself(asked, writer, interrupts, skipped)
+                    return
+                reporter.say(f"using the {self._n_by_default} GPUs of this machine (--workers none: one of them)")
             ids = [example_id for example_id in asked.own_ids if example_id not in skipped]
             Lead(self._started(), request, asked, writer, reporter, interrupts).measure(ids, skipped)
 
@@ -84,6 +129,11 @@ class Workers:
     def close(self) -> None:
         if self._crew is not None:
             self._crew.close()
+
+    def _is_worth(self, asked: ResolvedRun, writer: RunWriter) -> bool:
+        """Whether a model computes on a GPU, alike in every process, and long enough."""
+        has_weights = asked.model.source is not None and asked.model.learning is None
+        return has_weights and len(asked.missing(writer.run)) >= _WORTH_STARTING * self._n_by_default
 
     def _started(self) -> Crew:
         if self._crew is None:

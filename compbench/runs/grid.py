@@ -193,7 +193,7 @@ def measure(cells: Sequence[Cell], reporter: Reporter, check: Callable[[Task], o
     """
     from compbench.runs._scorer_cache import ScorerCache
     from compbench.runs._workers import workers_of
-    from compbench.runs.harness import finish
+    from compbench.runs.harness import by_itself, finish
 
     attempts = _Attempts(len(cells), reporter)
     finished: dict[int, Finished] = {}
@@ -208,8 +208,10 @@ def measure(cells: Sequence[Cell], reporter: Reporter, check: Callable[[Task], o
                 if isinstance(reporter, SpansGrid):
                     reporter.next_cell()
                 with attempts.of(cells[n]):
-                    by_others = None if workers is None else workers.measuring(cells[n].request, reporter)
-                    finished[n] = finish(resolved[n], cache, by_others)
+                    measure = by_itself(cache)
+                    if workers is not None:
+                        measure = workers.measuring(cells[n].request, reporter, measure)
+                    finished[n] = finish(resolved[n], reporter, measure)
                     if (error := finished[n].unreadable) is not None:
                         attempts.failures.append(Failure(cells[n], str(error), error.lines))
             cache.forget()

@@ -20,7 +20,7 @@ from compbench.runs._import_scores import import_scores
 from compbench.runs._loading import LoadedModel, load_model, score_pairs
 from compbench.runs._loop import evaluate
 from compbench.runs._scorer_cache import ScorerCache
-from compbench.runs._workers import tell_idle, workers_of
+from compbench.runs._workers import Measures, tell_idle, workers_of
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.plan import Plan, plan, warn_if_long
 from compbench.runs.reporter import QuietReporter, Reporter
@@ -38,6 +38,7 @@ __all__ = [
     "Plan",
     "QuietReporter",
     "Reporter",
+    "by_itself",
     "evaluate",
     "finish",
     "import_scores",
@@ -48,8 +49,6 @@ __all__ = [
     "score_pairs",
 ]
 
-# measures what a run lacks, but for examples that are known to be unreadable
-Measures = Callable[[ResolvedRun, RunWriter, Interrupts, set[str]], None]
 _N_NAMED = 3  # of the images that are skipped
 
 
@@ -69,7 +68,8 @@ def run(
     accelerate or srun started among others: the run is whole when all of them have been there, in any order.
     `keep` "scores" stores no errors, for sets where they would be large: such a run cannot be read another way later.
     `prompts` are files with other captions of a classification task.
-    `workers` "ray" has Ray actors measure, one per GPU, on this machine or on the cluster at `ray_address`.
+    `workers` "ray" has Ray actors measure, one per GPU, on this machine or on the cluster at `ray_address`; "none" has
+    this process measure. By default a model and a task given by name use all GPUs of this machine, if Ray is installed.
     `wait` is for how many seconds another process that is writing to the run is waited for (None: an hour).
 
     UnreadableImages names the images that cannot be read once all else is measured and stored; `skip_unreadable` leaves
@@ -83,12 +83,14 @@ def run(
     """
     request = RunRequest.of_keywords(task, model, settings)
     cache = ScorerCache(request, reporter or QuietReporter())
+    measure = by_itself(cache)
     with request.reading_images(), workers_of(request) as workers:
         if workers is None:
-            finished = finish(resolve(request, cache.reporter.say), cache)
+            asked = resolve(request, cache.reporter.say)
         else:
             asked = resolve(request, cache.reporter.say, settled=workers.settled)
-            finished = finish(asked, cache, workers.measuring(request, cache.reporter))
+            measure = workers.measuring(request, cache.reporter, measure)
+        finished = finish(asked, cache.reporter, measure)
     if finished.unreadable is not None:
         raise finished.unreadable
     return finished.run
@@ -113,22 +115,21 @@ class Finished:
         )
 
 
-def finish(asked: ResolvedRun, cache: ScorerCache, measure: Measures | None = None) -> Finished:
-    """Measure what this process is to measure of what is asked, and settle the run where that completes it.
+def finish(asked: ResolvedRun, reporter: Reporter, measure: Measures) -> Finished:
+    """Have measured what this process is to measure of what is asked, and settle the run where that completes it.
 
-    A process that has done its shard also does those whose processes were killed. `measure` has it done by others.
+    A process that has done its shard also does those whose processes were killed.
     """
-    measure = measure or _by_itself(cache)
-    finished = _finish(asked, cache.reporter, measure)
+    finished = _finish(asked, reporter, measure)
     if asked.shard is None or finished.how != "shared":
         return finished
     for shard, dead in left_behind(finished.run.path, asked.shard, asked.shared_words):
         left = replace(asked, shard=shard)
         if not left.missing(asked.open()):
             continue
-        cache.reporter.say(f"shard {shard} was left unfinished by {dead}: this process measures it too")
+        reporter.say(f"shard {shard} was left unfinished by {dead}: this process measures it too")
         try:
-            done = _finish(left, cache.reporter, measure)
+            done = _finish(left, reporter, measure)
         except HeldRun:  # another process was sooner
             continue
         finished = replace(done, asked=asked, unreadable=finished.unreadable or done.unreadable)
@@ -174,14 +175,14 @@ def load_run(reference: str | Path, runs: Path | str | None = None) -> Run:
     return Store(runs).find(reference)
 
 
-def _by_itself(cache: ScorerCache) -> Measures:
+def by_itself(cache: ScorerCache) -> Measures:
     """This process measures."""
 
     def measure(asked: ResolvedRun, writer: RunWriter, interrupts: Interrupts, skipped: set[str]) -> None:
         scorer = cache.scorer(asked)
         warn_if_long(scorer, asked, writer.run, cache.reporter.say)
-        if asked.shard is None and isinstance(scorer, TellsDevice):
-            tell_idle(cache.asked_device, cache.reporter.say)
+        if asked.shard is None and not cache.is_told_which and isinstance(scorer, TellsDevice):
+            tell_idle(cache.reporter.say)
         evaluate(
             asked.task,
             scorer,

@@ -23,7 +23,7 @@ __all__ = ["Keep", "RunRequest", "check_device", "setting", "takes_settings"]
 Called = TypeVar("Called", bound=Callable[..., Any])
 Keep = Literal["errors", "scores"]
 _COUNT = {"is_count": True}
-_WORKERS = re.compile(r"ray(:[1-9]\d*)?")
+_WORKERS = re.compile(r"none|ray(:[1-9]\d*)?")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -99,8 +99,9 @@ class RunRequest:
     workers: str | None = field(
         default=None,
         metadata={
-            "help": "ray: measure by Ray actors, one per GPU; ray:N: by N of them, also on CPUs.",
-            "metavar": "ray[:N]",
+            "help": "ray: measure by Ray actors, one per GPU; ray:N: by N of them, also on CPUs; none: here. "
+            "Default: ray where this machine has several GPUs and Ray is installed, else none.",
+            "metavar": "ray[:N]|none",
         },
     )
     ray_address: str | None = field(
@@ -171,12 +172,12 @@ class RunRequest:
             _check_seconds(self.wait)
 
     def _check_workers(self) -> None:
-        if self.workers is None:
+        if self.workers in (None, "none"):
             if self.ray_address is not None:
                 raise UsageError(f"ray_address={self.ray_address!r} is for workers=ray; give both, or neither")
             return
         if not isinstance(self.workers, str) or not _WORKERS.fullmatch(self.workers):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"workers cannot be {self.workers!r}; expected ray, or ray:N with N from 1")
+            raise UsageError(f"workers cannot be {self.workers!r}; expected ray, ray:N with N from 1, or none")
         if self.shard is not None:
             raise UsageError("workers share out all examples by themselves: leave out shard, or leave out workers")
         if ":" in self.device:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from compbench.core.errors import RunError, UnreadableImages, UsageError
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import Measurement
 from compbench.core.models import Runtime, Source
-from compbench.runs import _blocks, _crew, _storing, harness
+from compbench.runs import _blocks, _crew, _storing, _workers, harness
 from compbench.runs._messages import Order
 from compbench.runs._workers import tell_idle
 from compbench.runs.request import RunRequest
@@ -385,7 +386,7 @@ def test_a_driver_puts_small_parts_together_while_its_workers_write_more(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"workers": "dask"}, "workers cannot be 'dask'; expected ray, or ray:N"),
+        ({"workers": "dask"}, "workers cannot be 'dask'; expected ray, ray:N"),
         ({"workers": "ray:0"}, "workers cannot be 'ray:0'"),
         ({"workers": "ray", "shard": "1/2"}, "leave out shard, or leave out workers"),
         ({"workers": "ray", "device": "cuda:1"}, "each worker has a GPU of its own; expected cuda"),
@@ -414,14 +415,61 @@ def test_gpus_that_have_nothing_to_do_are_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     said: list[str] = []
-    tell_idle("cuda:1", said.append)
-    assert said == []
-    tell_idle("auto", said.append)
+    tell_idle(said.append)
     assert said[0].startswith("this machine has 8 GPUs, and this process uses one: --workers ray uses all")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "8")
-    tell_idle("auto", said.append)
+    tell_idle(said.append)
     assert len(said) == 1
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> ThreadCrew:
+    """The crew that measures where this machine has two GPUs, and Ray is installed."""
+    from compbench.runs import _ray
+
+    crew = ThreadCrew(2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(_workers, "find_spec", lambda name: object())  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(_ray, "RayCrew", lambda *asked: crew)  # pyright: ignore[reportUnknownLambdaType]
+    return crew
+
+
+def test_all_gpus_of_this_machine_are_used_by_default(tmp_path: Path, two_gpus: ThreadCrew) -> None:
+    heard = Heard()
+    found = harness.run("shapes", model="tiny-clip", runs=tmp_path / "two", limit=16, reporter=heard)
+    assert {worker for worker, _ in two_gpus.given} == {"worker 1", "worker 2"}
+    assert "using the 2 GPUs of this machine (--workers none: one of them)" in heard.said
+    alone = harness.run("shapes", model="tiny-clip", runs=tmp_path / "one", limit=16, workers="none")
+    assert len(two_gpus.workers) == 2
+    assert found.to_frame()["text"].equals(alone.to_frame()["text"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"workers": "none"},
+        {"device": "cpu"},
+        {"shard": "1/1"},
+        {"limit": 15},  # less than eight for each GPU
+        {"model": "chance"},  # computes nothing
+        {"task": fakes.task(N), "model": fakes.HashSpec()},  # objects in memory stay there
+    ],
+)
+def test_one_process_measures_what_it_was_told_to_and_what_is_not_worth_more(
+    settings: dict[str, object], tmp_path: Path, two_gpus: ThreadCrew
+) -> None:
+    asked: dict[str, Any] = {"task": "shapes", "model": "tiny-clip", "limit": 16, "runs": tmp_path, **settings}
+    assert harness.run(asked.pop("task"), **asked).done()
+    assert two_gpus.given == []
+
+
+@pytest.mark.parametrize(("visible", "n_gpus"), [("", 0), ("-1", 0), ("3", 1), ("0,2,5", 3), ("GPU-8f,MIG-2a", 2)])
+def test_the_gpus_that_are_visible_are_counted_without_torch(
+    visible: str, n_gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert _workers.gpus_here() == n_gpus
 
 
 def test_workers_are_not_started_by_each_process_of_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,9 @@ def _diffusion(root: Path, limit: int | None = None) -> Run:
     request = RunRequest(
         task=_shapes(), model="tiny-sd", options=options, limit=limit or 4, runs=root, is_offline=True, device="cpu"
     )
-    return harness.finish(resolve(request, lambda message: None), _weights()).run
+    return harness.finish(
+        resolve(request, lambda message: None), harness.QuietReporter(), harness.by_itself(_weights())
+    ).run
 
 
 RUNS: dict[str, tuple[Callable[..., Run], int]] = {
