@@ -12,7 +12,11 @@ ROOT = Path(__file__).parents[1]
 
 def digest_of(globs: Iterable[str]) -> str:
     """That of all files of the repository that one of `globs` matches."""
-    return digest(map(code, sorted({path for glob in globs for path in ROOT.glob(glob) if path.is_file()})))
+    return digest(map(code, files(globs)))
+
+
+def files(globs: Iterable[str]) -> list[Path]:
+    return sorted({path for glob in globs for path in ROOT.glob(glob) if path.is_file()})
 
 
 def code(path: Path) -> bytes:

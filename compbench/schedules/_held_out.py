@@ -8,13 +8,13 @@ any score, no more than the tolerance of their outcomes is expected to change, n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
 from scipy import special
 
-from compbench.core.aliases import Floats
+from compbench.core.aliases import Floats, Ints
 from compbench.schedules._expected import Expected
 from compbench.schedules._learned_way import LearnedWay
 from compbench.schedules._pattern import Pattern, learned_pattern, varies
@@ -47,7 +47,7 @@ def trusted(
         others = [differences for number, differences in enumerate(wave) if number % _PARTS != part]
         certain = heavy(others)
         taught = learned_pattern(others, certain, seed + 1 + part, _ORDERS)
-        orders = [LearnedWay(taught, order, len(certain)) for order in range(_ORDERS)]
+        orders = [_Rehearsed(taught, order, len(certain)) for order in range(_ORDERS)]
         ways += product(range(part, len(wave), _PARTS), orders)
     inflation = _inflation([(wave[number], way) for number, way in ways])
     inflated = {way: way.inflated(inflation) for _, way in ways}
@@ -71,6 +71,19 @@ def trusted(
         middle = (low + high) / 2
         low, high = (middle, high) if is_allowed(float(np.exp(middle))) else (low, middle)
     return replace(pattern, inflation=inflation, level=float(f"{np.exp(low):.4g}"))
+
+
+@dataclass(frozen=True, eq=False)
+class _Rehearsed(LearnedWay):
+    """A way that the same examples go at level after level: their means are kept."""
+
+    kept: dict[bytes, tuple[Floats, Floats]] = field(default_factory=dict[bytes, tuple[Floats, Floats]], init=False)
+
+    def means(self, differences: Floats, at: Ints) -> tuple[Floats, Floats]:
+        key = differences.tobytes() + at.tobytes()
+        if key not in self.kept:
+            self.kept[key] = LearnedWay.means(self, differences, at)
+        return self.kept[key]
 
 
 def _is_chance(n_wrong: int, n: int, tolerance: float) -> bool:

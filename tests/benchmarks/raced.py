@@ -17,9 +17,9 @@ from compbench.schedules.racing import Racing
 from compbench.schedules.strata import strata
 from compbench.schedules.wave import Lesson, Wave
 
-__all__ = ["Budget", "Raced", "changed_by_a_prefix", "joined", "probed", "raced"]
+__all__ = ["N_PROBED", "Budget", "Raced", "changed_by_a_prefix", "joined", "raced"]
 
-_N_PROBED = 8  # examples whose races tell whether the decisions are still the same
+N_PROBED = 8  # examples whose races tell whether the decisions are still the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,7 @@ class Raced:
     doubts: Floats  # the same shape: how probable the race takes that to be
     evaluations: Floats  # [order, example], share of the full budget
     is_full: Bools  # [order, example], raced and measured to the end
+    probe: str  # a digest of the first few races of the first order: another one where the decisions have changed
 
     @property
     def n(self) -> int:
@@ -62,15 +63,16 @@ def raced(
     wave: Sequence[int],
     *,
     counts_wave: bool = False,
+    n: int | None = None,
     taught: Callable[[Lesson], Lesson] = lambda lesson: lesson,
 ) -> Raced:
     """One order of all examples but those of `wave`, from which a race that learns has learned first.
 
-    With `counts_wave` these are among them, measured in full. `taught` may change what the wave taught, to see that a
-    wrong lesson is noticed.
+    With `counts_wave` these are among them, measured in full; with `n` only so many are raced. `taught` may change what
+    the wave taught, to see that a wrong lesson is noticed.
     """
     own, in_wave = _after_wave(race, budget, wave, taught), frozenset(wave) if race.n_wave else frozenset[int]()
-    places = [k for k in range(len(budget.ids)) if counts_wave or k not in wave]
+    places = [k for k in range(len(budget.ids)) if counts_wave or k not in wave][:n]
     verdicts = [_verdict(own, budget, k) for k in places]
     truths = [budget.truths[k] for k in places]
     changed = [
@@ -80,18 +82,12 @@ def raced(
     doubts = [[found.doubt for found in verdict.outcomes.values()] for verdict in verdicts]
     evaluations = [float(verdict.n_draws.mean()) / verdict.n_bank for verdict in verdicts]
     is_full = [verdict.is_full and k not in in_wave for k, verdict in zip(places, verdicts, strict=True)]
-    return Raced(np.array([changed]), np.array([doubts]), np.array([evaluations]), np.array([is_full]))
-
-
-def probed(race: Racing, budget: Budget, wave: Sequence[int]) -> str:
-    """A digest of how a few of those examples are raced: another one where the decisions have changed."""
-    own = _after_wave(race, budget, wave, lambda lesson: lesson)
-    some = [k for k in range(len(budget.ids)) if k not in wave][:_N_PROBED]
     told = [
         (verdict.n_draws.tolist(), [found.is_right for found in verdict.outcomes.values()])
-        for verdict in (_verdict(own, budget, k) for k in some)
+        for verdict in verdicts[:N_PROBED]
     ]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
+    probe = hashlib.sha256(repr(told).encode()).hexdigest()[:8]
+    return Raced(np.array([changed]), np.array([doubts]), np.array([evaluations]), np.array([is_full]), probe)
 
 
 def joined(orders: Iterable[Raced]) -> Raced:
@@ -102,6 +98,7 @@ def joined(orders: Iterable[Raced]) -> Raced:
         np.concatenate([order.doubts for order in found]),
         np.concatenate([order.evaluations for order in found]),
         np.concatenate([order.is_full for order in found]),
+        found[0].probe,
     )
 
 

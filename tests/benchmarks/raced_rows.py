@@ -19,11 +19,11 @@ from scipy import special
 from compbench_analysis.statistics.intervals import Sample, interval, wilson
 from tests.benchmarks.raced import Raced
 
-__all__ = ["ROWS", "Asked", "Row", "deciding", "read", "row_of", "write"]
+__all__ = ["DECIDING", "ROWS", "Asked", "Row", "deciding", "read", "row_of", "write"]
 
 ROOT = Path(__file__).parents[2]
 ROWS = ROOT / "docs" / "racing.csv"
-_DECIDING = (
+DECIDING = (
     "compbench/schedules/_[behlp]*.py",  # bets, bounds, expected, held_out, learned_way, pattern
     "compbench/schedules/_race_captions.py",
     "compbench/schedules/[prw]*.py",  # pairs, policies, racing, wave
@@ -69,7 +69,7 @@ class Row(Asked):
         return Asked(*(getattr(self, field.name) for field in fields(Asked)))
 
 
-def row_of(asked: Asked, found: Raced, probe: str, by_prefix: float | None = None) -> Row:
+def row_of(asked: Asked, found: Raced, by_prefix: float | None = None) -> Row:
     """Intervals are over examples; of a stored run, whose examples are the same, those of evaluations over orders."""
     n_orders, n = found.evaluations.shape
     changed = found.of_worst.astype(float)
@@ -95,14 +95,14 @@ def row_of(asked: Asked, found: Raced, probe: str, by_prefix: float | None = Non
         expected=_rounded(found.doubts.mean((0, 1)).max()),
         by_prefix=None if by_prefix is None else _rounded(by_prefix),
         to_the_end=_rounded(found.is_full.mean()),
-        probe=probe,
+        probe=found.probe,
         code=deciding(),
     )
 
 
 def deciding() -> str:
     """The digest of the code that decides a race, and of the populations."""
-    return runpy.run_path(str(ROOT / ".ci" / "sources.py"))["digest_of"](_DECIDING)
+    return runpy.run_path(str(ROOT / ".ci" / "sources.py"))["digest_of"](DECIDING)
 
 
 def read(path: Path) -> dict[Asked, Row]:

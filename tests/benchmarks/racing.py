@@ -29,7 +29,7 @@ from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.racing import Racing
 from compbench.schedules.wave import wave_ids
 from tests.benchmarks.populations import POPULATIONS, bounds, of_bank
-from tests.benchmarks.raced import Budget, changed_by_a_prefix, joined, probed, raced
+from tests.benchmarks.raced import N_PROBED, Budget, changed_by_a_prefix, joined, raced
 from tests.benchmarks.raced_rows import ROWS, Asked, Row, deciding, read, row_of, write
 
 
@@ -43,33 +43,36 @@ class Planned:
     in_order: Callable[[int], tuple[Racing, Budget, Sequence[int]]]  # with the places of the first wave
 
     def probe(self) -> str:
-        return probed(*self.in_order(0))
+        return raced(*self.in_order(0), counts_wave=self.is_stored, n=N_PROBED).probe
 
     def measured(self) -> Row:
         """The row, as the code of today measures it."""
-        is_stored = self.asked.form == "stored"
-        found = joined(raced(*self.in_order(order), counts_wave=is_stored) for order in range(self.orders))
-        by_prefix = self._by_prefix(float(found.evaluations.mean())) if is_stored else None
-        return row_of(self.asked, found, self.probe(), by_prefix)
+        found = joined(raced(*self.in_order(order), counts_wave=self.is_stored) for order in range(self.orders))
+        return row_of(self.asked, found, self._by_prefix(float(found.evaluations.mean())) if self.is_stored else None)
+
+    @property
+    def is_stored(self) -> bool:
+        return self.asked.form == "stored"
 
     def _by_prefix(self, share: float) -> float:
         races = (self.in_order(order)[:2] for order in range(self.orders))
         return float(np.mean([changed_by_a_prefix(*race, share) for race in races], axis=0).max())
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN")
     parser.add_argument("--to", type=Path, default=ROWS, metavar="FILE")
     parser.add_argument("--risk", type=float, default=0.05)
     parser.add_argument("--tolerance", type=float, default=0.01)
     parser.add_argument("--bounds", nargs="*", default=[], metavar="BOUND", help="only these rows; default: all")
+    parser.add_argument("--populations", nargs="*", default=[], metavar="NAME", help="only these; default: all")
     parser.add_argument("--examples", type=int, default=200, help="of a population, at each margin")
     parser.add_argument("--banks", type=int, default=2, help="of a population: each has a first wave of its own")
     parser.add_argument("--draws", type=int, default=200, help="of a RUN: this many leading draws of the bank")
     parser.add_argument("--orders", type=int, default=20, help="random orders and waves a RUN is raced in")
     parser.add_argument("--harder", type=float, nargs="+", default=[1.0, 4.0, 8.0], help="by what margins are divided")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if min(arguments.banks, arguments.orders) < 2:
         parser.error("an interval needs two orders or banks at least")
     planned = list(_of_runs(arguments) if arguments.runs else _of_populations(arguments))
@@ -89,6 +92,8 @@ def main() -> None:
 def _of_populations(arguments: argparse.Namespace) -> Iterator[Planned]:
     n = arguments.examples // arguments.banks
     for population in POPULATIONS:
+        if arguments.populations and population.name not in arguments.populations:
+            continue
         for form, margin in product(population.forms, population.margins):
             for name, race in _bounds(arguments).items():
                 asked = Asked(population.name, form, f"{margin:g}", population.n_draws, "text", name, _allowed(race))
