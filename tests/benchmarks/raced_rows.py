@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import os
 import runpy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -119,7 +120,7 @@ def write(path: Path, rows: Mapping[Asked, Row]) -> None:
     with partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(map(asdict, rows.values()))
+        writer.writerows(asdict(row) for row in rows.values())
     os.replace(partial, path)
 
 
@@ -131,7 +132,7 @@ def _share(text: str) -> float | None:
     return float(text) if text else None
 
 
-_KINDS = {
+_KINDS: Mapping[str, Callable[[str], Any]] = {
     field.name: {"str": str, "int": int, "float": float, "float | None": _share}[str(field.type)]
     for field in fields(Row)
 }

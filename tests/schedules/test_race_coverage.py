@@ -62,17 +62,15 @@ def test_a_bound_that_is_broken_on_purpose_is_caught() -> None:
         n_strata = len(lesson.allocation)
         return Lesson((), (1 / n_strata,) * n_strata, (np.inf,) * n_strata)
 
+    def forget_limits(lesson: Lesson) -> Lesson:
+        return replace(lesson, certain=(), limits=(3.0,))
+
     heavy = BY_NAME["1 % one-sided x 50"]
     assert broken(heavy, "shared", bounds(RISK)["asymptotic"], 60)
     assert broken(heavy, "shared", bounds(RISK)["pooled"], 60, taught=forget)
     assert not broken(heavy, "shared", bounds(RISK)["pooled"], 60)
-    assert broken(
-        heavy,
-        "shared",
-        replace(bounds(RISK)["guaranteed"], decisive=1000),
-        60,
-        taught=lambda own: replace(own, certain=(), limits=(3.0,)),
-    )
+    guaranteed = replace(bounds(RISK)["guaranteed"], decisive=1000)
+    assert broken(heavy, "shared", guaranteed, 60, taught=forget_limits)
 
 
 @pytest.mark.slow
