@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from compbench.cli import completing
+from compbench.cli.numbers import at_least
 from compbench.runs.request import RunRequest, setting
 from compbench_analysis.text.render import FORMATS
 
@@ -146,8 +147,8 @@ def _type_of(kinds: tuple[Any, ...], *, is_count: bool) -> Any:
     if Path in kinds:
         return PATH
     if int in kinds:
-        return click.IntRange(1) if is_count else int
-    return click.FloatRange(0) if float in kinds else str
+        return at_least(1) if is_count else int
+    return at_least(0, float) if float in kinds else str
 
 
 _NOT_IN_A_GRID = ("--model", "--option", "--config", "--shard", "--dry-run", "--help")
@@ -202,7 +203,7 @@ read = _together(
         help="How stored errors are read (repeatable): draws, target, loss, weight, timesteps, guidance, unconditional "
         "or normalise, such as -o draws=16; else as the run's first command read them, on all draws that are stored.",
     ),
-    click.option("--limit", "-L", type=click.IntRange(1), help="Read only the subset that run --limit measures."),
+    click.option("--limit", "-L", type=at_least(1), help="Read only the subset that run --limit measures."),
 )
 
 
@@ -222,6 +223,7 @@ to_run = _together(
         "-m",
         "models",
         multiple=True,
+        metavar="MODEL",
         shell_complete=completing.models,
         help="A name or scheme:ADDRESS (repeatable, or a,b).",
     ),

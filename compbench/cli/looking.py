@@ -14,6 +14,7 @@ import click
 from compbench.cli import completing, flags
 from compbench.cli._exit_codes import DONE, FAILED
 from compbench.cli._output import print_result, write_file
+from compbench.cli.numbers import at_least
 from compbench.core.errors import UsageError
 from compbench.core.printable import say
 from compbench_analysis.text.render import records, render
@@ -89,9 +90,7 @@ def list_(
 @flags.images
 @flags.image_limits
 @flags.prompts
-@click.option(
-    "--n", default=8, show_default=True, type=click.IntRange(1), help="Number of examples, spread over the task."
-)
+@click.option("--n", default=8, show_default=True, type=at_least(1), help="Number of examples, spread over the task.")
 @flags.offline
 @flags.printed
 def show_task(

@@ -87,8 +87,17 @@ def run(
 
 @click.command(short_help="Reproduce a table of the paper beside its published numbers.")
 @click.argument("table", type=click.Choice(["table1", "table2", "table3"]))
-@click.option("--model", "-m", "models", multiple=True, help="One of the table's models (repeatable); default: all.")
-@click.option("--task", "-t", "tasks", multiple=True, help="One of its data sets (repeatable); default: all.")
+@click.option(
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="One of the table's models (repeatable); default: all.",
+)
+@click.option(
+    "--task", "-t", "tasks", multiple=True, metavar="TASK", help="One of its data sets (repeatable); default: all."
+)
 @click.option(
     "--option",
     "-o",

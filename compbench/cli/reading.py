@@ -12,6 +12,7 @@ import click
 from compbench.cli import completing, flags
 from compbench.cli._output import print_result, write_file, write_picture
 from compbench.cli._references import found, one
+from compbench.cli.numbers import at_least
 from compbench.core.errors import UsageError
 from compbench.core.printable import say
 
@@ -257,12 +258,14 @@ def robustness(
 @flags.runs
 @flags.read
 @click.option(
-    "--share", default=0.2, show_default=True, help="The share of the examples that the temperature is fitted on."
+    "--share",
+    default=0.2,
+    show_default=True,
+    metavar="SHARE",
+    help="The share of the examples that the temperature is fitted on.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed for choosing those examples.")
-@click.option(
-    "--bins", "n_bins", default=15, show_default=True, type=click.IntRange(1), help="Number of confidence bins."
-)
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Seed for choosing those examples.")
+@click.option("--bins", "n_bins", default=15, show_default=True, type=at_least(1), help="Number of confidence bins.")
 @click.option("--examples", "with_examples", is_flag=True, help="With csv and json: the probabilities of each example.")
 @flags.printed
 def calibrate(

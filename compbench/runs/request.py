@@ -70,7 +70,7 @@ class RunRequest:
         default=None,
         metadata={"help": "Score a seeded subset of the images of each class.", "metavar": "N", **_COUNT},
     )
-    seed: int | None = field(default=None, metadata={"help": "Seed for the noise."})
+    seed: int | None = field(default=None, metadata={"help": "Seed for the noise.", "metavar": "N"})
     dtype: str | None = field(
         default=None,
         metadata={
@@ -79,7 +79,7 @@ class RunRequest:
             "metavar": "NAME",
         },
     )
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1 or mps."})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1 or mps.", "metavar": "DEVICE"})
     batch_size: int | None = field(
         default=None,
         metadata={

@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import test_widths
 from matplotlib.text import Text
 
 import pages
-from compbench.cli.app import main
+from compbench.cli.app import group, main
 from compbench.core.aliases import Json
 from compbench.core.measurements import ScoreMatrix
 from compbench.schedules.racing import Racing
@@ -92,6 +93,24 @@ def test_no_screen_shows_a_name_of_the_code(command: str, root: Path, capsys: py
     said = capsys.readouterr()
     assert found_in(said.out) == []
     assert said.out.strip()
+
+
+def test_no_help_names_a_type_or_a_formula() -> None:
+    context = click.Context(group, info_name="compbench")
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context)
+        told = [" ".join(record) for option in command.params if (record := option.get_help_record(inner))]
+        assert [line for line in told if re.search(r"TEXT|INTEGER|FLOAT|RANGE|[<>]=", line)] == []
+
+
+@pytest.mark.parametrize(("given", "said"), [("0", "at least 1; got 0"), ("x", "a whole number, at least 1; got x")])
+def test_what_is_no_number_above_its_limit_is_refused_in_words(
+    given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "shapes", "-m", "chance", "--limit", given]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_no_page_shows_one(root: Path, tmp_path: Path) -> None:

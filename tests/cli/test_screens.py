@@ -54,4 +54,4 @@ def test_the_first_command_prints_what_the_readme_shows(
     monkeypatch.chdir(tmp_path)
     assert main(["run", "shapes", *(word for name in SHIPPED for word in ("--model", name)), "-q"]) == 0
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert f"```\n{capsys.readouterr().out}```" in readme
+    assert f"```text\n{capsys.readouterr().out}```" in readme
