@@ -204,7 +204,7 @@ def test_a_lora_that_does_not_fit_says_what_lacks(folder_of: Callable[[str], Pat
     ("settings", "reason"),
     [
         ("[1", "cannot be read: Expecting"),
-        ("[1]", "its lora_adapter_metadata is no object of JSON"),
+        ("[1]", "its lora_adapter_metadata is not a JSON object"),
         ('{"transformer.lora_alpha": 1, "transformer.alpha_pattern": {"(": 1}}', "missing ), unterminated subpattern"),
     ],
 )

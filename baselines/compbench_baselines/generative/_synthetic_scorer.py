@@ -51,7 +51,7 @@ def synthetic_scorer(spec: SyntheticSD, parts: Parts, weights: str, runtime: Run
         return Learned(lambda images: logits(network, images, transform, device, runtime, is_trained_here=True))
 
     def cost(n_classes: int, lacking: Preparation) -> Preparation:
-        """Of the network's steps, the decoder and the training."""
+        """The cost of the network's steps, the decoder and the training."""
         flops = seconds = 0.0
         if lacking.evaluations:
             step = of_passes(generator.evaluate, _PROBED_ROWS)

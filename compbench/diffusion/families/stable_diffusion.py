@@ -252,7 +252,7 @@ class StableDiffusion(ModelSpec):
         return _counted.unet_flops(files, self.size_px or corrected, grain)
 
     def device_bytes(self, files: FileList) -> int | None:
-        """Of the weights, by the configuration; imports torch."""
+        """The memory of the weights, by the configuration; imports torch."""
         from compbench.diffusion import _counted
 
         return _counted.unet_bytes(files, self.dtype, "float32" if self.protocol == "compbench" else self.dtype)
