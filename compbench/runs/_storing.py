@@ -119,9 +119,9 @@ def check_lesson(scorer: Scorer, run: Run) -> None:
     if parts and parts[-1]["learned_from"] != now:
         raise RunError(
             f"run {str(run.path)!r} was begun with {run.key.model!r} trained on other pictures than it would be "
-            "trained on now: training pictures that look like a test picture are left out, and the pictures that can be read "
-            "have changed. Rerun with the --max-pixels and link options of the first part, or move the run's folder "
-            "away to measure all of it again"
+            "trained on now: training pictures that look like a test picture are left out, and the pictures that can "
+            "be read have changed. Rerun with the --max-pixels and link options of the first part, or move the run's "
+            "folder away to measure all of it again"
         )
 
 
