@@ -171,7 +171,7 @@ class RecordingDenoiser:
         ramp = torch.linspace(0.999, 0.005, n_timesteps)
         self.noising = Tabled.from_alphas_cumprod(ramp, "v")
         self.label_space, self.dtype, self.engine, self.overlooked = "", "", "eager", frozenset()
-        self.is_cramped, self.autoencoder = False, ""
+        self.is_cramped, self.autoencoder, self.autoencoder_dtype, self.architecture = False, "", "", ""
         self.target, self.device, self.latent_shape = target, torch.device("cpu"), (1, 2, 2)
         self.fits = fits
         self.batch_sizes: list[int] = []

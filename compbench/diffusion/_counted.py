@@ -68,9 +68,9 @@ def weight_bytes(files: FileList, parts: Sequence[tuple[Part, str]]) -> int | No
     return n_bytes
 
 
-def unet_bytes(files: FileList, dtype: str, encoders: str) -> int | None:
+def unet_bytes(files: FileList, dtype: str, encoders: str, vae: str) -> int | None:
     """`weight_bytes` of a Stable Diffusion 1 or 2."""
-    return weight_bytes(files, ((UNET, dtype), (VAE, encoders), (TEXT_ENCODER, encoders)))
+    return weight_bytes(files, ((UNET, dtype), (VAE, vae), (TEXT_ENCODER, encoders)))
 
 
 def _blank(part: Part, config: Mapping[str, Any]) -> torch.nn.Module:

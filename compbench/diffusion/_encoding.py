@@ -30,8 +30,11 @@ class FixedBatches(Generic[Item]):
         size: int,
         device: torch.device,
         say: Callable[[str], None],
+        *,
+        autotunes: bool = False,
     ) -> None:
         self._encode, self._size, self._device, self._say = encode, size, device, say
+        self._autotunes = autotunes
 
     @property
     def size(self) -> int:
@@ -44,7 +47,7 @@ class FixedBatches(Generic[Item]):
         start = 0
         while start < len(items):
             batch = partial(self._batch, items[start:])
-            encoded, self._size = fitting(batch, self._size, self._device, self._say)
+            encoded, self._size = fitting(batch, self._size, self._device, self._say, autotunes=self._autotunes)
             made.append(encoded)
             start += self._size
         return {name: torch.cat([conditioning[name] for conditioning in made])[: len(items)] for name in made[0]}

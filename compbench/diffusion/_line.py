@@ -109,17 +109,31 @@ class Line:
                 if news is not None:
                     yield news
             if fault is not None:
-                raise _fault(work, fault, self._bank, self._engine.denoiser.dtype)
+                raise self._fault(work, fault)
             if work.is_finished:
                 self._active.remove(work)
                 self._latents.release(work.example.images)
                 self._states.release(work.captions)
 
+    def _fault(self, work: Work, fault: Fault) -> RunError:
+        value, image, caption, draw = fault
+        denoiser = self._engine.denoiser
+        (row,) = self._latents.rows(work.example.images[image : image + 1])
+        if not self._latents.tensors["latents"][row].isfinite().all():
+            return _overflow(work, image, denoiser.autoencoder_dtype)
+        return RunError(
+            f"the network gave {value} for example {work.example.id!r}, image {image}, caption {caption} "
+            f"({work.captions[caption]!r}), draw {draw} (timestep {self._bank.timesteps[draw]:g}); earlier "
+            f"measurements are stored: {nan_advice(denoiser.dtype)}"
+        )
 
-def _fault(work: Work, fault: Fault, bank: DrawBank, dtype: str) -> RunError:
-    value, image, caption, draw = fault
+
+def _overflow(work: Work, image: int, dtype: str) -> RunError:
+    """The error that names the autoencoder, where already the latents are not finite."""
+    advice = nan_advice("")
+    if dtype == "float16":
+        advice = "some autoencoders overflow in float16, SDXL's among them: use -o vae_dtype=float32 or bfloat16"
     return RunError(
-        f"the network gave {value} for example {work.example.id!r}, image {image}, caption {caption} "
-        f"({work.captions[caption]!r}), draw {draw} (timestep {bank.timesteps[draw]:g}); earlier measurements are "
-        f"stored: {nan_advice(dtype)}"
+        f"the autoencoder{f' ({dtype})' if dtype else ''} gave no finite latents for example {work.example.id!r}, "
+        f"image {image}; earlier measurements are stored: {advice}"
     )

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from compbench.core.errors import DataError
+from compbench.core.errors import DataError, UsageError
 from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
-from compbench.diffusion.devices import is_cramped, pick_device
+from compbench.diffusion.devices import has_tf32, is_cramped, pick_device
 from compbench.diffusion.draws import DrawBank, antithetic_bank, paper_bank, per_image, seeded_bank, stepped_bank
 from compbench.diffusion.family import Family, Timesteps
 from compbench.diffusion.images import Transform, centre_crop, squeezed, whole_picture
@@ -44,11 +44,14 @@ class Measuring:
     size_px: int | None = None  # the side of the pictures, where it is not what the network was configured for
     crop: Transform = centre_crop  # under the paper's protocols; others take the whole picture
     keeps_encoders: bool = False  # in float32, under every protocol
+    vae_dtype: str = "auto"  # of the autoencoder: that of the text encoders, or another, or tf32
+    autotune: bool = True  # whether cuDNN may choose its algorithms by trying them, on a CUDA device
 
     def classifier(self, family: Family, parts: Parts, runtime: Runtime) -> DiffusionClassifier:
         """The Diffusion Classifier over a pipeline's parts."""
         stages, device = precision(self.protocol, self.dtype), pick_device(runtime.device)
         stages = replace(stages, encoders=torch.float32) if self.keeps_encoders else stages
+        stages = _with_autoencoder(stages, self.vae_dtype, device)
         denoiser = LatentDenoiser(
             family,
             parts,
@@ -66,9 +69,24 @@ class Measuring:
             runtime,
             losses=self.losses,
             unconditional=self.unconditional,
-            compile_mode=self.compile_mode,
+            compile_mode="off" if self.compile_mode == "auto" and device.type != "cuda" else self.compile_mode,
+            autotunes=self.autotune,
             schedule=self.schedule,
         )
+
+
+def _with_autoencoder(stages: Precision, dtype: str, device: torch.device) -> Precision:
+    """With the autoencoder in a dtype of its own; UsageError where the device has no TF32."""
+    if dtype == "auto":
+        return stages
+    if dtype != "tf32":
+        return replace(stages, own=getattr(torch, dtype))
+    if not has_tf32(device):
+        raise UsageError(
+            f"the device {device} has no TF32, which NVIDIA's GPUs have from Ampere on (A100, RTX 30); leave "
+            "vae_dtype=tf32 out, or use vae_dtype=float32"
+        )
+    return replace(stages, own=torch.float32, is_tf32=True)
 
 
 def _bank(noise: str, seed: int, grid: Timesteps, protocol: str, name: str) -> DrawBank:

@@ -27,6 +27,7 @@ from compbench.core.models import Price, Runtime
 from compbench.core.rules import Rule, n_known
 from compbench.core.shared_images import one_per_content
 from compbench.diffusion._ahead import Ahead
+from compbench.diffusion._break_even import Compiling
 from compbench.diffusion._encoding import Encode, FixedBatches
 from compbench.diffusion._kept_latents import KeptLatents
 from compbench.diffusion._line import Line
@@ -34,8 +35,9 @@ from compbench.diffusion._read_ahead import ReadAhead
 from compbench.diffusion._shelf import Shelf
 from compbench.diffusion._work import PolicyOf, Work
 from compbench.diffusion.denoiser import Conditioning, Denoiser
+from compbench.diffusion.devices import autotunes_on
 from compbench.diffusion.draws import DrawBank
-from compbench.diffusion.engine import ErrorEngine, first_batch_size
+from compbench.diffusion.engine import ErrorEngine, first_batch_size, stacked
 from compbench.schedules.policies import Policy
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import Full, Schedule
@@ -47,7 +49,6 @@ _BYTES_PER_ERROR = 4
 _NOISE_SHARE = 0.25  # of a CUDA device's free memory: a larger bank stays on the host
 _PICTURES_AT_ONCE = 4  # encoded, at most
 _CAPTIONS_AT_ONCE = 64
-_JOBS_WORTH_COMPILING = 20_000  # compiling takes a minute or two
 _NO_CAPTION = ""
 _FULL = Full()
 
@@ -67,17 +68,20 @@ class DiffusionClassifier:
         schedule: Schedule = _FULL,
         policy_of: PolicyOf | None = None,
         compile_mode: str = "off",
+        autotunes: bool = False,
     ) -> None:
         """`policy_of` gives the policy of an example in place of the schedule's.
 
-        `compile_mode` is off, auto (on a CUDA device where it pays), or a mode of torch.compile.
+        `compile_mode` is off, auto (where it pays), or a mode of torch.compile. `autotunes`: see full_float32.
         """
         if draws > len(bank.timesteps):
             raise DataError(f"{draws} draws were asked for; the bank of this model has {len(bank.timesteps)}")
         self.denoiser, self.bank, self.draws = denoiser, bank, draws
         self.losses, self.unconditional = tuple(losses), unconditional
         self._schedule, self._policy_of = schedule, policy_of
-        self._compile_mode, self._runtime = compile_mode, runtime
+        self._compiling, self._runtime = Compiling(denoiser, compile_mode, runtime.say), runtime
+        self._autotunes = autotunes and autotunes_on(denoiser.device)
+        self._largest = 1, 1  # the most images and captions that an example of the task has
         self._batch_size = runtime.batch_size
         self._told: set[str] = set()
         self._labels: tuple[str, ...] | None = None  # in place of captions, for a class-conditional model
@@ -101,7 +105,8 @@ class DiffusionClassifier:
             self._labels = _labels(task, self.denoiser.label_space)
         else:
             self._look_at_captions(task.examples)
-        self._encoders = self._encoders_of(task.examples)
+        self._largest = _largest(task.examples)
+        self._encoders = self._encoders_of(*self._largest)
 
     def follow(self, schedule: Schedule) -> None:
         """Measure examples by `schedule` from the next `prepare` on: a first wave has taught it more."""
@@ -109,7 +114,8 @@ class DiffusionClassifier:
 
     def computed_with(self) -> Mapping[str, Json]:
         """The engine and the batch size, which move the last digits of errors."""
-        return {"engine": self.denoiser.engine, "batch_size": self._batch_size}
+        engine = self.denoiser.engine + (", autotuned" if self._autotunes else "")
+        return {"engine": engine, "batch_size": self._batch_size}
 
     def overlooked(self) -> frozenset[str]:
         """The traits of an image that its transform ignores."""
@@ -140,7 +146,7 @@ class DiffusionClassifier:
         stages.tell("encoding")
         images = Counter(image for example in examples for image in example.images)
         captions = Counter(text for example in examples for text in self._captions(example))
-        encode_pixels, encode_captions = self._encoders or self._encoders_of(examples)
+        encode_pixels, encode_captions = self._encoders or self._encoders_of(*_largest(examples))
         if self.denoiser.is_cramped:  # before anything else is there
             self._read.read([*captions, _NO_CAPTION], encode_captions, self._runtime.say)
             encode_captions = self._read
@@ -185,23 +191,23 @@ class DiffusionClassifier:
         rule = Rule() if isinstance(self._schedule, Full) else self._schedule.rule
         return Work(example, self._captions(example), self.losses, self.draws, policy, known, rule)
 
-    def _encoders_of(self, examples: Sequence[Example], *, keeps: bool = True) -> tuple[Encode[Tensor], Encode[str]]:
+    def _encoders_of(self, n_images: int, n_captions: int, *, keeps: bool = True) -> tuple[Encode[Tensor], Encode[str]]:
         """Encoders of pictures and of captions, with batches as large as the largest example of a task needs.
 
         `keeps`: whether latents may be left in the cache folder for a later run.
         """
-        n_images = max((len(example.images) for example in examples), default=1)
-        # not counting "no caption": whether that is measured too must not move the other captions' states
-        n_captions = max((len(example.captions) for example in examples), default=1)
         denoiser, say = self.denoiser, self._runtime.say
         pictures: FixedBatches[Tensor] = FixedBatches(
-            lambda pixels: {"latents": denoiser.encode_pixels(torch.stack(list(pixels)))},
+            lambda pixels: {"latents": denoiser.encode_pixels(stacked(pixels, self.device))},
             max(1, min(n_images, _PICTURES_AT_ONCE)),
             self.device,
             say,
+            autotunes=self._autotunes,
         )
         captions = FixedBatches(denoiser.encode_captions, max(1, min(n_captions, _CAPTIONS_AT_ONCE)), self.device, say)
         autoencoder = denoiser.autoencoder if keeps else ""
+        if autoencoder and self._autotunes:
+            autoencoder += " autotuned"
         return KeptLatents(pictures, autoencoder, self.device, say) if autoencoder else pictures, captions
 
     def _captions(self, example: Example) -> tuple[str, ...]:
@@ -227,21 +233,17 @@ class DiffusionClassifier:
             losses=self.losses,
             say=self._runtime.say,
             advance=advance,
+            autotunes=self._autotunes,
         )
+        pair = cache(partial(self._first_pair, example))  # encoded before memory is measured
         if self._batch_size is None:
-            self._batch_size = first_batch_size(self.denoiser, self._probe(engine, example))
+            # not tuned: that is for the one shape that stays
+            self._batch_size = first_batch_size(self.denoiser, self._probe(engine, pair, autotunes=False))
         engine.batch_size = self._batch_size  # also for fewer jobs: another shape would move their errors
         if will_run:  # once the batch size is known: each shape is compiled again
-            self._compile_if_it_pays(n_jobs)
+            probe = self._probe(engine, pair, autotunes=self._autotunes)
+            self._compiling.before(n_jobs, engine.batch_size, probe)
         return engine
-
-    def _compile_if_it_pays(self, n_jobs: int) -> None:
-        mode = self._compile_mode
-        if mode == "auto":
-            mode = "default" if self.device.type == "cuda" and n_jobs >= _JOBS_WORTH_COMPILING else "off"
-        if mode != "off":
-            self._compile_mode = "off"  # done once
-            self.denoiser.compile(mode, self._runtime.say)
 
     @cached_property
     def _noise(self) -> Tensor:
@@ -253,20 +255,22 @@ class DiffusionClassifier:
             return noise
         return noise.to(self.device)
 
-    def _probe(self, engine: ErrorEngine, example: Example) -> Callable[[int], object]:
+    def _probe(
+        self, engine: ErrorEngine, pair: Callable[[], tuple[Tensor, Conditioning]], *, autotunes: bool
+    ) -> Callable[[int], object]:
         """A function that runs one batch of a size."""
-        silent = ErrorEngine(self.denoiser, engine.noise, engine.timesteps, 1, losses=self.losses)
-        pair = cache(self._first_pair)  # encoded before memory is measured
+        silent = ErrorEngine(self.denoiser, engine.noise, engine.timesteps, 1, losses=self.losses, autotunes=autotunes)
 
         def run_batch(size: int) -> object:
             silent.batch_size = size
-            return silent.errors(*pair(example), np.zeros((size, 3), dtype=np.int64))
+            return silent.errors(*pair(), np.zeros((size, 3), dtype=np.int64))
 
         return run_batch
 
     def _first_pair(self, example: Example) -> tuple[Tensor, Conditioning]:
         """A picture and no caption: as costly as any caption, and known to a model that is not prepared."""
-        encode_pixels, encode_captions = self._encoders_of([], keeps=False)  # a dry run writes nothing
+        # in batches of the run's own shape, the only one to be tuned; a dry run writes nothing
+        encode_pixels, encode_captions = self._encoders_of(*self._largest, keeps=False)
         latents = encode_pixels([self.denoiser.pixels(example.images[0].decode())])["latents"]
         if self.denoiser.is_cramped:
             self._read.read([_NO_CAPTION], encode_captions, lambda message: None)
@@ -315,6 +319,15 @@ def _first_readable(examples: Sequence[Example]) -> Example:
             continue
         return example
     return examples[0]
+
+
+def _largest(examples: Sequence[Example]) -> tuple[int, int]:
+    """The most images and the most captions that one of them has.
+
+    Not counting "no caption": whether that is measured too must not move the other captions' states.
+    """
+    n_images = max((len(example.images) for example in examples), default=1)
+    return n_images, max((len(example.captions) for example in examples), default=1)
 
 
 def _policy(schedule: Staged | Racing, draws: DrawTable, classes: Classes | None, example: Example) -> Policy:

@@ -129,6 +129,11 @@ class Denoiser(Protocol):
         return ""
 
     @property
+    def autoencoder_dtype(self) -> str:
+        """The dtype that latents are made in; empty where it is not known."""
+        return ""
+
+    @property
     def is_cramped(self) -> bool:
         """Whether the device has no room for the text encoders beside the network: captions are read ahead."""
         return False
@@ -137,8 +142,13 @@ class Denoiser(Protocol):
         """Within it the text encoders are on the device, and the network may have made room for them."""
         return nullcontext()
 
+    @property
+    def architecture(self) -> str:
+        """A digest of all that the speed of the network follows from; empty where it is not known."""
+        return ""
+
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
-        """Run the network through torch.compile from now on."""
+        """Run the network through torch.compile from now on, or with mode "off" as it is."""
 
     def too_long(self, captions: Sequence[str]) -> list[str]:
         """The captions of which a text encoder sees only the beginning."""

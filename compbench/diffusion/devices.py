@@ -10,7 +10,17 @@ import torch
 
 from compbench.core.errors import RunError, UsageError
 
-__all__ = ["fitting", "full_float32", "is_cramped", "is_out_of_memory", "lost_device", "pick_device"]
+__all__ = [
+    "autotunes_on",
+    "fitting",
+    "full_float32",
+    "has_tf32",
+    "in_tf32",
+    "is_cramped",
+    "is_out_of_memory",
+    "lost_device",
+    "pick_device",
+]
 
 Made = TypeVar("Made")
 
@@ -24,6 +34,7 @@ _FULL = (
     "miopenStatusAllocFailed",
 )
 _ROOM_TO_COMPUTE = 2_000_000_000  # bytes
+_FIRST_WITH_TF32 = (8, 0)  # compute capability
 _MORE_ROOM = (
     "stop other programs there, use a smaller dtype (--dtype bfloat16), another --device or a smaller model; all "
     "measurements so far are stored"
@@ -77,17 +88,34 @@ def is_cramped(device: torch.device, n_bytes: int) -> bool:
     return device.type == "cuda" and n_bytes + _ROOM_TO_COMPUTE > torch.cuda.mem_get_info(device)[0]
 
 
+def autotunes_on(device: torch.device) -> bool:
+    """Whether cuDNN may choose its algorithms by trying them: on a CUDA device, unless the process wants fixed ones."""
+    return device.type == "cuda" and not _wants_same_bits()
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Whether a device multiplies float32 with the ten bits of TF32: NVIDIA's do from Ampere on."""
+    is_cuda = device.type == "cuda" and torch.version.cuda is not None
+    return is_cuda and torch.cuda.get_device_capability(device) >= _FIRST_WITH_TF32
+
+
 def fitting(
-    run: Callable[[int], Made], batch_size: int, device: torch.device, say: Callable[[str], None]
+    run: Callable[[int], Made],
+    batch_size: int,
+    device: torch.device,
+    say: Callable[[str], None],
+    *,
+    autotunes: bool = False,
 ) -> tuple[Made, int]:
     """The result of `run` and the batch size that fitted: halved, and said, as often as memory runs out.
 
-    float32 is float32 inside. RunError when one item does not fit, or when the device is lost.
+    float32 is float32 inside. `autotunes`: see full_float32. RunError when one item does not fit, or when the device is
+    lost.
     """
     with lost_device(device):
         while True:
             try:
-                with full_float32():
+                with full_float32(autotunes=autotunes):
                     return run(batch_size), batch_size
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -126,26 +154,58 @@ def lost_device(device: torch.device) -> Generator[None]:
 
 
 @contextmanager
-def full_float32(*, is_deterministic: bool = False) -> Generator[None]:
+def full_float32(*, is_deterministic: bool = False, autotunes: bool = False) -> Generator[None]:
     """float32 means float32, whatever the process has set: TF32 or bfloat16 inside would change decisions.
 
     Convolutions on Ampere and later are TF32 by default; torch.set_float32_matmul_precision, in a notebook say, makes
     matrix products TF32 on a GPU and bfloat16 on a CPU. All is as it was afterwards. `is_deterministic`: cuDNN takes
-    only algorithms that give the same bits again, for a network that is trained.
+    only algorithms that give the same bits again, for a network that is trained. `autotunes`: on the first convolution
+    of a shape cuDNN tries its algorithms and keeps the fastest for this thread, which another process may find to be
+    another one; not where the same bits are asked for, here or by the process.
     """
+    is_deterministic = is_deterministic or torch.backends.cudnn.deterministic
+    is_tuned = autotunes and not is_deterministic and not _wants_same_bits()
+    with _precision("ieee", benchmark=is_tuned, deterministic=is_deterministic):
+        yield
+
+
+@contextmanager
+def in_tf32() -> Generator[None]:
+    """Within full_float32: convolutions and matrix products of float32 in TF32, on a device that has it."""
     cudnn = torch.backends.cudnn
+    with _precision("tf32", benchmark=cudnn.benchmark, deterministic=cudnn.deterministic):
+        yield
+
+
+def _wants_same_bits() -> bool:
+    """Whether the process asks for algorithms that give the same bits again."""
+    return torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+
+
+@contextmanager
+def _precision(float32: str, *, benchmark: bool, deterministic: bool) -> Generator[None]:
+    """`float32`: ieee or tf32, which a CPU has not, where it is ieee too."""
+    cudnn, is_tf32 = torch.backends.cudnn, float32 == "tf32"
     if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch below 2.9
         before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision("high" if is_tf32 else "highest")
         try:
-            with cudnn.flags(enabled=True, benchmark=False, deterministic=is_deterministic, allow_tf32=False):
+            with cudnn.flags(enabled=True, benchmark=benchmark, deterministic=deterministic, allow_tf32=is_tf32):
                 yield
         finally:
             torch.set_float32_matmul_precision(before)
         return
     # not cudnn.flags, which fails where a notebook has used both the old switches and the new ones
-    wanted: list[tuple[Any, str, Any]] = [(switch, "fp32_precision", "ieee") for switch in _float32_switches()]
-    wanted += [(cudnn, "enabled", True), (cudnn, "benchmark", False), (cudnn, "deterministic", is_deterministic)]
+    backends: Any = torch.backends
+    wanted: list[tuple[Any, str, Any]] = [
+        (backends.cuda.matmul, "fp32_precision", float32),
+        (backends.cudnn.conv, "fp32_precision", float32),
+        (backends.mkldnn.matmul, "fp32_precision", "ieee"),
+        (backends.mkldnn.conv, "fp32_precision", "ieee"),
+        (cudnn, "enabled", True),
+        (cudnn, "benchmark", benchmark),
+        (cudnn, "deterministic", deterministic),
+    ]
     found = [(switch, name, getattr(switch, name)) for switch, name, _ in wanted]
     try:
         for switch, name, value in wanted:
@@ -154,11 +214,6 @@ def full_float32(*, is_deterministic: bool = False) -> Generator[None]:
     finally:
         for switch, name, value in found:
             setattr(switch, name, value)
-
-
-def _float32_switches() -> list[Any]:
-    backends: Any = torch.backends
-    return [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]
 
 
 def _halved(batch_size: int, device: torch.device, say: Callable[[str], None]) -> int:

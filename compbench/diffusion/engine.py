@@ -15,7 +15,7 @@ from compbench.core.aliases import Floats, Ints
 from compbench.diffusion.denoiser import Conditioning, Denoiser
 from compbench.diffusion.devices import fitting, lost_device
 
-__all__ = ["ErrorEngine", "OwnNoise", "Pending", "first_batch_size", "on_device"]
+__all__ = ["ErrorEngine", "OwnNoise", "Pending", "first_batch_size", "on_device", "stacked"]
 
 _SECONDS_BETWEEN_LOOKS = 0.001
 _LARGEST_BATCH = 64  # beyond it a U-Net of Stable Diffusion gains nothing
@@ -54,7 +54,8 @@ class ErrorEngine:
     shape makes a library choose another algorithm, and moves errors by rounding.
 
     `noise` [D, c, h, w] float32 and `timesteps` [D] int64 are the draws that jobs index. Timesteps are on the
-    denoiser's device; so is the noise, unless it is too much for it: then each batch brings its own.
+    denoiser's device; so is the noise, unless it is too much for it: then each batch brings its own. `autotunes`: cuDNN
+    may choose its algorithms by trying them, which it does once for a shape.
     """
 
     def __init__(
@@ -67,10 +68,11 @@ class ErrorEngine:
         losses: Sequence[str] = ("l2",),
         say: Callable[[str], None] = lambda message: None,
         advance: Callable[[int], None] = lambda evaluations: None,
+        autotunes: bool = False,
     ) -> None:
         self.denoiser, self.noise, self.timesteps = denoiser, noise, timesteps
         self.batch_size, self.losses = batch_size, tuple(losses)
-        self._say, self._advance = say, advance
+        self._say, self._advance, self._autotunes = say, advance, autotunes
 
     def errors(self, latents: Tensor, conditioning: Conditioning, jobs: Ints) -> Floats:
         """[R, J] float32: each loss of the error of each job, a row (image, caption, draw) of `jobs` [J, 3]."""
@@ -89,7 +91,9 @@ class ErrorEngine:
         with lost_device(device):
             while start < len(jobs):
                 batch = partial(self._batch, latents, conditioning, rows, jobs, own, start)
-                measured, self.batch_size = fitting(batch, self.batch_size, device, self._say)
+                measured, self.batch_size = fitting(
+                    batch, self.batch_size, device, self._say, autotunes=self._autotunes
+                )
                 stop = min(start + self.batch_size, len(jobs))
                 errors[:, start:stop] = measured[:, : stop - start]
                 self._advance(stop - start)
@@ -133,7 +137,8 @@ def first_batch_size(denoiser: Denoiser, run_batch: Callable[[int], object]) -> 
     if denoiser.device.type != "cuda":
         _, height, width = denoiser.latent_shape
         return max(2, min(_LARGEST_BATCH, _CPU_POSITIONS // (height * width)))
-    run_batch(1)  # the first call also loads libraries and kernels
+    # the first call also loads libraries and kernels; what is tried out here is not tuned, for another shape is to come
+    run_batch(1)
     one, two = (_peak_bytes(denoiser.device, run_batch, size) for size in (1, 2))
     free, _ = torch.cuda.mem_get_info(denoiser.device)
     fitting = int(0.75 * free / max(two - one, 1))
@@ -145,6 +150,15 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def stacked(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """A stack on the host: in pinned memory where a CUDA device is to fetch it, so that it is copied there once."""
+    first = tensors[0]
+    if device.type != "cuda":
+        return torch.stack(list(tensors))
+    pinned = torch.empty((len(tensors), *first.shape), dtype=first.dtype, pin_memory=True)
+    return torch.stack(list(tensors), out=pinned)
 
 
 def _to_host(errors: Tensor) -> Pending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from compbench.core.rules import INNER, WITHOUT
 from compbench.diffusion._compiled import Compiled
 from compbench.diffusion.denoiser import LOSSES, TARGETS, Conditioning, Denoiser
+from compbench.diffusion.devices import in_tf32
 from compbench.diffusion.draws import generator_of
 from compbench.diffusion.engine import on_device
 from compbench.diffusion.family import Family
@@ -76,6 +77,11 @@ class LatentDenoiser(Denoiser):
         return dtype_name(self._precision.network)
 
     @property
+    def autoencoder_dtype(self) -> str:
+        """The autoencoder's dtype."""
+        return dtype_name(self._precision.autoencoder)
+
+    @property
     def engine(self) -> str:
         """Whether the network runs compiled, and in which mode, or eagerly."""
         return self._network.engine if isinstance(self._network, Compiled) else "eager"
@@ -86,10 +92,17 @@ class LatentDenoiser(Denoiser):
         if self.size_px < _WORTH_KEEPING_PX:
             return ""
         if self._autoencoder is None:
-            device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
             told = [repr(sorted(self.parts.vae.config.items(), key=str)), str(self._precision), str(self._sampled)]
-            self._autoencoder = _digest([*told, device, torch.__version__, diffusers.__version__], self.parts.vae)
+            if self._precision.own is not None:
+                told.append(f"{self._precision.own} {self._precision.is_tf32}")
+            self._autoencoder = _digest(
+                [*told, self._device_name, torch.__version__, diffusers.__version__], self.parts.vae
+            )
         return self._autoencoder
+
+    @property
+    def _device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
     @property
     def is_cramped(self) -> bool:
@@ -120,9 +133,17 @@ class LatentDenoiser(Denoiser):
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    @property
+    def architecture(self) -> str:
+        """Of its class and configuration, its dtype, the latents' shape, the device and the version of torch."""
+        network, parameter = self.parts.network, next(self.parts.network.parameters())
+        told = [type(network).__name__, repr(sorted(network.config.items(), key=str)), self.dtype, str(parameter.dtype)]
+        told += [str(self.latent_shape), self._device_name, torch.__version__]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
     def compile(self, mode: str, say: Callable[[str], None]) -> None:
-        """Run the network through torch.compile from now on."""
-        self._network = Compiled(self.parts.network, mode, say)
+        """Run the network through torch.compile from now on, or with mode "off" as it is."""
+        self._network = self.parts.network if mode == "off" else Compiled(self.parts.network, mode, say)
 
     @property
     def overlooked(self) -> frozenset[str]:
@@ -139,11 +160,12 @@ class LatentDenoiser(Denoiser):
 
         An autoencoder without a posterior gives the latents themselves.
         """
-        vae = self.parts.vae
-        posteriors = [
-            vae.encode(on_device(some, self.device).to(self._precision.encoders), return_dict=False)[0]
-            for some in pixels.split(_ENCODED_AT_ONCE)
-        ]
+        vae, dtype = self.parts.vae, self._precision.autoencoder
+        with in_tf32() if self._precision.is_tf32 else nullcontext():
+            posteriors = [
+                vae.encode(on_device(some, self.device).to(dtype), return_dict=False)[0]
+                for some in pixels.split(_ENCODED_AT_ONCE)
+            ]
         means = [encoded if isinstance(encoded, Tensor) else encoded.mean for encoded in posteriors]
         latents = torch.cat(means).to(self._precision.arithmetic)
         if self._sampled is not None:

@@ -38,8 +38,15 @@ class Precision:
     """The dtype of each stage; what is not named is float32."""
 
     network: torch.dtype
-    encoders: torch.dtype  # of the autoencoder and the text encoders
+    encoders: torch.dtype  # of the text encoders, and of the autoencoder unless it has its own
     arithmetic: torch.dtype = torch.float32  # schedule, noise, latents, x_t and errors
+    own: torch.dtype | None = field(default=None, repr=False)  # of the autoencoder, where it has one
+    is_tf32: bool = field(default=False, repr=False)  # whether the autoencoder multiplies float32 in TF32
+
+    @property
+    def autoencoder(self) -> torch.dtype:
+        """The dtype of the autoencoder."""
+        return self.encoders if self.own is None else self.own
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +151,13 @@ class Parts:
         return replace(
             self,
             network=placed(self.network, precision.network),
-            vae=placed(self.vae, precision.encoders, stays=False),
+            vae=placed(self.vae, precision.autoencoder, stays=False),
             texts=tuple(replace(text, encoder=placed(text.encoder, text.dtype(precision))) for text in self.texts),
         )
 
     def bytes_on(self, device: torch.device, precision: Precision) -> int:
         """Bytes that the weights that are not there yet take on a device."""
-        sizes = [(self.network, precision.network), (self.vae, precision.encoders)]
+        sizes = [(self.network, precision.network), (self.vae, precision.autoencoder)]
         sizes += [(text.encoder, text.dtype(precision)) for text in self.texts]
         return sum(
             parameter.numel() * (parameter.dtype if parameter.dtype == FP8 else dtype).itemsize

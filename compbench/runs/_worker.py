@@ -42,6 +42,7 @@ class Worker:
         self._told: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._reporter = _Telling(self._told)
         self._interrupts = Interrupts()
+        self._orders: queue.SimpleQueue[Callable[[], Message]] | None = None
         self._cache: tuple[RunRequest, ScorerCache] | None = None
         self._bench: _Bench | None = None
 
@@ -72,7 +73,14 @@ class Worker:
 
     def _start(self, do: Callable[[], Message]) -> None:
         self._interrupts = Interrupts()  # a stop is for what was going on when it came
-        threading.Thread(target=self._do, args=(do,), name="compbench-worker", daemon=True).start()
+        if self._orders is None:  # one thread for all: what cuDNN found to be fastest is known to its thread alone
+            self._orders = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(self._orders,), name="compbench-worker", daemon=True).start()
+        self._orders.put(do)
+
+    def _work(self, orders: queue.SimpleQueue[Callable[[], Message]]) -> None:
+        while True:
+            self._do(orders.get())
 
     def _do(self, do: Callable[[], Message]) -> None:
         try:

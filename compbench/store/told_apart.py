@@ -94,6 +94,7 @@ _ABSENT = {
     "noise": "independent noise",
     "reductions": "squared errors",
     "kept": "every error",
+    "vae_dtype": "autoencoder as it is",
     "lora": "no LoRA",
     "quantized": "unquantized",
 }
@@ -102,6 +103,7 @@ _WORDS: Mapping[str, Callable[[object], str]] = {
     "protocol": _put("{} protocol"),
     "family": _put("{}"),
     "dtype": _put("{}"),
+    "vae_dtype": _put("autoencoder in {}"),
     "reductions": _losses,
     "noise": _one_of({"antithetic-2": "antithetic noise", "per-image": "noise of each image"}, "{} noise"),
     "size_px": _put("{} px"),

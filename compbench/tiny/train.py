@@ -32,7 +32,18 @@ from compbench.tiny import export
 from compbench.tiny.export import TINY_CLIP, ClipSizes
 from compbench.tiny.tokenizer import SCENE_WORDS, make_tokenizer
 
-__all__ = ["Recipe", "Stage", "falling", "main", "seeded", "train"]
+__all__ = [
+    "Recipe",
+    "Stage",
+    "encode_bank",
+    "falling",
+    "interpolated",
+    "main",
+    "seeded",
+    "tokenize",
+    "train",
+    "train_vae",
+]
 
 
 VAE_CHANNELS = (8, 16, 32, 64)
@@ -56,6 +67,7 @@ class Recipe:
     vae_channels: tuple[int, ...] = VAE_CHANNELS
     words: tuple[str, ...] = SCENE_WORDS
     sd_name: str = "tiny-sd"
+    stored_bits: int = 10  # of each weight's mantissa in the diffusion model's files, of the ten that float16 has
     clip_sizes: ClipSizes = TINY_CLIP
     text_width: int = 96
     vae_steps: int = 1_200
@@ -180,8 +192,8 @@ def train_sd(
     torch.manual_seed(recipe.seed + 1)
     unet, text_encoder = new_unet(recipe.text_width), new_text_encoder(tokenizer, recipe.text_width)
     scheduler = new_scheduler()
-    tokens = _tokenize(tokenizer, captions)
-    empty = _tokenize(tokenizer, [""])[0]
+    tokens = tokenize(tokenizer, captions)
+    empty = tokenize(tokenizer, [""])[0]
 
     def loss(step: int) -> Tensor:
         generator = seeded(recipe.seed, 4, step)
@@ -200,7 +212,7 @@ def train_sd(
         return F.mse_loss(unet(noised, timesteps, hidden).sample, target)
 
     modules = {"unet": unet, "text_encoder": text_encoder}
-    stage = Stage("sd", work, modules, recipe.sd_steps, _interpolated(recipe.sd_rates))
+    stage = Stage("sd", work, modules, recipe.sd_steps, interpolated(recipe.sd_rates))
     stage.run(loss)
     return unet, text_encoder
 
@@ -216,7 +228,7 @@ def train_clip(recipe: Recipe, tokenizer: CLIPTokenizer, work: Path) -> nn.Modul
         first = step * recipe.clip_batch
         pixels, captions = _scenes(recipe, range(first, first + recipe.clip_batch), 5, recipe.clip_scenes)
         images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - mean) / std
-        features, text, scale = clip(images, _tokenize(tokenizer, captions))[:3]
+        features, text, scale = clip(images, tokenize(tokenizer, captions))[:3]
         logits = scale * features @ text.T
         # captions repeat within a batch; each of the equal ones is a right answer
         same = torch.tensor([[a == b for b in captions] for a in captions], dtype=torch.float32)
@@ -311,7 +323,8 @@ def falling(rate: float, steps: int, warm_up: int = 200) -> Callable[[int], floa
     return lambda step: rate * min(1.0, (step + 1) / warm_up) * min(1.0, 2 * (1 - step / steps))
 
 
-def _interpolated(rates: tuple[tuple[int, float], ...]) -> Callable[[int], float]:
+def interpolated(rates: tuple[tuple[int, float], ...]) -> Callable[[int], float]:
+    """The learning rate of a step: straight lines between the given (step, rate)."""
     steps, values = zip(*rates, strict=True)
     return lambda step: float(np.interp(step + 1, steps, values))
 
@@ -331,7 +344,8 @@ def _to_range(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1  # NHWC uint8 -> NCHW [-1, 1]
 
 
-def _tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """The ids [n, tokens] of captions, padded."""
     encoded = tokenizer(
         captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
     )
@@ -359,7 +373,7 @@ def train(recipe: Recipe, work: Path, output: Path, *, only: str | None = None) 
         bank, captions, scaling_factor = encode_bank(recipe, vae, work)
         unet, text_encoder = train_sd(recipe, tokenizer, bank, captions, work)
         vae.register_to_config(scaling_factor=scaling_factor)
-        export.save_sd(output / recipe.sd_name, vae, unet, text_encoder, tokenizer, new_scheduler())
+        export.save_sd(output / recipe.sd_name, vae, unet, text_encoder, tokenizer, new_scheduler(), recipe.stored_bits)
     if only != "sd":
         clip = train_clip(recipe, tokenizer, work)
         export.save_clip(output / recipe.clip_sizes.name, clip, tokenizer, recipe.clip_sizes)

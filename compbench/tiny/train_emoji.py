@@ -38,6 +38,7 @@ RECIPE = Recipe(
     vae_channels=(16, 32, 64, 96),
     words=EMOJI_WORDS,
     sd_name="emoji-sd",
+    stored_bits=3,  # so that a wheel with all small models stays under 25 MB
     clip_sizes=ClipSizes("emoji-clip", patch_px=16, width=128),
     text_width=128,
     vae_steps=4_000,

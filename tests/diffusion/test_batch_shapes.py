@@ -107,6 +107,27 @@ def test_every_batch_of_pictures_or_captions_has_one_shape() -> None:
     assert set(shapes_seen) == {4}
 
 
+def test_each_network_of_a_run_sees_one_shape_the_batches_that_are_tried_out_among_them() -> None:
+    """What compiles or tunes for a shape does so once, however uneven the examples are."""
+    first, second, *_ = TASK.examples
+    small = replace(second, images=second.images[:1], captions=second.captions[:1], matches=second.matches[:1, :1])
+    spec = replace(stable_diffusion.TINY_SD, draws=3, unconditional=True)
+    made: Any = spec.build(spec.source(), Runtime("cpu", 8))
+    parts, seen = made.denoiser.parts, dict[str, set[tuple[int, ...]]]()
+    networks = {"U-Net": parts.network, "autoencoder": parts.vae.encoder, "text encoder": parts.texts[0].encoder}
+    for name, network in networks.items():
+        network.register_forward_pre_hook(
+            lambda _, inputs, name=name: seen.setdefault(name, set()).add(tuple(inputs[0].shape))
+        )
+    made.prepare(replace(TASK, examples=(first, small)))
+    made.price([first, small], probe_seconds=0)
+    seen.clear()  # what it costs is counted on one row
+    made._compiling._mode = "auto"
+    joined(made.score([small, first], {}))
+    joined(made.score([small], {}))
+    assert {name: len(shapes) for name, shapes in seen.items()} == dict.fromkeys(networks, 1)
+
+
 def _of_captions(measurement: Measurement) -> np.ndarray:
     """[I, C, D]: without the column of no caption."""
     return measurement.errors["l2"][:, : measurement.shape[1]]

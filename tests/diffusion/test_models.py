@@ -82,7 +82,7 @@ def test_defaults_are_filled_in_once():
         ({"draws": 0}, "cannot take draws=0; expected 1 to 1000"),
         ({"draws": 1001}, "cannot take draws=1001"),
         ({"seed": -1}, "cannot take seed=-1"),
-        ({"protocol": "published-fp16", "dtype": "float32"}, "is float16 throughout and cannot be float32"),
+        ({"protocol": "published-fp16", "dtype": "float32"}, "is float16 throughout and cannot have dtype=float32"),
     ],
 )
 def test_a_wrong_option_is_told_with_what_is_expected(change, message):

@@ -11,25 +11,29 @@ from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.rules import INNER, WITHOUT, Rule, stored_loss
 from compbench.core.weights import UNIFORM, named
+from compbench.diffusion.families._sd_precision import check_precision, encoders_dtype
 from compbench.registry import checkpoints
 from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.policies import checked_risk
 from compbench.schedules.racing import Racing, n_wave
-from compbench.schedules.schedule import Full, Schedule
+from compbench.schedules.schedule import Full, Schedule, entry_of
 from compbench.schedules.staged import published
 
 if TYPE_CHECKING:
     from compbench.diffusion.families.stable_diffusion import StableDiffusion
 
-__all__ = ["N_BANK", "STEPS", "check_options", "losses_of", "schedule_of", "view_of"]
+__all__ = ["N_BANK", "STEPS", "check_options", "identity_of", "losses_of", "schedule_of", "view_of"]
 
 N_BANK = 1000  # draws
+# before, an antithetic bank began with other timesteps, and its runs are called antithetic
+_NOISES = {"antithetic": "antithetic-2"}
 STEPS = {"diffusion-itm": 10, "self-bench": 30}  # draws of the protocols that take few timesteps
 
 
 def check_options(spec: StableDiffusion) -> None:
     """UsageError for a value out of its range, or for two options that exclude each other."""
     _check_values(spec)
+    check_precision(spec)
     _check_schedule(spec)
     _check_rule(spec)
     _check_steps(spec)
@@ -71,6 +75,24 @@ def losses_of(spec: StableDiffusion) -> tuple[str, ...]:
     asked = {spec.loss, *spec.also.split("+")}
     further = tuple(name for name in ("l1", "huber") if name in asked)
     return ("l2", *further, *((INNER, WITHOUT) if spec.guidance is not None else ()))
+
+
+def identity_of(spec: StableDiffusion) -> Mapping[str, Json]:
+    """All that changes a settled spec's errors, apart from the weights."""
+    identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": spec.protocol}
+    identity |= {"seed": spec.seed, "dtype": spec.dtype}
+    if len(spec.losses) > 1:
+        identity["reductions"] = [stored_loss(loss) for loss in spec.losses]
+    if spec.vae_dtype not in ("auto", encoders_dtype(spec)):
+        identity["vae_dtype"] = spec.vae_dtype
+    if spec.measured_px is not None:
+        identity["size_px"] = spec.measured_px
+    if spec.noise != "independent":
+        identity["noise"] = _NOISES.get(spec.noise, spec.noise)
+    if spec.is_rgb_first:
+        identity["rgb"] = "first"
+    identity |= entry_of(schedule_of(spec)) | ({"lora": spec.added} if spec.added else {})
+    return identity | ({"weights": spec.weights} if spec.weights else {})
 
 
 def view_of(spec: StableDiffusion) -> Mapping[str, Json]:
@@ -135,11 +157,6 @@ def _check_values(spec: StableDiffusion) -> None:
         raise UsageError(f"model {spec.name!r} cannot take draws={spec.draws}; expected 1 to {N_BANK}")
     if spec.seed is not None and spec.seed < 0:
         raise UsageError(f"model {spec.name!r} cannot take seed={spec.seed}; expected 0 or more")
-    if spec.protocol == "published-fp16" and spec.dtype not in ("auto", "float16"):
-        raise UsageError(
-            f"model {spec.name!r}: protocol=published-fp16 is float16 throughout and cannot be {spec.dtype}; "
-            "protocol=paper allows any dtype"
-        )
     if spec.size_px is not None and not 0 < spec.size_px <= checkpoints.MAX_PX:
         raise UsageError(
             f"model {spec.name!r} cannot take size_px={spec.size_px}; expected at most {checkpoints.MAX_PX}, and "

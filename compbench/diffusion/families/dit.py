@@ -76,7 +76,8 @@ class DiT(ModelSpec):
         default="float32", metadata={"help": "dtype of the transformer; all else is float32"}
     )
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
-        default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
+        default="auto",
+        metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, where it saves more than it takes"},
     )
     schedule: Literal["full", "racing"] = field(
         default="full", metadata={"help": "racing: classes are dropped once they have lost, at `risk`"}
@@ -210,6 +211,7 @@ class DiT(ModelSpec):
             compile_mode=self.compile,
             crop=adm_centre_crop,
             keeps_encoders=True,
+            autotune=False,  # a transformer has no convolutions worth it
         )
 
 

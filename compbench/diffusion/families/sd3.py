@@ -5,10 +5,12 @@ Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Syn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from compbench.core.errors import DataError
 from compbench.core.file_list import FileList
 from compbench.diffusion.families import _citations
 from compbench.diffusion.families.text_to_image import TextToImage
@@ -27,7 +29,9 @@ _WITH_PROJECTION = ("CLIPTextModelWithProjection",)
 _FIRST = Part("text_encoder", "model", _WITH_PROJECTION, prefers_shards=False)
 _SECOND = Part("text_encoder_2", "model", _WITH_PROJECTION, prefers_shards=False)
 _T5 = Part("text_encoder_3", "model", ("T5EncoderModel",), prefers_shards=False)
-_T5_TOKENS = 256
+_T5_TOKENS = 256  # of its part of a caption, zeros without it, unless model_index.json says otherwise
+_T5_LENGTH = "_max_sequence_length"  # there: the pipeline's argument, under a name that diffusers passes over
+_MOST_T5_TOKENS = 512
 
 
 class SD3Family(FlowFamily):
@@ -46,6 +50,21 @@ class SD3Family(FlowFamily):
     )
     bibtex = _citations.SD3
     lora_loader = "SD3LoraLoaderMixin"
+
+    def load(
+        self,
+        folder: Path,
+        name: str,
+        say: Callable[[str], None],
+        left_out: Collection[str] = (),
+        dtype: str = "float32",
+    ) -> Parts:
+        parts = super().load(folder, name, say, left_out, dtype)
+        n_tokens = _t5_tokens(parts.index, name)
+        if n_tokens == 0 and any(text.is_large for text in parts.texts):
+            raise DataError(f"model {name!r} has a T5, of which it reads 0 tokens ({_T5_LENGTH} in model_index.json)")
+        texts = tuple(replace(text, length=n_tokens) if text.is_large else text for text in parts.texts)
+        return replace(parts, texts=texts)
 
     def check(self, parts: Parts) -> None:
         from compbench.diffusion.parts import check_channels, check_vocabularies, check_width
@@ -76,13 +95,25 @@ class SD3Family(FlowFamily):
         pooled = torch.cat([torch.cat([some[0] for some in clip]) for clip in clips], dim=-1)
         width = int(parts.network.config["joint_attention_dim"])
         of_t5 = [torch.cat([some[0] for some in encoded(text)]).to(states) for text in rest]
-        of_t5 = of_t5 or [states.new_zeros(len(captions), _T5_TOKENS, width)]
+        of_t5 = of_t5 or [states.new_zeros(len(captions), _t5_tokens(parts.index, parts.name), width)]
         padded = torch.nn.functional.pad(states, (0, width - states.shape[-1]))
         return {"encoder_hidden_states": torch.cat([padded, *of_t5], dim=1), "pooled_projections": pooled}
 
     def shapes(self, config: Mapping[str, Any], files: FileList) -> Mapping[str, tuple[int, ...]]:
-        states = (n_tokens_of(files, _FIRST) + _T5_TOKENS, config["joint_attention_dim"])
+        n_tokens = n_tokens_of(files, _FIRST) + _t5_tokens(files.json("model_index.json"), files.where)
+        states = (n_tokens, config["joint_attention_dim"])
         return {"encoder_hidden_states": states, "pooled_projections": (config["pooled_projection_dim"],)}
+
+
+def _t5_tokens(index: Mapping[str, Any], name: str) -> int:
+    """The number of tokens that the T5, or the zeros in its place, add to a caption; DataError for no such number."""
+    given = index.get(_T5_LENGTH, _T5_TOKENS)
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= _MOST_T5_TOKENS:
+        raise DataError(
+            f"model {name!r} has {_T5_LENGTH} {given!r} in model_index.json; expected a whole number from 0 to "
+            f"{_MOST_T5_TOKENS}"
+        )
+    return given
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,15 @@ from compbench.core.errors import UsageError
 from compbench.core.examples import Task
 from compbench.core.file_list import FileList
 from compbench.core.models import ModelSpec, ResolvedModel, Runtime, Source, in_precision
-from compbench.core.rules import stored_loss
 from compbench.diffusion.families._citations import LATENT_DIFFUSION
 from compbench.diffusion.families._facts import check_facts
 from compbench.diffusion.families._lora_files import lora_digest, lora_file
 from compbench.diffusion.families._sd_auto import settled_options
 from compbench.diffusion.families._sd_files import FILES, local_source
-from compbench.diffusion.families._sd_rules import N_BANK, check_options, losses_of, schedule_of, view_of
+from compbench.diffusion.families._sd_precision import held_in
+from compbench.diffusion.families._sd_rules import N_BANK, check_options, identity_of, losses_of, schedule_of, view_of
 from compbench.registry import checkpoints
 from compbench.schedules.racing import Racing
-from compbench.schedules.schedule import entry_of
 from compbench.schedules.staged import Staged, published
 
 if TYPE_CHECKING:
@@ -49,8 +48,6 @@ Protocol = Literal["auto", "compbench", "paper", "published-fp16", "diffusion-it
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _GRAIN = 8  # by which the autoencoder of Stable Diffusion shrinks
-# in a run's identity: before, an antithetic bank began with other timesteps, and its runs are called antithetic
-_NOISES = {"antithetic": "antithetic-2"}
 _CROPS = ("paper", "published-fp16")  # protocols whose pictures are those of the data sets' published loaders
 _FIXED = {"option": False}
 
@@ -102,6 +99,13 @@ class StableDiffusion(ModelSpec):
         metadata={
             "help": "dtype of the network; schedule, noise and errors stay float32 except with "
             "protocol=published-fp16; auto is float32 without a GPU"
+        },
+    )
+    vae_dtype: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = field(
+        default="auto",
+        metadata={
+            "help": "dtype of the autoencoder; auto is float32, except with the published protocols of SD, where it is "
+            "`dtype`; tf32 is float32 multiplied on an NVIDIA GPU's tensor cores; some autoencoders overflow in float16"
         },
     )
     loss: Literal["auto", "l2", "l1", "huber", "norm"] = field(
@@ -172,7 +176,15 @@ class StableDiffusion(ModelSpec):
         default=None, metadata={"help": "side of the network's input pictures; none: from its configuration"}
     )
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = field(
-        default="auto", metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, for long runs"}
+        default="auto",
+        metadata={"help": "torch.compile's mode; auto: default, on a CUDA device, where it saves more than it takes"},
+    )
+    autotune: bool = field(
+        default=True,
+        metadata={
+            "help": "on a CUDA device cuDNN tries its algorithms and keeps the fastest; another process may find "
+            "another one, which moves errors by rounding; false: every process takes the same ones"
+        },
     )
     lora: str | None = field(
         default=None, metadata={"help": "a LoRA to add to the weights: PATH, or org/name[@revision][:file.safetensors]"}
@@ -255,7 +267,8 @@ class StableDiffusion(ModelSpec):
         """The memory of the weights, by the configuration; imports torch."""
         from compbench.diffusion import _counted
 
-        return _counted.unet_bytes(files, self.dtype, "float32" if self.protocol == "compbench" else self.dtype)
+        encoders = "float32" if self.protocol == "compbench" else self.dtype
+        return _counted.unet_bytes(files, self.dtype, encoders, held_in(self.vae_dtype, encoders))
 
     def _other_px(self, configured: int, corrected: int, grain: int) -> int | None:
         px = self.size_px or corrected
@@ -300,19 +313,7 @@ class StableDiffusion(ModelSpec):
         )
 
     def identity(self) -> Mapping[str, Json]:
-        settled = self.for_task(None)
-        identity: dict[str, Json] = {"family": "stable-diffusion", "protocol": settled.protocol}
-        identity |= {"seed": settled.seed, "dtype": settled.dtype}
-        if len(settled.losses) > 1:
-            identity["reductions"] = [stored_loss(loss) for loss in settled.losses]
-        if settled.measured_px is not None:
-            identity["size_px"] = settled.measured_px
-        if settled.noise != "independent":
-            identity["noise"] = _NOISES.get(settled.noise, settled.noise)
-        if settled.is_rgb_first:
-            identity["rgb"] = "first"
-        identity |= entry_of(schedule_of(settled)) | ({"lora": settled.added} if settled.added else {})
-        return identity | ({"weights": settled.weights} if settled.weights else {})
+        return identity_of(self.for_task(None))
 
     def view(self) -> Mapping[str, Json]:
         return view_of(self.for_task(None))
@@ -358,6 +359,8 @@ class StableDiffusion(ModelSpec):
             losses=self.losses,
             unconditional=self.unconditional,
             compile_mode=self.compile,
+            vae_dtype=self.vae_dtype,
+            autotune=self.autotune,
             noise=self.noise,
             size_px=self.size_px,
             crop=images.rgb_centre_crop if self.is_rgb_first else images.centre_crop,

@@ -13,6 +13,7 @@ from compbench.core.errors import UsageError
 from compbench.core.file_list import FileList
 from compbench.core.models import Runtime, Source
 from compbench.diffusion.families._facts import check_facts
+from compbench.diffusion.families._sd_precision import held_in
 from compbench.diffusion.families.stable_diffusion import StableDiffusion
 from compbench.diffusion.pipeline import PipelineFamily, Trained
 
@@ -111,7 +112,8 @@ class TextToImage(StableDiffusion):
         layout, half = self._family.layout, "float32" if self.dtype == "float32" else "bfloat16"
         texts = layout.texts_in(files, self.left_out)
         readers = [(text.encoder, "float32" if text.length is None else half) for text in texts]
-        staying = [(layout.network, self.dtype if self.quantize == "none" else self.quantize), (layout.vae, "float32")]
+        network = self.dtype if self.quantize == "none" else self.quantize
+        staying = [(layout.network, network), (layout.vae, held_in(self.vae_dtype, "float32"))]
         found = [_counted.weight_bytes(files, parts) for parts in (staying, [*readers, staying[-1]])]
         return None if None in found else max(n_bytes or 0 for n_bytes in found)
 
