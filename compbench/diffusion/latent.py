@@ -135,7 +135,7 @@ class LatentDenoiser(Denoiser):
 
     @property
     def architecture(self) -> str:
-        """A digest of its class and configuration, its dtype, the latents' shape, the device and the version of torch."""
+        """A digest of its class, configuration and dtype, the latents' shape, the device and the version of torch."""
         network, parameter = self.parts.network, next(self.parts.network.parameters())
         told = [type(network).__name__, repr(sorted(network.config.items(), key=str)), self.dtype, str(parameter.dtype)]
         told += [str(self.latent_shape), self._device_name, torch.__version__]
