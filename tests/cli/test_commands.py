@@ -169,6 +169,8 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.clip": "minutes of timing",
     "python -m tests.benchmarks.scorers": "the same; test_benchmarks.py runs it on four examples",
     "python -m tests.benchmarks.loading": "minutes of timing; test_benchmarks.py runs it small",
+    "python -m tests.benchmarks.selfbench --task emoji --model tiny-sd --model diffusion:PATH": "a user's "
+    "model; test_selfbench.py makes a few pictures",
     "python -m tests.benchmarks.steps": "tests/house/test_steps.py traces the same way",
 }
 # blocks of Python by their first line of code: what is replaced to shorten them

@@ -20,7 +20,7 @@ def saved(run: Run, label: str) -> str:
         return ""
     n_used = sum(int(verdict.n_draws.sum()) for verdict in verdicts)
     n_full = sum(verdict.n_draws.size * verdict.n_bank for verdict in verdicts)
-    start = f"{label} made {n_used:,} of the {n_full:,} evaluations of its full budget ({n_used / n_full:.0%})"
+    start = f"{label} made {n_used:,} of the {n_full:,} evaluations of its full budget ({100 * n_used / n_full:.0f} %)"
     schedule = run.schedule
     if not isinstance(schedule, Racing):
         return f"{start}: pruned in the published stages, which give no bound on the risk of dropping the best."
@@ -51,7 +51,7 @@ def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
     return (
         f"A first wave of {len(schedule.wave.ids)} examples was measured in full; the {n_certain} of {n_draws} draws "
         f"that are heavy there were measured for every example, and {n_beyond} of the {n_raced} others "
-        f"({n_beyond / n_raced:.0%}) had a draw beyond the wave's limits and were measured in full. "
+        f"({100 * n_beyond / n_raced:.0f} %) had a draw beyond the wave's limits and were measured in full. "
         + (
             f"{n_few} of these had fewer than {schedule.decisive} such draws. "
             if schedule.bound == "guaranteed"
