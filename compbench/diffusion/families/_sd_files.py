@@ -28,7 +28,7 @@ def local_source(name: str, folder: Path, *, is_small: bool) -> Source:
     if not (folder / "unet").is_dir():
         if folder.is_dir() and (other := checkpoints.no_pipeline(FileList.of_folder(folder))):
             raise UsageError(f"model {name!r}: {other}")
-        hint = "; `python -m compbench.tiny.train` trains it" if is_small else ""
+        hint = "; `compbench doctor` says what makes it" if is_small else ""
         raise UsageError(
             f"model {name!r} has no unet/ in {str(folder)!r}; expected the diffusers layout of Stable "
             f"Diffusion (unet, vae, text_encoder, tokenizer, scheduler){hint}"

