@@ -8,17 +8,16 @@ Chromium, and measures the three models of the README unless DIR has them.
 from __future__ import annotations
 
 import argparse
-import ast
-import hashlib
 import json
+import runpy
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / ".ci" / "pictures.json"
 COMMAND = "python .ci/pictures.py"
+_DIGESTS = runpy.run_path(str(Path(__file__).with_name("sources.py")))
 _ANALYSIS = "analysis/compbench_analysis"
 SOURCES = {
     "docs/emoji.png": (
@@ -42,7 +41,10 @@ _SIZE = {"width": 1160, "height": 1070}
 def state() -> dict[str, dict[str, str]]:
     """For each picture its digest and that of its sources, as they are now."""
     return {
-        picture: {"picture": _digest([(ROOT / picture).read_bytes()]), "sources": _digest(map(_code, _files(globs)))}
+        picture: {
+            "picture": _DIGESTS["digest"]([(ROOT / picture).read_bytes()]),
+            "sources": _DIGESTS["digest_of"](globs),
+        }
         for picture, globs in SOURCES.items()
     }
 
@@ -51,29 +53,6 @@ def stale() -> list[str]:
     """The pictures that were changed by hand, or whose sources have changed since they were made."""
     kept, now = json.loads(KEPT.read_text(encoding="utf-8")), state()
     return [picture for picture in now if kept.get(picture) != now[picture]]
-
-
-def _files(globs: tuple[str, ...]) -> list[Path]:
-    return sorted(path for glob in globs for path in ROOT.glob(glob) if path.is_file())
-
-
-def _code(path: Path) -> bytes:
-    """A template as it is; Python without comments and docstrings."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix != ".py":
-        return text.encode()
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree).encode()
-
-
-def _digest(contents: Any) -> str:
-    hashed = hashlib.sha256()
-    for content in contents:
-        hashed.update(hashlib.sha256(content).digest())
-    return hashed.hexdigest()[:16]
 
 
 def make(runs: Path) -> None:

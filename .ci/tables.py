@@ -1,14 +1,19 @@
-"""Make the measured tables of the pages: `python .ci/tables.py [--runs DIR]`.
+"""Make the measured tables of the pages: `python .ci/tables.py [--runs DIR] [--raced]`.
 
 A table stands below a line that names its task and its model, `<!-- measured: emoji, emoji-clip -->`, and ends at the
-first empty line. `tests/house/test_tables.py` fails once a model measures something else.
+first empty line. Below `<!-- raced: NAME -->` it is made of the rows of docs/racing.csv, which
+`python -m tests.benchmarks.racing` measured; with `--raced` only those are made. `tests/house/test_measured_tables.py`
+fails once a model measures something else, once the rows give another table, and once the code that decides a race has
+changed since they were measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +25,22 @@ COMMAND = "python .ci/tables.py"
 PAGES = ("compbench/tiny/README.md",)
 MARKED = re.compile(r"(?P<mark><!-- measured: (?P<task>\S+), (?P<model>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
 _SCORES = ("text", "image", "group")
+
+RACED_PAGE = "docs/racing.md"
+RACED_ROWS = "docs/racing.csv"
+RACED = re.compile(r"(?P<mark><!-- raced: (?P<name>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
+_BOUNDS = ("tolerance", "pooled", "guaranteed", "asymptotic")
+_MARGINS = {"1": "as measured", "0.25": "divided by 4", "0.125": "divided by 8"}
+_RACED_FOR = {"text": "text alone", "all": "text, image and group"}
+_HEAVY_FOR = {"either": "", "shared": "all examples", "private": "one's own"}
+_SHOWN = (
+    "Gaussian",
+    "heavy tails, t1.5",
+    "log-normal sizes, s = 2",
+    "2 % one-sided x 20",
+    "1 % one-sided x 50",
+    "one draw against all others",
+)
 
 
 def tables_of(page: str) -> dict[tuple[str, str], str]:
@@ -45,6 +66,65 @@ def _row(name: str, frame: pd.DataFrame) -> str:
     return f"| {' | '.join([name, str(len(frame)), *scores])} |"
 
 
+def raced_table(name: str, rows: Sequence[dict[str, str]]) -> str:
+    """One of the tables of races, from rows of docs/racing.csv."""
+    lines = {"savings": _savings, "populations": _populations}[name](rows)
+    return (
+        "\n".join(f"| {' | '.join(cells)} |" if cells[0] != "---" else f"|{'|'.join(cells)}|" for cells in lines) + "\n"
+    )
+
+
+def raced_rows() -> list[dict[str, str]]:
+    with (ROOT / RACED_ROWS).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _savings(rows: Sequence[dict[str, str]]) -> list[list[str]]:
+    """The evaluations of races on a stored run, and what a tolerance and a prefix change."""
+    stored = {(row["margin"], row["raced_for"], row["bound"]): row for row in rows if row["form"] == "stored"}
+    bounds = _BOUNDS[1:3]
+    heading = ["margins", "raced for", "`tolerance=0.01`", "outcomes changed", "changed by a prefix"]
+    lines = [[*heading, *(f"`{bound}`" for bound in bounds)], ["---"] * 7]
+    for margin, said in _MARGINS.items():
+        for raced_for, told in _RACED_FOR.items():
+            row = stored[margin, raced_for, "tolerance"]
+            changed = f"{_percent(row['changed'])} [{_percent(row['changed_low'])}, {_percent(row['changed_high'])}]"
+            others = [_percent(stored[margin, raced_for, bound]["evaluations"]) for bound in bounds]
+            lines.append([said, told, _percent(row["evaluations"]), changed, _percent(row["by_prefix"]), *others])
+    return lines
+
+
+def _populations(rows: Sequence[dict[str, str]]) -> list[list[str]]:
+    """The outcomes that each bound changes at its worst margin, and the evaluations there."""
+    lines = [["differences", "heavy for", *(f"`{bound}`" for bound in _BOUNDS)], ["---"] * 6]
+    for population in _SHOWN:
+        for form, heavy_for in _HEAVY_FOR.items():
+            of_form = [row for row in rows if (row["differences"], row["form"]) == (population, form)]
+            if of_form:
+                cells = [_worst([row for row in of_form if row["bound"] == bound]) for bound in _BOUNDS]
+                lines.append([population.replace(" x ", " × "), heavy_for, *cells])
+    return lines
+
+
+def _worst(rows: Sequence[dict[str, str]]) -> str:
+    """The share changed, bold where it is significantly more than was allowed, and the evaluations in parentheses."""
+    row = max(rows, key=lambda row: float(row["changed"]))
+    changed = _percent(row["changed"])
+    if float(row["changed_low"]) > float(row["allowed"]):
+        changed = f"**{changed}**"
+    return f"{changed} ({100 * float(row['evaluations']):.0f})"
+
+
+def _percent(share: str) -> str:
+    return f"{100 * float(share):.1f}"
+
+
+def make_raced() -> None:
+    path, rows = ROOT / RACED_PAGE, raced_rows()
+    text = path.read_text(encoding="utf-8")
+    path.write_text(RACED.sub(lambda found: found["mark"] + raced_table(found["name"], rows), text), encoding="utf-8")
+
+
 def make(runs: Path) -> None:
     for page in PAGES:
         path = ROOT / page
@@ -58,6 +138,9 @@ def make(runs: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, help="a folder of runs to read or to measure in")
-    given = parser.parse_args().runs
-    with tempfile.TemporaryDirectory() as folder:
-        make(given or Path(folder))
+    parser.add_argument("--raced", action="store_true", help="only the tables of races")
+    arguments = parser.parse_args()
+    make_raced()
+    if not arguments.raced:
+        with tempfile.TemporaryDirectory() as folder:
+            make(arguments.runs or Path(folder))

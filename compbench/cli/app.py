@@ -6,6 +6,7 @@ list answer at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -133,9 +134,16 @@ def group() -> None:
 def _misuse(error: click.ClickException | UsageError, arguments: Sequence[str]) -> str:
     if isinstance(error, click.NoSuchOption) and (meant := _option_of_a_model(error, arguments)):
         return f"error: no such option: {error.option_name}; an option of the model is given as {meant}"
+    if isinstance(error, click.NoSuchOption) and (folder := _named_as_option(error, arguments)):
+        return f"error: {folder!r} is read as an option; write ./{folder} for the file or folder"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"error: {error.format_message()} (see {error.ctx.command_path} --help)"
     return f"error: {error.format_message() if isinstance(error, click.ClickException) else error}"
+
+
+def _named_as_option(error: click.NoSuchOption, arguments: Sequence[str]) -> str:
+    """The file or folder whose name begins with a dash, and which the parser took for an option; "" where none is."""
+    return next((word for word in arguments if word.startswith(error.option_name) and os.path.exists(word)), "")
 
 
 def _option_of_a_model(error: click.NoSuchOption, arguments: Sequence[str]) -> str:

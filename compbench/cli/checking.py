@@ -35,6 +35,7 @@ def check(place: Path, style: str, output: Path | None) -> int:
     \b
     compbench check ./my-set
     """
+    from compbench.registry.task_names import on_lost_letters, slug
     from compbench.tasks.matching.manifest import inspect, outside
 
     found = inspect(place)
@@ -43,7 +44,7 @@ def check(place: Path, style: str, output: Path | None) -> int:
         return FAILED
     n_outside = outside(found)
     print_result(render([Grid(("what", "found"), tuple(_facts(found)), align="lw")], style), output)
-    for note in found.notes:
+    for note in (*on_lost_letters(place, slug(found.file)), *found.notes):
         say(note)
     if n_outside:
         say(f"{n_outside:,} of {len(found.files):,} pictures are links that lead out of {str(found.file.parent)!r}")
@@ -51,6 +52,8 @@ def check(place: Path, style: str, output: Path | None) -> int:
 
 
 def _problems(found: Inspection, style: str) -> str:
+    from compbench.tasks.matching.manifest import merged
+
     unit = found.problems[0].unit
     if style in ("csv", "json"):
         rows = (
@@ -59,9 +62,10 @@ def _problems(found: Inspection, style: str) -> str:
         )
         return records(rows, style)
     rows = tuple(
-        ("" if fault.line is None else str(fault.line), fault.column, fault.problem) for fault in found.problems
+        ("" if fault.line is None else str(fault.line), fault.column, fault.problem)
+        for fault, _ in merged(found.problems)
     )
-    n_more = found.n_problems - len(rows)
+    n_more = found.n_problems - len(found.problems)
     what = "1 problem" if found.n_problems == 1 else f"{count(found.n_problems)} problems"
     notes = (f"... and {count(n_more)} more",) if n_more else ()
     return render([Grid((unit, "column", "problem"), rows, f"{found.file}: {what}", notes, "rlw")], style)
@@ -94,6 +98,6 @@ def _area(size: tuple[int, int]) -> int:
 
 
 def _tags(counted: Mapping[str, int]) -> str:
-    common = sorted(counted.items(), key=lambda each: -each[1])
+    common = sorted(counted.items(), key=lambda pair: -pair[1])
     more = [f"and {count(len(common) - _MOST_TAGS)} more"] if len(common) > _MOST_TAGS else []
     return ", ".join([*(f"{tag} ({count(n)})" for tag, n in common[:_MOST_TAGS]), *more])

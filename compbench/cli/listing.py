@@ -212,7 +212,7 @@ def _what_is_raced(plan: Plan) -> str:
     """The least that racing takes, and whether it can pay."""
     if plan.raced_at_least is None:
         return ""
-    least = f"racing takes at least {plan.raced_at_least:.0%} of the evaluations"
+    least = f"racing takes at least {100 * plan.raced_at_least:.0f} % of the evaluations"
     if plan.raced_at_least < _HARDLY:
         return f"{least}, more where examples are hard to tell"
     return (

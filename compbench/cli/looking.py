@@ -72,7 +72,7 @@ def list_(
         store = Store(runs)
         stored = store.runs()
         if not stored:
-            say(f"no runs in {str(store.root)!r}")
+            say(f"no runs in {str(store.root)!r}" if store.root.is_dir() else f"no folder {str(store.root)!r}")
         print_result(render([listing.stored(stored)], style), output)
     else:
         offered = {"tasks": plugins.entries("task"), "models": plugins.entries("model", "scheme")}

@@ -64,11 +64,13 @@ class RunError(RuntimeError):
 
 
 def nan_advice(dtype: object) -> str:
-    """Advice for a score or an error that is not finite, measured by a network in `dtype`.
+    """Advice for a score or an error that is not finite, measured by a network in `dtype` (None: by no network).
 
     >>> nan_advice("float16")
     'a wider dtype (--dtype float32) is the usual cure'
     """
     if str(dtype).removeprefix("torch.") in ("float16", "bfloat16"):
         return "a wider dtype (--dtype float32) is the usual cure"
+    if dtype is None:
+        return "check the image, and how the model computes its scores"
     return "check the image, and that the weights are the published ones: fetch or copy them again"

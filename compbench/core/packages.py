@@ -138,8 +138,8 @@ def _missing(package: Package) -> str:
         return f"{package.name} is not installed: {install(reading)}"
     if not package.is_for_networks:
         return f"{package.name} is not installed: {install([package])}"
-    so = ", for this installation is for reading runs; to measure" if is_for_reading() else ""
-    return f"{package.name} is not installed{so}: {install(missing())}"
+    only = "; this installation only reads runs, and to measure it needs" if is_for_reading() else ""
+    return f"{package.name} is not installed{only}: {install(missing())}"
 
 
 def _broken(package: Package, error: ImportError) -> str:

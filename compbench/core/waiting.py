@@ -37,4 +37,5 @@ class Waiting:
         share = self.seconds / max(time.perf_counter() - self._began, 1e-9)
         if self.seconds < _LEAST_SECONDS or share < _LEAST_SHARE:
             return None
-        return f"{share:.0%} of the time went into waiting for pictures: reading and decoding them is what takes long"
+        percent = f"{100 * share:.0f} %"
+        return f"{percent} of the time went into waiting for pictures: reading and decoding them is what takes long"

@@ -20,7 +20,7 @@ from compbench.core.examples import Task
 from compbench.registry import plugins
 from compbench.registry.plugins import Entry
 
-__all__ = ["MANIFESTS", "find_task", "slug", "task", "tasks"]
+__all__ = ["MANIFESTS", "find_task", "on_lost_letters", "slug", "task", "tasks"]
 
 MANIFESTS = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.parquet", "metadata.json")
 _SUFFIXES = tuple(name.removeprefix("metadata") for name in MANIFESTS)
@@ -154,6 +154,25 @@ def slug(place: Path) -> str:
         return disk.slug(disk.text_of(whole.name), _UNNAMED)
     own = "" if whole.name.lower() in MANIFESTS else f"-{whole.stem}"
     return disk.slug(disk.text_of(f"{whole.parent.name}{own}"), _UNNAMED)
+
+
+def on_lost_letters(place: Path, name: str) -> tuple[str, ...]:
+    """The note on a folder's task whose name lacks letters of the folder's; empty where it was named by hand.
+
+    >>> on_lost_letters(Path("sets/möbel"), "m-bel")
+    ("the task of 'möbel' is called 'm-bel': a name holds a-z, A-Z, 0-9 and .-_; NAME --data FOLDER calls it NAME",)
+    >>> on_lost_letters(Path("sets/my set"), "my-set"), on_lost_letters(Path("sets/möbel"), "furniture")
+    ((), ())
+    """
+    whole = Path(os.path.abspath(place))
+    parts = (whole,) if os.path.isdir(whole) or whole.suffix.lower() not in _SUFFIXES else (whole.parent, whole)
+    is_lost = any(letter.isalnum() and not letter.isascii() for part in parts for letter in part.name)
+    if not is_lost or name != slug(place):
+        return ()
+    return (
+        f"the task of {disk.text_of(parts[0].name)!r} is called {name!r}: a name holds a-z, A-Z, 0-9 and .-_; "
+        "NAME --data FOLDER calls it NAME",
+    )
 
 
 # what a task that does not take a setting says of it

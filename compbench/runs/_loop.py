@@ -10,6 +10,7 @@ import numpy as np
 
 from compbench.core import image_files, stages
 from compbench.core.aliases import Json
+from compbench.core.crowding import Crowding
 from compbench.core.errors import RunError, UnreadableImage, UnreadableImages
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import DrawTable, Measurement, ScoreMatrix
@@ -159,7 +160,7 @@ def _score(
     interrupts: Interrupts,
 ) -> None:
     """Everything the scorer gives of `examples`, stored, also where it ends with an error."""
-    waiting = _Waiting(examples)
+    waiting, crowding = _Waiting(examples), Crowding()
     measured = _measured(scorer, examples, known, n_draws, dtype)
     try:
         for result in measured if parts.online is None else parts.online.scores(measured):
@@ -167,6 +168,8 @@ def _score(
             parts.add(result)
             if is_finished:
                 reporter.advance(examples=1, pairs=int(np.prod(_shape(result))))
+            if (slowed := crowding.told()) is not None:
+                reporter.say(slowed)
             interrupts.check()
     finally:
         parts.flush()

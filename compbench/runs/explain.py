@@ -106,7 +106,7 @@ def _stored(
         where = f"example {example.id!r} of run {str(run.path)!r}"
         if example.id not in run.done():
             raise UsageError(f"{where} is not measured yet: rerun the run's command")
-        raise UsageError(f"{where} has too many pairs for scores by position to be stored, and no map without them")
+        raise UsageError(f"{where} has so many pairs that no scores by position were stored; a map is made of those")
     maps = np.stack([scores[image, caption] - scores[image, other] for image, caption, other in choices])
     pictures = [example.images[image].decode() for image, _, _ in choices]
     return maps, [picture if model.seen is None else model.seen(picture) for picture in pictures]

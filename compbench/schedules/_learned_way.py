@@ -7,7 +7,7 @@ than plain means, and how much less sure than they seem, is measured on examples
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -66,9 +66,18 @@ class LearnedWay:
 
     @cached_property
     def inflation(self) -> Floats:
-        """[looks before the last], by which errors are multiplied; 1 where nothing was held out."""
-        n_looks = len(self.looks) - 1
-        return np.array(self.pattern.inflation) if self.pattern.inflation else np.ones(n_looks)
+        """[looks before the last], by which errors are multiplied; 1 where nothing was held out.
+
+        Where the pattern has none for the last looks, which come with fewer certain draws, they are as the one before.
+        """
+        known = np.array(self.pattern.inflation or (1.0,))
+        return known[np.minimum(np.arange(len(self.looks) - 1), len(known) - 1)]
+
+    def inflated(self, inflation: tuple[float, ...]) -> LearnedWay:
+        """The same way with errors made larger at each look; what is dear about it is shared."""
+        found = replace(self, pattern=replace(self.pattern, inflation=inflation))
+        vars(found).update(_root=self._root, _ones=self._ones)
+        return found
 
     def means(self, differences: Floats, at: Ints) -> tuple[Floats, Floats]:
         """The mean over the bank and its standard error [m, looks], of the first draws of the order [m, n].

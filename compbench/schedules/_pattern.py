@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Pattern:
         inflation = tuple(float(times) for times in stored["inflation"])
         made = cls(factors, own, orders, margins, inflation, float(stored["level"]))
         if not (np.sort(made.permutations, axis=1) == np.arange(made.n_draws)).all():
-            raise ValueError("the orders of draws are no permutations")
+            raise ValueError("the orders of draws are not permutations")
         return made
 
     @property
@@ -67,9 +68,16 @@ class Pattern:
 
     def covariance(self) -> Floats:
         """[D, D], of differences about their mean over the bank."""
-        factors = np.frombuffer(self.factors, "<f2").astype(np.float64).reshape(-1, self.n_draws)
-        found = factors.T @ factors + np.diag(np.frombuffer(self.own, "<f2").astype(np.float64))
-        return found - found.mean(0) - found.mean(1)[:, None] + found.mean()
+        return _covariance(self.factors, self.own)
+
+
+@lru_cache(maxsize=1)  # the orders of a pattern follow each other
+def _covariance(factors: bytes, own: bytes) -> Floats:
+    rows = np.frombuffer(factors, "<f2").astype(np.float64).reshape(-1, len(own) // 2)
+    found = rows.T @ rows + np.diag(np.frombuffer(own, "<f2").astype(np.float64))
+    found = found - found.mean(0) - found.mean(1)[:, None] + found.mean()
+    found.flags.writeable = False
+    return found
 
 
 def learned_pattern(wave: Sequence[Floats], certain: Sequence[int], seed: int, n_orders: int = N_ORDERS) -> Pattern:

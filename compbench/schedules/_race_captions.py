@@ -131,21 +131,24 @@ class CaptionRace:
         differences = (errors[pairs.worse] - errors[pairs.better])[:, strata.order]
         decided = self.bound.signs(differences, self.risk, self.risk / max(pairs.widest, 1))
         n_sound = self.bound.n_sound(differences)
-        active = np.ones(len(errors), bool)
+        n_there = _leading(measured[:, strata.order])
+        active, live = np.ones(len(errors), bool), pairs.live(signs)
         for number, look in enumerate(strata.looks.tolist()):
-            draws = strata.order[:look]
-            missing[:, draws] = active[:, None] & ~measured[:, draws]
             n_draws[active] = np.maximum(n_draws[active], look)
-            live = pairs.live(signs)
-            if missing.any():
+            if (n_there[active] < look).any():
+                draws = strata.order[:look]
+                missing[:, draws] = active[:, None] & ~measured[:, draws]
                 break
             if look == n_bank:
                 signs[live] = self._exact(errors, live)
                 break
             if (n_sound[live] < look).any():
                 return self._replay(errors, measured, np.ones_like(to_the_end))
+            if number and not decided[live, number].any():
+                continue  # nobody drops out, at most looks
             signs[live] = decided[live, number]
-            active = self._taking_part(pairs.live(signs))
+            live = pairs.live(signs)
+            active = self._taking_part(live)
             if not active.any():
                 break
         return _Race(missing, signs, n_draws)
@@ -201,6 +204,11 @@ def _flat(errors: Floats, measured: Bools) -> tuple[Floats, Bools]:
     """[I, C, D] -> [P, D]; 0 where nothing is measured, whatever stands there."""
     n_bank = errors.shape[-1]
     return np.where(measured, errors, 0).reshape(-1, n_bank), measured.reshape(-1, n_bank)
+
+
+def _leading(measured: Bools) -> Ints:
+    """[P], how many draws in order [P, D] are there before the first that is not."""
+    return np.where(measured.all(1), measured.shape[1], measured.argmin(1))
 
 
 def _signs(scores: Floats, pairs: Comparisons, comparisons: Bools) -> Ints:

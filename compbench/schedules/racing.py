@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from compbench.core.rules import Rule
 from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.policies import Unfinished, Weighted, checked_risk, checked_tolerance
 from compbench.schedules.strata import N_STRATA, looks, strata, strata_of
-from compbench.schedules.wave import N_WAVE, SLACK, Lesson, Wave, compared, learned
+from compbench.schedules.wave import N_WAVE, Lesson, Wave, compared, learned
 
 if TYPE_CHECKING:
     from compbench.schedules._bounds import Bound
@@ -121,9 +121,10 @@ class Racing:
         units = [(errors * weights).reshape(*errors.shape[:-1], -1, self.together).mean(-1) for errors in wave.values()]
         found = [compared(own, matches[name], of_caption, self.outcomes) for name, own in zip(wave, units, strict=True)]
         n_strata = 1 if self.bound == "guaranteed" else self.n_strata
-        taught = learned(found, self.units(draws.timesteps), n_strata, SLACK if self.tolerance is None else _WIDE)
+        timesteps = self.units(draws.timesteps)
         if self.tolerance is None:
-            return taught
+            return learned(found, timesteps, n_strata)
+        taught = learned(found, timesteps, n_strata, _WIDE)
         # these need scipy, which a reader of full runs does not
         from compbench.schedules._held_out import trusted
         from compbench.schedules._pattern import learned_pattern
@@ -134,8 +135,11 @@ class Racing:
             race = self._race(bound, self.risk, matches[names[number]], of_caption)
             return race.verdict(units[number], np.ones(units[number].shape, bool))
 
+        def heavy(some: Sequence[Floats]) -> Sequence[int]:
+            return learned(some, timesteps, n_strata).certain
+
         pattern = learned_pattern(found, taught.certain, self.seed)
-        return replace(taught, pattern=trusted(pattern, found, taught.certain, self.seed, self.tolerance, raced))
+        return replace(taught, pattern=trusted(pattern, found, heavy, self.seed, self.tolerance, raced))
 
     def policy(self, example_id: str, matches: Bools, draws: DrawTable, classes: Classes | None) -> Weighted:
         """The policy of one example."""

@@ -21,11 +21,11 @@ from compbench.schedules._pattern import Pattern, standardised, varies
 from compbench.schedules.pairs import OUTCOMES
 from compbench.schedules.strata import allocation_of, differences_of, strata_of
 
-__all__ = ["N_WAVE", "SLACK", "Lesson", "Wave", "compared", "learned", "wave_ids"]
+__all__ = ["N_WAVE", "Lesson", "Wave", "compared", "learned", "wave_ids"]
 
 N_WAVE = 16  # examples
 _HEAVY = 3.0  # times its stratum's mean distance: from here on a draw is measured for everyone
-SLACK = 1.5  # a limit, in largest differences of the wave
+_SLACK = 1.5  # a limit, in largest differences of the wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def compared(errors: Floats, matches: Bools, of_caption: Ints | None, asked: Seq
     return errors[0][of_caption != of_caption[best]].astype(np.float64) - errors[0][best]
 
 
-def learned(wave: Sequence[Floats], timesteps: Floats | Ints, n_strata: int, slack: float = SLACK) -> Lesson:
+def learned(wave: Sequence[Floats], timesteps: Floats | Ints, n_strata: int, slack: float = _SLACK) -> Lesson:
     """Learn from the differences [m, D] of each example of the wave over the whole bank.
 
     A limit is `slack` times the largest difference of the wave.

@@ -37,7 +37,7 @@ def find(store: Store, reference: str | Path) -> list[Run]:
     for run in runs if below else _called(name, runs):
         models.setdefault((run.key.task, run.key.model), []).append(run)
     if models:
-        return [_latest_whole(store, members) for members in models.values()]
+        return _measured(store, [_latest_whole(store, members) for members in models.values()])
     if matching := _of_digest(name, runs):
         return [matching]
     for path, error in unreadable.items():
@@ -102,6 +102,16 @@ def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:
         f"{name}/{taken.key.digest[:_LETTERS]}"
     )
     return taken
+
+
+def _measured(store: Store, runs: Sequence[Run]) -> list[Run]:
+    """The runs that measured something, where one did; the others are said."""
+    measured = [run for run in runs if run.parts()]
+    if not measured or len(measured) == len(runs):
+        return list(runs)
+    names = ", ".join(f"{run.key.task}/{run.key.model} ({run.status})" for run in runs if run not in measured)
+    store.say_once(f"left out, since nothing is measured of them: {names}")
+    return measured
 
 
 def _described(runs: Sequence[Run], whole: Sequence[Run]) -> list[str]:

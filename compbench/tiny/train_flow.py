@@ -93,7 +93,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer, width: int) -> CLIPTextModelWithP
 
 
 def conditioning(encoders: Sequence[nn.Module], ids: Tensor) -> dict[str, Tensor]:
-    """What the transformer is told of captions, by token ids [n, tokens], as the SD3 pipeline tells it without a T5."""
+    """Token ids [n, tokens] as the transformer is told of them, by the SD3 pipeline without a T5."""
     read = [encoder(ids, output_hidden_states=True) for encoder in encoders]
     states = torch.cat([some.hidden_states[-2] for some in read], dim=-1)
     return {"encoder_hidden_states": states, "pooled_projections": torch.cat([some[0] for some in read], dim=-1)}

@@ -159,8 +159,8 @@ IS_NOT_RUN = {
     "python -m compbench.tiny.train_dit": "forty minutes of training",
     "python -m compbench.tiny.train_emoji": "three hours of training; test_tiny.py trains for a few steps",
     "python -m compbench.tasks.drawings.from_packages": "the two npm packages have to be unpacked",
-    "python -m tests.benchmarks.racing": "it takes minutes; test_race_coverage.py holds what it prints",
-    "python -m tests.benchmarks.racing RUN": "it needs a run of hundreds of draws",
+    "python -m tests.benchmarks.racing": "it takes minutes; test_raced_rows.py runs it small",
+    "python -m tests.benchmarks.racing RUN": "the same",
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
@@ -169,6 +169,8 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.clip": "minutes of timing",
     "python -m tests.benchmarks.scorers": "the same; test_benchmarks.py runs it on four examples",
     "python -m tests.benchmarks.loading": "minutes of timing; test_benchmarks.py runs it small",
+    "python -m tests.benchmarks.selfbench --task emoji --model tiny-sd --model diffusion:PATH": "a user's "
+    "model; test_selfbench.py makes a few pictures",
     "python -m tests.benchmarks.steps": "tests/house/test_steps.py traces the same way",
 }
 # blocks of Python by their first line of code: what is replaced to shorten them

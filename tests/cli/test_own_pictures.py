@@ -76,6 +76,33 @@ def test_check_tells_every_fault_and_fails(folder: Path, capsys: pytest.CaptureF
     assert "no file or folder 'nowhere'" in capsys.readouterr().err
 
 
+def test_a_fault_of_all_rows_is_one_row_of_the_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(folder, "image,caption,foil\n" + "1.png,a,\n" * 60)
+    assert main(["check", "my-set"]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("my-set/metadata.csv: 60 problems")
+    assert told.count("is empty; the same in 59 more lines, the last 61") == 1
+    assert len(told.splitlines()) == 4
+
+
+def test_a_folder_whose_name_begins_with_a_dash_is_not_taken_for_an_option(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.rename("-dash")
+    assert main(["check", "-dash"]) == 2
+    assert capsys.readouterr().err == "error: '-dash' is read as an option; write ./-dash for the file or folder\n"
+    assert main(["check", "./-dash"]) == 0
+
+
+def test_a_name_that_loses_letters_of_its_folder_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.rename("möbel 猫")
+    for command in (["check", "möbel 猫"], ["run", "./möbel 猫", "--model", "chance"]):
+        assert main(command) == 0
+        assert "the task of 'möbel 猫' is called 'm-bel'" in capsys.readouterr().err.replace("\n", " ")
+    assert main(["run", "furniture", "--data", "möbel 猫", "--model", "chance"]) == 0
+    assert "is called" not in capsys.readouterr().err
+
+
 def test_a_faulty_set_leaves_no_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(folder, "image,caption,foil\n1.png,a,b\n../x.png,a,b\n")
     assert main(["run", "./my-set", "-m", "tiny-sd", "-m", "tiny-clip"]) == 1

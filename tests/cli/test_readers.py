@@ -15,7 +15,7 @@ import fakes
 from compbench.cli import listing
 from compbench.cli.app import main
 from compbench.core.aliases import Json
-from compbench.core.errors import UsageError
+from compbench.core.errors import RunError, UsageError
 from compbench.runs import harness
 from compbench.store.run import Run
 from compbench.store.store import Store
@@ -80,6 +80,21 @@ def test_the_latest_whole_run_of_a_model_is_taken_and_the_others_are_named_once(
     assert f"{later.key.digest[:6]} (seed 1); the others are " in said
     assert f"{whole.key.digest[:6]} (seed 0)" in said
     assert f"{partial.key.digest[:6]} (seed 2, partial)" in said
+
+
+def test_models_that_measured_nothing_are_left_out_of_a_task_and_named(capsys: Captured) -> None:
+    run = _measured()
+
+    def broken(images: object, captions: object) -> list[float]:
+        return [0.0]
+
+    with pytest.raises(RunError):
+        harness.run(TASK, model=broken)
+    rows, said = _show(capsys, "fake")
+    assert {row["run"] for row in rows} == {run.key.digest}
+    assert "left out, since nothing is measured of them: fake/broken (failed)" in said
+    assert main(["show", "fake/broken"]) == 0
+    assert "None of 12 examples is measured yet" in capsys.readouterr().out
 
 
 def test_where_no_run_is_whole_the_latest_is_taken_and_that_is_said(capsys: Captured) -> None:

@@ -54,7 +54,7 @@ def test_without_networks_the_installation_is_for_reading(hide: Hide) -> None:
     assert packages.is_for_reading()
     told = packages.why(missing("torch"))
     assert told is not None
-    assert told.startswith("torch is not installed, for this installation is for reading runs; to measure: pip ")
+    assert told.startswith("torch is not installed; this installation only reads runs, and to measure it needs: pip ")
     assert "'torch>=2.5'" in told
     assert "'diffusers>=0.35'" in told
 

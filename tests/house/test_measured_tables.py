@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks import raced_rows
+
 ROOT = Path(__file__).parents[2]
 TABLES = runpy.run_path(str(ROOT / ".ci" / "tables.py"))
 
@@ -28,6 +30,19 @@ def test_every_mark_of_a_measured_table_is_on_a_page_that_the_script_makes() -> 
     for page in TABLES["PAGES"]:
         marks = re.findall("<!-- measured:", (ROOT / page).read_text(encoding="utf-8"))
         assert len(TABLES["tables_of"](page)) == len(marks)
+
+
+def test_the_code_that_decides_a_race_is_the_one_the_rows_were_measured_with() -> None:
+    rows = raced_rows.read(raced_rows.ROWS)
+    stale = [row.asked for row in rows.values() if row.code != raced_rows.deciding()]
+    assert stale == [], "run `python -m tests.benchmarks.racing`, and with the stored run; it keeps what holds still"
+
+
+def test_what_decides_a_race_and_nothing_else_makes_its_rows_stale() -> None:
+    found = runpy.run_path(str(ROOT / ".ci" / "sources.py"))["files"](raced_rows.DECIDING)
+    rooms = {path.name for path in found if path.parent.name == "schedules"}
+    whole = {path.name for path in (ROOT / "compbench" / "schedules").glob("*.py")}
+    assert whole - rooms == {"__init__.py", "_race_classes.py", "schedule.py", "staged.py"}
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PICTURES = runpy.run_path(str(ROOT / ".ci" / "pictures.py"))
+SOURCES = runpy.run_path(str(ROOT / ".ci" / "sources.py"))
 IMAGE = re.compile(r"!\[[^]]*\]\(([^)]+)\)")
 
 
@@ -27,9 +28,9 @@ def test_every_picture_on_a_page_is_made_by_the_script() -> None:
 
 
 def test_a_picture_is_stale_once_its_code_changes_and_not_for_a_comment(tmp_path: Path) -> None:
-    code, file = PICTURES["_code"], tmp_path / "module.py"
+    code, file = SOURCES["code"], tmp_path / "module.py"
     digests = []
     for text in ('"""One."""\nx = 1\n', '"""Another."""\nx = 1  # why\n', "x = 2\n"):
         file.write_text(text, encoding="utf-8")
-        digests.append(PICTURES["_digest"]([code(file)]))
+        digests.append(SOURCES["digest"]([code(file)]))
     assert digests[0] == digests[1] != digests[2]

@@ -120,7 +120,7 @@ def test_measuring_names_all_that_it_needs_and_stores_nothing(told: Mapping[str,
     refused = told["run shapes -m tiny-sd --limit 2 --runs own"]
     assert (refused.code, refused.out) == (1, "")
     line = refused.err.splitlines()[-1]
-    assert line.startswith("error: shapes · tiny-sd: torch is not installed, for this installation is for reading runs")
+    assert line.startswith("error: shapes · tiny-sd: torch is not installed; this installation only reads runs")
     assert {requirement for requirement, module in declared().items() if module in OTHERS} == {
         word.replace("open-clip-torch", "open_clip_torch").replace("huggingface-hub", "huggingface_hub")
         for word in re.findall(r"'([^']+)'", line)

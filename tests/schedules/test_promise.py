@@ -17,6 +17,7 @@ from compbench.schedules._bounds import Asymptotic, Bound
 from compbench.schedules._race_captions import CaptionRace
 from compbench.schedules.racing import Racing
 from compbench.schedules.strata import N_STRATA, strata
+from compbench.store import run_file
 from compbench_analysis.text import _racing, show
 from noisy import N_BANK, NoisySpec, pairs
 
@@ -66,6 +67,18 @@ def test_what_is_printed_of_a_race_names_what_its_risk_rests_on(bound: str, tmp_
         assert "bound=pooled holds if the same draws are heavy for all examples" in text
     else:
         assert "kept if no two errors of an example differ by more than 3.5 under one draw" in text
+
+
+@pytest.mark.parametrize(("times", "is_told"), [(1.5, False), (2.5, True)])
+def test_a_tolerance_says_when_its_first_wave_had_little_in_common(times: float, is_told: bool, tmp_path: Path) -> None:
+    race = Racing(N_BANK, bound="pooled", n_wave=4, tolerance=0.02)
+    run = compbench.run(pairs(6), model=NoisySpec(race), runs=tmp_path)
+    words = run_file.words(run.path)
+    words["wave"]["lesson"]["pattern"]["inflation"] = [1.0, times]
+    run_file.write(run.path, words)
+    told = " ".join(show.to_text([compbench.load_run(run.path)], full=True).split())
+    assert f"times up to {times:.2f}" in told
+    assert ("the wave's examples are unlike each other" in told) == is_told
 
 
 def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_of_many_faults_a_run_tells_the_first_and_counts_the_others(folder: Path
     write_csv(folder, "image,caption,foil\n" + "no.png,a,b\n" * 2500)
     found = inspect(folder)
     assert (len(found.problems), found.n_problems) == (1000, 2500)
-    with pytest.raises(DataError, match=r"has 2,500 problems: line 2, column 'image'.*and 2,490 more"):
+    with pytest.raises(DataError, match=r"has 2,500 problems: line 2, column 'image'.*and 1,500 more"):
         registry.task(folder)
 
 
@@ -192,3 +192,14 @@ def test_a_picture_whose_pixels_alone_are_damaged_is_found_by_the_run(folder: Pa
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     write_csv(folder, "image,caption,foil\ncut.png,a,b\n")
     assert faults(folder) == []  # no pixel is decoded
+
+
+def test_a_misspelt_column_of_foils_is_named(folder: Path) -> None:
+    write_csv(folder, "image,caption,fiol\n1.png,a,b\n2.png,a,b\n3.png,a,b\n")
+    assert {fault.rpartition("(")[2] for _, _, fault in faults(folder)} == {
+        "the column 'fiol' is read as a tag: is it a misspelt foil?)"
+    }
+    with pytest.raises(
+        DataError, match=r"has 3 problems: line 2: one picture.*; the same in 2 more lines, the last 4$"
+    ):
+        registry.task(folder)

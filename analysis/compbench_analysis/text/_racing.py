@@ -10,6 +10,8 @@ from compbench.store.run import Run
 
 __all__ = ["saved"]
 
+_MUCH = 2.0  # times the standard errors: with the same heavy draws for all examples it is less than 1.5
+
 
 def saved(run: Run, label: str) -> str:
     """A sentence about a run whose schedule leaves draws out; '' for any other, or where nothing is done."""
@@ -18,7 +20,7 @@ def saved(run: Run, label: str) -> str:
         return ""
     n_used = sum(int(verdict.n_draws.sum()) for verdict in verdicts)
     n_full = sum(verdict.n_draws.size * verdict.n_bank for verdict in verdicts)
-    start = f"{label} made {n_used:,} of the {n_full:,} evaluations of its full budget ({n_used / n_full:.0%})"
+    start = f"{label} made {n_used:,} of the {n_full:,} evaluations of its full budget ({100 * n_used / n_full:.0f} %)"
     schedule = run.schedule
     if not isinstance(schedule, Racing):
         return f"{start}: pruned in the published stages, which give no bound on the risk of dropping the best."
@@ -49,7 +51,7 @@ def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
     return (
         f"A first wave of {len(schedule.wave.ids)} examples was measured in full; the {n_certain} of {n_draws} draws "
         f"that are heavy there were measured for every example, and {n_beyond} of the {n_raced} others "
-        f"({n_beyond / n_raced:.0%}) had a draw beyond the wave's limits and were measured in full. "
+        f"({100 * n_beyond / n_raced:.0f} %) had a draw beyond the wave's limits and were measured in full. "
         + (
             f"{n_few} of these had fewer than {schedule.decisive} such draws. "
             if schedule.bound == "guaranteed"
@@ -66,7 +68,7 @@ def _assumption(schedule: Racing) -> str:
         return (
             "The tolerance is kept as an estimate: the doubts rest on how the draws went together in the first wave, "
             f"and were made larger by what examples held out of it showed{_inflation(schedule)}. Examples unlike the "
-            "wave, or with a few heavy draws of their own, may differ without being counted."
+            f"wave, or with a few heavy draws of their own, may differ without being counted.{_unlike(schedule)}"
         )
     if schedule.bound == "anytime":
         return (
@@ -92,10 +94,24 @@ def _assumption(schedule: Racing) -> str:
 
 
 def _inflation(schedule: Racing) -> str:
-    lesson = None if schedule.wave is None else schedule.wave.lesson
-    if lesson is None or lesson.pattern is None or not lesson.pattern.inflation:
+    times = _largest_inflation(schedule)
+    return f" (standard errors times up to {times:.2f})" if times else ""
+
+
+def _unlike(schedule: Racing) -> str:
+    """A warning where a first wave's examples have little in common; '' elsewhere."""
+    if _largest_inflation(schedule) <= _MUCH:
         return ""
-    return f" (standard errors times up to {max(lesson.pattern.inflation):.2f})"
+    return (
+        f" Errors more than {_MUCH:g} times as large as expected say that the wave's examples are unlike each other: "
+        "several times the tolerance may differ. Where a statement has to hold, use bound=guaranteed."
+    )
+
+
+def _largest_inflation(schedule: Racing) -> float:
+    """0 where nothing was held out of a wave."""
+    lesson = None if schedule.wave is None else schedule.wave.lesson
+    return 0.0 if lesson is None or lesson.pattern is None else max(lesson.pattern.inflation, default=0.0)
 
 
 def _of_pilot(run: Run) -> str:

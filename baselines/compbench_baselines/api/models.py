@@ -48,7 +48,7 @@ class ApiModel(ModelSpec):
         default=False, metadata={"help": "true: pictures and captions of gated data sets may be sent too"}
     )
     longest_side: int = field(
-        default=1024, metadata={"help": "larger pictures are scaled down to so many pixels; 0: none is"}
+        default=1024, metadata={"help": "longest side of a picture in pixels; larger ones are scaled down; 0: none is"}
     )
     concurrency: int = field(default=4, metadata={"help": "most requests at a time; it changes no score"})
     retries: int = field(

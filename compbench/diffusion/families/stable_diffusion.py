@@ -264,7 +264,7 @@ class StableDiffusion(ModelSpec):
         return _counted.unet_flops(files, self.size_px or corrected, grain)
 
     def device_bytes(self, files: FileList) -> int | None:
-        """Of the weights, by the configuration; imports torch."""
+        """The memory of the weights, by the configuration; imports torch."""
         from compbench.diffusion import _counted
 
         encoders = "float32" if self.protocol == "compbench" else self.dtype

@@ -106,7 +106,7 @@ class TextToImage(StableDiffusion):
         return _counted.pipeline_flops(self._family, files, size_px)
 
     def device_bytes(self, files: FileList) -> int | None:
-        """Of the network and the autoencoder, or of the text encoders, which may leave before the network comes."""
+        """The memory of network and autoencoder, or of the text encoders, which may leave before the network comes."""
         from compbench.diffusion import _counted
 
         layout, half = self._family.layout, "float32" if self.dtype == "float32" else "bfloat16"

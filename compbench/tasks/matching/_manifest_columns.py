@@ -6,6 +6,7 @@ from 1) or in a list (`images`).
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Literal
 
 from compbench.core.printable import printable
 
-__all__ = ["Columns", "Family", "columns_of", "plain_name"]
+__all__ = ["Columns", "Family", "columns_of", "nearly_foil", "plain_name"]
 
 Kind = Literal["image", "caption", "wrong"]
 _SINGLE: Mapping[str, Kind] = {
@@ -64,6 +65,17 @@ def plain_name(name: str) -> str:
     ('caption_1', 'file_name')
     """
     return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def nearly_foil(columns: Columns) -> str:
+    """The tag whose name is nearly that of a column of wrong captions; "" where none is.
+
+    >>> nearly_foil(columns_of(("image", "caption", "fiol", "kind")))
+    'fiol'
+    """
+    wrong = [name for name, kind in (*_SINGLE.items(), *_LISTS.items()) if kind == "wrong"]
+    near = (as_written for plain, as_written in columns.tags.items() if difflib.get_close_matches(plain, wrong, 1, 0.7))
+    return next(near, "")
 
 
 @lru_cache(1024)

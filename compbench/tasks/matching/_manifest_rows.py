@@ -18,7 +18,7 @@ from compbench.core.examples import Example, Image
 from compbench.core.printable import printable
 from compbench.tasks._reading.numbered_rows import Row
 from compbench.tasks._reading.texts import check_text
-from compbench.tasks.matching._manifest_columns import Columns, Family, columns_of
+from compbench.tasks.matching._manifest_columns import Columns, Family, columns_of, nearly_foil
 from compbench.tasks.matching._manifest_pictures import Picture, Pictures
 from compbench.tasks.matching._problems import Problems
 
@@ -182,12 +182,14 @@ def _check_shape(n_images: int, n_captions: int, columns: Columns) -> None:
     if n_images > 1 or n_captions > 1:
         return
     empty = next((family.names[0] for family in columns.families if family.kind == "wrong"), "")
+    if empty:
+        raise _Faulty(empty, _EMPTY)
+    meant = nearly_foil(columns)
+    meant = f" (the column {meant!r} is read as a tag: is it a misspelt foil?)" if meant else ""
     raise _Faulty(
-        empty,
-        _EMPTY
-        if empty
-        else "one picture and one caption: there is nothing to choose from; add a wrong caption (foil) or another "
-        "picture",
+        "",
+        "one picture and one caption: there is nothing to choose from; add a wrong caption (foil) or another picture"
+        f"{meant}",
     )
 
 

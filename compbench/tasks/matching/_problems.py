@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-__all__ = ["Problem", "Problems"]
+__all__ = ["Problem", "Problems", "merged"]
 
 _MOST_KEPT = 1000
 
@@ -42,3 +43,24 @@ class Problems:
         self.n_fatal += not is_of_picture
         if len(self.kept) < _MOST_KEPT:
             self.kept.append(Problem(self.file, line, column, problem, is_of_picture, self.unit))
+
+
+def merged(problems: Iterable[Problem]) -> list[tuple[Problem, int]]:
+    """Problems of the same words in the same column as one, the first, and how many they are; which lines is said.
+
+    >>> faults = [Problem("a.csv", line, "foil", "is empty") for line in (2, 3, 9)]
+    >>> [(str(problem), n) for problem, n in merged(faults)]
+    [("line 2, column 'foil': is empty; the same in 2 more lines, the last 9", 3)]
+    """
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.column, problem.problem), []).append(problem)
+    return [(_of_all(same), len(same)) for same in alike.values()]
+
+
+def _of_all(same: list[Problem]) -> Problem:
+    first, last, n_more = same[0], same[-1].line, len(same) - 1
+    if not n_more:
+        return first
+    n_others = f"{first.unit} {last}" if n_more == 1 else f"{n_more:,} more {first.unit}s, the last {last}"
+    return replace(first, problem=f"{first.problem}; the same in {n_others}")

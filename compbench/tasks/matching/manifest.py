@@ -26,16 +26,16 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.links import n_outside
 from compbench.core.metrics import MATCHING
-from compbench.registry.task_names import MANIFESTS
+from compbench.registry.task_names import MANIFESTS, on_lost_letters
 from compbench.tasks._reading.digests import file_stamp, with_digests
 from compbench.tasks._reading.numbered_rows import is_by_line, rows_of
 from compbench.tasks._reading.scan import folders_in
 from compbench.tasks.matching._manifest_columns import columns_of
 from compbench.tasks.matching._manifest_pictures import Pictures
 from compbench.tasks.matching._manifest_rows import example_of
-from compbench.tasks.matching._problems import Problem, Problems
+from compbench.tasks.matching._problems import Problem, Problems, merged
 
-__all__ = ["Inspection", "Problem", "inspect", "manifest"]
+__all__ = ["Inspection", "Problem", "inspect", "manifest", "merged"]
 
 _MOST_TOLD = 10  # problems in the one message of a run; `compbench check` tells them all
 _MOST_TAGS = 100  # columns
@@ -81,7 +81,8 @@ def manifest(place: Path, name: str, *, skip_unreadable: bool = False) -> Task:
     if told:
         raise DataError(_told(found, told, place))
     examples = with_digests(found.examples, [file_stamp(path) for path in sorted(found.files)])
-    return Task(name, examples, MATCHING, _description(found), folder=found.file.parent, notes=found.notes)
+    notes = (*on_lost_letters(place, name), *found.notes)
+    return Task(name, examples, MATCHING, _description(found), folder=found.file.parent, notes=notes)
 
 
 def inspect(place: Path) -> Inspection:
@@ -160,8 +161,10 @@ def _file(place: Path) -> Path:
 def _told(found: Inspection, told: Sequence[Problem], place: Path) -> str:
     n_problems = found.n_problems - (len(found.problems) - len(told))
     what = "a problem" if n_problems == 1 else f"{n_problems:,} problems"
-    named = "; ".join(map(str, told[:_MOST_TOLD]))
-    more = f"; ... and {n_problems - _MOST_TOLD:,} more (compbench check {place})" if n_problems > _MOST_TOLD else ""
+    shown = merged(told)[:_MOST_TOLD]
+    named = "; ".join(str(problem) for problem, _ in shown)
+    n_more = n_problems - sum(n for _, n in shown)
+    more = f"; ... and {n_more:,} more (compbench check {place})" if n_more else ""
     return f"{str(found.file)!r} has {what}: {named}{more}"
 
 
