@@ -89,7 +89,7 @@ class FunctionScorer:
             return _array(self._function(images, list(example.captions)))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # SystemExit is no Exception
+        except BaseException as error:  # SystemExit is not an Exception
             raised = f"{type(error).__name__} ({error})" if str(error) else type(error).__name__
             raise RunError(
                 f"the function {self._name!r} raised {raised} for example {example.id!r}{_where(error)}"

@@ -19,7 +19,7 @@ __all__ = ["Probe", "first_readable", "probed"]
 
 
 class Probe(NamedTuple):
-    """Of one input."""
+    """The cost of one input."""
 
     flops: float
     seconds: float

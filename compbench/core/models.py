@@ -101,7 +101,7 @@ class Priced(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of scoring some examples where it is no multiple of their pairs: counted, timed by a short probe."""
+    """The cost of scoring some examples where it is not a multiple of their pairs: counted, timed by a short probe."""
 
     evaluations: int  # of the network, one for each input that goes through it
     flops: float
@@ -175,7 +175,7 @@ class TellsAnswers(Protocol):
     """A scorer that asks a service, which nobody else can run again: what is known of its answers is stored."""
 
     def answered(self) -> Mapping[str, Json]:
-        """Of the results given since the last call: `first` and `last`, the days of their answers; `served_by`, the
+        """Facts about the results since the last call: `first` and `last`, the days of their answers; `served_by`, the
         models as the service names them; `upper_bounds` or `abstentions`, how many, by the ids of examples.
         """
         ...

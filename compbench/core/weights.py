@@ -48,7 +48,7 @@ def _elbo(draws: DrawTable) -> Floats:
 
 
 def _sigma(draws: DrawTable) -> Floats:
-    """Of a straight flow at the same signal-to-noise ratio, [D] from 0 to 1."""
+    """The sigma of a straight flow at the same signal-to-noise ratio, [D] from 0 to 1."""
     alpha, sigma = draws.alpha.astype(np.float64), draws.sigma.astype(np.float64)
     return sigma / (alpha + sigma)
 
@@ -128,7 +128,7 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Window:
-        """Of FIRST:LAST or FIRST:LAST:STRIDE, of which each may be left out; UsageError."""
+        """The window that FIRST:LAST or FIRST:LAST:STRIDE names; each number may be left out; UsageError."""
         parts = text.split(":")
         try:
             numbers = [float(part) if part else None for part in parts[:2]]

@@ -64,7 +64,7 @@ class KeptLatents:
         return {"latents": on_device(torch.stack(held), self._device)}
 
     def _place(self, pixels: Tensor) -> Path:
-        """Of the same pixels in batches of as many rows, whose number may move the last digits."""
+        """The file for the same pixels in batches of as many rows, whose number may move the last digits."""
         name = hashlib.sha256(f"{self._autoencoder} {self._encode.size} {tuple(pixels.shape)}".encode())
         name.update(pixels.contiguous().numpy().tobytes())
         return self._folder / name.hexdigest()[:2] / f"{name.hexdigest()}.safetensors"

@@ -25,7 +25,7 @@ PolicyOf = Callable[[Example], Policy]
 class Work:
     """An example; its jobs are ordered by draw, then image, then caption, and come back in that order.
 
-    `captions` are what the network is given; there is one more than the example has where the last is no caption.
+    `captions` are what the network is given; one more than the example has where the last stands for no caption.
     """
 
     def __init__(

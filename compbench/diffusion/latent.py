@@ -88,7 +88,7 @@ class LatentDenoiser(Denoiser):
 
     @property
     def autoencoder(self) -> str:
-        """Of its weights and settings, the dtype, the device and the versions; empty for pictures that are small."""
+        """A digest of weights, settings, dtype, device and versions; empty for pictures that are small."""
         if self.size_px < _WORTH_KEEPING_PX:
             return ""
         if self._autoencoder is None:
@@ -135,7 +135,7 @@ class LatentDenoiser(Denoiser):
 
     @property
     def architecture(self) -> str:
-        """Of its class and configuration, its dtype, the latents' shape, the device and the version of torch."""
+        """A digest of its class, configuration and dtype, the latents' shape, the device and the version of torch."""
         network, parameter = self.parts.network, next(self.parts.network.parameters())
         told = [type(network).__name__, repr(sorted(network.config.items(), key=str)), self.dtype, str(parameter.dtype)]
         told += [str(self.latent_shape), self._device_name, torch.__version__]
@@ -246,7 +246,7 @@ class LatentDenoiser(Denoiser):
 
 
 def _digest(told: Sequence[str], module: torch.nn.Module) -> str:
-    """Of some words and of all weights."""
+    """The digest of some words and all weights."""
     made = hashlib.sha256("\n".join(told).encode())
     for key, weights in sorted(module.state_dict().items()):
         made.update(f"{key} {weights.dtype} {tuple(weights.shape)}".encode())

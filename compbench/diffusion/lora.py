@@ -34,7 +34,7 @@ __all__ = ["add_lora"]
 
 _A, _B, _ALPHA = ".lora_A.weight", ".lora_B.weight", "alpha:"
 _TEXT_PREFIX = "text_model."
-_OTHERS = ("dora_scale", "lora_magnitude_vector", "lokr_", "hada_")  # that are no product of two matrices
+_OTHERS = ("dora_scale", "lora_magnitude_vector", "lokr_", "hada_")  # that are not products of two matrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,14 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, in float32, and the settings of the training where the file has them."""
     with safe_open(file, "pt") as opened:
         written = (opened.metadata() or {}).get("lora_adapter_metadata")
-        state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dict
+        state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
     return {name: tensor.float() for name, tensor in state.items()}, _settings(written) if written else {}
 
 
 def _settings(written: str) -> dict[str, Any]:
     settings = json.loads(written)
     if not isinstance(settings, dict):
-        raise ValueError("its lora_adapter_metadata is no object of JSON")  # of what a file says
+        raise ValueError("its lora_adapter_metadata is not a JSON object")  # of what a file says
     return settings
 
 
@@ -145,7 +145,7 @@ def _products(
     known = {f"{start}{layer}{end}" for layer in named_a for start, end in (("", _A), ("", _B), (_ALPHA, _A))}
     odd = [*(own.keys() - known), *(f"no {layer}{_B}" for layer in named_a if f"{layer}{_B}" not in own)]
     if odd:
-        raise ValueError(f"its {name} has tensors that are no pair of matrices ({named(sorted(odd))})")
+        raise ValueError(f"its {name} has tensors that are not a pair of matrices ({named(sorted(odd))})")
     given = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
     if given.get("use_dora"):
         raise ValueError("it is a DoRA; expected the two matrices of a LoRA for each layer")

@@ -171,7 +171,7 @@ class FlowFamily(PipelineFamily):
 
 
 def timesteps_in(config: Mapping[str, Any], name: str) -> int:
-    """The number of timesteps that a scheduler's configuration names; DataError for what is no such number."""
+    """The number of timesteps that a scheduler's configuration names; DataError for what is not such a number."""
     n_timesteps = config.get("num_train_timesteps", 1000)
     if not isinstance(n_timesteps, int) or isinstance(n_timesteps, bool) or n_timesteps < 1:
         raise DataError(
@@ -182,7 +182,7 @@ def timesteps_in(config: Mapping[str, Any], name: str) -> int:
 
 
 def number_in(config: Mapping[str, Any], key: str, default: float, name: str) -> float:
-    """A setting of the scheduler's configuration, such as its shift; DataError for what is no number above 0."""
+    """A setting of the scheduler's configuration, such as its shift; DataError for what is not a number above 0."""
     given = config.get(key, default)
     if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < math.inf:
         raise DataError(

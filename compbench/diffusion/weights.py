@@ -128,7 +128,7 @@ def load_network(
 def read_as(dtype: torch.dtype, paths: Sequence[Path]) -> torch.dtype:
     """The dtype that weights are read in to be rounded to `dtype` once: itself where no file has more digits.
 
-    Half the memory of float32, and the same numbers. float16 is no such dtype, whose range is smaller.
+    Half the memory of float32, and the same numbers. float16 would not do: its range is smaller.
     """
     is_double = any(tensor.dtype == "F64" for tensor in tensors_in(paths).values())
     return dtype if dtype == torch.bfloat16 and not is_double else torch.float32

@@ -118,7 +118,7 @@ def load(entry: Entry) -> Any:
             return entry.load()
     except (KeyboardInterrupt, MissingPackage):
         raise
-    except BaseException as error:  # SystemExit and GeneratorExit are no Exceptions
+    except BaseException as error:  # SystemExit and GeneratorExit are not Exceptions
         raise UsageError(_broken(entry, error)) from error
 
 
@@ -139,7 +139,7 @@ def blamed(value: object, doing: str) -> Generator[None]:
             yield
     except (UsageError, DataError, MissingPackage, RunError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # SystemExit and GeneratorExit are no Exceptions
+    except BaseException as error:  # SystemExit and GeneratorExit are not Exceptions
         if _is_ours(value) and not isinstance(error, SystemExit):
             raise
         raise RunError(f"{owner(value)} {_what(error)} {doing}{_where(error)}") from error

@@ -224,7 +224,7 @@ class Lead:
         self._idle.discard(worker)
         self._n_lost += died.is_its_own
         if self._n_lost >= max(_LOST, 3 * self._crew.n_wanted):
-            raise RunError(f"{self._n_lost} workers in a row are lost, and none has finished a block: {died.why}")
+            raise RunError(f"{self._n_lost} workers in a row died before any of them finished a block: {died.why}")
         if where is None:
             self._reporter.say(f"lost a worker while it started ({died.why})")
             return
@@ -240,7 +240,7 @@ class Lead:
         """End the run where any worker would fail alike; else go on with the others."""
         why = f"{failed.why}" if failed.kind in _KNOWN else f"{failed.kind}: {failed.why}"
         if failed.is_at_start or failed.is_of_disk:
-            self._reporter.say(f"a worker on {failed.host} takes no part: {why}")
+            self._reporter.say(f"a worker on {failed.host} cannot be used: {why}")
             self._where.pop(worker, None)
             self._idle.discard(worker)
             blocks.lost(worker, self._run.done_of(blocks.held(worker)), is_its_fault=False)

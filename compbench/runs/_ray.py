@@ -180,7 +180,7 @@ class RayCrew:
         return max(1, int(self._total("GPU"))) if self._uses_gpus else max(1, self._n_nodes())
 
     def _resources(self) -> dict[str, float]:
-        """Of one actor; on a CPU its share of what the cluster has, so that all of them fit."""
+        """The resources of one actor; on a CPU its share of what the cluster has, so that all of them fit."""
         if self._uses_gpus:
             return {"num_gpus": 1, "num_cpus": 1}
         n_nodes = self._n_nodes()
@@ -192,7 +192,7 @@ class RayCrew:
         return float(self._ray.cluster_resources().get(resource, 0))
 
     def _n_nodes(self) -> int:
-        """Of the nodes that can compute: a head may offer nothing."""
+        """The number of nodes that can compute: a head may offer nothing."""
         nodes = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
         return max(1, len(nodes))
 
@@ -261,7 +261,7 @@ def _signals_kept() -> Generator[None]:
 
 
 def _falls_back(label: str, dtype: str, device: str, **about: bool) -> tuple[bool, list[str], str | None]:
-    """In an actor's place: whether its device needs float32, what is to be said, and why it cannot be."""
+    """Asked where an actor runs: whether its device needs float32, what is to be said, and why it cannot be."""
     from compbench.diffusion import emulation
 
     said: list[str] = []

@@ -118,10 +118,10 @@ def check_lesson(scorer: Scorer, run: Run) -> None:
     parts = [part for part in run.parts() if "learned_from" in part]
     if parts and parts[-1]["learned_from"] != now:
         raise RunError(
-            f"run {str(run.path)!r} holds scores of {run.key.model!r} as it learned from other training pictures than "
-            "are to be had now: those that look like a test picture are left out, and other images can be read now "
-            "than then. Rerun with the --max-pixels and the links of the first part, or move the run's folder away to "
-            "measure all of it again"
+            f"run {str(run.path)!r} was begun with {run.key.model!r} trained on other pictures than it would be "
+            "trained on now: training pictures that look like a test picture are left out, and the pictures that can "
+            "be read have changed. Rerun with the --max-pixels and link options of the first part, or move the run's "
+            "folder away to measure all of it again"
         )
 
 

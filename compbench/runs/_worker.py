@@ -106,8 +106,8 @@ class Worker:
                 asked = resolve(request, self._reporter.say)
             if asked.key.digest != order.digest:
                 raise RunError(
-                    f"there this command is another run, {asked.key.digest} and not {order.digest}: its data, its "
-                    "weights or the dtype that its device computes in differ from the other workers'"
+                    f"its run would be {asked.key.digest}, not {order.digest}: its data, its weights or the dtype that "
+                    "its device computes in differ from the other workers'"
                 )
             cache = self._cache_for(request)
             scorer = cache.scorer(asked)

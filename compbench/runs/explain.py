@@ -6,8 +6,10 @@ weights.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "explain"]
 
 _LONGEST_NAME = 150
+_ELSEWHERE = "a copy of the runs: --runs COPY"
 Choice = tuple[int, int, int]  # image, caption, other caption
 
 
@@ -83,7 +86,8 @@ def explain(
     >>> explain(run, run.ids()[0]).path.suffix
     '.png'
     """
-    rule = _rule(run, draws)
+    rule, path = _rule(run, draws), _path(run, example_id)
+    _check_writable(path.parent)
     asked = _asked(run, task, model, (data, images), is_offline, say)
     example = _example(asked.task, example_id)
     choices = _choices(example, run, image, captions)
@@ -92,9 +96,19 @@ def explain(
     else:
         runtime = Runtime(device, batch_size, is_offline, say)
         maps, n_draws, pictures = _measured(run, rule, draws, asked, example, choices, runtime)
-    made = Explanation(example_id, choices, maps, n_draws, _path(run, example_id))
+    made = Explanation(example_id, choices, maps, n_draws, path)
     _store(made, run, example, pictures)
     return made
+
+
+def _check_writable(folder: Path) -> None:
+    """RunError, before anything is loaded, where the folder cannot be made or nothing can be written to it."""
+    place = folder if folder.exists() else folder.parent
+    with disk.writing(folder, _ELSEWHERE):
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _stored(
@@ -106,7 +120,7 @@ def _stored(
         where = f"example {example.id!r} of run {str(run.path)!r}"
         if example.id not in run.done():
             raise UsageError(f"{where} is not measured yet: rerun the run's command")
-        raise UsageError(f"{where} has too many pairs for scores by position to be stored, and no map without them")
+        raise UsageError(f"{where} has so many pairs that its scores by position were not stored, so there is no map")
     maps = np.stack([scores[image, caption] - scores[image, other] for image, caption, other in choices])
     pictures = [example.images[image].decode() for image, _, _ in choices]
     return maps, [picture if model.seen is None else model.seen(picture) for picture in pictures]
@@ -159,6 +173,11 @@ def _rule(run: Run, draws: int | None) -> Rule | None:
         if draws is not None:
             raise UsageError(f"run {str(run.path)!r} has no draws: a likelihood is exact; leave out draws={draws}")
         return None
+    if not run.info.has_rule:
+        raise UsageError(
+            f"{run.described} has no maps: its model gives one score per picture and caption. Maps are made of the "
+            "errors of a diffusion model ('tiny-sd'), and of scores that a model stores by position ('janus-pro-1b')"
+        )
     if not run.keeps_scores:
         run.check_errors()
     if run.rule.loss not in ("l2", "l1"):
@@ -288,7 +307,7 @@ def _store(made: Explanation, run: Run, example: Example, seen: Sequence[PIL.Ima
         example=example.id,
         about=about,
     )
-    with disk.writing(run.path):
+    with disk.writing(run.path, _ELSEWHERE):
         made.path.parent.mkdir(exist_ok=True)
         disk.write(made.path, picture.getvalue())
         disk.write(made.path.with_suffix(".npz"), numbers.getvalue())

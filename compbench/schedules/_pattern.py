@@ -50,7 +50,7 @@ class Pattern:
         inflation = tuple(float(times) for times in stored["inflation"])
         made = cls(factors, own, orders, margins, inflation, float(stored["level"]))
         if not (np.sort(made.permutations, axis=1) == np.arange(made.n_draws)).all():
-            raise ValueError("the orders of draws are no permutations")
+            raise ValueError("the orders of draws are not permutations")
         return made
 
     @property

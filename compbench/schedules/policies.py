@@ -197,7 +197,7 @@ def checked_risk(risk: float) -> float:
 
 
 def checked_tolerance(tolerance: float | None, bound: str) -> None:
-    """UsageError for a tolerance that is no share of outcomes that may be expected to change, or of another bound."""
+    """UsageError for a tolerance that is not a share of outcomes that may change, or of another bound."""
     if tolerance is None:
         return
     if not 0 < tolerance <= 0.1:

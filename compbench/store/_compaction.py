@@ -43,7 +43,7 @@ def is_worthwhile(parts: Parts) -> bool:
 
 
 def compact(parts: Parts) -> None:
-    """Put neighbouring small parts together; under the guard."""
+    """Put neighbouring small parts together; the caller holds write.lock."""
     with disk.writing(parts.folder):
         written = {_write(parts.folder, group, parts) for group in _groups(parts) if len(group) > 1}
         for part in [part for part in parts.usable().parts if part.path in written]:

@@ -30,7 +30,7 @@ class Coverage:
 
     @classmethod
     def of(cls, pieces: Iterable[tuple[Sequence[str], Bools]]) -> Coverage:
-        """Of ids and masks [N, I, C + 1, D], the last caption of which is none."""
+        """The coverage from ids and masks [N, I, C + 1, D]; the last caption stands for no caption."""
         ids, counts, claims = list[str](), [np.zeros((2, 0), int)], [np.zeros((2, 0), bool)]
         for chunk, measured in pieces:
             ids += chunk
@@ -64,7 +64,7 @@ def _covered(measured: Bools) -> tuple[Ints, Bools]:
 
 
 def scored(chunk: Sequence[str], errors: Mapping[str, Floats], measured: Bools, draws: DrawTable, rule: Rule) -> Floats:
-    """[N, I, C] float64, in blocks that fit in a processor's cache; the last C is no caption's where `rule` asks."""
+    """[N, I, C] float64, in blocks that fit in a cache; the last C stands for no caption where `rule` asks."""
     if rule.draws is None or not measured.all():
         return np.stack(
             [

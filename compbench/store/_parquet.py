@@ -103,7 +103,7 @@ def draws_table(draws: DrawTable) -> pa.Table:
 
 @contextmanager
 def decoding() -> Generator[None]:
-    """Damaged where what is read within is not a whole Parquet file; a file that may not be opened is no such."""
+    """Damaged where what is read within is not a whole Parquet file; one that may not be opened is not Damaged."""
     try:
         yield
     except (PermissionError, FileNotFoundError, Damaged):

@@ -209,8 +209,8 @@ class Parts:
     def repair(self) -> None:
         """Set damaged parts aside under a name that readers pass over, and count what is missing no more.
 
-        What parts.jsonl lacks of the parts that are there is written again. A partial file was left by a crash unless
-        its name is that of a process that lives: all others are written under the guard.
+        What parts.jsonl lacks of the parts that are there is written again. A partial file was left by a crashed
+        process unless its name is that of a live one; live writers of all other files hold write.lock.
         """
         with disk.writing(self.folder):
             for name in self.damaged():
@@ -218,7 +218,7 @@ class Parts:
                 disk.append_line(self.folder / _lines.NAME, _sealed.sealed({"part": name, "discarded": True}))
                 if path.exists():
                     _damage.set_aside(path)
-            self._mend_lines()
+            self._restore_lines()
             self.remove_compacted()
             for leftover in self.folder.rglob(f"{disk.TEMPORARY}*"):
                 if not _is_in_use(leftover):
@@ -245,7 +245,7 @@ class Parts:
         return [_lines.line(part.name, part.path.read_bytes(), words)]
 
     def remove_compacted(self) -> None:
-        """Remove the parts that are in others by now; under the guard."""
+        """Remove the parts that are in others by now; the caller holds write.lock."""
         with disk.writing(self.folder):
             for name in sorted(self.compacted() & self._index.keys()):
                 (self.folder / name).unlink(missing_ok=True)
@@ -320,7 +320,7 @@ class Parts:
             raise RunError(f"{str(path)!r} cannot be read ({error.strerror or error}): make it readable") from error
         return self._lines_read[1]
 
-    def _mend_lines(self) -> None:
+    def _restore_lines(self) -> None:
         """Write parts.jsonl again where a line is damaged, or a part that knows who measured it has none."""
         lines = self._lines()
         made: dict[str, dict[str, Json]] = {}

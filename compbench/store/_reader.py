@@ -260,7 +260,7 @@ class Contents:
             return 0
 
     def _stored_scores(self, ids: Iterable[str]) -> Iterator[tuple[list[str], Floats, Bools]]:
-        """For each shape of examples, these with their scores and mask [N, I, C + 1]; the last is no caption's."""
+        """For each shape of examples, those with scores and mask [N, I, C + 1]; the last stands for no caption."""
         usable = self.parts.usable()
         for (n_images, n_captions), members in self._by_shape(ids):
             scores = np.zeros((len(members), n_images, n_captions + 1))
@@ -353,7 +353,7 @@ class Contents:
     ) -> Iterator[tuple[list[str], dict[str, Floats], Bools]]:
         """(ids, errors [n, I, C, D] by column, mask) in pieces that fit in memory, each part read for few of them.
 
-        `unconditional`: the last caption of the arrays is no caption at all.
+        `unconditional`: the last caption of the arrays stands for no caption.
         """
         usable = self.parts.usable()
         first = usable.numbers_of

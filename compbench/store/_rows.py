@@ -81,7 +81,7 @@ def fill_errors(
     """Put what a part knows into arrays [N, I, C, D], one for each column, and the mask; without any, the mask alone.
 
     `place_of` says at which N an example stands, where it is wanted at all. `with_no_caption`: the last caption of the
-    arrays is no caption at all.
+    arrays stands for no caption.
     """
     columns = [ID, "image", "caption", "draws", *errors]
     n_draws = measured.shape[-1]

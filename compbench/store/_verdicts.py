@@ -81,7 +81,7 @@ class Verdicts:
         return len(self._stored(rests_on)) == len(rests_on) and not any(file.damage for file in self._files.values())
 
     def store(self, ids: Sequence[str], guarded: Callable[[], AbstractContextManager[None]]) -> None:
-        """Store what is not stored yet of finished examples `ids`; each file is written under the guard."""
+        """Store what is not stored yet of finished examples `ids`; write.lock is held while each file is written."""
         folder = self.folder / NAME
         rests_on = self._rests_on(ids)
         stored = self._stored(rests_on)
@@ -103,7 +103,7 @@ class Verdicts:
         self._n_kept = 0
 
     def remove_unused(self) -> None:
-        """Remove what no longer fits; under the guard."""
+        """Remove what no longer fits; the caller holds write.lock."""
         rests_on = self._rests_on(list(self.matches))
         self._look()
         taken: set[str] = set()

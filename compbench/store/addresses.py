@@ -96,9 +96,9 @@ def _latest_whole(store: Store, runs: Sequence[Run]) -> Run:
     described = dict(zip((run.path for run in runs), _described(runs, whole), strict=True))
     others = "; ".join(described[run.path] for run in runs if run.path != taken.path)
     name = f"{taken.key.task}/{taken.key.model}"
-    which = "latest whole" if whole else "latest"
+    which, are = "latest whole" if whole else "latest", "the others are" if len(runs) > 2 else "the other is"
     store.say_once(
-        f"{name}: using the {which} run, {described[taken.path]}; the others are {others}. Name one as "
+        f"{name}: using the {which} run, {described[taken.path]}; {are} {others}. Name one as "
         f"{name}/{taken.key.digest[:_LETTERS]}"
     )
     return taken

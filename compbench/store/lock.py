@@ -25,7 +25,7 @@ from compbench.store.shards import Shard
 
 __all__ = ["WAIT_SECONDS", "Guard", "HeldRun", "holder_elsewhere", "is_held", "is_shared", "left_behind", "locked"]
 
-WAIT_SECONDS = 3_600.0  # most of what is done under the guard takes milliseconds; settling a large race, minutes
+WAIT_SECONDS = 3_600.0  # most writes hold write.lock for milliseconds; settling a large race, for minutes
 _WHOLE = "lock"  # beside each lock stands who holds it, for the message: "lock.json", "lock-2-of-3.json"
 _SHARD = re.compile(r"lock-(\d+)-of-(\d+)")
 _SILENCE_SECONDS = 4.5 * BEAT_SECONDS  # after so long without a beat a process of another host is dead
@@ -121,7 +121,7 @@ def holder_elsewhere(folder: Path) -> Holder | None:
 
 
 def is_shared(folder: Path, shard: Shard | None) -> bool:
-    """Whether other shards than `shard` are held; to be asked under the guard."""
+    """Whether other shards than `shard` are held; the caller holds write.lock, so that none starts meanwhile."""
     return any(_is_locked(folder / name) for name in _shards(folder) if name != _name(shard))
 
 
@@ -162,7 +162,7 @@ def _alone(
 
 
 def _acquired(folder: Path, shard: Shard | None) -> Exclusion:
-    """The lock; under the guard, so that looking at the others' locks takes them from nobody."""
+    """The lock. The caller holds write.lock: to see whether a lock is free is to take it for a moment."""
     for name in _excluded_by(folder, shard):
         if _is_locked(folder / name):
             raise HeldRun(_refusal(folder, name, shard))

@@ -91,23 +91,23 @@ class StoredExamples:
 
     @cached_property
     def ids(self) -> list[str]:
-        """Of each example."""
+        """The id of each example."""
         return self._decoded(lambda: self._column("id").to_pylist())
 
     @cached_property
     def captions(self) -> list[tuple[str, ...]]:
-        """Of each example."""
+        """The captions of each example."""
         shared = self._shared
         return self._decoded(lambda: self._texts("captions") if shared is None else [shared] * len(self.table))
 
     @cached_property
     def image_names(self) -> list[tuple[str, ...]]:
-        """Of each example."""
+        """The names of the images of each example."""
         return self._decoded(lambda: self._texts("image_names"))
 
     @cached_property
     def matches(self) -> list[Bools]:
-        """Of each example [I, C]; they cannot be written to."""
+        """The matches [I, C] of each example; they cannot be written to."""
         return self._decoded(self._own_matches if self._shared is None else self._matches_of_classes)
 
     @cached_property
@@ -124,12 +124,12 @@ class StoredExamples:
 
     @cached_property
     def groups(self) -> list[str]:
-        """Of each example: its own id where it shares none."""
+        """The group of each example: its own id where it shares none."""
         return self._decoded(lambda: self._column("group").to_pylist())
 
     @cached_property
     def orders(self) -> Ints:
-        """Of each example: its place in the task."""
+        """The place of each example in the task."""
         return self._decoded(lambda: numbers(self._column("order")))
 
     def frame(self) -> pd.DataFrame:
@@ -170,7 +170,7 @@ class StoredExamples:
         return [piece.reshape(n, -1) for piece, n in zip(pieces, n_images.tolist(), strict=True)]
 
     def _matches_of_classes(self) -> list[Bools]:
-        """Of shared captions: one array for all examples with the same true pairs."""
+        """The matches with shared captions: one array for all examples with the same true pairs."""
         n_captions, found = len(self._shared or ()), dict[tuple[int, tuple[int, ...]], Bools]()
         lengths = lists(self._column("image_names"))[1].tolist()
         keys = list(zip(lengths, map(tuple, self._column("true_pairs").to_pylist()), strict=True))

@@ -65,7 +65,7 @@ class RunWriter:
             "n_errors": sum(int(measurement.measured.sum()) for measurement in measurements),
             **record,
         }
-        # under the guard for a moment, so that no two parts get one number and no lines are mixed
+        # write.lock is held for a moment, so that no two parts get one number and no lines are mixed
         return self.run.contents.parts.append(table, words, "errors" if measurements else "scores", self.guarded)
 
     def write_examples(self, content: bytes | memoryview, **task: Json) -> None:
@@ -136,13 +136,13 @@ class RunWriter:
             self._compact()
 
     def conclude(self, ids: Sequence[str]) -> None:
-        """Store what the schedule concludes of examples, so that no reader has to replay it; not under the guard."""
+        """Store what the schedule concludes of examples, so that no reader has to replay it; takes write.lock."""
         contents = self.run.contents
         if not isinstance(contents.schedule, Full) and contents.has_errors and contents.done_of(ids, None):
             contents.verdicts.store(ids, self.guarded)
 
     def derive(self, view: Mapping[str, Json] | None = None) -> None:
-        """Do what takes long in `settle`, which then need not do it under the guard while nothing else is written."""
+        """Do what takes long in `settle` beforehand, so that `settle` keeps other writers waiting only briefly."""
         self.conclude(list(self.run.contents.matches))
         if self.run.contents.has_errors:
             self._derived_scores(Rule.of_view(fullest(self.run, view)[0]))
@@ -178,7 +178,7 @@ class RunWriter:
             self._write({name: value for name, value in changed.items() if (name, value) != ("sharded", None)})
 
     def _compact(self) -> None:
-        """Put small parts together where there are many; under the guard."""
+        """Put small parts together where there are many; the caller holds write.lock."""
         parts = self.run.contents.parts
         if _compaction.is_worthwhile(parts):
             self._write(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
 from torch import Tensor
 
-from compbench_baselines.decoding import decoded, decoders
+from compbench.core import waiting
+from compbench_baselines.decoding import decoders
 
 
 def test_batches_come_in_order_and_the_next_one_is_begun_by_then() -> None:
@@ -19,8 +21,8 @@ def test_batches_come_in_order_and_the_next_one_is_begun_by_then() -> None:
             begun.append(start)
             yield range(start, min(start + 3, 8))
 
-    with decoders() as pool:
-        coming = decoded(batches(), lambda item: torch.full((1, 2, 2), float(item)), pool)
+    with decoders(print) as decoding:
+        coming = decoding.decoded(batches(), lambda item: torch.full((1, 2, 2), float(item)))
         items, pixels = next(coming)
         assert (list(items), begun) == ([0, 1, 2], [0, 3])
         assert pixels.shape == (3, 1, 2, 2)
@@ -42,8 +44,8 @@ def test_what_cannot_be_decoded_is_told_and_what_has_not_begun_is_dropped() -> N
         return torch.zeros(1)
 
     def read() -> None:
-        with decoders() as pool:
-            for _ in decoded([range(1000)], pixels, pool):
+        with decoders(print) as decoding:
+            for _ in decoding.decoded([range(1000)], pixels):
                 pass
 
     timer = threading.Timer(0.3, may_go_on.set)
@@ -55,5 +57,21 @@ def test_what_cannot_be_decoded_is_told_and_what_has_not_begun_is_dropped() -> N
 
 
 def test_no_batch_is_no_batch() -> None:
-    with decoders() as pool:
-        assert list(decoded([], lambda item: torch.zeros(1), pool)) == []
+    with decoders(print) as decoding:
+        assert list(decoding.decoded([], lambda item: torch.zeros(1))) == []
+
+
+def test_waiting_long_for_pictures_is_said_once_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_LEAST_SECONDS", 0.1)
+    said: list[str] = []
+
+    def late(item: int) -> Tensor:
+        time.sleep(0.1)
+        return torch.zeros(1)
+
+    with decoders(said.append) as decoding:
+        for window in (range(2), range(2)):
+            assert len(list(decoding.decoded([window], late))) == 1
+        assert said == []
+    (line,) = said
+    assert "waiting for pictures" in line

@@ -45,6 +45,7 @@ WINOGROUND = "--data data/winoground -o sd2.folder=sd"
 IS_RUN: dict[str, Run] = {
     "compbench run shapes --model tiny-sd --model tiny-clip --model chance": SIX,
     "compbench run shapes -m tiny-sd -m tiny-clip -m chance": SIX,
+    "compbench run shapes --model tiny-sd": SIX,
     "compbench run shapes --model tiny-sd -o draws=32": SIX,
     "compbench run shapes -m tiny-sd -o draws=100 --limit 24": Run("-o draws=20 --limit 6"),
     "compbench run --config grid.toml": Run(),
@@ -81,6 +82,7 @@ IS_RUN: dict[str, Run] = {
     "compbench show-task shapes --n 12 --output shapes.png": Run(),
     "compbench list models": Run(),
     "compbench list models sd2": Run(),
+    "compbench list models greenness": Run(),
     "compbench list models sd2 --task winoground": Run(),
     "compbench completion bash": Run(),
     "compbench list tasks mmvp-vlm": Run(),
@@ -163,6 +165,8 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.racing RUN": "the same",
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",
+    "python -m tests.benchmarks.engine --family sdxl --examples 1": "a GPU; test_benchmarks.py runs tiny pipelines",
+    "python -m pytest -m gpu tests/diffusion": "a GPU",
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.turns": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.overhead": "minutes of timing; test_benchmarks.py runs it small",
@@ -208,7 +212,7 @@ def lines(block: str) -> Iterator[str]:
     """The commands of a block, those of a line apart, without comments and where their output goes."""
     for line in block.replace("\\\n", " ").splitlines():
         for part in re.sub(r"\s#\s.*", "", line).split("&&"):
-            command = " ".join(re.sub(r">>? \S+", "", part).split())
+            command = " ".join(re.sub(r">>? \S+|^\s*(\w+=\S+\s+)+", "", part).split())
             if command.split(" ")[0] in PROGRAMS:
                 yield command
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 import compbench
 from compbench.cli.app import main
-from compbench.core.errors import UsageError
+from compbench.core.errors import RunError, UsageError
 from compbench.core.models import Runtime
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.denoiser import Denoiser
@@ -162,6 +163,15 @@ def test_a_run_that_keeps_scores_alone_has_the_same_map(run: Run, tmp_path: Path
     kept = compbench.run("shapes", model="tiny-sd", draws=6, target="eps", limit=2, keep="scores", runs=tmp_path)
     example_id = run.ids()[0]
     assert np.array_equal(compbench.explain(kept, example_id).maps, compbench.explain(run, example_id).maps)
+
+
+def test_a_run_to_which_nothing_can_be_written_is_refused_before_it_is_loaded(run: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(run.path, tmp_path / "shapes/tiny-sd/copy", ignore=shutil.ignore_patterns("explain")))
+    (copy.path / "explain").write_text("a file where the folder should be")
+    said: list[str] = []
+    with pytest.raises(RunError, match=r"cannot write to .*explain.*with a copy of the runs: --runs COPY"):
+        compbench.explain(copy, copy.ids()[0], draws=1, say=said.append)
+    assert said == []
 
 
 def test_the_command_prints_where_the_picture_is(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

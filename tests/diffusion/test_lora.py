@@ -185,7 +185,7 @@ def test_a_lora_that_does_not_fit_says_what_lacks(folder_of: Callable[[str], Pat
         folder, wide, tmp_path
     )
     lone = {f"{block}.0.attn.to_q.lora_A.weight": a}
-    assert "no pair of matrices (no transformer_blocks.0.attn.to_q.lora_B.weight)" in refused(folder, lone, tmp_path)
+    assert "not a pair of matrices (no transformer_blocks.0.attn.to_q.lora_B.weight)" in refused(folder, lone, tmp_path)
     other = {"unet.mid.lora_A.weight": a, "unet.mid.lora_B.weight": b}
     assert "2 of 2 tensors for no part of model" in refused(folder, other, tmp_path)
     wild = {f"{block}.0.attn.to_q.lora_A.weight": a + torch.nan, f"{block}.0.attn.to_q.lora_B.weight": b}
@@ -204,7 +204,7 @@ def test_a_lora_that_does_not_fit_says_what_lacks(folder_of: Callable[[str], Pat
     ("settings", "reason"),
     [
         ("[1", "cannot be read: Expecting"),
-        ("[1]", "its lora_adapter_metadata is no object of JSON"),
+        ("[1]", "its lora_adapter_metadata is not a JSON object"),
         ('{"transformer.lora_alpha": 1, "transformer.alpha_pattern": {"(": 1}}', "missing ), unterminated subpattern"),
     ],
 )

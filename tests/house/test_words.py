@@ -16,7 +16,7 @@ from import_graph import ROOT
 FOLDERS = ("compbench", "analysis", "baselines", "tests", "docs", "notebooks", ".ci")
 NAMELESS = {"each", "it", "its", "item", "one", "thing", "x1"}
 PACKAGES = ("compbench/", "analysis/", "baselines/")
-ASKING = re.compile(r"(What|How|One)\b(?!')")
+ASKING = re.compile(r"(What|How|One|Of)\b(?!')")
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 REPEATED = re.compile(r"\b([A-Za-z]+(?: [A-Za-z]+)+) \1\b")

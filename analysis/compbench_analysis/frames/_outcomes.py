@@ -165,7 +165,7 @@ def judged(run: Run, rule: Rule) -> list[Outcomes]:
 
 
 def judged_alike(runs: Sequence[Run], rule: Rule | None) -> list[dict[str, Outcomes]]:
-    """Of each run the outcomes by metric, of the metrics that all of them have."""
+    """The outcomes of each run by metric, for the metrics that all of them have."""
     found = [{judgement.metric.name: judgement for judgement in judged(run, rule or run.rule)} for run in runs]
     shared = [name for name in found[0] if all(name in of_run for of_run in found)]
     return [{name: of_run[name] for name in shared} for of_run in found]

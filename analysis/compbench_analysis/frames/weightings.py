@@ -41,7 +41,7 @@ def weightings(
 ) -> Iterator[Weighting]:
     """Every rule for errors of that loss on the draws `draw_ids` [D] of a bank.
 
-    Errors that are no square have the native rule and the windows alone. `windows` None stands for thirds of the draws.
+    Errors that are not squares have only the native rule and the windows. `windows` None: thirds of the draws.
     UsageError names `where` if one holds no draw.
     """
     prefix, timesteps = ("" if loss == "l2" else f"{loss}, "), bank.timesteps[draw_ids]

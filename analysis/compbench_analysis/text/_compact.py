@@ -40,7 +40,7 @@ class Scores:
 
     @classmethod
     def of(cls, rows: Sequence[Row], found: Standings, mark: str = BEST) -> Scores:
-        """Of rows of `_score_tables.named`, in their order."""
+        """The table of rows of `_score_tables.named`, in their order."""
         level = {(row["column"], row["tag"], row["model"], row["metric"]) for row in found.rows if row["is_level"]}
         cells = {(str(row["tag"]), str(row["model"]), str(row["metric"])): row for row in rows}
         tags, models, metrics = (tuple(dict.fromkeys(key[n] for key in cells)) for n in range(3))

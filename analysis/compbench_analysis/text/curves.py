@@ -214,7 +214,7 @@ def _percent(row: Row) -> str:
 
 
 def _spread(row: Row) -> str:
-    """With what random subsets of as many draws give, which need not lie around the value."""
+    """The value with what random subsets of as many draws give, which need not lie around the value."""
     return _percent(row)
 
 

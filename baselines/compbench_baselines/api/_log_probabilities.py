@@ -31,7 +31,7 @@ class YesNo:
 
     @property
     def settings(self) -> Mapping[str, Json]:
-        """Of a request: the first token of the answer and the likeliest ones in its place, as the model has them."""
+        """The fields of a request for the first token and the likeliest ones in its place, as the model has them."""
         return {"max_tokens": 1, "temperature": 1, "top_p": 1, "logprobs": True, "top_logprobs": self.n_told}
 
     def queries(self, example: Example) -> list[Query]:

@@ -47,7 +47,7 @@ class Reading(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Json]:
-        """Of a request, besides the model and the messages."""
+        """The fields of a request besides the model and the messages."""
         ...
 
     def queries(self, example: Example) -> list[Query]: ...
@@ -138,7 +138,7 @@ class ApiScorer:
         if reply is None or self._reading.lack(reply):
             try:
                 reply = reply_of(self._endpoint.post(self._body(parts), stopping), self._endpoint.address)
-                if lack := self._reading.lack(reply):  # not kept: a service that is mended is asked again
+                if lack := self._reading.lack(reply):  # not kept: a service that was fixed is asked again
                     raise RunError(f"{self._endpoint.address}: {lack}")
             except RunError as error:
                 fault = RunError(f"{query.about}: {error}")

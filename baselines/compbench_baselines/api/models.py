@@ -48,7 +48,7 @@ class ApiModel(ModelSpec):
         default=False, metadata={"help": "true: pictures and captions of gated data sets may be sent too"}
     )
     longest_side: int = field(
-        default=1024, metadata={"help": "larger pictures are scaled down to so many pixels; 0: none is"}
+        default=1024, metadata={"help": "longest side of a picture in pixels; larger ones are scaled down; 0: none is"}
     )
     concurrency: int = field(default=4, metadata={"help": "most requests at a time; it changes no score"})
     retries: int = field(
@@ -57,7 +57,10 @@ class ApiModel(ModelSpec):
     backoff: float = field(
         default=1.0, metadata={"help": "seconds before a request is first repeated, then twice as long each time"}
     )
-    timeout: float = field(default=120.0, metadata={"help": "seconds to wait for an answer"})
+    timeout: float = field(
+        default=120.0,
+        metadata={"help": "seconds that a request may take, from the connection to the last byte of the answer"},
+    )
 
     def __post_init__(self) -> None:
         least = {"longest_side": 0, "concurrency": 1, "retries": 0, "backoff": 0, "timeout": 0.001}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ def resnet_scorer(spec: SmallResNet, runtime: Runtime) -> TrainedScorer:
     name, device, px, say = "small-resnet", pick_device(runtime.device), spec.size_px, runtime.say
 
     def train(shown: Labelled, folder: Path) -> Classify:
-        inputs = InMemory(torch.from_numpy(_pixels(shown.images, px)))
+        inputs = InMemory(torch.from_numpy(_pixels(shown.images, px, say)))
         job = Job(name, inputs, shown.labels, Recipe(n_epochs=spec.epochs, seed=spec.seed), folder, device, say)
         network = fit(new_network(SMALL_RESNET, shown.n_classes, spec.seed), job)
         return lambda images: logits(network, images, to_pixels(px), device, runtime, is_trained_here=True)
@@ -63,17 +63,18 @@ def logistic_scorer(spec: LogisticRegression, runtime: Runtime) -> TrainedScorer
     """A logistic regression of the task's own training split; how long it takes to converge is not known before."""
     name = "logistic-regression"
 
-    def inputs(images: Sequence[Image]) -> Floats:
+    def inputs(pixels: Floats) -> Floats:
         """[n, d] float64: all pixels of all channels."""
-        return _pixels(images, spec.size_px).reshape(len(images), -1).astype(np.float64)
+        return pixels.reshape(len(pixels), -1).astype(np.float64)
 
     def train(shown: Labelled, folder: Path) -> Classify:
-        line = fit_logistic(inputs(shown.images), shown.labels, folder, c=spec.c, name=name, say=runtime.say)
+        shown_inputs = inputs(_pixels(shown.images, spec.size_px, runtime.say))
+        line = fit_logistic(shown_inputs, shown.labels, folder, c=spec.c, name=name, say=runtime.say)
 
         def classify(images: Sequence[Image]) -> Iterator[Floats]:
-            for start in range(0, len(images), _BATCH):
+            for pixels in batches(images, _chunks(images), to_pixels(spec.size_px), runtime.say):
                 with one_thread():
-                    found = line.scores(inputs(images[start : start + _BATCH]))
+                    found = line.scores(inputs(pixels.numpy()))
                 yield from found
 
         return classify
@@ -85,7 +86,10 @@ def logistic_scorer(spec: LogisticRegression, runtime: Runtime) -> TrainedScorer
     return TrainedScorer(name, "cpu", learn, cost)
 
 
-def _pixels(images: Sequence[Image], size_px: int) -> Floats:
+def _pixels(images: Sequence[Image], size_px: int, say: Callable[[str], None]) -> Floats:
     """[n, 3, size_px, size_px] float32."""
-    chunks = [np.arange(start, min(start + _BATCH, len(images))) for start in range(0, len(images), _BATCH)]
-    return torch.cat(list(batches(images, chunks, to_pixels(size_px)))).numpy()
+    return torch.cat(list(batches(images, _chunks(images), to_pixels(size_px), say))).numpy()
+
+
+def _chunks(images: Sequence[Image]) -> list[Ints]:
+    return [np.arange(start, min(start + _BATCH, len(images))) for start in range(0, len(images), _BATCH)]

@@ -62,7 +62,7 @@ def logits(
     """
     batch_size = runtime.batch_size or (32 if device.type == "cpu" else 256)
     chunks = [np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
-    for pixels in batches(images, chunks, transform):
+    for pixels in batches(images, chunks, transform, runtime.say):
         start = 0
         while start < len(pixels):
             found, batch_size = fitting(

@@ -27,7 +27,7 @@ from compbench.diffusion.devices import fitting
 from compbench_baselines.clip._borrowed import evaluating
 from compbench_baselines.clip._templates import templates_for
 from compbench_baselines.clip._transformers import Transform
-from compbench_baselines.decoding import decoded, decoders
+from compbench_baselines.decoding import Decoders, decoders
 from compbench_baselines.evaluations import of_images, of_pairs
 from compbench_baselines.probing import Probe, first_readable, probed
 from compbench_baselines.windows import windows
@@ -112,29 +112,29 @@ class MatchingScorer:
         n_cut = 0
         uses = Counter(image for example in examples for image in set(example.images))
         seen: dict[Image, Tensor] = {}  # -> [patches, d], until no later example needs it
-        for window in windows(examples, self._batch_size * _BATCHES_A_WINDOW):
-            self._look_at(window, seen)
-            tokens, n_long = self._tokens(window)
-            n_cut += n_long
-            scores = self._scores(window, seen, tokens)
-            for example in window:
-                uses.subtract(set(example.images))
-                yield ScoreMatrix(example.id, self._matrix(example, scores))
-            for image in [image for image in seen if not uses[image]]:
-                del seen[image]
+        with decoders(self._say) as decoding:
+            for window in windows(examples, self._batch_size * _BATCHES_A_WINDOW):
+                self._look_at(window, seen, decoding)
+                tokens, n_long = self._tokens(window)
+                n_cut += n_long
+                scores = self._scores(window, seen, tokens)
+                for example in window:
+                    uses.subtract(set(example.images))
+                    yield ScoreMatrix(example.id, self._matrix(example, scores))
+                for image in [image for image in seen if not uses[image]]:
+                    del seen[image]
         if n_cut:
             are = "1 caption is" if n_cut == 1 else f"{n_cut:,} captions are"
             longest = self._matcher.longest
             self._say(f"{are} longer than the {longest} tokens that the model reads, and cut there")
 
-    def _look_at(self, window: Sequence[Example], seen: dict[Image, Tensor]) -> None:
+    def _look_at(self, window: Sequence[Example], seen: dict[Image, Tensor], decoding: Decoders) -> None:
         """Put the images that are not among the seen ones there."""
         images = dict.fromkeys(image for example in window for image in example.images)
         new = [image for image in images if image not in seen]
         batches = [new[start : start + self._batch_size] for start in range(0, len(new), self._batch_size)]
-        with decoders() as pool:
-            for batch, pixels in decoded(batches, self._pixels, pool):
-                seen.update(zip(batch, self._computed(len(batch), partial(self._seen, pixels)), strict=True))
+        for batch, pixels in decoding.decoded(batches, self._pixels):
+            seen.update(zip(batch, self._computed(len(batch), partial(self._seen, pixels)), strict=True))
 
     def _tokens(self, window: Sequence[Example]) -> tuple[dict[str, list[int]], int]:
         """The tokens of each caption, and how many captions were cut."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -26,10 +25,9 @@ from compbench.core.image_transforms import opaque, trimmed
 from compbench.core.measurements import Measurement, ScoreMatrix
 from compbench.core.models import Runtime
 from compbench.core.shared_images import one_per_content
-from compbench.core.waiting import Waiting
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines.clip._templates import class_embeddings, templates_for
-from compbench_baselines.decoding import decoded, decoders
+from compbench_baselines.decoding import Decoders, decoders
 
 __all__ = ["ClipScorer", "default_batch_size"]
 
@@ -117,19 +115,16 @@ class ClipScorer:
             self._captions.clear()
         self._captions.update(self._ensembles)
         self._n_long, self._cut, self._special = 0, Counter(), []
-        waiting = Waiting()
-        with decoders() as pool:
+        with decoders(self._say) as decoding:
             written = [_written(example) for example in examples]
             pictures = [example.images for example, texts in zip(examples, written, strict=True) if not texts]
-            images = _Embeddings(pictures, lambda keys: self._embed_images(keys, pool, waiting))
+            images = _Embeddings(pictures, lambda keys: self._embed_images(keys, decoding))
             texts_of = [*(example.captions for example in examples), *filter(None, written)]
             captions = _Embeddings(texts_of, self._embed_captions, self._captions)
             for example, texts in zip(examples, written, strict=True):
                 left = captions.of(texts) if texts else images.of(example.images)
                 yield ScoreMatrix(example.id, _cosines(example, left, captions.of(example.captions), self.dtype))
         self._say_what_was_read(captions.n_new)
-        if told := waiting.told():
-            self._say(told)
 
     def _say_what_was_read(self, n_captions: int) -> None:
         """Say how many captions were cut, and how many spell a special token of the tokenizer."""
@@ -146,10 +141,8 @@ class ClipScorer:
                 f"reads it as that token, not as text: {self._special[0][:80]!r} the first"
             )
 
-    def _embed_images(
-        self, images: Iterable[Image], pool: ThreadPoolExecutor, waiting: Waiting
-    ) -> Iterator[tuple[Sequence[Image], Floats]]:
-        for batch, pixels in decoded(_batches(images, lambda: self.batch_size), self._pixels, pool, waiting):
+    def _embed_images(self, images: Iterable[Image], decoding: Decoders) -> Iterator[tuple[Sequence[Image], Floats]]:
+        for batch, pixels in decoding.decoded(_batches(images, lambda: self.batch_size), self._pixels):
             yield batch, self._embed(self.model.encode_image, pixels)
 
     def _embed_captions(self, captions: Iterable[str]) -> Iterator[tuple[Sequence[str], Floats]]:

@@ -41,7 +41,7 @@ def features_scorer(spec: SDFeatures, block: MidBlock, weights: str, runtime: Ru
         return _classify(block, _trained(spec, block, shown, folder, runtime.say))
 
     def cost(n_classes: int, lacking: Preparation) -> Preparation:
-        """Of encoder, half a network and training; a regression is not timed."""
+        """The cost of encoder, half a network and training; a regression is not timed."""
         probe, shape = block.probe()
         flops, seconds = lacking.evaluations * probe.flops, lacking.evaluations * probe.seconds
         if spec.head == "logistic":

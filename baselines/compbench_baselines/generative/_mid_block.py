@@ -129,7 +129,7 @@ class MidBlock:
         return self._denoiser.encode_captions([self._spec.caption])
 
 
-class _Captured(Exception):  # ends a forward pass, is no error
+class _Captured(Exception):  # ends a forward pass; not an error
     """The middle block has spoken; the second half of the U-Net need not run."""
 
 

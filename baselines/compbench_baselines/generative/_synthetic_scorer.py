@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,13 +45,13 @@ def synthetic_scorer(spec: SyntheticSD, parts: Parts, weights: str, runtime: Run
         path = cache.folder("trained", spec.trained_as(weights, captions, classes))
         generator.folder = cache.folder("synthetic", about)
         with cache.locked(path, say), cache.locked(generator.folder, say):
-            pictures = _Files(generator.make(wanted), transform, spec.seed)
+            pictures = _Files(generator.make(wanted), transform, spec.seed, say)
             job = Job(_NAME, pictures, labels, _recipe(spec), path, device, say, is_held_out)
             network = fit(new_network(spec.architecture, len(classes.names), spec.seed), job)
         return Learned(lambda images: logits(network, images, transform, device, runtime, is_trained_here=True))
 
     def cost(n_classes: int, lacking: Preparation) -> Preparation:
-        """Of the network's steps, the decoder and the training."""
+        """The cost of the network's steps, the decoder and the training."""
         flops = seconds = 0.0
         if lacking.evaluations:
             step = of_passes(generator.evaluate, _PROBED_ROWS)
@@ -81,7 +81,12 @@ class _Files:
     files: Sequence[Path]
     transform: Transform
     seed: int
+    say: Callable[[str], None]
 
     def batches(self, chunks: Iterable[Ints], epoch: int | None) -> Iterator[Tensor]:
         images = [Image(file.name, file) for file in self.files]
-        return batches(images, chunks, self.transform, None if epoch is None else (self.seed, epoch))
+        say = self.say if epoch == 0 else _nothing  # every epoch waits alike
+        return batches(images, chunks, self.transform, say, None if epoch is None else (self.seed, epoch))
+
+
+def _nothing(message: str) -> None: ...

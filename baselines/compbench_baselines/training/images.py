@@ -13,7 +13,7 @@ from torch import Tensor
 from compbench.core.aliases import Ints
 from compbench.core.examples import Image
 from compbench.core.image_transforms import opaque
-from compbench_baselines.decoding import decoded, decoders
+from compbench_baselines.decoding import decoders
 
 __all__ = ["OVERLOOKED", "Transform", "batches", "cropped", "to_pixels"]
 
@@ -28,6 +28,7 @@ def batches(
     images: Sequence[Image],
     chunks: Iterable[Ints],
     transform: Transform,
+    say: Callable[[str], None],
     seed: tuple[int, int] | None = None,
 ) -> Iterator[Tensor]:
     """[b, c, h, w] float32 for each chunk of indices; with a seed, image i is augmented from (*seed, i) alone."""
@@ -36,8 +37,8 @@ def batches(
         rng = None if seed is None else np.random.default_rng([*seed, index])
         return transform(images[index].decode(), rng)
 
-    with decoders() as pool:
-        for _, inputs in decoded((chunk.tolist() for chunk in chunks), pixels, pool):
+    with decoders(say) as decoding:
+        for _, inputs in decoding.decoded((chunk.tolist() for chunk in chunks), pixels):
             yield inputs
 
 

@@ -29,7 +29,7 @@ from compbench.core.models import Cost, Runtime, Source
 from compbench.diffusion.devices import fitting, pick_device
 from compbench_baselines import hub_loading
 from compbench_baselines.captions import check_words, quoted
-from compbench_baselines.decoding import decoded, decoders
+from compbench_baselines.decoding import Decoders, decoders
 from compbench_baselines.evaluations import of_images, of_pairs
 from compbench_baselines.probing import first_readable, probed
 from compbench_baselines.vlm._pair_scorer import padded_left
@@ -90,7 +90,8 @@ class JanusScorer:
         example, image = first_readable(examples)
         self._prompts |= self._new_prompts([example])
         found, pair = _Found(), (image, example.captions[0])
-        self._look_at([replace(example, images=(image,))], found)
+        with decoders(self._say) as decoding:
+            self._look_at([replace(example, images=(image,))], found, decoding)
         probe = probed(lambda n: self._terms([pair] * n, found.tokens, n), self._batch_size, self.device, self._say)
         self._batch_size = probe.batch_size
         n = of_pairs(examples, self._batch_size * _BATCHES_A_WINDOW, 1) + of_images(examples)
@@ -102,28 +103,28 @@ class JanusScorer:
         """Each example in turn, a window of them at a time."""
         uses = Counter(image for example in examples for image in set(example.images))
         found = _Found()
-        for window in windows(examples, self._batch_size * _BATCHES_A_WINDOW, 1):
-            self._prompts |= self._new_prompts(window)
-            self._look_at(window, found)
-            self._measure(window, found)
-            for example in window:
-                uses.subtract(set(example.images))
-                yield self._matrix(example, found)
-            _forget(found, {image for image in found.tokens if uses[image]})
+        with decoders(self._say) as decoding:
+            for window in windows(examples, self._batch_size * _BATCHES_A_WINDOW, 1):
+                self._prompts |= self._new_prompts(window)
+                self._look_at(window, found, decoding)
+                self._measure(window, found)
+                for example in window:
+                    uses.subtract(set(example.images))
+                    yield self._matrix(example, found)
+                _forget(found, {image for image in found.tokens if uses[image]})
 
-    def _look_at(self, window: Sequence[Example], found: _Found) -> None:
+    def _look_at(self, window: Sequence[Example], found: _Found, decoding: Decoders) -> None:
         """The tokens of the images that have none yet."""
         images = dict.fromkeys(image for example in window for image in example.images)
         new = [image for image in images if image not in found.tokens]
         size = self._batch_size
-        with decoders() as pool:
-            batches = [new[start : start + size] for start in range(0, len(new), size)]
-            for batch, pixels in decoded(batches, self._pixels, pool):
-                tokens: list[Tensor] = []
-                while len(tokens) < len(batch):
-                    part, size = fitting(partial(self._tokens, pixels[len(tokens) :]), size, self.device, self._say)
-                    tokens += part
-                found.tokens.update(zip(batch, tokens, strict=True))
+        batches = [new[start : start + size] for start in range(0, len(new), size)]
+        for batch, pixels in decoding.decoded(batches, self._pixels):
+            tokens: list[Tensor] = []
+            while len(tokens) < len(batch):
+                part, size = fitting(partial(self._tokens, pixels[len(tokens) :]), size, self.device, self._say)
+                tokens += part
+            found.tokens.update(zip(batch, tokens, strict=True))
 
     def _pixels(self, image: Image) -> Tensor:
         """[3, side, side] in [-1, 1], which is what the image tokenizer reads whatever the other tower's colours."""

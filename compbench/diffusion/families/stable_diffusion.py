@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -89,7 +89,7 @@ class StableDiffusion(ModelSpec):
         default="auto", metadata={"help": "the target whose squared error is averaged"}
     )
     protocol: Protocol = field(
-        default="auto", metadata={"help": "how errors are measured: draws, picture and precision"}
+        default="auto", metadata={"help": "how errors are measured: draws, picture and precision", "taken": "protocols"}
     )
     seed: int | None = field(
         default=None, metadata={"help": "seed for the noise; 42 where the published run is reproduced, else 0"}
@@ -97,8 +97,8 @@ class StableDiffusion(ModelSpec):
     dtype: Dtype = field(
         default="auto",
         metadata={
-            "help": "dtype of the network; schedule, noise and errors stay float32 except with "
-            "protocol=published-fp16; auto is float32 without a GPU"
+            "help": "dtype of the network; schedule, noise and errors stay float32, except under a protocol that is "
+            "float16 throughout; auto is float32 without a GPU"
         },
     )
     vae_dtype: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = field(
@@ -197,6 +197,11 @@ class StableDiffusion(ModelSpec):
         check_options(self)
 
     @property
+    def protocols(self) -> tuple[str, ...]:
+        """Those that the model takes."""
+        return get_args(Protocol)
+
+    @property
     def has_published_runs(self) -> bool:
         """Whether the paper's runs on its tasks are of such models."""
         return not self.is_small
@@ -264,7 +269,7 @@ class StableDiffusion(ModelSpec):
         return _counted.unet_flops(files, self.size_px or corrected, grain)
 
     def device_bytes(self, files: FileList) -> int | None:
-        """Of the weights, by the configuration; imports torch."""
+        """The memory of the weights, by the configuration; imports torch."""
         from compbench.diffusion import _counted
 
         encoders = "float32" if self.protocol == "compbench" else self.dtype
