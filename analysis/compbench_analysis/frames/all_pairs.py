@@ -56,7 +56,7 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
 
 
 def lettered(rows: pd.DataFrame, models: Sequence[str]) -> dict[str, str]:
-    """The letters of each tested model by the pairs of one metric and tag: those that share one cannot be told apart."""
+    """Letters of each tested model by the pairs of one metric and tag: those that share one cannot be told apart."""
     models = [model for model in models if model in tested(rows)]
     place = {model: number for number, model in enumerate(models)}
     is_sure = np.zeros((len(models), len(models)), bool)
