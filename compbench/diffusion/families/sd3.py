@@ -133,7 +133,7 @@ class StableDiffusion3(TextToImage):
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        return ("self-bench",)
+        return (*super().protocols, "self-bench")
 
     @property
     def left_out(self) -> tuple[str, ...]:
