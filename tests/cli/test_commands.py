@@ -54,6 +54,7 @@ IS_RUN: dict[str, Run] = {
     "compbench run sugarcrepe --images path/to/coco/val2017 --model openclip-vit-h-14": Run(
         "--data sugar-crepe", {"path/to/coco/val2017": "sugar-crepe/val2017", "openclip-vit-h-14": "tiny-clip"}
     ),
+    "compbench doctor": Run(),
     "compbench show shapes/tiny-sd shapes/tiny-clip --by axis --by seen": Run(),
     "compbench show shapes/tiny-sd shapes/chance --by axis": Run(),
     "compbench show shapes/tiny-sd shapes/tiny-clip shapes/chance": Run(),
