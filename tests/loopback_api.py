@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -32,6 +32,7 @@ class Answer:
     content: Any = field(default_factory=dict[str, Any])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     is_cut: bool = False  # the connection ends before the answer does
+    drips: float = 0.0  # seconds between one byte and the next
 
 
 @dataclass
@@ -117,7 +118,11 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (headers | dict(answer.headers)).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if answer.is_cut else content)
+        content = content[: len(content) // 2] if answer.is_cut else content
+        with suppress(OSError):  # nobody waits any longer
+            for start in range(0, len(content), 1 if answer.drips else len(content)):
+                self.wfile.write(content[start : start + 1] if answer.drips else content)
+                time.sleep(answer.drips)
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None: ...

@@ -114,7 +114,9 @@ def models(entries: Sequence[Entry], style: str) -> str:
     ]
     schemes = tuple((f"{entry.name}:ADDRESS", entry.package) for entry in entries if entry.kind == "scheme")
     more = [Grid(("any other", "package"), schemes)] if schemes else []
-    notes = ["GPU: the smallest usual card that its network fits on in half precision, where that is known."]
+    notes = [
+        "GPU: the smallest usual card for the weights in the precision that they are measured in, where that is known."
+    ]
     notes += ["compbench list models NAME shows its options; --task TASK shows them for that task."]
     return "\n\n".join([render([*grids, *more], style), *_below(entries, notes)])
 

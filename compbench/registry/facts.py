@@ -52,7 +52,10 @@ class ModelFacts:
     parameters: str = ""  # "0.86 B"
     licence: str = ""
     gated: str = ""  # yes or no
-    memory: str = ""  # "8 GB": of the smallest usual card that it fits on in half precision
+    # "8 GB": the smallest of 4, 8, 12, 16, 24, 40 and 80 that holds 5/4 of the weights that are on the card at once:
+    # 4 bytes per parameter; for a diffusion model its network or its text encoders (a T5 has 4.76 B) at 2 bytes, and
+    # at least 8 GB, for its autoencoder sees whole pictures
+    memory: str = ""
     repo: str = ""  # of the hub's models; "" where the weights come from elsewhere
     origin: str = ""  # hub, torchvision, here (in the package), trained (on the task's own), none (it has no weights)
 

@@ -1,7 +1,8 @@
 """Names to models: what `--model MODEL -o option=value` means. Torch-free and light.
 
 The options of a model are the fields of its frozen dataclass, set from text by name and type. A field with metadata
-{"option": False} is not an option; metadata {"help": "..."} says what one does.
+{"option": False} is not an option; metadata {"help": "..."} says what one does, and {"taken": "protocols"} which
+attribute of a spec has the values that it takes.
 """
 
 from __future__ import annotations
@@ -202,13 +203,19 @@ def options(spec: object) -> dict[str, Option]:
     return {
         field.name: Option(
             field.name,
-            _describe(hints[field.name]),
+            _describe(_taken(spec, field) or hints[field.name]),
             getattr(spec, field.name),
             str(field.metadata.get("help", "")),
         )
         for field in dataclasses.fields(cast(Any, spec))
         if field.init and field.metadata.get("option", True)
     }
+
+
+def _taken(spec: object, field: dataclasses.Field[Any]) -> Any:
+    """The type of the values that this spec takes of an option whose class has more; None where it takes all."""
+    name = field.metadata.get("taken")
+    return None if name is None else Literal[getattr(spec, name)]
 
 
 def with_options(spec: Spec, given: Mapping[str, object], *, model: str) -> Spec:

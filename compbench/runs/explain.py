@@ -120,7 +120,7 @@ def _stored(
         where = f"example {example.id!r} of run {str(run.path)!r}"
         if example.id not in run.done():
             raise UsageError(f"{where} is not measured yet: rerun the run's command")
-        raise UsageError(f"{where} has so many pairs that no scores by position were stored; a map is made of those")
+        raise UsageError(f"{where} has so many pairs that its scores by position were not stored, so there is no map")
     maps = np.stack([scores[image, caption] - scores[image, other] for image, caption, other in choices])
     pictures = [example.images[image].decode() for image, _, _ in choices]
     return maps, [picture if model.seen is None else model.seen(picture) for picture in pictures]
@@ -173,6 +173,11 @@ def _rule(run: Run, draws: int | None) -> Rule | None:
         if draws is not None:
             raise UsageError(f"run {str(run.path)!r} has no draws: a likelihood is exact; leave out draws={draws}")
         return None
+    if not run.info.has_rule:
+        raise UsageError(
+            f"{run.described} has no maps: its model gives one score per picture and caption. Maps are made of the "
+            "errors of a diffusion model ('tiny-sd'), and of scores that a model stores by position ('janus-pro-1b')"
+        )
     if not run.keeps_scores:
         run.check_errors()
     if run.rule.loss not in ("l2", "l1"):

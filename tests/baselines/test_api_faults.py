@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,15 @@ def scored(api: LoopbackApi, spec: ApiModel | None = None, **options: Any) -> li
     """The scores of one example."""
     spec = replace(spec or ApiVQAScore.at("m"), endpoint=api.address, **{"backoff": 0.01, "concurrency": 1, **options})
     return list(spec.build(None, Runtime(say=print)).score(compbench.registry.task("shapes").examples[:1], {}))
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_service_that_drips_bytes_is_given_up_in_time(api: LoopbackApi, status: int) -> None:
+    api.instead = lambda number: Answer(status, b" " * 10_000, drips=0.05)
+    began = time.monotonic()
+    with pytest.raises(RunError, match=r"no whole answer in 0\.4 s"):
+        scored(api, timeout=0.4, retries=0)
+    assert time.monotonic() - began < 10  # 500 seconds of bytes
 
 
 def completion(content: Any = "Yes", top: Any = None, model: str = "m") -> bytes:

@@ -248,7 +248,7 @@ def test_a_log_probability_that_is_none_is_refused(api: LoopbackApi, tmp_path: P
 
 
 def test_no_more_requests_are_under_way_than_allowed(api: LoopbackApi) -> None:
-    api.seconds = 0.05
+    api.seconds = 0.2
     scored(api, 3, concurrency=3)
     assert api.most_under_way == 3
 

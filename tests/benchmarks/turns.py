@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from statistics import fmean, median, stdev
-from types import SimpleNamespace
 
 import rich.console
 import rich.table
@@ -46,12 +45,12 @@ def loop(subject: str, is_ours: bool, n: int) -> Callable[[], object]:
     from compbench.core.models import Runtime
 
     if subject == "tiny-sd":
-        from tests.benchmarks import engine
+        from tests.benchmarks import engine, subjects
 
-        tiny = engine._tiny(SimpleNamespace(examples=n, draws=_N_DRAWS, batch_size=None))  # pyright: ignore
-        classifier = engine._classifier(tiny)
+        tiny = subjects.tiny(n, _N_DRAWS)
+        classifier = subjects.classifier(tiny)
         if is_ours:
-            return lambda: engine._full(classifier, tiny.examples)
+            return lambda: subjects.full(classifier, tiny.examples)
         return lambda: engine._literal(tiny, classifier.bank, tiny.examples)
     from compbench.core.examples import Task
     from compbench_baselines.clip._scorer import ClipScorer
@@ -125,10 +124,19 @@ def measured(subject: str, n: int, n_turns: int) -> Row:
             else:
                 theirs = other()
                 spent.append((theirs, ours()))
-    logs = [math.log(theirs / mine) for theirs, mine in spent]
-    half = stats.t.ppf(0.975, n_turns - 1) * stdev(logs) / math.sqrt(n_turns)
+    ratio = interval([math.log(theirs / mine) for theirs, mine in spent])
+    return Row(subject, median(theirs for theirs, _ in spent), median(mine for _, mine in spent), *ratio)
+
+
+def interval(logs: Sequence[float]) -> tuple[float, float, float]:
+    """The geometric mean of ratios, given their logarithms, and the ends of its 95 % interval; of one, no interval.
+
+    >>> interval([math.log(2), math.log(2)])
+    (2.0, 2.0, 2.0)
+    """
+    half = stats.t.ppf(0.975, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else math.inf
     ratio, low, high = (math.exp(fmean(logs) + shift) for shift in (0, -half, half))
-    return Row(subject, median(theirs for theirs, _ in spent), median(mine for _, mine in spent), ratio, low, high)
+    return ratio, low, high
 
 
 def main() -> None:

@@ -54,6 +54,7 @@ IS_RUN: dict[str, Run] = {
     "compbench run sugarcrepe --images path/to/coco/val2017 --model openclip-vit-h-14": Run(
         "--data sugar-crepe", {"path/to/coco/val2017": "sugar-crepe/val2017", "openclip-vit-h-14": "tiny-clip"}
     ),
+    "compbench doctor": Run(),
     "compbench show shapes/tiny-sd shapes/tiny-clip --by axis --by seen": Run(),
     "compbench show shapes/tiny-sd shapes/chance --by axis": Run(),
     "compbench show shapes/tiny-sd shapes/tiny-clip shapes/chance": Run(),
@@ -165,6 +166,8 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.racing RUN": "the same",
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",
+    "python -m tests.benchmarks.engine --family sdxl --examples 1": "a GPU; test_benchmarks.py runs tiny pipelines",
+    "python -m pytest -m gpu tests/diffusion": "a GPU",
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.turns": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.overhead": "minutes of timing; test_benchmarks.py runs it small",

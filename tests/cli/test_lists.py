@@ -24,6 +24,36 @@ def said(capsys: Captured, *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+def test_the_card_that_a_list_names_holds_the_weights_and_a_quarter_more() -> None:
+    from compbench.registry import facts, plugins
+
+    known = facts.of_models([entry for entry in plugins.entries("model") if entry.kind == "model"])
+    fetched = [model for model in known.values() if model.memory and model.parameters]
+    assert len(fetched) > 40
+    for model in fetched:
+        number, unit = model.parameters.split()
+        n = float(number) * {"B": 1e9, "M": 1e6}[unit]
+        is_diffusion = model.family in (
+            "DiT",
+            "FLUX",
+            "PixArt",
+            "SDXL",
+            "Sana",
+            "Stable Diffusion",
+            "Stable Diffusion 3",
+        )
+        encoders = {"FLUX": 4.76e9, "PixArt": 4.76e9, "Sana": 2.61e9, "Stable Diffusion 3": 4.76e9}.get(model.family, 0)
+        least = max(8, 2.5e-9 * max(n, encoders)) if is_diffusion else 5e-9 * n
+        assert model.memory == f"{next(size for size in (4, 8, 12, 16, 24, 40, 80) if size >= least)} GB", model.name
+
+
+def test_a_model_lists_only_the_protocols_that_it_takes(capsys: Captured) -> None:
+    told = {name: said(capsys, "list", "models", name, "--format", "csv") for name in ("flux-dev", "sd3-medium", "sd2")}
+    assert "auto or compbench or paper," in told["flux-dev"]
+    assert "auto or compbench or paper or self-bench," in told["sd3-medium"]
+    assert "published-fp16 or diffusion-itm or self-bench" in told["sd2"]
+
+
 def test_tasks_are_told_with_a_sentence_and_what_is_known(capsys: Captured) -> None:
     lines = said(capsys, "list", "tasks").splitlines()
     assert next(line for line in lines if line.startswith("winoground ")).split()[1:6] == [

@@ -209,6 +209,14 @@ def test_a_run_command_tells_how_to_read_again_what_it_read(capsys: Captured) ->
     assert "-o" not in listing.where([run], None)
 
 
+def test_explain_says_which_models_have_maps_where_there_can_be_none(capsys: Captured) -> None:
+    harness.run(TASK, model="chance", limit=2)
+    assert main(["explain", f"{TASK.name}/chance", "0000"]) != 0
+    said = capsys.readouterr().err
+    assert "gives one score per picture and caption" in said
+    assert "stores by position ('janus-pro-1b')" in said
+
+
 @pytest.mark.parametrize("address", ["runs/fake/Seeded/", "fake/Seeded", "fake/Seeded/{letters}"])
 @pytest.mark.parametrize("command", [["calibrate"], ["explain"]])
 def test_calibrate_and_explain_find_runs_as_show_does(capsys: Captured, command: list[str], address: str) -> None:

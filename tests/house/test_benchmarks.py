@@ -132,3 +132,20 @@ def test_loops_take_turns_in_processes_of_their_own() -> None:
     for row in answer("tests.benchmarks.turns", *words):
         assert 0 < row["low"] < row["ratio"] < row["high"]
         assert min(row["our_seconds"], row["other_seconds"]) > 0
+
+
+SWITCHES = ["as it is by default, eager", "autotuner off", "autoencoder in bfloat16", "encoders in uneven batches"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd2", "sd3"])
+def test_every_switch_is_measured_beside_the_published_loop(family: str) -> None:
+    words = ("--family", family, "--small", "--examples", "1", "--draws", "8", "--repeats", "2", "--batch-size", "8")
+    published, *ours = answer("tests.benchmarks.engine", *words)
+    assert published["name"] == "published"
+    assert published["low"] == published["ratio"] == published["high"] == 1
+    assert [row["name"] for row in ours] == [*SWITCHES, "compiled"]  # TF32 is of GPUs
+    for row in ours:
+        assert 0 < row["low"] < row["ratio"] < row["high"]
+        assert row["tflops"] > 0
+        assert row["peak_memory_bytes"] is None

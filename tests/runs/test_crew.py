@@ -139,9 +139,7 @@ def test_a_library_s_fault_costs_the_worker_and_not_the_run(tmp_path: Path, monk
 
 def test_workers_that_all_die_end_the_run(tmp_path: Path) -> None:
     crew = ThreadCrew(2, dies=lambda worker, ids: True)
-    with pytest.raises(
-        RunError, match=r"^10 workers in a row died before any .* finished a block: it was killed$"
-    ):
+    with pytest.raises(RunError, match=r"^10 workers in a row died before any .* finished a block: it was killed$"):
         led(crew, fakes.task(N), fakes.HashSpec(), tmp_path)
 
 

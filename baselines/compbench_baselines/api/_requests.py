@@ -22,6 +22,7 @@ from urllib.error import HTTPError, URLError
 
 from compbench.core.errors import RunError
 from compbench.core.printable import printable
+from compbench_baselines.api._deadline import HANDLERS, within
 
 __all__ = ["Endpoint"]
 
@@ -64,7 +65,7 @@ class Endpoint:
         self._key, self._retries, self._backoff, self._timeout, self._say = key, retries, backoff, timeout, say
         # a proxy is another machine
         no_proxy = [urllib.request.ProxyHandler({})] if is_this_machine else []
-        self._opener = urllib.request.build_opener(_Direct, *no_proxy)
+        self._opener = urllib.request.build_opener(_Direct, *HANDLERS, *no_proxy)
         self._lock = threading.Lock()
         self._not_before = 0.0  # by the monotonic clock
 
@@ -108,12 +109,8 @@ class Endpoint:
         headers |= {"Authorization": f"Bearer {self._key}"} if self._key else {}
         request = urllib.request.Request(self.address + _PATH, body, headers)
         try:
-            with self._opener.open(request, timeout=self._timeout) as answer:
-                content: bytes = answer.read(_MOST_BYTES)
-                if answer.length:  # bytes that were promised
-                    raise _Later("its answer breaks off")
-        except HTTPError as error:
-            raise self._refusal(error) from error
+            with within(self._timeout):
+                content = self._content(request)
         except URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise RunError(f"{self.address}: {error.reason}") from error
@@ -121,6 +118,17 @@ class Endpoint:
         except (OSError, http.client.HTTPException) as error:
             raise _Later(f"no answer ({self._shown(str(error) or type(error).__name__)})") from error
         return self._read(content)
+
+    def _content(self, request: urllib.request.Request) -> bytes:
+        try:
+            with self._opener.open(request, timeout=self._timeout) as answer:
+                content: bytes = answer.read(_MOST_BYTES)
+                if answer.length:  # bytes that were promised
+                    raise _Later("its answer breaks off")
+                return content
+        except HTTPError as error:
+            with error:
+                raise self._refusal(error) from error
 
     def _refusal(self, error: HTTPError) -> Exception:
         """The meaning of a status other than 200."""

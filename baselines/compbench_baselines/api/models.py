@@ -57,7 +57,10 @@ class ApiModel(ModelSpec):
     backoff: float = field(
         default=1.0, metadata={"help": "seconds before a request is first repeated, then twice as long each time"}
     )
-    timeout: float = field(default=120.0, metadata={"help": "seconds to wait for an answer"})
+    timeout: float = field(
+        default=120.0,
+        metadata={"help": "seconds that a request may take, from the connection to the last byte of the answer"},
+    )
 
     def __post_init__(self) -> None:
         least = {"longest_side": 0, "concurrency": 1, "retries": 0, "backoff": 0, "timeout": 0.001}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from compbench.core import disk
 from compbench.core.aliases import Json
@@ -90,7 +90,7 @@ class StableDiffusion(ModelSpec):
         default="auto", metadata={"help": "the target whose squared error is averaged"}
     )
     protocol: Protocol = field(
-        default="auto", metadata={"help": "how errors are measured: draws, picture and precision"}
+        default="auto", metadata={"help": "how errors are measured: draws, picture and precision", "taken": "protocols"}
     )
     seed: int | None = field(
         default=None, metadata={"help": "seed for the noise; 42 where the published run is reproduced, else 0"}
@@ -98,8 +98,8 @@ class StableDiffusion(ModelSpec):
     dtype: Dtype = field(
         default="auto",
         metadata={
-            "help": "dtype of the network; schedule, noise and errors stay float32 except with "
-            "protocol=published-fp16; auto is float32 without a GPU"
+            "help": "dtype of the network; schedule, noise and errors stay float32, except under a protocol that is "
+            "float16 throughout; auto is float32 without a GPU"
         },
     )
     vae_dtype: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = field(
@@ -196,6 +196,11 @@ class StableDiffusion(ModelSpec):
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Those that the model takes."""
+        return get_args(Protocol)
 
     @property
     def has_published_runs(self) -> bool:
