@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import pages
 from compbench.core.errors import UsageError
-from compbench_analysis.frames.all_pairs import all_pairs, standings_of
+from compbench_analysis.frames.all_pairs import all_pairs, lettered, standings_of
 from compbench_analysis.frames.compare import compare
 from compbench_analysis.statistics.groups import letters
 from pages import Written
@@ -60,6 +60,14 @@ def test_the_leader_stands_first_and_the_others_by_what_they_lack(page_of_eight:
     for model in ("model-2", "model-5", "model-8"):
         assert standing[model]["is_level"] != is_sure[frozenset(("model-1", model))]
     assert standing["model-1"]["is_level"]
+
+
+def test_a_run_that_lacks_examples_is_left_out_beside_two_that_do_not(tmp_path: Path) -> None:
+    task, shares = pages.task(12), {"one": 12, "two": 12, "quick": 8}
+    runs = [pages.scored(tmp_path, task, name, lambda i: pages.RIGHT, n=n) for name, n in shares.items()]
+    found = all_pairs(runs)
+    assert {(row["a"], row["b"]) for row in found.to_dict("records")} == {("one", "two")}
+    assert lettered(found.query("metric == 'group' and tag == 'overall'"), list(shares)) == {"one": "a", "two": "a"}
 
 
 def test_runs_on_other_examples_are_refused(tmp_path: Path) -> None:

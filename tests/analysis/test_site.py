@@ -106,3 +106,19 @@ def test_a_caption_or_name_that_is_markup_is_text_on_the_leaderboard(tmp_path: P
     assert "<img" not in index.read_text(encoding="utf-8")
     assert "<b>" not in index.read_text(encoding="utf-8")
     assert results([run])["model"].unique().tolist() == ["<img src=x>"]
+
+
+def test_a_quick_run_keeps_no_whole_ones_from_the_letters_of_their_task(tmp_path: Path) -> None:
+    photos = pages.task(40)
+    runs = [
+        pages.scored(
+            tmp_path / "runs", photos, name, lambda i, right=right: pages.RIGHT if i < right else pages.WRONG, n=n
+        )
+        for name, right, n in (("good", 38, 40), ("bad", 8, 40), ("quick", 40, 10))
+    ]
+    index, page = (_words(path) for path in write_site(runs, tmp_path / "site", Look(n_resamples=99))[:2])
+    assert "good 95.0 83.5 – 98.6, a bad 20.0 10.5 – 34.8, b" in index
+    assert "no winner is named" not in index
+    assert "photos: quick: partial: 10 of 40 examples" in index
+    assert "good leads bad on group score" in page
+    assert "quick is not compared, since it lacks examples that the others measured." in page

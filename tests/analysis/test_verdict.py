@@ -99,6 +99,17 @@ def test_no_winner_is_named_between_runs_on_different_examples(tmp_path: Path) -
     assert "*" not in show.to_text(runs)
 
 
+def test_a_run_that_lacks_examples_keeps_no_two_whole_ones_from_being_compared(tmp_path: Path) -> None:
+    runs = [stored(tmp_path, 50, "a"), stored(tmp_path, 30, "quick", n_done=30), stored(tmp_path, 20, "b")]
+    said = verdict(runs)
+    assert said.startswith("a leads b on group score: 83.3 and 33.3, difference 50.0 [")
+    assert "quick is not compared, since it lacks examples that the others measured." in said
+    table = [line for line in show.to_text(runs).splitlines() if line.startswith("overall")]
+    assert "*" in "".join(table)
+    assert {row["model"] for row in standings(singles(runs)).rows} == {"a", "b"}
+    assert standings(singles(runs)).rows == standings(singles([runs[0], runs[2]])).rows
+
+
 def test_nothing_measured_is_nothing_said(tmp_path: Path) -> None:
     assert verdict([stored(tmp_path, 5, "none", n_done=0)]) == "None of 60 examples is measured yet."
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["Paired", "effective", "measured_alike", "paired", "where_of"]
+__all__ = ["Paired", "comparable", "effective", "measured_alike", "paired", "where_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,18 @@ def effective(a: Bools, b: Bools, sample: Sample) -> Agreement:
     spread = sample.mean((gains - mean) ** 2)
     n = float(effective_n(gains, sample, spread))
     return Agreement(*(n * float(sample.mean(cell.astype(float))) for cell in where_of(a, b).values()))
+
+
+def comparable(runs: Sequence[Run], rule: Rule | None) -> list[bool]:
+    """Whether each run is one of those to hold against each other: all, or the complete ones, where two or more are.
+
+    So a run of 24 examples does not keep two of 400 from being compared. A run lacks nothing by a picture that could
+    not be read.
+    """
+    of_each = [set(run.done((rule or run.rule).draws)) for run in runs]
+    measured = set[str]().union(*of_each)
+    is_complete = [measured - done <= set(run.unreadable().examples) for run, done in zip(runs, of_each, strict=True)]
+    return is_complete if sum(is_complete) > 1 else [True] * len(runs)
 
 
 def measured_alike(runs: Sequence[Run], rule: Rule | None) -> list[set[str]]:

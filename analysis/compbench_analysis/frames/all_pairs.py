@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from compbench_analysis.frames import tables
 from compbench_analysis.frames._outcomes import Outcomes, Population, judged_alike
-from compbench_analysis.frames._pairing import measured_alike, paired
+from compbench_analysis.frames._pairing import comparable, measured_alike, paired
 from compbench_analysis.frames.breakdowns import By
 from compbench_analysis.frames.leaders import SURE, Standings
 from compbench_analysis.frames.signature import labels
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from compbench.core.rules import Rule
     from compbench.store.run import Run
 
-__all__ = ["all_pairs", "lettered", "standings_of"]
+__all__ = ["all_pairs", "lettered", "standings_of", "tested"]
 
 _COLUMNS = (
     *("column", "tag", "metric", "n", "a", "b", "only_a", "only_b", "value_a", "value_b"),
@@ -34,10 +34,13 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
     """A row for each metric, tag and pair of runs: the agreement, the difference with its 95 % interval, and p.
 
     Holm's correction is over the pairs of a metric and tag; `is_sure` says that the corrected p is at most SURE.
-    UsageError where the runs did not measure the same examples.
+    Runs that lack examples are left out where two others are complete; UsageError where the runs did not measure the
+    same examples all the same.
     """
+    is_compared, names = comparable(runs, rule), labels(runs)
+    runs, names = list(compress(runs, is_compared)), list(compress(names, is_compared))
     done = set.intersection(*measured_alike(runs, rule))
-    examples, names = runs[0].task_examples, labels(runs)
+    examples = runs[0].task_examples
     tags = tables.tag_groups(examples, by, runs[0].info.task.order_of())
     found = judged_alike(runs, rule)
     population = Population(examples)
@@ -53,12 +56,18 @@ def all_pairs(runs: Sequence[Run], by: By = None, rule: Rule | None = None, *, n
 
 
 def lettered(rows: pd.DataFrame, models: Sequence[str]) -> dict[str, str]:
-    """The letters of each model from the pairs of one metric and tag: those that share one cannot be told apart."""
+    """Letters of each tested model by the pairs of one metric and tag: those that share one cannot be told apart."""
+    models = [model for model in models if model in tested(rows)]
     place = {model: number for number, model in enumerate(models)}
     is_sure = np.zeros((len(models), len(models)), bool)
     for a, b, sure in zip(rows["a"], rows["b"], rows["is_sure"], strict=True):
         is_sure[place[a], place[b]] = is_sure[place[b], place[a]] = sure
     return dict(zip(models, groups.letters(is_sure), strict=True))
+
+
+def tested(rows: pd.DataFrame) -> set[str]:
+    """The models in these pairs; others of the task lack examples."""
+    return {*map(str, rows["a"]), *map(str, rows["b"])}
 
 
 def standings_of(rows: pd.DataFrame) -> Standings:

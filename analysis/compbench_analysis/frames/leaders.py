@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from compbench.core.errors import UsageError
 from compbench_analysis.frames._outcomes import Outcomes, Population, judged_alike
-from compbench_analysis.frames._pairing import measured_alike, paired
+from compbench_analysis.frames._pairing import comparable, measured_alike, paired
 from compbench_analysis.frames.breakdowns import MARGIN, OVERALL, By, breakdown, tag_groups
 from compbench_analysis.frames.seeds import SeedGroup
 from compbench_analysis.statistics.paired_tests import holm
@@ -31,12 +32,13 @@ class Standings:
 
     `difference` is the model's value less the leader's, with its 95 % interval; of the leader it is 0 and p is None.
     `is_level` holds for the leader and for each model that the test does not tell from it. Where no models can be held
-    against each other there are no rows, and `reason` says why. A row has column, tag, metric, model, value,
-    difference, low, high, p, p_holm and is_level.
+    against each other there are no rows, and `reason` says why; `untested` are models that lack examples, beside two or
+    more that do not. A row has column, tag, metric, model, value, difference, low, high, p, p_holm and is_level.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
     reason: str = ""
+    untested: Sequence[str] = ()
 
 
 def headline(metrics: Sequence[str]) -> str:
@@ -50,7 +52,10 @@ def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = N
         return Standings()
     if any(len(member.runs) > 1 for member in members):
         return Standings(reason="models of several seeds are not tested here; compare tests single runs")
-    runs = [member.runs[0] for member in members]
+    runs, names = [member.runs[0] for member in members], [member.label for member in members]
+    is_compared = comparable(runs, rule)
+    untested = [name for name, compared in zip(names, is_compared, strict=True) if not compared]
+    runs, names = list(compress(runs, is_compared)), list(compress(names, is_compared))
     try:
         done = set.intersection(*measured_alike(runs, rule))
     except UsageError as error:
@@ -60,14 +65,14 @@ def standings(members: Sequence[SeedGroup], by: By = None, rule: Rule | None = N
     groups = tag_groups(examples, None if is_by_margin else by, runs[0].info.task.order_of())
     cells = [(column, tag, done.intersection(ids)) for column, tag, ids in groups if not is_by_margin or tag == OVERALL]
     found = judged_alike(runs, rule)
-    population, labels = Population(examples), [member.label for member in members]
+    population = Population(examples)
     rows = [
         {"column": column, "tag": tag, "metric": name, **row}
         for column, tag, ids in cells
         for name in found[0]
-        for row in _cell({label: of_run[name] for label, of_run in zip(labels, found, strict=True)}, ids, population)
+        for row in _cell({label: of_run[name] for label, of_run in zip(names, found, strict=True)}, ids, population)
     ]
-    return Standings(rows)
+    return Standings(rows, untested=untested)
 
 
 def _cell(outcomes: Mapping[str, Outcomes], ids: set[str], population: Population) -> Iterator[dict[str, Any]]:
@@ -92,12 +97,12 @@ def _cell(outcomes: Mapping[str, Outcomes], ids: set[str], population: Populatio
                 | {"is_level": True}
             )
         else:
-            its = others[label]
+            pair = others[label]
             yield row | {
-                "difference": its.difference,
-                "low": its.low,
-                "high": its.high,
-                "p": its.p,
+                "difference": pair.difference,
+                "low": pair.low,
+                "high": pair.high,
+                "p": pair.p,
                 "p_holm": corrected[label],
                 "is_level": not corrected[label] <= SURE,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def sentences(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None,
     rows = _overall(frame)
     found = Standings(reason=why_not if len(section.runs) > 1 else "")
     if rows and pairs is not None and len(own := overall_pairs(pairs, headline(metrics_of(rows)))):
-        found = all_pairs.standings_of(own)
+        untested = [label for label in section.labels if label not in all_pairs.tested(own)]
+        found = replace(all_pairs.standings_of(own), untested=untested)
     return verdict(tables.plain_rows(frame), found, section.n_examples)
 
 
@@ -56,7 +58,7 @@ def ranking(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None) -
         (
             Cell(str(place), float(place), kind="rank"),
             named(label, colour=section.labels.index(label)),
-            *([Cell(" ".join(letters[label]), letters[label], kind="letters")] if letters else []),
+            *([_letters(letters.get(label, ""))] if letters else []),
             *(score(cells.get((label, name)), section.labels.index(label), n_of[name], scale=scale) for name in shown),
         )
         for place, label in enumerate(labels, 1)
@@ -85,6 +87,11 @@ def ranking(frame: pd.DataFrame, section: Section, pairs: pd.DataFrame | None) -
 
 
 _GROUP = "Holm-corrected p above 0.05 over all pairs of models"
+
+
+def _letters(letters: str) -> Cell:
+    """Of a model that was not tested there are none."""
+    return Cell(" ".join(letters) or "–", letters or "~", kind="letters")
 
 
 def _ties(rows: Sequence[Row], labels: Sequence[str]) -> list[str]:

@@ -171,6 +171,7 @@ def _comparison(section: Section, look: Look) -> Comparison:
 
 def _squares(pairs: pd.DataFrame, section: Section, ranked: Table | None) -> tuple[list[_scores.Chosen], str]:
     order = section.labels if ranked is None else [row[1].text for row in ranked.rows if row[1].text in section.labels]
+    order = [label for label in order if label in all_pairs.tested(pairs)]
     return _matrix.squares(pairs, section, order)
 
 

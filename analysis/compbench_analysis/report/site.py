@@ -55,8 +55,8 @@ class _Board:
         """Whether a model cannot be told from the best."""
         if not self.letters:
             return False
-        leader = max(self.rows, key=lambda name: self.rows[name]["value"])
-        return bool(set(self.letters[model]) & set(self.letters[leader]))
+        leader = max(self.letters, key=lambda name: self.rows[name]["value"])
+        return bool(set(self.letters.get(model, "")) & set(self.letters[leader]))
 
 
 def write_site(runs: Iterable[Run], folder: Path | str, look: Look | None = None) -> list[Path]:

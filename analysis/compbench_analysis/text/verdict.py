@@ -34,7 +34,7 @@ def verdict(rows: Sequence[Row], found: Standings, n_examples: int, *, is_correc
     else:
         stand = [row for row in found.rows if row["tag"] == tables.OVERALL and row["metric"] == metric]
         said = _between(stand, metric, is_corrected=len(stand) > 2 if is_corrected is None else is_corrected)
-    return [said, *_not_above_chance(of_metric)]
+    return [said, *_not_compared(found.untested), *_not_above_chance(of_metric)]
 
 
 def _alone(row: Row) -> str:
@@ -101,6 +101,12 @@ def _listed(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
     shown = [*names[:_MOST_NAMED], f"{more} more"] if more > 0 else names
     return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def _not_compared(models: Sequence[str]) -> Iterator[str]:
+    if models:
+        is_not = "is not compared, since it lacks" if len(models) == 1 else "are not compared, since they lack"
+        yield f"{_listed(models)} {is_not} examples that the others measured."
 
 
 def _not_above_chance(rows: Sequence[Row]) -> Iterator[str]:
