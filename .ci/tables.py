@@ -69,9 +69,7 @@ def _row(name: str, frame: pd.DataFrame) -> str:
 def raced_table(name: str, rows: Sequence[dict[str, str]]) -> str:
     """One of the tables of races, from rows of docs/racing.csv."""
     lines = {"savings": _savings, "populations": _populations}[name](rows)
-    return (
-        "\n".join(f"| {' | '.join(cells)} |" if cells[0] != "---" else f"|{'|'.join(cells)}|" for cells in lines) + "\n"
-    )
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def raced_rows() -> list[dict[str, str]]:
@@ -84,13 +82,14 @@ def _savings(rows: Sequence[dict[str, str]]) -> list[list[str]]:
     stored = {(row["margin"], row["raced_for"], row["bound"]): row for row in rows if row["form"] == "stored"}
     bounds = _BOUNDS[1:3]
     heading = ["margins", "raced for", "`tolerance=0.01`", "outcomes changed", "changed by a prefix"]
-    lines = [[*heading, *(f"`{bound}`" for bound in bounds)], ["---"] * 7]
+    lines = [[*heading, *(f"`{bound}`" for bound in bounds), "orders"], ["---"] * 8]
     for margin, said in _MARGINS.items():
         for raced_for, told in _RACED_FOR.items():
             row = stored[margin, raced_for, "tolerance"]
             changed = f"{_percent(row['changed'])} [{_percent(row['changed_low'])}, {_percent(row['changed_high'])}]"
             others = [_percent(stored[margin, raced_for, bound]["evaluations"]) for bound in bounds]
-            lines.append([said, told, _percent(row["evaluations"]), changed, _percent(row["by_prefix"]), *others])
+            figures = [_percent(row["evaluations"]), changed, _percent(row["by_prefix"])]
+            lines.append([said, told, *figures, *others, row["orders"]])
     return lines
 
 

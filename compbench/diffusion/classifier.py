@@ -216,10 +216,15 @@ class DiffusionClassifier:
         return (*captions, _NO_CAPTION) if self.unconditional else captions
 
     def _n_jobs(self, examples: Sequence[Example], known: Mapping[str, Measurement]) -> int:
-        """At most so many."""
-        n_all = self.draws * sum(len(example.images) * len(self._captions(example)) for example in examples)
+        """As many as the schedule plans; of a race, which nobody knows before, at most so many."""
+        n_all = sum(len(example.images) * self._n_per_image(len(self._captions(example))) for example in examples)
         rule = Rule(draws=self.draws, unconditional=self.unconditional)
         return n_all - sum(n_known(measurement, rule) for measurement in known.values())
+
+    def _n_per_image(self, n_captions: int) -> int:
+        if isinstance(self._schedule, Staged):
+            return self._schedule.n_evaluations(n_captions)
+        return self.draws * n_captions
 
     def _engine(
         self, n_jobs: int, example: Example, advance: Callable[[int], None], *, will_run: bool = True

@@ -32,6 +32,7 @@ _FULL = (
     "ALLOC_FAILED",  # cuBLAS, cuDNN 8, cuSOLVER, cuFFT
     "ALLOCATION_FAILED",  # cuDNN 9
     "miopenStatusAllocFailed",
+    "unable to find an engine to execute this computation",  # torch, where no algorithm of cuDNN had the memory it took
 )
 _ROOM_TO_COMPUTE = 2_000_000_000  # bytes
 _FIRST_WITH_TF32 = (8, 0)  # compute capability

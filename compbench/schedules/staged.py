@@ -72,6 +72,15 @@ class Staged:
             done.update(stages[-1])
         return tuple(stages)
 
+    def n_evaluations(self, n_captions: int) -> int:
+        """The evaluations that an image takes.
+
+        >>> PUBLISHED["imagenet"].n_evaluations(1000)
+        124500
+        """
+        alive = (n_captions, *(min(kept, n_captions) for kept in self.to_keep))
+        return sum(n * len(added) for n, added in zip(alive, self.stages(), strict=False))
+
 
 _FOUR_STAGES = (20, 10, 5, 1), (20, 50, 100, 500)
 PUBLISHED: Mapping[str, Staged] = {

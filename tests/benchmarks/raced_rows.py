@@ -103,7 +103,7 @@ def row_of(asked: Asked, found: Raced, by_prefix: float | None = None) -> Row:
 
 def deciding() -> str:
     """The digest of the code that decides a race, and of the populations."""
-    return runpy.run_path(str(ROOT / ".ci" / "sources.py"))["digest_of"](DECIDING)
+    return runpy.run_path(str(ROOT / ".ci" / "sources.py"))["digest_of"](DECIDING, with_refusals=False)
 
 
 def read(path: Path) -> dict[Asked, Row]:

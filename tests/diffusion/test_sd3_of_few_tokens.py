@@ -84,10 +84,13 @@ def test_a_caption_that_is_longer_than_its_tokens_is_said_to_be_cut(
 
 
 @pytest.mark.parametrize("given", [-1, 513, True])
-def test_another_number_of_tokens_is_refused(folder_of: Callable[[str], Path], tmp_path: Path, given: object) -> None:
+def test_another_number_of_tokens_is_refused_before_any_weight_is_read(
+    folder_of: Callable[[str], Path], tmp_path: Path, given: object
+) -> None:
     folder = edited(folder_of("sd3"), tmp_path / "model", INDEX, _max_sequence_length=given)
+    _, spec = registry.model(f"diffusion:{folder}")
     with pytest.raises(DataError, match=r"_max_sequence_length .* expected a whole number from 0 to 512"):
-        classifier(folder)
+        spec.with_files(lambda: FileList.of_folder(folder))  # type: ignore[attr-defined]
 
 
 def test_a_t5_of_no_tokens_is_refused(folder_of: Callable[[str], Path], tmp_path: Path) -> None:

@@ -32,6 +32,20 @@ def test_every_mark_of_a_measured_table_is_on_a_page_that_the_script_makes() -> 
         assert len(TABLES["tables_of"](page)) == len(marks)
 
 
+def test_every_table_of_races_is_what_the_rows_give() -> None:
+    text = (ROOT / TABLES["RACED_PAGE"]).read_text(encoding="utf-8")
+    told = {found["name"]: found["table"] for found in TABLES["RACED"].finditer(text)}
+    assert told.keys() == {"savings", "populations"}
+    rows = TABLES["raced_rows"]()
+    assert told == {name: TABLES["raced_table"](name, rows) for name in told}, "run `python .ci/tables.py --raced`"
+
+
+def test_the_page_on_racing_has_no_table_of_numbers_but_those() -> None:
+    text = TABLES["RACED"].sub("", (ROOT / TABLES["RACED_PAGE"]).read_text(encoding="utf-8"))
+    cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.strip("|").split("|")]
+    assert [cell for cell in cells if re.fullmatch(r"[\d.,()%\s]+", cell)] == []
+
+
 def test_the_code_that_decides_a_race_is_the_one_the_rows_were_measured_with() -> None:
     rows = raced_rows.read(raced_rows.ROWS)
     stale = [row.asked for row in rows.values() if row.code != raced_rows.deciding()]

@@ -34,3 +34,13 @@ def test_a_picture_is_stale_once_its_code_changes_and_not_for_a_comment(tmp_path
         file.write_text(text, encoding="utf-8")
         digests.append(SOURCES["digest"]([code(file)]))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_wording_of_a_refusal_counts_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    told = {True: set[bytes](), False: set[bytes]()}
+    for text in ('if x:\n    raise ValueError("no")\n', 'if x:\n    raise ValueError("not so")\n'):
+        file.write_text(text, encoding="utf-8")
+        for with_refusals, found in told.items():
+            found.add(SOURCES["code"](file, with_refusals=with_refusals))
+    assert (len(told[True]), len(told[False])) == (2, 1)

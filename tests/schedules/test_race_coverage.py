@@ -80,6 +80,13 @@ def test_a_tolerance_is_kept_where_the_same_draws_are_heavy_for_all(name: str) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["heavy tails, t1.5", "log-normal sizes, s = 2"])
+def test_a_tolerance_stays_below_the_usual_risk_where_examples_have_heavy_draws_of_their_own(name: str) -> None:
+    """It did not while a held-out example had a say in which draws are heavy: its own were then measured first."""
+    assert not broken(BY_NAME[name], "private", bounds()["tolerance"], 200, RISK, banks=2)
+
+
+@pytest.mark.slow
 def test_a_tolerance_is_exceeded_where_draws_have_nothing_in_common_but_stays_below_the_usual_risk() -> None:
     """The manual says so: nothing that a wave learns of shared draws helps there."""
     assert not broken(BY_NAME["Gaussian"], "shared", bounds()["tolerance"], 120, RISK, banks=2)

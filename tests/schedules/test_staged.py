@@ -48,6 +48,7 @@ def test_each_published_schedule_is_its_literal_reading(name: str) -> None:
     ours = [{(int(c), int(timesteps[d])) for _, c, d in np.argwhere(turn)} for turn in rounds]
     assert ours == stages
     assert tuple(np.cumsum([len({t for _, t in stage}) for stage in ours])) == totals
+    assert schedule.n_evaluations(n_classes) == n_evaluations
     assert measured.sum() == n_evaluations
     verdict = policy.verdict(errors, measured)
     assert verdict.predictions == (predicted,)

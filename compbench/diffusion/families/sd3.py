@@ -51,6 +51,10 @@ class SD3Family(FlowFamily):
     bibtex = _citations.SD3
     lora_loader = "SD3LoraLoaderMixin"
 
+    def trained(self, files: FileList, name: str, left_out: Collection[str] = ()) -> Trained:
+        _ = _t5_tokens(files.json("model_index.json"), name)  # DataError before anything of a grid is measured
+        return super().trained(files, name, left_out)
+
     def load(
         self,
         folder: Path,
