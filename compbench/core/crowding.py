@@ -43,15 +43,15 @@ def advice(n_threads: int, n_cores: int, load: float, n_used: float) -> str | No
     """A sentence where `n_threads` get the time of `n_used` cores alone, and `load` threads want `n_cores` cores.
 
     >>> advice(2, 2, 5.0, 0.3)
-    'other programs use the 2 cores (load 5.0), where 2 threads mostly wait for each other; OMP_NUM_THREADS=1 before ...
+    'other programs are using the 2 cores (load 5.0), so 2 threads mostly wait for each other: rerunning the command ...
     >>> advice(1, 2, 5.0, 0.3), advice(2, 2, 2.1, 1.9)
     (None, None)
     """
     if n_threads < 2 or load < _MUCH_LOAD * n_cores or n_used > _LITTLE_SHARE * min(n_threads, n_cores):
         return None
     return (
-        f"other programs use the {n_cores} cores (load {load:.1f}), where {n_threads} threads mostly wait for each "
-        "other; OMP_NUM_THREADS=1 before the command may be many times as fast: interrupt it and rerun it so"
+        f"other programs are using the {n_cores} cores (load {load:.1f}), so {n_threads} threads mostly wait for each "
+        "other: rerunning the command with OMP_NUM_THREADS=1 before it may be many times faster"
     )
 
 

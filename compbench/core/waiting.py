@@ -38,4 +38,4 @@ class Waiting:
         if self.seconds < _LEAST_SECONDS or share < _LEAST_SHARE:
             return None
         percent = f"{100 * share:.0f} %"
-        return f"{percent} of the time went into waiting for pictures: reading and decoding them is what takes long"
+        return f"{percent} of the time went into waiting for pictures: reading and decoding them is the slow part"

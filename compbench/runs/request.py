@@ -230,7 +230,7 @@ def _check_name(name: object, model: object) -> None:
     if not isinstance(name, str):
         raise UsageError(f"name cannot be {name!r}; expected the model's name in tables")
     if isinstance(model, str):
-        raise UsageError(f"name is for a model of your own; {model!r} has its name, leave out {name!r}")
+        raise UsageError(f"name={name!r} is for a model of your own; {model!r} has a name already, so leave it out")
 
 
 def _check_count(name: str, value: object) -> None:

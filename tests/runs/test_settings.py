@@ -53,7 +53,7 @@ def test_an_object_gets_the_name_that_it_is_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "name", "said"),
     [
-        ("chance", "mine", "name is for a model of your own; 'chance' has its name, leave out 'mine'"),
+        ("chance", "mine", "name='mine' is for a model of your own; 'chance' has a name already"),
         (fakes.Spec(), " ", "a model's name cannot be empty"),
         (fakes.Spec(), "a\x1bb", "it holds control characters; expected plain text"),
         (fakes.Spec(), 3, "name cannot be 3; expected the model's name in tables"),

@@ -198,8 +198,8 @@ class ClipT5Scorer(VQAScorer):
         super().__init__(network, processor, question, answer, runtime)
         self._before = torch.tensor(processor.tokenizer(question_around(question)[0])["input_ids"])
         self._say(
-            f"the published score of this model is the mean log-probability of {answer!r} and of the end of the "
-            f"answer, {len(self._answer)} tokens, so that is scored"
+            f"this model is scored as published: by the mean log-probability of {answer!r} and of the end of the "
+            f"answer, {len(self._answer)} tokens"
         )
 
     def text(self, caption: str) -> Tensor:

@@ -138,6 +138,7 @@ def _start_of_text(tokenizer: Any, runtime: Runtime) -> int:
     if tokenizer.eos_token_id is None:
         raise DataError("the tokenizer has no token for the beginning or the end of a text")
     runtime.say(
-        f"the tokenizer has no token for the beginning of a text; captions follow its end, {tokenizer.eos_token!r}"
+        f"the tokenizer has no token for the beginning of a text, so captions follow that for the end of one, "
+        f"{tokenizer.eos_token!r}"
     )
     return int(tokenizer.eos_token_id)

@@ -47,7 +47,7 @@ class SDXLFamily(PipelineFamily):
         check_channels(parts)
         if unet["addition_embed_type"] != "text_time" or unet["time_cond_proj_dim"] is not None:
             raise DataError(
-                f"model {name!r} has a U-Net that is told {unet['addition_embed_type'] or 'nothing'} besides the "
+                f"model {name!r} has a U-Net that takes {unet['addition_embed_type'] or 'nothing'} besides the "
                 "caption, or a guidance scale; expected SDXL's own conditioning (text_time)"
             )
         first, second = (text.encoder.config for text in parts.texts)

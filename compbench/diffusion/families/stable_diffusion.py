@@ -171,7 +171,8 @@ class StableDiffusion(ModelSpec):
         default="none", metadata={"help": "captions: normalise image scores by their mean over the captions"}
     )
     guidance: float | None = field(
-        default=None, metadata={"help": "score the guided prediction of this scale; an evaluation is two passes then"}
+        default=None,
+        metadata={"help": "score the prediction guided at this scale; each evaluation then takes two passes"},
     )
     size_px: int | None = field(
         default=None, metadata={"help": "side of the network's input pictures; none: from its configuration"}
