@@ -32,18 +32,7 @@ if TYPE_CHECKING:
     from compbench.diffusion.family import Family
     from compbench.diffusion.parts import Parts
 
-__all__ = [
-    "SD1_4",
-    "SD1_5",
-    "SD2",
-    "SD2_1",
-    "SD2_1_BASE",
-    "EMOJI_SD",
-    "TINY_SD",
-    "Dtype",
-    "Protocol",
-    "StableDiffusion",
-]
+__all__ = ["EMOJI_SD", "SD1_4", "SD1_5", "SD2", "SD2_1", "SD2_1_BASE", "TINY_SD", "Dtype", "Protocol", "StableDiffusion"]
 
 Protocol = Literal["auto", "compbench", "paper", "published-fp16", "diffusion-itm", "self-bench"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
