@@ -32,7 +32,18 @@ if TYPE_CHECKING:
     from compbench.diffusion.family import Family
     from compbench.diffusion.parts import Parts
 
-__all__ = ["EMOJI_SD", "SD1_4", "SD1_5", "SD2", "SD2_1", "SD2_1_BASE", "TINY_SD", "Dtype", "Protocol", "StableDiffusion"]
+__all__ = [
+    "EMOJI_SD",
+    "SD1_4",
+    "SD1_5",
+    "SD2",
+    "SD2_1",
+    "SD2_1_BASE",
+    "TINY_SD",
+    "Dtype",
+    "Protocol",
+    "StableDiffusion",
+]
 
 Protocol = Literal["auto", "compbench", "paper", "published-fp16", "diffusion-itm", "self-bench"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -50,8 +61,7 @@ class StableDiffusion(ModelSpec):
     float16, centre crop, error in eps; staged pruning and its loss on the data sets), elsewhere compbench's own (100
     draws, bfloat16, whole picture, error in what the network was trained to predict). On a CPU, and on a GPU that only
     emulates that dtype, dtype=auto is float32: this is said, and such a run is one of its own.
-    The noise is that of the published Winoground run on the data sets too, where the official code draws fresh noise
-    for each picture: noise=per-image.
+    On the data sets too the noise is that of the published Winoground run; noise=per-image is what their code draws.
     """
 
     is_later_family: ClassVar[bool] = False  # than Stable Diffusion 2: protocol=self-bench reads its own target
