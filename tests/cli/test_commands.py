@@ -49,8 +49,8 @@ IS_RUN: dict[str, Run] = {
     "compbench run shapes --model tiny-sd -o draws=32": SIX,
     "compbench run shapes -m tiny-sd -o draws=100 --limit 24": Run("-o draws=20 --limit 6"),
     "compbench run --config grid.toml": Run(),
-    "compbench run emoji --model emoji-clip": SIX,
-    "compbench show emoji/emoji-clip --by artist --by kind": Run(),
+    "compbench run emoji --model emoji-sd --model emoji-clip": SIX,
+    "compbench show emoji/emoji-sd emoji/emoji-clip --by artist --by kind": Run(),
     "compbench run sugarcrepe --images path/to/coco/val2017 --model openclip-vit-h-14": Run(
         "--data sugar-crepe", {"path/to/coco/val2017": "sugar-crepe/val2017", "openclip-vit-h-14": "tiny-clip"}
     ),
