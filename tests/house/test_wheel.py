@@ -23,4 +23,4 @@ def test_a_wheel_holds_three_packages_and_the_tiny_models(wheel: Path) -> None:
     assert "compbench/reading.txt" in names
     for package in top:
         assert f"{package}/py.typed" in names  # type checkers read the annotations of an installed compbench
-    assert wheel.stat().st_size < 20e6
+    assert wheel.stat().st_size < 25e6
