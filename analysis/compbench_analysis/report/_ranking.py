@@ -90,7 +90,7 @@ _GROUP = "Holm-corrected p above 0.05 over all pairs of models"
 
 
 def _letters(letters: str) -> Cell:
-    """Of a model that was not tested there are none."""
+    """A dash for a model that was not tested."""
     return Cell(" ".join(letters) or "–", letters or "~", kind="letters")
 
 
