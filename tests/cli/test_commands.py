@@ -166,7 +166,6 @@ IS_NOT_RUN = {
     "python -m compbench.tiny.train_emoji": "three hours of training; test_tiny.py trains for a few steps",
     "python -m compbench.tasks.drawings.from_packages": "the two npm packages have to be unpacked",
     "python -m tests.benchmarks.racing": "it takes minutes; test_raced_rows.py runs it small",
-    "python -m tests.benchmarks.racing RUN": "the same",
     "python -m tests.benchmarks.engine": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.engine --sd2": "a GPU",
     "python -m tests.benchmarks.engine --family sdxl --examples 1": "a GPU; test_benchmarks.py runs tiny pipelines",
