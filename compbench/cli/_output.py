@@ -13,7 +13,9 @@ from compbench.core.printable import say
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["print_result", "write_file", "write_picture"]
+__all__ = ["PICTURES", "print_result", "write_file", "write_picture"]
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 
 
 def print_result(text: str, output: Path | None) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "check_folder",
     "data",
     "device",
+    "drawn",
     "full",
     "image_limits",
     "images",
@@ -109,6 +110,27 @@ def check_folder(ctx: click.Context, parameter: click.Parameter, value: Path | N
     except (OSError, ValueError):  # a name that no folder can have
         pass
     raise click.BadParameter(f"there is no folder {str(value.parent)!r}")
+
+
+# of files that hold no plain text: a table in one of them could not be opened
+_NO_TEXT = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".eps", ".ps"),
+    *(".html", ".xlsx", ".ods", ".docx", ".parquet", ".npy", ".npz"),
+)
+
+
+def _check_file(pictures: Sequence[str]) -> Callable[[click.Context, click.Parameter, Path | None], Path | None]:
+    """A callback that refuses a file which the command can neither draw nor write as text."""
+
+    def check(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+        if value is not None and (suffix := value.suffix.lower()) in _NO_TEXT and suffix not in pictures:
+            drawn = f"{', '.join(pictures)} (a picture), or " if pictures else ""
+            raise click.BadParameter(
+                f"{value.name!r} cannot be written; expected {drawn}.txt, .md, .csv, .json or .tex, which hold text"
+            )
+        return check_folder(ctx, parameter, value)
+
+    return check
 
 
 def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -212,9 +234,17 @@ def written(help: str, metavar: str = "FILE") -> Callable[[Command], Command]:
     return click.option("--output", required=True, type=PATH, callback=check_folder, metavar=metavar, help=help)
 
 
-output = click.option(
-    "--output", type=PATH, callback=check_folder, metavar="FILE", help="Write the result to this file, not stdout."
-)
+def _output(pictures: Sequence[str] = ()) -> Callable[[Command], Command]:
+    help = "Write the result to this file, not stdout."
+    return click.option("--output", type=PATH, callback=_check_file(pictures), metavar="FILE", help=help)
+
+
+def drawn(pictures: Sequence[str]) -> Callable[[Command], Command]:
+    """The options of a result that an --output of one of these suffixes has drawn."""
+    return _together(_style, _output(pictures))
+
+
+output = _output()
 printed = _together(_style, output)
 full = click.option("--full", "is_full", is_flag=True, help="Print everything: cost, ties, signatures, every test.")
 to_run = _together(

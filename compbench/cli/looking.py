@@ -92,7 +92,7 @@ def list_(
 @flags.prompts
 @click.option("--n", default=8, show_default=True, type=at_least(1), help="Number of examples, spread over the task.")
 @flags.offline
-@flags.printed
+@flags.drawn(_PICTURES)
 def show_task(
     task: str,
     data: Path | None,

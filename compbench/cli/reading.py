@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compbench.cli import completing, flags
-from compbench.cli._output import print_result, write_file, write_picture
+from compbench.cli._output import PICTURES, print_result, write_file, write_picture
 from compbench.cli._references import found, one
 from compbench.cli.numbers import at_least
 from compbench.core.errors import UsageError
@@ -119,7 +119,7 @@ def compare(
     help="Window of timesteps (repeatable); default: thirds.",
 )
 @flags.full
-@flags.printed
+@flags.drawn(PICTURES)
 def curves(
     references: Sequence[str],
     runs: Path | None,
@@ -147,7 +147,7 @@ def curves(
 
     chosen, by_tags = found(references, runs, options, limit), _breakdown(by, tags, is_crossed)
     asked = traced.Asked(by_tags, tuple(map(traced.window, windows)))
-    if output is not None and output.suffix.lower() in traced.PICTURES:
+    if output is not None and output.suffix.lower() in PICTURES:
         write_picture(traced.picture(chosen, view or "draws", asked), output)
     else:
         print_result(traced.to_text(chosen, [view] if view else traced.VIEWS, asked, style, full=is_full), output)
@@ -220,7 +220,7 @@ def report(
 @click.option("--metric", metavar="NAME", help="The metric; default: the task's first.")
 @flags.runs
 @flags.read
-@flags.printed
+@flags.drawn(PICTURES)
 def robustness(
     references: Sequence[str],
     plain: str,
@@ -243,7 +243,6 @@ def robustness(
         --fitted small-resnet --fitted logistic-regression
     """
     from compbench_analysis.text import robustness as shifted
-    from compbench_analysis.text.curves import PICTURES
 
     chosen = found(references, runs, options, limit)
     frame = shifted.read(chosen, plain, fitted, metric)
@@ -267,7 +266,7 @@ def robustness(
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Seed for choosing those examples.")
 @click.option("--bins", "n_bins", default=15, show_default=True, type=at_least(1), help="Number of confidence bins.")
 @click.option("--examples", "with_examples", is_flag=True, help="With csv and json: the probabilities of each example.")
-@flags.printed
+@flags.drawn(PICTURES)
 def calibrate(
     references: Sequence[str],
     runs: Path | None,
@@ -290,11 +289,10 @@ def calibrate(
     from compbench_analysis.frames.calibration import calibrate as calibrate_run
     from compbench_analysis.frames.signature import labels
     from compbench_analysis.text import calibrate as calibrated
-    from compbench_analysis.text import curves as traced
 
     chosen = found(references, runs, options, limit)
     calibrations = {label: calibrate_run(run, **settings) for label, run in zip(labels(chosen), chosen, strict=True)}
-    if output is not None and output.suffix.lower() in traced.PICTURES:
+    if output is not None and output.suffix.lower() in PICTURES:
         write_picture(calibrated.reliability_diagram(calibrations), output)
     else:
         print_result(calibrated.to_text(calibrations, style, with_examples=with_examples), output)

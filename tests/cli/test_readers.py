@@ -156,6 +156,27 @@ def test_show_reads_fewer_draws_and_a_subset_and_leaves_the_run_as_it_was(capsys
 
 
 @pytest.mark.parametrize(
+    ("command", "file", "expected"),
+    [
+        (["show", "fake"], "table.png", ".txt, .md, .csv, .json or .tex"),
+        (["compare", "fake", "fake"], "table.pdf", ".txt, .md, .csv, .json or .tex"),
+        (["curves", "fake"], "curves.eps", ".png, .pdf, .svg"),
+        (["calibrate", "fake"], "calibration.xlsx", ".png, .pdf, .svg"),
+        (["show-task", "shapes"], "examples.pdf", ".png, .jpg, .jpeg, .webp"),
+        (["list", "models"], "models.html", ".txt, .md, .csv, .json or .tex"),
+    ],
+)
+def test_no_table_is_written_into_a_file_that_cannot_hold_it(
+    capsys: Captured, command: list[str], file: str, expected: str
+) -> None:
+    _measured()
+    assert main([*command, "--output", file]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{file!r} cannot be written; expected {expected}" in said
+    assert not Path(file).exists()
+
+
+@pytest.mark.parametrize(
     ("option", "message"),
     [
         ("draws=9", "it has 4 draws of each example"),

@@ -106,7 +106,7 @@ def _as_tested(found: Standings, comparison: Comparison) -> Standings:
 
 
 def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:
-    header = ("score", "tag (n)", "A, %", "B, %", "A - B [95 %]", "p, Holm")
+    header = ("score", "tag (n)", "A, %", "B, %", "A − B [95 %]", "p, Holm")
     tags = [tables.OVERALL, *(row["tag"] for row in rows)]
     first = sorted(rows, key=lambda row: tags.index(row["tag"]) > 0)  # all examples of each score, then by tag
     cells = tuple(
@@ -141,10 +141,10 @@ def _full(comparison: Comparison) -> Iterator[Grid]:
     for (a, b), rows in outcomes.items():
         yield _outcomes(f"A = {a}, B = {b}: percent right, difference in points [95 % interval]", rows)
         if margins:
-            yield _margins("Margins, A - B", margins[a, b])
+            yield _margins("Margins, A − B", margins[a, b])
         if interactions.get((a, b)):
             yield _interactions(
-                "Is the gain larger in one than in the other? (A - B) - (A - B), points", interactions[a, b]
+                "Is the gain larger in one than in the other? (A − B) − (A − B), points", interactions[a, b]
             )
     yield Grid((), (), title="How it was tested", notes=tuple(_notes(comparison)))
     signatures = tuple(map(signature, comparison.runs))
@@ -159,7 +159,7 @@ def _by_pair(frame: pd.DataFrame) -> dict[tuple[str, str], list[Row]]:
 
 
 def _outcomes(title: str, rows: Sequence[Row]) -> Grid:
-    header = ("score", "tag (n)", "A", "B", "A - B", "both", "only A", "only B", "neither", "p", "Holm", "detectable")
+    header = ("score", "tag (n)", "A", "B", "A − B", "both", "only A", "only B", "neither", "p", "Holm", "detectable")
     return Grid(
         header,
         tuple(

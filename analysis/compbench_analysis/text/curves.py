@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
     from compbench.store.run import Run
 
-__all__ = ["PICTURES", "VIEWS", "Asked", "picture", "to_text", "window"]
+__all__ = ["VIEWS", "Asked", "picture", "to_text", "window"]
 
 VIEWS = ("draws", "timesteps", "differences", "rules")
-PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 Row = Mapping[str, Any]
 
 

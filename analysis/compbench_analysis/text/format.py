@@ -81,12 +81,12 @@ def points(value: float | None, low: float | None = None, high: float | None = N
     """A difference of fractions in points, signed, with its interval where it has one; numbers at least `width` wide.
 
     >>> points(0.05, -0.01, 0.11), points(-0.05, -0.25, 0.15, width=5), points(None)
-    ('+5.0 [-1.0, +11.0]', ' -5.0 [-25.0, +15.0]', '–')
+    ('+5.0 [−1.0, +11.0]', ' −5.0 [−25.0, +15.0]', '–')
     """
     if value is None or math.isnan(value):
         return MISSING
     known = [number for number in (value, low, high) if number is not None and not math.isnan(number)]
-    shown, *ends = (f"{100 * number:+.1f}".rjust(width) for number in known)
+    shown, *ends = (signed(100 * number).rjust(width) for number in known)
     return f"{shown} [{', '.join(ends)}]" if len(ends) == 2 else shown
 
 
