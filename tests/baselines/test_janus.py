@@ -279,7 +279,7 @@ def test_an_example_of_too_many_pairs_keeps_sums_and_that_is_said(
     run = compbench.run("shapes", model=f"janus:{folder}", limit=2, runs=tmp_path, device="cpu")
     assert "have more than 3 pairs; their log-likelihoods are stored as sums" in capsys.readouterr().err
     assert by_position(run, min(run.done())) is None
-    with pytest.raises(UsageError, match="stores scores and no errors per draw"):
+    with pytest.raises(UsageError, match="has no maps: its model gives one score"):
         compbench.explain(run, min(run.done()))
 
 

@@ -151,7 +151,7 @@ def test_what_cannot_be_explained_is_told(run: Run, asked: dict[str, object], me
 
 def test_a_run_of_scores_and_one_of_other_data_cannot_be_explained(run: Run, tmp_path: Path) -> None:
     scored = compbench.run("shapes", model="chance", limit=2, runs=tmp_path)
-    with pytest.raises(UsageError, match="stores scores and no errors"):
+    with pytest.raises(UsageError, match="has no maps: its model gives one score"):
         compbench.explain(scored, scored.ids()[0])
     task = shapes()
     fewer = dataclasses.replace(task, examples=tuple(example for example in task.examples if example.id in run.ids()))

@@ -138,4 +138,4 @@ def test_a_cache_folder_that_cannot_be_written_costs_nothing_but_time(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert errors(built(folder_of("sdxl"), []))[1] == 2
-    assert isinstance(built(folder_of("sdxl"), [])._encoders_of([])[0], KeptLatents)
+    assert isinstance(built(folder_of("sdxl"), [])._encoders_of(1, 1)[0], KeptLatents)

@@ -194,9 +194,9 @@ def test_a_plan_says_what_racing_takes_at_best_with_the_wave_counted_and_where_i
     assert part.raced_at_least is not None
     assert part.raced_at_least >= 4 / 2  # the wave is of the whole task
     assert plan(pairs(12), model=NoisySpec(), runs=tmp_path).raced_at_least is None
-    assert "racing takes at least 50% of the evaluations, and more where" in plans([whole], "markdown")
+    assert "racing takes at least 50 % of the evaluations, and more where" in plans([whole], "markdown")
     cheap = replace(whole, raced_at_least=0.12)
-    assert "racing takes at least 12% of the evaluations, more where" in plans([cheap], "markdown")
+    assert "racing takes at least 12 % of the evaluations, more where" in plans([cheap], "markdown")
     assert GUARANTEED.least_draws >= POOLED.least_draws
     far = replace(GUARANTEED, draws=1000)
     assert far.least_draws >= 0.25 * far.draws  # no decision before few decisive draws would have been met
