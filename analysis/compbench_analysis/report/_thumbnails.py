@@ -95,7 +95,7 @@ def _rung(sample: Sequence[Image], allowance: int) -> int:
 def _thumbnail(image: Image, rung: int) -> _Thumbnail | str:
     """The picture, or why it cannot be read."""
     try:
-        flat = _flat(image.decode())
+        flat = _flat(image.decode(), _RUNGS[max(0, rung)][0])
     except DataError as error:
         return str(error)
     digest = hashlib.sha256(repr(flat.size).encode() + flat.tobytes()).digest()
@@ -124,11 +124,11 @@ def _in_threads(make: Callable[[Image], _Thumbnail | str], images: Sequence[Imag
             yield waiting.popleft().result()
 
 
-def _flat(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Upright, RGB, what is transparent over white, no larger than it can be shown."""
+def _flat(picture: PIL.Image.Image, side: int = _LARGEST) -> PIL.Image.Image:
+    """Upright, RGB, what is transparent over white, twice as large as it is shown with `side` pixels at most."""
     flat = on_white(upright(picture))
     if not _fits(flat):
-        flat.thumbnail((2 * _LARGEST, 2 * _LARGEST), PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
+        flat.thumbnail((2 * side, 2 * side), PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
     return flat
 
 
