@@ -170,6 +170,8 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.engine --sd2": "a GPU",
     "python -m tests.benchmarks.engine --family sdxl --examples 1": "a GPU; test_benchmarks.py runs tiny pipelines",
     "python -m pytest -m gpu tests/diffusion": "a GPU",
+    "python -m tests.benchmarks.page": "minutes of timing; test_benchmarks.py runs it small",
+    "python -m tests.benchmarks.verdicts": "minutes of timing",
     "python -m tests.benchmarks.growth": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.turns": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.overhead": "minutes of timing; test_benchmarks.py runs it small",
