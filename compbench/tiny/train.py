@@ -35,11 +35,13 @@ from compbench.tiny.tokenizer import SCENE_WORDS, make_tokenizer
 __all__ = [
     "Recipe",
     "Stage",
+    "arguments_of",
     "encode_bank",
     "falling",
     "interpolated",
     "main",
     "seeded",
+    "text_config",
     "tokenize",
     "train",
     "train_vae",
@@ -118,19 +120,22 @@ def new_unet(text_width: int = 96) -> UNet2DConditionModel:
 
 def new_text_encoder(tokenizer: CLIPTokenizer, width: int = 96) -> CLIPTextModel:
     """Captions of up to 16 tokens -> [16, width]."""
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=3 * width,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=tokenizer.model_max_length,
-            projection_dim=width,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    return CLIPTextModel(text_config(tokenizer, width))
+
+
+def text_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
+    """The configuration of a text encoder of three layers."""
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        projection_dim=width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
 
 
@@ -379,14 +384,19 @@ def train(recipe: Recipe, work: Path, output: Path, *, only: str | None = None) 
         export.save_clip(output / recipe.clip_sizes.name, clip, tokenizer, recipe.clip_sizes)
 
 
-def main(recipe: Recipe = Recipe(), about: str | None = __doc__) -> None:
-    """Train what is not trained yet, then write the weights in the layouts of diffusers and open_clip."""
-    names = f"{recipe.sd_name}/ and {recipe.clip_sizes.name}/"
+def arguments_of(about: str | None, what_goes: str) -> argparse.ArgumentParser:
+    """The arguments of every recipe; `what_goes` into --output, such as "tiny-dit/ goes"."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--work", type=Path, default=Path("tiny-training"), help="checkpoints; kept between calls")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help=f"where {names} go")
-    parser.add_argument("--only", choices=("sd", "clip"), help="train one of the two")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help=f"where {what_goes}")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    return parser
+
+
+def main(recipe: Recipe = Recipe(), about: str | None = __doc__) -> None:
+    """Train what is not trained yet, then write the weights in the layouts of diffusers and open_clip."""
+    parser = arguments_of(about, f"{recipe.sd_name}/ and {recipe.clip_sizes.name}/ go")
+    parser.add_argument("--only", choices=("sd", "clip"), help="train one of the two")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     train(recipe, arguments.work, arguments.output, only=arguments.only)

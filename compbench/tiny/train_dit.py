@@ -9,9 +9,7 @@ watch the accuracy. The examples of step n depend on (seed, n) alone.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ from compbench.diffusion.draws import balanced_timesteps
 from compbench.diffusion.silence import quiet
 from compbench.diffusion.vlb import Bound
 from compbench.tasks import digits
-from compbench.tiny.train import Stage, falling, seeded
+from compbench.tiny.train import Stage, arguments_of, falling, seeded
 
 __all__ = ["Recipe", "main", "new_scheduler", "new_transformer", "new_vae", "train"]
 
@@ -241,11 +239,7 @@ def train(recipe: Recipe, work: Path, output: Path) -> None:
 
 def main() -> None:
     """Train what is not trained yet, then write the weights in the layout of diffusers' DiTPipeline."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("tiny-training"), help="checkpoints; kept between calls")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="where tiny-dit/ goes")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "tiny-dit/ goes").parse_args()
     torch.set_num_threads(arguments.threads)
     train(Recipe(), arguments.work, arguments.output)
 

@@ -11,8 +11,6 @@ weights.
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +20,21 @@ import torch.nn.functional as F
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from compbench.tiny import export
 from compbench.tiny.tokenizer import make_tokenizer
-from compbench.tiny.train import Recipe, Stage, encode_bank, interpolated, seeded, tokenize, train_vae
+from compbench.tiny.train import (
+    Recipe,
+    Stage,
+    arguments_of,
+    encode_bank,
+    interpolated,
+    seeded,
+    text_config,
+    tokenize,
+    train_vae,
+)
 from compbench.tiny.train_emoji import RECIPE
 
 __all__ = ["FlowRecipe", "main", "train"]
@@ -76,20 +84,7 @@ def new_transformer(recipe: FlowRecipe) -> SD3Transformer2DModel:
 
 def new_text_encoder(tokenizer: CLIPTokenizer, width: int) -> CLIPTextModelWithProjection:
     """Captions of up to 16 tokens -> [16, width] of its second layer, and one vector of its third."""
-    return CLIPTextModelWithProjection(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=3 * width,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=tokenizer.model_max_length,
-            projection_dim=width,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    return CLIPTextModelWithProjection(text_config(tokenizer, width))
 
 
 def conditioning(encoders: Sequence[nn.Module], ids: Tensor) -> dict[str, Tensor]:
@@ -141,11 +136,7 @@ def train(recipe: FlowRecipe, work: Path, output: Path) -> None:
 
 def main() -> None:
     """Train what is not trained yet, then write the weights in the layout of diffusers' StableDiffusion3Pipeline."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("tiny-training"), help="checkpoints; kept between calls")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="where emoji-flow/ goes")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "emoji-flow/ goes").parse_args()
     torch.set_num_threads(arguments.threads)
     train(FlowRecipe(), arguments.work, arguments.output)
 
