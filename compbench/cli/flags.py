@@ -124,9 +124,9 @@ def _check_file(pictures: Sequence[str]) -> Callable[[click.Context, click.Param
 
     def check(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
         if value is not None and (suffix := value.suffix.lower()) in _NO_TEXT and suffix not in pictures:
-            drawn = f"{', '.join(pictures)} (a picture), or " if pictures else ""
+            pictured = f"{', '.join(pictures)} (a picture), or " if pictures else ""
             raise click.BadParameter(
-                f"{value.name!r} cannot be written; expected {drawn}.txt, .md, .csv, .json or .tex, which hold text"
+                f"{value.name!r} cannot be written; expected {pictured}.txt, .md, .csv, .json or .tex, which hold text"
             )
         return check_folder(ctx, parameter, value)
 

@@ -29,7 +29,7 @@ class ScorerCache:
 
     def __init__(self, request: RunRequest, reporter: Reporter) -> None:
         self.reporter, self.is_offline, self.asked_device = reporter, request.is_offline, request.device
-        self.is_told_which = request.device != "auto" or request.workers is not None or request.shard is not None
+        self.is_told_where = request.is_told_where
         self.n_evaluations = 0  # of networks so far, whoever asked for them
         self._runtime = Runtime(
             device_here(request.device),

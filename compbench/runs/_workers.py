@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from compbench.core import stages
 from compbench.core.errors import UsageError
+from compbench.core.packages import Package
 from compbench.store.shards import shard_here
 
 if TYPE_CHECKING:
@@ -31,14 +31,15 @@ __all__ = ["Measures", "Workers", "gpus_here", "tell_idle", "workers_of"]
 # measures what a run lacks, but for examples that are known to be unreadable
 Measures: TypeAlias = "Callable[[ResolvedRun, RunWriter, Interrupts, set[str]], None]"
 
+_RAY = Package("ray", "", "ray")
 _WORTH_STARTING = 8  # examples left per GPU; a worker takes some ten seconds to start
 
 
 @contextmanager
 def workers_of(request: RunRequest) -> Generator[Workers | None]:
     """The workers that a request asks for, or that there are by default; None where this process measures by itself."""
-    n_gpus = 0 if request.workers is not None else _n_by_default(request)
-    if request.workers == "none" or (request.workers is None and n_gpus == 0):
+    n_gpus = _n_by_default(request)
+    if request.workers in (None, "none") and n_gpus == 0:
         yield None
         return
     if shard_here(None) is not None:
@@ -61,13 +62,13 @@ def gpus_here() -> int:
 
 
 def _n_by_default(request: RunRequest) -> int:
-    """The GPUs that are used where nothing is said of workers; 0 where this process measures by itself.
+    """The GPUs that are used where nothing is said of workers; 0 where there are none by default.
 
-    Objects in memory stay in it, and so does a process that was told its device or its share.
+    Objects in memory stay in this process, which also measures by itself where it was told its device or its share.
     """
     is_by_name = isinstance(request.model, str) and isinstance(request.task, str | Path)
-    is_told = request.device != "auto" or request.shard is not None or shard_here(None) is not None
-    if is_told or not is_by_name or find_spec("ray") is None:
+    is_told = request.is_told_where or shard_here(None) is not None
+    if is_told or not is_by_name or _RAY.is_missing:
         return 0
     n_gpus = gpus_here()
     return n_gpus if n_gpus > 1 else 0

@@ -181,7 +181,7 @@ def by_itself(cache: ScorerCache) -> Measures:
     def measure(asked: ResolvedRun, writer: RunWriter, interrupts: Interrupts, skipped: set[str]) -> None:
         scorer = cache.scorer(asked)
         warn_if_long(scorer, asked, writer.run, cache.reporter.say)
-        if asked.shard is None and not cache.is_told_which and isinstance(scorer, TellsDevice):
+        if asked.shard is None and not cache.is_told_where and isinstance(scorer, TellsDevice):
             tell_idle(cache.reporter.say)
         evaluate(
             asked.task,

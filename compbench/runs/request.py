@@ -153,6 +153,11 @@ class RunRequest:
         options = {**(settings.pop("options", None) or {}), **options}
         return cls(task=task, model=model, options=options, **settings)
 
+    @property
+    def is_told_where(self) -> bool:
+        """Whether it says by which device, share or workers it is to be measured."""
+        return self.device != "auto" or self.workers is not None or self.shard is not None
+
     def __post_init__(self) -> None:
         for named in fields(self):
             value = getattr(self, named.name)

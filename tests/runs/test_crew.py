@@ -20,6 +20,7 @@ from compbench.core.errors import RunError, UnreadableImages, UsageError
 from compbench.core.examples import Example, Image, Task
 from compbench.core.measurements import Measurement
 from compbench.core.models import Runtime, Source
+from compbench.core.packages import Package
 from compbench.runs import _blocks, _crew, _storing, _workers, harness
 from compbench.runs._messages import Order
 from compbench.runs._workers import tell_idle
@@ -430,7 +431,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> ThreadCrew:
 
     crew = ThreadCrew(2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.setattr(_workers, "find_spec", lambda name: object())  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(_workers, "_RAY", Package("click", "", "click"))  # one that is installed
     monkeypatch.setattr(_ray, "RayCrew", lambda *asked: crew)  # pyright: ignore[reportUnknownLambdaType]
     return crew
 
