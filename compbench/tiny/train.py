@@ -9,7 +9,6 @@ ends at the same weights: the examples of step n depend on (seed, n) alone.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -29,13 +28,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from compbench.tasks import scenes
 from compbench.tiny import export
+from compbench.tiny.arguments import arguments_of
 from compbench.tiny.export import TINY_CLIP, ClipSizes
 from compbench.tiny.tokenizer import SCENE_WORDS, make_tokenizer
 
 __all__ = [
     "Recipe",
     "Stage",
-    "arguments_of",
     "encode_bank",
     "falling",
     "interpolated",
@@ -382,15 +381,6 @@ def train(recipe: Recipe, work: Path, output: Path, *, only: str | None = None) 
     if only != "sd":
         clip = train_clip(recipe, tokenizer, work)
         export.save_clip(output / recipe.clip_sizes.name, clip, tokenizer, recipe.clip_sizes)
-
-
-def arguments_of(about: str | None, what_goes: str) -> argparse.ArgumentParser:
-    """The arguments of every recipe; `what_goes` into --output, such as "tiny-dit/ goes"."""
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--work", type=Path, default=Path("tiny-training"), help="checkpoints; kept between calls")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help=f"where {what_goes}")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    return parser
 
 
 def main(recipe: Recipe = Recipe(), about: str | None = __doc__) -> None:

@@ -28,7 +28,8 @@ from compbench.diffusion.draws import balanced_timesteps
 from compbench.diffusion.silence import quiet
 from compbench.diffusion.vlb import Bound
 from compbench.tasks import digits
-from compbench.tiny.train import Stage, arguments_of, falling, seeded
+from compbench.tiny.arguments import arguments_of
+from compbench.tiny.train import Stage, falling, seeded
 
 __all__ = ["Recipe", "main", "new_scheduler", "new_transformer", "new_vae", "train"]
 

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from compbench.tiny import export
+from compbench.tiny.arguments import arguments_of
 from compbench.tiny.tokenizer import make_tokenizer
 from compbench.tiny.train import (
     Recipe,
     Stage,
-    arguments_of,
     encode_bank,
     interpolated,
     seeded,
