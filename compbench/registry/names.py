@@ -82,8 +82,13 @@ def parse_options(
     known = {model.label: options(model.spec) for model in models}
     sorted_options: dict[str, dict[str, str]] = {name: {} for name in known}
     scoped: list[tuple[str, str, str]] = []
+    seen: dict[tuple[str | None, str], str] = {}
     for text in given:
         scope, name, value = _split(text, list(known))
+        if seen.setdefault((scope, name), value) != value:
+            raise UsageError(
+                f"option {name!r} is given as {seen[scope, name]!r} and as {value!r}; expected one of them"
+            )
         if scope is not None:
             scoped.append((scope, name, value))
             continue
