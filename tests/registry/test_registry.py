@@ -87,6 +87,7 @@ def test_listing_imports_neither_torch_nor_the_plugins() -> None:
         (lambda: registry.task("shaps"), "no task named 'shaps'; did you mean 'shapes'?"),
         (lambda: registry.model("chanse"), "no model named 'chanse'; did you mean 'chance'?"),
         (lambda: registry.model("zzz"), "no model named 'zzz'; `compbench list models` shows the "),
+        (lambda: registry.task("zzz"), "script registers is known in that process alone; an entry point makes it"),
         (lambda: registry.model("sd20"), "did you mean 'sd2'"),
         (lambda: registry.model("Tiny-CLIP"), "did you mean 'tiny-clip'"),
         (lambda: registry.model("openclip:ViT-B-32/openai"), "no scheme named 'openclip'; did you mean 'open-clip'?"),
