@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_weights_of_0_on_all_that_is_read_are_refused(run: Run, tmp_path: Path) 
 def test_weights_that_sums_of_errors_cannot_take_are_refused(run: Run, tmp_path: Path, weight: str) -> None:
     path = tmp_path / "w.csv"
     path.write_text(f"t,weight\n0,1\n1000,{weight}\n")
-    with pytest.raises(UsageError, match="line 3 .* a weight of 0, or from 1e-100 to 1e"):
+    with pytest.raises(UsageError, match=r"line 3 .* a weight of 0, or from 1e-100 to 1e"):
         run.read(weight=str(path))
 
 
@@ -142,7 +142,7 @@ def test_a_rule_that_nothing_stored_answers_is_refused_everywhere(
 
 @pytest.mark.parametrize("draws", [0, -3, 2.5, True])
 def test_a_number_of_draws_is_a_whole_one(draws: Any) -> None:
-    with pytest.raises(UsageError, match="draws cannot be .*; expected a whole number, at least 1"):
+    with pytest.raises(UsageError, match=r"draws cannot be .*; expected a whole number, at least 1"):
         Rule(draws=draws)
 
 
@@ -166,14 +166,14 @@ def test_examples_of_more_draws_than_others_are_normalised_like_them(tmp_path: P
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True])
 def test_a_subset_has_at_least_one_example(run: Run, size: Any) -> None:
-    with pytest.raises(UsageError, match="limit cannot be .*; expected a whole number, at least 1"):
+    with pytest.raises(UsageError, match=r"limit cannot be .*; expected a whole number, at least 1"):
         run.read(limit=size)
 
 
 @pytest.mark.parametrize("name", ["nosuch", "table"])
 def test_a_way_of_reading_that_there_is_not_is_told(run: Run, name: str) -> None:
     with pytest.raises(UsageError, match=f"no way of reading a run named '{name}'"):
-        run.read(**{name: ((0.0, 1.0),)})
+        run.read(**cast(Any, {name: ((0.0, 1.0),)}))
 
 
 def test_the_target_of_a_published_weight_goes_with_it(run: Run) -> None:
