@@ -276,15 +276,15 @@ class Run:
                 f"run {str(self.path)!r} keeps only scores and cannot be read by another rule or fewer draws than its "
                 "own; run it without keep=scores"
             )
-        rule = self.rule if rule is None else import_module("compbench.store.reading").settled(self, rule)
-        done = self.done(rule.draws, unconditional=rule.unconditional)
+        by: Rule = self.rule if rule is None else import_module("compbench.store.reading").settled(self, rule)
+        done = self.done(by.draws, unconditional=by.unconditional)
         wanted = [example_id for example_id in self.ids() if example_id in done] if ids is None else list(ids)
         if lacking := [example for example in wanted if example not in done]:
             raise ValueError(
                 f"{len(lacking)} of the {len(wanted)} examples asked for are not measured, {lacking[0]!r} the first; "
                 "rerun the command that made the run"
             )
-        return self.contents.tables(rule, wanted) or self.contents.no_tables()
+        return self.contents.tables(by, wanted) or self.contents.no_tables()
 
     @named()
     def to_frame(

@@ -57,7 +57,6 @@ def test_a_function_gets_rgb_pictures_and_the_captions_of_one_example(tmp_path: 
         [[torch.tensor(value, requires_grad=True) for value in row] for row in SCORES],
         np.array(SCORES, np.float16),
         np.array(SCORES, np.longdouble),
-        np.matrix(SCORES),
     ],
 )
 def test_scores_may_be_lists_arrays_or_tensors(scores: Any, tmp_path: Path) -> None:
