@@ -207,4 +207,4 @@ def test_a_table_says_how_many_draws_lie_within_the_window(run: Run) -> None:
 
 def test_metrics_of_other_examples_each_say_how_many(mixed: Run) -> None:
     n = len(pairs().examples)
-    assert f"{n - 2} | {n} | {n - 2}" in show.to_text([mixed])
+    assert f"{n - 2} / {n} / {n - 2}" in show.to_text([mixed])

@@ -63,10 +63,10 @@ class Scores:
         return [row for key, row in self.cells.items() if key[0] == tag and row["n"] is not None]
 
     def sizes(self, tag: str, model: str) -> str:
-        """The number of examples, or of each metric's in their order where these differ: '6 | 4 | 2'."""
+        """The number of examples, or of each metric's in their order where these differ: '6 / 4 / 2'."""
         rows = [row for metric in self.metrics if (row := self.cells.get((tag, model, metric))) is not None]
         sizes = [int(row["n"]) for row in rows if row["n"] is not None]
-        return " | ".join(f"{n:,}" for n in (sizes if len(set(sizes)) > 1 else sizes[:1]))
+        return " / ".join(f"{n:,}" for n in (sizes if len(set(sizes)) > 1 else sizes[:1]))
 
     def tag_name(self, tag: str) -> str:
         """'Object (134)', marked where it is too small to rank models by."""
