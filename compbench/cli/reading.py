@@ -331,6 +331,8 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
         name = "run_signature" if "signature" in frame else "signature"  # which a task may call its own tags
         frame = frame.assign(**{name: signature(chosen)})
         n_written = len(frame)
+        if n_lacking := len(chosen.ids()) - n_written:
+            say(f"{n_lacking} of {len(chosen.ids())} examples are not measured and not written")
         if output.suffix == ".parquet":
             frame.to_parquet(content)
         else:
