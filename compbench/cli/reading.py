@@ -327,6 +327,8 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
     else:
         frame = chosen.to_frame()
         n_written = len(frame)
+        if n_lacking := len(chosen.ids()) - n_written:
+            say(f"{n_lacking} of {len(chosen.ids())} examples are not measured and not written")
         if output.suffix == ".parquet":
             frame.to_parquet(content)
         else:
