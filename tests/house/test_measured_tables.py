@@ -90,5 +90,5 @@ def test_no_rule_decides_otherwise_than_when_its_row_was_measured(model: str, tm
     found = {(row.table, row.measured, row.read): row for row in rules.measured(model, tmp_path, limit=rules.N_PROBED)}
     assert told.keys() == found.keys()
     for asked, row in found.items():
-        changed = sum(one != other for one, other in zip(told[asked].outcomes, row.outcomes, strict=True))
+        changed = sum(before != now for before, now in zip(told[asked].outcomes, row.outcomes, strict=True))
         assert changed <= 1, f"{asked}: run `python -m tests.benchmarks.rules`"  # as another processor may decide
