@@ -4,7 +4,8 @@ Doubts are estimates: from a t statistic of the mean of least variance (`_learne
 by what examples held out of the wave had, and from the margins that the wave had. The level at which a comparison is
 decided is the one at which, of those examples, as large a share of outcomes is expected to change as the tolerance
 allows (`_held_out.py`). It is the same for all: an example that is decided with less doubt, as most are, leaves its
-share to the others.
+share to the others. Where examples have heavy draws of their own, none is decided before enough of these were
+measured (`_heavy.py`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Expected:
         mean, error = self.strata.means(differences, at)
         t = mean / error
         tails = special.stdtr(np.maximum(at - 1, 1), -np.abs(t))
-        rows, looks = np.nonzero(tails <= self.level)  # no doubt is less than its tail
+        is_open = at - self.strata.n_certain >= self.strata.pattern.floor
+        rows, looks = np.nonzero((tails <= self.level) & is_open)  # no doubt is less than its tail
         doubts = _doubts(self.strata, looks + since, -special.ndtri(tails[rows, looks]))
         found = np.zeros(t.shape, np.int64)
         found[rows, looks] = np.where(doubts <= self.level, np.sign(t[rows, looks]), 0)

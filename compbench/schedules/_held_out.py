@@ -2,12 +2,13 @@
 
 The wave is cut into four. Each quarter is raced by the pattern of the others, in some orders. How much larger the
 errors of their estimated means are than expected is the pattern's inflation; and the level is the largest at which, of
-any score, no more than the tolerance of their outcomes is expected to change, nor significantly more does.
+any score, no more than the tolerance of their outcomes is expected to change, nor significantly more does. Where they
+show heavy draws of their own, no example is decided before enough of such draws were measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -16,8 +17,9 @@ from scipy import special
 
 from compbench.core.aliases import Floats, Ints
 from compbench.schedules._expected import Expected
+from compbench.schedules._heavy import effective, floor_of, n_decisive
 from compbench.schedules._learned_way import LearnedWay
-from compbench.schedules._pattern import Pattern, learned_pattern, varies
+from compbench.schedules._pattern import Pattern, learned_pattern, standardised, varies
 from compbench.schedules.policies import Verdict
 
 __all__ = ["trusted"]
@@ -25,7 +27,7 @@ __all__ = ["trusted"]
 _PARTS = 4
 _ORDERS = 3  # in which a held-out example is raced
 _LOWEST = 1e-7  # of levels
-_HIGHEST = 4  # times the tolerance: a wave cannot tell how easy all examples are
+_HIGHEST = 4  # times the tolerance: a wave cannot tell how easy all examples are; 1 where draws of their own decide
 _STEPS = 10  # of the search between them
 _CHANCE = 0.1  # of as many wrong outcomes: less is taken for more than the tolerance
 
@@ -36,21 +38,24 @@ Raced = Callable[[int, Expected], Verdict]  # of the wave's example with this nu
 def trusted(
     pattern: Pattern, wave: Sequence[Floats], heavy: Heavy, seed: int, tolerance: float, raced: Raced
 ) -> Pattern:
-    """The pattern with its inflation and level; a wave of fewer than four examples leaves nothing to be decided.
+    """The pattern with its inflation, level and floor; a wave of fewer than four examples decides nothing.
 
     A held-out example has no say in which draws are heavy either: its own might be heavy for nobody else.
     """
     if len(wave) < _PARTS:
         return replace(pattern, inflation=(), level=0.0)
-    ways: list[tuple[int, LearnedWay]] = []
+    ways, spread = list[tuple[int, LearnedWay]](), list[Floats]()
     for part in range(_PARTS):
         others = [differences for number, differences in enumerate(wave) if number % _PARTS != part]
         certain = heavy(others)
         taught = learned_pattern(others, certain, seed + 1 + part, _ORDERS)
         orders = [_Rehearsed(taught, order, len(certain)) for order in range(_ORDERS)]
         ways += product(range(part, len(wave), _PARTS), orders)
+        spread += _spread(wave[part::_PARTS], others, np.setdiff1d(np.arange(pattern.n_draws), certain))
+    decisive = n_decisive(spread, pattern.n_draws)
+    floor = floor_of(pattern.n_draws, decisive, tolerance)
     inflation = _inflation([(wave[number], way) for number, way in ways])
-    inflated = {way: way.inflated(inflation) for _, way in ways}
+    inflated = {way: way.trusted(inflation, floor) for _, way in ways}
     ways = [(number, inflated[way]) for number, way in ways]
     limits = np.full(pattern.n_draws, np.inf)
 
@@ -66,11 +71,19 @@ def trusted(
         n_wrong = int(np.sum(wrong, axis=0).max(initial=0))
         return np.mean(doubts, axis=0).max(initial=0) <= tolerance and _is_chance(n_wrong, len(ways), tolerance)
 
-    low, high = np.log(_LOWEST), np.log(_HIGHEST * tolerance)
+    highest = tolerance if decisive else _HIGHEST * tolerance
+    low, high = np.log(_LOWEST), np.log(highest)
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if is_allowed(float(np.exp(middle))) else (low, middle)
-    return replace(pattern, inflation=inflation, level=float(f"{np.exp(low):.4g}"))
+    level = float(f"{np.exp(low):.4g}")
+    return replace(pattern, inflation=inflation, level=level, decisive=decisive, floor=floor)
+
+
+def _spread(held_out: Sequence[Floats], others: Sequence[Floats], rest: Ints) -> Iterator[Floats]:
+    """Over how many draws each held-out example's squares are spread, of those that are not certain."""
+    usual = np.concatenate([standardised(differences[:, rest]) for differences in others])
+    return (effective(differences[:, rest], usual) for differences in held_out if len(usual))
 
 
 @dataclass(frozen=True, eq=False)
