@@ -97,9 +97,9 @@ def pair_errors(
         alpha = (alphas_cumprod[batch] ** 0.5).view(-1, 1, 1, 1).to(latent.device)
         sigma = ((1 - alphas_cumprod[batch]) ** 0.5).view(-1, 1, 1, 1).to(latent.device)
         eps = noise[batch].to(latent)
-        batch = batch.to(latent.device)
+        told = batch.to(latent.device).half() if latent.dtype == torch.float16 else batch.to(latent.device)
         noised = latent * alpha + eps * sigma
-        prediction = pipeline.unet(noised, batch, encoder_hidden_states=text.repeat(len(batch), 1, 1)).sample
+        prediction = pipeline.unet(noised, told, encoder_hidden_states=text.repeat(len(batch), 1, 1)).sample
         if pipeline.scheduler.config.prediction_type == "v_prediction":
             prediction = alpha * prediction + sigma * noised
         apart = F.mse_loss if loss == "l2" else F.l1_loss

@@ -310,21 +310,27 @@ def diffusion_scheduler(prediction_type: str) -> Any:
 
 
 def _saved(pipeline: Any, folder: Path, *, sharded: str = "", variant: str | None = None) -> Path:
-    """`sharded`: the largest file of weights; `variant`: a part of their names, such as fp16."""
+    """`sharded`: the largest file of weights; `variant`: fp16 saves halves, under names that say so."""
+    for part in pipeline.components.values():
+        if variant == "fp16" and isinstance(part, torch.nn.Module):
+            part.half()
     options: dict[str, Any] = {"variant": variant} | ({"max_shard_size": sharded} if sharded else {})
     pipeline.save_pretrained(folder, **options)
     return folder
 
 
+_HALVES = {"sharded": "20KB", "variant": "fp16"}  # as a hub holds large models
 MADE: dict[str, Callable[..., Path]] = {
     "sdxl": sdxl,
-    "pixart-alpha": partial(pixart, pipeline=PixArtAlphaPipeline, is_told_sizes=True),
+    "pixart-alpha": partial(pixart, pipeline=PixArtAlphaPipeline, is_told_sizes=True, **_HALVES),
     "pixart-sigma": partial(pixart, pipeline=PixArtSigmaPipeline),
     "sd3": sd3,
-    "sd3.5": partial(sd3, is_later=True),
+    "sd3.5": partial(sd3, is_later=True, **_HALVES),
     "sd3-no-t5": partial(sd3, has_t5=False),
     "flux-dev": flux,
     "flux-schnell": partial(flux, is_dev=False),
+    "flux-halves": partial(flux, **_HALVES),
     "sana": sana,
-    "sdxl-v": partial(sdxl, prediction_type="v_prediction"),
+    "sana-halves": partial(sana, **_HALVES),
+    "sdxl-v": partial(sdxl, prediction_type="v_prediction", **_HALVES),
 }

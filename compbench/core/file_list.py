@@ -26,6 +26,7 @@ class FileList:
     read: Callable[[str], bytes]
     sizes: dict[str, int] | None = None  # bytes by name, where the hub told
     is_whole: bool = True  # False: what a cache holds of a repository that could not be asked
+    lost: frozenset[str] = frozenset()  # links that lead to no file, as where a cache was pruned
 
     @classmethod
     def of_folder(cls, folder: Path) -> FileList:
@@ -35,7 +36,10 @@ class FileList:
             with opened(folder / name) as file:
                 return disk.read_at_most(file.read, _MAX_JSON_BYTES + 1)
 
-        return cls(str(folder), frozenset(_names(folder)), read)
+        paths = {path.relative_to(folder).as_posix(): path for path in _paths(folder)}
+        names = frozenset(name for name, path in paths.items() if path.is_file())
+        lost = frozenset(name for name, path in paths.items() if name not in names and path.is_symlink())
+        return cls(str(folder), names, read, lost=lost)
 
     def json(self, name: str) -> dict[str, Any]:
         """The JSON object in a file; DataError where it is none."""
@@ -63,12 +67,12 @@ def opened(path: Path) -> BufferedReader:
         raise DataError(f"{str(path)!r} cannot be read ({error.strerror}); copy it again") from error
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _paths(folder: Path) -> Iterator[Path]:
     try:
         for entry in sorted(folder.iterdir()):
-            if entry.is_file():
-                yield entry.name
-            elif entry.is_dir() and not entry.name.startswith("."):
-                yield from (f"{entry.name}/{path.name}" for path in sorted(entry.iterdir()) if path.is_file())
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield from (path for path in sorted(entry.iterdir()) if not path.is_dir())
+            elif not entry.is_dir():
+                yield entry
     except OSError as error:
         raise DataError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions") from error

@@ -24,16 +24,19 @@ __all__ = [
     "CAPTIONS",
     "INNER",
     "NORM",
+    "NO_GUIDANCE",
     "TARGETS",
     "VIEW_KEYS",
     "WITHOUT",
     "Rule",
     "errors_of",
+    "is_alone",
     "loss_of",
     "n_known",
     "score",
     "scores_under",
     "stored_loss",
+    "why_alone",
 ]
 
 # the squared error in each target over the square of what all residuals share
@@ -47,6 +50,11 @@ TARGETS = ("native", *_SQUARED)
 NORM = "norm"  # the square root of a stored squared error: no error of its own is stored
 CAPTIONS = "captions"  # what an image's scores are normalised by: their mean over the captions of the example
 INNER, WITHOUT = "inner", "l2-without"  # stored for guidance, in the same pass: see Rule.guidance
+_MOST_GUIDANCE, _LEAST_GUIDANCE = 1e6, 1e-6  # beyond, squares of it overflow, or the caption's part is lost
+NO_GUIDANCE = (
+    "guidance=0 is the prediction without a caption, which is the same for all captions: nothing could be compared; "
+    "guidance=none is the plain prediction"
+)
 # the words for a rule in run.json
 VIEW_KEYS = ("n_draws", "target", "reduction", "unconditional", "weight", "timesteps", "normalise", "guidance")
 _STORED = {"l2": "mse"}  # the word for a loss in run.json, in a key and in what a pilot taught; it stays as it is
@@ -103,12 +111,19 @@ class Rule:
             raise UsageError(f"no scoring rule named {self.target!r}; expected one of {', '.join(TARGETS)}")
         if self.target != "native" and not set(self.loss.split("+")) <= {"l2", "l1", NORM}:
             raise UsageError(f"the error {self.loss!r} has no form in {self.target!r}; expected target native")
+        if self.draws is not None and (isinstance(self.draws, bool) or not _is_count(self.draws)):
+            raise UsageError(f"draws cannot be {self.draws!r}; expected a whole number, at least 1, or None for all")
         self._check_weight()
         self._check_normalisation()
         if self.guidance is not None and (not math.isfinite(self.guidance) or self.loss not in ("l2", NORM)):
             raise UsageError(
                 f"guidance={self.guidance:g} cannot be read with loss={self.loss}; expected a number, and loss l2 or "
                 f"{NORM}; guidance=none leaves it out"
+            )
+        if self.guidance and not _LEAST_GUIDANCE <= abs(self.guidance) <= _MOST_GUIDANCE:
+            raise UsageError(
+                f"guidance={self.guidance:g} is out of range; expected from {_LEAST_GUIDANCE:g} to {_MOST_GUIDANCE:g}, "
+                "such as 3"
             )
 
     def _check_weight(self) -> None:
@@ -225,6 +240,24 @@ class Rule:
             return np.ones(len(draws.alpha))
         squared = _SQUARED[self.target](draws) / _SQUARED[draws.target](draws)
         return np.sqrt(squared) if self.loss in ("l1", NORM) else squared
+
+
+def is_alone(shape: tuple[int, ...]) -> bool:
+    """Whether an example [I, C] has several images and one caption, by which normalising them leaves nothing."""
+    return shape[0] > 1 and shape[1] == 1
+
+
+def why_alone(examples: Sequence[str]) -> str:
+    """The reason why images of a single caption cannot be normalised by their captions."""
+    count = f"{len(examples):,} examples have" if len(examples) > 1 else "an example has"
+    return (
+        f"{count} several images and a single caption ({examples[0]!r} the first), and an image's scores less their "
+        "mean over one caption are 0 for every image; leave normalise=captions out"
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and value >= 1
 
 
 def _guided(guidance: float, conditional: Floats, inner: Floats, without: Floats) -> Floats:

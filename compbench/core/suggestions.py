@@ -35,8 +35,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     choices = sorted(set(choices))
     if len(choices) > _LISTED and kind in ("task", "model") and not _close(name, choices):
         return UsageError(
-            f"no {kind} named {name!r}; `compbench list {kind}s` shows the {len(choices)} there are. One that a notebook or "
-            "script registers is known in that process alone; an entry point makes it known everywhere"
+            f"no {kind} named {name!r}; `compbench list {kind}s` shows the {len(choices)} there are. One that a "
+            "notebook or script registers is known in that process alone; an entry point makes it known everywhere"
         )
     return UsageError(f"no {kind} named {name!r}; {did_you_mean(name, choices)}")
 

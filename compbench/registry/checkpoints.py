@@ -179,6 +179,7 @@ def weights_of(files: FileList, part: Part, name: str, *, takes_pickles: bool = 
             return found
     if takes_pickles and (pickled := f"{part.name}/{part.stem}.bin") in files.names:
         return Weights(None, (pickled,), None)
+    _check_whole(files, part, name)
     rest = sorted(
         file.removeprefix(f"{part.name}/")
         for file in files.names
@@ -235,6 +236,7 @@ def no_pipeline_file(path: Path) -> str:
     return f"{str(path)!r} is a single-file checkpoint, and compbench {_CONVERT}"
 
 
+_NOWHERE = "is a link that leads to no file"
 _CONVERT = (
     "reads the diffusers layout: convert it with diffusers, "
     "`StableDiffusionPipeline.from_single_file(FILE).save_pretrained(PATH)`, then --model sd:PATH"
@@ -344,6 +346,19 @@ def _of_variant(files: FileList, part: Part, variant: str) -> Weights | None:
     return Weights(variant or None, (single,), None) if has_single else None
 
 
+def _check_whole(files: FileList, part: Part, name: str) -> None:
+    """DataError where safetensors were meant to be there: an index names others, or a link leads nowhere."""
+    start = f"model {name!r} has no whole {part.name}/{part.stem}.safetensors in {files.where!r}: "
+    if links := sorted(file for file in files.lost if file.startswith(f"{part.name}/")):
+        raise DataError(f"{start}{links[0]} {_NOWHERE}; fetch or copy it again")
+    for path in sorted(files.names):
+        if path.startswith(f"{part.name}/{part.stem}.safetensors.index."):
+            shards = _shards(files.json(path), part.name)
+            lacking = [file for file in shards if file not in files.names]
+            what = f"{named(lacking, 4)}, not there" if shards else "no files beside it (weight_map)"
+            raise DataError(f"{start}{path.partition('/')[2]} names {what}; fetch or copy it again")
+
+
 def _shards(index: Mapping[str, Any], folder: str) -> tuple[str, ...]:
     """The files that an index names, none where it names others than its neighbours."""
     placed: Any = index.get("weight_map")
@@ -353,7 +368,9 @@ def _shards(index: Mapping[str, Any], folder: str) -> tuple[str, ...]:
 
 def present(files: FileList, name: str, *paths: str) -> Iterable[str]:
     if lacking := [path for path in paths if path not in files.names]:
-        raise DataError(f"model {name!r} has no {', '.join(lacking)} in {files.where!r}; fetch or copy it again")
+        is_lost = files.lost.issuperset(lacking)
+        why = f", which {_NOWHERE}" if is_lost else ""
+        raise DataError(f"model {name!r} has no {', '.join(lacking)} in {files.where!r}{why}; fetch or copy it again")
     return paths
 
 

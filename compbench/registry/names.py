@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -82,8 +82,7 @@ def parse_options(
     known = {model.label: options(model.spec) for model in models}
     sorted_options: dict[str, dict[str, str]] = {name: {} for name in known}
     scoped: list[tuple[str, str, str]] = []
-    for text in given:
-        scope, name, value = _split(text, list(known))
+    for scope, name, value in _of_one_value(_split(text, list(known)) for text in given):
         if scope is not None:
             scoped.append((scope, name, value))
             continue
@@ -176,6 +175,17 @@ def _split(text: str, models: Sequence[str]) -> tuple[str | None, str, str]:
             f"option {text!r} is for model {other!r}, which is not in this run; {did_you_mean(other, models)}"
         )
     return scope, name.strip().replace("-", "_"), value.strip()
+
+
+def _of_one_value(given: Iterable[tuple[str | None, str, str]]) -> Iterator[tuple[str | None, str, str]]:
+    """The same options; UsageError for one that is given with two values."""
+    seen: dict[tuple[str | None, str], str] = {}
+    for scope, name, value in given:
+        if seen.setdefault((scope, name), value) != value:
+            raise UsageError(
+                f"option {name!r} is given as {seen[scope, name]!r} and as {value!r}; expected one of them"
+            )
+        yield scope, name, value
 
 
 def _fits_none(name: str, value: str, known: Mapping[str, Mapping[str, Option]]) -> UsageError:

@@ -11,7 +11,7 @@ import numpy as np
 from compbench import registry
 from compbench.core import rules
 from compbench.core.aliases import Floats
-from compbench.core.errors import DataError, UsageError
+from compbench.core.errors import DataError, RunError, UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import Measurement, ScoreMatrix, joined
 from compbench.core.models import MeasuresErrors, ModelSpec, Runtime, Scorer
@@ -19,9 +19,9 @@ from compbench.core.packages import named
 from compbench.core.rules import Rule
 from compbench.diffusion import emulation
 from compbench.registry import hub
-from compbench.registry.plugins import blamed
+from compbench.registry.plugins import blamed, each_of
 from compbench.runs._pictures import Picture, pictures
-from compbench.runs._result_checks import check_result
+from compbench.runs._result_checks import checked_result
 from compbench.runs.reporter import QuietReporter
 from compbench.runs.resolve import resolved_model
 
@@ -53,11 +53,16 @@ class LoadedModel:
             return np.zeros(matches.shape)
         with blamed(self.scorer, "while it scored"):
             self.scorer.prepare(Task("pairs", (example,), {}))
-            results = list(self.scorer.score([example], {}))
-        for result in results:
-            check_result(result, {example.id: example}, None)
-        if isinstance(results[0], ScoreMatrix):
-            return results[0].scores.astype(np.float64)
+            given = iter(self.scorer.score([example], {}))
+        by_id = {example.id: example}
+        results = [checked_result(result, by_id, None) for result in each_of(given, self.scorer, "while it scored")]
+        if other := [result.example_id for result in results if result.example_id != example.id]:
+            raise RunError(f"the model gave a result for {other[0]!r}, which it was not asked for")
+        scores = [result.scores for result in results if isinstance(result, ScoreMatrix)]
+        if len(scores) > 1 or not results:
+            raise RunError(f"the model gave {len(scores)} arrays of scores for the pairs; expected one")
+        if scores:
+            return scores[0]
         (result,) = joined(result for result in results if isinstance(result, Measurement))
         return rules.score(result, cast(MeasuresErrors, self.scorer).draw_table(), self.rule).scores
 

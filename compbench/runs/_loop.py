@@ -19,7 +19,7 @@ from compbench.core.rules import Rule, n_known
 from compbench.registry.plugins import blamed, each_of
 from compbench.runs import _wave
 from compbench.runs._online import OnlineScorer
-from compbench.runs._result_checks import check_result
+from compbench.runs._result_checks import checked_result
 from compbench.runs._storing import Led, StoredParts, check_lesson
 from compbench.runs.interrupts import Interrupts
 from compbench.runs.reporter import QuietReporter, Reporter
@@ -202,8 +202,7 @@ def _measured(
     with blamed(scorer, "while it scored"):
         results = iter(scorer.score(examples, known))
     for result in each_of(results, scorer, "while it scored"):
-        check_result(result, by_id, n_bank, dtype)
-        yield result
+        yield checked_result(result, by_id, n_bank, dtype)
 
 
 def _online(run: Run, task: Task, draws: DrawTable | None) -> OnlineScorer | None:

@@ -1,8 +1,12 @@
-"""Checks a model's results before they are stored: a plugin's mistake must not become a number in a table."""
+"""Checks a model's results before they are stored: a plugin's mistake must not become a number in a table.
+
+Results wait in memory before they are written, so they are copied: a model may fill one array again and again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +16,15 @@ from compbench.core.errors import RunError, nan_advice
 from compbench.core.examples import Example
 from compbench.core.measurements import Measurement, ScoreMatrix
 
-__all__ = ["LARGEST_SCORE", "check_result"]
+__all__ = ["LARGEST_SCORE", "checked_result"]
 
 LARGEST_SCORE = 1e100  # squares and differences of larger ones overflow
 
 
-def check_result(result: object, examples: Mapping[str, Example], n_bank: int | None, dtype: object = None) -> None:
-    """RunError for a result that is not what it should be: kind, shape, size of values, numbers of draws.
+def checked_result(
+    result: object, examples: Mapping[str, Example], n_bank: int | None, dtype: object = None
+) -> ScoreMatrix | Measurement:
+    """The result in arrays of its own; RunError for one that is not what it should be: kind, shape, values, draws.
 
     `n_bank`: how many draws the bank has; `dtype`: of the network. Whether an example of another name was asked for is
     the caller's to check.
@@ -26,7 +32,7 @@ def check_result(result: object, examples: Mapping[str, Example], n_bank: int | 
     if not isinstance(result, ScoreMatrix | Measurement):
         raise RunError(f"the model gave a {type(result).__name__}; expected a ScoreMatrix or a Measurement")
     if (example := examples.get(result.example_id)) is None:
-        return
+        return result
     where = f"example {example.id!r}"
     if isinstance(result, ScoreMatrix):
         _check_array("scores", result.scores, example.shape, where)
@@ -34,14 +40,44 @@ def check_result(result: object, examples: Mapping[str, Example], n_bank: int | 
             _check_array("unconditional scores", result.unconditional, example.shape[:1], where)
         _check_by_position(result, where)
         for scores in (result.scores, result.unconditional):
-            if scores is not None and (np.abs(scores[np.isfinite(scores)]) > LARGEST_SCORE).any():
-                raise RunError(
-                    f"the model gave a score of {np.abs(scores).max():.3g} for {where}; "
-                    f"expected scores between -{LARGEST_SCORE:g} and {LARGEST_SCORE:g}"
-                )
+            if scores is not None:
+                _check_size(scores, where)
+                _check_digits(scores, where)
     else:
         _check_measurement(result, example, n_bank, where)
     _check_finite(result, example, dtype)
+    return _copied(result)
+
+
+def _copied(result: ScoreMatrix | Measurement) -> ScoreMatrix | Measurement:
+    if isinstance(result, ScoreMatrix):
+        without, grids = result.unconditional, result.by_position
+        return ScoreMatrix(
+            result.example_id,
+            np.array(result.scores, np.float64),
+            None if without is None else np.array(without, np.float64),
+            None if grids is None else np.array(grids),
+        )
+    errors = {loss: np.array(values) for loss, values in result.errors.items()}
+    return replace(result, draw_ids=np.array(result.draw_ids), errors=errors, measured=np.array(result.measured))
+
+
+def _check_size(scores: Floats, where: str) -> None:
+    wide = np.abs(scores[np.isfinite(scores)].astype(np.float64))  # 1e100 is beyond float16
+    if (wide > LARGEST_SCORE).any():
+        raise RunError(
+            f"the model gave a score of {wide.max():.3g} for {where}; "
+            f"expected scores between -{LARGEST_SCORE:g} and {LARGEST_SCORE:g}"
+        )
+
+
+def _check_digits(scores: Floats, where: str) -> None:
+    """RunError for scores that would tie when they are stored and do not."""
+    if scores.dtype.itemsize >= 8 and len(np.unique(scores.astype(np.float64))) < len(np.unique(scores)):
+        raise RunError(
+            f"the model gave scores of dtype {scores.dtype} for {where} that are equal in float64, in which they are "
+            "stored; take away what they have in common"
+        )
 
 
 def _check_finite(result: Measurement | ScoreMatrix, example: Example, dtype: object) -> None:

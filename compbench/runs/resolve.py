@@ -16,7 +16,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task, unread
 from compbench.core.models import ModelSpec, ResolvedModel, Source
-from compbench.core.rules import VIEW_KEYS, Rule
+from compbench.core.rules import VIEW_KEYS, Rule, is_alone, why_alone
 from compbench.core.subsets import subset, subset_per_class
 from compbench.diffusion import emulation
 from compbench.registry import hub
@@ -148,6 +148,7 @@ def resolve(
     if model.chooses:
         task = answerable(task, FORM_OF[model.chooses])
     check_written(task, label, embeds_text=model.embeds_text)
+    _check_normalised(task, model, label)
     address = _Address(task, label, store, request, say, _mark(label, model, request, say))
     model, key, described = address.of(model)
     limit, images_per_class, ids = _selected(task, request, say)
@@ -174,6 +175,13 @@ def resolve(
         is_read,
     )
     return _computable(resolved, address, settled) if is_computed else resolved
+
+
+def _check_normalised(task: Task, model: ResolvedModel, label: str) -> None:
+    """UsageError, before anything is loaded, where normalising images by their captions leaves nothing to compare."""
+    normalise = model.view.get("normalise")
+    if normalise and (alone := [example.id for example in task.examples if is_alone(example.shape)]):
+        raise UsageError(f"{label} cannot take normalise={normalise} on task {task.name!r}: {why_alone(alone)}")
 
 
 def check_is_here(asked: ResolvedRun) -> None:

@@ -60,8 +60,8 @@ def learned(run: Run, rule: Rule, split: str) -> tuple[Rule, frozenset[str]]:
         for bin, weight in zip(bins, weights, strict=True)
     )
     run.say(
-        f"{run.key.task}/{run.key.model}: weights learned from {len(taught)} examples ({split}), which are left out; "
-        f"the score is that of the other {len(judged)}. Weights by timestep: {said}"
+        f"{run.key.task}/{run.key.model}: weights learned from {len(taught)} example{'s' * (len(taught) != 1)} "
+        f"({split}), left out of the score, which is that of the other {len(judged)}. Weights by timestep: {said}"
     )
     return replace(rule, weight=name, table=table), frozenset(chosen)
 

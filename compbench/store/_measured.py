@@ -69,7 +69,8 @@ def scored(chunk: Sequence[str], errors: Mapping[str, Floats], measured: Bools, 
         return np.stack(
             [
                 _whole_matrix(
-                    _scored_alone(name, {of: of_loss[n] for of, of_loss in errors.items()}, measured[n], draws, rule)
+                    _scored_alone(name, {of: of_loss[n] for of, of_loss in errors.items()}, measured[n], draws, rule),
+                    rule,
                 )
                 for n, name in enumerate(chunk)
             ]
@@ -94,7 +95,7 @@ def _scored_alone(
     return rules.score(measurement_of(name, errors, measured, with_no_caption=rule.unconditional), draws, rule)
 
 
-def _whole_matrix(matrix: ScoreMatrix) -> Floats:
-    """[I, C], with the score of no caption last where there is one."""
-    without = matrix.unconditional
+def _whole_matrix(matrix: ScoreMatrix, rule: Rule) -> Floats:
+    """[I, C], with the score of no caption last where the rule reads it; a mean over captions follows from the rest."""
+    without = matrix.unconditional if rule.unconditional else None
     return matrix.scores if without is None else np.concatenate([matrix.scores, without[:, None]], axis=-1)

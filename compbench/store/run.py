@@ -139,8 +139,9 @@ class Run:
         The settings are those of `compbench.store.reading.Settings`: draws, target, loss and others. UsageError, which
         names what is stored and the command that measures the rest, where the stored errors cannot answer.
         """
-        from compbench.store.reading import answerable
+        from compbench.store.reading import answerable, check_counts
 
+        check_counts(limit=limit, images_per_class=images_per_class)
         given = {name: value for name, value in settings.items() if value is not None}
         narrowed = self._but(
             left_out=frozenset[str]() if "weight" in given else self.left_out,
@@ -270,20 +271,20 @@ class Run:
 
     def tables(self, rule: Rule | None = None, ids: Sequence[str] | None = None) -> dict[tuple[int, int], ScoreTable]:
         """`table` for each shape (I, C) of examples; an empty table where nothing is done."""
-        rule = rule or self.rule
-        if self.keeps_scores and rule != self.rule:
+        if self.keeps_scores and rule is not None and rule != self.rule:
             raise UsageError(
                 f"run {str(self.path)!r} keeps only scores and cannot be read by another rule or fewer draws than its "
                 "own; run it without keep=scores"
             )
-        done = self.done(rule.draws, unconditional=rule.unconditional)
+        by: Rule = self.rule if rule is None else import_module("compbench.store.reading").settled(self, rule)
+        done = self.done(by.draws, unconditional=by.unconditional)
         wanted = [example_id for example_id in self.ids() if example_id in done] if ids is None else list(ids)
         if lacking := [example for example in wanted if example not in done]:
             raise ValueError(
                 f"{len(lacking)} of the {len(wanted)} examples asked for are not measured, {lacking[0]!r} the first; "
                 "rerun the command that made the run"
             )
-        return self.contents.tables(rule, wanted) or self.contents.no_tables()
+        return self.contents.tables(by, wanted) or self.contents.no_tables()
 
     @named()
     def to_frame(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -83,9 +84,25 @@ def _launched(environment: Mapping[str, str]) -> Shard | None:
 
 
 def _launchers(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """A batch script is numbered like the first task of a step, but it is not a step: only srun starts one."""
-    is_batch_script = "SLURM_JOB_ID" in environment and "SLURM_STEP_ID" not in environment
-    return [launcher for launcher in _LAUNCHERS if not (is_batch_script and launcher[0].startswith("SLURM_"))]
+    is_task = _is_task_of_a_step(environment)
+    return [launcher for launcher in _LAUNCHERS if is_task or not launcher[0].startswith("SLURM_")]
+
+
+def _is_task_of_a_step(environment: Mapping[str, str]) -> bool:
+    """Whether srun started this process as one of its tasks: Slurm numbers others like the first of several, too.
+
+    A batch script is in no step, or has the numbers of the step that submitted it beside its own job's. The shell that
+    salloc opens on a node is a step of one task, beside the number of tasks that were asked for. A shell of `srun
+    --pty` is a task, but what is typed in it is meant to be done whole.
+    """
+    count = environment.get("SLURM_NTASKS", "")
+    if "SLURM_STEP_ID" not in environment or environment.get("SLURM_STEP_NUM_TASKS", count) != count:
+        return False
+    here = environment.get("SLURM_GTIDS", "").split(",")  # the tasks on this node
+    if environment.get("SLURM_STEP_NUM_NODES") == "1" and str(len(here)) != count:
+        return False
+    is_typed = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+    return not is_typed or environment.get("SLURM_TASK_PID") == str(os.getpid())
 
 
 def _shard(number: int, count: int) -> Shard | None:

@@ -55,6 +55,8 @@ def test_a_function_gets_rgb_pictures_and_the_captions_of_one_example(tmp_path: 
         torch.tensor(SCORES, dtype=torch.bfloat16, requires_grad=True),
         list(torch.tensor(SCORES)),
         [[torch.tensor(value, requires_grad=True) for value in row] for row in SCORES],
+        np.array(SCORES, np.float16),
+        np.array(SCORES, np.longdouble),
     ],
 )
 def test_scores_may_be_lists_arrays_or_tensors(scores: Any, tmp_path: Path) -> None:
@@ -79,11 +81,24 @@ def test_scores_may_be_lists_arrays_or_tensors(scores: Any, tmp_path: Path) -> N
         ({"a": 1}, "dtype object"),
         ([[1.0, 2.0], [1.0]], r"rows of scores have the shapes \(2,\), \(1,\)"),
         ([[1e200, 0], [0, 0]], "score of 1e"),
+        ([[2**60 + 1, 2**60], [2**60, 2**60 + 1]], "dtype int64 for example '0000' that are equal in float64"),
+        (np.eye(2, dtype=np.longdouble) * 1e-18 + 1, "that are equal in float64"),
     ],
 )
 def test_what_is_no_score_for_each_pair_is_refused(scores: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=said):
         compbench.run(fakes.task(2), model=lambda images, captions: scores, runs=tmp_path)
+
+
+def test_a_function_may_fill_one_array_again_and_again(tmp_path: Path) -> None:
+    scores, calls = np.zeros((2, 2)), iter(range(1, 9))
+
+    def refilled(images: Any, captions: Any) -> Any:
+        scores[...] = next(calls)
+        return scores
+
+    run = compbench.run(fakes.task(4), model=refilled, runs=tmp_path)
+    assert run.table().scores[:, 0, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 @pytest.mark.parametrize("error", [ValueError("no luck"), SystemExit(3), RuntimeError(), UsageError("odd")])

@@ -199,7 +199,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_sharded_files_of_the_fp16_variant_are_fetched_and_loaded(
     hub: LoopbackHub, family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tiny_pipelines.MADE[family](tmp_path / "saved", sharded="60KB", variant="fp16")
+    folder = tiny_pipelines.MADE[family](tmp_path / "saved", sharded="20KB", variant="fp16")
     files = contents(folder)
     assert sum(".fp16-0000" in name for name in files) > 2
     files["README.md"] = files["unused.safetensors"] = b"not to be fetched"

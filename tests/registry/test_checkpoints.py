@@ -1,7 +1,9 @@
 """What a repository holds is told by its file list and its configurations, before any weight."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,10 +137,32 @@ def test_what_a_cache_happens_to_hold_does_not_decide_for_fp16():
     assert checkpoints.stable_diffusion(replace(sd_like(), is_whole=False), "mine")
 
 
-def test_a_shard_outside_its_folder_is_not_opened():
-    index = {"weight_map": {"a": "../../secret.safetensors"}}
-    files = sd_like(weights=WEIGHTS[1:], **{"unet/diffusion_pytorch_model.safetensors.index.json": index})
-    assert "no whole unet/diffusion_pytorch_model.safetensors" in refused(files)
+SHARDS = "unet/diffusion_pytorch_model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("placed", "words"),
+    [
+        ({"a": "../../secret.safetensors"}, "names no files beside it (weight_map)"),
+        (["a"], "names no files beside it (weight_map)"),
+        ({"a": "x-00001-of-00002.safetensors"}, "names unet/x-00001-of-00002.safetensors, not there; fetch or copy"),
+    ],
+)
+def test_an_index_whose_shards_are_elsewhere_or_nowhere_is_told_as_such(placed, words):
+    message = refused(sd_like(weights=WEIGHTS[1:], **{SHARDS: {"weight_map": placed}}))
+    assert "no whole unet/diffusion_pytorch_model.safetensors" in message
+    assert words in message
+    assert "other files can run code" not in message
+
+
+def test_a_link_that_leads_to_no_file_is_told_as_such(tmp_path):
+    """As in a cache that was pruned, or a folder that was copied without what its links lead to."""
+    for file in (WEIGHTS[0], "vae/config.json"):
+        folder = shutil.copytree(TINY_SD.repo, tmp_path / Path(file).parent.name)
+        (folder / file).unlink()
+        (folder / file).symlink_to(folder / file)
+        assert f"{file}" in refused(FileList.of_folder(folder))
+        assert "is a link that leads to no file" in refused(FileList.of_folder(folder))
 
 
 @pytest.mark.parametrize(

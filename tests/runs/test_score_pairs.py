@@ -12,7 +12,10 @@ import torch
 
 import compbench
 import fakes
-from compbench.core.errors import UsageError
+from compbench.core.errors import RunError, UsageError
+from compbench.core.measurements import ScoreMatrix
+from compbench.core.rules import Rule
+from compbench.runs._loading import LoadedModel
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
 CAPTIONS = ["a red circle", "a blue square"]
@@ -95,3 +98,30 @@ def test_names_specs_and_functions_are_scored_and_nothing_is_stored(
     assert compbench.score_pairs(lambda images, captions: [[1, 2]], [LEVELS], CAPTIONS).tolist() == [[1, 2]]
     assert compbench.score_pairs("tiny-sd", [LEVELS], CAPTIONS, draws=2, device="cpu").shape == (1, 2)
     assert not list(tmp_path.iterdir())
+
+
+class _Gives:
+    """A scorer that gives these results, whatever it is asked."""
+
+    device = "cpu"
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def prepare(self, task: Any) -> None: ...
+
+    def score(self, examples: Any, known: Any) -> Any:
+        return (ScoreMatrix(name, np.ones((1, 2))) for name in self._names)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((), "gave 0 arrays of scores for the pairs; expected one"),
+        (("pairs", "pairs"), "gave 2 arrays of scores"),
+        (("other",), "a result for 'other', which it was not asked for"),
+    ],
+)
+def test_a_model_gives_one_array_for_the_pairs(names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(RunError, match=said):
+        LoadedModel("odd", _Gives(*names), Rule()).score_pairs([LEVELS], CAPTIONS)

@@ -180,7 +180,7 @@ def test_learned_weights_find_the_timesteps_that_tell_and_leave_out_what_they_le
     assert weights[informative].min() > 10 * weights[~informative].max()
     assert not read.done() & read.left_out
     assert len(read.done()) + len(read.left_out) == run.info.n_task_examples
-    assert "which are left out" in heard[0]
+    assert "left out of the score" in heard[0]
     ids = sorted(read.done())
     by_uniform, by_learned = (reading.to_frame().set_index("id").loc[ids, "text"].mean() for reading in (run, read))
     assert by_learned > 0.9

@@ -25,7 +25,7 @@ from compbench.runs import harness
 from compbench.store import run_file
 from compbench.store.lock import Guard
 from compbench.store.run import Run
-from compbench.store.shards import Shard, device_here, shard_here
+from compbench.store.shards import Shard, shard_here
 from compbench.store.store import Store
 from compbench.store.writer import RunWriter
 
@@ -57,13 +57,12 @@ with Guard(folder)():
     time.sleep(1)
     (folder / ".partial-mine").rename(folder / "mine")
 """
-LAUNCHED = ({"RANK": "2", "WORLD_SIZE": "4"}, {"SLURM_PROCID": "2", "SLURM_NTASKS": "4"})
-BATCH_SCRIPT = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}
+LAUNCHED = ({"RANK": "2", "WORLD_SIZE": "4"}, {"SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_NTASKS": "4"})
 
 
 @pytest.fixture(autouse=True)
 def _not_launched(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -82,15 +81,9 @@ def test_a_launcher_numbers_from_zero_and_a_shard_from_one(environment: dict[str
     assert shard_here("1/1", environment) is None  # all of it, whatever the launcher says
 
 
-@pytest.mark.parametrize("environment", [{}, {"RANK": "0", "WORLD_SIZE": "1"}, {"RANK": "0"}, BATCH_SCRIPT])
+@pytest.mark.parametrize("environment", [{}, {"RANK": "0", "WORLD_SIZE": "1"}, {"RANK": "0"}])
 def test_one_process_takes_all(environment: dict[str, str]) -> None:
     assert shard_here(None, environment) is None
-
-
-def test_a_step_of_slurm_is_a_shard_where_its_batch_script_is_none() -> None:
-    step = {**BATCH_SCRIPT, "SLURM_STEP_ID": "0"}
-    assert shard_here(None, step) == Shard(1, 4)
-    assert (device_here("auto", step), device_here("auto", BATCH_SCRIPT)) == ("auto:0", "auto")
 
 
 @pytest.mark.parametrize("given", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", "-1/2"])

@@ -126,7 +126,9 @@ def tag_groups(
         groups = _crossed(ids, tags, columns, orders)
     else:
         groups = [group for column in columns for group in _by_column(ids, tags, column, orders)]
-    return [*groups, ("", OVERALL, ids)]
+    # a tag may be called what the whole set is called
+    told = [(column, f"{column}: {tag}" if tag == OVERALL else tag, members) for column, tag, members in groups]
+    return [*told, ("", OVERALL, ids)]
 
 
 def tag_columns(by: By, tags: Iterable[Tags]) -> list[str]:

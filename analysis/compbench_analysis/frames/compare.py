@@ -171,6 +171,8 @@ def _outcomes(
     for metric, outcomes in pair.outcomes.items():
         for column, tag, ids in tags:
             rows = outcomes.loc[sorted(set(ids).intersection(outcomes.index))]
+            if column and not len(rows):  # the metric does not apply to any example of the tag
+                continue
             a, b = rows["a"].to_numpy(), rows["b"].to_numpy()
             sample = population.sample(pair.metrics[metric], list(map(str, rows.index)))
             found = paired(a, b, sample, n_resamples=n_resamples, seed=seed)
@@ -200,6 +202,8 @@ def _margins(
     for metric, margins in pair.margins.items():
         for column, tag, ids in tags:
             rows = margins.loc[sorted(set(ids).intersection(margins.index))]
+            if column and not len(rows):
+                continue
             differences, sample = rows.to_numpy(), population.alone(list(map(str, rows.index)))
             yield {
                 **pair.names,
@@ -244,6 +248,7 @@ def _contrasts(
     everything = set(measured)
     for column in dict.fromkeys(column for column, _, _ in tags if column):
         members = {tag: everything.intersection(ids) for of_column, tag, ids in tags if of_column == column}
+        members = {tag: ids for tag, ids in members.items() if ids}
         if len(members) <= _MOST_TAGS_IN_PAIRS:
             contrasts = [(first, second, members[first], members[second]) for first, second in combinations(members, 2)]
         else:
@@ -263,13 +268,20 @@ def _corrected(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The rows with Holm's p over their family: the overall tests, or the tests by the tags of one column."""
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        families.setdefault(row["column"] or tables.OVERALL, []).append(row)
+        families.setdefault(_family(row["column"]), []).append(row)
     for family, members in families.items():
         n_tests = sum(not math.isnan(row["p"]) for row in members)
         corrected = paired_tests.holm([row["p"] for row in members])
         for row, p_holm in zip(members, corrected, strict=True):
             row |= {"p_holm": p_holm, "family": family, "n_tests": n_tests}
     return pd.DataFrame(list(rows))
+
+
+def _family(column: str) -> str:
+    """The name of a family of tests; a column may be called what the whole set is called."""
+    if not column:
+        return tables.OVERALL
+    return f"{column} (column)" if column == tables.OVERALL else column
 
 
 def _gains(outcomes: pd.DataFrame) -> Ints:

@@ -63,13 +63,25 @@ def scored_by(run: Run, rule: Rule) -> str:
     losses = {"l2": "squared error", "l1": "absolute error", "norm": "root of each squared error"}
     target = "the network's own target" if rule.target == "native" else rule.target
     more = [f"guidance {rule.guidance:g}"] if rule.guidance is not None else []
-    more += [f"timesteps {rule.timesteps} of these"] if rule.timesteps else []
+    more += [f"timesteps {rule.timesteps} of these{_n_within(run, rule)}"] if rule.timesteps else []
     more += ["images compared by what a caption gains over none"] if rule.unconditional else []
     more += ["images compared less their mean over the captions"] if rule.normalise else []
-    n_draws = "all" if rule.draws is None else str(rule.draws)
+    n_draws = "all draws" if rule.draws is None else _draws(rule.draws)
     grid = _grid_of(run)
-    said = f"{losses.get(rule.loss, rule.loss)} in {target}, {rule.weight} weight, {n_draws} draws"
+    said = f"{losses.get(rule.loss, rule.loss)} in {target}, {rule.weight} weight, {n_draws}"
     return ", ".join([said + (f" of timesteps {grid}" if grid else ""), *more])
+
+
+def _n_within(run: Run, rule: Rule) -> str:
+    """' (1 draw)', those within a rule's window; nothing where the bank is lost."""
+    try:
+        return f" ({_draws(len(rule.read_draws(run.draws())))})"
+    except RunError:
+        return ""
+
+
+def _draws(n: int) -> str:
+    return f"{n} draw{'s' * (n != 1)}"
 
 
 def partial(run: Run, rule: Rule | None = None) -> str:

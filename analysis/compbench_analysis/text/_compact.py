@@ -62,6 +62,12 @@ class Scores:
         """All rows of a tag; a published one tells no n."""
         return [row for key, row in self.cells.items() if key[0] == tag and row["n"] is not None]
 
+    def sizes(self, tag: str, model: str) -> str:
+        """The number of examples, or of each metric's in their order where these differ: '6 / 4 / 2'."""
+        rows = [row for metric in self.metrics if (row := self.cells.get((tag, model, metric))) is not None]
+        sizes = [int(row["n"]) for row in rows if row["n"] is not None]
+        return " / ".join(f"{n:,}" for n in (sizes if len(set(sizes)) > 1 else sizes[:1]))
+
     def tag_name(self, tag: str) -> str:
         """'Object (134)', marked where it is too small to rank models by."""
         rows = self.of_tag(tag)
@@ -133,9 +139,8 @@ def _metrics_across(scores: Scores, title: str, interval: Interval) -> Grid:
         for model in scores.models:
             if not any((tag, model, metric) in scores.cells for metric in scores.metrics):
                 continue
-            n = {row["n"] for key, row in scores.cells.items() if key[:2] == (tag, model)} - {None}
             lead = [shown_tag, model] if has_tags else [scores.model_name(model)]
-            lead += [f"{int(max(n)):,}" if n else ""] if has_n else []
+            lead += [scores.sizes(tag, model)] if has_n else []
             cells = [scores.cell(tag, model, metric, interval) for metric in scores.metrics]
             body.append([*((text, False) for text in lead), *cells])
             shown_tag = ""

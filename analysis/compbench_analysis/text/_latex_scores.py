@@ -49,7 +49,7 @@ def _rows(scores: Scores, *, has_tags: bool, has_n: bool) -> Iterator[list[str]]
                 continue
             is_best = [(tag, model, metric) in scores.best for metric in scores.metrics]
             numbers = [_number(cell, is_bold=best) for cell, best in zip(cells, is_best, strict=True)]
-            n = [f"{known[0]['n']}"] if has_n else []
+            n = [scores.sizes(tag, model)] if has_n else []
             yield [*([shown_tag] if has_tags else []), latex_text(model), *n, *numbers]
             shown_tag = ""
         if not scores.is_one_chance or tag == scores.tags[-1]:

@@ -41,7 +41,7 @@ def _alone(row: Row) -> str:
     what, chance = metric_words(row["metric"]), row["chance"]
     scores = f"{percent(row['value'], row['low'], row['high'])} %"
     if chance is None:
-        return f"{row['model']} has a {what} of {scores}."
+        return f"{row['model']} has {_with_article(what)} of {scores}."
     if row["low"] > chance:
         where = "above"
     elif row["high"] < chance:
@@ -49,6 +49,10 @@ def _alone(row: Row) -> str:
     else:
         where = "not distinguishable from"
     return f"{row['model']} is {where} random scores on {what}: {scores}; random scores get {percent(chance)}."
+
+
+def _with_article(what: str) -> str:
+    return f"{'an' if what[0] in 'aeio' else 'a'} {what}"
 
 
 def _between(rows: Sequence[Row], metric: str, *, is_corrected: bool) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import UsageError
-from compbench.core.rules import INNER, WITHOUT, Rule, stored_loss
+from compbench.core.rules import INNER, NO_GUIDANCE, WITHOUT, Rule, stored_loss
 from compbench.core.weights import UNIFORM, named
 from compbench.diffusion.families._sd_precision import check_precision, encoders_dtype
 from compbench.registry import checkpoints
@@ -130,6 +130,8 @@ def _check_rule(spec: StableDiffusion) -> None:
         normalise=normalise,
         guidance=spec.guidance,
     )
+    if spec.guidance == 0:
+        raise UsageError(f"model {spec.name!r}: {NO_GUIDANCE}")
     plain = Rule(weighed, loss=loss, unconditional=spec.unconditional).words()
     further = [f"{name}={word}" for name, word in rule.words().items() if name not in plain]
     if further and spec.schedule in ("paper", "racing"):
