@@ -19,7 +19,7 @@ from compbench.core.aliases import Floats, Ints
 from compbench.schedules._bounds import BEYOND, Estimate, looks_within, n_within, normal
 from compbench.schedules._learned_way import LearnedWay
 
-__all__ = ["Expected"]
+__all__ = ["Expected", "doubts_of"]
 
 _LARGEST = 37.0  # a z beyond which no tail is told from 0
 _WIDTH = 0.5  # of the margins that one of the wave stands for, in that margin
@@ -41,7 +41,7 @@ class Expected:
         tails = special.stdtr(np.maximum(at - 1, 1), -np.abs(t))
         is_open = at - self.strata.n_certain >= self.strata.pattern.floor
         rows, looks = np.nonzero((tails <= self.level) & is_open)  # no doubt is less than its tail
-        doubts = _doubts(self.strata, looks + since, -special.ndtri(tails[rows, looks]))
+        doubts = doubts_of(self.strata, looks + since, -special.ndtri(tails[rows, looks]))
         found = np.zeros(t.shape, np.int64)
         found[rows, looks] = np.where(doubts <= self.level, np.sign(t[rows, looks]), 0)
         return found
@@ -59,11 +59,12 @@ class Expected:
             return Estimate(mean, np.zeros_like(mean), np.zeros_like(mean))
         mean, error = self.strata.means(differences, np.array([n]))
         looks = np.full(len(mean), np.searchsorted(self.strata.looks, n))
-        found = _doubts(self.strata, looks, np.abs(normal(mean / error, np.array([n - 1.0])))[:, 0])
+        doubts = doubts_of(self.strata, looks, np.abs(normal(mean / error, np.array([n - 1.0])))[:, 0])
+        found = np.minimum(self.strata.pattern.borne_out * doubts, 0.5)
         return Estimate(mean, error, -np.sign(mean) * special.ndtri(found)[:, None])
 
 
-def _doubts(way: LearnedWay, looks: Ints, z: Floats) -> Floats:
+def doubts_of(way: LearnedWay, looks: Ints, z: Floats) -> Floats:
     """The probability of the other sign after a statistic z >= 0, where margins are like those of the wave.
 
     Were all margins equally probable, it would be the normal tail, and it is never less: a wave is too small to show

@@ -62,11 +62,11 @@ def test_a_held_out_example_has_no_say_in_which_draws_are_heavy(pattern: Pattern
     assert max(apart.inflation) > 2 * max(together.inflation)
 
 
-@pytest.mark.parametrize(("n_wrong", "is_kept"), [(1, True), (2, False)])
+@pytest.mark.parametrize(("n_wrong", "is_kept"), [(2, True), (3, False)])
 def test_more_wrong_held_out_outcomes_than_the_tolerance_explains_lower_the_level(
     pattern: Pattern, n_wrong: int, is_kept: bool
 ) -> None:
-    """Of 48 races, each wrong with probability 0.01, one or more are in 38 % of cases, two or more in 8 %."""
+    """Of 48 races, each wrong with probability 0.01, two or more are in 8 % of cases, three or more in 1 %."""
     n_raced: dict[float, int] = {}
     wave = [np.random.default_rng(number).normal(size=(1, N)) for number in range(N_WAVE)]
 
