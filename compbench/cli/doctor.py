@@ -24,7 +24,12 @@ __all__ = ["Check", "examine"]
 _PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "datasets", "huggingface_hub")
 _LEAST_FREE_BYTES = 10e9  # Stable Diffusion 2 in float32 is 5 GB, and a run of it 0.1 GB
 _MOST_NAMED = 5  # plugins that do not work
-_RECIPES = {"tiny-dit": "train_dit", "emoji-sd": "train_emoji", "emoji-clip": "train_emoji"}  # the others have train
+_RECIPES = {  # the others have train
+    "tiny-dit": "train_dit",
+    "emoji-sd": "train_emoji",
+    "emoji-flow": "train_flow",
+    "emoji-clip": "train_emoji",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ def examine(runs: Path, *, is_online: bool = False) -> Iterator[Check]:
         "abilities": _abilities,
         "packages": _packages,
         "device": _hardware,
-        "tiny models": lambda: map(_tiny, ("tiny-sd", "tiny-clip", "tiny-dit", "emoji-sd", "emoji-clip")),
+        "tiny models": lambda: map(_tiny, ("tiny-sd", "tiny-clip", "tiny-dit", "emoji-sd", "emoji-flow", "emoji-clip")),
         "plugins": _plugins,
         "hub token": _token,
         "gates": partial(_gates, is_online),

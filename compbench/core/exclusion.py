@@ -2,7 +2,7 @@
 
 The operating system frees the lock of a process that dies. A marker stays behind; it counts as long as its process
 lives on this host, or, on another host, as long as it was heard of in the last minutes: whoever holds a marker
-touches it every few seconds.
+touches it every few seconds. When that was is read on this host's clock, however far it is from the file system's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import secrets
 import socket
 import stat
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -24,13 +25,15 @@ from pathlib import Path
 from compbench.core import disk
 from compbench.core.errors import RunError
 
-__all__ = ["BEAT_SECONDS", "Exclusion", "Heartbeat", "Holder", "holder_in"]
+__all__ = ["BEAT_SECONDS", "Exclusion", "Heartbeat", "Holder", "changed_at", "holder_in"]
 
 BEAT_SECONDS = 10.0
 _LEASE_SECONDS = 600.0  # unheard of for so long, a process of another host counts as dead
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EPERM}
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 _MARKER = ".taken"
+_EQUAL_SECONDS = 5.0  # clocks that differ by less are taken for the same: some file systems round to two seconds
+_behind: dict[int, float] = {}  # device -> the seconds that the clock of its file system is behind this host's
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Holder:
     host: str
     pid: int
     since: str  # ISO 8601, UTC
-    heard: float  # seconds since the epoch
+    heard: float  # seconds since the epoch, by this host's clock
 
     @classmethod
     def here(cls) -> Holder:
@@ -92,7 +95,27 @@ def holder_in(path: Path) -> Holder | None:
         return None
     if isinstance(pid, bool) or not 0 < pid < 1 << 31:
         return None
-    return Holder(host, pid, since, status.st_mtime)
+    return Holder(host, pid, since, status.st_mtime if host == socket.gethostname() else changed_at(path, status))
+
+
+def changed_at(path: Path, status: os.stat_result) -> float:
+    """The time of a file's last change by this host's clock, where it may have been another's that stamped it."""
+    if status.st_dev not in _behind:
+        now = _time_of_a_change(path.parent)
+        lag = 0.0 if now is None else time.time() - now
+        _behind[status.st_dev] = lag if abs(lag) > _EQUAL_SECONDS else 0.0
+    return status.st_mtime + _behind[status.st_dev]
+
+
+def _time_of_a_change(folder: Path) -> float | None:
+    """The time that the file system stamps a change with now; None where nothing can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:  # without a name, where that can be
+            file.write(b".")
+            file.flush()
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
 
 
 class Heartbeat:
@@ -272,6 +295,6 @@ def _made(target: Path, content: bytes) -> bool:
 
 def _age(path: Path) -> float:
     try:
-        return time.time() - path.stat().st_mtime
+        return time.time() - changed_at(path, path.stat())
     except OSError:
         return 0.0

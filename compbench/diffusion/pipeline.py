@@ -82,13 +82,6 @@ class PipelineFamily(Family):
                 loading.load_text(text, folder, weights[text.encoder.name], say, half)
                 for text in self.layout.texts_in(files, left_out)
             )
-            lacking = [text for text in self.layout.texts if text not in self.layout.texts_in(files, left_out)]
-            for text in lacking:
-                say(
-                    f"{name}: its {text.encoder.name} ({text.encoder.classes[0]}) is not "
-                    + ("used" if text.encoder.name in left_out else "there")
-                    + ": captions are read without it, and such a run is separate"
-                )
             autoencoder = loading.load_part(vae, folder, weights[vae.name], say)
             if autoencoder.config.get("latents_mean") is not None:
                 raise DataError(
@@ -108,10 +101,20 @@ class PipelineFamily(Family):
         """The facts in the configurations of a folder or repository, before any weight is read."""
         network = files.json(f"{self.layout.network.name}/config.json")
         step_px = self.grain(files) * int(network.get("patch_size") or 1) * self.packed
-        there = self.layout.texts_in(files, left_out)
-        without = tuple(text.encoder.name for text in self.layout.texts if text not in there)
+        without = tuple(self.lacks(files, name, left_out))
         predicts, timesteps = self.noised(files.json(SCHEDULER), name)
         return Trained(self.size_px(files, name), predicts, timesteps, step_px, without)
+
+    def lacks(self, files: FileList, name: str, left_out: Collection[str] = ()) -> dict[str, str]:
+        """A sentence on each text encoder that the family could have and that reads no captions here, by its name."""
+        there = self.layout.texts_in(files, left_out)
+        return {
+            text.encoder.name: f"{name}: its {text.encoder.name} ({text.encoder.classes[0]}) is not "
+            + ("used" if text.encoder.name in left_out else "there")
+            + ": captions are read without it, and such a run is separate"
+            for text in self.layout.texts
+            if text not in there
+        }
 
     def why_few_steps(self, files: FileList, name: str) -> str | None:
         """Words on how the model is known to be distilled to few steps; None where nothing says so."""

@@ -30,7 +30,7 @@ _SECONDS_BETWEEN_LOOKS = 5.0  # at the nodes of the cluster
 _REST_SECONDS = 15.0  # for workers to store what they have
 _STORE_BYTES = 100_000_000  # of Ray's own shared memory on this machine: nothing large is sent
 _CONNECT_SECONDS = 10.0
-_ADDRESS = re.compile(r"(?:ray://)?(?P<host>[^/]+):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(?P<scheme>ray://)?(?P<host>[^/]+):(?P<port>\d{1,5})")
 _ACTOR_THREADS = 3  # to be listened to while it is told something
 
 
@@ -218,13 +218,13 @@ def _connect(ray: Any, address: str | None) -> bool:
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    _check_listening(address)
+    there = _reached(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         quiet |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
         with _signals_kept():
-            ray.init(address=address, **quiet)
+            ray.init(address=there, **quiet)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise RunError(
             f"Ray cannot be joined at {address!r} ({_first_line(error)}): check that the cluster has this version of "
@@ -233,18 +233,25 @@ def _connect(ray: Any, address: str | None) -> bool:
     return True
 
 
-def _check_listening(address: str) -> None:
-    """RunError where nobody listens at HOST:PORT, for which Ray itself would wait a quarter of an hour."""
+def _reached(address: str) -> str:
+    """HOST:PORT with the host as a number: the names that only a machine's own files know are none to Ray's workers.
+
+    RunError where nobody listens there, for which Ray itself would wait a quarter of an hour.
+    """
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        return
+        return address
     try:
-        socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS).close()
+        with socket.create_connection((found["host"].strip("[]"), int(found["port"])), _CONNECT_SECONDS) as connection:
+            number = str(connection.getpeername()[0])
     except OSError as error:
         raise RunError(
             f"no Ray cluster answers at {address!r} ({error.strerror or error}): check the address, and that the head "
             "is up (ray start --head)"
         ) from error
+    if found["host"] == "localhost":  # which Ray takes for this node, whatever its number
+        return address
+    return f"{found['scheme'] or ''}{f'[{number}]' if ':' in number else number}:{found['port']}"
 
 
 @contextmanager

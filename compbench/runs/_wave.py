@@ -64,7 +64,9 @@ def measure_first(
     say(f"{task.name}: a first wave of {len(first)} examples is measured in full ({n_left} are left)")
     with suppress(UnreadableImages):  # told with those of the other examples
         measure(first)
-    known = writer.run.contents.measurements(first)
+    measured = writer.run.contents.measurements(first)
+    # in the task's order, whoever stored first: sums in another order are rounded otherwise
+    known = {name: measured[name] for name in first if name in measured}
     if not known:
         raise RunError(f"task {task.name!r}: no image of the first wave's {len(first)} examples can be read")
     wave = {name: errors_of(measurement, schedule.rule) for name, measurement in known.items()}

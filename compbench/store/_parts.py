@@ -22,7 +22,7 @@ from typing import Any
 from compbench.core import disk
 from compbench.core.aliases import Json
 from compbench.core.errors import RunError
-from compbench.core.exclusion import Holder
+from compbench.core.exclusion import Holder, changed_at
 from compbench.store import _damage, _lines, _parquet, _sealed
 from compbench.store._damage import Damaged
 from compbench.store._parquet import Member
@@ -364,7 +364,7 @@ def _is_in_use(partial: Path) -> bool:
     """Whether the process that its name tells of still writes it, as far as can be known; see `Holder.lives`."""
     found = _MARKED.match(partial.name)
     try:
-        heard = partial.stat().st_mtime
+        heard = changed_at(partial, partial.stat())
     except OSError:
         return False
     if found is None:

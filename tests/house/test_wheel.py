@@ -14,6 +14,7 @@ def test_a_wheel_holds_three_packages_and_the_tiny_models(wheel: Path) -> None:
     assert "compbench/tiny/tiny-sd/unet/diffusion_pytorch_model.safetensors" in names
     assert "compbench/tiny/tiny-clip/open_clip_model.safetensors" in names
     assert "compbench/tiny/emoji-sd/unet/diffusion_pytorch_model.safetensors" in names
+    assert "compbench/tiny/emoji-flow/transformer/diffusion_pytorch_model.safetensors" in names
     assert "compbench/tiny/emoji-clip/open_clip_model.safetensors" in names
     for file in ("twemoji.png", "noto.png", "drawings.csv", "README.md"):
         assert f"compbench/tasks/drawings/{file}" in names

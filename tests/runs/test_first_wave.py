@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,19 @@ import compbench
 from compbench.cli.listing import plans
 from compbench.core.errors import RunError, UnreadableImage, UnreadableImages, UsageError
 from compbench.core.examples import Image, Task
+from compbench.runs._scorer_cache import ScorerCache
+from compbench.runs._storing import Led
+from compbench.runs._wave import measure_first
+from compbench.runs.harness import QuietReporter, evaluate, finish
+from compbench.runs.interrupts import Interrupts
 from compbench.runs.plan import plan
+from compbench.runs.request import RunRequest
+from compbench.runs.resolve import ResolvedRun, resolve
 from compbench.schedules.racing import Racing
 from compbench.schedules.wave import N_WAVE, wave_ids
 from compbench.store import run_file
 from compbench.store.run import Run
+from compbench.store.writer import RunWriter
 from compbench_analysis.text import show
 from noisy import N_BANK, NoisySpec, classes, pairs
 
@@ -90,6 +99,25 @@ def test_a_race_with_a_tolerance_ends_alike_in_shards_interrupted_and_with_its_l
     assert "raced at tolerance 0.02, pooled bound" in text
     assert "estimated (and allowed by the tolerance)" in text
     assert "showed (standard errors times up to" in text
+
+
+def test_what_a_wave_teaches_does_not_depend_on_what_was_stored_first(tmp_path: Path) -> None:
+    request = RunRequest(task=pairs(), model=NoisySpec(TOLERANT), runs=tmp_path / "backwards")
+    cache = ScorerCache(request, QuietReporter())
+
+    def backwards(asked: ResolvedRun, writer: RunWriter, interrupts: Interrupts, skipped: set[str]) -> None:
+        def one_by_one(ids: Sequence[str]) -> None:
+            for example_id in reversed(ids):
+                evaluate(asked.task, cache.scorer(asked), writer, [example_id], led=Led())
+
+        measure_first(asked.task, writer, one_by_one, print)
+        one_by_one(asked.own_ids)
+
+    run = finish(resolve(request, print), QuietReporter(), backwards).run
+    whole = raced(tmp_path / "whole", schedule=TOLERANT)
+    assert list(run.measurements()) != list(whole.measurements())
+    assert run.info.wave == whole.info.wave
+    assert stored(run) == stored(whole)
 
 
 def test_the_examples_that_break_the_assumption_of_the_guarantee_are_counted(tmp_path: Path) -> None:

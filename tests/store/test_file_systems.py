@@ -78,6 +78,30 @@ def test_without_file_locks_the_living_are_left_alone_and_the_dead_are_taken_ove
     assert Store(tmp_path).runs()[0].status == "done"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [3_600, -3_600])
+def test_clocks_of_hosts_that_differ_by_an_hour_let_the_living_live_and_the_dead_be_dead(
+    ahead: int, library: Path, tmp_path: Path
+) -> None:
+    def begun(host: str, seconds: float, **clock: str) -> subprocess.Popen[str]:
+        return _begun(library, "flock ENOLCK", tmp_path, seconds, HOST_HERE=host, **clock)
+
+    first = begun("first", 0.5)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "scoring\n"
+    second = begun("second", 0, SECONDS_AHEAD=str(ahead))
+    _, err = second.communicate(timeout=120)
+    assert f"is being measured by process {first.pid} on host first" in err
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    for path in tmp_path.rglob("lock*"):  # a quarter of an hour passes
+        os.utime(path, (0, time.time() - 900))
+    third = begun("second", 0, SECONDS_AHEAD=str(ahead))
+    _, err = third.communicate(timeout=120)
+    assert third.returncode == 0, err
+    assert Store(tmp_path).runs()[0].status == "done"
+
+
 def test_a_marker_of_a_host_that_was_heard_of_lately_is_respected_and_an_old_one_is_not(tmp_path: Path) -> None:
     marker = tmp_path / "lock.taken"
     marker.write_text('{"host": "elsewhere", "pid": 5, "since": "2026-01-01T00:00:00+00:00"}')
@@ -118,11 +142,11 @@ def test_a_user_without_a_home_measures_and_reads(library: Path, tmp_path: Path)
     assert len(Run(next((tmp_path / "r").glob("*/*/*"))).done()) == 4
 
 
-def _begun(library: Path, what: str, runs: Path, seconds: float) -> subprocess.Popen[str]:
+def _begun(library: Path, what: str, runs: Path, seconds: float, **others: str) -> subprocess.Popen[str]:
     paths = [str(Path(fakes.__file__).parent), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(runs), str(seconds)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "LD_PRELOAD": str(library), "REFUSED": what},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "LD_PRELOAD": str(library), "REFUSED": what, **others},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",

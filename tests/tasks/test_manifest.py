@@ -149,6 +149,20 @@ def test_a_column_that_looks_like_a_caption_and_is_none_is_told_once(folder: Pat
 # identity and names
 
 
+@pytest.mark.parametrize("column", ["correct", "Answer", "label"])
+def test_a_column_that_seems_to_say_which_caption_is_right_is_told(folder: Path, column: str) -> None:
+    def notes(header: str) -> tuple[str, ...]:
+        n_cells = header.count(",") + 1
+        cells = ["1.png", "a cat", "a dog", "[0, 1]", "1"] if "matches" in header else ["1.png", "a cat", "a dog", "1"]
+        row = ",".join(f'"{cell}"' for cell in cells[:n_cells])
+        return registry.task(write_csv(folder, f"{header}\n{row}\n")).notes
+
+    (said,) = notes(f"image,caption_0,caption_1,{column}")
+    assert f"{column!r} is read as a tag and does not say which caption is right" in said
+    assert not notes(f"image,caption,foil,{column}")
+    assert not notes(f"image,caption_0,caption_1,matches,{column}")
+
+
 def test_a_moved_folder_is_the_same_task(folder: Path, tmp_path: Path) -> None:
     before = registry.task(write_csv(folder, "image,caption,foil\n1.png,a,b\n"))
     moved = shutil.move(folder, tmp_path / "elsewhere" / "my-set") if (tmp_path / "elsewhere").mkdir() is None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -203,3 +204,18 @@ def test_a_misspelt_column_of_foils_is_named(folder: Path) -> None:
         DataError, match=r"has 3 problems: line 2: one picture.*; the same in 2 more lines, the last 4$"
     ):
         registry.task(folder)
+
+
+def test_a_copy_of_a_picture_under_another_name_is_told(folder: Path) -> None:
+    shutil.copy(folder / "1.png", folder / "copy.png")
+    header = "image_0,image_1,caption_0,caption_1"
+    write_csv(folder, f"{header}\n1.png,2.png,a cat,a dog\n1.png,copy.png,a cat,a dog\n")
+    assert [(fault.line, fault.column, fault.problem) for fault in inspect(folder).problems] == [
+        (3, "image_1", "is a copy of another picture of the example, '1.png'")
+    ]
+
+
+@pytest.mark.parametrize("other", ["cafe\u0301", "ca\u200bfé", "ca\u00adfé", "\ufeffcafé", "\u00a0café "])
+def test_captions_that_look_alike_are_one_caption(folder: Path, other: str) -> None:
+    (fault,) = inspect(write_lines(folder, [{"image": "1.png", "caption": "café", "foil": other}])).problems
+    assert fault.problem.startswith("is the same caption as column 'caption'")

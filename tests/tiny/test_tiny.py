@@ -23,9 +23,9 @@ TINY = Path(train.__file__).parent
 
 
 def test_the_models_ship_as_small_float16_safetensors() -> None:
-    names = ("tiny-sd", "tiny-clip", "emoji-sd", "emoji-clip")
+    names = ("tiny-sd", "tiny-clip", "tiny-dit", "emoji-sd", "emoji-flow", "emoji-clip")
     files = [file for name in names for file in (TINY / name).rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 22e6  # the wheel's own law holds all of it below 25 MB
+    assert sum(file.stat().st_size for file in files) < 33e6  # the wheel's own law holds all of it below 25 MB
     assert {"open_clip_model.safetensors", "diffusion_pytorch_model.safetensors"} <= {file.name for file in files}
     assert not [file for file in files if file.suffix in (".bin", ".pt", ".pkl")]
 
@@ -47,7 +47,8 @@ def test_shipped_tokenizers_are_the_recipe_s() -> None:
     assert CLIPTokenizer.from_pretrained(TINY / "tiny-sd" / "tokenizer")(text).input_ids == expected
     assert AutoTokenizer.from_pretrained(TINY / "tiny-clip")(text).input_ids == expected
     expected = make_tokenizer(EMOJI_WORDS)(text).input_ids
-    assert CLIPTokenizer.from_pretrained(TINY / "emoji-sd" / "tokenizer")(text).input_ids == expected
+    for folder in ("emoji-sd/tokenizer", "emoji-flow/tokenizer", "emoji-flow/tokenizer_2"):
+        assert CLIPTokenizer.from_pretrained(TINY / folder)(text).input_ids == expected
     assert AutoTokenizer.from_pretrained(TINY / "emoji-clip")(text).input_ids == expected
 
 
@@ -61,7 +62,12 @@ def test_every_word_of_emoji_is_one_token_and_captions_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "options"), [("emoji-clip", {}), pytest.param("emoji-sd", {"draws": 8}, marks=pytest.mark.slow)]
+    ("model", "options"),
+    [
+        ("emoji-clip", {}),
+        pytest.param("emoji-sd", {"draws": 8}, marks=pytest.mark.slow),
+        pytest.param("emoji-flow", {"draws": 8}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_models_of_emoji_bind_what_they_were_shown_and_less_of_another_artist(
     model: str, options: dict[str, int], tmp_path: Path
@@ -70,6 +76,14 @@ def test_the_models_of_emoji_bind_what_they_were_shown_and_less_of_another_artis
     text = frame.groupby("artist")["text"].mean()
     assert frame["text"].mean() > 0.5  # chance is 0.25
     assert text["Twemoji"] > text["Noto"] > 0.35
+
+
+def test_a_model_of_ours_without_a_t5_is_not_told_to_lack_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "emoji", "--model", "emoji-flow", "--limit", "2", "-o", "draws=1", "--runs", str(tmp_path)]
+    assert main(words) == 0
+    assert "text_encoder_3" not in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_read_the_captions_of_emoji_says_so(

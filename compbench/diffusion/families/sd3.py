@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from compbench.diffusion.denoiser import Conditioning
     from compbench.diffusion.parts import Parts, Text
 
-__all__ = ["READS", "SD3_5_MEDIUM", "SD3_MEDIUM", "StableDiffusion3"]
+__all__ = ["EMOJI_FLOW", "READS", "SD3_5_MEDIUM", "SD3_MEDIUM", "StableDiffusion3"]
 
 _NETWORK = Part("transformer", "diffusion_pytorch_model", ("SD3Transformer2DModel",))
 _WITH_PROJECTION = ("CLIPTextModelWithProjection",)
@@ -158,4 +158,12 @@ SD3_5_MEDIUM = StableDiffusion3(
     "b940f670f0eda2d07fbb75229e779da1ad11eb80",
     family=SD3Family(),
     known=Trained(1024, "flow", "shift 3 of 1-1000", step_px=16),
+)
+EMOJI_FLOW = StableDiffusion3(
+    "emoji-flow",
+    str(Path(__file__).parents[2] / "tiny" / "emoji-flow"),
+    is_local=True,
+    is_small=True,
+    family=SD3Family(),
+    known=Trained(64, "flow", "shift 3 of 1-1000", step_px=16, without=("text_encoder_3",)),
 )

@@ -81,7 +81,7 @@ class TextToImage(StableDiffusion):
     @property
     def citation(self) -> str:
         """BibTeX of the model and of the method that scores with it."""
-        return f"{self._family.bibtex}\n\n{DIFFUSION_CLASSIFIER}"
+        return DIFFUSION_CLASSIFIER if self.is_small else f"{self._family.bibtex}\n\n{DIFFUSION_CLASSIFIER}"
 
     @property
     def _family(self) -> PipelineFamily:
@@ -119,7 +119,12 @@ class TextToImage(StableDiffusion):
 
     def source(self) -> Source | None:
         if self.folder is not None or self.is_local:
-            return Source(str(disk.expanded(self.folder or self.repo)), is_local=True, opened=self._opened)
+            place = disk.expanded(self.folder or self.repo)
+            if self.is_small and not place.is_dir():
+                raise UsageError(
+                    f"model {self.name!r} has no folder {str(place)!r}; `compbench doctor` says what makes it"
+                )
+            return Source(str(place), is_local=True, opened=self._opened)
         return Source(self.repo, self.revision, instead="a local copy with -o folder=PATH", opened=self._opened)
 
     def identity(self) -> Mapping[str, Json]:
@@ -141,17 +146,16 @@ class TextToImage(StableDiffusion):
         assert source is not None  # all have weights
         family = self._family
         folder = loading.fetch_folder(source, family.layout.opened, runtime.is_offline, self.name, runtime.say)
-        if self.known is not None and self.folder is None:  # its runs are named by these facts
-            found = family.trained(FileList.of_folder(folder), self.name, self.left_out)
-            check_facts(
-                self.name,
-                self.repo,
-                asdict(replace(self.known, without=self.known.without or self.left_out)),
-                asdict(found),
-            )
+        files, own = FileList.of_folder(folder), self.known if self.folder is None else None
+        if own is not None:  # its runs are named by these facts
+            found = family.trained(files, self.name, self.left_out)
+            check_facts(self.name, self.repo, asdict(replace(own, without=own.without or self.left_out)), asdict(found))
         key = (family.name, str(folder), self.dtype, self.left_out, self.added, self.quantize)
 
         def load() -> Parts:
+            for encoder, sentence in family.lacks(files, self.name, self.left_out).items():
+                if own is None or encoder not in own.without:  # the name says it
+                    runtime.say(sentence)
             dtype = self.dtype if self.lora is None else "float32"  # in which a LoRA is added
             parts = self.with_lora(family.load(folder, self.name, runtime.say, self.left_out, dtype))
             return parts if self.quantize == "none" else in_fp8(parts, getattr(torch, self.dtype))

@@ -31,6 +31,7 @@ _LISTS: Mapping[str, Kind] = {
 _LONGEST_NAME = 200
 _NUMBERED = re.compile(r"([a-z_]+?)_?(\d{1,4})(?:_file_name)?")
 _ALIKE = re.compile(r"(image|picture|file_?name|caption|text|foil|wrong|negative)s?(_|\d|$)")
+_ANSWERS = frozenset(("answer", "correct", "gold", "label", "match", "right", "solution", "target", "truth"))
 _OWN = ("id", "group", "matches", "scores")  # the last is what `export` writes and `import` reads
 # columns that a table of outcomes has, and words that --by has for something else
 _TAKEN = re.compile(
@@ -56,6 +57,7 @@ class Columns:
     own: Mapping[str, str]  # id, group, matches -> as the file writes them
     faults: tuple[tuple[str, str], ...] = ()  # column, what is wrong with it
     alike: tuple[str, ...] = ()  # tags that might be taken for pictures or captions
+    answers: tuple[str, ...] = ()  # tags that might be taken for the right one of several captions or pictures
 
 
 def plain_name(name: str) -> str:
@@ -107,7 +109,9 @@ def columns_of(names: tuple[str, ...]) -> Columns:
     ]
     faults += [(name[:60], "is not a column name; expected a few plain words") for name in names if not _is_plain(name)]
     alike = tuple(name for plain, name in tags.items() if _ALIKE.match(plain))
-    return Columns(tuple(families), tags, own, tuple(faults), alike)
+    answers = tuple(name for plain, name in tags.items() if plain in _ANSWERS)
+    is_told = "matches" in own or any(family.kind == "wrong" for family in families)
+    return Columns(tuple(families), tags, own, tuple(faults), alike, () if is_told else answers)
 
 
 def _is_plain(name: str) -> bool:

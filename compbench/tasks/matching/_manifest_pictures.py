@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compbench.core import disk, image_files
-from compbench.core.errors import UnreadableImage
+from compbench.core.errors import DataError, UnreadableImage
 from compbench.tasks._reading.names import nfc
 from compbench.tasks._reading.texts import check_text
 
@@ -38,6 +38,7 @@ class Pictures:
     _known: dict[str, Picture] = field(default_factory=dict[str, Picture])
     _seen: dict[Path, Picture] = field(default_factory=dict[Path, Picture])
     _names: set[str] = field(default_factory=set[str])
+    _digests: dict[Path, str] = field(default_factory=dict[Path, str])
     _listed: dict[Path, dict[str, list[str]]] = field(default_factory=dict[Path, dict[str, list[str]]])
 
     def get(self, wanted: str) -> Picture:
@@ -49,6 +50,20 @@ class Pictures:
     def paths(self) -> list[Path]:
         """The files of all that were asked for and are there."""
         return list(self._seen)
+
+    def are_copies(self, first: Path, second: Path) -> bool:
+        """Whether two files hold the same bytes; they are read only where they are of one size."""
+        try:
+            if first.stat().st_size != second.stat().st_size:
+                return False
+            return self._digest(first) == self._digest(second)
+        except (OSError, DataError):  # what cannot be read is told as such
+            return False
+
+    def _digest(self, path: Path) -> str:
+        if path not in self._digests:
+            self._digests[path] = image_files.digest(path)
+        return self._digests[path]
 
     def _look(self, wanted: str) -> Picture:
         name = wanted.strip().replace("\\", "/")

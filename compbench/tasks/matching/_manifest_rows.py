@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from compbench.core.captions import caption_fault
 from compbench.core.errors import DataError
 from compbench.core.examples import Example, Image
 from compbench.core.printable import printable
+from compbench.tasks._reading.names import nfc
 from compbench.tasks._reading.numbered_rows import Row
 from compbench.tasks._reading.texts import check_text
 from compbench.tasks.matching._manifest_columns import Columns, Family, columns_of, nearly_foil
@@ -27,6 +29,9 @@ __all__ = ["example_of"]
 _TAGS_APART = ";"  # as in a file for --tags
 _MANY = 1000  # pictures or captions of one example
 _EMPTY = "is empty"
+_NO_WIDTH: dict[int, None] = dict.fromkeys(
+    (0x00AD, 0x200B, 0x2060, 0xFEFF)
+)  # soft hyphen, zero-width space, word joiner, no-break
 
 
 class _Faulty(Exception):
@@ -64,7 +69,7 @@ def example_of(row: Row, number: int, pictures: Pictures, problems: Problems) ->
         wrong = _parts(row, columns, "wrong")
         found = [_picture(part, pictures, row, problems) for part in images]
         _check_captions([*captions, *wrong], row, problems)
-        _check_distinct(found, images, row, problems)
+        _check_distinct(found, images, pictures, row, problems)
         _check_shape(len(images), len(captions) + len(wrong), columns)
         made = Example(
             id=_text(row, columns, "id") or str(number),
@@ -157,11 +162,16 @@ def _check_captions(parts: Sequence[_Part], row: Row, problems: Problems) -> Non
     for part in parts:
         if fault := _caption_fault(part.value):
             problems.add(row.number, part.column, fault)
-        elif (words := " ".join(part.value.split())) in seen:
+        elif (words := _as_seen(part.value)) in seen:
             same = f"column {seen[words].column!r}" if seen[words].column != part.column else "another in the list"
             problems.add(row.number, part.column, f"is the same caption as {same}: {_shown(part.value)}")
         else:
             seen[words] = part
+
+
+def _as_seen(text: str) -> str:
+    """A caption as its reader sees it: however its accents are composed, without what has no width."""
+    return " ".join(nfc(text).translate(_NO_WIDTH).split())
 
 
 def _caption_fault(text: str) -> str:
@@ -170,12 +180,19 @@ def _caption_fault(text: str) -> str:
     return "holds a NUL character (U+0000); remove it" if "\0" in text else ""
 
 
-def _check_distinct(found: Sequence[Picture], parts: Sequence[_Part], row: Row, problems: Problems) -> None:
-    seen: set[object] = set()
+def _check_distinct(
+    found: Sequence[Picture], parts: Sequence[_Part], pictures: Pictures, row: Row, problems: Problems
+) -> None:
+    seen: list[Path] = []
     for picture, part in zip(found, parts, strict=True):
-        if picture.path is not None and picture.path in seen:
+        if picture.path is None:
+            continue
+        if picture.path in seen:
             problems.add(row.number, part.column, f"repeats a picture of the example: {_shown(part.value)}")
-        seen.add(picture.path)
+        elif copied := next((path for path in seen if pictures.are_copies(path, picture.path)), None):
+            of = repr(copied.relative_to(pictures.folder).as_posix())
+            problems.add(row.number, part.column, f"is a copy of another picture of the example, {of}")
+        seen.append(picture.path)
 
 
 def _check_shape(n_images: int, n_captions: int, columns: Columns) -> None:

@@ -93,8 +93,11 @@ def inspect(place: Path) -> Inspection:
     examples: list[Example] = []
     line_of: dict[str, int] = {}
     alike: dict[str, None] = {}
+    answers: dict[str, None] = {}
     for number, row in enumerate(rows_of(file), 1):
-        alike.update(dict.fromkeys(columns_of(tuple(row.cells)).alike))
+        columns = columns_of(tuple(row.cells))
+        alike.update(dict.fromkeys(columns.alike))
+        answers.update(dict.fromkeys(columns.answers))
         example = example_of(row, number, pictures, problems)
         if example is None:
             continue
@@ -104,11 +107,11 @@ def inspect(place: Path) -> Inspection:
         examples.append(example)
     if not examples and not problems.n_all:
         problems.add(None, "", "holds no example; expected a row for each")
-    columns = {column: () for example in examples for column in example.tags}
-    if len(columns) > _MOST_TAGS:
-        problems.add(None, "", f"has {len(columns):,} columns of tags; expected at most {_MOST_TAGS}")
-        columns = {}
-    whole, n_sharing = _grouped([replace(example, tags={**columns, **example.tags}) for example in examples])
+    untagged = {column: () for example in examples for column in example.tags}
+    if len(untagged) > _MOST_TAGS:
+        problems.add(None, "", f"has {len(untagged):,} columns of tags; expected at most {_MOST_TAGS}")
+        untagged = {}
+    whole, n_sharing = _grouped([replace(example, tags={**untagged, **example.tags}) for example in examples])
     return Inspection(
         file,
         whole,
@@ -117,7 +120,7 @@ def inspect(place: Path) -> Inspection:
         pictures.formats,
         frozenset(pictures.sizes),
         pictures.paths(),
-        (*_on_columns(file, tuple(alike)), *_on_groups(file, n_sharing)),
+        (*_on_columns(file, tuple(alike)), *_on_answers(file, tuple(answers)), *_on_groups(file, n_sharing)),
     )
 
 
@@ -174,6 +177,17 @@ def _on_columns(file: Path, alike: Sequence[str]) -> tuple[str, ...]:
         return ()
     is_read = "is read as a tag" if len(alike) == 1 else "are read as tags"
     return (f"{file.name}: {', '.join(map(repr, alike[:5]))} {is_read}, not as pictures or captions",)
+
+
+def _on_answers(file: Path, answers: Sequence[str]) -> tuple[str, ...]:
+    """The note on columns that seem to say which caption is right, where their order is what says it."""
+    if not answers:
+        return ()
+    is_read = "is read as a tag and does" if len(answers) == 1 else "are read as tags and do"
+    return (
+        f"{file.name}: {', '.join(map(repr, answers[:5]))} {is_read} not say which caption is right; of several "
+        "captions of one picture, or pictures of one caption, the first is: a column matches says otherwise",
+    )
 
 
 def _on_groups(file: Path, n_sharing: int) -> tuple[str, ...]:
