@@ -104,7 +104,10 @@ class Image:
         if not callable(self.source):
             return self.source
         try:
-            return self.source()
+            content = self.source()
+            if not image_files.is_content(content):
+                raise DataError(f"its source gave a {type(content).__name__}; expected a PIL image or encoded bytes")
+            return content
         except UnreadableImage as error:
             if error.name == self.name:
                 raise

@@ -37,6 +37,7 @@ __all__ = [
     "digest",
     "digest_of_bytes",
     "header",
+    "is_content",
     "limited",
     "limits",
     "noticing",
@@ -82,6 +83,13 @@ def noticing() -> Generator[Traits]:
         yield traits
     finally:
         _listeners.remove(traits)
+
+
+def is_content(value: object) -> bool:
+    """Whether it is what a function may give for an image: a PIL image, or encoded bytes."""
+    import PIL.Image
+
+    return isinstance(value, PIL.Image.Image | bytes)
 
 
 def digest(path: Path) -> str:

@@ -257,7 +257,7 @@ def why_alone(examples: Sequence[str]) -> str:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and value >= 1
+    return isinstance(value, int | np.integer) and bool(value >= 1)
 
 
 def _guided(guidance: float, conditional: Floats, inner: Floats, without: Floats) -> Floats:

@@ -229,6 +229,7 @@ class _Waiting:
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = {example.id: example for example in examples}
+        self._has_without: bool | None = None  # whether the score matrices so far had scores without a caption
 
     def take(self, result: Measurement | ScoreMatrix) -> bool:
         """Whether the example is finished with this; RunError when the result cannot be right."""
@@ -236,6 +237,14 @@ class _Waiting:
             raise RunError(
                 f"the model gave a result for example {result.example_id!r} that was not asked for, or gave two"
             )
+        if isinstance(result, ScoreMatrix):
+            has_without = result.unconditional is not None
+            if self._has_without is (not has_without):
+                raise RunError(
+                    f"the model gave a score without a caption for some examples and none for others, of which "
+                    f"{result.example_id!r} is the first to differ; expected it for all or for none"
+                )
+            self._has_without = has_without
         is_finished = isinstance(result, ScoreMatrix) or result.is_last
         if is_finished:
             del self._examples[result.example_id]

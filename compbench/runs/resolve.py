@@ -24,7 +24,7 @@ from compbench.registry.names import options
 from compbench.registry.plugins import blamed, owner
 from compbench.runs import _links, _weights
 from compbench.runs._choices import FORM_OF, answerable
-from compbench.runs._task_checks import check_task, check_written, classes_of, labelled
+from compbench.runs._task_checks import check_written, checked_task, classes_of, labelled
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
 from compbench.schedules.schedule import schedule_in
@@ -347,8 +347,7 @@ def _task(request: RunRequest, say: Callable[[str], None]) -> Task:
         _links.tell(task, request.data, say)
     if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no type checker
         raise UsageError(f"task cannot be {task!r}; expected a name, a folder or a Task")
-    check_task(task)
-    return task
+    return checked_task(task)
 
 
 def _described(label: str, model: ResolvedModel, source: Source | None) -> dict[str, Json]:

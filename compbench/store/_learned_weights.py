@@ -46,7 +46,7 @@ def learned(run: Run, rule: Rule, split: str) -> tuple[Rule, frozenset[str]]:
         )
     bank = run.draws()
     read = rule.read_draws(bank)
-    bins = np.array_split(read[np.argsort(bank.timesteps[read], kind="stable")], min(_MOST_BINS, len(read)))
+    bins = _bins(read, bank.timesteps)
     rows = list(_rows(run, rule, sorted(taught), bins, rule.weights(bank)))
     if not rows:
         raise UsageError(
@@ -55,15 +55,25 @@ def learned(run: Run, rule: Rule, split: str) -> tuple[Rule, frozenset[str]]:
     weights = _fitted(rows)
     table = _table(bank.timesteps, bins, weights)
     name = f"learned:{split}@{digest_of(table, 8)}"
-    said = ", ".join(
-        f"t {bank.timesteps[bin].min():g}-{bank.timesteps[bin].max():g}: {weight:.2g}"
-        for bin, weight in zip(bins, weights, strict=True)
-    )
+    said = ", ".join(f"t {_span(bank.timesteps[bin])}: {weight:.2g}" for bin, weight in zip(bins, weights, strict=True))
     run.say(
         f"{run.key.task}/{run.key.model}: weights learned from {len(taught)} example{'s' * (len(taught) != 1)} "
         f"({split}), left out of the score, which is that of the other {len(judged)}. Weights by timestep: {said}"
     )
     return replace(rule, weight=name, table=table), frozenset(chosen)
+
+
+def _bins(read: Ints, timesteps: Floats) -> list[Ints]:
+    """The draws `read` of a bank in the order of their timesteps, in bins that part no draws of one timestep."""
+    ordered = read[np.argsort(timesteps[read], kind="stable")]
+    distinct = np.unique(timesteps[read])
+    parts = np.array_split(distinct, min(_MOST_BINS, len(distinct)))
+    return np.split(ordered, np.searchsorted(timesteps[ordered], [part[0] for part in parts[1:]]))
+
+
+def _span(timesteps: Floats) -> str:
+    first, last = timesteps.min(), timesteps.max()
+    return f"{first:g}" if first == last else f"{first:g}-{last:g}"
 
 
 def _chosen(run: Run, split: str) -> frozenset[str]:

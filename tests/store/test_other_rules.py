@@ -11,6 +11,7 @@ import pytest
 import compbench
 from compbench.core.errors import UsageError
 from compbench.core.rules import Rule
+from compbench.store._learned_weights import _bins
 from compbench.store.run import Run
 from compbench_analysis.frames import curves
 from compbench_analysis.frames.margins import margins
@@ -190,6 +191,15 @@ def test_learned_weights_find_the_timesteps_that_tell_and_leave_out_what_they_le
     assert f"|weighting:{read.rule.weight}|" in signature(read)
     again = run.read(weight="learned:0.5")
     assert (again.rule, again.left_out) == (read.rule, read.left_out)
+
+
+def test_a_learned_weight_is_of_all_draws_of_a_timestep() -> None:
+    timesteps = np.repeat(np.array([900.0, 100.0, 500.0, 300.0, 700.0, 200.0, 800.0, 400.0]), 2)  # antithetic pairs
+    bins = _bins(np.arange(16), timesteps)
+    assert [timesteps[some].tolist() for some in bins] == [[t, t] for t in sorted(set(timesteps.tolist()))]
+    many = np.random.default_rng(0).permutation(1000).astype(float)
+    assert [len(some) for some in _bins(np.arange(64), many)] == [7] * 4 + [6] * 6
+    assert np.array_equal(np.concatenate(_bins(np.arange(64), many)), np.argsort(many[:64]))
 
 
 def test_weights_are_learned_on_the_examples_of_a_tag(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from compbench.core.rules import Rule
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.draws import seeded_bank
 from compbench.store.run import Run
+from compbench_analysis.frames import curves
+from compbench_analysis.frames.margins import margins
 from compbench_analysis.frames.signature import scored_by
 from compbench_analysis.text import show
 from noisy import N_BANK, Noisy, NoisySpec, pairs
@@ -120,7 +122,7 @@ def test_a_table_with_a_stray_quote_is_refused(run: Run, tmp_path: Path) -> None
 # a rule given to a function of a run is held to what one given to `read` is
 
 
-_READERS: list[Callable[..., Any]] = [Run.table, Run.to_frame, Run.summary]
+_READERS: list[Callable[..., Any]] = [Run.table, Run.to_frame, Run.summary, curves.by_draws, margins]
 
 
 @pytest.mark.parametrize("reader", _READERS)

@@ -16,6 +16,7 @@ from compbench.core.aliases import Bools, Floats, Ints
 from compbench.core.examples import ErrorTable, Metric, ScoreTable
 from compbench.core.measurements import DrawTable
 from compbench.core.rules import scores_under
+from compbench.store.reading import settled
 from compbench_analysis.frames._outcomes import Outcomes, counted, metrics_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Stored:
     @cached_property
     def rule(self) -> Rule:
         """The rule, its number of draws filled in."""
-        rule = self.asked or self.run.rule
+        rule = self.run.rule if self.asked is None else settled(self.run, self.asked)
         return rule if rule.draws is not None else replace(rule, draws=max(1, self.run.n_common_draws()))
 
     @property
