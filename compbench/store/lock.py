@@ -21,7 +21,7 @@ from compbench.core.aliases import Json
 from compbench.core.errors import RunError
 from compbench.core.exclusion import BEAT_SECONDS, Exclusion, Heartbeat, Holder, holder_in
 from compbench.core.printable import say as say_to_stderr
-from compbench.store.shards import Shard
+from compbench.store.shards import Shard, words_for_an_array
 
 __all__ = ["WAIT_SECONDS", "Guard", "HeldRun", "holder_elsewhere", "is_held", "is_shared", "left_behind", "locked"]
 
@@ -253,7 +253,8 @@ def _refusal(folder: Path, name: str, shard: Shard | None) -> str:
     wait = "wait for it, or stop it and rerun the command"
     held = _SHARD.fullmatch(name)
     if held is None:
-        return f"run {str(folder)!r} is being measured by {who}: {wait}"
+        alone = f"run {str(folder)!r} is being measured by {who}: {wait}"
+        return alone if shard is not None else alone + words_for_an_array()
     what = f"shard {held[1]}/{held[2]} of run {str(folder)!r} is being measured by {who}"
     if shard is None:
         return f"{what}, so the whole run cannot be measured at the same time: {wait}"

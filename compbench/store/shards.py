@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from compbench.core.errors import UsageError
 
-__all__ = ["Shard", "device_here", "shard_here"]
+__all__ = ["Shard", "device_here", "shard_here", "words_for_an_array"]
 
 Item = TypeVar("Item")
 # (number, count, local number) of a process: torchrun and accelerate; srun
@@ -67,6 +67,12 @@ def device_here(device: str, environment: Mapping[str, str] | None = None) -> st
     environment = os.environ if environment is None else environment
     names = [local for _, _, local in _launchers(environment) if environment.get(local, "").isdecimal()]
     return f"auto:{int(environment[names[0]])}" if device == "auto" and names else device
+
+
+def words_for_an_array(environment: Mapping[str, str] | None = None) -> str:
+    """The way for jobs of a Slurm array to share a run, in parentheses; nothing outside of an array."""
+    count = (os.environ if environment is None else environment).get("SLURM_ARRAY_TASK_COUNT", "1")
+    return "" if count == "1" else f" (the jobs of an array share a run with --shard $SLURM_ARRAY_TASK_ID/{count})"
 
 
 def _launched(environment: Mapping[str, str]) -> Shard | None:

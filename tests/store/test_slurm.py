@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
+import fakes
+from compbench.runs import harness
+from compbench.store.lock import HeldRun
 from compbench.store.shards import Shard, device_here, shard_here
+from compbench.store.writer import RunWriter
 
 SCRIPT = {
     "SLURM_JOB_ID": "1",
@@ -130,3 +135,15 @@ def test_what_is_typed_in_a_shell_of_several_tasks_takes_all(monkeypatch: pytest
     os.close(controller)
     monkeypatch.setattr(sys, "stdin", None)
     assert shard_here(None, PTY) == Shard(1, 4)
+
+
+def test_jobs_of_an_array_that_want_the_same_run_are_told_how_to_share_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path, limit=2)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "8")
+    with RunWriter(run), pytest.raises(HeldRun, match=r"share a run with --shard \$SLURM_ARRAY_TASK_ID/8\)$"):
+        harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path)
+    monkeypatch.delenv("SLURM_ARRAY_TASK_COUNT")
+    with RunWriter(run), pytest.raises(HeldRun, match=r"stop it and rerun the command$"):
+        harness.run(fakes.task(), model=fakes.Spec(), runs=tmp_path)
