@@ -118,11 +118,11 @@ class Lead:
         self._crew.begin(self._order)
         try:
             _wave.measure_first(self._asked.task, self._writer, self._hand_out, self._reporter.say, left_out)
-            self._hand_out(ids)
+            self._hand_out(ids, concludes=True)  # before the wave has taught something nothing can be
         finally:
             self._crew.rest()
 
-    def _hand_out(self, ids: Sequence[str]) -> None:
+    def _hand_out(self, ids: Sequence[str], *, concludes: bool = False) -> None:
         """Have `ids` measured; UnreadableImages, or RunError, once all that can be is."""
         wanted = set(ids) - self._run.done_of(ids)
         examples = [example for example in self._asked.task.examples if example.id in wanted]
@@ -146,7 +146,8 @@ class Lead:
                 if self._now() - compacted >= _SECONDS_BETWEEN_COMPACTIONS:
                     compacted = self._now()
                     self._writer.compact()
-            self._conclude(blocks, unreadable)
+            if concludes:
+                self._conclude(blocks, unreadable)
         finally:
             self._reporter.stop()
         self._check_all_is_there(examples, blocks, unreadable)

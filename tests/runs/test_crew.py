@@ -186,7 +186,7 @@ class _Decoding(fakes.HashScorer):
 
 @pytest.mark.parametrize("n_killed", [0, 2])
 def test_a_race_with_a_first_wave_is_measured_as_by_one_process_also_when_workers_die_in_it(
-    n_killed: int, tmp_path: Path
+    n_killed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, killed = NoisySpec(Racing(N_BANK, bound="pooled", n_wave=4)), list[str]()
 
@@ -196,7 +196,9 @@ def test_a_race_with_a_first_wave_is_measured_as_by_one_process_also_when_worker
         killed.append(worker)
         return True
 
-    run = led(ThreadCrew(3, dies=dies), classes(), spec, tmp_path / "crew")
+    reporter = Heard()
+    run = led(ThreadCrew(3, dies=dies), classes(), spec, tmp_path / "crew", reporter)
+    assert "outdated" not in " ".join(reporter.said) + capsys.readouterr().err  # nothing was concluded too soon
     whole = compbench.run(classes(), model=spec, runs=tmp_path / "whole")
     assert len(killed) == n_killed
     np.testing.assert_array_equal(run.table().scores, whole.table().scores)
