@@ -11,7 +11,9 @@ import argparse
 import json
 import runpy
 import shutil
+import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,7 @@ SOURCES = {
         "compbench/tasks/places.py",
         "compbench/tasks/gallery.py",
     ),
+    "docs/made.png": ("compbench/tasks/gallery.py", "tests/benchmarks/selfbench.py"),
     "docs/per_tag.png": (f"{_ANALYSIS}/figures/plots.py", f"{_ANALYSIS}/figures/style.py"),
     "docs/report.png": (
         f"{_ANALYSIS}/report/*.py",
@@ -34,6 +37,8 @@ SOURCES = {
     ),
 }
 _DRAWN = ("object-047-twemoji", "relation-091-twemoji", "relation-126-noto", "both-216-noto")
+_MADE = ("object-006-twemoji", "relation-091-twemoji", "both-216-twemoji")
+_MAKERS = ("emoji-sd", "emoji-flow")
 _MODELS = ("tiny-sd", "tiny-clip", "chance")
 _SIZE = {"width": 1160, "height": 1070}
 
@@ -63,6 +68,7 @@ def make(runs: Path) -> None:
     figure = plots.per_tag_bars(compbench.tidy(measured), footer=True)
     figure.savefig(ROOT / "docs" / "per_tag.png", dpi=110, bbox_inches="tight")
     _draw_examples()
+    _draw_made(runs / "made")
     page = compbench.report(measured, runs / "report.html")
     _photograph(page, ROOT / "docs" / "report.png")
     KEPT.write_text(json.dumps(state(), indent=2) + "\n", encoding="utf-8")
@@ -75,6 +81,26 @@ def _draw_examples() -> None:
     examples = [example for example in emoji().examples if example.id in _DRAWN]
     sheet = contact_sheet(examples, len(_DRAWN)).resize((834, 498))
     sheet.quantize(128).save(ROOT / "docs" / "emoji.png", optimize=True)
+
+
+def _draw_made(folder: Path) -> None:
+    """Pictures that the small diffusion models make of captions of `emoji`, one model beside the other."""
+    sys.path.append(str(ROOT))
+    from compbench.core.examples import Image
+    from compbench.tasks.emoji import emoji
+    from compbench.tasks.gallery import contact_sheet
+    from tests.benchmarks.selfbench import Making, made_set
+
+    chosen = [example for example in emoji().examples if example.id in _MADE]
+    cards = []
+    for example in chosen:
+        for maker in _MAKERS:
+            place = made_set([[example]], maker, folder / example.id / maker, Making(steps=25, guidance=3.0, seed=0))
+            images = tuple(Image(f"{k}", place / f"{example.id}-{k}.png") for k in range(2))
+            cards.append(replace(example, id=f"by {maker}", images=images, tags={}))
+    sheet = contact_sheet(cards, len(cards))
+    width = 834
+    sheet.resize((width, sheet.height * width // sheet.width)).quantize(128).save(ROOT / "docs/made.png", optimize=True)
 
 
 def _photograph(page: Path, picture: Path) -> None:

@@ -1,10 +1,12 @@
-"""Make the measured tables of the pages: `python .ci/tables.py [--runs DIR] [--raced]`.
+"""Make the measured tables of the pages: `python .ci/tables.py [--runs DIR] [--stored]`.
 
 A table stands below a line that names its task and its model, `<!-- measured: emoji, emoji-clip -->`, and ends at the
 first empty line. Below `<!-- raced: NAME -->` it is made of the rows of docs/racing.csv, which
-`python -m tests.benchmarks.racing` measured; with `--raced` only those are made. `tests/house/test_measured_tables.py`
-fails once a model measures something else, once the rows give another table, and once the code that decides a race has
-changed since they were measured.
+`python -m tests.benchmarks.racing` measured, and below `<!-- ruled: NAME -->` of those of docs/rules.csv, which
+`python -m tests.benchmarks.rules` measured. That below `<!-- selfbench: NAME -->` is made of docs/selfbench.csv; with
+`--stored` only these three kinds are made.
+`tests/house/test_measured_tables.py` fails once a model measures something else, once the rows give another table, and
+once the code that decides a race has changed since they were measured.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import argparse
 import csv
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,14 @@ COMMAND = "python .ci/tables.py"
 PAGES = ("compbench/tiny/README.md",)
 MARKED = re.compile(r"(?P<mark><!-- measured: (?P<task>\S+), (?P<model>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
 _SCORES = ("text", "image", "group")
+
+RULED_PAGE = "docs/rules.md"
+RULED_ROWS = "docs/rules.csv"
+RULED = re.compile(r"(?P<mark><!-- ruled: (?P<name>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
+
+SELFBENCH_PAGE = "docs/suites.md"
+SELFBENCH_ROWS = "docs/selfbench.csv"
+SELFBENCH = re.compile(r"(?P<mark><!-- selfbench: (?P<name>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
 
 RACED_PAGE = "docs/racing.md"
 RACED_ROWS = "docs/racing.csv"
@@ -73,8 +83,64 @@ def raced_table(name: str, rows: Sequence[dict[str, str]]) -> str:
 
 
 def raced_rows() -> list[dict[str, str]]:
-    with (ROOT / RACED_ROWS).open(encoding="utf-8", newline="") as file:
+    return _rows(RACED_ROWS)
+
+
+def ruled_rows() -> list[dict[str, str]]:
+    return _rows(RULED_ROWS)
+
+
+def selfbench_rows() -> list[dict[str, str]]:
+    return _rows(SELFBENCH_ROWS)
+
+
+def _rows(path: str) -> list[dict[str, str]]:
+    with (ROOT / path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def ruled_table(name: str, rows: Sequence[dict[str, str]]) -> str:
+    """One of the tables of scoring rules, from rows of docs/rules.csv: a column for each diffusion model."""
+    rows = [row for row in rows if row["table"] == name]
+    clips = {row["task"]: row for row in rows if not row["measured"]}
+    tasks = {row["model"]: row["task"] for row in rows if row["measured"]}
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["measured"]:
+            shares = _shares(row, ("image", "group") if name == "gain" else _SCORES)
+            cells.setdefault(_ruled_label(row), {})[row["model"]] = shares
+    heading = ["protocol" if name == "protocols" else "rule", *(f"{model} on {task}" for model, task in tasks.items())]
+    lines = [heading, ["---"] * len(heading)]
+    lines += [[label, *(of.get(model, "–") for model in tasks)] for label, of in cells.items()]
+    if clips:
+        of_clips = (clips[task] for task in tasks.values())
+        lines.append(["a CLIP's cosine", *(f"{row['model']}: {_shares(row)}" for row in of_clips)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _ruled_label(row: dict[str, str]) -> str:
+    options = [option for option in row["read"].split() if option not in ("guidance=none", "unconditional=false")]
+    if row["table"] == "gain":
+        options.remove("unconditional=true")  # as the whole table
+    if row["table"] == "protocols":
+        protocol = re.match(r"protocol=(\S+)", row["measured"])
+        options.insert(0, protocol[1] if protocol else "compbench")
+    return ", ".join(f"`{option}`" for option in options) or "native, uniform"
+
+
+def selfbench_table(name: str, rows: Sequence[dict[str, str]]) -> str:
+    """What each model has on each set of pictures, and on those that the judge tells apart."""
+    heading = ["pictures of", "scored by", "n", "text, %", "95 %", f"{name}-clip tells apart", "text of these, %"]
+    lines = [heading, ["---"] * len(heading)]
+    for row in rows:
+        between = f"{_percent(row['low'])} to {_percent(row['high'])}"
+        told = [row["n_told"], _percent(row["text_of_told"]) if row["text_of_told"] else ""]
+        lines.append([row["pictures"], row["model"], row["n"], _percent(row["text"]), between, *told])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _shares(row: dict[str, str], scores: Sequence[str] = _SCORES) -> str:
+    return " / ".join(f"{float(row[score]):.1f}" for score in scores)
 
 
 def _savings(rows: Sequence[dict[str, str]]) -> list[list[str]]:
@@ -118,10 +184,16 @@ def _percent(share: str) -> str:
     return f"{100 * float(share):.1f}"
 
 
-def make_raced() -> None:
-    path, rows = ROOT / RACED_PAGE, raced_rows()
+def make_stored() -> None:
+    _make(RACED_PAGE, RACED, raced_table, raced_rows())
+    _make(RULED_PAGE, RULED, ruled_table, ruled_rows())
+    _make(SELFBENCH_PAGE, SELFBENCH, selfbench_table, selfbench_rows())
+
+
+def _make(page: str, marked: re.Pattern[str], made: Callable[..., str], rows: Sequence[dict[str, str]]) -> None:
+    path = ROOT / page
     text = path.read_text(encoding="utf-8")
-    path.write_text(RACED.sub(lambda found: found["mark"] + raced_table(found["name"], rows), text), encoding="utf-8")
+    path.write_text(marked.sub(lambda found: found["mark"] + made(found["name"], rows), text), encoding="utf-8")
 
 
 def make(runs: Path) -> None:
@@ -137,9 +209,9 @@ def make(runs: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, help="a folder of runs to read or to measure in")
-    parser.add_argument("--raced", action="store_true", help="only the tables of races")
+    parser.add_argument("--stored", action="store_true", help="only the tables that are made of rows")
     arguments = parser.parse_args()
-    make_raced()
-    if not arguments.raced:
+    make_stored()
+    if not arguments.stored:
         with tempfile.TemporaryDirectory() as folder:
             make(arguments.runs or Path(folder))

@@ -53,7 +53,12 @@ class Planted(ModelSpec):
 
 
 def planted(root: Path) -> Run:
-    """A run on 120 examples, half of them tagged first and half second."""
+    """A run on `task`."""
+    return compbench.run(task(), model=Planted(), runs=root)
+
+
+def task() -> Task:
+    """120 examples, half of them tagged first and half second."""
 
     def picture() -> PIL.Image.Image:
         return PIL.Image.new("L", (2, 2))
@@ -69,4 +74,4 @@ def planted(root: Path) -> Run:
         )
         for k in range(N_EXAMPLES)
     ]
-    return compbench.run(Task("planted", tuple(examples), MATCHING), model=Planted(), runs=root)
+    return Task("planted", tuple(examples), MATCHING)

@@ -307,6 +307,7 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
     """Write one row per example: outcomes, ties, margins, tags and scores; import reads the .jsonl back.
 
     The .jsonl has each example's id, images, captions, matches, tags and scores; next to the pictures it is a manifest.
+    The others name in each row how it was scored: the run's signature.
 
     \b
     compbench export shapes/tiny-sd --output scores.parquet
@@ -315,6 +316,7 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
     if output.suffix not in (".parquet", ".csv", ".jsonl"):
         raise UsageError(f"cannot export to {str(output)!r}; expected a name that ends in .parquet, .csv or .jsonl")
     from compbench.store import as_cells, to_manifest
+    from compbench_analysis.frames.signature import signature
 
     chosen, content = one(reference, runs, options, limit), io.BytesIO()
     if output.suffix == ".jsonl":
@@ -326,6 +328,8 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
             )
     else:
         frame = chosen.to_frame()
+        name = "run_signature" if "signature" in frame else "signature"  # which a task may call its own tags
+        frame = frame.assign(**{name: signature(chosen)})
         n_written = len(frame)
         if n_lacking := len(chosen.ids()) - n_written:
             say(f"{n_lacking} of {len(chosen.ids())} examples are not measured and not written")
@@ -334,7 +338,7 @@ def export(reference: str, output: Path, runs: Path | None, options: Sequence[st
         else:
             as_cells(frame).to_csv(content, index=False, encoding="utf-8")
     write_file(output, content.getvalue())
-    say(f"{n_written} examples written to {output}")
+    say(f"{n_written} examples written to {output}, of {signature(chosen)}")
 
 
 @click.command(short_help="Print the BibTeX of model, data set and method.")

@@ -230,6 +230,11 @@ def _scheduler(class_name: object, config: Mapping[str, Any], folder: Path) -> A
             f"{str(folder)!r} has num_train_timesteps {n_timesteps!r} in scheduler/scheduler_config.json; expected "
             f"1 to {MAX_TIMESTEPS:,}"
         )
+    for key in ("beta_start", "beta_end"):
+        if not isinstance(given := config.get(key, 0.0), int | float):
+            raise DataError(
+                f"{str(folder)!r} has {key} {given!r} in scheduler/scheduler_config.json; expected a number"
+            )
     try:
         with quiet():
             return kind.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]

@@ -154,7 +154,7 @@ def dit(files: FileList, name: str) -> tuple[str, ...]:
         try:
             weights += weights_of(files, part, name, takes_pickles=True).names
         except DataError:
-            if any(file.startswith(f"{part.name}/{part.stem}") for file in files.names):
+            if any(file.startswith(f"{part.name}/{part.stem}") for file in files.names | files.lost):
                 raise
             lacking.append(f"{part.name}/{part.stem}.safetensors (or .bin)")
     if lacking:

@@ -14,12 +14,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import compbench
 import fakes
+import planted
 from compbench.cli.app import main
 from compbench.core.errors import UsageError
 from compbench.core.examples import Example, Task
 from compbench.core.measurements import ScoreMatrix
 from compbench.core.metrics import MATCHING
+from compbench.core.rules import Rule
 from compbench.core.subsets import subset
 from compbench.store.key import RunKey
 from compbench.store.run import Run
@@ -241,6 +244,22 @@ def test_empty_runs_are_refused(tmp_path: Path) -> None:
     task = _task({"Object": 2})
     with pytest.raises(UsageError, match="no example of it is measured"):
         compare([_stored(tmp_path, task, {}, name) for name in ("one", "two")])
+
+
+def test_target_weighting_and_timesteps_of_each_run_are_named_in_every_format(tmp_path: Path) -> None:
+    """By the rule that the errors were read by, which may be another than the run's own."""
+    run = planted.planted(tmp_path)
+    other = compbench.run(planted.task(), model="chance", runs=tmp_path)
+    for rule, target in ((None, "native"), (Rule("x0", draws=20), "x0")):
+        comparison = compare([run, other], rule=rule)
+        words = f"target:{target}|weighting:uniform|timesteps:50of0-980"
+        for style in ("csv", "json"):
+            assert words in compared.to_text(comparison, style)
+        assert words in "".join(compared.to_text(comparison, full=True).split())
+        said = " ".join(compared.to_text(comparison).split())
+        assert "uniform weight, " + ("20 draws" if rule else "50 draws") + " of timesteps 50 of 0-980" in said
+        group = comparison.outcomes.query("metric == 'group'").iloc[0]
+        assert f"group score: {100 * group['value_a']:.1f} and" in said  # the verdict reads by the same rule
 
 
 def test_different_protocols_are_marked(tmp_path: Path) -> None:

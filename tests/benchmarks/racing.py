@@ -8,7 +8,7 @@ draws' own noise: what the same model would cost on examples that are harder to 
 
 Each row is added to docs/racing.csv, or another file `--to` which rows are added, as soon as it is measured; after a
 kill the same command goes on. A row that the decision code of today would give again, as a few of its examples show,
-is kept. `python .ci/tables.py --raced` makes the manual's tables of the rows.
+is kept. `python .ci/tables.py --stored` makes the manual's tables of the rows.
 """
 
 from __future__ import annotations

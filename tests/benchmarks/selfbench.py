@@ -5,12 +5,14 @@ its own pictures, those of the others and the drawn ones: a diffusion classifier
 (Jeong et al., 2025). Every set of pictures is a folder like any user's own set, TASK-by-MODEL and TASK-drawn in
 --folder, and every score an ordinary run in its runs/. Nobody looks at the pictures, and some do not show their
 caption; so the share is also told of those examples alone whose pictures another model, the --judge, tells apart. What
-is made and measured already is not made again.
+is made and measured already is not made again. `--to` writes the rows with the weights that gave them, of which
+`python .ci/tables.py` makes a table of the manual.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import re
@@ -36,7 +38,7 @@ from compbench.diffusion.silence import quiet
 from compbench.registry import checkpoints, hub
 from compbench_analysis.statistics.intervals import wilson
 
-__all__ = ["Making", "Row", "by_captions", "drawn_set", "made_set", "measure"]
+__all__ = ["Making", "Row", "by_captions", "drawn_set", "made_set", "measure", "weights_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,8 @@ def drawn_set(captioned: Sequence[Sequence[Example]], folder: Path) -> Path:
 @torch.inference_mode()
 def made_set(captioned: Sequence[Sequence[Example]], model: str, folder: Path, making: Making) -> Path:
     """A model's pictures of the captions as a folder; each is seeded by the pair of captions and the seed alone."""
-    spec: Any = registry.model(model).spec
-    source = spec.source()
+    source: Any = registry.model(model).spec.source()
     place = fetch_folder(source, checkpoints.stable_diffusion, is_offline=False, name=model)
-    weights = hub.resolve(source, is_offline=False, say=lambda message: None)[1]
     common = [_common(alike) for alike in captioned]
     prompts = {
         f"{example.id}-{k}.png": (caption, _generator(making.seed, example, k))
@@ -131,7 +131,7 @@ def made_set(captioned: Sequence[Sequence[Example]], model: str, folder: Path, m
         for name, picture in zip(names, made, strict=True):
             picture.save(folder / name)
 
-    return _filled(folder, common, {"model": model, "weights": weights, **asdict(making)}, save)
+    return _filled(folder, common, {"model": model, "weights": weights_of(model), **asdict(making)}, save)
 
 
 def _filled(
@@ -202,6 +202,20 @@ def _row(pictures: str, model: str, text: pd.Series, told: pd.Series) -> Row:
     return Row(pictures, model, len(text), float(text.mean()), low, high, int(told.sum()), share)
 
 
+def weights_of(model: str) -> str:
+    """The digest or commit of a model's weights."""
+    source: Any = registry.model(model).spec.source()
+    return hub.resolve(source, is_offline=False, say=lambda message: None)[1]
+
+
+def _write(rows: Sequence[Row], path: Path) -> None:
+    weights = {model: weights_of(model) for model in {row.model for row in rows}}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [*Row.__annotations__, "weights"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) | {"weights": weights[row.model]} for row in rows)
+
+
 def _print(rows: Sequence[Row], judge: str) -> None:
     table = rich.table.Table("pictures", "model", "n", "text, %", "95 %", f"{judge} tells apart", "text of these, %")
     for row in rows:
@@ -223,10 +237,13 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--to", type=Path, help="a .csv file for the rows, such as docs/selfbench.csv")
     given = parser.parse_args()
     making = Making(given.steps, given.guidance, given.seed)
     models = given.models or ["tiny-sd"]
     rows = measure(given.task, models, given.judge, given.folder, making, given.limit, given.draws)
+    if given.to is not None:
+        _write(rows, given.to)
     if given.json:
         print(json.dumps([asdict(row) for row in rows]))
     else:

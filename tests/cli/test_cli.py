@@ -228,7 +228,12 @@ def test_export_writes_one_row_an_example(tmp_path: Path, capsys: Captured) -> N
     frame = pd.read_parquet(tmp_path / "scores.parquet")
     assert len(frame) == 6
     assert {"id", "text", "image", "group", "tag", "score_0_1"} <= set(frame.columns)
-    assert len(pd.read_csv(tmp_path / "scores.csv")) == 6
+    of_csv = pd.read_csv(tmp_path / "scores.csv")
+    assert len(of_csv) == 6
+    (signature,) = set(of_csv["signature"])
+    assert set(frame["signature"]) == {signature}
+    assert signature.startswith("task:shapes@")
+    assert f"of {signature}" in capsys.readouterr().err
     assert main(["export", "shapes/chance", "--output", str(tmp_path / "scores.xls")]) == 2
 
 

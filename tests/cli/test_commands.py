@@ -180,8 +180,9 @@ IS_NOT_RUN = {
     "python -m tests.benchmarks.loading": "minutes of timing; test_benchmarks.py runs it small",
     "python -m tests.benchmarks.selfbench": "minutes of drawing; test_selfbench.py makes a few pictures",
     "python -m tests.benchmarks.engine --family NAME": "a GPU; test_benchmarks.py runs tiny pipelines",
-    "python -m tests.benchmarks.selfbench --task emoji --model tiny-sd --model diffusion:PATH": "a user's "
-    "model; test_selfbench.py makes a few pictures",
+    "python -m tests.benchmarks.selfbench --task emoji --model emoji-sd --model emoji-flow --judge emoji-clip": "half "
+    "an hour of drawing; test_selfbench.py makes a few pictures",
+    "python -m tests.benchmarks.rules --runs runs": "it takes minutes; test_measured_tables.py runs it small",
     "python -m tests.benchmarks.steps": "tests/house/test_steps.py traces the same way",
 }
 # blocks of Python by their first line of code: what is replaced to shorten them

@@ -356,6 +356,20 @@ def test_the_published_models_are_measured_as_published() -> None:
     assert {"transformer/diffusion_pytorch_model.bin", "model_index.json"} <= set(DIT_256.resolve(None).files)
 
 
+def test_half_precision_is_the_transformer_s_alone(untrained: Path) -> None:
+    denoiser: Any = classifier(untrained, dtype="bfloat16").denoiser
+    answers: list[torch.Tensor] = []
+    denoiser.parts.network.register_forward_hook(lambda network, told, answer: answers.append(answer[0].float()))
+    latents, noise = torch.ones(2, 4, 8, 8), literal.published_noise((4, 8, 8))[:2]
+    timesteps, labels = torch.tensor([2, 998]), denoiser.encode_captions(["3", "7"])
+    with torch.inference_mode():
+        squared, bound = denoiser.errors(latents, noise, timesteps, labels, ("l2", "vlb"))
+        eps, v = answers[0].chunk(2, dim=1)
+        exact = Bound.from_betas(dit.betas_of(denoiser.parts), torch.device("cpu")).bits(noise - eps, v, timesteps)
+    assert torch.equal(squared, (noise - eps).square().flatten(1).mean(1))
+    assert torch.equal(bound, exact)
+
+
 def test_a_rule_only_reads_what_is_measured() -> None:
     rules = {rule: replace(TINY_DIT, loss=rule, draws=7) for rule in ("l2", "l1", "vlb", "l2+vlb")}
     assert len({json.dumps(dict(spec.identity())) for spec in rules.values()}) == 1

@@ -27,6 +27,8 @@ from compbench.core.models import Runtime
 from compbench.diffusion._read_ahead import ReadAhead
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.devices import is_cramped
+from compbench.diffusion.families import dit_transformer
+from compbench.diffusion.families.dit import TINY_DIT
 from compbench.diffusion.latent import LatentDenoiser
 from compbench.diffusion.parts import Precision
 from compbench.runs.plan import plan
@@ -150,6 +152,15 @@ def test_the_configuration_tells_the_memory_that_weights_take(folder_of: Callabl
     without_texts = replace(parts, texts=()).bytes_on(torch.device("meta"), BF16)
     without_network = replace(parts, network=torch.nn.Module()).bytes_on(torch.device("meta"), BF16)
     assert resolved.device_bytes(FileList.of_folder(folder)) == max(without_texts, without_network)
+
+
+def test_a_dit_s_configuration_tells_it_too() -> None:
+    parts = dit_transformer.load(Path(TINY_DIT.repo), "tiny-dit", print)
+    network, vae = (sum(p.numel() for p in module.parameters()) for module in (parts.network, parts.vae))
+    for dtype, n_bytes in (("float32", 4), ("bfloat16", 2)):
+        resolved = replace(TINY_DIT, dtype=dtype).resolve(None)  # pyright: ignore[reportArgumentType]
+        assert resolved.device_bytes is not None
+        assert resolved.device_bytes(FileList.of_folder(Path(TINY_DIT.repo))) == n_bytes * network + 4 * vae
 
 
 def test_flux_dev_takes_24_gb_by_its_published_configuration(tmp_path: Path) -> None:

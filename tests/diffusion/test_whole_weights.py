@@ -280,6 +280,7 @@ def test_two_names_of_one_schedule_are_no_fault_and_of_two_are(tmp_path):
     [
         ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**12}, "num_train_timesteps"),
         ("scheduler/scheduler_config.json", {"num_train_timesteps": "many"}, "num_train_timesteps"),
+        ("scheduler/scheduler_config.json", {"beta_start": "0.1"}, "has beta_start '0.1'"),
         ("unet/config.json", {"time_cond_proj_dim": 32}, "latent consistency model"),
     ],
 )

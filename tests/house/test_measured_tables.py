@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import raced_rows
+from tests.benchmarks import raced_rows, rules, selfbench
 
 ROOT = Path(__file__).parents[2]
 TABLES = runpy.run_path(str(ROOT / ".ci" / "tables.py"))
@@ -32,18 +32,23 @@ def test_every_mark_of_a_measured_table_is_on_a_page_that_the_script_makes() -> 
         assert len(TABLES["tables_of"](page)) == len(marks)
 
 
-def test_every_table_of_races_is_what_the_rows_give() -> None:
-    text = (ROOT / TABLES["RACED_PAGE"]).read_text(encoding="utf-8")
-    told = {found["name"]: found["table"] for found in TABLES["RACED"].finditer(text)}
-    assert told.keys() == {"savings", "populations"}
-    rows = TABLES["raced_rows"]()
-    assert told == {name: TABLES["raced_table"](name, rows) for name in told}, "run `python .ci/tables.py --raced`"
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("raced", {"savings", "populations"}), ("ruled", {"rules", "gain", "protocols"}), ("selfbench", {"emoji"})],
+)
+def test_every_table_that_is_made_of_rows_is_what_the_rows_give(kind: str, names: set[str]) -> None:
+    text = (ROOT / TABLES[f"{kind.upper()}_PAGE"]).read_text(encoding="utf-8")
+    told = {found["name"]: found["table"] for found in TABLES[kind.upper()].finditer(text)}
+    assert told.keys() == names
+    rows = TABLES[f"{kind}_rows"]()
+    assert told == {name: TABLES[f"{kind}_table"](name, rows) for name in told}, "run `python .ci/tables.py --stored`"
 
 
-def test_the_page_on_racing_has_no_table_of_numbers_but_those() -> None:
-    text = TABLES["RACED"].sub("", (ROOT / TABLES["RACED_PAGE"]).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("kind", ["RACED", "RULED"])
+def test_a_page_with_tables_of_rows_has_no_other_table_of_shares(kind: str) -> None:
+    text = TABLES[kind].sub("", (ROOT / TABLES[f"{kind}_PAGE"]).read_text(encoding="utf-8"))
     cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.strip("|").split("|")]
-    assert [cell for cell in cells if re.fullmatch(r"[\d.,()%\s]+", cell)] == []
+    assert [cell for cell in cells if re.fullmatch(r"(?=.*\d\.\d)[\d.,()%/\s]+", cell)] == []
 
 
 def test_the_code_that_decides_a_race_is_the_one_the_rows_were_measured_with() -> None:
@@ -59,6 +64,12 @@ def test_what_decides_a_race_and_nothing_else_makes_its_rows_stale() -> None:
     assert whole - rooms == {"__init__.py", "_race_classes.py", "schedule.py", "staged.py"}
 
 
+def test_the_pictures_of_the_models_that_ship_were_made_with_the_weights_that_ship() -> None:
+    told = {row["model"]: row["weights"] for row in TABLES["selfbench_rows"]()}
+    assert told.keys() == {"emoji-sd", "emoji-flow"}
+    assert told == {model: selfbench.weights_of(model) for model in told}, "run `python -m tests.benchmarks.selfbench`"
+
+
 @pytest.mark.slow
 def test_no_table_is_older_than_what_it_measures(tmp_path: Path) -> None:
     for page in TABLES["PAGES"]:
@@ -70,3 +81,14 @@ def test_no_table_is_older_than_what_it_measures(tmp_path: Path) -> None:
                 assert n_told == n_examples
                 # another processor may decide one or two examples differently
                 assert told_scores == pytest.approx(scores, abs=200 / n_examples + 0.05), TABLES["COMMAND"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [*rules.MODELS, *rules.CLIPS])
+def test_no_rule_decides_otherwise_than_when_its_row_was_measured(model: str, tmp_path: Path) -> None:
+    told = {(row.table, row.measured, row.read): row for row in rules.read_rows() if row.model == model}
+    found = {(row.table, row.measured, row.read): row for row in rules.measured(model, tmp_path, limit=rules.N_PROBED)}
+    assert told.keys() == found.keys()
+    for asked, row in found.items():
+        changed = sum(before != now for before, now in zip(told[asked].outcomes, row.outcomes, strict=True))
+        assert changed <= 1, f"{asked}: run `python -m tests.benchmarks.rules`"  # as another processor may decide

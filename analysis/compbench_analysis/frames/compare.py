@@ -58,6 +58,7 @@ class Comparison:
     n_shared_groups: int  # groups of several examples: 0 where all examples stand for themselves
     n_examples: int  # that every run has measured
     left_out: Mapping[str, tuple[str, ...]]  # label -> its examples whose images another run could not read
+    rule: Rule | None = None  # by which all errors are read; None: each run's by its own
 
     def ids(self, metric: str, cell: str, tag: str = tables.OVERALL, *, a: str = "", b: str = "") -> list[str]:
         """The examples in a cell of the agreement: comparison.ids("text", "only_a", "Object"). a, b: labels of runs."""
@@ -126,6 +127,7 @@ def compare(
             for name, measured in zip(names, of_each, strict=True)
             if measured - done
         },
+        rule=rule,
     )
 
 

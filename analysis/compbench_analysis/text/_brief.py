@@ -38,7 +38,7 @@ def brief(runs: Sequence[Run], look: Look, style: str, n_columns: int | None) ->
     said = verdict(rows, found, runs[0].info.n_task_examples)
     notes = (
         *_notes.partials(members, look),
-        *_notes.scored(members, look),
+        *_notes.scored({member.label: member.runs[0] for member in members}, look.rule),
         *_notes.unmatched(runs[0], look.by),
         *_notes.overlooked(members),
         *_notes.answers(members),

@@ -14,6 +14,7 @@ from compbench_analysis.statistics.intervals import METHODS
 from compbench_analysis.text._look import Look
 
 if TYPE_CHECKING:
+    from compbench.core.rules import Rule
     from compbench.store.run import Run
 
 __all__ = ["answers", "methods", "overlooked", "partials", "repeats", "scored", "unmatched"]
@@ -31,12 +32,12 @@ def partials(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
         yield "The models did not see the same examples: n has its own table."
 
 
-def scored(members: Sequence[SeedGroup], look: Look) -> Iterator[str]:
+def scored(runs: Mapping[str, Run], rule: Rule | None) -> Iterator[str]:
     """The reading of stored errors: whose, with which weight, on which timesteps; once for models read alike."""
     labels_of: dict[str, list[str]] = {}
-    for member in members:
-        if (run := member.runs[0]).info.has_rule:
-            labels_of.setdefault(scored_by(run, look.rule or run.rule), []).append(member.label)
+    for label, run in runs.items():
+        if run.info.has_rule:
+            labels_of.setdefault(scored_by(run, rule or run.rule), []).append(label)
     for said, names in labels_of.items():
         yield f"{', '.join(names)}: {said}."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,9 +15,13 @@ from compbench_analysis.frames.compare import CELLS, Comparison
 from compbench_analysis.frames.leaders import SURE, Standings, standings
 from compbench_analysis.frames.seeds import singles
 from compbench_analysis.frames.signature import partial, signature
+from compbench_analysis.text._notes import scored
 from compbench_analysis.text.format import MISSING, metric_heading, p_value, percent, points
 from compbench_analysis.text.render import Grid, count, records, render
 from compbench_analysis.text.verdict import verdict
+
+if TYPE_CHECKING:
+    from compbench.core.rules import Rule
 
 __all__ = ["left_out", "marks", "notes", "to_text"]
 
@@ -69,9 +73,12 @@ def notes(comparison: Comparison) -> list[str]:
 def _rows(comparison: Comparison, style: str, with_ids: bool) -> Iterator[Row]:
     frames = {"outcome": comparison.outcomes, "margin": comparison.margins, "interaction": comparison.interactions}
     folders = {label: str(run.path) for label, run in zip(comparison.labels, comparison.runs, strict=True)}
+    signatures = dict(zip(comparison.labels, _signatures(comparison), strict=True))
     for test, frame in frames.items():
         for row in tables.plain_rows(frame):
-            row = {"test": test, **row, "folder_a": folders[row["a"]], "folder_b": folders[row["b"]]}
+            row = {"test": test, **row}
+            row |= {f"signature_{side}": signatures[row[side]] for side in "ab"}
+            row |= {f"folder_{side}": folders[row[side]] for side in "ab"}
             for name in (f"ids_{cell}" for cell in CELLS if f"ids_{cell}" in row):
                 ids = row.pop(name)
                 row |= {name: ids if style == "json" else ";".join(ids)} if with_ids else {}
@@ -81,8 +88,8 @@ def _rows(comparison: Comparison, style: str, with_ids: bool) -> Iterator[Row]:
 def _brief(comparison: Comparison) -> Iterator[Grid]:
     """The verdict and the outcomes of each pair."""
     members = singles(comparison.runs)
-    found = standings(members, rule=None)
-    rows = tables.plain(row for member in members for row in tables.rows(member))
+    found = standings(members, rule=comparison.rule)
+    rows = tables.plain(row for member in members for row in tables.rows(member, rule=comparison.rule))
     said = verdict(rows, _as_tested(found, comparison), comparison.n_examples, is_corrected=True)
     yield Grid((), (), title=said[0], notes=(*said[1:], *marks(comparison)))
     n_all = count(comparison.n_examples)
@@ -126,6 +133,7 @@ def _outcomes_in_brief(title: str, rows: Sequence[Row]) -> Grid:
 
 
 def _brief_notes(comparison: Comparison) -> Iterator[str]:
+    yield from scored(dict(zip(comparison.labels, comparison.runs, strict=True)), comparison.rule)
     how = "sign flips of whole groups" if comparison.n_shared_groups else "the exact McNemar test"
     yield f"p: {how}, Holm-corrected over all pairs and scores of the whole set, or of a column's tags."
     if min(comparison.outcomes["n"]) < tables.FEW:
@@ -147,8 +155,11 @@ def _full(comparison: Comparison) -> Iterator[Grid]:
                 "Is the gain larger in one than in the other? (A − B) − (A − B), points", interactions[a, b]
             )
     yield Grid((), (), title="How it was tested", notes=tuple(_notes(comparison)))
-    signatures = tuple(map(signature, comparison.runs))
-    yield Grid((), (), title="Signatures for a paper", notes=signatures)
+    yield Grid((), (), title="Signatures for a paper", notes=tuple(_signatures(comparison)))
+
+
+def _signatures(comparison: Comparison) -> list[str]:
+    return [signature(run, comparison.rule) for run in comparison.runs]
 
 
 def _by_pair(frame: pd.DataFrame) -> dict[tuple[str, str], list[Row]]:
@@ -211,14 +222,15 @@ def _interactions(title: str, rows: Sequence[Row]) -> Grid:
 
 
 def _partials(comparison: Comparison) -> Iterator[str]:
-    said = {what for run in comparison.runs if (what := partial(run))}
+    said = {what for run in comparison.runs if (what := partial(run, comparison.rule))}
     yield from sorted(said)
 
 
 def _protocols(comparison: Comparison) -> Iterator[str]:
     """The settings that differ between runs that offer a choice."""
     chosen = {
-        label: {name: value for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL} | _read_by(run)
+        label: {name: value for name, value in run.key.measurement.items() if name not in _NO_PROTOCOL}
+        | _read_by(run, comparison.rule)
         for label, run in zip(comparison.labels, comparison.runs, strict=True)
         if "protocol" in run.key.measurement
     }
@@ -228,10 +240,10 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
         yield f"DIFFERENT PROTOCOLS: {said}. The difference mixes models and protocols."
 
 
-def _read_by(run: Run) -> dict[str, object]:
+def _read_by(run: Run, rule: Rule | None) -> dict[str, object]:
     if not run.info.has_rule:
         return {}
-    rule = run.rule
+    rule = rule or run.rule
     always: dict[str, object] = {"draws": rule.draws, "target": rule.target, "loss": rule.loss}
     always["unconditional"] = rule.unconditional
     return always | rule.words() | always

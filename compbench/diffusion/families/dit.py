@@ -139,6 +139,7 @@ class DiT(ModelSpec):
             files=_FILES,
             label_space=self.label_space,
             flops_per_evaluation=self.flops_per_evaluation,
+            device_bytes=self.device_bytes,
         )
 
     def source(self) -> Source | None:
@@ -169,6 +170,12 @@ class DiT(ModelSpec):
         from compbench.diffusion import _counted
 
         return _counted.dit_flops(files)
+
+    def device_bytes(self, files: FileList) -> int | None:
+        """The memory of the weights, by the configuration; imports torch."""
+        from compbench.diffusion import _counted
+
+        return _counted.weight_bytes(files, ((checkpoints.TRANSFORMER, self.dtype), (checkpoints.VAE, "float32")))
 
     def _schedule(self) -> Full | Racing:
         if self.schedule == "full":
