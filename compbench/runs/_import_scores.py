@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["import_scores"]
 
 _COLUMNS = {column for form in FORMS for column in form}
+_SURE_DIGITS = 15  # significant ones that every float64 holds
 _N_NAMED = 3  # of the ids that are wrong
 
 
@@ -82,7 +84,24 @@ def _read(path: Path, known: Collection[str]) -> pd.DataFrame:
         name: [_id(cell, known) for cell in column] if name == "example_id" else _column(name, column, path)
         for name, column in columns.items()
     }
+    if "score" in columns and "example_id" in columns:
+        _check_digits(read["example_id"], columns["score"], read["score"], path)
     return _framed(read, frame.columns)
+
+
+def _check_digits(ids: Iterable[object], cells: Iterable[object], scores: Iterable[object], path: Path) -> None:
+    """DataError for scores of an example that would tie when they are stored and do not in the file."""
+    written: dict[tuple[object, object], Decimal] = {}
+    for example_id, cell, score in zip(ids, cells, scores, strict=True):
+        is_long = len(cell) > _SURE_DIGITS if isinstance(cell, str) else isinstance(cell, int)
+        if not is_long:
+            continue
+        exact = Decimal(str(cell).strip())
+        if (other := written.setdefault((example_id, score), exact)) != exact:
+            raise DataError(
+                f"example {example_id!r} in {path.name!r} has the scores {other} and {exact}, which are equal in "
+                "float64, in which they are stored; take away what they have in common"
+            )
 
 
 def _apart(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -75,8 +75,11 @@ def answerable(run: Run, given: Mapping[str, object]) -> tuple[Rule | None, froz
 def settled(run: Run, rule: Rule) -> Rule:
     """A rule that is not the run's own, its number of draws filled in; UsageError where no stored errors answer it.
 
-    A run of scores, or one that stopped measuring where its own rule had decided, is left to whoever reads it.
+    That it changes nothing for a run of scores is said. One that stopped measuring where its own rule had decided is
+    left to whoever reads it.
     """
+    if rule != run.rule and not run.info.has_rule:
+        run.say_once(f"{run.key.task}/{run.key.model} stores scores: {_said(rule)} changes nothing for it")
     if rule == run.rule or not run.losses() or not isinstance(run.schedule, Full):
         return rule
     if rule.draws is None:

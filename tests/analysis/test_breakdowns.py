@@ -176,3 +176,16 @@ def test_the_command_takes_a_file_of_tags(tmp_path: Path, capsys: pytest.Capture
     assert main(["show", "fake/model", "--runs", str(tmp_path / "runs"), "--by", "side", "--cross"]) == 2
     assert "crossed tags need two columns" in capsys.readouterr().err
     assert run.path.exists()
+
+
+def test_a_column_of_margins_of_one_s_own_needs_another_name(tmp_path: Path) -> None:
+    tags = read_tags(_file(tmp_path, {"0000": "calm"})).rename(columns={"mood": "margin"})
+    with pytest.raises(UsageError, match="'margin' is a breakdown of every task's"):
+        tables.tidy(_run(tmp_path), Breakdown(("margin",), tags=tags))
+
+
+def test_a_mapping_in_a_cell_is_no_tag(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"id": "0000", "mood": {"a": 1}}\n')
+    with pytest.raises(DataError, match=r"holds \{'a': 1\}; expected text, a number, or a list of them"):
+        read_tags(path)

@@ -66,6 +66,14 @@ def test_choices_answer_one_metric_and_the_others_are_absent(tmp_path: Path) -> 
         (ROWS[:-1], "'0002' in .* lacks a finite score for 1 of its 4 pairs"),
         ([*ROWS[:-1], {**ROWS[-1], "score": "none"}], r"row 12 of 'scores.csv' has score 'none'; expected a number"),
         ([*ROWS[:-1], {**ROWS[-1], "caption": 2}], r"has caption .* expected whole numbers from 0 to 1"),
+        (
+            [{**ROWS[0], "score": str(2**60)}, {**ROWS[1], "score": str(2**60 + 1)}, *ROWS[2:]],
+            "example '0000' .* has the scores 1152921504606846976 and 1152921504606846977, which are equal in float64",
+        ),
+        (
+            [{**ROWS[0], "score": "0.12345678901234567890"}, {**ROWS[1], "score": "0.12345678901234567891"}, *ROWS[2:]],
+            "which are equal in float64",
+        ),
         ([{"id": "0000", "score": 1}], "has columns id, score; expected example_id, image, caption, score; or"),
     ],
 )

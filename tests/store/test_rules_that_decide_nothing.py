@@ -142,6 +142,14 @@ def test_a_rule_that_nothing_stored_answers_is_refused_everywhere(
         reader(run, rule=rule)
 
 
+def test_that_a_rule_changes_nothing_for_a_run_of_scores_is_said_once(tmp_path: Path) -> None:
+    heard: list[str] = []
+    run = compbench.run(pairs(), model="chance", runs=tmp_path).heard(heard.append)
+    assert run.to_frame(Rule("eps")).equals(run.to_frame())
+    run.table(Rule("eps"))
+    assert heard == ["pairs/chance stores scores: target=eps, loss=l2 changes nothing for it"]
+
+
 @pytest.mark.parametrize("draws", [0, -3, 2.5, True])
 def test_a_number_of_draws_is_a_whole_one(draws: Any) -> None:
     with pytest.raises(UsageError, match=r"draws cannot be .*; expected a whole number, at least 1"):

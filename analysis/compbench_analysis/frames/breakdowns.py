@@ -165,6 +165,8 @@ def _enriched(
 
 def _add(tags: list[dict[str, Sequence[str]]], columns: Mapping[str, Sequence[Sequence[str]]]) -> None:
     for name, values in columns.items():
+        if name == MARGIN:
+            raise UsageError(f"{MARGIN!r} is a breakdown of every task's; give the column of the file another name")
         if any(name in own for own in tags):
             raise UsageError(f"the task has tags named {name!r} of its own; give the column of the file another name")
         for own_tags, value in zip(tags, values, strict=True):
@@ -243,6 +245,8 @@ def _no_such_column(column: str, known: Sequence[str]) -> str:
 
 def _values(cell: Any) -> tuple[str, ...]:
     """The tags in a cell."""
+    if isinstance(cell, Mapping | bytes):
+        raise DataError(f"a cell of the file of tags holds {cell!r}; expected text, a number, or a list of them")
     if isinstance(cell, list | tuple | np.ndarray):
         return tuple(str(part) for part in cell)
     if cell is None or (isinstance(cell, float | np.floating) and np.isnan(cell)):
