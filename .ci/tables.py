@@ -43,14 +43,6 @@ _BOUNDS = ("tolerance", "pooled", "guaranteed", "asymptotic")
 _MARGINS = {"1": "as measured", "0.25": "divided by 4", "0.125": "divided by 8"}
 _RACED_FOR = {"text": "text alone", "all": "text, image and group"}
 _HEAVY_FOR = {"either": "", "shared": "all examples", "private": "one's own"}
-_SHOWN = (
-    "Gaussian",
-    "heavy tails, t1.5",
-    "log-normal sizes, s = 2",
-    "2 % one-sided x 20",
-    "1 % one-sided x 50",
-    "one draw against all others",
-)
 
 
 def tables_of(page: str) -> dict[tuple[str, str], str]:
@@ -162,7 +154,7 @@ def _savings(rows: Sequence[dict[str, str]]) -> list[list[str]]:
 def _populations(rows: Sequence[dict[str, str]]) -> list[list[str]]:
     """The outcomes that each bound changes at its worst margin, and the evaluations there."""
     lines = [["differences", "heavy for", *(f"`{bound}`" for bound in _BOUNDS)], ["---"] * 6]
-    for population in _SHOWN:
+    for population in dict.fromkeys(row["differences"] for row in rows if row["form"] != "stored"):
         for form, heavy_for in _HEAVY_FOR.items():
             of_form = [row for row in rows if (row["differences"], row["form"]) == (population, form)]
             if of_form:

@@ -4,7 +4,8 @@ Doubts are estimates: from a t statistic of the mean of least variance (`_learne
 by what examples held out of the wave had, and from the margins that the wave had. The level at which a comparison is
 decided is the one at which, of those examples, as large a share of outcomes is expected to change as the tolerance
 allows (`_held_out.py`). It is the same for all: an example that is decided with less doubt, as most are, leaves its
-share to the others.
+share to the others. Where examples have heavy draws of their own, none is decided before enough of these were
+measured (`_heavy.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from compbench.core.aliases import Floats, Ints
 from compbench.schedules._bounds import BEYOND, Estimate, looks_within, n_within, normal
 from compbench.schedules._learned_way import LearnedWay
 
-__all__ = ["Expected"]
+__all__ = ["Expected", "doubts_of"]
 
 _LARGEST = 37.0  # a z beyond which no tail is told from 0
 _WIDTH = 0.5  # of the margins that one of the wave stands for, in that margin
@@ -38,8 +39,9 @@ class Expected:
         mean, error = self.strata.means(differences, at)
         t = mean / error
         tails = special.stdtr(np.maximum(at - 1, 1), -np.abs(t))
-        rows, looks = np.nonzero(tails <= self.level)  # no doubt is less than its tail
-        doubts = _doubts(self.strata, looks + since, -special.ndtri(tails[rows, looks]))
+        is_open = at - self.strata.n_certain >= self.strata.pattern.floor
+        rows, looks = np.nonzero((tails <= self.level) & is_open)  # no doubt is less than its tail
+        doubts = doubts_of(self.strata, looks + since, -special.ndtri(tails[rows, looks]))
         found = np.zeros(t.shape, np.int64)
         found[rows, looks] = np.where(doubts <= self.level, np.sign(t[rows, looks]), 0)
         return found
@@ -57,11 +59,12 @@ class Expected:
             return Estimate(mean, np.zeros_like(mean), np.zeros_like(mean))
         mean, error = self.strata.means(differences, np.array([n]))
         looks = np.full(len(mean), np.searchsorted(self.strata.looks, n))
-        found = _doubts(self.strata, looks, np.abs(normal(mean / error, np.array([n - 1.0])))[:, 0])
+        doubts = doubts_of(self.strata, looks, np.abs(normal(mean / error, np.array([n - 1.0])))[:, 0])
+        found = np.minimum(self.strata.pattern.borne_out * doubts, 0.5)
         return Estimate(mean, error, -np.sign(mean) * special.ndtri(found)[:, None])
 
 
-def _doubts(way: LearnedWay, looks: Ints, z: Floats) -> Floats:
+def doubts_of(way: LearnedWay, looks: Ints, z: Floats) -> Floats:
     """The probability of the other sign after a statistic z >= 0, where margins are like those of the wave.
 
     Were all margins equally probable, it would be the normal tail, and it is never less: a wave is too small to show

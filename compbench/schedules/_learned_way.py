@@ -73,9 +73,9 @@ class LearnedWay:
         known = np.array(self.pattern.inflation or (1.0,))
         return known[np.minimum(np.arange(len(self.looks) - 1), len(known) - 1)]
 
-    def inflated(self, inflation: tuple[float, ...]) -> LearnedWay:
-        """The same way with errors made larger at each look; what is dear about it is shared."""
-        found = replace(self, pattern=replace(self.pattern, inflation=inflation))
+    def trusted(self, inflation: tuple[float, ...], floor: int = 0) -> LearnedWay:
+        """The same way with errors made larger at each look, and a floor; what is dear about it is shared."""
+        found = replace(self, pattern=replace(self.pattern, inflation=inflation, floor=floor))
         vars(found).update(_root=self._root, _ones=self._ones)
         return found
 

@@ -37,10 +37,16 @@ class Pattern:
     margins: tuple[float, ...]  # of the wave: quantiles of the mean over the bank, in deviations, whatever its sign
     inflation: tuple[float, ...] = ()  # at each look, of errors of the mean, from examples held out of the wave
     level: float = 0.0  # the doubt at which a comparison is decided
+    decisive: int = 0  # the draws that decide an example, where the wave's examples have heavy draws of their own
+    floor: int = 0  # the draws after the certain ones before which no example is decided, for that reason
+    borne_out: float = 1.0  # the part of doubts that held-out examples with each other's margins bear out
 
     def to_json(self) -> dict[str, Json]:
         arrays = {name: base64.b64encode(getattr(self, name)).decode() for name in ("factors", "own", "orders")}
-        return {**arrays, "margins": list(self.margins), "inflation": list(self.inflation), "level": self.level}
+        learned = {"margins": list(self.margins), "inflation": list(self.inflation), "level": self.level}
+        own = {"decisive": self.decisive, "floor": self.floor} if self.decisive else {}
+        part = {"borne_out": self.borne_out} if self.borne_out != 1 else {}
+        return {**arrays, **learned, **own, **part}
 
     @classmethod
     def of_json(cls, stored: Mapping[str, Any]) -> Pattern:
@@ -48,7 +54,8 @@ class Pattern:
         factors, own, orders = (base64.b64decode(stored[name], validate=True) for name in ("factors", "own", "orders"))
         margins = tuple(float(margin) for margin in stored["margins"])
         inflation = tuple(float(times) for times in stored["inflation"])
-        made = cls(factors, own, orders, margins, inflation, float(stored["level"]))
+        later = int(stored.get("decisive", 0)), int(stored.get("floor", 0)), float(stored.get("borne_out", 1.0))
+        made = cls(factors, own, orders, margins, inflation, float(stored["level"]), *later)
         if not (np.sort(made.permutations, axis=1) == np.arange(made.n_draws)).all():
             raise ValueError("the orders of draws are not permutations")
         return made

@@ -14,7 +14,7 @@ from compbench.core.errors import DataError, UsageError
 from compbench.core.examples import Classes
 from compbench.core.measurements import DrawTable
 from compbench.core.rules import Rule
-from compbench.schedules.pairs import OUTCOMES
+from compbench.schedules.pairs import OUTCOMES, Comparisons
 from compbench.schedules.policies import Unfinished, Weighted, checked_risk, checked_tolerance
 from compbench.schedules.strata import N_STRATA, looks, strata, strata_of
 from compbench.schedules.wave import N_WAVE, Lesson, Wave, compared, learned
@@ -139,7 +139,10 @@ class Racing:
             return learned(some, timesteps, n_strata).certain
 
         pattern = learned_pattern(found, taught.certain, self.seed)
-        return replace(taught, pattern=trusted(pattern, found, heavy, self.seed, self.tolerance, raced))
+        members = [Comparisons.of(matches[name], self.outcomes).members for name in names]
+        is_same = classes is None and all(_are_same(members[0], own) for own in members)
+        alike = members[0] if is_same else None
+        return replace(taught, pattern=trusted(pattern, found, heavy, self.seed, self.tolerance, raced, alike))
 
     def policy(self, example_id: str, matches: Bools, draws: DrawTable, classes: Classes | None) -> Weighted:
         """The policy of one example."""
@@ -199,3 +202,7 @@ class Racing:
         way = learned_way(lesson.pattern, number, len(lesson.certain))
         limits = np.append(lesson.limits, np.inf)[strata_of(units, self.n_strata, lesson.certain)]
         return Expected(way, lesson.pattern.level, limits)
+
+
+def _are_same(members: Mapping[str, Bools], others: Mapping[str, Bools]) -> bool:
+    return members.keys() == others.keys() and all(np.array_equal(own, others[name]) for name, own in members.items())

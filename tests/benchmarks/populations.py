@@ -34,6 +34,7 @@ class Population:
     one_sided: bool = False  # what is heavy stands alone against the rest, of which `margins` are shares
     forms: tuple[str, ...] = _BOTH
     margins: tuple[float, ...] = (0.5, 2)  # of the mean over the bank, in deviations of a mean of D draws
+    times: tuple[float, ...] = ()  # by one of which each example's margin is multiplied
 
     def differences(self, rng: np.random.Generator, n: int, form: str, margin: float) -> Floats:
         """[n, D], of n examples."""
@@ -51,7 +52,8 @@ class Population:
             differ = sizes > 0  # the others are exact ties
             spread = sizes * (1 + 0.3 * noise if self.is_skewed else noise)
             spread = np.where(differ, spread - spread[differ].mean(), 0)
-            shift = rng.choice((-1, 1)) * margin * spread.std() / np.sqrt(self.n_draws)
+            own = margin * rng.choice(self.times) if self.times else margin
+            shift = rng.choice((-1, 1)) * own * spread.std() / np.sqrt(self.n_draws)
             found[example] = np.where(differ, spread + shift / differ.mean(), 0)
         return found
 
@@ -72,6 +74,7 @@ def _ties(rng: np.random.Generator, steps: Floats) -> Floats:
 _SHARES = (0.25, 0.75)
 POPULATIONS = (
     Population("Gaussian", 1000, lambda rng, t: np.ones(len(t)), forms=_SAME),
+    Population("Gaussian, small and large margins", 1000, lambda rng, t: np.ones(len(t)), forms=_SAME, times=(0.25, 4)),
     Population("heavy tails, t3", 1000, lambda rng, t: np.sqrt(3 / rng.chisquare(3, len(t)))),
     Population("heavy tails, t1.5", 1000, lambda rng, t: np.sqrt(1.5 / rng.chisquare(1.5, len(t)))),
     Population("sd like 1/(t+1)", 1000, lambda rng, t: 1 / (t + 1), forms=_SAME),

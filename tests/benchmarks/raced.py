@@ -45,7 +45,7 @@ class Raced:
     doubts: Floats  # the same shape: how probable the race takes that to be
     evaluations: Floats  # [order, example], share of the full budget
     is_full: Bools  # [order, example], raced and measured to the end
-    probe: str  # a digest of the first few races of the first order: another one where the decisions have changed
+    probe: str  # a digest of the first few races of the first order, and of what its wave taught of doubts
 
     @property
     def n(self) -> int:
@@ -86,8 +86,9 @@ def raced(
         (verdict.n_draws.tolist(), [found.is_right for found in verdict.outcomes.values()])
         for verdict in verdicts[:N_PROBED]
     ]
-    probe = hashlib.sha256(repr(told).encode()).hexdigest()[:8]
-    return Raced(np.array([changed]), np.array([doubts]), np.array([evaluations]), np.array([is_full]), probe)
+    return Raced(
+        np.array([changed]), np.array([doubts]), np.array([evaluations]), np.array([is_full]), _probe(told, own)
+    )
 
 
 def joined(orders: Iterable[Raced]) -> Raced:
@@ -119,6 +120,13 @@ def changed_by_a_prefix(race: Racing, budget: Budget, share: float) -> Sequence[
         for outcome in wrong:
             wrong[outcome] += found[outcome] != truth[outcome]
     return [number / len(budget.ids) for number in wrong.values()]
+
+
+def _probe(told: Sequence[object], race: Racing) -> str:
+    """Of a few races; and of what holds all others back or lets them go, where those few may be measured to the end."""
+    pattern = None if race.wave is None or race.wave.lesson is None else race.wave.lesson.pattern
+    rules = () if pattern is None else (pattern.level, pattern.floor, pattern.inflation)
+    return hashlib.sha256(repr([*told, *rules]).encode()).hexdigest()[:8]
 
 
 def _after_wave(race: Racing, budget: Budget, wave: Sequence[int], taught: Callable[[Lesson], Lesson]) -> Racing:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import compbench
+from compbench.schedules.wave import Lesson
 from noisy import N_BANK, NoisySpec, pairs
 from tests.benchmarks import racing
-from tests.benchmarks.raced import Raced
+from tests.benchmarks.populations import POPULATIONS, bounds, of_bank
+from tests.benchmarks.raced import Raced, raced
 from tests.benchmarks.raced_rows import Asked, Row, read, row_of, write
 
 SMALL = ["--populations", "98 % exact ties", "--bounds", "asymptotic", "--examples", "8"]
@@ -68,6 +70,21 @@ def test_other_code_that_decides_alike_keeps_a_row_and_one_that_does_not_measure
     assert found[another] == whole[another]
 
 
+def test_another_lesson_is_told_from_races_that_all_went_to_the_end() -> None:
+    """Where eight examples are measured in full, they do not tell whether others would be."""
+    (population,) = (known for known in POPULATIONS if known.name == "98 % exact ties")
+    race = of_bank(population, "private", bounds()["tolerance"], 8, 0.5, 0)
+    strict, lax = (raced(*race, taught=lambda lesson, level=level: with_level(lesson, level)) for level in (1e-9, 2e-9))
+    assert strict.is_full.all()
+    assert lax.is_full.all()
+    assert strict.probe != lax.probe
+
+
+def with_level(lesson: Lesson, level: float) -> Lesson:
+    assert lesson.pattern is not None
+    return replace(lesson, pattern=replace(lesson.pattern, level=level))
+
+
 def test_a_stored_run_is_raced_for_text_and_for_all_and_compared_with_a_prefix(tmp_path: Path) -> None:
     run = compbench.run(pairs(6), model=NoisySpec(), runs=tmp_path)
     options = ["--draws", str(N_BANK), "--bounds", "asymptotic", "--orders", "2", "--harder", "1", "2"]
@@ -103,7 +120,7 @@ def test_the_intervals_of_a_stored_run_take_an_example_s_orders_for_one_example(
 
 def test_a_row_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     shares = np.array([[0.5], [0.25]])
-    raced = Raced(np.zeros((2, 1, 1), bool), np.zeros((2, 1, 1)), shares, shares > 0.3, "probe")
-    row: Row = row_of(ASKED, raced, 0.125)
+    found = Raced(np.zeros((2, 1, 1), bool), np.zeros((2, 1, 1)), shares, shares > 0.3, "probe")
+    row: Row = row_of(ASKED, found, 0.125)
     write(tmp_path / "rows.csv", {row.asked: row})
     assert read(tmp_path / "rows.csv") == {ASKED: row}

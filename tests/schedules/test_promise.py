@@ -81,6 +81,23 @@ def test_a_tolerance_says_when_its_first_wave_had_little_in_common(times: float,
     assert ("the wave's examples are unlike each other" in told) == is_told
 
 
+@pytest.mark.parametrize(
+    ("floor", "told"),
+    [(N_BANK, "every example was measured in full."), (9, f"none was decided before 9 of its {N_BANK} draws.")],
+)
+def test_a_tolerance_says_when_heavy_draws_of_examples_own_held_decisions_back(
+    floor: int, told: str, tmp_path: Path
+) -> None:
+    race = Racing(N_BANK, bound="pooled", n_wave=4, tolerance=0.02)
+    run = compbench.run(pairs(6), model=NoisySpec(race), runs=tmp_path)
+    words = run_file.words(run.path)
+    assert "decisive" not in words["wave"]["lesson"]["pattern"]
+    words["wave"]["lesson"]["pattern"] |= {"decisive": 3, "floor": floor}
+    run_file.write(run.path, words)
+    text = " ".join(show.to_text([compbench.load_run(run.path)], full=True).split())
+    assert f"heavy draws of their own, about 3 of which decide an example, so {told}" in text
+
+
 def test_without_risk_it_is_said_that_none_differs(tmp_path: Path) -> None:
     run = compbench.run(pairs(4), model=NoisySpec(Racing(N_BANK, risk=0.0)), runs=tmp_path)
     assert _racing.saved(run, "noisy").endswith("At risk 0, no outcome differs.")

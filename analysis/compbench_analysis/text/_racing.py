@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from compbench.schedules.policies import Verdict, allowed_changed, expected_changed
 from compbench.schedules.racing import Racing
+from compbench.schedules.wave import Lesson
 from compbench.store.run import Run
 
 __all__ = ["saved"]
@@ -100,6 +101,18 @@ def _inflation(schedule: Racing) -> str:
 
 def _unlike(schedule: Racing) -> str:
     """A warning where a first wave's examples have little in common; '' elsewhere."""
+    lesson = _lesson(schedule)
+    if lesson is not None and (pattern := lesson.pattern) is not None and pattern.decisive:
+        n_all = schedule.draws // schedule.together
+        then = (
+            "every example was measured in full"
+            if pattern.floor >= n_all
+            else f"none was decided before {pattern.floor * schedule.together} of its {schedule.draws} draws"
+        )
+        return (
+            f" The wave's examples have heavy draws of their own, about {pattern.decisive * schedule.together} of "
+            f"which decide an example, so {then}."
+        )
     if _largest_inflation(schedule) <= _MUCH:
         return ""
     return (
@@ -110,8 +123,12 @@ def _unlike(schedule: Racing) -> str:
 
 def _largest_inflation(schedule: Racing) -> float:
     """0 where nothing was held out of a wave."""
-    lesson = None if schedule.wave is None else schedule.wave.lesson
+    lesson = _lesson(schedule)
     return 0.0 if lesson is None or lesson.pattern is None else max(lesson.pattern.inflation, default=0.0)
+
+
+def _lesson(schedule: Racing) -> Lesson | None:
+    return None if schedule.wave is None else schedule.wave.lesson
 
 
 def _of_pilot(run: Run) -> str:
