@@ -118,11 +118,11 @@ class Lead:
         self._crew.begin(self._order)
         try:
             _wave.measure_first(self._asked.task, self._writer, self._hand_out, self._reporter.say, left_out)
-            self._hand_out(ids)
+            self._hand_out(ids, concludes=True)  # before the wave has taught something nothing can be
         finally:
             self._crew.rest()
 
-    def _hand_out(self, ids: Sequence[str]) -> None:
+    def _hand_out(self, ids: Sequence[str], *, concludes: bool = False) -> None:
         """Have `ids` measured; UnreadableImages, or RunError, once all that can be is."""
         wanted = set(ids) - self._run.done_of(ids)
         examples = [example for example in self._asked.task.examples if example.id in wanted]
@@ -131,10 +131,10 @@ class Lead:
         # the pairs of an example: what they cost beside it is the same for all
         blocks = Blocks({example.id: float(self._pairs[example.id]) for example in examples}, self._now)
         unreadable: dict[str, str] = {}  # name and fault of each image
-        self._tell_start(ids, examples)
-        stages.tell(f"waiting for {self._crew.n_wanted} workers" if self._crew.n_wanted > 1 else "waiting for a worker")
-        compacted = looked = self._now()
         try:
+            self._await_a_worker(blocks, unreadable)
+            self._tell_start(ids, examples)
+            compacted = looked = self._now()
             while not blocks.is_done:
                 self._interrupts.check()
                 self._employ(blocks)
@@ -146,10 +146,19 @@ class Lead:
                 if self._now() - compacted >= _SECONDS_BETWEEN_COMPACTIONS:
                     compacted = self._now()
                     self._writer.compact()
-            self._conclude(blocks, unreadable)
+            if concludes:
+                self._conclude(blocks, unreadable)
         finally:
             self._reporter.stop()
         self._check_all_is_there(examples, blocks, unreadable)
+
+    def _await_a_worker(self, blocks: Blocks, unreadable: dict[str, str]) -> None:
+        """Until one has joined: the time that takes says nothing of how long the run will."""
+        stages.tell(f"waiting for {self._crew.n_wanted} workers" if self._crew.n_wanted > 1 else "waiting for a worker")
+        while not self._where:
+            self._interrupts.check()
+            for worker, message in self._crew.heard(_PATIENCE):
+                self._hear(worker, message, blocks, unreadable)
 
     def _tell_start(self, ids: Sequence[str], examples: Sequence[Example]) -> None:
         seen = self._run.seen()

@@ -22,7 +22,7 @@ from compbench.core.measurements import Measurement
 from compbench.core.models import Runtime, Source
 from compbench.core.packages import Package
 from compbench.runs import _blocks, _crew, _storing, _workers, harness
-from compbench.runs._messages import Order
+from compbench.runs._messages import Message, Order
 from compbench.runs._workers import tell_idle
 from compbench.runs.request import RunRequest
 from compbench.schedules.racing import Racing
@@ -72,6 +72,25 @@ def test_a_crew_measures_bit_for_bit_what_one_process_does(n: int, alone: Run, t
     assert_equal(run, alone)
     assert run.key.digest == alone.key.digest
     assert (reporter.started, reporter.examples, reporter.pairs) == ([(N, 0)], N, 4 * N)
+
+
+def test_the_time_that_workers_take_to_start_is_not_told_as_time_of_the_run(tmp_path: Path) -> None:
+    class Late(ThreadCrew):
+        n_heard = 0
+
+        def heard(self, seconds: float) -> list[tuple[str, Message]]:
+            self.n_heard += 1
+            return super().heard(seconds) if self.n_heard > 3 else []
+
+    class Starting(Heard):
+        def start(self, *counts: Any) -> None:
+            super().start(*counts)
+            starts.append(crew.n_heard)
+
+    crew, starts = Late(2), list[int]()
+    led(crew, fakes.task(N), fakes.HashSpec(), tmp_path, Starting())
+    assert len(starts) == 1
+    assert starts[0] > 3
 
 
 def test_a_crew_goes_on_from_what_is_stored(alone: Run, tmp_path: Path) -> None:
@@ -186,7 +205,7 @@ class _Decoding(fakes.HashScorer):
 
 @pytest.mark.parametrize("n_killed", [0, 2])
 def test_a_race_with_a_first_wave_is_measured_as_by_one_process_also_when_workers_die_in_it(
-    n_killed: int, tmp_path: Path
+    n_killed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, killed = NoisySpec(Racing(N_BANK, bound="pooled", n_wave=4)), list[str]()
 
@@ -196,7 +215,9 @@ def test_a_race_with_a_first_wave_is_measured_as_by_one_process_also_when_worker
         killed.append(worker)
         return True
 
-    run = led(ThreadCrew(3, dies=dies), classes(), spec, tmp_path / "crew")
+    reporter = Heard()
+    run = led(ThreadCrew(3, dies=dies), classes(), spec, tmp_path / "crew", reporter)
+    assert "outdated" not in " ".join(reporter.said) + capsys.readouterr().err  # nothing was concluded too soon
     whole = compbench.run(classes(), model=spec, runs=tmp_path / "whole")
     assert len(killed) == n_killed
     np.testing.assert_array_equal(run.table().scores, whole.table().scores)
