@@ -44,6 +44,9 @@ class LoadedModel:
         """
         if isinstance(captions, str):
             raise UsageError(f"captions cannot be one string, {captions!r}; expected a list of captions")
+        captions = list(captions)
+        if (odd := next((n for n, text in enumerate(captions) if not isinstance(text, str)), None)) is not None:  # pyright: ignore
+            raise UsageError(f"caption {odd} is {captions[odd]!r}; expected text")
         if (empty := next((n for n, text in enumerate(captions) if not text.strip()), None)) is not None:
             raise DataError(f"caption {empty} is empty; expected words that describe an image")
         taken = pictures(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import compbench
 from compbench.core.examples import Example, Image, Task
 from compbench.core.metrics import MATCHING
 from compbench.store.run import Run
+from compbench_analysis.frames.breakdowns import Breakdown
 from compbench_analysis.text import compare as compared
 from compbench_analysis.text import show
 
@@ -62,6 +64,18 @@ def test_a_tag_called_overall_is_not_taken_for_the_whole_set(column: str, tmp_pa
     n_tests = outcomes.groupby("family")["n_tests"].first().to_dict()
     assert n_tests == {"overall": 3, "tag" if column == "tag" else "overall (column)": 6}
     assert set(outcomes.query("tag == 'overall'")["family"]) == {"overall"}
+
+
+def test_crossed_tags_that_could_be_taken_for_others_stay_apart(tmp_path: Path) -> None:
+    task = _task([("a & b",), ("a",), ("a",)], [(1, 2)] * 3)
+    others = ("c", "b & c", "b & c")
+    examples = [
+        replace(example, tags={**example.tags, "other": (other,)})
+        for example, other in zip(task.examples, others, strict=True)
+    ]
+    (run,) = _runs(replace(task, examples=tuple(examples)), tmp_path, 1)
+    frame = compbench.tidy(run, Breakdown(("tag", "other"), is_crossed=True)).set_index("tag")
+    assert frame["n"].to_dict() == {"'a' & 'b & c'": 2, "'a & b' & 'c'": 1, "overall": 3}
 
 
 def test_a_tag_without_examples_of_a_metric_has_no_row(tmp_path: Path) -> None:

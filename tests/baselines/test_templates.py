@@ -68,6 +68,22 @@ def test_a_class_is_the_normalised_mean_of_its_normalised_sentences(tiny_clip_fo
     np.testing.assert_allclose(scores, cosines.numpy()[:, list(task.classes.of_caption)], atol=1e-5)
 
 
+def test_prompts_of_classes_that_are_cut_are_counted_and_said(tiny_clip_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "templates.txt"
+    path.write_text(f"{'a red circle ' * 9}{{}}\na {{}} circle\n")
+    said: list[str] = []
+    spec, task = _spec(tiny_clip_folder, path), colours(n=2)
+    scorer = spec.build(spec.source(), Runtime("cpu", say=said.append))
+    scorer.prepare(task)
+    list(scorer.score(task.examples, {}))
+    assert task.classes is not None
+    n = len(task.classes.names)
+    assert [line for line in said if "prompts" in line] == [
+        f"{n} of {2 * n} prompts are longer than the text encoder's context (16 tokens); it reads their beginning, and "
+        f"{n} of them differ only after that: such prompts score the same"
+    ]
+
+
 def test_without_templates_the_captions_are_scored_as_they_are(tiny_clip_folder: Path) -> None:
     task = colours(n=1)
     plain = dataclasses.replace(task, classes=None)

@@ -5,7 +5,7 @@ import torch
 from compbench.core.errors import DataError
 from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.rules import Rule, score
-from compbench.diffusion.denoiser import TARGETS, Denoiser, Flow, Tabled, mean_square
+from compbench.diffusion.denoiser import TARGETS, Flow, Tabled, mean_square
 
 T = torch.linspace(20, 980, 6)
 VARIANCE_PRESERVING = Tabled.from_alphas_cumprod(torch.linspace(0.99, 0.01, 6), "v")
@@ -47,41 +47,6 @@ def test_errors_in_one_target_give_those_in_every_other(noising, stored, wanted)
     measurement = Measurement("0", np.arange(6), {"l2": errors}, np.ones(errors.shape, bool))
     weighed = score(measurement, table, Rule(wanted)).scores
     assert -weighed.item() == pytest.approx(errors_of(wanted, draws).double().mean().item(), rel=1e-5)
-
-
-class SameFunction(Denoiser):
-    """A denoiser of any target that guesses the same noise for pictures of the same signal-to-noise ratio."""
-
-    device, latent_shape = torch.device("cpu"), (4, 2, 2)
-
-    def __init__(self, target):
-        self.target, self.noising = target, Flow() if target == "flow" else VARIANCE_PRESERVING
-
-    def residual(self, latents, noise, timesteps, conditioning):
-        alpha, sigma = (tensor.view(-1, 1, 1, 1) for tensor in self.noising(timesteps))
-        length = (alpha**2 + sigma**2).sqrt()  # 1 but for a flow, whose input is rescaled to what the others see
-        noised = (alpha * latents + sigma * noise) / length
-        eps = torch.tanh(noised + sigma / alpha + conditioning["caption"].view(-1, 1, 1, 1))
-        x0 = (noised * length - sigma * eps) / alpha
-        predicted = TARGETS[self.target](x0, eps, alpha, sigma)
-        return TARGETS[self.target](latents, noise, alpha, sigma) - predicted
-
-
-@pytest.mark.parametrize("rule", [Rule("eps"), Rule("x0"), Rule("eps", loss="norm")])
-def test_models_that_are_one_function_have_the_same_scores_at_the_same_signal_to_noise(rule):
-    vp_alpha, vp_sigma = VARIANCE_PRESERVING(torch.arange(6))
-    scores = []
-    for target in ("eps", "v", "flow"):
-        denoiser = SameFunction(target)
-        t = 1000 * vp_sigma / (vp_alpha + vp_sigma) if target == "flow" else torch.arange(6)
-        alpha, sigma = denoiser.noising(t)
-        table = DrawTable(t.double().numpy(), alpha.numpy(), sigma.numpy(), target)
-        latents, noise = torch.randn((2, 6, 4, 2, 2), generator=torch.Generator().manual_seed(1))
-        told = {"caption": torch.full((6,), 0.3)}
-        errors = mean_square(denoiser.residual(latents[:1].expand(6, -1, -1, -1), noise, t, told)).numpy()
-        measured = Measurement("0", np.arange(6), {"l2": errors[None, None]}, np.ones((1, 1, 6), bool))
-        scores.append(score(measured, table, rule).scores.item())
-    assert scores == pytest.approx([scores[0]] * 3, rel=1e-5)
 
 
 def test_a_flow_s_x_t_goes_from_the_picture_to_noise_in_a_straight_line():

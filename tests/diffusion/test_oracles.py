@@ -1,6 +1,6 @@
-"""An oracle in the network's place: one that knows the picture has no error, and one that is wrong in a thing has.
+"""Networks that can be checked by hand, in the place of each family's: an oracle has no error, one function one score.
 
-It is asked through the family's own noising, packing, sign and cast, and knows the schedule from diffusers alone.
+They are asked through the family's own noising, packing, sign and cast, and know the schedule from diffusers alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 import tiny_pipelines
 from compbench import registry
+from compbench.core.measurements import DrawTable, Measurement
 from compbench.core.models import ModelSpec, Runtime
+from compbench.core.rules import Rule, score
 from compbench.diffusion.classifier import DiffusionClassifier
 from compbench.diffusion.families.dit import TINY_DIT
 from compbench.diffusion.latent import LatentDenoiser
@@ -107,22 +109,30 @@ def alphas_cumprod_of(scheduler: Any) -> Tensor:
     )
 
 
-def error_of_an_oracle(ours: DiffusionClassifier, flip: str = "") -> float:
-    """The mean error over draws from low noise to high."""
-    measured: Any = ours.denoiser
-    parts, family = measured.parts, measured.family
-    target = family.target(parts)
-    alphas_cumprod = None if target == "flow" else alphas_cumprod_of(parts.scheduler)
-    is_packed = type(parts.network).__name__ == "FluxTransformer2DModel"
-    oracle = (PackedOracle if is_packed else Oracle)(parts.network, alphas_cumprod, target, flip)
-    denoiser = LatentDenoiser(
-        family,
-        replace(parts, network=oracle),
+def schedule_of(measured: Any) -> Tensor | None:
+    """alphas_cumprod, None of a flow."""
+    return None if measured.target == "flow" else alphas_cumprod_of(measured.parts.scheduler)
+
+
+def with_network(measured: Any, network: nn.Module) -> LatentDenoiser:
+    """A family's own denoiser around another network."""
+    return LatentDenoiser(
+        measured.family,
+        replace(measured.parts, network=network),
         measured._transform,
         measured._precision,
         torch.device("cpu"),
         size_px=measured.size_px,
     )
+
+
+def error_of_an_oracle(ours: DiffusionClassifier, flip: str = "") -> float:
+    """The mean error over draws from low noise to high."""
+    measured: Any = ours.denoiser
+    network, family = measured.parts.network, measured.family
+    kind = PackedOracle if type(network).__name__ == "FluxTransformer2DModel" else Oracle
+    oracle = kind(network, schedule_of(measured), measured.target, flip)
+    denoiser = with_network(measured, oracle)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     latents = denoiser.encode_pixels(denoiser.pixels(PIL.Image.fromarray(pixels))[None])
     timesteps = torch.from_numpy(ours.bank.timesteps[:N_DRAWS])
@@ -152,3 +162,53 @@ def test_the_oracles_stand_for_every_target(measured_by: Callable[[str], Diffusi
     expected |= {"pixart-alpha": "eps", "pixart-sigma": "eps"}
     found = {family: measured_by(family).denoiser.target for family in [*tiny_pipelines.MADE, *OLDER]}
     assert found == {family: expected.get(family, "flow") for family in found}
+
+
+# models that are one function
+
+
+class OneFunction(nn.Module):
+    """Guesses the same noise for pictures of the same signal-to-noise ratio, and gives it as its target has it."""
+
+    def __init__(self, network: Any, alphas_cumprod: Tensor | None, target: str) -> None:
+        super().__init__()
+        self.config, self.alphas_cumprod, self.target = network.config, alphas_cumprod, target
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, noised: Tensor, timestep: Tensor, caption: Tensor, **told: Any) -> tuple[Tensor]:
+        if self.alphas_cumprod is None:
+            sigma = timestep / 1000
+            alpha = 1 - sigma
+        else:
+            bar = self.alphas_cumprod[timestep]
+            alpha, sigma = bar.sqrt(), (1 - bar).sqrt()
+        alpha, sigma = alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
+        seen = noised / (alpha**2 + sigma**2).sqrt()  # a flow's input is rescaled to what the others see
+        eps = torch.tanh(seen + sigma / alpha + caption.view(-1, 1, 1, 1))
+        x0 = (noised - sigma * eps) / alpha
+        return ({"eps": eps, "v": alpha * eps - sigma * x0, "x0": x0, "flow": eps - x0}[self.target],)
+
+
+@pytest.mark.parametrize("rule", [Rule("eps"), Rule("x0"), Rule("eps", loss="norm")], ids=["eps", "x0", "norm"])
+def test_models_that_are_one_function_have_the_same_scores_at_the_same_signal_to_noise(
+    rule: Rule, measured_by: Callable[[str], DiffusionClassifier]
+) -> None:
+    """Through the adapters of an eps-, a v-, an x0- and a flow-model: t / (1 - t) = sqrt(1 - abar) / sqrt(abar)."""
+    whole = torch.tensor([5, 200, 400, 600, 800, 950])
+    latents, noise = torch.randn((2, 6, 4, 2, 2), generator=torch.Generator().manual_seed(1))
+    latents = latents[:1].expand_as(noise)
+    scores: list[float] = []
+    for family in ("sd-eps", "sd-v", "sd-x0", "sd3"):
+        measured: Any = measured_by(family).denoiser
+        denoiser = with_network(measured, OneFunction(measured.parts.network, schedule_of(measured), measured.target))
+        bar = alphas_cumprod_of(measured_by("sd-eps").denoiser.parts.scheduler)[whole]  # type: ignore[attr-defined]
+        flow_t = 1000 * (1 - bar).sqrt() / (bar.sqrt() + (1 - bar).sqrt())
+        timesteps = flow_t if measured.target == "flow" else whole
+        told = {"caption": torch.full((6,), 0.3)}
+        with torch.inference_mode():
+            errors = denoiser.errors(latents, noise, timesteps, told, ("l2",)).numpy()[:, None]
+        alpha, sigma = (column.numpy() for column in denoiser.noising(timesteps))
+        table = DrawTable(timesteps.double().numpy(), alpha, sigma, measured.target)
+        measurement = Measurement("0", np.arange(6), {"l2": errors}, np.ones((1, 1, 6), bool))
+        scores.append(score(measurement, table, rule).scores.item())
+    assert scores == pytest.approx([scores[0]] * 4, rel=1e-5)

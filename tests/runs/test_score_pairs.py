@@ -125,3 +125,14 @@ class _Gives:
 def test_a_model_gives_one_array_for_the_pairs(names: tuple[str, ...], said: str) -> None:
     with pytest.raises(RunError, match=said):
         LoadedModel("odd", _Gives(*names), Rule()).score_pairs([LEVELS], CAPTIONS)
+
+
+def test_captions_may_come_one_by_one_and_are_text() -> None:
+    def ones(images: list[PIL.Image.Image], captions: list[str]) -> Any:
+        return np.ones((len(images), len(captions)))
+
+    one_by_one: Any = (caption for caption in CAPTIONS)
+    assert compbench.score_pairs(ones, [LEVELS], one_by_one).shape == (1, 2)
+    odd: Any = ["a", None]
+    with pytest.raises(UsageError, match="caption 1 is None; expected text"):
+        compbench.score_pairs(ones, [LEVELS], odd)

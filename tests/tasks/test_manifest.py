@@ -140,6 +140,17 @@ def test_examples_of_one_picture_are_one_group_unless_there_are_groups(folder: P
     assert [example.group for example in examples(folder)] == ["x", "y", "y"]
 
 
+def test_examples_that_share_some_of_their_pictures_are_counted(folder: Path) -> None:
+    pairs = [{"images": ["1.png", other], "captions": ["a cat", "a dog"]} for other in ("2.png", "3.png")]
+    (note,) = registry.task(write_lines(folder, pairs)).notes
+    assert (
+        "2 examples share some of their pictures with another and not all; intervals treat them as independent" in note
+    )
+    assert not registry.task(write_lines(folder, [{**row, "group": "one"} for row in pairs])).notes
+    apart = [pairs[0], {"image": "3.png", "caption": "a cat", "foil": "a dog"}]
+    assert not registry.task(write_lines(folder, apart)).notes
+
+
 def test_a_column_that_looks_like_a_caption_and_is_none_is_told_once(folder: Path) -> None:
     text = "image,caption,foil,caption_source\n1.png,a,b,web\n2.png,a,b,web\n"
     task = registry.task(write_csv(folder, text))

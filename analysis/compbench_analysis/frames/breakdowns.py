@@ -224,7 +224,17 @@ def _crossed(
         )
         for combination in combinations
     ]
-    return [(_CROSSED.join(columns), _CROSSED.join(tag), members) for tag, members in groups if members]
+    return [(_CROSSED.join(columns), _joined(tags_of), members) for tags_of, members in groups if members]
+
+
+def _joined(combination: Sequence[str]) -> str:
+    """The name of a combination, its tags in quotes where one of them could be taken for two.
+
+    >>> _joined(["red", "left"]), _joined(["red & blue", "left"])
+    ('red & left', "'red & blue' & 'left'")
+    """
+    is_plain = not any(_CROSSED in tag for tag in combination)
+    return _CROSSED.join(combination if is_plain else map(repr, combination))
 
 
 def _has_all(tags: Tags, columns: Sequence[str], combination: Sequence[str]) -> bool:

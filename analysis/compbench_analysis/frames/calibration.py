@@ -96,7 +96,7 @@ class Calibration:
     """
 
     temperature: float
-    is_at_edge: bool  # the likelihood rises to the edge of what was searched: the examples are perfectly separated
+    is_at_edge: bool  # the likelihood rises to the edge of what was searched: the scores are perfect, or say nothing
     n_fitted: int  # examples that the temperature was fitted on
     n_judged: int  # the others, of which all below is said
     n_pruned: int  # of these, those with a class that was given up early

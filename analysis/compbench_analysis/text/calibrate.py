@@ -88,7 +88,9 @@ def _notes(found: Mapping[str, Calibration]) -> Sequence[str]:
         f"NLL: nats per example; with 1 / K for each class it is {' or '.join(chances)}.",
     ]
     if any(calibration.is_at_edge for calibration in found.values()):
-        notes.append("* the likelihood has no maximum: the examples used for the fit are perfectly separated.")
+        notes.append(
+            "* the likelihood has no maximum: on the examples used for the fit the scores are perfect, or say nothing."
+        )
     for label, calibration in found.items():
         if calibration.n_pruned:
             notes.append(

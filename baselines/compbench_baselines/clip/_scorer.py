@@ -61,9 +61,7 @@ class ClipScorer:
         self._captions: dict[str, Floats] = {}  # -> [d] float32 of unit length
         self._templates = templates
         self._ensembles: Mapping[str, Floats] = {}  # captions of a classification task, by what their class stands for
-        self._n_long = 0
-        self._cut: Counter[bytes] = Counter()  # tokens of the captions that were cut -> how many
-        self._special: list[str] = []  # captions that spell a special token
+        self._forget_what_was_read()
 
     @classmethod
     def on_device(
@@ -95,7 +93,9 @@ class ClipScorer:
         for caption in self._ensembles:  # of another task: there it stood for a class
             self._captions.pop(caption, None)
         chosen = templates_for(self._templates, task)
+        self._forget_what_was_read()
         self._ensembles = class_embeddings(task, chosen, self._embed_texts) if chosen else {}
+        self._say_what_was_read("prompts")
 
     def overlooked(self) -> frozenset[str]:
         """The transform that the model was evaluated with by its authors does not look at either."""
@@ -114,7 +114,7 @@ class ClipScorer:
         if len(self._captions) > _MAX_CAPTIONS:
             self._captions.clear()
         self._captions.update(self._ensembles)
-        self._n_long, self._cut, self._special = 0, Counter(), []
+        self._forget_what_was_read()
         with decoders(self._say) as decoding:
             written = [_written(example) for example in examples]
             pictures = [example.images for example, texts in zip(examples, written, strict=True) if not texts]
@@ -124,20 +124,34 @@ class ClipScorer:
             for example, texts in zip(examples, written, strict=True):
                 left = captions.of(texts) if texts else images.of(example.images)
                 yield ScoreMatrix(example.id, _cosines(example, left, captions.of(example.captions), self.dtype))
-        self._say_what_was_read(captions.n_new)
+        self._say_what_was_read("captions")
 
-    def _say_what_was_read(self, n_captions: int) -> None:
-        """Say how many captions were cut, and how many spell a special token of the tokenizer."""
+    def _forget_what_was_read(self) -> None:
+        self._n_read = self._n_long = 0
+        self._cut: Counter[bytes] = Counter()  # tokens of the captions that were cut -> how many
+        self._special: list[str] = []  # captions that spell a special token
+
+    def _read(self, captions: list[str]) -> Tensor:
+        """The tokens of captions, or of the prompts of classes; how they are read is kept, to be said."""
+        tokens, long = self._tokens(captions)
+        self._n_read += len(captions)
+        self._n_long += len(long)
+        self._cut.update(tokens[n].numpy().tobytes() for n in long)
+        self._special += [caption for caption in captions if self._spells_special(caption)]
+        return tokens
+
+    def _say_what_was_read(self, what: str) -> None:
+        """Say how many captions or prompts were cut, and how many spell a special token of the tokenizer."""
         if self._n_long:
             n_alike = sum(n for n in self._cut.values() if n > 1)
-            alike = f", and {n_alike} of them differ only after that: such captions score the same" if n_alike else ""
+            alike = f", and {n_alike} of them differ only after that: such {what} score the same" if n_alike else ""
             self._say(
-                f"{self._n_long} of {n_captions} captions are longer than the text encoder's context "
+                f"{self._n_long} of {self._n_read} {what} are longer than the text encoder's context "
                 f"({self._context_length} tokens); it reads their beginning{alike}"
             )
         if self._special:
             self._say(
-                f"{len(self._special)} of {n_captions} captions spell a special token of the tokenizer, which "
+                f"{len(self._special)} of {self._n_read} {what} spell a special token of the tokenizer, which "
                 f"reads it as that token, not as text: {self._special[0][:80]!r} the first"
             )
 
@@ -147,16 +161,11 @@ class ClipScorer:
 
     def _embed_captions(self, captions: Iterable[str]) -> Iterator[tuple[Sequence[str], Floats]]:
         for batch in _batches(captions, lambda: _CAPTIONS_A_PICTURE * self.batch_size):
-            tokens, long = self._tokens(batch)
-            self._n_long += len(long)
-            self._cut.update(tokens[n].numpy().tobytes() for n in long)
-            self._special += [caption for caption in batch if self._spells_special(caption)]
-            yield batch, self._embed(self.model.encode_text, tokens, _CAPTIONS_A_PICTURE)
+            yield batch, self._embed(self.model.encode_text, self._read(batch), _CAPTIONS_A_PICTURE)
 
     def _embed_texts(self, texts: Sequence[str]) -> Floats:
         """[n, d] of unit length, for the prompts of classes."""
-        tokens, _ = self._tokens(list(texts))
-        return self._embed(self.model.encode_text, tokens, _CAPTIONS_A_PICTURE)
+        return self._embed(self.model.encode_text, self._read(list(texts)), _CAPTIONS_A_PICTURE)
 
     def _pixels(self, image: Image) -> Tensor:
         return self.transform(opaque(trimmed(image.decode(), self._size_px))).to(self.dtype)
@@ -245,9 +254,7 @@ class _Embeddings(Generic[Key]):
         distinct = {id(group): group for group in groups}.values()
         self._uses_left = Counter(key for group in distinct for key in group)
         self._embedded: dict[Key, Floats] = {} if kept is None else kept
-        new = [key for key in self._uses_left if key not in self._embedded]
-        self.n_new = len(new)
-        self._batches = embed(new)
+        self._batches = embed([key for key in self._uses_left if key not in self._embedded])
         self._is_kept = kept is not None and len(self._uses_left) <= _MAX_CAPTIONS
         self._last: tuple[tuple[Key, ...], Floats] | None = None
 

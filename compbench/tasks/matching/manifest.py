@@ -120,7 +120,12 @@ def inspect(place: Path) -> Inspection:
         pictures.formats,
         frozenset(pictures.sizes),
         pictures.paths(),
-        (*_on_columns(file, tuple(alike)), *_on_answers(file, tuple(answers)), *_on_groups(file, n_sharing)),
+        (
+            *_on_columns(file, tuple(alike)),
+            *_on_answers(file, tuple(answers)),
+            *_on_groups(file, n_sharing),
+            *_on_shares(file, whole, any(example.group for example in examples)),
+        ),
     )
 
 
@@ -187,6 +192,23 @@ def _on_answers(file: Path, answers: Sequence[str]) -> tuple[str, ...]:
     return (
         f"{file.name}: {', '.join(map(repr, answers[:5]))} {is_read} not say which caption is right; of several "
         "captions of one picture, or pictures of one caption, the first is: a column matches says otherwise",
+    )
+
+
+def _on_shares(file: Path, examples: Sequence[Example], is_grouped: bool) -> tuple[str, ...]:
+    """The note on examples that have some of their pictures from another one, which no group says."""
+    if is_grouped:
+        return ()
+    of_picture: dict[str, set[str]] = {}
+    for example in examples:
+        for image in example.images:
+            of_picture.setdefault(image.name, set()).add(example.group or example.id)
+    n = sum(any(len(of_picture[image.name]) > 1 for image in example.images) for example in examples)
+    if not n:
+        return ()
+    return (
+        f"{file.name}: {n:,} examples share some of their pictures with another and not all; intervals treat them as "
+        "independent (a column named group says which are not)",
     )
 
 
