@@ -34,6 +34,7 @@ from compbench.registry.tensors import read_headers
 __all__ = [
     "MAX_TIMESTEPS",
     "alphas_cumprod_of",
+    "check_betas",
     "fetch_folder",
     "load_part",
     "load_scheduler",
@@ -172,6 +173,17 @@ def target_of(scheduler: Any, name: str) -> Target:
     return _TARGET_OF[prediction_type]
 
 
+def check_betas(config: Mapping[str, Any], where: str) -> None:
+    """DataError where the ends of a noise schedule, as far as it has them, are not numbers from 0 to 1."""
+    for key in ("beta_start", "beta_end"):
+        given = config.get(key, 0.0)
+        if not isinstance(given, int | float) or isinstance(given, bool) or not 0 <= given <= 1:
+            raise DataError(
+                f"{where!r} has {key} {given!r} in scheduler/scheduler_config.json; expected a number from 0 to 1: "
+                "fetch or copy it again"
+            )
+
+
 def alphas_cumprod_of(scheduler: Any, name: str) -> Tensor:
     """[T] float32 of a variance-preserving schedule: the choice of scheduler makes no difference."""
     alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
@@ -230,11 +242,7 @@ def _scheduler(class_name: object, config: Mapping[str, Any], folder: Path) -> A
             f"{str(folder)!r} has num_train_timesteps {n_timesteps!r} in scheduler/scheduler_config.json; expected "
             f"1 to {MAX_TIMESTEPS:,}"
         )
-    for key in ("beta_start", "beta_end"):
-        if not isinstance(given := config.get(key, 0.0), int | float):
-            raise DataError(
-                f"{str(folder)!r} has {key} {given!r} in scheduler/scheduler_config.json; expected a number"
-            )
+    check_betas(config, str(folder))
     try:
         with quiet():
             return kind.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]

@@ -311,6 +311,12 @@ def test_code_in_a_pickle_is_not_run(pickled: Path, tmp_path: Path) -> None:
     [
         ("scheduler/scheduler_config.json", {"beta_schedule": "scaled_linear"}, "expected 'linear'"),
         ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "expected 'epsilon'"),
+        (
+            "scheduler/scheduler_config.json",
+            {"beta_end": "0.02"},
+            "has beta_end '0.02' .* a number from 0 to 1",
+        ),
+        ("scheduler/scheduler_config.json", {"beta_end": float("nan")}, "has beta_end nan"),
         ("model_index.json", {"id2label": {"0": "zero"}}, "expected the labels 0 to 9"),
         ("model_index.json", {"id2label": {}}, "expected the labels 0 to 9"),
     ],

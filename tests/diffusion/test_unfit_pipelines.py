@@ -177,6 +177,61 @@ def test_another_network_under_the_family_s_name_is_told(copied: Path, family: s
     assert f"names 'MyNetwork' as {NETWORK[family]}" in refused(copied)
 
 
+def halve(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def lead_nowhere(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
+def index_of_other_shards(file: Path) -> None:
+    file.unlink()
+    index = {"weight_map": {"a": "diffusion_pytorch_model-00001-of-00002.safetensors"}}
+    file.with_name(f"{FILE}.index.json").write_text(json.dumps(index))
+
+
+def more_tokens(file: Path) -> None:
+    tokenizer = json.loads(file.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    if isinstance(vocabulary, list):
+        vocabulary += [[f"piece-{number}", -9.0] for number in range(200)]
+    else:
+        vocabulary |= {f"piece-{number}": len(vocabulary) + 2 + number for number in range(200)}
+    file.write_text(json.dumps(tokenizer))
+
+
+def schedule_of_another_family(file: Path) -> None:
+    is_flow = "FlowMatch" in file.read_text() or "flow_prediction" in file.read_text()
+    other = {"_class_name": "DDPMScheduler" if is_flow else "FlowMatchEulerDiscreteScheduler"}
+    file.write_text(json.dumps(other))
+
+
+def test_a_damaged_folder_is_told_in_one_sentence_and_nothing_is_stored(
+    family: str, folder_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damages: list[tuple[str, Callable[[Path], None], str]] = [
+        (f"{NETWORK[family]}/{FILE}", halve, "is truncated or not a safetensors file"),
+        (f"{NETWORK[family]}/{FILE}", lead_nowhere, "is a link that leads to no file; fetch or copy it again"),
+        (f"{NETWORK[family]}/{FILE}", index_of_other_shards, "-00001-of-00002.safetensors, not there"),
+        (f"{NETWORK[family]}/config.json", halve, "is not JSON"),
+        ("model_index.json", halve, "is not JSON"),
+        ("tokenizer/tokenizer.json", halve, "tokenizer' cannot be loaded"),
+        ("tokenizer/tokenizer.json", more_tokens, "tokens and a text encoder that knows"),
+        ("scheduler/scheduler_config.json", schedule_of_another_family, "expected"),
+    ]
+    for number, (file, damage, words) in enumerate(damages):
+        folder = shutil.copytree(folder_of(family), tmp_path / f"model-{number}")
+        damage(folder / file)
+        command = ["run", "shapes", "-m", f"diffusion:{folder}", "-o", "size_px=32", "-o", "draws=1", "--limit", "1"]
+        assert main([*command, "--device", "cpu", "--runs", str(tmp_path / "runs")]) == 1, damage
+        *_, told = capsys.readouterr().err.strip().splitlines()
+        assert told.startswith("error: "), told
+        assert words in told
+        assert not [path for path in tmp_path.glob("runs/**/*") if path.is_file()]
+
+
 def test_a_size_that_the_autoencoder_cannot_shrink_is_told(copied: Path, tmp_path: Path, capsys: Any) -> None:
     options = ["-o", "size_px=30", "-o", "draws=1", "--limit", "1", "--runs", str(tmp_path / "runs")]
     assert main(["run", "shapes", "-m", f"diffusion:{copied}", *options]) == 2

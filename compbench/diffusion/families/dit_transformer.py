@@ -113,7 +113,8 @@ def _check_schedule(config: Mapping[str, Any], name: str) -> None:
     n_timesteps, most = config["num_train_timesteps"], loading.MAX_TIMESTEPS
     if not isinstance(n_timesteps, int) or not 1 < n_timesteps <= most:
         raise DataError(f"model {name!r} has num_train_timesteps {n_timesteps!r}; expected 2 to {most:,}")
-    _ = float(config["beta_start"]), float(config["beta_end"])
+    loading.check_betas(config, name)
+    _ = config["beta_start"], config["beta_end"]
 
 
 def _check_is_supported(parts: Parts) -> None:
