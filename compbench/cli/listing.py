@@ -141,7 +141,14 @@ def where(runs: Sequence[Run], root: Path | None) -> str:
     names = [f"{run.key.task}/{run.key.model}" for run in runs]
     latest = [store.find(name).path == run.path for name, run in zip(names, runs, strict=True)]
     asked = [name if is_latest else run.key.digest for name, is_latest, run in zip(names, latest, runs, strict=True)]
-    command = ["compbench", "show", *asked, *_reading(runs), *(["--runs", str(root)] if root else [])]
+    command = [
+        "compbench",
+        "show",
+        *asked,
+        *_reading(runs),
+        *_narrowing(runs),
+        *(["--runs", str(root)] if root else []),
+    ]
     columns_of = [run.task_examples.columns for run in runs]
     columns = sorted(set.intersection(*columns_of) - {"tag"})  # one that another task lacks would be refused
     by = [word for column in columns for word in ("--by", column)]
@@ -178,6 +185,15 @@ def _reading(runs: Sequence[Run]) -> list[str]:
     unlike = [run for run in runs if run.rule != run.own_rule]
     words = {tuple(f"{name}={word}" for name, word in run.rule.words().items()) for run in unlike}
     return [word for option in words.pop() for word in ("-o", option)] if len(words) == 1 else []
+
+
+def _narrowing(runs: Sequence[Run]) -> list[str]:
+    """The option that shows no more examples than the command asked for, where more of them are stored."""
+    limits = {run.limit for run in runs if run.images_per_class is None}
+    if len(limits) != 1 or (limit := limits.pop()) is None:
+        return []
+    has_more = any(len(run.limited(None).done()) > len(run.done()) for run in runs)
+    return ["--limit", str(limit)] if has_more else []
 
 
 def _known(value: float | None, said: Callable[[float], str]) -> str:

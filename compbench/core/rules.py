@@ -143,7 +143,7 @@ class Rule:
         if self.normalise and self.unconditional:
             raise UsageError(
                 f"normalise={self.normalise} and unconditional=true both say what an image's scores are compared "
-                "with; expected one of them"
+                "with; expected one of them: unconditional=false or normalise=none leaves the other"
             )
 
     @classmethod

@@ -217,10 +217,12 @@ def _write(rows: Sequence[Row], path: Path) -> None:
 
 
 def _print(rows: Sequence[Row], judge: str) -> None:
-    table = rich.table.Table("pictures", "model", "n", "text, %", "95 %", f"{judge} tells apart", "text of these, %")
+    table = rich.table.Table(
+        "pictures of", "scored by", "n", "text, %", "95 %", f"{judge} tells apart", "text of these, %"
+    )
     for row in rows:
         told = "" if row.text_of_told is None else f"{100 * row.text_of_told:.1f}"
-        between = f"{100 * row.low:.1f}-{100 * row.high:.1f}"
+        between = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
         table.add_row(row.pictures, row.model, str(row.n), f"{100 * row.text:.1f}", between, str(row.n_told), told)
     rich.console.Console().print(table)
 

@@ -247,3 +247,15 @@ def test_calibrate_and_explain_find_runs_as_show_does(capsys: Captured, command:
     said = capsys.readouterr().err
     assert "no run" not in said
     assert "Traceback" not in said
+
+
+def test_a_limited_run_command_tells_how_to_see_its_table_again_where_more_is_stored(capsys: Captured) -> None:
+    few = _measured(limit=3)
+    assert "--limit" not in listing.where([few], None)
+    _measured(limit=6)
+    again = _measured(limit=3)
+    assert "compbench show fake/hash --limit 3\n".replace("fake/hash", f"{again.key.task}/{again.key.model}") in (
+        listing.where([again], None)
+    )
+    shown, _ = _show(capsys, f"{again.key.task}/{again.key.model}", "--limit", "3")
+    assert {row["n"] for row in shown if row["tag"] == "overall"} == {3}

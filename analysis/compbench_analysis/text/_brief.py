@@ -103,6 +103,13 @@ def _ties(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _raced(members: Sequence[SeedGroup]) -> Iterator[str]:
-    saving = [member.label for member in members if not isinstance(member.runs[0].schedule, Full)]
+    saving = [member.label for member in members if any(_leaves_out(run) for run in member.runs)]
     if saving:
         yield f"{', '.join(saving)}: a schedule left out draws; --full says how many, and at what risk."
+
+
+def _leaves_out(run: Run) -> bool:
+    """Whether its schedule left out a draw of an example that is read."""
+    if isinstance(run.schedule, Full):
+        return False
+    return not all(verdict.is_full for verdict in run.verdicts(comparisons=False).values())

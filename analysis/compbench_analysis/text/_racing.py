@@ -47,12 +47,18 @@ def _of_wave(schedule: Racing, verdicts: Sequence[Verdict]) -> str:
         sum(verdict.bound in names for verdict in verdicts)
         for names in (("wave",), ("violated",), ("beyond", "violated"))
     )
-    n_raced = max(len(verdicts) - n_first, 1)
+    first = f"A first wave of {len(schedule.wave.ids)} examples was measured in full"
+    if not (n_raced := len(verdicts) - n_first):
+        return f"{first}, and no other is here. "
     n_certain, n_draws = len(lesson.certain) * schedule.together, schedule.draws
+    heavy = (
+        f"the {n_certain} of {n_draws} draws that are heavy there were measured for every example"
+        if n_certain
+        else "no draw is heavy there"
+    )
     return (
-        f"A first wave of {len(schedule.wave.ids)} examples was measured in full; the {n_certain} of {n_draws} draws "
-        f"that are heavy there were measured for every example, and {n_beyond} of the {n_raced} others "
-        f"({100 * n_beyond / n_raced:.0f} %) had a draw beyond the wave's limits and were measured in full. "
+        f"{first}; {heavy}, and {n_beyond} of the {n_raced} others ({100 * n_beyond / n_raced:.0f} %) had a draw "
+        "beyond the wave's limits and were measured in full. "
         + (
             f"{n_few} of these had fewer than {schedule.decisive} such draws. "
             if schedule.bound == "guaranteed"
