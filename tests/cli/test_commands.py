@@ -47,7 +47,7 @@ IS_RUN: dict[str, Run] = {
     "compbench run shapes -m tiny-sd -m tiny-clip -m chance": SIX,
     "compbench run shapes --model tiny-sd": SIX,
     "compbench run shapes --model tiny-sd -o draws=32": SIX,
-    "compbench run shapes -m tiny-sd -o draws=100 --limit 24": Run("-o draws=20 --limit 6"),
+    "compbench run shapes -m tiny-sd -o draws=100 --limit 24": Run("--limit 6", {"draws=100": "draws=20"}),
     "compbench run --config grid.toml": Run(),
     "compbench run emoji --model emoji-sd --model emoji-clip": SIX,
     "compbench show emoji/emoji-sd emoji/emoji-clip --by artist --by kind": Run(),

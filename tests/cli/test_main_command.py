@@ -20,7 +20,7 @@ from winoground_files import ROWS, encoded
 
 COMMAND = ["run", "winoground", "--model", "sd2", "--model", "clip-vit-l-14", "--model", "openclip-vit-h-14"]
 # a small U-Net in float32 and few draws: the layouts are the point, not the numbers
-REDUCED = ["-o", "sd2.draws=4", "-o", "sd2.size_px=64", "-o", "sd2.dtype=float32", "--device", "cpu"]
+REDUCED = ["-o", "sd2.size_px=64", "-o", "sd2.dtype=float32", "--device", "cpu"]
 READER, STRANGER = "hf_reader", "hf_stranger"
 
 EXPECTED = sorted(
@@ -90,10 +90,10 @@ def hub(
             yield hub
 
 
-def run(runs: Path, *more: str) -> int:
+def run(runs: Path, *more: str, draws: int = 4) -> int:
     """The command in this process; what --offline sets in the environment is taken back."""
     try:
-        return main([*COMMAND, *REDUCED, "--full", "--runs", str(runs), *more])
+        return main([*COMMAND, *REDUCED, "-o", f"sd2.draws={draws}", "--full", "--runs", str(runs), *more])
     finally:
         os.environ.pop("HF_HUB_OFFLINE", None)
 
@@ -156,7 +156,7 @@ def test_the_main_command_cold_warm_and_offline(
     # tensors by the names of 2022 and by those of today are the same network
     assert measured(tmp_path / "copied", "sd2") == measured(tmp_path / "cold", "sd2")
 
-    assert run(tmp_path / "offline", "--offline", "-o", "sd2.draws=6", "-o", "clip-vit-l-14.dtype=bfloat16") == 0
+    assert run(tmp_path / "offline", "--offline", "-o", "clip-vit-l-14.dtype=bfloat16", draws=6) == 0
     assert hub.requests == []
 
 
@@ -226,7 +226,7 @@ def test_in_processes_of_their_own_the_environment_decides(hub: LoopbackHub, tmp
     told: list[list[str]] = []
     for runs, more in (("online", {}), ("offline", {"HF_HUB_OFFLINE": "1"})):
         hub.forget()
-        arguments = [*COMMAND, *REDUCED, "--full", "--runs", str(tmp_path / runs)]
+        arguments = [*COMMAND, *REDUCED, "-o", "sd2.draws=4", "--full", "--runs", str(tmp_path / runs)]
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],
             env=environment | more,

@@ -189,7 +189,7 @@ def test_damage_is_never_a_traceback_nor_another_number_without_a_word(
         assert again.path == run.path, what
         if number % 4 == 0:
             repaired = _told(again.path, memory, capsys)
-            assert (repaired.code, repaired.err) == (0, ""), what
+            assert (repaired.code, repaired.err) == (0, before.err), what
             _check_equal(repaired.out, before.out, is_measured_anew=again.parts() != parts, what=what)
         assert (signature(again), cost(again).n_evaluations) == facts, what
         np.testing.assert_array_equal(again.table().scores, table.scores, what)
