@@ -74,8 +74,7 @@ def _assumption(schedule: Racing) -> str:
     if schedule.tolerance is not None:
         return (
             "The tolerance is kept as an estimate: the doubts rest on how the draws went together in the first wave, "
-            f"and were made larger by what examples held out of it showed{_inflation(schedule)}. Examples unlike the "
-            f"wave, or with a few heavy draws of their own, may differ without being counted.{_unlike(schedule)}"
+            f"and {_held_out(schedule)}. Examples unlike the wave, or with a few heavy draws of their own, may differ without being counted.{_unlike(schedule)}"
         )
     if schedule.bound == "anytime":
         return (
@@ -100,9 +99,13 @@ def _assumption(schedule: Racing) -> str:
     )
 
 
-def _inflation(schedule: Racing) -> str:
-    times = _largest_inflation(schedule)
-    return f" (standard errors times up to {times:.2f})" if times else ""
+def _held_out(schedule: Racing) -> str:
+    """What the examples held out of the wave did to the doubts."""
+    if (times := _largest_inflation(schedule)) == 0:
+        return "no example was held out of it to try them"
+    if times < 1.005:
+        return "examples held out of it did not make them larger"
+    return f"were made larger by what examples held out of it showed (standard errors times up to {times:.2f})"
 
 
 def _unlike(schedule: Racing) -> str:
