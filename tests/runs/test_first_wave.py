@@ -98,7 +98,7 @@ def test_a_race_with_a_tolerance_ends_alike_in_shards_interrupted_and_with_its_l
     text = " ".join(show.to_text([again], full=True).split())
     assert "raced at tolerance 0.02, pooled bound" in text
     assert "estimated (and allowed by the tolerance)" in text
-    assert "showed (standard errors times up to" in text
+    assert "first wave, and examples held out of it did not make them larger." in text
 
 
 def test_what_a_wave_teaches_does_not_depend_on_what_was_stored_first(tmp_path: Path) -> None:
