@@ -100,7 +100,7 @@ def _assumption(schedule: Racing) -> str:
 
 
 def _held_out(schedule: Racing) -> str:
-    """What the examples held out of the wave did to the doubts."""
+    """A clause on what examples held out of the wave did to the doubts."""
     if (times := _largest_inflation(schedule)) == 0:
         return "no example was held out of it to try them"
     if times < 1.005:
