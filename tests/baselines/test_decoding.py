@@ -75,3 +75,19 @@ def test_waiting_long_for_pictures_is_said_once_at_the_end(monkeypatch: pytest.M
         assert said == []
     (line,) = said
     assert "waiting for pictures" in line
+
+
+def test_beside_a_network_on_the_cpu_cheap_pictures_are_decoded_by_the_caller_and_dear_ones_are_not() -> None:
+    seconds = {range(40): 0.0, range(40, 80): 0.003, range(80, 120): 0.0}
+    threads: dict[int, int] = {}
+
+    def pixels(item: int) -> Tensor:
+        threads[item] = threading.get_ident()
+        time.sleep(next(took for items, took in seconds.items() if item in items))
+        return torch.full((1,), float(item))
+
+    with decoders(print, is_cpu=True) as decoding:
+        found = [pixels[:, 0].tolist() for _, pixels in decoding.decoded(list(seconds), pixels)]
+    assert found == [list(items) for items in seconds]
+    here = {item for item, thread in threads.items() if thread == threading.get_ident()}
+    assert here == set(range(56))  # sixteen of the second batch show that they are dear

@@ -115,7 +115,7 @@ class ClipScorer:
             self._captions.clear()
         self._captions.update(self._ensembles)
         self._forget_what_was_read()
-        with decoders(self._say) as decoding:
+        with decoders(self._say, is_cpu=self.device.type == "cpu") as decoding:
             written = [_written(example) for example in examples]
             pictures = [example.images for example, texts in zip(examples, written, strict=True) if not texts]
             images = _Embeddings(pictures, lambda keys: self._embed_images(keys, decoding))
