@@ -58,12 +58,12 @@ class Decoders:
         found: list[Tensor] = []
         with self._waiting.counted():
             began = time.perf_counter()
-            for item in batch:
-                found.append(pixels(item))
+            for image in batch:
+                found.append(pixels(image))
                 if len(found) % _TRIED == 0 and time.perf_counter() - began > _DEAR_SECONDS * len(found):
                     self._is_cheap = False
                     break
-            left = [self._pool.submit(pixels, item) for item in batch[len(found) :]]
+            left = [self._pool.submit(pixels, image) for image in batch[len(found) :]]
             return torch.stack([*found, *(future.result() for future in left)])
 
     def _stacked(self, batch: Sequence[Item], pixels: Iterable[Future[Tensor]]) -> tuple[Sequence[Item], Tensor]:

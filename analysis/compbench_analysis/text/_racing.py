@@ -74,7 +74,8 @@ def _assumption(schedule: Racing) -> str:
     if schedule.tolerance is not None:
         return (
             "The tolerance is kept as an estimate: the doubts rest on how the draws went together in the first wave, "
-            f"and {_held_out(schedule)}. Examples unlike the wave, or with a few heavy draws of their own, may differ without being counted.{_unlike(schedule)}"
+            f"and {_held_out(schedule)}. Examples unlike the wave, or with a few heavy draws of their own, may differ "
+            f"without being counted.{_unlike(schedule)}"
         )
     if schedule.bound == "anytime":
         return (
