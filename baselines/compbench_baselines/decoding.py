@@ -54,7 +54,7 @@ class Decoders:
         return self._waiting.told()
 
     def _decoded_here(self, batch: Sequence[Item], pixels: Callable[[Item], Tensor]) -> Tensor:
-        """[b, c, h, w]; once its pictures turn out to be dear, the rest of them and all later ones go to the threads."""
+        """[b, c, h, w]; once its pictures turn out to be dear, the rest and all later ones go to the threads."""
         found: list[Tensor] = []
         with self._waiting.counted():
             began = time.perf_counter()

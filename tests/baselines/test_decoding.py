@@ -78,16 +78,17 @@ def test_waiting_long_for_pictures_is_said_once_at_the_end(monkeypatch: pytest.M
 
 
 def test_beside_a_network_on_the_cpu_cheap_pictures_are_decoded_by_the_caller_and_dear_ones_are_not() -> None:
-    seconds = {range(40): 0.0, range(40, 80): 0.003, range(80, 120): 0.0}
+    batches = [range(40), range(40, 80), range(80, 120)]
     threads: dict[int, int] = {}
 
     def pixels(item: int) -> Tensor:
         threads[item] = threading.get_ident()
-        time.sleep(next(took for items, took in seconds.items() if item in items))
+        time.sleep(0.003 if item in range(40, 80) else 0)
         return torch.full((1,), float(item))
 
     with decoders(print, is_cpu=True) as decoding:
-        found = [pixels[:, 0].tolist() for _, pixels in decoding.decoded(list(seconds), pixels)]
-    assert found == [list(items) for items in seconds]
-    here = {item for item, thread in threads.items() if thread == threading.get_ident()}
-    assert here == set(range(56))  # sixteen of the second batch show that they are dear
+        found = [pixels[:, 0].tolist() for _, pixels in decoding.decoded(batches, pixels)]
+    assert found == [list(batch) for batch in batches]
+    assert [threads[number] == threading.get_ident() for number in range(120)] == [True] * 56 + [
+        False
+    ] * 64  # sixteen of the second batch show that they are dear
