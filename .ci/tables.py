@@ -16,6 +16,7 @@ import csv
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,17 +29,6 @@ PAGES = ("compbench/tiny/README.md",)
 MARKED = re.compile(r"(?P<mark><!-- measured: (?P<task>\S+), (?P<model>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
 _SCORES = ("text", "image", "group")
 
-RULED_PAGE = "docs/rules.md"
-RULED_ROWS = "docs/rules.csv"
-RULED = re.compile(r"(?P<mark><!-- ruled: (?P<name>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
-
-SELFBENCH_PAGE = "docs/suites.md"
-SELFBENCH_ROWS = "docs/selfbench.csv"
-SELFBENCH = re.compile(r"(?P<mark><!-- selfbench: (?P<name>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
-
-RACED_PAGE = "docs/racing.md"
-RACED_ROWS = "docs/racing.csv"
-RACED = re.compile(r"(?P<mark><!-- raced: (?P<name>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
 _BOUNDS = ("tolerance", "pooled", "guaranteed", "asymptotic")
 _MARGINS = {"1": "as measured", "0.25": "divided by 4", "0.125": "divided by 8"}
 _RACED_FOR = {"text": "text alone", "all": "text, image and group"}
@@ -71,24 +61,7 @@ def _row(name: str, frame: pd.DataFrame) -> str:
 def raced_table(name: str, rows: Sequence[dict[str, str]]) -> str:
     """One of the tables of races, from rows of docs/racing.csv."""
     lines = {"savings": _savings, "populations": _populations}[name](rows)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def raced_rows() -> list[dict[str, str]]:
-    return _rows(RACED_ROWS)
-
-
-def ruled_rows() -> list[dict[str, str]]:
-    return _rows(RULED_ROWS)
-
-
-def selfbench_rows() -> list[dict[str, str]]:
-    return _rows(SELFBENCH_ROWS)
-
-
-def _rows(path: str) -> list[dict[str, str]]:
-    with (ROOT / path).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return _written(lines)
 
 
 def ruled_table(name: str, rows: Sequence[dict[str, str]]) -> str:
@@ -107,7 +80,7 @@ def ruled_table(name: str, rows: Sequence[dict[str, str]]) -> str:
     if clips:
         of_clips = (clips[task] for task in tasks.values())
         lines.append(["a CLIP's cosine", *(f"{row['model']}: {_shares(row)}" for row in of_clips)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return _written(lines)
 
 
 def _ruled_label(row: dict[str, str]) -> str:
@@ -128,7 +101,11 @@ def selfbench_table(name: str, rows: Sequence[dict[str, str]]) -> str:
         between = f"{_percent(row['low'])} to {_percent(row['high'])}"
         told = [row["n_told"], _percent(row["text_of_told"]) if row["text_of_told"] else ""]
         lines.append([row["pictures"], row["model"], row["n"], _percent(row["text"]), between, *told])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return _written(lines)
+
+
+def _written(lines: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _shares(row: dict[str, str], scores: Sequence[str] = _SCORES) -> str:
@@ -176,16 +153,38 @@ def _percent(share: str) -> str:
     return f"{100 * float(share):.1f}"
 
 
-def make_stored() -> None:
-    _make(RACED_PAGE, RACED, raced_table, raced_rows())
-    _make(RULED_PAGE, RULED, ruled_table, ruled_rows())
-    _make(SELFBENCH_PAGE, SELFBENCH, selfbench_table, selfbench_rows())
+@dataclass(frozen=True)
+class Stored:
+    """The tables of a page that are made of stored rows, each below the mark of its kind with its name."""
+
+    kind: str
+    page: str
+    of: str  # the file of rows
+    table: Callable[[str, Sequence[dict[str, str]]], str]
+
+    @property
+    def marked(self) -> re.Pattern[str]:
+        return re.compile(rf"(?P<mark><!-- {self.kind}: (?P<name>\S+) -->\n\n)(?P<table>(?:\|.*\n)+)")
+
+    def rows(self) -> list[dict[str, str]]:
+        with (ROOT / self.of).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def make(self) -> None:
+        path, rows = ROOT / self.page, self.rows()
+        text = path.read_text(encoding="utf-8")
+        made = self.marked.sub(lambda found: found["mark"] + self.table(found["name"], rows), text)
+        path.write_text(made, encoding="utf-8")
 
 
-def _make(page: str, marked: re.Pattern[str], made: Callable[..., str], rows: Sequence[dict[str, str]]) -> None:
-    path = ROOT / page
-    text = path.read_text(encoding="utf-8")
-    path.write_text(marked.sub(lambda found: found["mark"] + made(found["name"], rows), text), encoding="utf-8")
+STORED = {
+    stored.kind: stored
+    for stored in (
+        Stored("raced", "docs/racing.md", "docs/racing.csv", raced_table),
+        Stored("ruled", "docs/rules.md", "docs/rules.csv", ruled_table),
+        Stored("selfbench", "docs/suites.md", "docs/selfbench.csv", selfbench_table),
+    )
+}
 
 
 def make(runs: Path) -> None:
@@ -203,7 +202,8 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, help="a folder of runs to read or to measure in")
     parser.add_argument("--stored", action="store_true", help="only the tables that are made of rows")
     arguments = parser.parse_args()
-    make_stored()
+    for stored in STORED.values():
+        stored.make()
     if not arguments.stored:
         with tempfile.TemporaryDirectory() as folder:
             make(arguments.runs or Path(folder))

@@ -271,12 +271,14 @@ class Run:
 
     def tables(self, rule: Rule | None = None, ids: Sequence[str] | None = None) -> dict[tuple[int, int], ScoreTable]:
         """`table` for each shape (I, C) of examples; an empty table where nothing is done."""
+        from compbench.store.reading import settled
+
         if self.keeps_scores and rule is not None and rule != self.rule:
             raise UsageError(
                 f"run {str(self.path)!r} keeps only scores and cannot be read by another rule or fewer draws than its "
                 "own; run it without keep=scores"
             )
-        by: Rule = self.rule if rule is None else import_module("compbench.store.reading").settled(self, rule)
+        by = self.rule if rule is None else settled(self, rule)
         done = self.done(by.draws, unconditional=by.unconditional)
         wanted = [example_id for example_id in self.ids() if example_id in done] if ids is None else list(ids)
         if lacking := [example for example in wanted if example not in done]:

@@ -89,6 +89,5 @@ def test_beside_a_network_on_the_cpu_cheap_pictures_are_decoded_by_the_caller_an
     with decoders(print, is_cpu=True) as decoding:
         found = [pixels[:, 0].tolist() for _, pixels in decoding.decoded(batches, pixels)]
     assert found == [list(batch) for batch in batches]
-    assert [threads[number] == threading.get_ident() for number in range(120)] == [True] * 56 + [
-        False
-    ] * 64  # sixteen of the second batch show that they are dear
+    is_here = [threads[number] == threading.get_ident() for number in range(120)]
+    assert is_here == [True] * 56 + [False] * 64  # sixteen of the second batch show that they are dear

@@ -37,16 +37,18 @@ def test_every_mark_of_a_measured_table_is_on_a_page_that_the_script_makes() -> 
     [("raced", {"savings", "populations"}), ("ruled", {"rules", "gain", "protocols"}), ("selfbench", {"emoji"})],
 )
 def test_every_table_that_is_made_of_rows_is_what_the_rows_give(kind: str, names: set[str]) -> None:
-    text = (ROOT / TABLES[f"{kind.upper()}_PAGE"]).read_text(encoding="utf-8")
-    told = {found["name"]: found["table"] for found in TABLES[kind.upper()].finditer(text)}
+    stored = TABLES["STORED"][kind]
+    text = (ROOT / stored.page).read_text(encoding="utf-8")
+    told = {found["name"]: found["table"] for found in stored.marked.finditer(text)}
     assert told.keys() == names
-    rows = TABLES[f"{kind}_rows"]()
-    assert told == {name: TABLES[f"{kind}_table"](name, rows) for name in told}, "run `python .ci/tables.py --stored`"
+    rows = stored.rows()
+    assert told == {name: stored.table(name, rows) for name in told}, "run `python .ci/tables.py --stored`"
 
 
-@pytest.mark.parametrize("kind", ["RACED", "RULED"])
+@pytest.mark.parametrize("kind", ["raced", "ruled"])
 def test_a_page_with_tables_of_rows_has_no_other_table_of_shares(kind: str) -> None:
-    text = TABLES[kind].sub("", (ROOT / TABLES[f"{kind}_PAGE"]).read_text(encoding="utf-8"))
+    stored = TABLES["STORED"][kind]
+    text = stored.marked.sub("", (ROOT / stored.page).read_text(encoding="utf-8"))
     cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.strip("|").split("|")]
     assert [cell for cell in cells if re.fullmatch(r"(?=.*\d\.\d)[\d.,()%/\s]+", cell)] == []
 
@@ -65,7 +67,7 @@ def test_what_decides_a_race_and_nothing_else_makes_its_rows_stale() -> None:
 
 
 def test_the_pictures_of_the_models_that_ship_were_made_with_the_weights_that_ship() -> None:
-    told = {row["model"]: row["weights"] for row in TABLES["selfbench_rows"]()}
+    told = {row["model"]: row["weights"] for row in TABLES["STORED"]["selfbench"].rows()}
     assert told.keys() == {"emoji-sd", "emoji-flow"}
     assert told == {model: selfbench.weights_of(model) for model in told}, "run `python -m tests.benchmarks.selfbench`"
 

@@ -29,9 +29,8 @@ __all__ = ["example_of"]
 _TAGS_APART = ";"  # as in a file for --tags
 _MANY = 1000  # pictures or captions of one example
 _EMPTY = "is empty"
-_NO_WIDTH: dict[int, None] = dict.fromkeys(
-    (0x00AD, 0x200B, 0x2060, 0xFEFF)
-)  # soft hyphen, zero-width space, word joiner, no-break
+# soft hyphen, zero-width space, word joiner, zero-width no-break space
+_NO_WIDTH: dict[int, None] = dict.fromkeys((0x00AD, 0x200B, 0x2060, 0xFEFF))
 
 
 class _Faulty(Exception):
